@@ -1,0 +1,41 @@
+# The commands of this project. Each sets up what it needs in .venv first.
+PYTHON ?= python3
+# On Linux a plain `torch` from PyPI brings CUDA; pin what suits your machine here.
+TORCH ?= torch==2.13.0
+
+BIN := .venv/bin
+DEMO_OUT ?= outputs/demo.wav
+
+.PHONY: demo test check bench clean
+.DELETE_ON_ERROR:
+
+demo: .venv/installed
+	$(BIN)/musicgen generate "slow calm piano" --model demo --duration 5 --seed 7 -o $(DEMO_OUT)
+
+test: .venv/dev-installed
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+check: .venv/dev-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_layers.py
+
+bench: .venv/dev-installed
+	$(BIN)/python bench/decode.py
+
+clean:
+	rm -rf .venv outputs
+
+.venv/torch-installed:
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check "$(TORCH)"
+	touch $@
+
+.venv/installed: .venv/torch-installed pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+.venv/dev-installed: .venv/torch-installed pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]"
+	touch .venv/installed $@

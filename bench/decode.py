@@ -1,0 +1,230 @@
+"""One clip at a time: this engine against transformers' `generate`, same weights, same machine.
+
+    python bench/decode.py                         # full-size random musicgen-small, 5 s, 5 rounds
+    python bench/decode.py --device cuda --model musicgen-large --seconds 30
+
+A decode step reads every weight of the decoder once and computes little with it, so at batch 1
+its time is bounded below by bytes of weights over memory bandwidth. transformers' step adds to
+that: separate products for query, key and value, a cache that is copied at every step, the
+prompt's states projected and masked again, cross-attention for the unconditional half although
+it adds zero. This engine does none of these; where it has a choice of arithmetic for "bfloat16"
+(float16 weights with float32 sums on an x86 processor) it takes the faster.
+
+Each contestant lives in a process of its own, so that its peak memory is its own. Rounds are
+interleaved: every contestant runs once per round, in turn, while the others sleep. Ratios are of
+medians, transformers' time over ours: above 1 is faster. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import platform
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+if not __package__:  # run as a script: the repository root is not on the path
+    sys.path.insert(0, str(ROOT))
+
+import torch
+
+PROMPT = "80s pop track with bassy drums and synth"
+TOP_K = 250
+GUIDANCE = 3.0
+PRECISIONS = ("float32", "bfloat16")
+ENGINES = ("musicgen", "transformers")
+Run = dict[str, float]
+
+
+def ours(folder: Path, device: str, precision: str, seconds: float) -> Callable[[int], Run]:
+    """A function from a seed to the seconds of one clip."""
+    from musicgen.engine.engine import MusicGenEngine
+    from musicgen.engine.interface import GenerationJob, Row
+    from musicgen.model.config import MusicGenConfig
+    from musicgen.request import SamplingParams
+
+    config = MusicGenConfig.from_folder(folder)
+    engine = MusicGenEngine.load(folder, config, device, precision)
+    sampling = SamplingParams(1.0, TOP_K, 0.0, GUIDANCE)
+
+    def run(seed: int) -> Run:
+        job = GenerationJob((Row(PROMPT, seed, sampling),), round(seconds * config.frame_rate))
+        started = time.perf_counter()
+        steps = engine.generate(job)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as finished:
+                output = finished.value
+                break
+        total = time.perf_counter() - started
+        return {"total": total, "step": output.seconds.decode / output.steps}
+
+    return run
+
+
+def theirs(folder: Path, device: str, precision: str, seconds: float) -> Callable[[int], Run]:
+    """The same for transformers' own loop, called as its documentation says."""
+    from transformers import AutoTokenizer, MusicgenForConditionalGeneration
+
+    model = MusicgenForConditionalGeneration.from_pretrained(
+        folder, dtype=getattr(torch, precision)
+    )
+    model = model.to(device).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    decode_codes = model.audio_encoder.decode
+    codec_seconds = 0.0
+
+    def timed_codec(*args: Any, **kwargs: Any) -> Any:
+        nonlocal codec_seconds
+        _synchronize(device)
+        started = time.perf_counter()
+        output = decode_codes(*args, **kwargs)
+        _synchronize(device)
+        codec_seconds = time.perf_counter() - started
+        return output
+
+    model.audio_encoder.decode = timed_codec
+    frame_rate = model.config.audio_encoder.frame_rate
+    steps = round(seconds * frame_rate) + model.config.decoder.num_codebooks - 1
+
+    def run(seed: int) -> Run:
+        torch.manual_seed(seed)
+        started = time.perf_counter()
+        inputs = tokenizer([PROMPT], return_tensors="pt").to(device)
+        model.generate(
+            **inputs, do_sample=True, top_k=TOP_K, guidance_scale=GUIDANCE, max_new_tokens=steps
+        )
+        _synchronize(device)
+        total = time.perf_counter() - started
+        return {"total": total, "step": (total - codec_seconds) / steps}
+
+    return run
+
+
+def contestant(
+    pipe: Connection, engine: str, folder: Path, device: str, precision: str, seconds: float,
+    threads: int,
+) -> None:
+    """A process that loads once, then runs a clip for every seed it is sent."""
+    torch.set_num_threads(threads)
+    make = ours if engine == "musicgen" else theirs
+    run = make(folder, device, precision, seconds)
+    pipe.send("loaded")
+    for seed in iter(pipe.recv, None):
+        result = run(seed)
+        result["peak_rss"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        if device != "cpu":
+            result["peak_gpu"] = torch.cuda.max_memory_allocated()
+        pipe.send(result)
+
+
+def measure(options: argparse.Namespace, folder: Path) -> dict[str, list[Run]]:
+    """All runs by "engine precision"; the first of each, which warms up, is not among them."""
+    spawn = multiprocessing.get_context("spawn")
+    pipes: dict[str, Connection] = {}
+    processes = []
+    for precision in options.precisions:
+        for engine in ENGINES:
+            here, there = spawn.Pipe()
+            arguments = (
+                there, engine, folder, options.device, precision, options.seconds, options.threads
+            )
+            processes.append(spawn.Process(target=contestant, args=arguments, daemon=True))
+            processes[-1].start()
+            there.close()
+            here.recv()
+            pipes[f"{engine} {precision}"] = here
+    runs: dict[str, list[Run]] = {name: [] for name in pipes}
+    for seed in range(options.rounds + 1):
+        for name, pipe in pipes.items():
+            pipe.send(seed)
+            result = pipe.recv()
+            print(f"round {seed} {name:22} {result['total']:7.2f} s "
+                  f"{1000 * result['step']:7.2f} ms/step", flush=True)
+            if seed > 0:
+                runs[name].append(result)
+    for pipe, process in zip(pipes.values(), processes, strict=True):
+        pipe.send(None)
+        process.join()
+    return runs
+
+
+def report(options: argparse.Namespace, runs: dict[str, list[Run]]) -> dict[str, Any]:
+    medians = {
+        name: {key: statistics.median(run[key] for run in results) for key in results[0]}
+        for name, results in runs.items()
+    }
+    ratios = {}
+    for precision in options.precisions:
+        mine, peer = medians[f"musicgen {precision}"], medians[f"transformers {precision}"]
+        for what in ("total", "step"):
+            ratios[f"{what} {precision}"] = round(peer[what] / mine[what], 3)
+    return {
+        "name": "decode",
+        "machine": machine(options.device, options.threads),
+        "model": options.model,
+        "seconds_of_audio": options.seconds,
+        "rounds": options.rounds,
+        "ratios": ratios,
+        "medians": medians,
+        "runs": runs,
+    }
+
+
+def machine(device: str, threads: int) -> dict[str, Any]:
+    """What a figure means nothing without."""
+    names = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": threads,
+        "gpu": None if device == "cpu" else torch.cuda.get_device_name(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _synchronize(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.synchronize()
+
+
+def main() -> None:
+    from bench.full_size import build_full_size
+    from musicgen.machine import cpu_quota
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="musicgen-small", help="shapes of a published model")
+    parser.add_argument("--checkpoint", type=Path, help="use or make the random weights here")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=cpu_quota())
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS)
+    parser.add_argument("--save", type=Path, help="also write the JSON to this file")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.checkpoint or Path(scratch) / options.model
+        build_full_size(options.model, folder, dtype=torch.float32)
+        result = report(options, measure(options, folder))
+    if options.save is not None:
+        options.save.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

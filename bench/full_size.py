@@ -1,0 +1,122 @@
+"""A checkpoint with random weights and the shapes of a published one, for speed comparisons.
+
+    python bench/full_size.py musicgen-small /data/musicgen-small --dtype float16
+
+How fast a model decodes depends on its shapes and types, not on what it learnt, so these folders
+answer every question about speed without the published weights (2 to 13 GB, CC-BY-NC, a licence
+that random numbers do not inherit). Their tokenizer is a toy: it splits a prompt into more tokens
+than T5's own. A folder that is already there is kept; an interrupted build leaves none behind.
+The last line printed is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+if not __package__:  # run as a script: the repository root is not on the path
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+
+from bench.random_checkpoints import FamilySpec, build
+
+SMALL = FamilySpec(
+    vocab_size=2048,
+    hidden_size=1024,
+    heads=16,
+    layers=24,
+    ffn_size=4096,
+    text_vocab_size=32128,
+    text_hidden_size=768,
+    text_heads=12,
+    text_head_dim=64,
+    text_ffn_size=3072,
+    text_layers=12,
+    codec_filters=64,
+    codec_hidden_size=128,
+)
+MEDIUM = replace(SMALL, hidden_size=1536, heads=24, layers=48, ffn_size=6144)
+LARGE = replace(SMALL, hidden_size=2048, heads=32, layers=48, ffn_size=8192)
+
+_MONO: dict[str, FamilySpec] = {
+    "small": SMALL,
+    "medium": MEDIUM,
+    "large": LARGE,
+    "melody": replace(MEDIUM, model_type="musicgen_melody", chroma_frames=235),
+    "melody-large": replace(LARGE, model_type="musicgen_melody", chroma_frames=235),
+}
+FULL_SIZES = {f"musicgen-{name}": spec for name, spec in _MONO.items()} | {
+    f"musicgen-stereo-{name}": replace(spec, audio_channels=2) for name, spec in _MONO.items()
+}
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def build_full_size(name: str, folder: Path, *, dtype: torch.dtype = torch.float32) -> bool:
+    """Writes the checkpoint unless `folder` holds it. Returns whether anything was written.
+
+    Raises: `KeyError` for an unknown name, `FileExistsError` if `folder` holds something else.
+    """
+    spec = FULL_SIZES[name]
+    if folder.exists():
+        _require_complete(folder, spec, dtype)
+        return False
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    try:
+        build(spec, partial, dtype=dtype)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return True
+
+
+def _require_complete(folder: Path, spec: FamilySpec, dtype: torch.dtype) -> None:
+    """Folders appear whole, by renaming: only what they hold needs a look."""
+    config_file = folder / "config.json"
+    config = json.loads(config_file.read_text()) if config_file.exists() else {}
+    decoder = config.get("decoder", {})
+    found = (
+        config.get("model_type"),
+        config.get("dtype"),
+        decoder.get("hidden_size"),
+        decoder.get("audio_channels"),
+    )
+    wanted = (
+        spec.model_type,
+        str(dtype).removeprefix("torch."),
+        spec.hidden_size,
+        spec.audio_channels,
+    )
+    if found != wanted:
+        raise FileExistsError(f"{folder} holds {found}, not {wanted}: choose another folder")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name", choices=sorted(FULL_SIZES))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--dtype", choices=sorted(DTYPES), default="float32")
+    arguments = parser.parse_args()
+    started = time.perf_counter()
+    folder: Path = arguments.folder
+    written = build_full_size(arguments.name, folder, dtype=DTYPES[arguments.dtype])
+    report = {
+        "name": arguments.name,
+        "folder": str(folder),
+        "dtype": arguments.dtype,
+        "written": written,
+        "bytes": sum(file.stat().st_size for file in folder.iterdir()),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""Brings a clip to a level, by the five strategies that audiocraft's `audio_write` offers.
+
+The targets are audiocraft's (`audiocraft/data/audio_utils.py`); the edge cases are not: there,
+silence and anti-phase stereo divide by zero and the file is full of NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from musicgen.audio.loudness import BLOCK_SECONDS, OFFSET_LU, integrated_loudness
+from musicgen.audio.pcm import Pcm, require_finite
+from musicgen.errors import UnknownStrategy
+from musicgen.request import NORMALIZATION_STRATEGIES
+
+TARGET_LUFS = -14.0
+TARGET_RMS = 10 ** (-18 / 20)
+CEILING = 10 ** (-1 / 20)
+"""1 dB below full scale: the goal of "peak" and the limit of "clip"."""
+QUIET_RMS = 2e-3
+"""Below this (-54 dBFS) "loudness" leaves a clip alone: it would only amplify noise."""
+SILENT_PEAK = 1e-6
+"""-120 dBFS. A clip that never passes it is rounding noise, which no strategy amplifies."""
+ANTI_PHASE_RATIO = 0.1
+"""Channels whose mean is 20 dB below themselves cancel: "rms" then measures each channel."""
+
+
+@dataclass(frozen=True, eq=False)
+class Normalized:
+    """A clip at its level.
+
+    `pcm` (samples, channels); `loudness_lufs` and `peak` (linear, 1 is full scale) are measured
+    on it; `clipped_samples` counts values, over all channels, beyond what the strategy allows;
+    `note` tells a person what was unusual, None when nothing was.
+    """
+
+    pcm: Pcm
+    loudness_lufs: float | None
+    peak: float
+    clipped_samples: int
+    note: str | None
+
+
+def normalize(pcm: Pcm, sample_rate: int, strategy: str) -> Normalized:
+    """Scales and limits `pcm` (samples, channels); the argument itself is never changed.
+
+    * "loudness": to -14 LUFS integrated, then limited to full scale. A clip with an RMS below
+      2e-3 is left alone; one shorter than 0.4 s, which has no loudness, is scaled by its RMS.
+    * "peak": to a peak of -1 dBFS.
+    * "rms": the RMS of the channel mean to -18 dBFS, then limited to full scale. Where the
+      channels cancel in their mean (anti-phase), the RMS over all channels counts.
+    * "clip": limited to -1 dBFS, not scaled.
+    * "none": unchanged, though what lies beyond full scale is counted: integer formats limit it.
+
+    Silence stays silence. Raises: `GenerationError` for NaN or infinity; `UnknownStrategy`.
+    """
+    if strategy not in NORMALIZATION_STRATEGIES:
+        raise UnknownStrategy("normalization_strategy", strategy, NORMALIZATION_STRATEGIES)
+    require_finite(pcm)
+    gain, note = _gain(pcm, sample_rate, strategy)
+    limit = CEILING if strategy == "clip" else 1.0
+    scaled = pcm * np.float32(gain)
+    clipped = int(np.count_nonzero(np.abs(scaled) > np.float32(limit)))
+    if strategy != "none":
+        scaled = scaled.clip(-limit, limit)
+    notes = [note] if note else []
+    if clipped and strategy == "none":
+        notes.append(f"{clipped} samples are beyond full scale: integer formats limit them")
+    elif clipped and strategy != "clip":
+        notes.append(f"{clipped} samples were beyond full scale and have been limited")
+    return Normalized(
+        scaled,
+        integrated_loudness(scaled, sample_rate),
+        _peak(scaled),
+        clipped,
+        "; ".join(notes) or None,
+    )
+
+
+def _gain(pcm: Pcm, sample_rate: int, strategy: str) -> tuple[float, str | None]:
+    """The linear gain that `strategy` asks for, and what is unusual about it."""
+    if strategy in ("clip", "none"):
+        return 1.0, None
+    peak = _peak(pcm)
+    if peak < SILENT_PEAK:
+        return 1.0, "the clip is silent"
+    if strategy == "peak":
+        return CEILING / peak, None
+    if strategy == "rms":
+        return _rms_gain(pcm)
+    return _loudness_gain(pcm, sample_rate)
+
+
+def _rms_gain(pcm: Pcm) -> tuple[float, str | None]:
+    mixed, each = _rms(pcm.mean(axis=1, dtype=np.float64)), _rms(pcm)
+    if mixed < ANTI_PHASE_RATIO * each:
+        return TARGET_RMS / each, "the channels cancel in mono: RMS taken over each channel"
+    return TARGET_RMS / mixed, None
+
+
+def _loudness_gain(pcm: Pcm, sample_rate: int) -> tuple[float, str | None]:
+    rms = _rms(pcm)
+    if rms < QUIET_RMS:
+        return 1.0, "the clip is almost silent: left at its own level"
+    loudness = integrated_loudness(pcm, sample_rate)
+    if loudness is not None:
+        return 10 ** ((TARGET_LUFS - loudness) / 20), None
+    if len(pcm) >= BLOCK_SECONDS * sample_rate:
+        return 1.0, "nothing in the clip is audible by BS.1770: left at its own level"
+    unweighted = OFFSET_LU + 20 * math.log10(rms) + 10 * math.log10(pcm.shape[1])
+    note = f"shorter than {BLOCK_SECONDS} s, which has no loudness: scaled by its RMS"
+    return 10 ** ((TARGET_LUFS - unweighted) / 20), note
+
+
+def _peak(pcm: Pcm) -> float:
+    return float(np.abs(pcm).max(initial=0.0))
+
+
+def _rms(values: np.ndarray[tuple[int, ...], np.dtype[np.floating]]) -> float:
+    return math.sqrt(float(np.square(values, dtype=np.float64).sum()) / max(values.size, 1))

@@ -1,0 +1,29 @@
+"""The one representation of sound between the engine, `musicgen.audio` and a caller."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musicgen.errors import GenerationError
+
+Pcm: TypeAlias = NDArray[np.float32]
+"""float32 (samples, channels); full scale is [-1, 1]. Channel 0 is mono or left, 1 is right."""
+
+
+def require_finite(pcm: Pcm) -> None:
+    """Refuses PCM that cannot be a clip, before it becomes a file that sounds like noise.
+
+    Raises: `GenerationError` for NaN or infinity; ValueError for an array that is not
+    (samples, 1) or (samples, 2), such as (channels, samples), which is a mistake of the program.
+    """
+    if pcm.ndim != 2 or pcm.shape[1] not in (1, 2):
+        raise ValueError(f"PCM must be (samples, 1) or (samples, 2), not {pcm.shape}")
+    broken = pcm.size - int(np.count_nonzero(np.isfinite(pcm)))
+    if broken:
+        raise GenerationError(
+            f"the generated audio holds {broken} NaN or infinite values of {pcm.size}; "
+            "no file was written: try precision=float32"
+        )

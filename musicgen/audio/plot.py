@@ -1,0 +1,156 @@
+"""A picture of a clip: the waveform of each channel above a spectrogram with musical spacing."""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musicgen.audio.pcm import Pcm
+from musicgen.errors import MissingDependency
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Grid: TypeAlias = NDArray[np.float32]
+
+COLUMNS = 1600
+"""Moments drawn across the picture, of waveform and spectrogram alike."""
+ROWS = 480
+LOWEST_HZ = 40.0
+RANGE_DB = 80.0
+WINDOW_SECONDS = 0.12
+"""Long enough to part two neighbouring notes above middle C, short enough to show a beat."""
+
+_TICKS_HZ = (50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
+_INK, _FAINT, _WAVE, _CORE = "#1d2433", "#8a93a6", "#7f9cf5", "#3c4fbf"
+_CHANNELS = {1: ("mono",), 2: ("left", "right")}
+
+
+def plot_clip(pcm: Pcm, sample_rate: int, path: Path, title: str) -> None:
+    """Draws `pcm` (samples, 1 or 2 channels) into a PNG at `path`, whole or not at all.
+
+    Raises: `MissingDependency` without matplotlib; OSError when `path` cannot be written.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingDependency("matplotlib", "--plot", "plot") from error
+    channels = pcm.shape[1]
+    figure = Figure(figsize=(13, 5.4 + 1.1 * channels), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    # The second column holds the colour bar, so that all time axes have the same width.
+    grid = figure.add_gridspec(
+        channels + 1, 2, height_ratios=[1] * channels + [4], width_ratios=[1, 0.013]
+    )
+    spectrum_axes = figure.add_subplot(grid[channels, 0])
+    for channel, name in enumerate(_CHANNELS[channels]):
+        axes = figure.add_subplot(grid[channel, 0], sharex=spectrum_axes)
+        _draw_waveform(axes, pcm[:, channel], sample_rate, name)
+        if channel == 0:
+            _draw_title(axes, title, len(pcm) / sample_rate, sample_rate, channels)
+    _draw_spectrogram(figure, spectrum_axes, figure.add_subplot(grid[channels, 1]), pcm, sample_rate)
+    _save(figure, path)
+
+
+def spectrogram(pcm: Pcm, sample_rate: int) -> tuple[Grid, NDArray[np.float64]]:
+    """Short-time spectrum of the channel mean on logarithmically spaced frequencies.
+
+    Returns: level in dB, 0 being a sine at full scale, of shape (480 frequencies, 1600 moments or
+    fewer); and the frequencies in Hz, from 40 Hz to half of `sample_rate`.
+    """
+    window = 1 << round(math.log2(WINDOW_SECONDS * sample_rate))
+    mono = np.pad(pcm.mean(axis=1), window // 2)
+    starts = np.linspace(0, len(mono) - window, min(COLUMNS, len(mono) - window + 1)).astype(int)
+    frequencies = np.geomspace(LOWEST_HZ, sample_rate / 2, ROWS)
+    # Padding the transform interpolates between bins, which low notes need on this axis.
+    size = 4 * window
+    shape = np.hanning(window).astype(np.float32)
+    bins = frequencies * size / sample_rate
+    level = np.empty((ROWS, len(starts)), np.float32)
+    for column, start in enumerate(starts):
+        magnitude = np.abs(np.fft.rfft(mono[start : start + window] * shape, size))
+        level[:, column] = _strongest(magnitude * 2 / shape.sum(), bins)
+    return 20 * np.log10(np.maximum(level, 1e-7)), frequencies
+
+
+def _strongest(magnitude: NDArray[np.floating], bins: NDArray[np.float64]) -> Grid:
+    """Reads `magnitude` at fractional `bins`: between two where they are dense, the highest of
+    those skipped where they are sparse, so that no thin line vanishes."""
+    between = np.interp(bins, np.arange(len(magnitude)), magnitude)
+    first = np.minimum(bins.astype(int), len(magnitude) - 1)
+    return np.maximum(between, np.maximum.reduceat(magnitude, first)).astype(np.float32)
+
+
+def _draw_title(axes: Axes, title: str, seconds: float, rate: int, channels: int) -> None:
+    line = " ".join(title.split())
+    line = line if len(line) <= 90 else line[:89] + "…"
+    kind = "mono" if channels == 1 else "stereo"
+    # A prompt may hold dollar signs, which are no mathematics here.
+    axes.set_title(
+        line, loc="left", fontsize=14, fontweight="bold", color=_INK, pad=12, parse_math=False
+    )
+    axes.set_title(
+        f"{seconds:.1f} s · {kind} · {rate / 1000:g} kHz", loc="right", color=_FAINT, pad=12
+    )
+
+
+def _draw_waveform(axes: Axes, channel: NDArray[np.float32], rate: int, name: str) -> None:
+    """The extremes of each column in a light tone, its RMS in a dark one."""
+    edges = np.linspace(0, len(channel), min(COLUMNS, len(channel)) + 1).astype(int)
+    low, high = (extreme.reduceat(channel, edges[:-1]) for extreme in (np.minimum, np.maximum))
+    rms = np.sqrt(np.add.reduceat(np.square(channel, dtype=np.float64), edges[:-1]) / np.diff(edges))
+    moments = (edges[:-1] + edges[1:]) / 2 / rate
+    axes.fill_between(moments, low, high, color=_WAVE, linewidth=0.4)
+    axes.fill_between(moments, -rms, rms, color=_CORE, linewidth=0)
+    axes.axhline(0, color=_INK, linewidth=0.5, alpha=0.5)
+    reach = max(1.0, float(np.abs(channel).max()))
+    axes.set_ylim(-1.05 * reach, 1.05 * reach)
+    axes.set_yticks([-1, 0, 1])
+    axes.set_ylabel(name, color=_INK)
+    axes.tick_params(labelbottom=False, bottom=False, colors=_FAINT)
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+    axes.spines["left"].set_color(_FAINT)
+
+
+def _draw_spectrogram(figure: Figure, axes: Axes, bar: Axes, pcm: Pcm, rate: int) -> None:
+    level, frequencies = spectrogram(pcm, rate)
+    top = max(10 * math.ceil(float(level.max()) / 10), -40)
+    low, high = math.log10(frequencies[0]), math.log10(frequencies[-1])
+    seconds = len(pcm) / rate
+    image = axes.imshow(
+        level, origin="lower", aspect="auto", cmap="magma", vmin=top - RANGE_DB, vmax=top,
+        extent=(0.0, seconds, low, high), interpolation="bilinear",
+    )  # fmt: skip
+    ticks = [hz for hz in _TICKS_HZ if frequencies[0] <= hz <= frequencies[-1]]
+    axes.set_yticks(
+        [math.log10(hz) for hz in ticks],
+        [f"{hz // 1000} k" if hz >= 1000 else str(hz) for hz in ticks],
+    )
+    axes.set_ylabel("frequency (Hz)", color=_INK)
+    axes.set_xlabel("time (s)", color=_INK)
+    axes.set_xlim(0, seconds)
+    axes.tick_params(colors=_INK)
+    axes.spines[:].set_visible(False)
+    scale = figure.colorbar(image, cax=bar)
+    scale.set_label("level (dB of a full-scale sine)", color=_INK)
+    scale.outline.set_visible(False)  # type: ignore[operator]
+    bar.tick_params(colors=_INK)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    temporary = path.with_name(f".{uuid4().hex}.png")
+    try:
+        figure.savefig(temporary, format="png", facecolor="white")
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise

@@ -1,0 +1,89 @@
+"""What a job's rows are conditioned on, in the shape that the decoder takes it.
+
+The text family reads the prompt through cross-attention. The melody family reads it, after the
+chroma of a melody, as a prefix of the sequence. In a batch shorter prefixes are padded on the
+left and masked, so that every row's own positions start at 0 as if it were alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from musicgen.engine.interface import GenerationJob, Row
+from musicgen.model.decoder import CrossAttentionStates
+from musicgen.model.musicgen import MusicGen
+from musicgen.model.tokenizer import Tokenize
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """Conditions of all decoder rows: first one for each clip, then the unconditional ones.
+
+    `guided`: the clips that have an unconditional row, in its order. `prefix`: (rows, length,
+    hidden) or None. `padding`: (rows,) masked prefix steps on the left, None when there are none.
+    """
+
+    clips: int
+    guided: tuple[int, ...]
+    cross: CrossAttentionStates | None
+    prefix: Tensor | None = None
+    padding: Tensor | None = None
+
+    @property
+    def rows(self) -> int:
+        return self.clips + len(self.guided)
+
+    @property
+    def prefix_length(self) -> int:
+        return 0 if self.prefix is None else self.prefix.shape[1]
+
+
+def condition(
+    model: MusicGen, tokenize: Tokenize, job: GenerationJob, chroma: Tensor | None
+) -> Conditioning:
+    """Encodes each distinct prompt once. `chroma`: (frames, bins) of the job's melody."""
+    states = {row.prompt: _prompt_states(model, tokenize, row.prompt) for row in job.rows}
+    has_melody = chroma is not None
+    guided = tuple(i for i, row in enumerate(job.rows) if _is_guided(row, has_melody))
+    per_clip = [states[row.prompt] for row in job.rows]
+    if model.config.family == "text":
+        return Conditioning(len(per_clip), guided, _cross_attention(model, per_clip))
+    melody, silence = model.chroma_states(chroma), model.chroma_states(None)
+    prefixes = [torch.cat([melody, state], dim=1) for state in per_clip]
+    prefixes += [torch.cat([silence, torch.zeros_like(per_clip[i])], dim=1) for i in guided]
+    prefix, padding = _pad_left(prefixes)
+    return Conditioning(len(per_clip), guided, None, prefix, padding)
+
+
+def _is_guided(row: Row, has_melody: bool) -> bool:
+    """Guidance away from "no prompt" changes nothing for a row that has none."""
+    return row.sampling.guidance > 1 and (has_melody or bool(row.prompt.strip()))
+
+
+def _prompt_states(model: MusicGen, tokenize: Tokenize, prompt: str) -> Tensor:
+    if not prompt.strip():
+        return model.null_text_states()
+    return model.text_states(torch.tensor([tokenize(prompt)], device=model.device))
+
+
+def _cross_attention(model: MusicGen, states: Sequence[Tensor]) -> CrossAttentionStates:
+    longest = max(state.shape[1] for state in states)
+    lengths = torch.tensor([state.shape[1] for state in states], device=states[0].device)
+    padded = torch.cat([F.pad(state, (0, 0, 0, longest - state.shape[1])) for state in states])
+    mask = torch.arange(longest, device=lengths.device) < lengths[:, None]
+    ragged = bool((lengths < longest).any())
+    return model.decoder.cross_attention_states(padded, mask[:, None, None] if ragged else None)
+
+
+def _pad_left(prefixes: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+    longest = max(prefix.shape[1] for prefix in prefixes)
+    padding = [longest - prefix.shape[1] for prefix in prefixes]
+    padded = torch.cat(
+        [F.pad(prefix, (0, 0, left, 0)) for prefix, left in zip(prefixes, padding, strict=True)]
+    )
+    return padded, torch.tensor(padding, device=padded.device) if any(padding) else None

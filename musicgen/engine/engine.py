@@ -1,0 +1,151 @@
+"""The engine of this project: the decode loop in plain PyTorch, without transformers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from musicgen.engine.conditioning import Conditioning, condition
+from musicgen.engine.decoding import DecodeState
+from musicgen.engine.interface import (
+    EngineOutput,
+    GenerationJob,
+    Pcm,
+    PhaseSeconds,
+    check_job,
+)
+from musicgen.errors import NonFiniteLogits
+from musicgen.model.chroma import chroma_of
+from musicgen.model.config import MusicGenConfig
+from musicgen.model.encodec import decode_channels, encode_channels
+from musicgen.model.layers import can_pack_half
+from musicgen.model.musicgen import MusicGen
+from musicgen.model.tokenizer import Tokenize, load_tokenizer
+from musicgen.model.weights import load_model
+from musicgen.result import Progress
+
+# On a GPU reading the flag waits for the step, so it is not read at each.
+FINITE_CHECK_INTERVAL_ON_GPU = 25
+
+
+class MusicGenEngine:
+    """One loaded checkpoint. Jobs share nothing but the weights, so threads may run side by side.
+
+    `precision` float32 is the reference. bfloat16 holds the decoder in 16 bits: bfloat16
+    throughout on a GPU, float16 weights with float32 arithmetic on an x86 processor.
+    """
+
+    name = "musicgen"
+
+    def __init__(
+        self, model: MusicGen, tokenize: Tokenize, precision: str, arithmetic: str
+    ) -> None:
+        self.config: MusicGenConfig = model.config
+        self.device = str(model.device)
+        self.precision = precision
+        self.arithmetic = arithmetic
+        self._model: MusicGen | None = model
+        self._tokenize = tokenize
+
+    @classmethod
+    def load(
+        cls, folder: Path, config: MusicGenConfig, device: str, precision: str
+    ) -> MusicGenEngine:
+        """Reads a checkpoint folder. Raises: a subclass of `CheckpointError`."""
+        tokenize = load_tokenizer(folder)
+        reduced = precision == "bfloat16"
+        pack_half = reduced and device == "cpu" and can_pack_half()
+        dtype = torch.bfloat16 if reduced and not pack_half else torch.float32
+        model = load_model(folder, config, torch.device(device), dtype, pack_half=pack_half)
+        arithmetic = "float16 weights, float32 arithmetic" if pack_half else precision
+        return cls(model, tokenize, precision, arithmetic)
+
+    def generate(self, job: GenerationJob) -> Generator[Progress, None, EngineOutput]:
+        model = self._loaded()
+        check_job(job, self.config)
+        seconds = PhaseSeconds()
+        clock = _Clock()
+        prompt, chroma = _audio_inputs(model, job)
+        seconds.audio_prompt = clock.lap()
+        conditioning = _condition(model, self._tokenize, job, chroma)
+        seconds.text = clock.lap()
+        state = _prefill(model, job, conditioning, prompt)
+        for done in range(1, state.steps + 1):
+            state.step()
+            if self._checks_finiteness(done, state.steps) and not state.all_finite():
+                raise NonFiniteLogits(done, self.precision)
+            yield Progress(done, state.steps)
+        codes = state.codes()
+        seconds.decode = clock.lap()
+        pcm = tuple(_waveform(model, row) for row in codes)
+        seconds.codec = clock.lap()
+        return EngineOutput(codes.cpu().numpy(), pcm, state.steps, seconds)
+
+    def close(self) -> None:
+        self._model = None
+
+    def _loaded(self) -> MusicGen:
+        if self._model is None:
+            raise RuntimeError("this engine is closed")
+        return self._model
+
+    def _checks_finiteness(self, done: int, steps: int) -> bool:
+        on_cpu = self.device == "cpu"
+        return on_cpu or done == steps or done % FINITE_CHECK_INTERVAL_ON_GPU == 0
+
+
+class _Clock:
+    """Seconds since the last lap."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+
+    def lap(self) -> float:
+        now = time.perf_counter()
+        elapsed, self._last = now - self._last, now
+        return elapsed
+
+
+# inference_mode is thread state: a generator must not hold it across a yield, so the functions
+# that touch tensors carry it.
+
+
+@torch.inference_mode()
+def _audio_inputs(model: MusicGen, job: GenerationJob) -> tuple[Tensor | None, Tensor | None]:
+    """Codes (codebooks, frames) of the audio prompt and chroma (frames, bins) of the melody."""
+    codes = chroma = None
+    if job.audio_prompt is not None:
+        waveform = torch.from_numpy(np.ascontiguousarray(job.audio_prompt.T))
+        codes = encode_channels(model.codec, waveform[None].to(model.device))[0]
+    if job.melody is not None:
+        chroma = chroma_of(torch.from_numpy(job.melody), model.config)
+    return codes, chroma
+
+
+@torch.inference_mode()
+def _condition(
+    model: MusicGen, tokenize: Tokenize, job: GenerationJob, chroma: Tensor | None
+) -> Conditioning:
+    return condition(model, tokenize, job, chroma)
+
+
+@torch.inference_mode()
+def _prefill(
+    model: MusicGen, job: GenerationJob, conditioning: Conditioning, prompt: Tensor | None
+) -> DecodeState:
+    return DecodeState(model.decoder, job, conditioning, prompt)
+
+
+@torch.inference_mode()
+def _waveform(model: MusicGen, codes: Tensor) -> Pcm:
+    """Codes (codebooks, frames) of one row to PCM (samples, channels).
+
+    One row at a time: the codec's activations are many times larger than its output.
+    """
+    waveform = decode_channels(model.codec, codes[None], model.config.channels)[0]
+    return waveform.t().float().cpu().contiguous().numpy()

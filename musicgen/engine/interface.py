@@ -1,0 +1,107 @@
+"""What an engine is given, what it gives back, and what every engine must do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musicgen.errors import InvalidInputAudio, InvalidTopK
+from musicgen.model.config import MusicGenConfig
+from musicgen.request import SamplingParams
+from musicgen.result import Progress
+
+Pcm = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One clip to make. An empty prompt means unconditional."""
+
+    prompt: str
+    seed: int
+    sampling: SamplingParams
+
+
+@dataclass(frozen=True)
+class GenerationJob:
+    """Rows that are decoded together, all `frames` frames long, the audio prompt included.
+
+    `audio_prompt`: the music to continue, `melody`: the tune to follow; float32 PCM (samples,
+    channels) at the model's sampling rate, `audio_prompt` with the model's channels.
+    """
+
+    rows: tuple[Row, ...]
+    frames: int
+    audio_prompt: Pcm | None = None
+    melody: Pcm | None = None
+
+
+@dataclass
+class PhaseSeconds:
+    """Wall-clock seconds of the phases inside an engine."""
+
+    text: float = 0.0
+    audio_prompt: float = 0.0
+    decode: float = 0.0
+    codec: float = 0.0
+
+
+@dataclass(frozen=True)
+class EngineOutput:
+    """`codes`: (rows, codebooks, frames). `pcm`: one (samples, channels) array for each row."""
+
+    codes: NDArray[np.int64]
+    pcm: tuple[Pcm, ...]
+    steps: int
+    seconds: PhaseSeconds = field(default_factory=PhaseSeconds)
+
+
+class Engine(Protocol):
+    """Loads one checkpoint and runs jobs on it; jobs may come from several threads."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def config(self) -> MusicGenConfig: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+
+    def generate(self, job: GenerationJob) -> Generator[Progress, None, EngineOutput]:
+        """Yields after every decode step and returns the clips. Closing it cancels the job.
+
+        Raises: `NonFiniteLogits`, `InvalidRequest` for what this checkpoint cannot do.
+        """
+        ...
+
+    def close(self) -> None:
+        """Frees the weights. Jobs still running finish with an error."""
+        ...
+
+
+def check_job(job: GenerationJob, config: MusicGenConfig) -> None:
+    """Refuses what the loaded checkpoint cannot do. Raises: a subclass of `InvalidRequest`."""
+    vocabulary = config.decoder.vocab_size
+    for row in job.rows:
+        if row.sampling.top_k > vocabulary:
+            raise InvalidTopK(
+                "top_k", row.sampling.top_k, f"this model has {vocabulary} tokens a codebook"
+            )
+    if job.melody is not None and config.family != "melody":
+        raise InvalidInputAudio(
+            "input_audio", "a melody", "this model follows text only: choose a melody model, "
+            "or set continuation=true to continue the clip"
+        )
+    if job.audio_prompt is not None:
+        frames = math.ceil(job.audio_prompt.shape[0] / config.codec.hop_length)
+        if frames >= job.frames:
+            raise InvalidInputAudio(
+                "input_audio", f"{frames / config.frame_rate:g} s to continue",
+                f"shorter than duration ({job.frames / config.frame_rate:g} s), which counts it"
+            )

@@ -1,0 +1,67 @@
+"""Chooses device, precision and engine for a checkpoint, and refuses what will not fit."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+
+from musicgen.engine.engine import MusicGenEngine
+from musicgen.engine.interface import Engine
+from musicgen.errors import ModelTooLarge, SettingsError, UnsupportedCheckpoint
+from musicgen.machine import free_memory
+from musicgen.model.config import MusicGenConfig
+from musicgen.model.memory import memory_needed
+from musicgen.request import DURATION_MAX_SECONDS
+from musicgen.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+def load_engine(folder: Path, name: str, settings: Settings) -> Engine:
+    """Loads the checkpoint in `folder` with the engine that `settings` ask for.
+
+    A checkpoint that the own engine does not know goes to transformers, with a warning.
+    Raises: `SettingsError`, `ModelTooLarge`, `MissingDependency`, a `CheckpointError`.
+    """
+    config = MusicGenConfig.from_folder(folder)
+    device = resolve_device(settings.device)
+    precision = resolve_precision(settings.precision, device)
+    check_memory(config, name, device, precision)
+    if settings.engine == "musicgen":
+        try:
+            return MusicGenEngine.load(folder, config, device, precision)
+        except UnsupportedCheckpoint as error:
+            logger.warning("%s; using transformers instead, which is slower", error)
+    from musicgen.engine.transformers_engine import TransformersEngine
+
+    return TransformersEngine.load(folder, config, device, precision)
+
+
+def resolve_device(device: str) -> str:
+    """ "auto" is the first GPU if there is one. Raises: `SettingsError` for a GPU not there."""
+    if device == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        device = "cuda:0"
+    if device != "cpu" and int(device.partition(":")[2]) >= torch.cuda.device_count():
+        raise SettingsError(
+            "MUSICGEN_DEVICE", device, f"this PyTorch sees {torch.cuda.device_count()} GPUs"
+        )
+    return device
+
+
+def resolve_precision(precision: str, device: str) -> str:
+    """ "auto" is bfloat16 on a GPU and float32, the reference, on a processor."""
+    if precision != "auto":
+        return precision
+    return "float32" if device == "cpu" else "bfloat16"
+
+
+def check_memory(config: MusicGenConfig, name: str, device: str, precision: str) -> None:
+    """Raises: `ModelTooLarge` when the longest single clip would not fit beside the weights."""
+    needed = memory_needed(config, precision, DURATION_MAX_SECONDS)
+    free = free_memory(device)
+    if free is not None and needed > free:
+        raise ModelTooLarge(name, precision, device, needed, free)

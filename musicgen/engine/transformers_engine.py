@@ -1,0 +1,220 @@
+"""The same interface over transformers' own `generate`: the oracle, and the fallback.
+
+Slow by design: rows run one after another, because transformers draws all randomness from one
+global generator and a row must not depend on its neighbours. Imports transformers only when made.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from musicgen.engine.interface import (
+    EngineOutput,
+    GenerationJob,
+    Pcm,
+    PhaseSeconds,
+    Row,
+    check_job,
+)
+from musicgen.errors import MissingDependency, NonFiniteLogits
+from musicgen.model.chroma import chroma_of
+from musicgen.model.config import MusicGenConfig
+from musicgen.model.delay_pattern import DelayPattern
+from musicgen.model.tokenizer import Tokenize, load_tokenizer
+from musicgen.result import Progress
+
+# torch's global generator and the model's audio encoder are shared by all rows.
+_one_at_a_time = threading.Lock()
+
+
+class TransformersEngine:
+    """One checkpoint behind `MusicgenForConditionalGeneration.generate`."""
+
+    name = "transformers"
+
+    def __init__(
+        self, model: Any, config: MusicGenConfig, tokenize: Tokenize, device: str, precision: str
+    ) -> None:
+        self.config = config
+        self.device = device
+        self.precision = precision
+        self._model = model
+        self._tokenize = tokenize
+        decoder = config.decoder
+        self._pattern = DelayPattern(decoder.codebooks, decoder.channels, decoder.start_token)
+
+    @classmethod
+    def load(
+        cls, folder: Path, config: MusicGenConfig, device: str, precision: str
+    ) -> TransformersEngine:
+        """Raises: `MissingDependency`, a subclass of `CheckpointError`."""
+        try:
+            import transformers
+        except ImportError:
+            raise MissingDependency(
+                "transformers", "engine=transformers", "transformers"
+            ) from None
+        classes = {
+            "text": transformers.MusicgenForConditionalGeneration,
+            "melody": transformers.MusicgenMelodyForConditionalGeneration,
+        }
+        model = classes[config.family].from_pretrained(folder, dtype=getattr(torch, precision))
+        tokenize = load_tokenizer(folder)
+        return cls(model.to(device).eval(), config, tokenize, device, precision)
+
+    def generate(self, job: GenerationJob) -> Generator[Progress, None, EngineOutput]:
+        check_job(job, self.config)
+        seconds = PhaseSeconds()
+        started = time.perf_counter()
+        inputs = self._audio_inputs(job)
+        seconds.audio_prompt = time.perf_counter() - started
+        prompt_frames = inputs["decoder_input_ids"].shape[1] if job.audio_prompt is not None else 0
+        steps = self._pattern.sequence_length(job.frames) - self._pattern.first_unknown(
+            prompt_frames
+        )
+        codes: list[Tensor] = []
+        pcm: list[Pcm] = []
+        for index, row in enumerate(job.rows):
+            call = _Call(
+                self._model, self._arguments(row, steps, inputs), row.seed, self.precision
+            )
+            for done in call.run():
+                yield Progress(index * steps + done, steps * len(job.rows))
+            seconds.decode += call.decode_seconds
+            seconds.codec += call.codec_seconds
+            codes.append(call.codes())
+            pcm.append(call.waveform())
+        return EngineOutput(
+            torch.stack(codes).cpu().numpy(), tuple(pcm), steps * len(job.rows), seconds
+        )
+
+    def close(self) -> None:
+        self._model = None
+
+    def _audio_inputs(self, job: GenerationJob) -> dict[str, Tensor]:
+        inputs = {}
+        if job.audio_prompt is not None:
+            waveform = torch.from_numpy(np.ascontiguousarray(job.audio_prompt.T))[:, None]
+            encoded = self._model.audio_encoder.encode(
+                waveform.to(self.device, self._model.dtype)
+            ).audio_codes[0]
+            # (channels, codebooks per channel, frames), interleaved
+            inputs["decoder_input_ids"] = encoded.transpose(0, 1).flatten(0, 1)
+        if job.melody is not None:
+            chroma = chroma_of(torch.from_numpy(job.melody), self.config)
+            inputs["input_features"] = chroma[None].to(self.device, self._model.dtype)
+        return inputs
+
+    def _arguments(self, row: Row, steps: int, inputs: dict[str, Tensor]) -> dict[str, Any]:
+        sampling = row.sampling
+        tokens = torch.tensor([self._tokenize(row.prompt)], device=self.device)
+        # An empty prompt is unconditional: its states are masked to zero.
+        mask = torch.ones_like(tokens) if row.prompt.strip() else torch.zeros_like(tokens)
+        arguments: dict[str, Any] = {
+            "input_ids": tokens,
+            "attention_mask": mask,
+            "max_new_tokens": steps,
+            "guidance_scale": sampling.guidance,
+            "do_sample": sampling.temperature > 0,
+            **inputs,
+        }
+        if sampling.temperature > 0:
+            arguments["temperature"] = sampling.temperature
+            arguments["top_k"] = 0 if sampling.top_p > 0 else sampling.top_k
+            arguments["top_p"] = sampling.top_p or 1.0
+        return arguments
+
+
+class _Stopped(Exception):
+    """The puller went away."""
+
+
+class _Call:
+    """One `generate` in a thread of its own, so that its steps can be pulled one by one."""
+
+    def __init__(
+        self, model: Any, arguments: dict[str, Any], seed: int, precision: str
+    ) -> None:
+        self._model = model
+        self._arguments = arguments
+        self._seed = seed
+        self._precision = precision
+        self._steps: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self._done = 0
+        self._error: Exception | None = None
+        self._sides: list[Tensor] = []
+        self._audio: Tensor | None = None
+        self.decode_seconds = 0.0
+        self.codec_seconds = 0.0
+
+    def run(self) -> Generator[int, None, None]:
+        """Yields the steps done; closing it stops transformers at its next step."""
+        thread = threading.Thread(target=self._generate, name="transformers-generate")
+        thread.start()
+        try:
+            while (done := self._steps.get()) is not None:
+                yield done
+        finally:
+            self._stop.set()
+            thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def codes(self) -> Tensor:
+        """(codebooks, frames): transformers decodes left and right in turn."""
+        return torch.stack([side[0, 0] for side in self._sides], dim=1).flatten(0, 1)
+
+    def waveform(self) -> Pcm:
+        """(samples, channels)"""
+        assert self._audio is not None, "the call has finished"
+        return self._audio[0].t().float().cpu().contiguous().numpy()
+
+    def _generate(self) -> None:
+        from transformers import LogitsProcessorList
+
+        decode = self._model.audio_encoder.decode
+        try:
+            with _one_at_a_time, torch.random.fork_rng(), torch.inference_mode():
+                torch.manual_seed(self._seed)
+                self._model.audio_encoder.decode = lambda *a, **k: self._capture(decode, *a, **k)
+                started = time.perf_counter()
+                try:
+                    self._audio = self._model.generate(
+                        **self._arguments, logits_processor=LogitsProcessorList([self._watch])
+                    )
+                finally:
+                    self._model.audio_encoder.decode = decode
+                self.decode_seconds = time.perf_counter() - started - self.codec_seconds
+        except _Stopped:
+            pass
+        except Exception as error:  # handed to the thread that pulls
+            self._error = error
+        finally:
+            self._steps.put(None)
+
+    def _watch(self, _: Tensor, logits: Tensor) -> Tensor:
+        """Sees the logits of each step, before guidance."""
+        if self._stop.is_set():
+            raise _Stopped
+        self._done += 1
+        if not logits.isfinite().all():
+            raise NonFiniteLogits(self._done, self._precision)
+        self._steps.put(self._done)
+        return logits
+
+    def _capture(self, decode: Any, codes: Tensor, *args: Any, **kwargs: Any) -> Any:
+        started = time.perf_counter()
+        self._sides.append(codes)
+        output = decode(codes, *args, **kwargs)
+        self.codec_seconds += time.perf_counter() - started
+        return output

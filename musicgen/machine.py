@@ -1,0 +1,58 @@
+"""What this machine offers to one process: processor quota and free memory of its container."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def cpu_quota(cgroup: Path = _CGROUP) -> int:
+    """Threads that can run at once: the cgroup's CPU quota, or the processors we may use.
+
+    More threads than quota make each other wait: decoding then slows down many times over.
+    """
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    quota, _, period = _read(cgroup / "cpu.max").partition(" ")
+    if quota.isdigit() and period.strip().isdigit():
+        return max(1, min(available or 1, math.ceil(int(quota) / int(period))))
+    return available or 1
+
+
+def free_memory(device: str, cgroup: Path = _CGROUP) -> int | None:
+    """Bytes free on "cpu" or "cuda:N"; None when the system does not tell."""
+    if device != "cpu":
+        import torch
+
+        return int(torch.cuda.mem_get_info(torch.device(device))[0])
+    free = [value for value in (_system_free(), _cgroup_free(cgroup)) if value is not None]
+    return min(free, default=None)
+
+
+def _system_free() -> int | None:
+    for line in _read(Path("/proc/meminfo")).splitlines():
+        name, _, value = line.partition(":")
+        if name == "MemAvailable":
+            return int(value.split()[0]) * 1024
+    return None
+
+
+def _cgroup_free(cgroup: Path) -> int | None:
+    limit, used = _read(cgroup / "memory.max"), _read(cgroup / "memory.current")
+    if not limit.strip().isdigit() or not used.strip().isdigit():
+        return None
+    # The page cache counts as used, but is given back on demand.
+    cache = 0
+    for line in _read(cgroup / "memory.stat").splitlines():
+        if line.startswith("inactive_file "):
+            cache = int(line.split()[1])
+    return int(limit) - int(used) + cache
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""

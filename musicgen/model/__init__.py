@@ -1,0 +1,1 @@
+"""MusicGen's networks: tensors in, tensors out, nothing of ours imported but errors."""

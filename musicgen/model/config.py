@@ -1,0 +1,243 @@
+"""The shapes of a checkpoint, read from its Hugging Face `config.json`. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from musicgen.errors import CheckpointCorrupt, CheckpointIncomplete, UnsupportedCheckpoint
+
+Family = Literal["text", "melody"]
+_FAMILIES: dict[str, Family] = {"musicgen": "text", "musicgen_melody": "melody"}
+
+
+@dataclass(frozen=True)
+class TextEncoderConfig:
+    """A T5 encoder. The `bias_*` values shape its relative position bias."""
+
+    vocab_size: int
+    hidden_size: int
+    head_dim: int
+    heads: int
+    ffn_size: int
+    layers: int
+    bias_buckets: int
+    bias_max_distance: int
+    norm_eps: float
+    activation: str
+    gated: bool
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """The autoregressive transformer. `start_token` also pads the delay pattern."""
+
+    vocab_size: int
+    hidden_size: int
+    heads: int
+    ffn_size: int
+    layers: int
+    codebooks: int
+    channels: int
+    activation: str
+    start_token: int
+    cross_attention: bool
+
+    @property
+    def head_dim(self) -> int:
+        return self.hidden_size // self.heads
+
+
+@dataclass(frozen=True)
+class CodecConfig:
+    """EnCodec. One frame is `hop_length` samples."""
+
+    sample_rate: int
+    channels: int
+    codebooks: int
+    codebook_size: int
+    codebook_dim: int
+    hidden_size: int
+    filters: int
+    residual_layers: int
+    ratios: tuple[int, ...]
+    kernel_size: int
+    last_kernel_size: int
+    residual_kernel_size: int
+    dilation_growth: int
+    compress: int
+    lstm_layers: int
+    causal: bool
+    conv_shortcut: bool
+    pad_mode: str
+    trim_right_ratio: float
+    unsupported: tuple[str, ...] = ()
+    """Settings of the checkpoint that `Codec` does not implement; none of Meta's uses them."""
+
+    @property
+    def hop_length(self) -> int:
+        return math.prod(self.ratios)
+
+    @property
+    def frame_rate(self) -> int:
+        return math.ceil(self.sample_rate / self.hop_length)
+
+
+@dataclass(frozen=True)
+class MusicGenConfig:
+    """A whole checkpoint. `chroma_*` are 0 for the text family."""
+
+    family: Family
+    text_encoder: TextEncoderConfig
+    decoder: DecoderConfig
+    codec: CodecConfig
+    chroma_bins: int = 0
+    chroma_frames: int = 0
+
+    @property
+    def sample_rate(self) -> int:
+        return self.codec.sample_rate
+
+    @property
+    def frame_rate(self) -> int:
+        return self.codec.frame_rate
+
+    @property
+    def channels(self) -> int:
+        return self.decoder.channels
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> MusicGenConfig:
+        """Reads `config.json`, and `generation_config.json` where there is one.
+
+        Raises: `CheckpointIncomplete`, `CheckpointCorrupt`, `UnsupportedCheckpoint`.
+        """
+        raw = read_json(folder / "config.json")
+        generation_file = folder / "generation_config.json"
+        generation = read_json(generation_file) if generation_file.exists() else {}
+        try:
+            return _parse(raw, generation)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UnsupportedCheckpoint(
+                f"{folder / 'config.json'}: not a MusicGen configuration ({error!r})"
+            ) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """One JSON object of a checkpoint folder. Raises the two checkpoint errors."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointIncomplete(
+            f"{path.parent} has no {path.name}: is it a Hugging Face MusicGen folder?"
+        ) from None
+    except (ValueError, OSError) as error:
+        raise CheckpointCorrupt(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointCorrupt(f"{path} holds no JSON object")
+    return content
+
+
+def _parse(raw: Mapping[str, Any], generation: Mapping[str, Any]) -> MusicGenConfig:
+    family = _FAMILIES.get(raw.get("model_type", ""))
+    if family is None:
+        raise UnsupportedCheckpoint(
+            f"model_type {raw.get('model_type')!r} is not one of {', '.join(_FAMILIES)}"
+        )
+    melody = family == "melody"
+    return MusicGenConfig(
+        family=family,
+        text_encoder=_text_encoder(raw["text_encoder"]),
+        decoder=_decoder(raw["decoder"], generation, cross_attention=not melody),
+        codec=_codec(raw["audio_encoder"]),
+        chroma_bins=int(raw.get("num_chroma", 12)) if melody else 0,
+        chroma_frames=int(raw.get("chroma_length", 235)) if melody else 0,
+    )
+
+
+def _text_encoder(raw: Mapping[str, Any]) -> TextEncoderConfig:
+    if raw.get("model_type", "t5") != "t5":
+        raise UnsupportedCheckpoint(f"text encoder {raw['model_type']!r} is not t5")
+    projection = raw.get("feed_forward_proj", "relu")
+    gated = projection.startswith("gated-")
+    activation = projection.removeprefix("gated-")
+    return TextEncoderConfig(
+        vocab_size=raw.get("vocab_size", 32128),
+        hidden_size=raw.get("d_model", 512),
+        head_dim=raw.get("d_kv", 64),
+        heads=raw.get("num_heads", 8),
+        ffn_size=raw.get("d_ff", 2048),
+        layers=raw.get("num_layers", 6),
+        bias_buckets=raw.get("relative_attention_num_buckets", 32),
+        bias_max_distance=raw.get("relative_attention_max_distance", 128),
+        norm_eps=raw.get("layer_norm_epsilon", 1e-6),
+        # T5 1.1 calls its tanh-approximated GELU "gated-gelu".
+        activation="gelu_new" if projection == "gated-gelu" else activation,
+        gated=gated,
+    )
+
+
+def _decoder(
+    raw: Mapping[str, Any], generation: Mapping[str, Any], *, cross_attention: bool
+) -> DecoderConfig:
+    vocab_size = raw.get("vocab_size", 2048)
+    start = generation.get("decoder_start_token_id", raw.get("decoder_start_token_id"))
+    config = DecoderConfig(
+        vocab_size=vocab_size,
+        hidden_size=raw.get("hidden_size", 1024),
+        heads=raw.get("num_attention_heads", 16),
+        ffn_size=raw.get("ffn_dim", 4096),
+        layers=raw.get("num_hidden_layers", 24),
+        codebooks=raw.get("num_codebooks", 4),
+        channels=raw.get("audio_channels", 1),
+        activation=raw.get("activation_function", "gelu"),
+        start_token=vocab_size if start is None else start,
+        cross_attention=cross_attention,
+    )
+    if config.hidden_size % config.heads:
+        raise ValueError(f"hidden_size {config.hidden_size} is no multiple of {config.heads} heads")
+    if config.channels not in (1, 2) or config.codebooks % config.channels:
+        raise ValueError(f"{config.codebooks} codebooks for {config.channels} channels")
+    return config
+
+
+def _codec(raw: Mapping[str, Any]) -> CodecConfig:
+    if raw.get("model_type", "encodec") != "encodec":
+        raise UnsupportedCheckpoint(f"audio encoder {raw['model_type']!r} is not encodec")
+    unsupported = {
+        "norm_type": raw.get("norm_type", "weight_norm") != "weight_norm",
+        "normalize": bool(raw.get("normalize", False)),
+        "chunk_length_s": raw.get("chunk_length_s") is not None,
+    }
+    ratios = tuple(raw.get("upsampling_ratios", (8, 5, 4, 2)))
+    sample_rate = raw.get("sampling_rate", 24000)
+    codebook_size = raw.get("codebook_size", 1024)
+    hidden_size = raw.get("hidden_size", 128)
+    frame_rate = math.ceil(sample_rate / math.prod(ratios))
+    bandwidth = 1000 * raw.get("target_bandwidths", (1.5, 3.0, 6.0, 12.0, 24.0))[-1]
+    return CodecConfig(
+        sample_rate=sample_rate,
+        channels=raw.get("audio_channels", 1),
+        codebooks=int(bandwidth // (frame_rate * math.ceil(math.log2(codebook_size)))),
+        codebook_size=codebook_size,
+        codebook_dim=raw.get("codebook_dim") or hidden_size,
+        hidden_size=hidden_size,
+        filters=raw.get("num_filters", 32),
+        residual_layers=raw.get("num_residual_layers", 1),
+        ratios=ratios,
+        kernel_size=raw.get("kernel_size", 7),
+        last_kernel_size=raw.get("last_kernel_size", 7),
+        residual_kernel_size=raw.get("residual_kernel_size", 3),
+        dilation_growth=raw.get("dilation_growth_rate", 2),
+        compress=raw.get("compress", 2),
+        lstm_layers=raw.get("num_lstm_layers", 2),
+        causal=raw.get("use_causal_conv", True),
+        conv_shortcut=raw.get("use_conv_shortcut", True),
+        pad_mode=raw.get("pad_mode", "reflect"),
+        trim_right_ratio=raw.get("trim_right_ratio", 1.0),
+        unsupported=tuple(f"{name}={raw[name]!r}" for name, is_so in unsupported.items() if is_so),
+    )

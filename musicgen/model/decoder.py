@@ -1,0 +1,176 @@
+"""The autoregressive transformer over audio codes (Copet et al. 2023), built for decoding.
+
+What makes a step cheap: query, key and value in one product, the heads of all codebooks in one
+product, cross-attention keys and values computed once per prompt, and none at all for rows
+without a prompt. For those MusicGen attends to zero vectors; their keys and values are zero, so
+the block adds exactly nothing and is left out.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from musicgen.model.config import DecoderConfig
+from musicgen.model.layers import Linear, activation
+
+
+class SelfAttentionCache(Protocol):
+    def update(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Appends (rows, heads, new, head_dim); returns keys and values of all steps so far."""
+        ...
+
+
+@dataclass(frozen=True)
+class CrossAttentionStates:
+    """Keys and values of the prompts, for the first `rows` rows of the batch.
+
+    `keys`, `values`: (layers, rows, heads, tokens, head_dim). `mask`: (rows, 1, 1, tokens), true
+    where a prompt has a token; None when no prompt is padded.
+    """
+
+    keys: Tensor
+    values: Tensor
+    mask: Tensor | None
+
+    @property
+    def rows(self) -> int:
+        return self.keys.shape[1]
+
+
+class Decoder(nn.Module):
+    """Hidden size, heads and layers come from the config; there is no dropout."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        tokens = config.codebooks * (config.vocab_size + 1)
+        self.embeddings = nn.Parameter(torch.empty(tokens, config.hidden_size), False)
+        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.hidden_size)
+        self.heads = Linear(config.hidden_size, config.codebooks * config.vocab_size)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Tokens (rows, codebooks, length) to the sum of their embeddings (rows, length, hidden)."""
+        books = torch.arange(self.config.codebooks, device=tokens.device)
+        offsets = books[:, None] * (self.config.vocab_size + 1)
+        return F.embedding(tokens + offsets, self.embeddings).sum(dim=1)
+
+    def forward(
+        self,
+        x: Tensor,
+        cache: SelfAttentionCache,
+        cross: CrossAttentionStates | None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Runs embedded steps with their positions added: (rows, length, hidden), same shape out.
+
+        `mask`: (rows or 1, 1, length, steps so far), true where a step may be attended to; None
+        when every step so far may be.
+        """
+        for index, layer in enumerate(self.layers):
+            x = layer(x, index, cache, cross, mask)
+        return self.norm(x)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Hidden states (rows, hidden) to logits (rows, codebooks, vocab_size) in float32."""
+        flat = self.heads(hidden).float()
+        return flat.view(-1, self.config.codebooks, self.config.vocab_size)
+
+    def cross_attention_states(
+        self, states: Tensor, mask: Tensor | None = None
+    ) -> CrossAttentionStates:
+        """Keys and values of encoded prompts (rows, tokens, hidden), once per request."""
+        pairs = [layer.cross_attention.keys_and_values(states) for layer in self.layers]
+        keys, values = zip(*pairs, strict=True)
+        return CrossAttentionStates(torch.stack(keys), torch.stack(values), mask)
+
+
+class DecoderLayer(nn.Module):
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        size = config.hidden_size
+        self.self_attention_norm = nn.LayerNorm(size)
+        self.self_attention = SelfAttention(config)
+        if config.cross_attention:
+            self.cross_attention_norm = nn.LayerNorm(size)
+            self.cross_attention = CrossAttention(config)
+        self.ffn_norm = nn.LayerNorm(size)
+        self.up = Linear(size, config.ffn_size)
+        self.down = Linear(config.ffn_size, size)
+        self.activation = activation(config.activation)
+
+    def forward(
+        self,
+        x: Tensor,
+        index: int,
+        cache: SelfAttentionCache,
+        cross: CrossAttentionStates | None,
+        mask: Tensor | None,
+    ) -> Tensor:
+        x = x + self.self_attention(self.self_attention_norm(x), index, cache, mask)
+        if cross is not None:
+            prompted = self.cross_attention_norm(x[: cross.rows])
+            x[: cross.rows] += self.cross_attention(prompted, index, cross)
+        return x + self.down(self.activation(self.up(self.ffn_norm(x))))
+
+
+class SelfAttention(nn.Module):
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.head_dim = config.head_dim
+        self.qkv = Linear(config.hidden_size, 3 * config.hidden_size)
+        self.out = Linear(config.hidden_size, config.hidden_size)
+
+    def forward(
+        self, x: Tensor, layer: int, cache: SelfAttentionCache, mask: Tensor | None
+    ) -> Tensor:
+        query, key, value = (_split_heads(part, self.head_dim) for part in self.qkv(x).chunk(3, -1))
+        key, value = cache.update(layer, key, value)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return self.out(_join_heads(mixed))
+
+
+class CrossAttention(nn.Module):
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.head_dim = config.head_dim
+        self.query = Linear(config.hidden_size, config.hidden_size)
+        self.key_value = Linear(config.hidden_size, 2 * config.hidden_size)
+        self.out = Linear(config.hidden_size, config.hidden_size)
+
+    def keys_and_values(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        key, value = self.key_value(states).chunk(2, -1)
+        return _split_heads(key, self.head_dim), _split_heads(value, self.head_dim)
+
+    def forward(self, x: Tensor, layer: int, cross: CrossAttentionStates) -> Tensor:
+        query = _split_heads(self.query(x), self.head_dim)
+        mixed = F.scaled_dot_product_attention(
+            query, cross.keys[layer], cross.values[layer], attn_mask=cross.mask
+        )
+        return self.out(_join_heads(mixed))
+
+
+def sinusoidal_positions(length: int, size: int) -> Tensor:
+    """Position embeddings (length, size) in float32: cosines in the first half, then sines.
+
+    Source: Vaswani et al. 2017, section 3.5, in tensor2tensor's layout.
+    """
+    half = size // 2
+    rates = torch.exp(torch.arange(half).float() * -(math.log(10000) / (half - 1)))
+    angles = torch.arange(length).float()[:, None] * rates
+    table = torch.cat([angles.cos(), angles.sin()], dim=1)
+    return F.pad(table, (0, size - 2 * half))
+
+
+def _split_heads(x: Tensor, head_dim: int) -> Tensor:
+    return x.unflatten(-1, (-1, head_dim)).transpose(1, 2)
+
+
+def _join_heads(x: Tensor) -> Tensor:
+    return x.transpose(1, 2).flatten(2)

@@ -1,0 +1,69 @@
+"""The delay pattern: codebook k is predicted k steps after codebook 0.
+
+Source: "Simple and Controllable Music Generation" (Copet et al. 2023), section 2.2. With four
+codebooks and four frames (digits are frames, P is the start token) the decoder's sequence is
+
+    step        0 1 2 3 4 5 6 7
+    codebook 0  P 0 1 2 3 P P P
+    codebook 1  P P 0 1 2 3 P P
+    codebook 2  P P P 0 1 2 3 P
+    codebook 3  P P P P 0 1 2 3
+
+Stereo interleaves the channels (left 0, right 0, left 1, ...), both with the same delay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+UNKNOWN = -1
+
+
+@dataclass(frozen=True)
+class DelayPattern:
+    """Where each codebook's frames stand in the decoder's sequence."""
+
+    codebooks: int
+    channels: int
+    start_token: int
+
+    def __post_init__(self) -> None:
+        if self.codebooks % self.channels:
+            raise ValueError(f"{self.codebooks} codebooks for {self.channels} channels")
+
+    @property
+    def delays(self) -> tuple[int, ...]:
+        return tuple(k // self.channels for k in range(self.codebooks))
+
+    def sequence_length(self, frames: int) -> int:
+        """Steps of a sequence that holds `frames` frames, the start token included."""
+        return frames + self.delays[-1] + 1
+
+    def template(self, frames: int, prompt: Tensor | None = None) -> Tensor:
+        """The sequence before decoding: (codebooks, steps), `UNKNOWN` where a token is to come.
+
+        `prompt`: codes (codebooks, prompt frames) already known, placed at the beginning.
+        """
+        device = None if prompt is None else prompt.device
+        length = self.sequence_length(frames)
+        template = torch.full((self.codebooks, length), self.start_token, device=device)
+        for k, delay in enumerate(self.delays):
+            template[k, 1 + delay : 1 + delay + frames] = UNKNOWN
+            if prompt is not None:
+                template[k, 1 + delay : 1 + delay + prompt.shape[1]] = prompt[k]
+        return template
+
+    def first_unknown(self, prompt_frames: int) -> int:
+        """The step that decoding has to fill first."""
+        return prompt_frames + 1
+
+    def revert(self, sequence: Tensor) -> Tensor:
+        """Codes (..., codebooks, frames) of a whole sequence (..., codebooks, steps)."""
+        frames = sequence.shape[-1] - self.delays[-1] - 1
+        rows = [
+            sequence[..., k, 1 + delay : 1 + delay + frames] for k, delay in enumerate(self.delays)
+        ]
+        return torch.stack(rows, dim=-2)

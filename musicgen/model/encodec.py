@@ -1,0 +1,169 @@
+"""EnCodec, MusicGen's audio tokenizer (Défossez et al. 2022): codes to waveform and back.
+
+Weight normalization is folded into plain weights when a checkpoint is read.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from musicgen.model.config import CodecConfig
+
+
+class Codec(nn.Module):
+    """Encoder, residual vector quantizer and decoder; one frame is `hop_length` samples."""
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = _encoder(config)
+        self.decoder = _decoder(config)
+        shape = (config.codebooks, config.codebook_size, config.codebook_dim)
+        self.codebooks = nn.Parameter(torch.empty(shape), requires_grad=False)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes (batch, codebooks, frames) to waveform (batch, channels, frames * hop_length)."""
+        embedded = torch.zeros((), device=codes.device)
+        for k in range(codes.shape[1]):
+            embedded = embedded + F.embedding(codes[:, k], self.codebooks[k])
+        return self.decoder(embedded.transpose(1, 2))
+
+    def encode(self, waveform: Tensor) -> Tensor:
+        """Waveform (batch, channels, samples) to codes (batch, codebooks, ceil(samples / hop)).
+
+        Each codebook quantizes what the ones before it left over.
+        """
+        residual = self.encoder(waveform).transpose(1, 2)
+        codes = []
+        for book in self.codebooks:
+            index = _nearest(residual, book)
+            residual = residual - F.embedding(index, book)
+            codes.append(index)
+        return torch.stack(codes, dim=1)
+
+
+def decode_channels(codec: Codec, codes: Tensor, channels: int) -> Tensor:
+    """Codes of a mono or interleaved stereo model to waveform (batch, channels, samples).
+
+    Stereo MusicGen runs the mono codec once per channel; its codebooks alternate left and right.
+    """
+    if channels == 1:
+        return codec.decode(codes)
+    sides = [codec.decode(codes[:, side::channels]) for side in range(channels)]
+    return torch.cat(sides, dim=1)
+
+
+def encode_channels(codec: Codec, waveform: Tensor) -> Tensor:
+    """The inverse of `decode_channels`: (batch, channels, samples) to interleaved codes."""
+    sides = [codec.encode(waveform[:, side : side + 1]) for side in range(waveform.shape[1])]
+    return torch.stack(sides, dim=2).flatten(1, 2)
+
+
+def _nearest(vectors: Tensor, book: Tensor) -> Tensor:
+    """Index of the nearest codebook entry by squared Euclidean distance: (batch, frames)."""
+    flat = vectors.reshape(-1, vectors.shape[-1])
+    distance = flat.pow(2).sum(1, keepdim=True) - 2 * flat @ book.t() + book.pow(2).sum(1)
+    return distance.argmin(dim=-1).view(vectors.shape[:-1])
+
+
+def _encoder(config: CodecConfig) -> nn.Sequential:
+    width = config.filters
+    layers: list[nn.Module] = [Conv(config, config.channels, width, config.kernel_size)]
+    for ratio in reversed(config.ratios):
+        layers += _residual_blocks(config, width)
+        layers += [nn.ELU(), Conv(config, width, 2 * width, 2 * ratio, stride=ratio)]
+        width *= 2
+    layers += [ResidualLSTM(width, config.lstm_layers), nn.ELU()]
+    layers += [Conv(config, width, config.hidden_size, config.last_kernel_size)]
+    return nn.Sequential(*layers)
+
+
+def _decoder(config: CodecConfig) -> nn.Sequential:
+    width = config.filters * 2 ** len(config.ratios)
+    layers: list[nn.Module] = [Conv(config, config.hidden_size, width, config.kernel_size)]
+    layers += [ResidualLSTM(width, config.lstm_layers)]
+    for ratio in config.ratios:
+        layers += [nn.ELU(), ConvTranspose(config, width, width // 2, ratio)]
+        width //= 2
+        layers += _residual_blocks(config, width)
+    layers += [nn.ELU(), Conv(config, width, config.channels, config.last_kernel_size)]
+    return nn.Sequential(*layers)
+
+
+def _residual_blocks(config: CodecConfig, width: int) -> list[nn.Module]:
+    return [
+        ResidualBlock(config, width, config.dilation_growth**level)
+        for level in range(config.residual_layers)
+    ]
+
+
+class Conv(nn.Module):
+    """A convolution that keeps length / stride: reflect padding, all on the left if causal."""
+
+    def __init__(
+        self, config: CodecConfig, inputs: int, outputs: int, kernel: int,
+        stride: int = 1, dilation: int = 1,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(inputs, outputs, kernel, stride, dilation=dilation)
+        self.causal = config.causal
+        self.pad_mode = config.pad_mode
+        self.stride = stride
+        self.padding = (kernel - 1) * dilation + 1 - stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        missing = -x.shape[-1] % self.stride
+        right = 0 if self.causal else self.padding // 2
+        return self.conv(_pad(x, self.padding - right, right + missing, self.pad_mode))
+
+
+class ConvTranspose(nn.Module):
+    """The mirror of a strided `Conv`: multiplies the length by `ratio`."""
+
+    def __init__(self, config: CodecConfig, inputs: int, outputs: int, ratio: int) -> None:
+        super().__init__()
+        self.conv = nn.ConvTranspose1d(inputs, outputs, 2 * ratio, ratio)
+        if config.causal:
+            self.trim_right = math.ceil(ratio * config.trim_right_ratio)
+        else:
+            self.trim_right = ratio // 2
+        self.trim_left = ratio - self.trim_right
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        return y[..., self.trim_left : y.shape[-1] - self.trim_right]
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, config: CodecConfig, width: int, dilation: int) -> None:
+        super().__init__()
+        hidden = width // config.compress
+        self.narrow = Conv(config, width, hidden, config.residual_kernel_size, dilation=dilation)
+        self.widen = Conv(config, hidden, width, 1)
+        self.shortcut = Conv(config, width, width, 1) if config.conv_shortcut else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.shortcut(x) + self.widen(F.elu(self.narrow(F.elu(x))))
+
+
+class ResidualLSTM(nn.Module):
+    def __init__(self, width: int, layers: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(width, width, layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = x.permute(2, 0, 1)
+        return (self.lstm(steps)[0] + steps).permute(1, 2, 0)
+
+
+def _pad(x: Tensor, left: int, right: int, mode: str) -> Tensor:
+    if mode != "reflect":
+        return F.pad(x, (left, right), mode)
+    # A reflection needs more samples than it mirrors: very short clips get silence first.
+    short = max(0, max(left, right) - x.shape[-1] + 1)
+    padded = F.pad(F.pad(x, (0, short)), (left, right), "reflect")
+    return padded[..., : padded.shape[-1] - short]

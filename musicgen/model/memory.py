@@ -1,0 +1,44 @@
+"""How much memory a checkpoint needs, known before a byte of its weights is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from musicgen.model.config import MusicGenConfig
+from musicgen.model.musicgen import MusicGen
+
+BYTES_PER_VALUE = {"float32": 4, "bfloat16": 2}
+# Peak of EnCodec's activations: the last layers hold a few maps of `filters` channels at full
+# sampling rate.
+CODEC_MAPS_ALIVE = 4
+
+
+@dataclass(frozen=True)
+class ParameterCounts:
+    """Values in each part of a checkpoint; `other` is text encoder, projections and codec."""
+
+    decoder: int
+    other: int
+
+
+def count_parameters(config: MusicGenConfig) -> ParameterCounts:
+    """Counts without allocating: the module is built on the meta device."""
+    with torch.device("meta"):
+        model = MusicGen(config)
+    decoder = sum(p.numel() for p in model.decoder.parameters())
+    return ParameterCounts(decoder, sum(p.numel() for p in model.parameters()) - decoder)
+
+
+def memory_needed(config: MusicGenConfig, precision: str, seconds: float) -> int:
+    """Bytes for the weights and for one guided clip of `seconds`."""
+    counts = count_parameters(config)
+    per_value = BYTES_PER_VALUE[precision]
+    weights = counts.decoder * per_value + counts.other * 4
+    frames = int(seconds * config.frame_rate)
+    rows = 2
+    cache = 2 * config.decoder.layers * rows * frames * config.decoder.hidden_size * per_value
+    samples = frames * config.codec.hop_length
+    codec = samples * config.codec.filters * 4 * CODEC_MAPS_ALIVE
+    return weights + cache + codec

@@ -1,0 +1,58 @@
+"""The parts of one checkpoint as one module."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from musicgen.model.config import MusicGenConfig
+from musicgen.model.decoder import Decoder
+from musicgen.model.encodec import Codec
+from musicgen.model.text_encoder import TextEncoder
+
+
+class MusicGen(nn.Module):
+    """Text encoder, decoder and codec, and the projections that condition the decoder."""
+
+    def __init__(self, config: MusicGenConfig) -> None:
+        super().__init__()
+        self.config = config
+        text_size, size = config.text_encoder.hidden_size, config.decoder.hidden_size
+        self.text_encoder = TextEncoder(config.text_encoder)
+        self.text_projection = nn.Linear(text_size, size) if text_size != size else nn.Identity()
+        if config.family == "melody":
+            bins = config.chroma_bins
+            self.chroma_projection = nn.Linear(bins, size) if bins != size else nn.Identity()
+        self.decoder = Decoder(config.decoder)
+        self.codec = Codec(config.codec)
+
+    @property
+    def device(self) -> torch.device:
+        return self.decoder.embeddings.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the decoder's activations and caches."""
+        return self.decoder.embeddings.dtype
+
+    def text_states(self, tokens: Tensor) -> Tensor:
+        """Tokens (1, length) of one prompt to states (1, length, hidden) for the decoder."""
+        return self.text_projection(self.text_encoder(tokens)).to(self.dtype)
+
+    def null_text_states(self) -> Tensor:
+        """States (1, 1, hidden) of "no prompt": zeros after the projection, not its bias."""
+        size = self.config.decoder.hidden_size
+        return torch.zeros(1, 1, size, device=self.device, dtype=self.dtype)
+
+    def chroma_states(self, chroma: Tensor | None) -> Tensor:
+        """Chroma (frames, bins) to states (1, chroma_frames, hidden), repeated or cut to length.
+
+        None is the melody of silence, whose strongest pitch class is by convention the first.
+        """
+        if chroma is None:
+            chroma = torch.zeros(1, self.config.chroma_bins, device=self.device)
+            chroma[:, 0] = 1
+        length = self.config.chroma_frames
+        repeats = -(-length // chroma.shape[0])
+        whole = chroma.to(self.device, torch.float32).repeat(repeats, 1)[:length]
+        return self.chroma_projection(whole[None]).to(self.dtype)

@@ -1,0 +1,217 @@
+"""From the tensors of a Hugging Face checkpoint to a `MusicGen` module.
+
+One pure function says which of their tensors make one of ours; everything is built on the meta
+device and then assigned, so no memory is filled twice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from musicgen.errors import CheckpointIncomplete, CheckpointMismatch, UnsupportedCheckpoint
+from musicgen.model.config import MusicGenConfig
+from musicgen.model.layers import pack_linears
+from musicgen.model.musicgen import MusicGen
+from musicgen.model.tensor_files import TensorFiles
+
+_DECODER = "decoder.model.decoder"
+_T5 = "text_encoder.encoder"
+
+_TEXT_LAYER = {
+    "attention_norm.weight": ("layer.0.layer_norm.weight",),
+    "attention.qkv.weight": tuple(f"layer.0.SelfAttention.{p}.weight" for p in "qkv"),
+    "attention.out.weight": ("layer.0.SelfAttention.o.weight",),
+    "ffn_norm.weight": ("layer.1.layer_norm.weight",),
+    "ffn.down.weight": ("layer.1.DenseReluDense.wo.weight",),
+}
+_TEXT_FFN = {
+    False: {"ffn.up.weight": ("layer.1.DenseReluDense.wi.weight",)},
+    True: {
+        "ffn.gate.weight": ("layer.1.DenseReluDense.wi_0.weight",),
+        "ffn.up.weight": ("layer.1.DenseReluDense.wi_1.weight",),
+    },
+}
+_DECODER_LAYER = {
+    "self_attention.qkv.weight": tuple(f"self_attn.{p}_proj.weight" for p in "qkv"),
+    "self_attention.out.weight": ("self_attn.out_proj.weight",),
+    "up.weight": ("fc1.weight",),
+    "down.weight": ("fc2.weight",),
+}
+_CROSS_ATTENTION = {
+    "cross_attention.query.weight": ("encoder_attn.q_proj.weight",),
+    "cross_attention.key_value.weight": tuple(f"encoder_attn.{p}_proj.weight" for p in "kv"),
+    "cross_attention.out.weight": ("encoder_attn.out_proj.weight",),
+}
+_DECODER_NORMS = {
+    "self_attention_norm": "self_attn_layer_norm",
+    "cross_attention_norm": "encoder_attn_layer_norm",
+    "ffn_norm": "final_layer_norm",
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One of our tensors: `sources` joined along the first dimension, or stacked on a new one."""
+
+    sources: tuple[str, ...]
+    stack: bool = False
+
+
+def recipes(config: MusicGenConfig) -> dict[str, Recipe]:
+    """Every parameter of `MusicGen(config)` and the checkpoint's tensors that it is made of."""
+    made = {
+        **_text_encoder_recipes(config),
+        **_projection_recipes(config),
+        **_decoder_recipes(config),
+    }
+    with torch.device("meta"):
+        codec_names = [n for n in MusicGen(config).state_dict() if n.startswith("codec.")]
+    made |= {name: Recipe((_codec_source(name),)) for name in codec_names}
+    made["codec.codebooks"] = Recipe(
+        tuple(
+            f"audio_encoder.quantizer.layers.{k}.codebook.embed"
+            for k in range(config.codec.codebooks)
+        ),
+        stack=True,
+    )
+    return made
+
+
+def load_model(
+    folder: Path, config: MusicGenConfig, device: torch.device, dtype: torch.dtype, *,
+    pack_half: bool = False,
+) -> MusicGen:
+    """A `MusicGen` with the weights of `folder`, in eval mode on `device`.
+
+    `dtype` is the decoder's; text encoder and codec stay float32, they run once per request.
+    `pack_half` packs the decoder's products to float16 weights (see `PackedHalfLinear`).
+
+    Raises: `CheckpointIncomplete`, `CheckpointCorrupt`, `CheckpointMismatch`,
+    `UnsupportedCheckpoint`.
+    """
+    if config.codec.unsupported:
+        raise UnsupportedCheckpoint(f"{folder}: EnCodec with {', '.join(config.codec.unsupported)}")
+    files = TensorFiles(folder)
+    try:
+        with torch.device("meta"):
+            model = MusicGen(config)
+    except ValueError as error:
+        raise UnsupportedCheckpoint(f"{folder}: {error}") from error
+    made = recipes(config)
+    _check_complete(files, made.values())
+    state = {}
+    for name, empty in model.state_dict().items():
+        tensor = _build(files, made[name])
+        if tensor.shape != empty.shape:
+            raise CheckpointMismatch(
+                f"{files.file_of(_stored(files, made[name].sources[0])[0])}: "
+                f"{' + '.join(made[name].sources)} has shape {tuple(tensor.shape)}, but "
+                f"config.json asks for {tuple(empty.shape)}"
+            )
+        kind = dtype if name.startswith("decoder.") else torch.float32
+        state[name] = tensor.to(device=device, dtype=kind)
+    model.load_state_dict(state, assign=True)
+    if pack_half:
+        pack_linears(model.decoder)
+    return model.eval().requires_grad_(False)
+
+
+def _text_encoder_recipes(config: MusicGenConfig) -> dict[str, Recipe]:
+    made = {
+        "text_encoder.embedding.weight": Recipe(("text_encoder.shared.weight",)),
+        "text_encoder.position_bias.weight": Recipe(
+            (f"{_T5}.block.0.layer.0.SelfAttention.relative_attention_bias.weight",)
+        ),
+        "text_encoder.norm.weight": Recipe((f"{_T5}.final_layer_norm.weight",)),
+    }
+    for i in range(config.text_encoder.layers):
+        for ours, theirs in (_TEXT_LAYER | _TEXT_FFN[config.text_encoder.gated]).items():
+            sources = tuple(f"{_T5}.block.{i}.{name}" for name in theirs)
+            made[f"text_encoder.blocks.{i}.{ours}"] = Recipe(sources)
+    return made
+
+
+def _projection_recipes(config: MusicGenConfig) -> dict[str, Recipe]:
+    size = config.decoder.hidden_size
+    projections = {"text_projection": ("enc_to_dec_proj", config.text_encoder.hidden_size)}
+    if config.family == "melody":
+        projections["chroma_projection"] = ("audio_enc_to_dec_proj", config.chroma_bins)
+    return {
+        f"{ours}.{part}": Recipe((f"{theirs}.{part}",))
+        for ours, (theirs, inputs) in projections.items()
+        if inputs != size
+        for part in ("weight", "bias")
+    }
+
+
+def _decoder_recipes(config: MusicGenConfig) -> dict[str, Recipe]:
+    books = range(config.decoder.codebooks)
+    norms = dict(_DECODER_NORMS)
+    parts = dict(_DECODER_LAYER)
+    if config.decoder.cross_attention:
+        parts |= _CROSS_ATTENTION
+    else:
+        del norms["cross_attention_norm"]
+    for ours, theirs in norms.items():
+        parts |= {f"{ours}.{p}": (f"{theirs}.{p}",) for p in ("weight", "bias")}
+    made = {
+        "decoder.embeddings": Recipe(tuple(f"{_DECODER}.embed_tokens.{k}.weight" for k in books)),
+        "decoder.heads.weight": Recipe(tuple(f"decoder.lm_heads.{k}.weight" for k in books)),
+        "decoder.norm.weight": Recipe((f"{_DECODER}.layer_norm.weight",)),
+        "decoder.norm.bias": Recipe((f"{_DECODER}.layer_norm.bias",)),
+    }
+    for i in range(config.decoder.layers):
+        for ours, sources in parts.items():
+            made[f"decoder.layers.{i}.{ours}"] = Recipe(
+                tuple(f"{_DECODER}.layers.{i}.{name}" for name in sources)
+            )
+    return made
+
+
+def _codec_source(name: str) -> str:
+    """Our codec's modules stand in the same order as theirs; only the names differ."""
+    theirs = re.sub(r"^codec\.(encoder|decoder)\.", r"audio_encoder.\1.layers.", name)
+    return theirs.replace(".narrow.", ".block.1.").replace(".widen.", ".block.3.")
+
+
+def _build(files: TensorFiles, recipe: Recipe) -> Tensor:
+    tensors = [_tensor(files, source) for source in recipe.sources]
+    if recipe.stack:
+        return torch.stack(tensors)
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
+
+
+def _tensor(files: TensorFiles, source: str) -> Tensor:
+    stored = _stored(files, source)
+    if len(stored) == 1:
+        return files[stored[0]]
+    magnitude, direction = (files[name].float() for name in stored)
+    # Weight normalization (Salimans and Kingma 2016), one magnitude for each first index.
+    return torch._weight_norm(direction, magnitude, 0)
+
+
+def _stored(files: TensorFiles, source: str) -> tuple[str, ...]:
+    """The names under which `source` is stored: itself, an alias, or (magnitude, direction)."""
+    prefix = source.removesuffix(".weight")
+    aliases: list[tuple[str, ...]] = [
+        (source,),
+        (f"{prefix}.parametrizations.weight.original0", f"{prefix}.parametrizations.weight.original1"),
+        (f"{prefix}.weight_g", f"{prefix}.weight_v"),
+        (source.replace("text_encoder.shared.", "text_encoder.encoder.embed_tokens."),),
+    ]
+    return next((names for names in aliases if all(n in files for n in names)), ())
+
+
+def _check_complete(files: TensorFiles, made: Iterable[Recipe]) -> None:
+    missing = [s for recipe in made for s in recipe.sources if not _stored(files, s)]
+    if missing:
+        shown = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
+        raise CheckpointIncomplete(
+            f"{files.folder} lacks {len(missing)} tensors that config.json asks for: {shown}"
+        )

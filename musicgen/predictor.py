@@ -1,0 +1,260 @@
+"""The predictor: the only place that joins engine, audio and storage.
+
+    predictor = Predictor.load(Settings.from_env())
+    result = predictor.generate(GenerationRequest(prompt="slow calm piano", duration=5))
+
+Every platform wraps exactly this.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import secrets
+import time
+import uuid
+from collections.abc import Generator, Sequence
+
+import torch
+
+from musicgen import __version__, catalog
+from musicgen.audio.decode import read_audio, to_channels
+from musicgen.audio.encode import content_type, encode, file_extension
+from musicgen.audio.normalize import Normalized, normalize
+from musicgen.audio.resample import resample
+from musicgen.audio.tags import AudioTags
+from musicgen.engine.interface import Engine, GenerationJob, Pcm, Row
+from musicgen.engine.loading import load_engine
+from musicgen.errors import InvalidContinuation, StorageError, UnknownModel
+from musicgen.generation import Generation
+from musicgen.machine import cpu_quota
+from musicgen.model.config import MusicGenConfig
+from musicgen.request import (
+    CONTINUATION_TO_THE_END,
+    SEED_MAX,
+    GenerationRequest,
+    SamplingParams,
+    seed_of_variation,
+)
+from musicgen.result import Clip, GenerationResult, Progress, Timings
+from musicgen.settings import Settings
+from musicgen.sources import Source, locate
+from musicgen.storage.base import ClipName, Storage
+from musicgen.storage.local import LocalStorage
+
+GENERATOR = f"musicgen-serverless {__version__}"
+WARM_UP_SECONDS = 0.2
+LARGEST_SAMPLE_BYTES = 4
+
+logger = logging.getLogger(__name__)
+
+
+class Predictor:
+    """Holds one loaded model; `generate` may be called from several threads."""
+
+    def __init__(
+        self, engine: Engine, source: Source, settings: Settings, storage: Storage
+    ) -> None:
+        self._engine = engine
+        self._source = source
+        self._settings = settings
+        self._storage = storage
+
+    @classmethod
+    def load(cls, settings: Settings, storage: Storage | None = None) -> Predictor:
+        """Finds, checks and loads the model that `settings` name.
+
+        Raises: `UnknownModel`, `ModelTooLarge`, `MissingDependency`, a `CheckpointError`.
+        """
+        torch.set_num_threads(settings.threads or cpu_quota())
+        source = locate(settings.model)
+        started = time.perf_counter()
+        engine = load_engine(source.folder, source.name, settings)
+        logger.info(
+            "loaded %s (licence %s) on %s in %s with engine %s in %.1f s", source.name,
+            source.licence, engine.device, engine.precision, engine.name,
+            time.perf_counter() - started,
+        )
+        return cls(engine, source, settings, storage or LocalStorage(settings.data_dir))
+
+    @property
+    def model(self) -> str:
+        """What the loaded model is called: its catalog name, folder or hub name."""
+        return self._source.name
+
+    @property
+    def licence(self) -> str:
+        return self._source.licence
+
+    @property
+    def engine(self) -> Engine:
+        return self._engine
+
+    def generate(self, request: GenerationRequest, job_id: str | None = None) -> GenerationResult:
+        """Runs a request to its end.
+
+        Raises: `InvalidRequest` for what this model cannot do, `GenerationError`, `StorageError`.
+        """
+        return self.start(request, job_id).result()
+
+    def start(self, request: GenerationRequest, job_id: str | None = None) -> Generation:
+        """A request to be pulled step by step; raises, while pulled, what `generate` raises."""
+        job_id = job_id or uuid.uuid4().hex
+        return Generation(job_id, self._run(request, job_id))
+
+    def warm_up(self) -> None:
+        """One short clip that is thrown away, so that the first caller does not pay for it."""
+        frames = math.ceil(WARM_UP_SECONDS * self._engine.config.frame_rate)
+        row = Row("warm up", 0, SamplingParams(temperature=0.0, top_k=1))
+        for _ in self._engine.generate(GenerationJob((row,), frames)):
+            pass
+
+    def switch_model(self, name: str) -> None:
+        """Loads another model in place of this one, which is freed first.
+
+        The caller sees to it that no job runs meanwhile. Raises: what `load` raises; the old
+        model stays loaded if the new one cannot even be found.
+        """
+        source = locate(name)
+        if source != self._source:
+            self._engine.close()
+            self._engine = load_engine(source.folder, source.name, self._settings)
+            self._source = source
+
+    def close(self) -> None:
+        """Frees the weights."""
+        self._engine.close()
+
+    def _run(
+        self, request: GenerationRequest, job_id: str
+    ) -> Generator[Progress, None, GenerationResult]:
+        self._check_model(request)
+        engine, source = self._engine, self._source
+        config, timings, watch = engine.config, Timings(), _Stopwatch()
+        samples = round(request.duration * config.sample_rate)
+        self._storage.prepare(samples * config.channels * LARGEST_SAMPLE_BYTES * request.variations)
+        seed = secrets.randbelow(SEED_MAX + 1) if request.seed is None else request.seed
+        job = _job(request, seed, math.ceil(samples / config.codec.hop_length), config)
+        timings.audio_prompt = watch.lap()
+        output = yield from engine.generate(job)
+        timings.text = output.seconds.text
+        timings.audio_prompt += output.seconds.audio_prompt
+        timings.decode, timings.codec = output.seconds.decode, output.seconds.codec
+        watch.lap()
+        finished = [
+            normalize(pcm[:samples], config.sample_rate, request.normalization_strategy)
+            for pcm in output.pcm
+        ]
+        files = self._encode(request, job.rows, finished)
+        timings.finish = watch.lap()
+        addresses = self._store(job_id, request, files)
+        timings.store = watch.lap()
+        clips = tuple(
+            _clip(*parts, config.sample_rate, request.output_format)
+            for parts in zip(job.rows, finished, files, addresses, strict=True)
+        )
+        return GenerationResult(
+            job_id=job_id, clips=clips, prompt=request.prompt, seed=seed,
+            seconds=samples / config.sample_rate, model=source.name, licence=source.licence,
+            engine=engine.name, device=engine.device, precision=engine.precision,
+            steps=output.steps, timings=timings, notes=_notes(request, source, finished),
+        )
+
+    def _check_model(self, request: GenerationRequest) -> None:
+        asked = request.model_version
+        if asked is None or asked == self.model:
+            return
+        entry = catalog.find(asked)
+        if entry is None or entry.name != self.model:
+            raise UnknownModel("model_version", asked, [self.model])
+
+    def _encode(
+        self, request: GenerationRequest, rows: Sequence[Row], clips: Sequence[Normalized]
+    ) -> list[bytes]:
+        rate = self._engine.config.sample_rate
+        files = []
+        for row, clip in zip(rows, clips, strict=True):
+            tags = AudioTags(request.prompt, row.seed, self.model, self.licence, GENERATOR)
+            files.append(encode(clip.pcm, rate, request.output_format, request.bit_depth, tags))
+        return files
+
+    def _store(
+        self, job_id: str, request: GenerationRequest, files: Sequence[bytes]
+    ) -> list[str]:
+        """Stores all variations or none."""
+        extension = file_extension(request.output_format)
+        kind = content_type(request.output_format)
+        addresses: list[str] = []
+        try:
+            for index, data in enumerate(files):
+                name = ClipName(job_id, index, len(files), extension)
+                addresses.append(self._storage.put(name, data, kind))
+        except StorageError:
+            for address in addresses:
+                self._storage.remove(address)
+            raise
+        return addresses
+
+
+class _Stopwatch:
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+
+    def lap(self) -> float:
+        """Seconds since the last lap."""
+        now = time.perf_counter()
+        elapsed, self._last = now - self._last, now
+        return elapsed
+
+
+def _job(
+    request: GenerationRequest, seed: int, frames: int, config: MusicGenConfig
+) -> GenerationJob:
+    rows = tuple(
+        Row(request.prompt, seed_of_variation(seed, i), request.sampling)
+        for i in range(request.variations)
+    )
+    if request.input_audio is None:
+        return GenerationJob(rows, frames)
+    pcm, rate = read_audio(request.input_audio)
+    if not request.continuation:
+        return GenerationJob(rows, frames, melody=resample(pcm, rate, config.sample_rate))
+    part = resample(_cropped(pcm, rate, request), rate, config.sample_rate)
+    return GenerationJob(rows, frames, audio_prompt=to_channels(part, config.channels))
+
+
+def _cropped(pcm: Pcm, rate: int, request: GenerationRequest) -> Pcm:
+    """The part of the clip that is continued; the melody is never cropped by these fields."""
+    seconds = pcm.shape[0] / rate
+    start, end = request.continuation_start, request.continuation_end
+    if start >= seconds:
+        raise InvalidContinuation(
+            "continuation_start", start, f"the clip is only {seconds:.2f} seconds long"
+        )
+    last = pcm.shape[0] if end == CONTINUATION_TO_THE_END else round(end * rate)
+    return pcm[round(start * rate) : last]
+
+
+def _clip(
+    row: Row, clip: Normalized, data: bytes, address: str, sample_rate: int, output_format: str
+) -> Clip:
+    samples, channels = clip.pcm.shape
+    return Clip(
+        address=address, seed=row.seed, seconds=samples / sample_rate, samples=samples,
+        sample_rate=sample_rate, channels=channels, format=output_format, bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(), loudness_lufs=clip.loudness_lufs,
+        peak=clip.peak, clipped_samples=clip.clipped_samples,
+    )
+
+
+def _notes(
+    request: GenerationRequest, source: Source, clips: Sequence[Normalized]
+) -> tuple[str, ...]:
+    """What a caller should know and did not ask."""
+    notes = [clip.note for clip in clips if clip.note]
+    if source.name == catalog.DEMO:
+        notes.append("the demo model has random weights: expect noise, not music")
+    if request.input_audio is not None and not request.continuation:
+        notes.append("the melody was taken from the whole mix, without source separation")
+    return tuple(dict.fromkeys(notes))

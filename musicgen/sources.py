@@ -1,0 +1,60 @@
+"""From the name of a model to a local folder: the catalog, a folder, or the Hugging Face hub."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from musicgen import catalog
+from musicgen.errors import CheckpointNotFound, UnknownModel
+
+_SMALL_FILES = ("*.json", "spiece.model")
+_WEIGHTS_BY_PREFERENCE = ("*.safetensors", "*.bin")
+_DEMO_FOLDER = Path(__file__).parent / "demo" / "checkpoint"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint on this machine. `name` is what the caller called it."""
+
+    name: str
+    folder: Path
+    licence: str
+
+
+def locate(name: str) -> Source:
+    """Finds the folder of a model, downloading it to the hub's cache when it is not there.
+
+    An existing folder wins; then the catalog; anything with one slash is a hub name.
+    HF_HOME, HF_TOKEN and HF_HUB_OFFLINE mean what they mean to huggingface_hub.
+
+    Raises: `UnknownModel`, `CheckpointNotFound`.
+    """
+    entry = catalog.find(name)
+    if entry is not None and entry.source == "package":
+        return Source(entry.name, _DEMO_FOLDER, entry.licence)
+    if Path(name).is_dir():
+        return Source(name, Path(name), catalog.UNKNOWN_LICENCE)
+    if entry is not None:
+        return Source(entry.name, _from_hub(entry.source), entry.licence)
+    if name.count("/") == 1 and not name.startswith((".", "/")):
+        return Source(name, _from_hub(name), catalog.UNKNOWN_LICENCE)
+    choices = [*catalog.CATALOG, "a folder", "a hub name such as OWNER/NAME"]
+    raise UnknownModel("model", name, choices)
+
+
+def _from_hub(repository: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        for weights in _WEIGHTS_BY_PREFERENCE:
+            folder = Path(snapshot_download(repository, allow_patterns=[*_SMALL_FILES, weights]))
+            if any(folder.glob(weights)):
+                break
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise CheckpointNotFound(
+            f"{repository} is neither in the cache nor could it be downloaded ({error}): check "
+            "the name, the network, HF_HUB_OFFLINE, and HF_TOKEN if it is private"
+        ) from error
+    return folder

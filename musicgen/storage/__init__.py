@@ -1,0 +1,1 @@
+"""Bytes to an address. Nothing is imported here: `musicgen.storage.local` needs no extra package."""

@@ -1,0 +1,79 @@
+"""Checks the own engine against transformers on the user's own weights: the tokens must agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musicgen.engine.interface import Engine, GenerationJob, Row
+from musicgen.engine.loading import load_engine
+from musicgen.request import SamplingParams
+from musicgen.settings import Settings
+from musicgen.sources import locate
+
+GUIDANCE_SCALES = (1.0, 3.0)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first token, in decoding order, in which the engines disagree."""
+
+    guidance: float
+    frame: int
+    codebook: int
+    ours: int
+    theirs: int
+
+
+def verify(settings: Settings, prompt: str, seconds: float) -> Difference | None:
+    """Decodes greedily with both engines in turn, without and with guidance.
+
+    Float32 on the processor unless the settings say otherwise: only there is "identical" a fair
+    demand. Raises: what loading raises, `MissingDependency` without transformers.
+    """
+    source = locate(settings.model)
+    tokens = []
+    for name in ("musicgen", "transformers"):
+        chosen = Settings(
+            model=settings.model, device=settings.device, precision=settings.precision,
+            engine=name, threads=settings.threads,
+        )
+        engine = load_engine(source.folder, source.name, chosen)
+        tokens.append([greedy_codes(engine, [prompt], seconds, g) for g in GUIDANCE_SCALES])
+        engine.close()
+    for guidance, ours, theirs in zip(GUIDANCE_SCALES, *tokens, strict=True):
+        found = first_difference(ours[0], theirs[0])
+        if found is not None:
+            codebook, frame = found
+            return Difference(
+                guidance, frame, codebook, int(ours[0][found]), int(theirs[0][found])
+            )
+    return None
+
+
+def greedy_codes(
+    engine: Engine, prompts: Sequence[str], seconds: float, guidance: float
+) -> NDArray[np.int64]:
+    """Codes (prompts, codebooks, frames) without any randomness."""
+    sampling = SamplingParams(temperature=0.0, top_k=1, guidance=guidance)
+    frames = max(1, round(seconds * engine.config.frame_rate))
+    steps = engine.generate(
+        GenerationJob(tuple(Row(prompt, 0, sampling) for prompt in prompts), frames)
+    )
+    while True:
+        try:
+            next(steps)
+        except StopIteration as finished:
+            codes: NDArray[np.int64] = finished.value.codes
+            return codes
+
+
+def first_difference(
+    ours: NDArray[np.int64], theirs: NDArray[np.int64]
+) -> tuple[int, int] | None:
+    """(codebook, frame) of the earliest frame in which two clips (codebooks, frames) differ."""
+    where = np.argwhere(ours.T != theirs.T)
+    return (int(where[0][1]), int(where[0][0])) if len(where) else None

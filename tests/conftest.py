@@ -1,0 +1,50 @@
+"""Fixtures for all test folders."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.support.checkpoints import ALL_SPECS, build
+from tests.support.oracle import Oracle, load, load_tokenizer
+
+# Read when huggingface_hub is imported, which no test does before this file. Toy checkpoints are
+# local: a test that asks a hub for anything is wrong.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+# A toy step is far shorter than the time threads take to wait for each other.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`checkpoints(name)`: the folder of a toy checkpoint, built once per session when asked for.
+
+    Names are those of `FAMILIES` and `ODD_SHAPES`. Tests share the folders and never change them.
+    """
+    root = tmp_path_factory.mktemp("checkpoints")
+
+    @functools.cache
+    def checkpoint(name: str) -> Path:
+        build(ALL_SPECS[name], root / name)
+        return root / name
+
+    return checkpoint
+
+
+@pytest.fixture(scope="session")
+def oracles(checkpoints: Callable[[str], Path]) -> Callable[[str], Oracle]:
+    """`oracles(name)`: transformers' model and tokenizer of a toy checkpoint, loaded once."""
+
+    @functools.cache
+    def oracle(name: str) -> Oracle:
+        folder = checkpoints(name)
+        return Oracle(load(folder), load_tokenizer(folder))
+
+    return oracle

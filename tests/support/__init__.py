@@ -1,0 +1,1 @@
+"""What several test folders share: toy checkpoints and transformers as the oracle."""

@@ -1,0 +1,64 @@
+"""Our side of the comparisons: engines on toy checkpoints, and jobs run to their end."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from musicgen.engine.engine import MusicGenEngine
+from musicgen.engine.interface import Engine, EngineOutput, GenerationJob, Pcm, Row
+from musicgen.model.config import MusicGenConfig
+from musicgen.model.musicgen import MusicGen
+from musicgen.model.weights import load_model
+from musicgen.request import SamplingParams
+from musicgen.result import Progress
+
+PROMPTS = ["slow calm piano in C minor", "upbeat drums and synth with a very long fast melody"]
+
+
+@functools.cache
+def engine(folder: Path, precision: str = "float32") -> MusicGenEngine:
+    return MusicGenEngine.load(folder, MusicGenConfig.from_folder(folder), "cpu", precision)
+
+
+@functools.cache
+def model(folder: Path) -> MusicGen:
+    config = MusicGenConfig.from_folder(folder)
+    return load_model(folder, config, torch.device("cpu"), torch.float32)
+
+
+def greedy(guidance: float = 3.0) -> SamplingParams:
+    return SamplingParams(temperature=0.0, top_k=1, guidance=guidance)
+
+
+def run(engine: Engine, job: GenerationJob) -> EngineOutput:
+    return run_with_progress(engine, job)[0]
+
+
+def run_with_progress(engine: Engine, job: GenerationJob) -> tuple[EngineOutput, list[Progress]]:
+    steps, seen = engine.generate(job), []
+    while True:
+        try:
+            seen.append(next(steps))
+        except StopIteration as finished:
+            return finished.value, seen
+
+
+def codes(
+    engine: Engine,
+    prompts: Sequence[str],
+    frames: int,
+    sampling: SamplingParams,
+    *,
+    seeds: Sequence[int] | None = None,
+    audio_prompt: Pcm | None = None,
+    melody: Pcm | None = None,
+) -> torch.Tensor:
+    """Codes (prompts, codebooks, frames)."""
+    seeds = seeds or [0] * len(prompts)
+    rows = tuple(Row(p, s, sampling) for p, s in zip(prompts, seeds, strict=True))
+    job = GenerationJob(rows, frames, audio_prompt=audio_prompt, melody=melody)
+    return torch.from_numpy(run(engine, job).codes)
