@@ -112,7 +112,12 @@ def theirs(folder: Path, device: str, precision: str, seconds: float) -> Callabl
 
 
 def contestant(
-    pipe: Connection, engine: str, folder: Path, device: str, precision: str, seconds: float,
+    pipe: Connection,
+    engine: str,
+    folder: Path,
+    device: str,
+    precision: str,
+    seconds: float,
     threads: int,
 ) -> None:
     """A process that loads once, then runs a clip for every seed it is sent."""
@@ -137,7 +142,13 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, list[Run]]:
         for engine in ENGINES:
             here, there = spawn.Pipe()
             arguments = (
-                there, engine, folder, options.device, precision, options.seconds, options.threads
+                there,
+                engine,
+                folder,
+                options.device,
+                precision,
+                options.seconds,
+                options.threads,
             )
             processes.append(spawn.Process(target=contestant, args=arguments, daemon=True))
             processes[-1].start()
@@ -149,8 +160,11 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, list[Run]]:
         for name, pipe in pipes.items():
             pipe.send(seed)
             result = pipe.recv()
-            print(f"round {seed} {name:22} {result['total']:7.2f} s "
-                  f"{1000 * result['step']:7.2f} ms/step", flush=True)
+            print(
+                f"round {seed} {name:22} {result['total']:7.2f} s "
+                f"{1000 * result['step']:7.2f} ms/step",
+                flush=True,
+            )
             if seed > 0:
                 runs[name].append(result)
     for pipe, process in zip(pipes.values(), processes, strict=True):

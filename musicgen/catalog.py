@@ -29,11 +29,20 @@ class CatalogEntry:
 
 
 def _published(
-    name: str, family: Literal["text", "melody"], channels: int, parameters: int,
-    float32: int, bfloat16: int,
+    name: str,
+    family: Literal["text", "melody"],
+    channels: int,
+    parameters: int,
+    float32: int,
+    bfloat16: int,
 ) -> CatalogEntry:
     return CatalogEntry(
-        name, f"facebook/musicgen-{name}", family, channels, MUSICGEN_LICENCE, parameters,
+        name,
+        f"facebook/musicgen-{name}",
+        family,
+        channels,
+        MUSICGEN_LICENCE,
+        parameters,
         {"float32": float32, "bfloat16": bfloat16},
     )
 

@@ -53,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="musicgen", description="Music from text, on your own machine.",
+        prog="musicgen",
+        description="Music from text, on your own machine.",
         epilog=f"Meta's MusicGen weights are licensed {catalog.MUSICGEN_LICENCE}: "
         "not for commercial use.",
     )
@@ -68,8 +69,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_model_options(verify)
     verify.add_argument("--prompt", default="slow calm piano", help="default: %(default)r")
-    verify.add_argument("--duration", type=float, default=1.0, metavar="S",
-                        help="seconds to decode (default: %(default)g)")
+    verify.add_argument(
+        "--duration",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="seconds to decode (default: %(default)g)",
+    )
     verify.set_defaults(run=_verify)
     return parser
 
@@ -78,24 +84,51 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompt", metavar="PROMPT", help="what the music should sound like")
     _add_model_options(parser)
     add = parser.add_argument
-    add("-o", "--output", type=Path, metavar="FILE",
-        help="where to write (variations get -1, -2, ...; default: below $MUSICGEN_DATA_DIR)")
-    add("--duration", type=float, default=DURATION_DEFAULT_SECONDS, metavar="S",
-        help=f"seconds, up to {DURATION_MAX_SECONDS:g} (default: %(default)g)")
+    add(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="where to write (variations get -1, -2, ...; default: below $MUSICGEN_DATA_DIR)",
+    )
+    add(
+        "--duration",
+        type=float,
+        default=DURATION_DEFAULT_SECONDS,
+        metavar="S",
+        help=f"seconds, up to {DURATION_MAX_SECONDS:g} (default: %(default)g)",
+    )
     add("--seed", type=int, metavar="N", help="from 0 to 2^32-1 (default: random, and told)")
     add("--variations", type=int, default=1, metavar="N", help="clips with seed, seed+1, ...")
-    add("--format", dest="output_format", metavar="FORMAT",
-        help=f"{', '.join(OUTPUT_FORMATS)} (default: FILE's ending, or wav)")
+    add(
+        "--format",
+        dest="output_format",
+        metavar="FORMAT",
+        help=f"{', '.join(OUTPUT_FORMATS)} (default: FILE's ending, or wav)",
+    )
     add("--bit-depth", default="16", help=f"{', '.join(BIT_DEPTHS)}, for wav and flac")
     add("--temperature", type=float, default=1.0, help="0 is greedy (default: %(default)g)")
     add("--top-k", type=int, default=TOP_K_DEFAULT, help="default: %(default)s")
     add("--top-p", type=float, default=0.0, help="wins over top-k when above 0")
-    add("--guidance", dest="classifier_free_guidance", type=float, default=GUIDANCE_DEFAULT,
-        help="how closely to follow the prompt, from 1 (default: %(default)g)")
-    add("--normalization", dest="normalization_strategy", default="loudness",
-        help=f"{', '.join(NORMALIZATION_STRATEGIES)} (default: %(default)s)")
-    add("--input-audio", type=Path, metavar="FILE",
-        help="a melody to follow (melody models), or with --continuation music to continue")
+    add(
+        "--guidance",
+        dest="classifier_free_guidance",
+        type=float,
+        default=GUIDANCE_DEFAULT,
+        help="how closely to follow the prompt, from 1 (default: %(default)g)",
+    )
+    add(
+        "--normalization",
+        dest="normalization_strategy",
+        default="loudness",
+        help=f"{', '.join(NORMALIZATION_STRATEGIES)} (default: %(default)s)",
+    )
+    add(
+        "--input-audio",
+        type=Path,
+        metavar="FILE",
+        help="a melody to follow (melody models), or with --continuation music to continue",
+    )
     add("--continuation", action="store_true", help="continue the input audio")
     add("--continuation-start", type=float, default=0.0, metavar="S")
     add("--continuation-end", type=float, default=-1.0, metavar="S", help="-1 is the clip's end")
@@ -138,15 +171,22 @@ def _generate(options: argparse.Namespace, settings: Settings) -> int:
 def _request(options: argparse.Namespace) -> GenerationRequest:
     fields = GenerationRequest.__dataclass_fields__
     payload = {name: value for name, value in vars(options).items() if name in fields}
-    if payload["output_format"] is None and options.output is not None:
-        payload["output_format"] = options.output.suffix.removeprefix(".") or None
-    return GenerationRequest.from_mapping(payload)
+    ending = options.output.suffix.removeprefix(".").lower() if options.output else ""
+    payload["output_format"] = payload["output_format"] or ending or None
+    request = GenerationRequest.from_mapping(payload)
+    if ending and ending != request.output_format:
+        raise InvalidRequest(
+            "output",
+            str(options.output),
+            f"the format is {request.output_format}: let the file end in that",
+        )
+    return request
 
 
 def _named_after(output: Path) -> Callable[[ClipName], str]:
     def key(clip: ClipName) -> str:
-        return output.name if clip.count == 1 else (
-            f"{output.stem}-{clip.index + 1}{output.suffix}"
+        return (
+            output.name if clip.count == 1 else (f"{output.stem}-{clip.index + 1}{output.suffix}")
         )
 
     return key
@@ -158,7 +198,9 @@ def _with_progress_bar(
     from tqdm import tqdm
 
     audio = request.duration * request.variations
-    layout = "{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} steps, {remaining} left{postfix}"
+    layout = (
+        "{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} steps, {remaining} left{postfix}"
+    )
     with tqdm(file=stream, desc="decoding", bar_format=layout, leave=False) as bar:
         for progress in generation:
             bar.total = progress.total
@@ -216,7 +258,8 @@ def _models(options: argparse.Namespace, _: Settings) -> int:
 
 
 def _model_row(entry: catalog.CatalogEntry) -> tuple[str, ...]:
-    memory = [f"{entry.memory[p] / 1e9:.1f} GB" for p in ("float32", "bfloat16")]
+    sizes = [entry.memory.get(precision) for precision in ("float32", "bfloat16")]
+    memory = ["small" if size is None else f"{size / 1e9:.1f} GB" for size in sizes]
     sound = "stereo" if entry.channels == 2 else "mono"
     return (entry.name, entry.family, sound, *memory, entry.licence, entry.source)
 

@@ -1,38 +1,38 @@
 """Every error a caller can meet, as one tree; `handlers.contract` maps each to an HTTP status.
 
-    MusicGenError
-    ├── InvalidRequest            the caller can mend it: field, value and what is allowed
-    │   ├── UnknownField
-    │   ├── EmptyPrompt
-    │   ├── PromptTooLong
-    │   ├── InvalidDuration
-    │   ├── InvalidSeed
-    │   ├── InvalidVariations
-    │   ├── InvalidTopK
-    │   ├── InvalidTopP
-    │   ├── InvalidTemperature
-    │   ├── InvalidGuidance
-    │   ├── InvalidContinuation
-    │   ├── InvalidInputAudio
-    │   ├── InvalidBitDepth
-    │   ├── UnknownModel
-    │   ├── UnknownFormat
-    │   └── UnknownStrategy
-    ├── SettingsError             the operator can mend it: a variable of the environment
-    ├── MissingDependency         an extra is not installed
-    ├── CheckpointError           a model folder that cannot be used
-    │   ├── CheckpointNotFound
-    │   ├── CheckpointIncomplete  a file or a tensor is missing
-    │   ├── CheckpointCorrupt     truncated or unreadable
-    │   ├── CheckpointMismatch    a tensor has another shape than config.json says
-    │   └── UnsupportedCheckpoint an architecture this engine does not know
-    ├── ModelTooLarge             refused before loading, with the numbers
-    ├── GenerationError
-    │   ├── NonFiniteLogits
-    │   └── GenerationCancelled
-    └── StorageError              the clip was made but could not be kept
-        ├── DiskFull
-        └── NotWritable
+MusicGenError
+├── InvalidRequest            the caller can mend it: field, value and what is allowed
+│   ├── UnknownField
+│   ├── EmptyPrompt
+│   ├── PromptTooLong
+│   ├── InvalidDuration
+│   ├── InvalidSeed
+│   ├── InvalidVariations
+│   ├── InvalidTopK
+│   ├── InvalidTopP
+│   ├── InvalidTemperature
+│   ├── InvalidGuidance
+│   ├── InvalidContinuation
+│   ├── InvalidInputAudio
+│   ├── InvalidBitDepth
+│   ├── UnknownModel
+│   ├── UnknownFormat
+│   └── UnknownStrategy
+├── SettingsError             the operator can mend it: a variable of the environment
+├── MissingDependency         an extra is not installed
+├── CheckpointError           a model folder that cannot be used
+│   ├── CheckpointNotFound
+│   ├── CheckpointIncomplete  a file or a tensor is missing
+│   ├── CheckpointCorrupt     truncated or unreadable
+│   ├── CheckpointMismatch    a tensor has another shape than config.json says
+│   └── UnsupportedCheckpoint an architecture this engine does not know
+├── ModelTooLarge             refused before loading, with the numbers
+├── GenerationError
+│   ├── NonFiniteLogits
+│   └── GenerationCancelled
+└── StorageError              the clip was made but could not be kept
+    ├── DiskFull
+    └── NotWritable
 """
 
 from __future__ import annotations
@@ -67,8 +67,11 @@ class UnknownField(InvalidRequest):
 
     def __init__(self, field: str, value: object, known: Iterable[str]) -> None:
         names = sorted(known)
-        super().__init__(field, value, f"unknown field{_did_you_mean(field, names)}; "
-                         f"the fields are {', '.join(names)}")
+        super().__init__(
+            field,
+            value,
+            f"unknown field{_did_you_mean(field, names)}; the fields are {', '.join(names)}",
+        )
 
 
 class EmptyPrompt(InvalidRequest):

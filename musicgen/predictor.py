@@ -72,8 +72,12 @@ class Predictor:
         started = time.perf_counter()
         engine = load_engine(source.folder, source.name, settings)
         logger.info(
-            "loaded %s (licence %s) on %s in %s with engine %s in %.1f s", source.name,
-            source.licence, engine.device, engine.precision, engine.name,
+            "loaded %s (licence %s) on %s in %s with engine %s in %.1f s",
+            source.name,
+            source.licence,
+            engine.device,
+            engine.precision,
+            engine.name,
             time.perf_counter() - started,
         )
         return cls(engine, source, settings, storage or LocalStorage(settings.data_dir))
@@ -155,10 +159,19 @@ class Predictor:
             for parts in zip(job.rows, finished, files, addresses, strict=True)
         )
         return GenerationResult(
-            job_id=job_id, clips=clips, prompt=request.prompt, seed=seed,
-            seconds=samples / config.sample_rate, model=source.name, licence=source.licence,
-            engine=engine.name, device=engine.device, precision=engine.precision,
-            steps=output.steps, timings=timings, notes=_notes(request, source, finished),
+            job_id=job_id,
+            clips=clips,
+            prompt=request.prompt,
+            seed=seed,
+            seconds=samples / config.sample_rate,
+            model=source.name,
+            licence=source.licence,
+            engine=engine.name,
+            device=engine.device,
+            precision=engine.precision,
+            steps=output.steps,
+            timings=timings,
+            notes=_notes(request, source, finished),
         )
 
     def _check_model(self, request: GenerationRequest) -> None:
@@ -179,9 +192,7 @@ class Predictor:
             files.append(encode(clip.pcm, rate, request.output_format, request.bit_depth, tags))
         return files
 
-    def _store(
-        self, job_id: str, request: GenerationRequest, files: Sequence[bytes]
-    ) -> list[str]:
+    def _store(self, job_id: str, request: GenerationRequest, files: Sequence[bytes]) -> list[str]:
         """Stores all variations or none."""
         extension = file_extension(request.output_format)
         kind = content_type(request.output_format)
@@ -241,10 +252,18 @@ def _clip(
 ) -> Clip:
     samples, channels = clip.pcm.shape
     return Clip(
-        address=address, seed=row.seed, seconds=samples / sample_rate, samples=samples,
-        sample_rate=sample_rate, channels=channels, format=output_format, bytes=len(data),
-        sha256=hashlib.sha256(data).hexdigest(), loudness_lufs=clip.loudness_lufs,
-        peak=clip.peak, clipped_samples=clip.clipped_samples,
+        address=address,
+        seed=row.seed,
+        seconds=samples / sample_rate,
+        samples=samples,
+        sample_rate=sample_rate,
+        channels=channels,
+        format=output_format,
+        bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        loudness_lufs=clip.loudness_lufs,
+        peak=clip.peak,
+        clipped_samples=clip.clipped_samples,
     )
 
 

@@ -7,11 +7,11 @@ MusicGen on Replicate already use. This module imports no torch.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from musicgen.errors import (
     EmptyPrompt,
@@ -91,8 +91,14 @@ class GenerationRequest:
 
     def __post_init__(self) -> None:
         _check_prompt(self.prompt, has_audio=self.input_audio is not None)
-        _check_number("duration", self.duration, InvalidDuration, low=DURATION_MIN_SECONDS,
-                      high=DURATION_MAX_SECONDS, unit=" seconds")
+        _check_number(
+            "duration",
+            self.duration,
+            InvalidDuration,
+            low=DURATION_MIN_SECONDS,
+            high=DURATION_MAX_SECONDS,
+            unit=" seconds",
+        )
         if self.seed is not None:
             _check_integer("seed", self.seed, InvalidSeed, 0, SEED_MAX)
         _check_integer("variations", self.variations, InvalidVariations, 1, VARIATIONS_MAX)
@@ -122,7 +128,9 @@ class GenerationRequest:
     @property
     def sampling(self) -> SamplingParams:
         return SamplingParams(
-            float(self.temperature), self.top_k, float(self.top_p),
+            float(self.temperature),
+            self.top_k,
+            float(self.top_p),
             float(self.classifier_free_guidance),
         )
 
@@ -142,11 +150,17 @@ def _check_prompt(prompt: object, *, has_audio: bool) -> None:
 
 
 def _check_sampling(request: GenerationRequest) -> None:
-    _check_number("temperature", request.temperature, InvalidTemperature, low=0.0,
-                  note=" (0 is greedy)")
+    _check_number(
+        "temperature", request.temperature, InvalidTemperature, low=0.0, note=" (0 is greedy)"
+    )
     _check_number("top_p", request.top_p, InvalidTopP, low=0.0, high=1.0)
-    _check_number("classifier_free_guidance", request.classifier_free_guidance, InvalidGuidance,
-                  low=1.0, note=" (1 switches guidance off)")
+    _check_number(
+        "classifier_free_guidance",
+        request.classifier_free_guidance,
+        InvalidGuidance,
+        low=1.0,
+        note=" (1 switches guidance off)",
+    )
     _check_integer("top_k", request.top_k, InvalidTopK, 0, TOP_K_MAX)
     if request.top_k == 0 and request.top_p == 0:
         raise InvalidTopK("top_k", 0, "top_k and top_p cannot both be 0: set one of them")
@@ -158,28 +172,42 @@ def _check_input_audio(request: GenerationRequest) -> None:
     start, end = request.continuation_start, request.continuation_end
     _check_number("continuation_start", start, InvalidContinuation, low=0.0, unit=" seconds")
     if end != CONTINUATION_TO_THE_END:
-        _check_number("continuation_end", end, InvalidContinuation, low=0.0, unit=" seconds",
-                      note=" (-1 is the end of the clip)")
+        _check_number(
+            "continuation_end",
+            end,
+            InvalidContinuation,
+            low=0.0,
+            unit=" seconds",
+            note=" (-1 is the end of the clip)",
+        )
         if end <= start:
-            raise InvalidContinuation("continuation_end", end,
-                                      f"later than continuation_start={start}, or -1 for the end")
+            raise InvalidContinuation(
+                "continuation_end", end, f"later than continuation_start={start}, or -1 for the end"
+            )
     if request.input_audio is not None and not isinstance(request.input_audio, Path):
-        raise InvalidInputAudio("input_audio", request.input_audio,
-                                "a file that the platform has fetched, not a name")
+        raise InvalidInputAudio(
+            "input_audio", request.input_audio, "a file that the platform has fetched, not a name"
+        )
     if request.continuation and request.input_audio is None:
         raise InvalidContinuation("continuation", True, "needs input_audio, the clip to continue")
 
 
 def _check_number(
-    field: str, value: object, error: type[InvalidRequest], *, low: float,
-    high: float | None = None, unit: str = "", note: str = "",
+    field: str,
+    value: object,
+    error: type[InvalidRequest],
+    *,
+    low: float,
+    high: float | None = None,
+    unit: str = "",
+    note: str = "",
 ) -> None:
-    allowed = f"a number from {low:g} to {high:g}" if high is not None else f"{low:g} or more"
+    allowed = f"{low:g} or more" if high is None else f"a number from {low:g} to {high:g}"
+    highest = sys.float_info.max if high is None else high
     # bool is an int in Python: `duration: true` would otherwise pass as one second.
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value < low or (  # type: ignore[arg-type,operator]
-        high is not None and value > high  # type: ignore[operator]
-    ):
+    # NaN is on neither side of anything, so it fails the comparison too.
+    if not is_number or not low <= cast(float, value) <= highest:
         raise error(field, value, f"{allowed}{unit}{note}")
 
 

@@ -33,7 +33,7 @@ def locate(name: str) -> Source:
     entry = catalog.find(name)
     if entry is not None and entry.source == "package":
         return Source(entry.name, _DEMO_FOLDER, entry.licence)
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return Source(name, Path(name), catalog.UNKNOWN_LICENCE)
     if entry is not None:
         return Source(entry.name, _from_hub(entry.source), entry.licence)

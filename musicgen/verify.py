@@ -38,8 +38,11 @@ def verify(settings: Settings, prompt: str, seconds: float) -> Difference | None
     tokens = []
     for name in ("musicgen", "transformers"):
         chosen = Settings(
-            model=settings.model, device=settings.device, precision=settings.precision,
-            engine=name, threads=settings.threads,
+            model=settings.model,
+            device=settings.device,
+            precision=settings.precision,
+            engine=name,
+            threads=settings.threads,
         )
         engine = load_engine(source.folder, source.name, chosen)
         tokens.append([greedy_codes(engine, [prompt], seconds, g) for g in GUIDANCE_SCALES])
@@ -48,9 +51,7 @@ def verify(settings: Settings, prompt: str, seconds: float) -> Difference | None
         found = first_difference(ours[0], theirs[0])
         if found is not None:
             codebook, frame = found
-            return Difference(
-                guidance, frame, codebook, int(ours[0][found]), int(theirs[0][found])
-            )
+            return Difference(guidance, frame, codebook, int(ours[0][found]), int(theirs[0][found]))
     return None
 
 
@@ -71,9 +72,7 @@ def greedy_codes(
             return codes
 
 
-def first_difference(
-    ours: NDArray[np.int64], theirs: NDArray[np.int64]
-) -> tuple[int, int] | None:
+def first_difference(ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> tuple[int, int] | None:
     """(codebook, frame) of the earliest frame in which two clips (codebooks, frames) differ."""
     where = np.argwhere(ours.T != theirs.T)
     return (int(where[0][1]), int(where[0][0])) if len(where) else None

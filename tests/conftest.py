@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from tests.support.checkpoints import ALL_SPECS, build
 from tests.support.oracle import Oracle, load, load_tokenizer
@@ -20,6 +21,9 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 # A toy step is far shorter than the time threads take to wait for each other.
 torch.set_num_threads(1)
+# No test may fail because the machine is busy.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=list(HealthCheck))
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")

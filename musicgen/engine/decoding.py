@@ -21,7 +21,10 @@ class DecodeState:
     """
 
     def __init__(
-        self, decoder: Decoder, job: GenerationJob, conditioning: Conditioning,
+        self,
+        decoder: Decoder,
+        job: GenerationJob,
+        conditioning: Conditioning,
         prompt: Tensor | None,
     ) -> None:
         config = decoder.config
@@ -47,9 +50,7 @@ class DecodeState:
         self._guided = torch.tensor(conditioning.guided, device=self._device, dtype=torch.int64)
         capacity = conditioning.prefix_length + length - 1
         self._cache = StaticCache(config, conditioning.rows, capacity, self._device, dtype)
-        self._positions = sinusoidal_positions(capacity, config.hidden_size).to(
-            self._device, dtype
-        )
+        self._positions = sinusoidal_positions(capacity, config.hidden_size).to(self._device, dtype)
         self._finite = torch.ones((), dtype=torch.bool, device=self._device)
         self._logits = self._prefill()
 

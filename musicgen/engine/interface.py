@@ -95,13 +95,16 @@ def check_job(job: GenerationJob, config: MusicGenConfig) -> None:
             )
     if job.melody is not None and config.family != "melody":
         raise InvalidInputAudio(
-            "input_audio", "a melody", "this model follows text only: choose a melody model, "
-            "or set continuation=true to continue the clip"
+            "input_audio",
+            "a melody",
+            "this model follows text only: choose a melody model, "
+            "or set continuation=true to continue the clip",
         )
     if job.audio_prompt is not None:
         frames = math.ceil(job.audio_prompt.shape[0] / config.codec.hop_length)
         if frames >= job.frames:
             raise InvalidInputAudio(
-                "input_audio", f"{frames / config.frame_rate:g} s to continue",
-                f"shorter than duration ({job.frames / config.frame_rate:g} s), which counts it"
+                "input_audio",
+                f"{frames / config.frame_rate:g} s to continue",
+                f"shorter than duration ({job.frames / config.frame_rate:g} s), which counts it",
             )

@@ -12,7 +12,11 @@ class StaticCache:
     """A clip's length is known before it starts, so the cache never grows or moves."""
 
     def __init__(
-        self, config: DecoderConfig, rows: int, capacity: int, device: torch.device,
+        self,
+        config: DecoderConfig,
+        rows: int,
+        capacity: int,
+        device: torch.device,
         dtype: torch.dtype,
     ) -> None:
         shape = (config.layers, rows, config.heads, capacity, config.head_dim)

@@ -32,9 +32,7 @@ def guide(conditional: Tensor, unconditional: Tensor, scale: Tensor) -> Tensor:
 class Sampler:
     """Draws tokens (rows, codebooks) from logits (rows, codebooks, vocabulary)."""
 
-    def __init__(
-        self, rows: Sequence[SamplingParams], draws: Tensor, device: torch.device
-    ) -> None:
+    def __init__(self, rows: Sequence[SamplingParams], draws: Tensor, device: torch.device) -> None:
         def column(values: Sequence[float], dtype: torch.dtype) -> Tensor:
             return torch.tensor(values, device=device, dtype=dtype)[:, None, None]
 

@@ -60,10 +60,8 @@ class TransformersEngine:
         try:
             import transformers
         except ImportError:
-            raise MissingDependency(
-                "transformers", "engine=transformers", "transformers"
-            ) from None
-        classes = {
+            raise MissingDependency("transformers", "engine=transformers", "transformers") from None
+        classes: dict[str, Any] = {
             "text": transformers.MusicgenForConditionalGeneration,
             "melody": transformers.MusicgenMelodyForConditionalGeneration,
         }
@@ -84,9 +82,7 @@ class TransformersEngine:
         codes: list[Tensor] = []
         pcm: list[Pcm] = []
         for index, row in enumerate(job.rows):
-            call = _Call(
-                self._model, self._arguments(row, steps, inputs), row.seed, self.precision
-            )
+            call = _Call(self._model, self._arguments(row, steps, inputs), row.seed, self.precision)
             for done in call.run():
                 yield Progress(index * steps + done, steps * len(job.rows))
             seconds.decode += call.decode_seconds
@@ -141,9 +137,7 @@ class _Stopped(Exception):
 class _Call:
     """One `generate` in a thread of its own, so that its steps can be pulled one by one."""
 
-    def __init__(
-        self, model: Any, arguments: dict[str, Any], seed: int, precision: str
-    ) -> None:
+    def __init__(self, model: Any, arguments: dict[str, Any], seed: int, precision: str) -> None:
         self._model = model
         self._arguments = arguments
         self._seed = seed

@@ -7,8 +7,6 @@ synthesis" (2007), as librosa and transformers build them.
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from musicgen.model.config import DecoderConfig
-from musicgen.model.layers import Linear, activation
+from musicgen.model.layers import LayerNorm, Linear, activation
 
 
 class SelfAttentionCache(Protocol):
@@ -52,11 +52,11 @@ class Decoder(nn.Module):
         tokens = config.codebooks * (config.vocab_size + 1)
         self.embeddings = nn.Parameter(torch.empty(tokens, config.hidden_size), False)
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.layers))
-        self.norm = nn.LayerNorm(config.hidden_size)
+        self.norm = LayerNorm(config.hidden_size)
         self.heads = Linear(config.hidden_size, config.codebooks * config.vocab_size)
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Tokens (rows, codebooks, length) to the sum of their embeddings (rows, length, hidden)."""
+        """Tokens (rows, codebooks, length) to their summed embeddings (rows, length, hidden)."""
         books = torch.arange(self.config.codebooks, device=tokens.device)
         offsets = books[:, None] * (self.config.vocab_size + 1)
         return F.embedding(tokens + offsets, self.embeddings).sum(dim=1)
@@ -86,7 +86,8 @@ class Decoder(nn.Module):
         self, states: Tensor, mask: Tensor | None = None
     ) -> CrossAttentionStates:
         """Keys and values of encoded prompts (rows, tokens, hidden), once per request."""
-        pairs = [layer.cross_attention.keys_and_values(states) for layer in self.layers]
+        blocks = [cast(DecoderLayer, layer).cross_attention for layer in self.layers]
+        pairs = [block.keys_and_values(states) for block in blocks]
         keys, values = zip(*pairs, strict=True)
         return CrossAttentionStates(torch.stack(keys), torch.stack(values), mask)
 
@@ -95,12 +96,12 @@ class DecoderLayer(nn.Module):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         size = config.hidden_size
-        self.self_attention_norm = nn.LayerNorm(size)
+        self.self_attention_norm = LayerNorm(size)
         self.self_attention = SelfAttention(config)
         if config.cross_attention:
-            self.cross_attention_norm = nn.LayerNorm(size)
+            self.cross_attention_norm = LayerNorm(size)
             self.cross_attention = CrossAttention(config)
-        self.ffn_norm = nn.LayerNorm(size)
+        self.ffn_norm = LayerNorm(size)
         self.up = Linear(size, config.ffn_size)
         self.down = Linear(config.ffn_size, size)
         self.activation = activation(config.activation)
@@ -169,7 +170,7 @@ def sinusoidal_positions(length: int, size: int) -> Tensor:
 
 
 def _split_heads(x: Tensor, head_dim: int) -> Tensor:
-    return x.unflatten(-1, (-1, head_dim)).transpose(1, 2)
+    return x.view(*x.shape[:-1], -1, head_dim).transpose(1, 2)
 
 
 def _join_heads(x: Tensor) -> Tensor:

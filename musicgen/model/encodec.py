@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from musicgen.model.config import CodecConfig
+from musicgen.model.layers import LSTM, Conv1d, ConvTranspose1d
 
 
 class Codec(nn.Module):
@@ -105,11 +106,16 @@ class Conv(nn.Module):
     """A convolution that keeps length / stride: reflect padding, all on the left if causal."""
 
     def __init__(
-        self, config: CodecConfig, inputs: int, outputs: int, kernel: int,
-        stride: int = 1, dilation: int = 1,
+        self,
+        config: CodecConfig,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: int = 1,
+        dilation: int = 1,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(inputs, outputs, kernel, stride, dilation=dilation)
+        self.conv = Conv1d(inputs, outputs, kernel, stride, dilation=dilation)
         self.causal = config.causal
         self.pad_mode = config.pad_mode
         self.stride = stride
@@ -126,7 +132,7 @@ class ConvTranspose(nn.Module):
 
     def __init__(self, config: CodecConfig, inputs: int, outputs: int, ratio: int) -> None:
         super().__init__()
-        self.conv = nn.ConvTranspose1d(inputs, outputs, 2 * ratio, ratio)
+        self.conv = ConvTranspose1d(inputs, outputs, 2 * ratio, ratio)
         if config.causal:
             self.trim_right = math.ceil(ratio * config.trim_right_ratio)
         else:
@@ -153,7 +159,7 @@ class ResidualBlock(nn.Module):
 class ResidualLSTM(nn.Module):
     def __init__(self, width: int, layers: int) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(width, width, layers)
+        self.lstm = LSTM(width, width, layers)
 
     def forward(self, x: Tensor) -> Tensor:
         steps = x.permute(2, 0, 1)

@@ -28,6 +28,40 @@ def activation(name: str) -> Activation:
     return _ACTIVATIONS[name]
 
 
+class Uninitialised:
+    """Mixed into torch's layers: their weights come from a checkpoint.
+
+    Initialising them on the meta device would be in vain, and makes PyTorch import its compiler.
+    """
+
+    def reset_parameters(self) -> None:
+        pass
+
+
+class Affine(Uninitialised, nn.Linear):
+    """y = x Wᵀ + b"""
+
+
+class Embedding(Uninitialised, nn.Embedding):
+    pass
+
+
+class LayerNorm(Uninitialised, nn.LayerNorm):
+    pass
+
+
+class Conv1d(Uninitialised, nn.Conv1d):
+    pass
+
+
+class ConvTranspose1d(Uninitialised, nn.ConvTranspose1d):
+    pass
+
+
+class LSTM(Uninitialised, nn.LSTM):
+    pass
+
+
 class Linear(nn.Module):
     """y = x Wᵀ, weight (out_features, in_features); the reference kernel."""
 

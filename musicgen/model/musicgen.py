@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.decoder import Decoder
 from musicgen.model.encodec import Codec
+from musicgen.model.layers import Affine
 from musicgen.model.text_encoder import TextEncoder
 
 
@@ -19,10 +20,10 @@ class MusicGen(nn.Module):
         self.config = config
         text_size, size = config.text_encoder.hidden_size, config.decoder.hidden_size
         self.text_encoder = TextEncoder(config.text_encoder)
-        self.text_projection = nn.Linear(text_size, size) if text_size != size else nn.Identity()
+        self.text_projection = Affine(text_size, size) if text_size != size else nn.Identity()
         if config.family == "melody":
             bins = config.chroma_bins
-            self.chroma_projection = nn.Linear(bins, size) if bins != size else nn.Identity()
+            self.chroma_projection = Affine(bins, size) if bins != size else nn.Identity()
         self.decoder = Decoder(config.decoder)
         self.codec = Codec(config.codec)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -75,7 +75,7 @@ def _open(path: Path) -> _File:
 class _Safetensors:
     def __init__(self, path: Path) -> None:
         try:
-            self._file = safe_open(str(path), framework="pt")
+            self._file: Any = safe_open(str(path), framework="pt")
         except (SafetensorError, OSError) as error:
             raise CheckpointCorrupt(
                 f"{path} is truncated or no safetensors file ({error}): download it again"

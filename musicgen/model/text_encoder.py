@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from musicgen.model.config import TextEncoderConfig
-from musicgen.model.layers import Linear, activation
+from musicgen.model.layers import Embedding, Linear, activation
 
 
 class TextEncoder(nn.Module):
@@ -21,7 +21,7 @@ class TextEncoder(nn.Module):
 
     def __init__(self, config: TextEncoderConfig) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embedding = Embedding(config.vocab_size, config.hidden_size)
         self.position_bias = PositionBias(config)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)

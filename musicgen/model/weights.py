@@ -84,7 +84,11 @@ def recipes(config: MusicGenConfig) -> dict[str, Recipe]:
 
 
 def load_model(
-    folder: Path, config: MusicGenConfig, device: torch.device, dtype: torch.dtype, *,
+    folder: Path,
+    config: MusicGenConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
     pack_half: bool = False,
 ) -> MusicGen:
     """A `MusicGen` with the weights of `folder`, in eval mode on `device`.
@@ -201,7 +205,10 @@ def _stored(files: TensorFiles, source: str) -> tuple[str, ...]:
     prefix = source.removesuffix(".weight")
     aliases: list[tuple[str, ...]] = [
         (source,),
-        (f"{prefix}.parametrizations.weight.original0", f"{prefix}.parametrizations.weight.original1"),
+        (
+            f"{prefix}.parametrizations.weight.original0",
+            f"{prefix}.parametrizations.weight.original1",
+        ),
         (f"{prefix}.weight_g", f"{prefix}.weight_v"),
         (source.replace("text_encoder.shared.", "text_encoder.encoder.embed_tokens."),),
     ]

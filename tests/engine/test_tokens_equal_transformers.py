@@ -23,7 +23,9 @@ LONG_PROMPT = "fast high bells and a deep bass drone, " * 12
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 @pytest.mark.parametrize("name", ALL_SPECS)
-def test_single_prompts(checkpoints: Callable[[str], Path], oracles: Callable[[str], Oracle], name: str, guidance: float) -> None:
+def test_single_prompts(
+    checkpoints: Callable[[str], Path], oracles: Callable[[str], Oracle], name: str, guidance: float
+) -> None:
     folder = checkpoints(name)
     ours, theirs = engines.engine(folder), oracles(name).model
     tokenizer = oracles(name).tokenizer
@@ -66,7 +68,11 @@ def test_a_melody_batch_equals_each_prompt_alone(
 @pytest.mark.parametrize("name", MELODIES)
 @pytest.mark.parametrize("seconds", [0.3, 3.0])
 def test_a_given_melody(
-    checkpoints: Callable[[str], Path], oracles: Callable[[str], Oracle], name: str, guidance: float, seconds: float
+    checkpoints: Callable[[str], Path],
+    oracles: Callable[[str], Oracle],
+    name: str,
+    guidance: float,
+    seconds: float,
 ) -> None:
     folder = checkpoints(name)
     theirs, tokenizer = oracles(name).model, oracles(name).tokenizer

@@ -24,7 +24,9 @@ CODEC_SHAPES = ["musicgen-small", "musicgen-stereo-small", *ODD_SHAPES]
 
 @pytest.mark.parametrize("name", ALL_SPECS)
 @torch.inference_mode()
-def test_teacher_forced_logits(checkpoints: Callable[[str], Path], oracles: Callable[[str], Oracle], name: str) -> None:
+def test_teacher_forced_logits(
+    checkpoints: Callable[[str], Path], oracles: Callable[[str], Oracle], name: str
+) -> None:
     folder = checkpoints(name)
     theirs, tokenizer = oracles(name).model, oracles(name).tokenizer
     ours = engines.model(folder)
@@ -41,12 +43,12 @@ def test_teacher_forced_logits(checkpoints: Callable[[str], Path], oracles: Call
 
 @pytest.mark.parametrize("name", ALL_SPECS)
 @torch.inference_mode()
-def test_text_states(checkpoints: Callable[[str], Path], oracles: Callable[[str], Oracle], name: str) -> None:
+def test_text_states(
+    checkpoints: Callable[[str], Path], oracles: Callable[[str], Oracle], name: str
+) -> None:
     folder = checkpoints(name)
     prompts = [*engines.PROMPTS, "x " * 200]
-    states, mask = oracle.text_states(
-        oracles(name).model, oracles(name).tokenizer, prompts
-    )
+    states, mask = oracle.text_states(oracles(name).model, oracles(name).tokenizer, prompts)
     ours, tokenize = engines.model(folder), load_tokenizer(folder)
     for prompt, state, present in zip(prompts, states, mask.bool(), strict=True):
         actual = ours.text_encoder(torch.tensor([tokenize(prompt)]))[0]
@@ -56,7 +58,9 @@ def test_text_states(checkpoints: Callable[[str], Path], oracles: Callable[[str]
 @pytest.mark.parametrize("name", CODEC_SHAPES)
 @pytest.mark.parametrize("frames", [1, 2, 3, 50])
 @torch.inference_mode()
-def test_codec_decodes(checkpoints: Callable[[str], Path], oracles: Callable[[str], Oracle], name: str, frames: int) -> None:
+def test_codec_decodes(
+    checkpoints: Callable[[str], Path], oracles: Callable[[str], Oracle], name: str, frames: int
+) -> None:
     folder = checkpoints(name)
     ours = engines.model(folder)
     decoder = ours.config.decoder
@@ -72,7 +76,9 @@ def test_codec_decodes(checkpoints: Callable[[str], Path], oracles: Callable[[st
 @pytest.mark.parametrize("name", CODEC_SHAPES)
 @pytest.mark.parametrize("samples", [1, 639, 640, 641, 16000])
 @torch.inference_mode()
-def test_codec_encodes(checkpoints: Callable[[str], Path], oracles: Callable[[str], Oracle], name: str, samples: int) -> None:
+def test_codec_encodes(
+    checkpoints: Callable[[str], Path], oracles: Callable[[str], Oracle], name: str, samples: int
+) -> None:
     folder = checkpoints(name)
     ours = engines.model(folder)
     generator = torch.Generator().manual_seed(samples)
@@ -93,7 +99,9 @@ def test_positions_do_not_end_at_the_config_s_maximum(
 
 @pytest.mark.parametrize("name", ["musicgen-small", "musicgen-stereo-small"])
 @torch.inference_mode()
-def test_bfloat16_stays_near_float32(checkpoints: Callable[[str], Path], oracles: Callable[[str], Oracle], name: str) -> None:
+def test_bfloat16_stays_near_float32(
+    checkpoints: Callable[[str], Path], oracles: Callable[[str], Oracle], name: str
+) -> None:
     """Both 16-bit forms of the decoder: bfloat16 throughout, and float16 weights packed."""
     folder = checkpoints(name)
     config = MusicGenConfig.from_folder(folder)

@@ -1,0 +1,215 @@
+"""Writes .cog/openapi_schema.json, the schema that Cog's server checks inputs against.
+
+    python -m infra.replicate.openapi_schema            # write it anew after a change of predict.py
+    python -m infra.replicate.openapi_schema --check    # fail if it is not current
+
+`cog build` derives the schema from the text of predict.py, without running it; so does this, and
+Cog's command line is not needed to test what its server does. To ship this very file:
+COG_OPENAPI_SCHEMA=.cog/openapi_schema.json cog push. The shapes are those of Cog 0.23
+(pkg/schema/openapi_spec.go of replicate/cog).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from infra.replicate.predict_inputs import InputField, read_inputs, read_output
+
+ROOT = Path(__file__).resolve().parents[2]
+PREDICT = ROOT / "predict.py"
+SCHEMA = ROOT / ".cog" / "openapi_schema.json"
+COG_VERSION = "0.23.1"
+
+_TYPES: dict[str, dict[str, Any]] = {
+    "str": {"type": "string"},
+    "int": {"type": "integer"},
+    "float": {"type": "number"},
+    "bool": {"type": "boolean"},
+    "Path": {"type": "string", "format": "uri"},
+}
+_KEYWORDS = {
+    "default": "default",
+    "description": "description",
+    "ge": "minimum",
+    "le": "maximum",
+    "min_length": "minLength",
+    "max_length": "maxLength",
+}
+
+
+def document(source: str) -> dict[str, Any]:
+    """The OpenAPI document of the text of predict.py. Raises: `NotPlainError`."""
+    fields = read_inputs(source)
+    components = {
+        "Input": _input_schema(fields),
+        "Output": {**_TYPES[read_output(source)], "title": "Output"},
+        **{each.name: _choices_schema(each) for each in fields if "choices" in each.options},
+        **_envelope_schemas(),
+    }
+    return {
+        "openapi": "3.0.2",
+        "info": {"title": "Cog", "version": COG_VERSION},
+        "paths": _paths(),
+        "components": {"schemas": components},
+    }
+
+
+def rendered(source: str) -> str:
+    """The content of .cog/openapi_schema.json."""
+    return json.dumps(document(source), indent=2) + "\n"
+
+
+def _input_schema(fields: Sequence[InputField]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "title": "Input",
+        "required": [each.name for each in fields if "default" not in each.options],
+        "properties": {each.name: _property(order, each) for order, each in enumerate(fields)},
+    }
+
+
+def _property(order: int, each: InputField) -> dict[str, Any]:
+    options = each.options
+    if "choices" in options:
+        schema: dict[str, Any] = {"allOf": [_reference(each.name)]}
+    else:
+        schema = {"title": _title(each.name), **_TYPES[each.type]}
+    schema["x-order"] = order
+    if each.nullable:
+        schema["nullable"] = True
+    for option, keyword in _KEYWORDS.items():
+        if option in options:
+            schema[keyword] = options[option]
+    return schema
+
+
+def _choices_schema(each: InputField) -> dict[str, Any]:
+    return {
+        "title": each.name,
+        "description": "An enumeration.",
+        "enum": each.options["choices"],
+        **_TYPES[each.type],
+    }
+
+
+def _envelope_schemas() -> dict[str, Any]:
+    """What surrounds input and output, the same for every model."""
+    text = {"type": "string"}
+    moment = {"type": "string", "format": "date-time"}
+    response = {
+        "input": _reference("Input"),
+        "output": _reference("Output"),
+        **{name: _titled(name, text) for name in ("id", "version", "status", "error", "logs")},
+        **{name: _titled(name, moment) for name in ("created_at", "started_at", "completed_at")},
+        "metrics": _titled("metrics", {"type": "object"}),
+    }
+    place = {"anyOf": [text, {"type": "integer"}]}
+    return {
+        "PredictionRequest": _object(
+            "PredictionRequest", {"id": _titled("id", text), "input": _reference("Input")}
+        ),
+        "PredictionResponse": _object("PredictionResponse", response),
+        "Status": {
+            "title": "Status",
+            "description": "An enumeration.",
+            "enum": ["starting", "processing", "succeeded", "canceled", "failed"],
+            "type": "string",
+        },
+        "HTTPValidationError": _object(
+            "HTTPValidationError",
+            {"detail": {"title": "Detail", **_array(_reference("ValidationError"))}},
+        ),
+        "ValidationError": {
+            **_object(
+                "ValidationError",
+                {
+                    "loc": {"title": "Location", **_array(place)},
+                    "msg": {"title": "Message", **text},
+                    "type": {"title": "Error Type", **text},
+                },
+            ),
+            "required": ["loc", "msg", "type"],
+        },
+    }
+
+
+def _paths() -> dict[str, Any]:
+    anything = _answer("Successful Response", {})
+    invalid = _answer("Validation Error", _reference("HTTPValidationError"))
+    predicted = _answer("Successful Response", _reference("PredictionResponse"))
+    identifier = {
+        "name": "prediction_id",
+        "in": "path",
+        "required": True,
+        "schema": {"title": "Prediction Id", "type": "string"},
+    }
+    predict = _operation("Predict", "predict_predictions_post", {"200": predicted, "422": invalid})
+    predict["description"] = "Run a single prediction on the model"
+    predict["requestBody"] = _content(_reference("PredictionRequest"))
+    cancel_id = "cancel_predictions__prediction_id__cancel_post"
+    cancel = _operation("Cancel", cancel_id, {"200": anything, "422": invalid})
+    cancel["parameters"] = [identifier]
+    health_id = "healthcheck_health_check_get"
+    return {
+        "/": {"get": _operation("Root", "root__get", {"200": anything})},
+        "/health-check": {"get": _operation("Healthcheck", health_id, {"200": anything})},
+        "/predictions": {"post": predict},
+        "/predictions/{prediction_id}/cancel": {"post": cancel},
+    }
+
+
+def _operation(summary: str, name: str, responses: dict[str, Any]) -> dict[str, Any]:
+    return {"summary": summary, "operationId": name, "responses": responses}
+
+
+def _answer(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, **_content(schema)}
+
+
+def _content(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"content": {"application/json": {"schema": schema}}}
+
+
+def _object(title: str, properties: dict[str, Any]) -> dict[str, Any]:
+    return {"title": title, "type": "object", "properties": properties}
+
+
+def _array(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+def _titled(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"title": _title(name), **schema}
+
+
+def _title(name: str) -> str:
+    return " ".join(part[:1].upper() + part[1:] for part in name.split("_"))
+
+
+def _reference(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns its exit status."""
+    parser = argparse.ArgumentParser(description="Cog's input schema from predict.py")
+    parser.add_argument("--check", action="store_true", help="write nothing, fail if it changed")
+    options = parser.parse_args(arguments)
+    current = rendered(PREDICT.read_text(encoding="utf-8"))
+    if not options.check:
+        SCHEMA.parent.mkdir(exist_ok=True)
+        SCHEMA.write_text(current, encoding="utf-8")
+        return 0
+    if SCHEMA.is_file() and SCHEMA.read_text(encoding="utf-8") == current:
+        return 0
+    sys.stderr.write(f"{SCHEMA} is not current: run python -m infra.replicate.openapi_schema\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

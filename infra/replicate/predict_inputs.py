@@ -1,0 +1,136 @@
+"""The inputs of predict.py as `cog build` reads them: from its text, without running it.
+
+Where Cog would silently drop or misread something (a bound that is not a number right there, a
+text with escapes or in several pieces, a default from another module), this raises.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+TYPES = ("str", "int", "float", "bool", "Path")
+BOUNDS = ("ge", "le", "min_length", "max_length")
+_OPTIONS = {"default", "description", "choices", *BOUNDS}
+
+
+class NotPlainError(ValueError):
+    """Something in predict.py that Cog would misread or drop."""
+
+
+@dataclass(frozen=True)
+class InputField:
+    """One parameter of `run`. `options` are the arguments of its `Input(...)`, as values."""
+
+    name: str
+    type: str
+    nullable: bool
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_inputs(source: str) -> list[InputField]:
+    """The inputs of `Runner.run` in the text of predict.py. Raises: `NotPlainError`."""
+    module = ast.parse(source)
+    reader = _Literals(source, module)
+    run = _run_method(module)
+    parameters = run.args.args[1:]
+    if len(parameters) != len(run.args.defaults):
+        raise NotPlainError("every parameter of run() needs an Input(...)")
+    return [
+        _input_field(parameter, default, reader)
+        for parameter, default in zip(parameters, run.args.defaults, strict=True)
+    ]
+
+
+def read_output(source: str) -> str:
+    """The type that `Runner.run` returns. Raises: `NotPlainError`."""
+    returned = _run_method(ast.parse(source)).returns
+    if not isinstance(returned, ast.Name) or returned.id not in TYPES:
+        raise NotPlainError("run() must return one plain type")
+    return returned.id
+
+
+class _Literals:
+    """Values of expressions as Cog's parser sees them: no name from elsewhere, no escapes."""
+
+    def __init__(self, source: str, module: ast.Module) -> None:
+        self._source = source
+        self._constants = {
+            target.id: statement.value
+            for statement in module.body
+            if isinstance(statement, ast.Assign)
+            for target in statement.targets
+            if isinstance(target, ast.Name)
+        }
+
+    def value(self, where: str, node: ast.expr) -> Any:
+        """A constant of the module or a literal."""
+        if isinstance(node, ast.Name):
+            if node.id not in self._constants:
+                raise NotPlainError(f"{where}: {node.id} is not a constant of predict.py itself")
+            node = self._constants[node.id]
+        if isinstance(node, ast.List):
+            return [self.value(where, item) for item in node.elts]
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            text = ast.get_source_segment(self._source, node) or ""
+            if text[1:-1] != node.value:
+                raise NotPlainError(f"{where}: write one text in one pair of quotes, no escapes")
+            return node.value
+        return self.number(where, node, or_constant=True)
+
+    def number(self, where: str, node: ast.expr, *, or_constant: bool = False) -> Any:
+        """A number that stands right there; with `or_constant` also True, False or None."""
+        sign = 1
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            sign, node = -1, node.operand
+        if isinstance(node, ast.Constant):
+            value = node.value
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                return sign * value
+            if or_constant and sign == 1 and (value is None or isinstance(value, bool)):
+                return value
+        raise NotPlainError(f"{where}: not a plain literal, Cog would drop it")
+
+
+def _run_method(module: ast.Module) -> ast.FunctionDef:
+    for node in module.body:
+        if isinstance(node, ast.ClassDef) and node.name == "Runner":
+            for method in node.body:
+                if isinstance(method, ast.FunctionDef) and method.name == "run":
+                    return method
+    raise NotPlainError("predict.py has no class Runner with a method run")
+
+
+def _input_field(parameter: ast.arg, default: ast.expr, reader: _Literals) -> InputField:
+    name = parameter.arg
+    kind, nullable = _type_of(name, parameter.annotation)
+    if not (
+        isinstance(default, ast.Call)
+        and isinstance(default.func, ast.Name)
+        and default.func.id == "Input"
+        and not default.args
+    ):
+        raise NotPlainError(f"{name}: write Input(...) with keywords")
+    options: dict[str, Any] = {}
+    for keyword in default.keywords:
+        where = f"{name}.{keyword.arg}"
+        if keyword.arg not in _OPTIONS:
+            raise NotPlainError(f"{where}: not an option that is handled here")
+        read = reader.number if keyword.arg in BOUNDS else reader.value
+        options[keyword.arg] = read(where, keyword.value)
+    if options.get("default", ...) is None and not nullable:
+        raise NotPlainError(f"{name}: with the default None it must be `{kind} | None`")
+    return InputField(name, kind, nullable, options)
+
+
+def _type_of(name: str, annotation: ast.expr | None) -> tuple[str, bool]:
+    nullable = isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr)
+    if isinstance(annotation, ast.BinOp):
+        if not (isinstance(annotation.right, ast.Constant) and annotation.right.value is None):
+            raise NotPlainError(f"{name}: the only union is `TYPE | None`")
+        annotation = annotation.left
+    if not isinstance(annotation, ast.Name) or annotation.id not in TYPES:
+        raise NotPlainError(f"{name}: the types are {', '.join(TYPES)}")
+    return annotation.id, nullable

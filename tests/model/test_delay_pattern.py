@@ -1,0 +1,66 @@
+"""The delay pattern loses nothing and equals transformers' mask."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from musicgen.model.delay_pattern import UNKNOWN, DelayPattern
+
+patterns = st.builds(
+    lambda per_channel, channels: DelayPattern(per_channel * channels, channels, 2048),
+    st.integers(1, 6),
+    st.integers(1, 2),
+)
+
+
+@given(patterns, st.integers(1, 40))
+def test_reverting_a_filled_template_gives_the_codes(pattern: DelayPattern, frames: int) -> None:
+    codes = torch.arange(pattern.codebooks * frames).view(pattern.codebooks, frames)
+    filled = pattern.template(frames, codes)
+    assert torch.equal(pattern.revert(filled), codes)
+    assert (filled != UNKNOWN).all()
+
+
+@given(patterns, st.integers(2, 40), st.data())
+def test_a_prompt_leaves_exactly_the_rest_unknown(
+    pattern: DelayPattern, frames: int, data: st.DataObject
+) -> None:
+    known = data.draw(st.integers(1, frames - 1))
+    template = pattern.template(frames, torch.zeros(pattern.codebooks, known, dtype=torch.int64))
+    assert (template == UNKNOWN).sum() == pattern.codebooks * (frames - known)
+    first = (template == UNKNOWN).any(0).nonzero()[0].item()
+    assert first == pattern.first_unknown(known)
+    assert template.shape[1] == pattern.sequence_length(frames)
+
+
+@pytest.mark.parametrize(("codebooks", "channels"), [(4, 1), (8, 2), (3, 1)])
+def test_the_template_equals_transformers(codebooks: int, channels: int) -> None:
+    import transformers as hf
+
+    config = hf.MusicgenDecoderConfig(
+        vocab_size=8,
+        hidden_size=8,
+        num_attention_heads=1,
+        num_hidden_layers=1,
+        ffn_dim=8,
+        num_codebooks=codebooks,
+        audio_channels=channels,
+        pad_token_id=8,
+        bos_token_id=8,
+    )
+    decoder = hf.MusicgenForCausalLM(config)
+    pattern = DelayPattern(codebooks, channels, 8)
+    prompt = torch.randint(8, (codebooks, 5))
+    start = torch.full((codebooks, 1), 8)
+    _, theirs = decoder.build_delay_pattern_mask(
+        torch.cat([start, prompt], 1), pad_token_id=8, max_length=pattern.sequence_length(12)
+    )
+    assert torch.equal(pattern.template(12, prompt), theirs)
+
+
+def test_codebooks_must_divide_among_the_channels() -> None:
+    with pytest.raises(ValueError, match="3 codebooks for 2 channels"):
+        DelayPattern(3, 2, 8)

@@ -1,0 +1,139 @@
+"""The command line as a user types it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from musicgen import cli, verify
+from musicgen.engine.engine import MusicGenEngine
+
+ROOT = Path(__file__).parent.parent
+
+
+def _musicgen(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "musicgen.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def test_generate_writes_the_file_and_tells_the_facts(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "clip.flac"
+    done = _musicgen("generate", "calm piano", "--duration", "1", "--seed", "0", "-o", str(out))
+    assert done.returncode == 0, done.stderr
+    assert sf.info(out).frames == 32000 and sf.info(out).format == "FLAC"
+    for fact in (str(out), "1 s", "seed 0", "real-time factor", "licence Apache-2.0", "note:"):
+        assert fact in done.stdout
+    assert "steps" in done.stderr and "left" in done.stderr
+
+
+def test_generate_plots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plot = tmp_path / "clip.png"
+    status = cli.main(
+        [
+            "generate",
+            "piano",
+            "--duration",
+            "0.5",
+            "-o",
+            str(tmp_path / "c.wav"),
+            "--plot",
+            str(plot),
+            "--json",
+        ]
+    )
+    assert status == 0
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert json.loads(capsys.readouterr().out)["clips"][0]["samples"] == 16000
+
+
+def test_variations_are_numbered(tmp_path: Path) -> None:
+    out = tmp_path / "clip.mp3"
+    assert (
+        cli.main(["generate", "piano", "--duration", "0.2", "--variations", "2", "-o", str(out)])
+        == 0
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip-1.mp3", "clip-2.mp3"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        (["", "--duration", "1"], "prompt"),
+        (["piano", "--duration", "0"], "duration"),
+        (["piano", "--format", "aac"], "output_format"),
+        (["piano", "-o", "clip.aiff"], "output_format"),
+        (["piano", "--model", "huge"], "model"),
+        (["piano", "--normalization", "loud"], "normalization_strategy"),
+        (["piano", "--top-k", "0"], "top_k"),
+    ],
+)
+def test_bad_input_is_told_in_a_line_and_leaves_no_file(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    field: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["generate", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"musicgen: {field}=") and error.count("\n") == 1
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_the_format_may_not_contradict_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "clip.wav")
+    assert cli.main(["generate", "piano", "--format", "mp3", "-o", out]) == 2
+    assert ".wav" in capsys.readouterr().err
+
+
+def test_models_shows_every_licence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["models"]) == 0
+    table = capsys.readouterr().out
+    assert table.count("CC-BY-NC-4.0") == 11
+    assert "stereo-melody-large" in table and "14.0 GB" in table
+    assert cli.main(["models", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 11
+
+
+def test_verify_says_identical(
+    checkpoints: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(checkpoints("musicgen-stereo-small"))
+    assert cli.main(["verify", "--model", folder, "--duration", "0.3"]) == 0
+    assert capsys.readouterr().out.startswith("identical")
+
+
+def test_verify_names_the_first_difference(
+    checkpoints: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Guards the guard: an engine that is wrong in one place must be caught there."""
+    honest = verify.greedy_codes
+
+    def wrong_once(engine: object, *arguments: object) -> np.ndarray:
+        codes = honest(engine, *arguments)
+        if isinstance(engine, MusicGenEngine):
+            codes[0, 2, 9] ^= 1
+            codes[0, 1, 11] ^= 1
+        return codes
+
+    monkeypatch.setattr(verify, "greedy_codes", wrong_once)
+    folder = str(checkpoints("musicgen-small"))
+    assert cli.main(["verify", "--model", folder, "--duration", "0.3"]) == 1
+    assert "first at frame 9, codebook 2" in capsys.readouterr().out
+
+
+def test_help_imports_no_torch_and_shows_the_licence() -> None:
+    done = _musicgen("--help")
+    assert done.returncode == 0 and "CC-BY-NC-4.0" in done.stdout

@@ -1,0 +1,30 @@
+"""Quota and memory of the container, not of the host."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from musicgen.machine import cpu_quota, free_memory
+
+
+@pytest.mark.parametrize(("cpu_max", "expected"), [("100000 100000", 1), ("150000 100000", 2)])
+def test_threads_follow_the_cgroup(tmp_path: Path, cpu_max: str, expected: int) -> None:
+    (tmp_path / "cpu.max").write_text(cpu_max)
+    assert cpu_quota(tmp_path) == min(expected, len(os.sched_getaffinity(0)))
+
+
+def test_without_a_quota_all_processors_count(tmp_path: Path) -> None:
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert cpu_quota(tmp_path) == cpu_quota(tmp_path / "none") == len(os.sched_getaffinity(0))
+
+
+def test_free_memory_is_the_smaller_of_host_and_container(tmp_path: Path) -> None:
+    host = free_memory("cpu", tmp_path)
+    assert host is not None and host > 1e8
+    (tmp_path / "memory.max").write_text("3000000\n")
+    (tmp_path / "memory.current").write_text("1000000\n")
+    (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 400000\n")
+    assert free_memory("cpu", tmp_path) == 2_400_000

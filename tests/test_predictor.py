@@ -1,0 +1,203 @@
+"""The predictor end to end on real files, with the embedded demo checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from musicgen import errors
+from musicgen.audio.tags import read_tags
+from musicgen.engine import loading
+from musicgen.predictor import Predictor
+from musicgen.request import OUTPUT_FORMATS, GenerationRequest
+from musicgen.settings import Settings
+from musicgen.storage.local import LocalStorage
+from tests.support.checkpoints import truncate
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    return Predictor.load(Settings(threads=1, data_dir=tmp_path_factory.mktemp("clips")))
+
+
+def _request(**fields: object) -> GenerationRequest:
+    return GenerationRequest(**{"prompt": "slow calm piano", "duration": 0.5, "seed": 7} | fields)
+
+
+def test_a_result_says_what_was_made_and_how(demo: Predictor) -> None:
+    result = demo.generate(_request(), job_id="job-1")
+    (clip,) = result.clips
+    data = Path(clip.address).read_bytes()
+    assert "job-1" in clip.address
+    assert clip.sha256 == hashlib.sha256(data).hexdigest() and clip.bytes == len(data)
+    assert (clip.samples, clip.sample_rate, clip.channels, clip.seed) == (16000, 32000, 1, 7)
+    assert (result.model, result.licence, result.engine) == ("demo", "Apache-2.0", "musicgen")
+    assert (result.device, result.precision, result.steps) == ("cpu", "float32", 28)
+    timings = result.timings
+    assert min(timings.text, timings.decode, timings.codec, timings.finish, timings.store) > 0
+    assert result.real_time_factor == pytest.approx(timings.total / 0.5)
+    assert json.loads(json.dumps(result.to_mapping()))["clips"][0]["sha256"] == clip.sha256
+    assert any("random weights" in note for note in result.notes)
+
+
+def test_the_file_carries_its_tags(demo: Predictor) -> None:
+    clip = demo.generate(_request()).clips[0]
+    tags = read_tags(Path(clip.address))
+    assert tags is not None
+    assert (tags.prompt, tags.seed, tags.model) == ("slow calm piano", 7, "demo")
+    assert tags.licence == "Apache-2.0"
+
+
+@pytest.mark.parametrize("duration", [0.1, 0.333, 0.5001, 1.23456])
+def test_length_is_exact_to_the_sample(demo: Predictor, duration: float) -> None:
+    clip = demo.generate(_request(duration=duration)).clips[0]
+    assert clip.samples == sf.info(clip.address).frames == round(duration * 32000)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(demo: Predictor) -> None:
+    """Guards against seed 0 meaning "random"."""
+    hashes = [demo.generate(_request(seed=seed)).clips[0].sha256 for seed in (0, 0, 1)]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_a_random_seed_is_told_and_gives_the_clip_again(demo: Predictor) -> None:
+    first = demo.generate(_request(seed=None))
+    again = demo.generate(_request(seed=first.seed))
+    assert first.clips[0].sha256 == again.clips[0].sha256
+    assert demo.generate(_request(seed=None)).seed != first.seed
+
+
+def test_variations_are_files_with_consecutive_seeds(demo: Predictor) -> None:
+    result = demo.generate(_request(variations=3, seed=2**32 - 2))
+    assert [clip.seed for clip in result.clips] == [2**32 - 2, 2**32 - 1, 0]
+    assert len({clip.address for clip in result.clips}) == 3
+    assert len({clip.sha256 for clip in result.clips}) == 3
+
+
+@pytest.mark.parametrize("output_format", OUTPUT_FORMATS)
+def test_every_format_can_be_decoded(demo: Predictor, output_format: str) -> None:
+    clip = demo.generate(_request(output_format=output_format)).clips[0]
+    pcm, rate = sf.read(clip.address)
+    assert Path(clip.address).suffix == f".{output_format}"
+    assert len(pcm) / rate == pytest.approx(0.5, abs=0.1)
+    assert np.abs(pcm).max() > 0.01
+
+
+def test_a_continuation_opens_with_the_codec_s_view_of_the_clip(
+    demo: Predictor, tmp_path: Path
+) -> None:
+    _write_tone(tmp_path / "clip.wav", seconds=3.0)
+    request = _request(
+        duration=1.0,
+        input_audio=tmp_path / "clip.wav",
+        continuation=True,
+        continuation_start=1.0,
+        continuation_end=1.5,
+        prompt="",
+    )
+    assert demo.generate(request).clips[0].samples == 32000
+    with pytest.raises(errors.InvalidContinuation, match=r"only 3\.00 seconds long"):
+        demo.generate(
+            _request(input_audio=tmp_path / "clip.wav", continuation=True, continuation_start=4)
+        )
+    with pytest.raises(errors.InvalidInputAudio, match="shorter than duration"):
+        demo.generate(_request(input_audio=tmp_path / "clip.wav", continuation=True))
+
+
+def test_a_melody_model_follows_the_whole_file(
+    checkpoints: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Guards against continuation_start and _end cropping the melody too."""
+    settings = Settings(model=str(checkpoints("musicgen-stereo-melody")), data_dir=tmp_path)
+    melody = Predictor.load(settings)
+    _write_tone(tmp_path / "a.wav", seconds=2.0, rate=44100)
+    fields = {"top_k": 30, "input_audio": tmp_path / "a.wav"}
+    whole = melody.generate(_request(**fields))
+    cropped = melody.generate(_request(**fields, continuation_start=0.5, continuation_end=1.0))
+    without = melody.generate(_request(top_k=30))
+    assert whole.clips[0].sha256 == cropped.clips[0].sha256 != without.clips[0].sha256
+    assert whole.clips[0].channels == 2
+    assert any("whole mix" in note for note in whole.notes)
+
+
+def test_cancelling_stops_at_the_next_step_and_leaves_no_file(
+    demo: Predictor, tmp_path: Path
+) -> None:
+    demo = Predictor(demo.engine, demo._source, Settings(), LocalStorage(tmp_path / "out"))
+    generation = demo.start(_request(duration=20))
+    first = next(generation)
+    generation.cancel()
+    with pytest.raises(errors.GenerationCancelled, match=generation.job_id):
+        next(generation)
+    with pytest.raises(errors.GenerationCancelled):
+        generation.result()
+    assert first.total > 1000
+    assert not list((tmp_path / "out").rglob("*.*"))
+
+
+def test_a_result_can_be_asked_for_twice(demo: Predictor) -> None:
+    generation = demo.start(_request())
+    assert generation.result() is generation.result()
+    assert list(generation) == []
+
+
+def test_another_model_s_name_is_refused(demo: Predictor) -> None:
+    assert demo.generate(_request(model_version="demo")).model == "demo"
+    with pytest.raises(errors.UnknownModel, match=r"'large'.*demo"):
+        demo.generate(_request(model_version="large"))
+
+
+def test_switching_replaces_the_model(checkpoints: Callable[[str], Path], tmp_path: Path) -> None:
+    predictor = Predictor.load(Settings(data_dir=tmp_path))
+    with pytest.raises(errors.UnknownModel):
+        predictor.switch_model("no such model")
+    assert predictor.generate(_request()).clips[0].channels == 1
+    predictor.switch_model(str(checkpoints("musicgen-stereo-small")))
+    result = predictor.generate(_request(top_k=20))
+    assert result.clips[0].channels == 2
+    assert result.model == str(checkpoints("musicgen-stereo-small"))
+
+
+def test_warming_up_writes_nothing(demo: Predictor, tmp_path: Path) -> None:
+    predictor = Predictor(demo.engine, demo._source, Settings(), LocalStorage(tmp_path / "none"))
+    predictor.warm_up()
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_model_that_will_not_fit_is_refused_before_it_loads(
+    monkeypatch: pytest.MonkeyPatch, checkpoints: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """The weights are damaged: reading them would raise something else."""
+    folder = Path(shutil.copytree(checkpoints("musicgen-small"), tmp_path / "model"))
+    truncate(folder / "model.safetensors")
+    monkeypatch.setattr(loading, "free_memory", lambda _: 1_000_000)
+    with pytest.raises(errors.ModelTooLarge, match=r"needs about \d\.\d GB on cpu.*0\.0 GB free"):
+        Predictor.load(Settings(model=str(folder)))
+
+
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    with pytest.raises(errors.SettingsError, match="MUSICGEN_DEVICE='cuda:99'"):
+        Predictor.load(Settings(device="cuda:99"))
+
+
+def test_an_unsupported_checkpoint_falls_back_to_transformers(
+    checkpoints: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(checkpoints("musicgen-small"), tmp_path / "model"))
+    config = json.loads((folder / "config.json").read_text())
+    config["audio_encoder"]["normalize"] = True
+    (folder / "config.json").write_text(json.dumps(config))
+    predictor = Predictor.load(Settings(model=str(folder), data_dir=tmp_path))
+    assert predictor.generate(_request(top_k=30)).engine == "transformers"
+
+
+def _write_tone(path: Path, seconds: float, rate: int = 32000) -> None:
+    time = np.arange(round(seconds * rate)) / rate
+    sf.write(path, 0.3 * np.sin(2 * np.pi * 330 * time), rate)

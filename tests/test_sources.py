@@ -1,0 +1,55 @@
+"""A model's name becomes a folder: the package's, a local one, or the hub's cache."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from musicgen.errors import CheckpointNotFound, UnknownModel
+from musicgen.sources import locate
+
+
+def test_the_demo_is_part_of_the_package() -> None:
+    source = locate("demo")
+    assert (source.folder / "model.safetensors").exists()
+    assert source.licence == "Apache-2.0"
+
+
+def test_a_folder_is_taken_as_it_is(checkpoints: Callable[[str], Path]) -> None:
+    folder = checkpoints("musicgen-small")
+    assert locate(str(folder)).folder == folder
+
+
+@pytest.mark.parametrize("name", ["small", "facebook/musicgen-small"])
+def test_the_hub_s_cache_is_used_offline(
+    checkpoints: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    assert constants.HF_HUB_OFFLINE, "this test must not reach a network"
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--facebook--musicgen-small"
+    snapshot = repository / "snapshots" / ("0" * 40)
+    shutil.copytree(checkpoints("musicgen-small"), snapshot)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40)
+    source = locate(name)
+    assert source.folder == snapshot
+    assert source.licence == "CC-BY-NC-4.0"
+
+
+@pytest.mark.parametrize("name", ["large", "somebody/else"])
+def test_what_is_not_in_the_cache_is_said_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(CheckpointNotFound, match="HF_HUB_OFFLINE"):
+        locate(name)
+
+
+@pytest.mark.parametrize("name", ["huge", "./nowhere", "/no/such/folder", "a/b/c", ""])
+def test_anything_else_lists_the_choices(name: str) -> None:
+    with pytest.raises(UnknownModel, match="demo, small, medium"):
+        locate(name)
