@@ -18,6 +18,7 @@ from musicgen.engine import loading
 from musicgen.predictor import Predictor
 from musicgen.request import OUTPUT_FORMATS, GenerationRequest
 from musicgen.settings import Settings
+from musicgen.storage.base import ClipName
 from musicgen.storage.local import LocalStorage
 from tests.support.checkpoints import truncate
 
@@ -140,6 +141,23 @@ def test_cancelling_stops_at_the_next_step_and_leaves_no_file(
         generation.result()
     assert first.total > 1000
     assert not list((tmp_path / "out").rglob("*.*"))
+
+
+class _FullAfterTwo(LocalStorage):
+    """A disk on which there is room for two clips."""
+
+    def put(self, name: ClipName, data: bytes, content_type: str) -> str:
+        if name.index == 2:
+            raise errors.DiskFull("no room")
+        return super().put(name, data, content_type)
+
+
+def test_variations_are_stored_all_or_none(demo: Predictor, tmp_path: Path) -> None:
+    storage = _FullAfterTwo(tmp_path / "out")
+    predictor = Predictor(demo.engine, demo._source, Settings(), storage)
+    with pytest.raises(errors.DiskFull):
+        predictor.generate(_request(variations=4))
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_result_can_be_asked_for_twice(demo: Predictor) -> None:

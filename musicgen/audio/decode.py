@@ -35,7 +35,7 @@ def read_audio(path: Path, *, max_seconds: float = 3600) -> tuple[Pcm, int]:
         raise _refused(path, "the file is empty")
     try:
         # Through a descriptor: given a name, soundfile would believe a suffix such as .raw.
-        with path.open("rb", buffering=0) as file, sf.SoundFile(file.fileno()) as sound:
+        with path.open("rb", buffering=0) as file, sf.SoundFile(file.fileno(), closefd=False) as sound:
             _check_header(path, sound, max_seconds)
             return _read_samples(path, sound), sound.samplerate
     except sf.SoundFileError as error:

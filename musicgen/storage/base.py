@@ -32,3 +32,9 @@ class Storage(Protocol):
         Returns: the address at which the caller finds the clip.
         Raises: `DiskFull`, `NotWritable`, or another `StorageError`; nothing is left behind.
         """
+
+    def remove(self, address: str) -> None:
+        """Forgets a clip that `put` stored; one that is gone already is no error.
+
+        Raises: `StorageError`.
+        """

@@ -71,6 +71,17 @@ class LocalStorage:
             write_atomically(path, data)
         return str(path)
 
+    def remove(self, address: str) -> None:
+        """Deletes the file, and the folders below `folder` that it leaves empty."""
+        path = Path(address)
+        with _explained(path.parent):
+            path.unlink(missing_ok=True)
+        for parent in path.parents:
+            if self.folder not in parent.parents:
+                return
+            with suppress(OSError):
+                parent.rmdir()
+
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Writes `data` under a temporary name in the folder of `path`, then renames it.

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def _result(path: Path, job_id: str, seed: int, model: str) -> GenerationResult:
 
 
 @dataclass
-class Bench:
+class Worker:
     """A `CogRun` with what it said and recorded; every look at the clock takes `tick` seconds."""
 
     predictor: FakePredictor
@@ -106,8 +107,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(FakePredictor(tmp_path / "out"))
+def worker(tmp_path: Path) -> Worker:
+    return Worker(FakePredictor(tmp_path / "out"))
 
 
 @pytest.mark.parametrize("seed", [None, -1])
@@ -138,46 +139,46 @@ def test_audio_that_cog_fetched_is_taken(tmp_path: Path) -> None:
     assert request_from({"prompt": "", "input_audio": tmp_path / "a.wav"}).input_audio is not None
 
 
-def test_the_output_has_a_name_of_its_own(bench: Bench) -> None:
+def test_the_output_has_a_name_of_its_own(worker: Worker) -> None:
     """Guards `clip.wav` for everyone: Cog uploads under the bare file name."""
-    first, second = bench.run(), bench.run()
+    first, second = worker.run(), worker.run()
     assert first.name != second.name
     assert second.suffix == ".wav"
     assert second.read_text() == "job-2"
 
 
-def test_the_next_prediction_deletes_what_earlier_ones_left(bench: Bench) -> None:
-    first = bench.run()
+def test_the_next_prediction_deletes_what_earlier_ones_left(worker: Worker) -> None:
+    first = worker.run()
     assert first.exists(), "Cog sends it after run() has returned"
-    second = bench.run()
-    assert bench.files() == [second.name]
+    second = worker.run()
+    assert worker.files() == [second.name]
 
 
-def test_a_refused_prediction_also_deletes_what_earlier_ones_left(bench: Bench) -> None:
-    bench.run()
+def test_a_refused_prediction_also_deletes_what_earlier_ones_left(worker: Worker) -> None:
+    worker.run()
     with pytest.raises(PredictionError):
-        bench.run(duration=0.0)
-    assert bench.files() == []
+        worker.run(duration=0.0)
+    assert worker.files() == []
 
 
-def test_a_folder_that_a_cleaner_took_away_is_no_failure(bench: Bench) -> None:
-    path = bench.run()
+def test_a_folder_that_a_cleaner_took_away_is_no_failure(worker: Worker) -> None:
+    path = worker.run()
     path.unlink()
-    bench.predictor.folder.joinpath("2025-01-31", "job-1").rmdir()
-    bench.predictor.folder.joinpath("2025-01-31").rmdir()
-    bench.predictor.folder.rmdir()
-    assert bench.run().exists()
+    worker.predictor.folder.joinpath("2025-01-31", "job-1").rmdir()
+    worker.predictor.folder.joinpath("2025-01-31").rmdir()
+    worker.predictor.folder.rmdir()
+    assert worker.run().exists()
 
 
-def test_metrics_and_logs_name_the_seed_that_was_used(bench: Bench) -> None:
-    bench.run()
-    assert bench.metrics["seed"] == 7
-    assert bench.metrics["audio_seconds"] == 2.0
-    assert bench.metrics["real_time_factor"] == 0.5
-    assert bench.metrics["decode_seconds"] == 1.0
-    assert bench.metrics["loudness_lufs"] == -14.0
-    assert any(line.startswith("seed 7, ") for line in bench.lines)
-    assert "note: a note" in bench.lines
+def test_metrics_and_logs_name_the_seed_that_was_used(worker: Worker) -> None:
+    worker.run()
+    assert worker.metrics["seed"] == 7
+    assert worker.metrics["audio_seconds"] == 2.0
+    assert worker.metrics["real_time_factor"] == 0.5
+    assert worker.metrics["decode_seconds"] == 1.0
+    assert worker.metrics["loudness_lufs"] == -14.0
+    assert any(line.startswith("seed 7, ") for line in worker.lines)
+    assert "note: a note" in worker.lines
 
 
 def test_loudness_that_is_not_defined_is_not_a_metric(tmp_path: Path) -> None:
@@ -188,19 +189,19 @@ def test_loudness_that_is_not_defined_is_not_a_metric(tmp_path: Path) -> None:
     )
 
 
-def test_progress_is_said_at_most_once_a_second_and_ends_at_100_percent(bench: Bench) -> None:
-    bench.run()
-    found = [REPLICATE_PROGRESS.match(line) for line in bench.lines]
+def test_progress_is_said_at_most_once_a_second_and_ends_at_100_percent(worker: Worker) -> None:
+    worker.run()
+    found = [REPLICATE_PROGRESS.match(line) for line in worker.lines]
     seen = [int(match["current"]) for match in found if match]
     assert seen[-1] == STEPS
-    assert all(later - earlier >= 2 for earlier, later in zip(seen, seen[1:], strict=False))
+    assert all(later - earlier >= 2 for earlier, later in pairwise(seen[:-1]))
     assert len(seen) >= 10
 
 
 def test_slow_progress_is_said_once_in_five_percent(tmp_path: Path) -> None:
-    bench = Bench(FakePredictor(tmp_path), tick=60.0)
-    bench.run()
-    assert sum(bool(REPLICATE_PROGRESS.match(line)) for line in bench.lines) <= 21
+    worker = Worker(FakePredictor(tmp_path), tick=60.0)
+    worker.run()
+    assert sum(bool(REPLICATE_PROGRESS.match(line)) for line in worker.lines) <= 21
 
 
 def test_a_progress_line_is_what_replicates_clients_read() -> None:
@@ -210,20 +211,20 @@ def test_a_progress_line_is_what_replicates_clients_read() -> None:
     assert progress_line(Progress(50, 100), 2.0, 5.0).endswith("real-time factor 0.80")
 
 
-def test_a_typed_error_is_told_with_its_code_and_no_cause(bench: Bench) -> None:
+def test_a_typed_error_is_told_with_its_code_and_no_cause(worker: Worker) -> None:
     with pytest.raises(PredictionError, match=r"^empty_prompt: prompt='' is not allowed") as told:
-        bench.run(prompt="")
+        worker.run(prompt="")
     assert told.value.__suppress_context__
 
 
 def test_an_unexpected_error_goes_to_the_operators_log_only(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+    worker: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bench.predictor.fails = RuntimeError("/secret/place")
+    worker.predictor.fails = RuntimeError("/secret/place")
     with caplog.at_level(logging.ERROR), pytest.raises(PredictionError) as told:
-        bench.run()
+        worker.run()
     assert str(told.value).startswith("internal_error: ")
-    assert "secret" not in str(told.value) + "".join(bench.lines)
+    assert "secret" not in str(told.value) + "".join(worker.lines)
     assert "/secret/place" in caplog.text
 
 
@@ -236,28 +237,28 @@ def test_a_cancelled_prediction_is_given_up_and_the_next_one_works(tmp_path: Pat
         if len(lines) == 3:
             raise Cancelled
 
-    bench = Bench(FakePredictor(tmp_path), say=say)
+    worker = Worker(FakePredictor(tmp_path), say=say)
     with pytest.raises(Cancelled):
-        bench.run()
-    assert bench.predictor.given_up == 1
-    assert bench.run().exists()
+        worker.run()
+    assert worker.predictor.given_up == 1
+    assert worker.run().exists()
 
 
-def test_a_caller_that_names_no_model_gets_the_first_one(bench: Bench) -> None:
+def test_a_caller_that_names_no_model_gets_the_first_one(worker: Worker) -> None:
     """Guards a result that depends on who came before."""
-    bench.run()
-    bench.run(model_version="small")
-    assert bench.predictor.model == "small"
-    assert any("loaded small (licence Apache-2.0)" in line for line in bench.lines)
-    bench.run(model_version="small")
-    bench.run()
-    assert bench.predictor.switches == ["small", "demo"]
+    worker.run()
+    worker.run(model_version="small")
+    assert worker.predictor.model == "small"
+    assert any("loaded small (licence Apache-2.0)" in line for line in worker.lines)
+    worker.run(model_version="small")
+    worker.run()
+    assert worker.predictor.switches == ["small", "demo"]
 
 
-def test_after_a_failed_switch_the_first_model_is_loaded_anew(bench: Bench) -> None:
-    bench.predictor.switch_fails = CheckpointCorrupt("truncated")
-    with pytest.raises(PredictionError, match="^checkpoint_corrupt: truncated"):
-        bench.run(model_version="small")
-    bench.predictor.switch_fails = None
-    bench.run()
-    assert bench.predictor.switches == ["small", "demo"]
+def test_after_a_failed_switch_the_first_model_is_loaded_anew(worker: Worker) -> None:
+    worker.predictor.switch_fails = CheckpointCorrupt("truncated")
+    with pytest.raises(PredictionError, match=r"^checkpoint_corrupt: truncated"):
+        worker.run(model_version="small")
+    worker.predictor.switch_fails = None
+    worker.run()
+    assert worker.predictor.switches == ["small", "demo"]

@@ -1,0 +1,186 @@
+"""Cog's own server around predict.py, and a neighbour for the URLs that it is given."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).parent.parent.parent
+DEMO = ROOT / "musicgen" / "demo" / "checkpoint"
+START_DEADLINE = 90.0
+
+
+@dataclass
+class Server:
+    """Cog's server, the folder for its temporary files, and its log."""
+
+    client: httpx.Client
+    temporary: Path
+    log: Path
+
+    def post(self, path: str = "/predictions", **body: Any) -> httpx.Response:
+        return self.client.post(path, json=body)
+
+    def predict(self, **fields: Any) -> dict[str, Any]:
+        """The answer to half a second of music, or to what `fields` say."""
+        response = self.post(input={"prompt": "calm piano", "duration": 0.5} | fields)
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    def succeed(self, **fields: Any) -> dict[str, Any]:
+        answer = self.predict(**fields)
+        assert answer["status"] == "succeeded", answer
+        return answer
+
+    def fail(self, **fields: Any) -> str:
+        """The error of a prediction that must fail, which shows nothing of the inside."""
+        answer = self.predict(**fields)
+        assert answer["status"] == "failed", answer
+        for inside in ("Traceback", ".py", str(self.temporary), str(ROOT)):
+            assert inside not in str(answer)
+        return str(answer["error"])
+
+    def health(self) -> str:
+        return str(self.client.get("/health-check").json()["status"])
+
+    def wait_for(self, status: str, deadline: float) -> None:
+        end = time.monotonic() + deadline
+        while (seen := self.health()) != status:
+            assert seen not in ("SETUP_FAILED", "DEFUNCT", "UNHEALTHY"), self.log.read_text()
+            assert time.monotonic() < end, f"still {seen}: {self.log.read_text()}"
+            time.sleep(0.02)
+
+    def output_files(self) -> list[Path]:
+        return [p for p in self.temporary.glob("musicgen-*/**/*") if p.is_file()]
+
+
+@dataclass
+class Neighbour:
+    """Another web server: serves `clip` and keeps the webhooks that it is sent."""
+
+    url: str
+    clip: bytes
+    webhooks: list[str] = field(default_factory=list)
+
+    def wait_for_webhook(self, deadline: float) -> str:
+        end = time.monotonic() + deadline
+        while not self.webhooks and time.monotonic() < end:
+            time.sleep(0.02)
+        [webhook] = self.webhooks
+        return webhook
+
+
+@contextmanager
+def cog_server(folder: Path) -> Iterator[Server]:
+    """The server with the demo model loaded; it keeps to `folder`, which is empty."""
+    temporary, log = folder / "temporary", folder / "log"
+    temporary.mkdir()
+    port = _free_port()
+    environment = os.environ | {
+        # Cog starts its worker as "python", from PATH.
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "COG_PREDICT_TYPE_STUB": "predict.py:Runner",
+        "PORT": str(port),
+        "LOG_FORMAT": "console",
+        "NO_COLOR": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "TMPDIR": str(temporary),
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_CACHE": str(_hub_cache(folder / "hub")),
+        "MUSICGEN_MODEL": "demo",
+        "MUSICGEN_THREADS": "1",
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cog.server.http", "--host", "127.0.0.1"],
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            _wait_for_port(port, process)
+            server = Server(client, temporary, log)
+            server.wait_for("READY", START_DEADLINE)
+            yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def web_neighbour(clip: bytes) -> Iterator[Neighbour]:
+    """A web server on another port."""
+    known = Neighbour("", clip)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer(known.clip)
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            known.webhooks.append(body.decode())
+            self._answer(b"")
+
+        def _answer(self, body: bytes) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: Any) -> None:
+            """Says nothing on standard error."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
+        known.url = f"http://127.0.0.1:{web.server_port}"
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        yield known
+        web.shutdown()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + START_DEADLINE
+    while time.monotonic() < end and process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise AssertionError("the server did not come up")
+
+
+def _hub_cache(root: Path) -> Path:
+    """A hub's cache with the demo's weights under the name of `small`, and cut off as `large`."""
+    for name in ("small", "large"):
+        folder = root / f"models--facebook--musicgen-{name}"
+        snapshot = folder / "snapshots" / "0123456789abcdef0123456789abcdef01234567"
+        shutil.copytree(DEMO, snapshot)
+        (folder / "refs").mkdir()
+        (folder / "refs" / "main").write_text(snapshot.name)
+    weights = snapshot / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    return root
