@@ -212,6 +212,7 @@ def test_one_slot_is_busy_until_it_is_cancelled_and_then_serves_again(
         "webhook": f"{neighbour.url}/webhook",
         "webhook_events_filter": ["completed"],
     }
+    server.wait_for("READY", 5)
     started = server.client.post("/predictions", json=body, headers={"Prefer": "respond-async"})
     assert started.status_code == 202
     server.wait_for("BUSY", 5)
