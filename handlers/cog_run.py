@@ -52,7 +52,6 @@ class CogRun:
         self._say = say or _say_on_stdout
         self._clock = clock
         self._default_model = predictor.model
-        self._ready_model: str | None = predictor.model
 
     def __call__(
         self, arguments: Mapping[str, Any], record_metric: Callable[[str, Any], None]
@@ -80,13 +79,10 @@ class CogRun:
             raise PredictionError(f"{report.code}: {report.text}") from None
 
     def _use_model(self, name: str) -> None:
-        if name == self._ready_model:
+        if name == self._predictor.model:
             return
-        # Until it is there none is: a switch that fails half-way has freed the old one.
-        self._ready_model = None
         self._say(f"loading model {name} in place of {self._predictor.model}")
         self._predictor.switch_model(name)
-        self._ready_model = name
         self._say(f"loaded {self._predictor.model} (licence {self._predictor.licence})")
 
     def _drive(self, generation: Generation, seconds: float) -> GenerationResult:

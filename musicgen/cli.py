@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         settings = _settings(options)
-        logging.basicConfig(level=settings.log_level.upper(), format="%(message)s")
+        logging.basicConfig(level=settings.log_level, format="%(message)s")
         status: int = options.run(options, settings)
     except InvalidRequest as error:
         return _complain(error, EXIT_BAD_INPUT)

@@ -26,7 +26,7 @@ from musicgen.audio.resample import resample
 from musicgen.audio.tags import AudioTags
 from musicgen.engine.interface import Engine, GenerationJob, Pcm, Row
 from musicgen.engine.loading import load_engine
-from musicgen.errors import InvalidContinuation, StorageError, UnknownModel
+from musicgen.errors import InvalidContinuation, MusicGenError, StorageError, UnknownModel
 from musicgen.generation import Generation
 from musicgen.machine import cpu_quota
 from musicgen.model.config import MusicGenConfig
@@ -117,14 +117,19 @@ class Predictor:
     def switch_model(self, name: str) -> None:
         """Loads another model in place of this one, which is freed first.
 
-        The caller sees to it that no job runs meanwhile. Raises: what `load` raises; the old
-        model stays loaded if the new one cannot even be found.
+        The caller sees to it that no job runs meanwhile. Raises: what `load` raises; this model
+        is then loaded again.
         """
         source = locate(name)
-        if source != self._source:
-            self._engine.close()
+        if source == self._source:
+            return
+        self._engine.close()
+        try:
             self._engine = load_engine(source.folder, source.name, self._settings)
-            self._source = source
+        except MusicGenError:
+            self._engine = load_engine(self._source.folder, self._source.name, self._settings)
+            raise
+        self._source = source
 
     def close(self) -> None:
         """Frees the weights."""

@@ -11,6 +11,7 @@ from musicgen.errors import SettingsError
 
 ENGINES = ("musicgen", "transformers")
 PRECISIONS = ("auto", "float32", "bfloat16")
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 DEFAULT_MODEL = "demo"
 
 
@@ -33,6 +34,7 @@ class Settings:
     def __post_init__(self) -> None:
         _check_choice("MUSICGEN_ENGINE", self.engine, ENGINES)
         _check_choice("MUSICGEN_PRECISION", self.precision, PRECISIONS)
+        _check_choice("MUSICGEN_LOG_LEVEL", self.log_level, LOG_LEVELS)
         kind, _, index = self.device.partition(":")
         if kind not in ("auto", "cpu", "cuda") or (index and not index.isdigit()):
             raise SettingsError("MUSICGEN_DEVICE", self.device, "auto, cpu, cuda or cuda:N")

@@ -172,11 +172,16 @@ def test_another_model_s_name_is_refused(demo: Predictor) -> None:
         demo.generate(_request(model_version="large"))
 
 
-def test_switching_replaces_the_model(checkpoints: Callable[[str], Path], tmp_path: Path) -> None:
+def test_switching_replaces_the_model_or_keeps_the_old_one(checkpoints: Callable[[str], Path], tmp_path: Path) -> None:
     predictor = Predictor.load(Settings(data_dir=tmp_path))
     with pytest.raises(errors.UnknownModel):
         predictor.switch_model("no such model")
     assert predictor.generate(_request()).clips[0].channels == 1
+    broken = Path(shutil.copytree(checkpoints("musicgen-small"), tmp_path / "broken"))
+    truncate(broken / "model.safetensors")
+    with pytest.raises(errors.CheckpointCorrupt):
+        predictor.switch_model(str(broken))
+    assert predictor.generate(_request()).model == "demo"
     predictor.switch_model(str(checkpoints("musicgen-stereo-small")))
     result = predictor.generate(_request(top_k=20))
     assert result.clips[0].channels == 2

@@ -39,6 +39,7 @@ def test_every_variable_is_read() -> None:
         ("MUSICGEN_DEVICE", "cuda:x"),
         ("MUSICGEN_PRECISION", "float16"),
         ("MUSICGEN_ENGINE", "audiocraft"),
+        ("MUSICGEN_LOG_LEVEL", "loud"),
         ("MUSICGEN_THREADS", "0"),
         ("MUSICGEN_THREADS", "many"),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import soundfile as sf  # type: ignore[import-untyped]
+import soundfile as sf
 
 from musicgen.audio.pcm import Pcm
 from musicgen.errors import InvalidInputAudio
@@ -16,6 +16,8 @@ MAX_VALUES = 2**29
 _BLOCK_SAMPLES = 2**16
 # libsndfile also opens headerless and exotic formats, and takes almost any bytes for some of them.
 _CONTAINERS = frozenset({"WAV", "WAVEX", "RF64", "FLAC", "MP3", "OGG", "AIFF"})
+# libsndfile's length of a FLAC that was streamed, whose header leaves its length open.
+_OPEN_LENGTH = 2**63 - 1
 
 
 def read_audio(path: Path, *, max_seconds: float = 3600) -> tuple[Pcm, int]:
@@ -28,16 +30,20 @@ def read_audio(path: Path, *, max_seconds: float = 3600) -> tuple[Pcm, int]:
     Raises: `InvalidInputAudio` for what is missing, not audio, damaged, empty, longer than
     `max_seconds`, too large, or holds NaN or infinity.
     """
-    # Opening a named pipe would wait for ever, so only regular files are opened.
-    if not path.is_file():
-        raise _refused(path, "there is no such file")
-    if path.stat().st_size == 0:
-        raise _refused(path, "the file is empty")
     try:
+        # Opening a named pipe would wait for ever, so only regular files are opened.
+        if not path.is_file():
+            raise _refused(path, "there is no such file")
+        if path.stat().st_size == 0:
+            raise _refused(path, "the file is empty")
         # Through a descriptor: given a name, soundfile would believe a suffix such as .raw.
-        with path.open("rb", buffering=0) as file, sf.SoundFile(file.fileno(), closefd=False) as sound:
-            _check_header(path, sound, max_seconds)
-            return _read_samples(path, sound), sound.samplerate
+        with (
+            path.open("rb", buffering=0) as file,
+            sf.SoundFile(file.fileno(), closefd=False) as sound,
+        ):
+            if sound.format not in _CONTAINERS:
+                raise _refused(path, f"{sound.format} is not supported: send {READABLE}")
+            return _read_samples(path, sound, max_seconds), sound.samplerate
     except sf.SoundFileError as error:
         raise _refused(path, f"not audio that can be read ({READABLE}), or damaged") from error
     except OSError as error:
@@ -56,21 +62,13 @@ def to_channels(pcm: Pcm, channels: int) -> Pcm:
     return np.repeat(pcm.mean(axis=1, keepdims=True, dtype=np.float32), channels, axis=1)
 
 
-def _check_header(path: Path, sound: sf.SoundFile, max_seconds: float) -> None:
-    if sound.format not in _CONTAINERS:
-        raise _refused(path, f"{sound.format} is not supported: send {READABLE}")
-    if sound.frames == 0:
-        raise _refused(path, "the file holds no audio")
-    seconds = sound.frames / sound.samplerate
-    if seconds > max_seconds:
-        raise _refused(path, f"at most {max_seconds:g} s of audio, this is {seconds:.1f} s")
-    if sound.frames * sound.channels > MAX_VALUES:
-        raise _refused(path, f"too large: {sound.frames} samples of {sound.channels} channels")
-
-
-def _read_samples(path: Path, sound: sf.SoundFile) -> Pcm:
+def _read_samples(path: Path, sound: sf.SoundFile, max_seconds: float) -> Pcm:
+    longest = min(int(max_seconds * sound.samplerate), MAX_VALUES // sound.channels)
+    too_long = f"longer than {longest / sound.samplerate:g} s"
+    if longest < sound.frames < _OPEN_LENGTH:
+        raise _refused(path, too_long)
     # Untouched pages of an empty array take no memory, whatever the header promised.
-    pcm = np.empty((sound.frames, sound.channels), np.float32)
+    pcm = np.empty((min(sound.frames, longest + 1), sound.channels), np.float32)
     done = 0
     while done < len(pcm):
         block = sound.read(out=pcm[done : done + _BLOCK_SAMPLES])
@@ -81,6 +79,8 @@ def _read_samples(path: Path, sound: sf.SoundFile) -> Pcm:
         done += len(block)
     if not done:
         raise _refused(path, "the file holds no audio")
+    if done > longest:
+        raise _refused(path, too_long)
     return pcm[:done]
 
 

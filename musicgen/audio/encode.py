@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import soundfile as sf  # type: ignore[import-untyped]
+import soundfile as sf
 from numpy.typing import NDArray
 
 from musicgen.audio.pcm import Pcm, require_finite
-from musicgen.audio.resample import resample
 from musicgen.audio.reproducible import with_serial, without_time
+from musicgen.audio.resample import resample
 from musicgen.audio.tags import AudioTags
 from musicgen.errors import InvalidBitDepth, UnknownFormat
 from musicgen.request import BIT_DEPTHS, OUTPUT_FORMATS
@@ -75,8 +75,13 @@ def encode(
 
     file = io.BytesIO()
     with sf.SoundFile(
-        file, "w", sample_rate, pcm.shape[1], container.codec or codec,
-        format=container.format, **dict(container.quality),
+        file,
+        "w",
+        sample_rate,
+        pcm.shape[1],
+        container.codec or codec,
+        format=container.format,
+        **dict(container.quality),
     ) as sound:
         if output_format != "mp3":
             for name, text in tags.to_fields().items():
@@ -90,7 +95,7 @@ def encode(
         return without_time(data)
     if container.format == "OGG":
         # From the content, so that two clips joined into one file are still two streams.
-        return with_serial(data, zlib.crc32(np.ascontiguousarray(pcm)))
+        return with_serial(data, zlib.crc32(pcm.tobytes()))
     return data
 
 

@@ -36,7 +36,8 @@ _CHANNELS = {1: ("mono",), 2: ("left", "right")}
 def plot_clip(pcm: Pcm, sample_rate: int, path: Path, title: str) -> None:
     """Draws `pcm` (samples, 1 or 2 channels) into a PNG at `path`, whole or not at all.
 
-    Raises: `MissingDependency` without matplotlib; OSError when `path` cannot be written.
+    Missing folders are made. Raises: `MissingDependency` without matplotlib; OSError when `path`
+    cannot be written.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -56,7 +57,8 @@ def plot_clip(pcm: Pcm, sample_rate: int, path: Path, title: str) -> None:
         _draw_waveform(axes, pcm[:, channel], sample_rate, name)
         if channel == 0:
             _draw_title(axes, title, len(pcm) / sample_rate, sample_rate, channels)
-    _draw_spectrogram(figure, spectrum_axes, figure.add_subplot(grid[channels, 1]), pcm, sample_rate)
+    bar = figure.add_subplot(grid[channels, 1])
+    _draw_spectrogram(figure, spectrum_axes, bar, pcm, sample_rate)
     _save(figure, path)
 
 
@@ -86,7 +88,8 @@ def _strongest(magnitude: NDArray[np.floating], bins: NDArray[np.float64]) -> Gr
     those skipped where they are sparse, so that no thin line vanishes."""
     between = np.interp(bins, np.arange(len(magnitude)), magnitude)
     first = np.minimum(bins.astype(int), len(magnitude) - 1)
-    return np.maximum(between, np.maximum.reduceat(magnitude, first)).astype(np.float32)
+    strongest: Grid = np.maximum(between, np.maximum.reduceat(magnitude, first)).astype(np.float32)
+    return strongest
 
 
 def _draw_title(axes: Axes, title: str, seconds: float, rate: int, channels: int) -> None:
@@ -106,7 +109,8 @@ def _draw_waveform(axes: Axes, channel: NDArray[np.float32], rate: int, name: st
     """The extremes of each column in a light tone, its RMS in a dark one."""
     edges = np.linspace(0, len(channel), min(COLUMNS, len(channel)) + 1).astype(int)
     low, high = (extreme.reduceat(channel, edges[:-1]) for extreme in (np.minimum, np.maximum))
-    rms = np.sqrt(np.add.reduceat(np.square(channel, dtype=np.float64), edges[:-1]) / np.diff(edges))
+    energy = np.add.reduceat(np.square(channel, dtype=np.float64), edges[:-1])
+    rms = np.sqrt(energy / np.diff(edges))
     moments = (edges[:-1] + edges[1:]) / 2 / rate
     axes.fill_between(moments, low, high, color=_WAVE, linewidth=0.4)
     axes.fill_between(moments, -rms, rms, color=_CORE, linewidth=0)
@@ -141,11 +145,12 @@ def _draw_spectrogram(figure: Figure, axes: Axes, bar: Axes, pcm: Pcm, rate: int
     axes.spines[:].set_visible(False)
     scale = figure.colorbar(image, cax=bar)
     scale.set_label("level (dB of a full-scale sine)", color=_INK)
-    scale.outline.set_visible(False)  # type: ignore[operator]
+    scale.outline.set_visible(False)
     bar.tick_params(colors=_INK)
 
 
 def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid4().hex}.png")
     try:
         figure.savefig(temporary, format="png", facecolor="white")

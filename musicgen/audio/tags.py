@@ -13,7 +13,7 @@ import struct
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import soundfile as sf  # type: ignore[import-untyped]
+import soundfile as sf
 
 from musicgen.audio.reproducible import riff_chunks
 
@@ -71,7 +71,7 @@ def read_tags(source: Path | bytes) -> AudioTags | None:
     data = source if isinstance(source, bytes) else source.read_bytes()
     try:
         return AudioTags(**json.loads(_comment(data)))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
 
 

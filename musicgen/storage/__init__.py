@@ -1,1 +1,1 @@
-"""Bytes to an address. Nothing is imported here: `musicgen.storage.local` needs no extra package."""
+"""Bytes to an address. Nothing is imported here: `storage.local` needs no extra package."""

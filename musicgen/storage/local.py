@@ -43,7 +43,6 @@ class LocalStorage:
         is free; `StorageError` for another failure of the file system.
         """
         with _explained(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
             # Permission bits do not tell: root, read-only mounts and access lists overrule them.
             probe = self.folder / f".probe-{uuid4().hex}"
             write_atomically(probe, b"probe")
@@ -72,8 +71,13 @@ class LocalStorage:
         return str(path)
 
     def remove(self, address: str) -> None:
-        """Deletes the file, and the folders below `folder` that it leaves empty."""
+        """Deletes the file, and the folders below `folder` that it leaves empty.
+
+        Raises: `StorageError`, also for an address outside the folder.
+        """
         path = Path(address)
+        if self.folder not in path.parents or ".." in path.relative_to(self.folder).parts:
+            raise StorageError(f"{address!r} is not a clip in {self.folder}: nothing was deleted")
         with _explained(path.parent):
             path.unlink(missing_ok=True)
         for parent in path.parents:

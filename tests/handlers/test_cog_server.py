@@ -192,7 +192,6 @@ def test_a_model_that_is_not_there_leaves_the_first_one_serving(server: Server) 
     assert server.succeed()["metrics"]["model"] == "demo"
 
 
-@pytest.mark.xfail(reason="Predictor.switch_model frees the old model and keeps its name")
 def test_after_a_model_whose_weights_are_damaged_the_first_one_serves_again(
     server: Server,
 ) -> None:
