@@ -25,8 +25,7 @@ COLUMNS = 1600
 ROWS = 480
 LOWEST_HZ = 40.0
 RANGE_DB = 80.0
-WINDOW_SECONDS = 0.12
-"""Long enough to part two neighbouring notes above middle C, short enough to show a beat."""
+WINDOWS_SECONDS = (0.125, 0.03)
 
 _TICKS_HZ = (50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
 _INK, _FAINT, _WAVE, _CORE = "#1d2433", "#8a93a6", "#7f9cf5", "#3c4fbf"
@@ -65,22 +64,33 @@ def plot_clip(pcm: Pcm, sample_rate: int, path: Path, title: str) -> None:
 def spectrogram(pcm: Pcm, sample_rate: int) -> tuple[Grid, NDArray[np.float64]]:
     """Short-time spectrum of the channel mean on logarithmically spaced frequencies.
 
+    The lower of what a long and a short window see: the long one parts neighbouring notes, the
+    short one parts neighbouring beats, and their minimum does both.
+
     Returns: level in dB, 0 being a sine at full scale, of shape (480 frequencies, 1600 moments or
     fewer); and the frequencies in Hz, from 40 Hz to half of `sample_rate`.
     """
-    window = 1 << round(math.log2(WINDOW_SECONDS * sample_rate))
-    mono = np.pad(pcm.mean(axis=1), window // 2)
-    starts = np.linspace(0, len(mono) - window, min(COLUMNS, len(mono) - window + 1)).astype(int)
+    mono = pcm.mean(axis=1)
     frequencies = np.geomspace(LOWEST_HZ, sample_rate / 2, ROWS)
-    # Padding the transform interpolates between bins, which low notes need on this axis.
-    size = 4 * window
-    shape = np.hanning(window).astype(np.float32)
-    bins = frequencies * size / sample_rate
-    level = np.empty((ROWS, len(starts)), np.float32)
-    for column, start in enumerate(starts):
-        magnitude = np.abs(np.fft.rfft(mono[start : start + window] * shape, size))
-        level[:, column] = _strongest(magnitude * 2 / shape.sum(), bins)
+    level = np.minimum(*(
+        _magnitudes(mono, 1 << round(math.log2(seconds * sample_rate)), frequencies / sample_rate)
+        for seconds in WINDOWS_SECONDS
+    ))  # fmt: skip
     return 20 * np.log10(np.maximum(level, 1e-7)), frequencies
+
+
+def _magnitudes(mono: Grid, window: int, frequencies: NDArray[np.float64]) -> Grid:
+    """Amplitudes (frequencies, moments) seen through a Hann window; frequencies per sample."""
+    moments = np.linspace(0, len(mono) - 1, min(COLUMNS, len(mono))).astype(int)
+    padded = np.pad(mono, window // 2)
+    shape = np.hanning(window).astype(np.float32)
+    # A transform longer than the window interpolates between bins, which low notes need here.
+    size = 4 * window
+    columns = [
+        _strongest(np.abs(np.fft.rfft(padded[start : start + window] * shape, size)), frequencies * size)
+        for start in moments
+    ]
+    return np.stack(columns, axis=1) * np.float32(2 / shape.sum())
 
 
 def _strongest(magnitude: NDArray[np.floating], bins: NDArray[np.float64]) -> Grid:

@@ -1,0 +1,188 @@
+"""Every strategy reaches its constant, and nothing that can be heard turns into NaN."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from musicgen.audio.loudness import integrated_loudness
+from musicgen.audio.normalize import normalize
+from musicgen.audio.pcm import Pcm
+from musicgen.errors import GenerationError, UnknownStrategy
+from musicgen.request import NORMALIZATION_STRATEGIES
+
+RATE = 32_000
+CEILING = 10 ** (-1 / 20)
+STRATEGIES = st.sampled_from(NORMALIZATION_STRATEGIES)
+ANY_LEVEL = st.floats(1e-7, 1e6)
+
+
+def _sine(seconds: float = 1.0, level: float = 0.3, channels: int = 1) -> Pcm:
+    """A sine a fifth higher in each further channel, whose peak and RMS are 3 dB apart."""
+    time = np.arange(round(seconds * RATE)) / RATE
+    waves = [level * np.sin(2 * np.pi * 440 * 1.5**channel * time) for channel in range(channels)]
+    return np.stack(waves, axis=1).astype(np.float32)
+
+
+def _rms(values: np.ndarray[tuple[int, ...], np.dtype[np.floating]]) -> float:
+    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
+
+
+clips = hnp.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 200), st.integers(1, 2)),
+    elements=st.floats(width=32, allow_nan=False, allow_infinity=False),
+)
+
+
+@settings(max_examples=30)
+@given(STRATEGIES, clips, st.integers(1, 100))
+def test_any_finite_clip_gives_a_finite_clip_of_the_same_shape(
+    strategy: str, pcm: Pcm, repeats: int
+) -> None:
+    """Guards audiocraft's division by zero; the clips include subnormal and enormous values."""
+    pcm = np.tile(pcm, (repeats, 1))
+    before = pcm.copy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = normalize(pcm, RATE, strategy)
+    assert result.pcm.shape == pcm.shape
+    assert result.pcm.dtype == np.float32
+    assert np.isfinite(result.pcm).all()
+    assert result.loudness_lufs is None or np.isfinite(result.loudness_lufs)
+    assert result.peak == np.abs(result.pcm).max()
+    assert np.array_equal(pcm, before), "the argument was changed"
+    if strategy == "none":
+        assert np.array_equal(result.pcm, before)
+    else:
+        assert result.peak <= 1
+
+
+@settings(max_examples=30)
+@given(ANY_LEVEL, st.integers(1, 2))
+def test_peak_reaches_one_decibel_below_full_scale(level: float, channels: int) -> None:
+    result = normalize(_sine(0.2, level, channels), RATE, "peak")
+    if level >= 2e-6:
+        assert result.peak == pytest.approx(CEILING, rel=1e-5)
+        assert result.clipped_samples == 0
+
+
+@settings(max_examples=30)
+@given(ANY_LEVEL, st.integers(1, 2))
+def test_rms_of_the_channel_mean_reaches_its_target(level: float, channels: int) -> None:
+    result = normalize(_sine(0.2, level, channels), RATE, "rms")
+    if level >= 2e-6:
+        assert _rms(result.pcm.mean(axis=1)) == pytest.approx(10 ** (-18 / 20), rel=1e-4)
+        assert result.clipped_samples == 0
+
+
+@settings(max_examples=20)
+@given(st.floats(5e-3, 1e4), st.integers(1, 2))
+def test_loudness_reaches_minus_14_lufs(level: float, channels: int) -> None:
+    result = normalize(_sine(0.8, level, channels), RATE, "loudness")
+    assert result.loudness_lufs == pytest.approx(-14, abs=0.1)
+    assert result.loudness_lufs == integrated_loudness(result.pcm, RATE)
+    assert (result.clipped_samples, result.note) == (0, None)
+
+
+@settings(max_examples=30)
+@given(st.floats(0.0, 10.0))
+def test_clip_limits_and_never_scales(level: float) -> None:
+    pcm = _sine(0.05, level, 2)
+    result = normalize(pcm, RATE, "clip")
+    ceiling = np.float32(CEILING)
+    assert np.array_equal(result.pcm, pcm.clip(-ceiling, ceiling))
+    assert result.clipped_samples == (np.abs(pcm) > ceiling).sum()
+
+
+def test_none_changes_nothing_and_counts_what_an_integer_format_would_limit() -> None:
+    pcm = np.array([[0.5], [1.0], [1.25], [-1.0], [-7.0]], np.float32)
+    result = normalize(pcm, RATE, "none")
+    assert np.array_equal(result.pcm, pcm)
+    assert result.clipped_samples == 2
+    assert result.note is not None
+    assert "2 samples" in result.note
+
+
+@pytest.mark.parametrize("strategy", ["loudness", "rms"])
+def test_values_beyond_full_scale_are_limited_and_counted(strategy: str) -> None:
+    """Three lone spikes over a soft sound: the gain lifts them, and only them, beyond 1."""
+    pcm = _sine(1.0, 0.01, 2)
+    pcm[[100, 200, 300], 0] = (0.9, -0.9, 0.9)
+    result = normalize(pcm, RATE, strategy)
+    assert result.clipped_samples == 3
+    assert result.note is not None
+    assert "3 samples" in result.note
+    assert result.pcm[[100, 200, 300], 0].tolist() == [1.0, -1.0, 1.0]
+    assert np.abs(result.pcm[1:99]).max() < 1
+
+
+@pytest.mark.parametrize("strategy", NORMALIZATION_STRATEGIES)
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("samples", [1, 100, RATE])
+def test_silence_stays_silence(strategy: str, channels: int, samples: int) -> None:
+    """audiocraft's `peak` and `rms` fill the file with NaN here."""
+    result = normalize(np.zeros((samples, channels), np.float32), RATE, strategy)
+    assert not result.pcm.any()
+    assert (result.loudness_lufs, result.peak, result.clipped_samples) == (None, 0.0, 0)
+
+
+@pytest.mark.parametrize("strategy", ["peak", "rms", "loudness"])
+def test_rounding_noise_is_not_amplified(strategy: str) -> None:
+    pcm = np.full((RATE, 1), 9e-7, np.float32)
+    result = normalize(pcm, RATE, strategy)
+    assert np.array_equal(result.pcm, pcm)
+    assert result.note is not None
+
+
+def test_loudness_leaves_an_almost_silent_clip_at_its_level() -> None:
+    pcm = _sine(1.0, 2e-3)
+    result = normalize(pcm, RATE, "loudness")
+    assert np.array_equal(result.pcm, pcm)
+    assert result.note is not None
+    assert normalize(_sine(1.0, 4e-3), RATE, "loudness").note is None
+
+
+@pytest.mark.parametrize("difference", [0.0, 1e-4])
+def test_rms_of_anti_phase_stereo_stays_sane(difference: float) -> None:
+    """audiocraft divides by the RMS of a mean that is zero: NaN, or noise at full scale."""
+    left = _sine(1.0, 0.3)
+    result = normalize(np.concatenate([left, -left * np.float32(1 - difference)], 1), RATE, "rms")
+    assert _rms(result.pcm) == pytest.approx(10 ** (-18 / 20), rel=1e-3)
+    assert result.clipped_samples == 0
+    assert result.note is not None
+    assert "mono" in result.note
+
+
+@pytest.mark.parametrize("samples", [1, 7, 12_799])
+def test_a_clip_too_short_for_a_loudness_is_scaled_by_its_rms(samples: int) -> None:
+    pcm = np.tile(np.array([[0.03], [-0.03]], np.float32), (6400, 1))[:samples]
+    result = normalize(pcm, RATE, "loudness")
+    assert result.loudness_lufs is None
+    assert _rms(result.pcm) == pytest.approx(10 ** ((-14 + 0.691) / 20), rel=1e-5)
+    assert result.note is not None
+    assert "0.4 s" in result.note
+
+
+@pytest.mark.parametrize("strategy", NORMALIZATION_STRATEGIES)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_refused(strategy: str, value: float) -> None:
+    pcm = _sine(0.1, channels=2)
+    pcm[17, 1] = value
+    with pytest.raises(GenerationError, match=r"1 NaN or infinite values of 6400"):
+        normalize(pcm, RATE, strategy)
+
+
+def test_pcm_with_its_axes_exchanged_is_a_mistake_of_the_program() -> None:
+    with pytest.raises(ValueError, match=r"\(samples, 1\)"):
+        normalize(_sine(0.1).T, RATE, "peak")
+
+
+def test_an_unknown_strategy_is_refused() -> None:
+    with pytest.raises(UnknownStrategy, match="did you mean 'loudness'"):
+        normalize(_sine(0.1), RATE, "loudnes")
