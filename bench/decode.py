@@ -128,6 +128,7 @@ def contestant(
     for seed in iter(pipe.recv, None):
         result = run(seed)
         result["peak_rss"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        result["rss"] = resident_bytes()
         if device != "cpu":
             result["peak_gpu"] = torch.cuda.max_memory_allocated()
         pipe.send(result)
@@ -210,6 +211,12 @@ def machine(device: str, threads: int) -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
+
+
+def resident_bytes() -> int:
+    """Memory of this process now, pages of memory-mapped weights included."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
 
 
 def _synchronize(device: str) -> None:

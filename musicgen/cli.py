@@ -201,7 +201,11 @@ def _with_progress_bar(
     layout = (
         "{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} steps, {remaining} left{postfix}"
     )
-    with tqdm(file=stream, desc="decoding", bar_format=layout, leave=False) as bar:
+    # A log wants a line now and then, not every redraw.
+    interval = 0.1 if stream.isatty() else 5.0
+    with tqdm(
+        file=stream, desc="decoding", bar_format=layout, leave=False, mininterval=interval
+    ) as bar:
         for progress in generation:
             bar.total = progress.total
             bar.update(progress.done - bar.n)

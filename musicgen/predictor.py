@@ -12,9 +12,9 @@ import hashlib
 import logging
 import math
 import secrets
-import time
 import uuid
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -37,9 +37,10 @@ from musicgen.request import (
     SamplingParams,
     seed_of_variation,
 )
-from musicgen.result import Clip, GenerationResult, Progress, Timings
+from musicgen.result import Clip, GenerationResult, Progress
 from musicgen.settings import Settings
 from musicgen.sources import Source, locate
+from musicgen.stopwatch import Stopwatch
 from musicgen.storage.base import ClipName, Storage
 from musicgen.storage.local import LocalStorage
 
@@ -69,7 +70,7 @@ class Predictor:
         """
         torch.set_num_threads(settings.threads or cpu_quota())
         source = locate(settings.model)
-        started = time.perf_counter()
+        watch = Stopwatch()
         engine = load_engine(source.folder, source.name, settings)
         logger.info(
             "loaded %s (licence %s) on %s in %s with engine %s in %.1f s",
@@ -78,7 +79,7 @@ class Predictor:
             engine.device,
             engine.precision,
             engine.name,
-            time.perf_counter() - started,
+            watch.lap(),
         )
         return cls(engine, source, settings, storage or LocalStorage(settings.data_dir))
 
@@ -140,16 +141,14 @@ class Predictor:
     ) -> Generator[Progress, None, GenerationResult]:
         self._check_model(request)
         engine, source = self._engine, self._source
-        config, timings, watch = engine.config, Timings(), _Stopwatch()
+        config, watch = engine.config, Stopwatch()
         samples = round(request.duration * config.sample_rate)
         self._storage.prepare(samples * config.channels * LARGEST_SAMPLE_BYTES * request.variations)
         seed = secrets.randbelow(SEED_MAX + 1) if request.seed is None else request.seed
         job = _job(request, seed, math.ceil(samples / config.codec.hop_length), config)
-        timings.audio_prompt = watch.lap()
+        preparing = watch.lap()
         output = yield from engine.generate(job)
-        timings.text = output.seconds.text
-        timings.audio_prompt += output.seconds.audio_prompt
-        timings.decode, timings.codec = output.seconds.decode, output.seconds.codec
+        timings = replace(output.seconds, audio_prompt=output.seconds.audio_prompt + preparing)
         watch.lap()
         finished = [
             normalize(pcm[:samples], config.sample_rate, request.normalization_strategy)
@@ -211,17 +210,6 @@ class Predictor:
                 self._storage.remove(address)
             raise
         return addresses
-
-
-class _Stopwatch:
-    def __init__(self) -> None:
-        self._last = time.perf_counter()
-
-    def lap(self) -> float:
-        """Seconds since the last lap."""
-        now = time.perf_counter()
-        elapsed, self._last = now - self._last, now
-        return elapsed
 
 
 def _job(

@@ -21,6 +21,7 @@ VALUES = {
     "musicgen.sources",
     "musicgen.machine",
     "musicgen.generation",
+    "musicgen.stopwatch",
 }
 LAYERS = {
     "root": VALUES | {"handlers", "musicgen.predictor"},

@@ -172,7 +172,9 @@ def test_another_model_s_name_is_refused(demo: Predictor) -> None:
         demo.generate(_request(model_version="large"))
 
 
-def test_switching_replaces_the_model_or_keeps_the_old_one(checkpoints: Callable[[str], Path], tmp_path: Path) -> None:
+def test_switching_replaces_the_model_or_keeps_the_old_one(
+    checkpoints: Callable[[str], Path], tmp_path: Path
+) -> None:
     predictor = Predictor.load(Settings(data_dir=tmp_path))
     with pytest.raises(errors.UnknownModel):
         predictor.switch_model("no such model")

@@ -16,7 +16,7 @@ MAX_VALUES = 2**29
 _BLOCK_SAMPLES = 2**16
 # libsndfile also opens headerless and exotic formats, and takes almost any bytes for some of them.
 _CONTAINERS = frozenset({"WAV", "WAVEX", "RF64", "FLAC", "MP3", "OGG", "AIFF"})
-# libsndfile's length of a FLAC that was streamed, whose header leaves its length open.
+# What libsndfile reports for a FLAC that was streamed; soundfile cannot read such a file's end.
 _OPEN_LENGTH = 2**63 - 1
 
 
@@ -41,9 +41,8 @@ def read_audio(path: Path, *, max_seconds: float = 3600) -> tuple[Pcm, int]:
             path.open("rb", buffering=0) as file,
             sf.SoundFile(file.fileno(), closefd=False) as sound,
         ):
-            if sound.format not in _CONTAINERS:
-                raise _refused(path, f"{sound.format} is not supported: send {READABLE}")
-            return _read_samples(path, sound, max_seconds), sound.samplerate
+            _check_header(path, sound, max_seconds)
+            return _read_samples(path, sound), sound.samplerate
     except sf.SoundFileError as error:
         raise _refused(path, f"not audio that can be read ({READABLE}), or damaged") from error
     except OSError as error:
@@ -62,13 +61,23 @@ def to_channels(pcm: Pcm, channels: int) -> Pcm:
     return np.repeat(pcm.mean(axis=1, keepdims=True, dtype=np.float32), channels, axis=1)
 
 
-def _read_samples(path: Path, sound: sf.SoundFile, max_seconds: float) -> Pcm:
-    longest = min(int(max_seconds * sound.samplerate), MAX_VALUES // sound.channels)
-    too_long = f"longer than {longest / sound.samplerate:g} s"
-    if longest < sound.frames < _OPEN_LENGTH:
-        raise _refused(path, too_long)
+def _check_header(path: Path, sound: sf.SoundFile, max_seconds: float) -> None:
+    if sound.format not in _CONTAINERS:
+        raise _refused(path, f"{sound.format} is not supported: send {READABLE}")
+    if sound.frames == 0:
+        raise _refused(path, "the file holds no audio")
+    if sound.frames == _OPEN_LENGTH:
+        raise _refused(path, "its header leaves its length open: save the file again")
+    seconds = sound.frames / sound.samplerate
+    if seconds > max_seconds:
+        raise _refused(path, f"at most {max_seconds:g} s of audio, this is {seconds:.1f} s")
+    if sound.frames * sound.channels > MAX_VALUES:
+        raise _refused(path, f"too large: {sound.frames} samples of {sound.channels} channels")
+
+
+def _read_samples(path: Path, sound: sf.SoundFile) -> Pcm:
     # Untouched pages of an empty array take no memory, whatever the header promised.
-    pcm = np.empty((min(sound.frames, longest + 1), sound.channels), np.float32)
+    pcm = np.empty((sound.frames, sound.channels), np.float32)
     done = 0
     while done < len(pcm):
         block = sound.read(out=pcm[done : done + _BLOCK_SAMPLES])
@@ -79,8 +88,6 @@ def _read_samples(path: Path, sound: sf.SoundFile, max_seconds: float) -> Pcm:
         done += len(block)
     if not done:
         raise _refused(path, "the file holds no audio")
-    if done > longest:
-        raise _refused(path, too_long)
     return pcm[:done]
 
 

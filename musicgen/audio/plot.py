@@ -26,6 +26,7 @@ ROWS = 480
 LOWEST_HZ = 40.0
 RANGE_DB = 80.0
 WINDOWS_SECONDS = (0.125, 0.03)
+"""The long one parts neighbouring notes above middle C, the short one places a drum's attack."""
 
 _TICKS_HZ = (50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
 _INK, _FAINT, _WAVE, _CORE = "#1d2433", "#8a93a6", "#7f9cf5", "#3c4fbf"
@@ -87,10 +88,13 @@ def _magnitudes(mono: Grid, window: int, frequencies: NDArray[np.float64]) -> Gr
     # A transform longer than the window interpolates between bins, which low notes need here.
     size = 4 * window
     columns = [
-        _strongest(np.abs(np.fft.rfft(padded[start : start + window] * shape, size)), frequencies * size)
+        _strongest(
+            np.abs(np.fft.rfft(padded[start : start + window] * shape, size)), frequencies * size
+        )
         for start in moments
     ]
-    return np.stack(columns, axis=1) * np.float32(2 / shape.sum())
+    magnitudes: Grid = np.stack(columns, axis=1) * np.float32(2 / shape.sum())
+    return magnitudes
 
 
 def _strongest(magnitude: NDArray[np.floating], bins: NDArray[np.float64]) -> Grid:

@@ -18,8 +18,9 @@ import soundfile as sf
 from musicgen.audio.reproducible import riff_chunks
 
 TITLE_CHARACTERS = 80
-# Control characters end strings in C and lines in players; lone surrogates have no UTF-8.
-_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff\u2028\u2029]+")
+# Control characters end strings in C and lines in players; lone surrogates have no UTF-8; FLAC
+# drops a text with U+FFFE or U+FFFF.
+_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff\u2028\u2029\ufffe\uffff]+")
 
 
 @dataclass(frozen=True)

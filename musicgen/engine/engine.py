@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from musicgen.engine.interface import (
     EngineOutput,
     GenerationJob,
     Pcm,
-    PhaseSeconds,
     check_job,
 )
 from musicgen.errors import NonFiniteLogits
@@ -27,7 +25,8 @@ from musicgen.model.layers import can_pack_half
 from musicgen.model.musicgen import MusicGen
 from musicgen.model.tokenizer import Tokenize, load_tokenizer
 from musicgen.model.weights import load_model
-from musicgen.result import Progress
+from musicgen.result import Progress, Timings
+from musicgen.stopwatch import Stopwatch
 
 # On a GPU reading the flag waits for the step, so it is not read at each.
 FINITE_CHECK_INTERVAL_ON_GPU = 25
@@ -68,12 +67,11 @@ class MusicGenEngine:
     def generate(self, job: GenerationJob) -> Generator[Progress, None, EngineOutput]:
         model = self._loaded()
         check_job(job, self.config)
-        seconds = PhaseSeconds()
-        clock = _Clock()
+        seconds, watch = Timings(), Stopwatch()
         prompt, chroma = _audio_inputs(model, job)
-        seconds.audio_prompt = clock.lap()
+        seconds.audio_prompt = watch.lap()
         conditioning = _condition(model, self._tokenize, job, chroma)
-        seconds.text = clock.lap()
+        seconds.text = watch.lap()
         state = _prefill(model, job, conditioning, prompt)
         for done in range(1, state.steps + 1):
             state.step()
@@ -81,9 +79,9 @@ class MusicGenEngine:
                 raise NonFiniteLogits(done, self.precision)
             yield Progress(done, state.steps)
         codes = state.codes()
-        seconds.decode = clock.lap()
+        seconds.decode = watch.lap()
         pcm = tuple(_waveform(model, row) for row in codes)
-        seconds.codec = clock.lap()
+        seconds.codec = watch.lap()
         return EngineOutput(codes.cpu().numpy(), pcm, state.steps, seconds)
 
     def close(self) -> None:
@@ -97,18 +95,6 @@ class MusicGenEngine:
     def _checks_finiteness(self, done: int, steps: int) -> bool:
         on_cpu = self.device == "cpu"
         return on_cpu or done == steps or done % FINITE_CHECK_INTERVAL_ON_GPU == 0
-
-
-class _Clock:
-    """Seconds since the last lap."""
-
-    def __init__(self) -> None:
-        self._last = time.perf_counter()
-
-    def lap(self) -> float:
-        now = time.perf_counter()
-        elapsed, self._last = now - self._last, now
-        return elapsed
 
 
 # inference_mode is thread state: a generator must not hold it across a yield, so the functions

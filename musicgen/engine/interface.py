@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from musicgen.errors import InvalidInputAudio, InvalidTopK
 from musicgen.model.config import MusicGenConfig
 from musicgen.request import SamplingParams
-from musicgen.result import Progress
+from musicgen.result import Progress, Timings
 
 Pcm = NDArray[np.float32]
 
@@ -41,24 +41,17 @@ class GenerationJob:
     melody: Pcm | None = None
 
 
-@dataclass
-class PhaseSeconds:
-    """Wall-clock seconds of the phases inside an engine."""
-
-    text: float = 0.0
-    audio_prompt: float = 0.0
-    decode: float = 0.0
-    codec: float = 0.0
-
-
 @dataclass(frozen=True)
 class EngineOutput:
-    """`codes`: (rows, codebooks, frames). `pcm`: one (samples, channels) array for each row."""
+    """`codes`: (rows, codebooks, frames). `pcm`: one (samples, channels) array for each row.
+
+    `seconds` has the phases text, audio_prompt, decode and codec.
+    """
 
     codes: NDArray[np.int64]
     pcm: tuple[Pcm, ...]
     steps: int
-    seconds: PhaseSeconds = field(default_factory=PhaseSeconds)
+    seconds: Timings
 
 
 class Engine(Protocol):

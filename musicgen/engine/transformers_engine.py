@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from musicgen.engine.interface import (
     EngineOutput,
     GenerationJob,
     Pcm,
-    PhaseSeconds,
     Row,
     check_job,
 )
@@ -30,7 +28,8 @@ from musicgen.model.chroma import chroma_of
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.delay_pattern import DelayPattern
 from musicgen.model.tokenizer import Tokenize, load_tokenizer
-from musicgen.result import Progress
+from musicgen.result import Progress, Timings
+from musicgen.stopwatch import Stopwatch
 
 # torch's global generator and the model's audio encoder are shared by all rows.
 _one_at_a_time = threading.Lock()
@@ -71,10 +70,9 @@ class TransformersEngine:
 
     def generate(self, job: GenerationJob) -> Generator[Progress, None, EngineOutput]:
         check_job(job, self.config)
-        seconds = PhaseSeconds()
-        started = time.perf_counter()
+        seconds, watch = Timings(), Stopwatch()
         inputs = self._audio_inputs(job)
-        seconds.audio_prompt = time.perf_counter() - started
+        seconds.audio_prompt = watch.lap()
         prompt_frames = inputs["decoder_input_ids"].shape[1] if job.audio_prompt is not None else 0
         steps = self._pattern.sequence_length(job.frames) - self._pattern.first_unknown(
             prompt_frames
@@ -181,14 +179,14 @@ class _Call:
             with _one_at_a_time, torch.random.fork_rng(), torch.inference_mode():
                 torch.manual_seed(self._seed)
                 self._model.audio_encoder.decode = lambda *a, **k: self._capture(decode, *a, **k)
-                started = time.perf_counter()
+                watch = Stopwatch()
                 try:
                     self._audio = self._model.generate(
                         **self._arguments, logits_processor=LogitsProcessorList([self._watch])
                     )
                 finally:
                     self._model.audio_encoder.decode = decode
-                self.decode_seconds = time.perf_counter() - started - self.codec_seconds
+                self.decode_seconds = watch.lap() - self.codec_seconds
         except _Stopped:
             pass
         except Exception as error:  # handed to the thread that pulls
@@ -207,8 +205,8 @@ class _Call:
         return logits
 
     def _capture(self, decode: Any, codes: Tensor, *args: Any, **kwargs: Any) -> Any:
-        started = time.perf_counter()
+        watch = Stopwatch()
         self._sides.append(codes)
         output = decode(codes, *args, **kwargs)
-        self.codec_seconds += time.perf_counter() - started
+        self.codec_seconds += watch.lap()
         return output

@@ -1,0 +1,18 @@
+"""Seconds between events."""
+
+from __future__ import annotations
+
+import time
+
+
+class Stopwatch:
+    """Starts when it is made."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+
+    def lap(self) -> float:
+        """Seconds since the last lap, or since the start."""
+        now = time.perf_counter()
+        elapsed, self._last = now - self._last, now
+        return elapsed
