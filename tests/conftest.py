@@ -19,8 +19,6 @@ from tests.support.oracle import Oracle, load, load_tokenizer
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-# A toy step is far shorter than the time threads take to wait for each other.
-torch.set_num_threads(1)
 # No test may fail because the machine is busy.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=list(HealthCheck))
 settings.load_profile("unhurried")
@@ -52,3 +50,10 @@ def oracles(checkpoints: Callable[[str], Path]) -> Callable[[str], Oracle]:
         return Oracle(load(folder), load_tokenizer(folder))
 
     return oracle
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """A toy step is far shorter than the time threads take to wait for each other. Set for each
+    test, because loading a predictor sets it too."""
+    torch.set_num_threads(1)

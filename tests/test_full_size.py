@@ -17,6 +17,7 @@ PROMPT = "80s pop track with bassy drums and synth"
 @pytest.mark.slow
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 def test_greedy_tokens_of_musicgen_small(full_size: Path, guidance: float) -> None:
+    torch.set_num_threads(cpu_quota())
     theirs, tokenizer = oracle.load(full_size), oracle.load_tokenizer(full_size)
     expected = oracle.greedy_tokens(theirs, tokenizer, [PROMPT], 20, guidance)
     actual = engines.codes(engines.engine(full_size), [PROMPT], 20, engines.greedy(guidance))
@@ -26,7 +27,6 @@ def test_greedy_tokens_of_musicgen_small(full_size: Path, guidance: float) -> No
 
 @pytest.fixture(scope="module")
 def full_size(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(cpu_quota())
     folder = tmp_path_factory.mktemp("full-size") / "musicgen-small"
     build_full_size("musicgen-small", folder)
     return folder
