@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from musicgen.engine.interface import Engine, GenerationJob, Row
 from musicgen.engine.loading import load_engine
+from musicgen.machine import cpu_quota
 from musicgen.request import SamplingParams
 from musicgen.settings import Settings
 from musicgen.sources import locate
@@ -31,19 +33,15 @@ class Difference:
 def verify(settings: Settings, prompt: str, seconds: float) -> Difference | None:
     """Decodes greedily with both engines in turn, without and with guidance.
 
-    Float32 on the processor unless the settings say otherwise: only there is "identical" a fair
-    demand. Raises: what loading raises, `MissingDependency` without transformers.
+    In float32 unless the settings name a precision: only there is "identical" a fair demand.
+    Raises: what loading raises, `MissingDependency` without transformers.
     """
     source = locate(settings.model)
+    precision = "float32" if settings.precision == "auto" else settings.precision
+    torch.set_num_threads(settings.threads or cpu_quota())
     tokens = []
     for name in ("musicgen", "transformers"):
-        chosen = Settings(
-            model=settings.model,
-            device=settings.device,
-            precision=settings.precision,
-            engine=name,
-            threads=settings.threads,
-        )
+        chosen = replace(settings, engine=name, precision=precision)
         engine = load_engine(source.folder, source.name, chosen)
         tokens.append([greedy_codes(engine, [prompt], seconds, g) for g in GUIDANCE_SCALES])
         engine.close()

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from musicgen.model.config import DecoderConfig
-from musicgen.model.layers import LayerNorm, Linear, activation
+from musicgen.model.layers import LayerNorm, Linear, activation, attend
 
 
 class SelfAttentionCache(Protocol):
@@ -133,8 +133,7 @@ class SelfAttention(nn.Module):
     ) -> Tensor:
         query, key, value = (_split_heads(part, self.head_dim) for part in self.qkv(x).chunk(3, -1))
         key, value = cache.update(layer, key, value)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        return self.out(_join_heads(mixed))
+        return self.out(_join_heads(attend(query, key, value, mask)))
 
 
 class CrossAttention(nn.Module):
@@ -151,9 +150,7 @@ class CrossAttention(nn.Module):
 
     def forward(self, x: Tensor, layer: int, cross: CrossAttentionStates) -> Tensor:
         query = _split_heads(self.query(x), self.head_dim)
-        mixed = F.scaled_dot_product_attention(
-            query, cross.keys[layer], cross.values[layer], attn_mask=cross.mask
-        )
+        mixed = attend(query, cross.keys[layer], cross.values[layer], cross.mask)
         return self.out(_join_heads(mixed))
 
 
