@@ -8,11 +8,12 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from musicgen import __version__, catalog
-from musicgen.errors import InvalidRequest, MusicGenError
+from musicgen.errors import InvalidRequest, MissingDependency, MusicGenError, NotWritable
 from musicgen.request import (
     BIT_DEPTHS,
     DURATION_DEFAULT_SECONDS,
@@ -153,6 +154,8 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 def _generate(options: argparse.Namespace, settings: Settings) -> int:
     request = _request(options)
+    if options.plot is not None and find_spec("matplotlib") is None:
+        raise MissingDependency("matplotlib", "--plot", "plot")
     from musicgen.predictor import Predictor
     from musicgen.storage.local import LocalStorage
 
@@ -221,7 +224,10 @@ def _plot(result: GenerationResult, path: Path) -> None:
     from musicgen.audio.plot import plot_clip
 
     pcm, sample_rate = read_audio(Path(result.clips[0].address))
-    plot_clip(pcm, sample_rate, path, title=result.prompt)
+    try:
+        plot_clip(pcm, sample_rate, path, title=result.prompt)
+    except OSError as error:
+        raise NotWritable(f"cannot write the plot {path}: {error.strerror}") from error
 
 
 def _told(result: GenerationResult) -> str:

@@ -25,16 +25,17 @@ class Source:
 def locate(name: str) -> Source:
     """Finds the folder of a model, downloading it to the hub's cache when it is not there.
 
-    An existing folder wins; then the catalog; anything with one slash is a hub name.
+    A name of the catalog is what the catalog says (write ./small for a folder called small);
+    then an existing folder; anything else with one slash is a hub name.
     HF_HOME, HF_TOKEN and HF_HUB_OFFLINE mean what they mean to huggingface_hub.
 
     Raises: `UnknownModel`, `CheckpointNotFound`.
     """
+    if name and name not in catalog.CATALOG and Path(name).is_dir():
+        return Source(name, Path(name), catalog.UNKNOWN_LICENCE)
     entry = catalog.find(name)
     if entry is not None and entry.source == "package":
         return Source(entry.name, _DEMO_FOLDER, entry.licence)
-    if name and Path(name).is_dir():
-        return Source(name, Path(name), catalog.UNKNOWN_LICENCE)
     if entry is not None:
         return Source(entry.name, _from_hub(entry.source), entry.licence)
     if name.count("/") == 1 and not name.startswith((".", "/")):

@@ -53,6 +53,21 @@ def test_generate_plots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert json.loads(capsys.readouterr().out)["clips"][0]["samples"] == 16000
 
 
+def test_a_plot_that_cannot_be_made_is_said_before_or_after_but_never_as_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    out, plot = str(tmp_path / "c.wav"), str(tmp_path / "file" / "clip.png")
+    arguments = ["generate", "piano", "--duration", "0.2", "-o", out, "--plot", plot]
+    assert cli.main(arguments) == 1
+    assert "cannot write the plot" in capsys.readouterr().err
+    Path(out).unlink()
+    monkeypatch.setattr(cli, "find_spec", lambda _: None)
+    assert cli.main(arguments) == 1
+    assert "musicgen-serverless[plot]" in capsys.readouterr().err
+    assert not Path(out).exists()
+
+
 def test_variations_are_numbered(tmp_path: Path) -> None:
     out = tmp_path / "clip.mp3"
     assert (

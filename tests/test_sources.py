@@ -24,6 +24,15 @@ def test_a_folder_is_taken_as_it_is(checkpoints: Callable[[str], Path]) -> None:
     assert locate(str(folder)).folder == folder
 
 
+def test_a_catalog_name_is_not_taken_for_a_folder_that_happens_to_lie_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("demo").mkdir()
+    assert locate("demo").licence == "Apache-2.0"
+    assert locate("./demo").folder == Path("demo")
+
+
 @pytest.mark.parametrize("name", ["small", "facebook/musicgen-small"])
 def test_the_hub_s_cache_is_used_offline(
     checkpoints: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

@@ -21,6 +21,9 @@ _ACTIVATIONS: dict[str, Activation] = {
 }
 
 
+_CPU = torch._C.DispatchKeySet(torch._C.DispatchKey.CPU)
+
+
 def activation(name: str) -> Activation:
     """The function that a config.json means by `name`. Raises: ValueError."""
     if name not in _ACTIVATIONS:
@@ -86,9 +89,12 @@ class PackedHalfLinear(nn.Module):
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
         self.packed = torch.ops.quantized.linear_prepack_fp16(weight.float(), None)
+        self.multiply = torch.ops.quantized.linear_dynamic_fp16.default
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.ops.quantized.linear_dynamic_fp16(x, self.packed)
+        # Straight to the kernel: finding it by the type of `packed` takes as long as a small one
+        # runs, and there are six for every layer and step.
+        return self.multiply.redispatch(_CPU, x, self.packed)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:

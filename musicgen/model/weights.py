@@ -119,7 +119,9 @@ def load_model(
                 f"config.json asks for {tuple(empty.shape)}"
             )
         kind = dtype if name.startswith("decoder.") else torch.float32
-        state[name] = tensor.to(device=device, dtype=kind)
+        # A float32 decoder stays memory-mapped. A smaller one must not: as long as one tensor is
+        # mapped, so is the whole file.
+        state[name] = tensor.to(device=device, dtype=kind, copy=pack_half or dtype != torch.float32)
     model.load_state_dict(state, assign=True)
     if pack_half:
         pack_linears(model.decoder)
