@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from musicgen.machine import cpu_quota, free_memory
+from musicgen.machine import cpu_quota, free_memory, return_free_memory
 
 
 @pytest.mark.parametrize(("cpu_max", "expected"), [("100000 100000", 1), ("150000 100000", 2)])
@@ -28,3 +28,18 @@ def test_free_memory_is_the_smaller_of_host_and_container(tmp_path: Path) -> Non
     (tmp_path / "memory.current").write_text("1000000\n")
     (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 400000\n")
     assert free_memory("cpu", tmp_path) == 2_400_000
+
+
+def test_freed_blocks_go_back_to_the_system() -> None:
+    """Blocks below the allocator's mmap threshold, each kept from its neighbour by a small one."""
+    blocks = [bytearray(100_000) for _ in range(1000)]
+    kept = blocks[::50]
+    full = _resident()
+    del blocks
+    return_free_memory()
+    assert _resident() < full - 50_000_000
+    assert len(kept) == 20
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

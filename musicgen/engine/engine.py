@@ -18,6 +18,7 @@ from musicgen.engine.interface import (
     check_job,
 )
 from musicgen.errors import NonFiniteLogits
+from musicgen.machine import return_free_memory
 from musicgen.model.chroma import chroma_of
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.encodec import decode_channels, encode_channels
@@ -61,6 +62,7 @@ class MusicGenEngine:
         pack_half = reduced and device == "cpu" and can_pack_half()
         dtype = torch.bfloat16 if reduced and not pack_half else torch.float32
         model = load_model(folder, config, torch.device(device), dtype, pack_half=pack_half)
+        return_free_memory()
         arithmetic = "float16 weights, float32 arithmetic" if pack_half else precision
         return cls(model, tokenize, precision, arithmetic)
 
