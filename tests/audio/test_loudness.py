@@ -85,9 +85,12 @@ def test_parts_above_the_relative_gate_all_count() -> None:
     assert _lufs(np.concatenate(parts), rate) == pytest.approx(-23.0, abs=0.1)
 
 
-def test_a_block_is_the_mean_square_behind_both_filters() -> None:
-    """Guards the padding of the circular convolution: a loud end must not reach the start."""
-    rate, samples = 25_200, 10_080  # with 0.25 s of padding all but fills 2^14 samples
+@pytest.mark.parametrize(("rate", "samples"), [(40_960, 2**14), (25_200, 10_080)])
+def test_a_block_is_the_mean_square_behind_both_filters(rate: int, samples: int) -> None:
+    """Guards the padding of the circular convolution: a loud end must not reach the start.
+
+    The first clip would fill a transform by itself; the second does so with the padding.
+    """
     pcm = _noise(1, rate)[:samples] * np.float32(0.01)
     pcm[samples // 2 :] += 0.5
     filtered = pcm[:, 0].astype(np.float64).tolist()
@@ -114,6 +117,14 @@ def test_low_frequencies_count_less_and_high_ones_more() -> None:
     low, middle, high = (_lufs(_sine(2, rate, -20, hz=hz), rate) for hz in (25, 997, 10_000))
     assert low < middle - 8
     assert high == pytest.approx(middle + 3.3, abs=0.3)
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_a_block_starts_every_tenth_of_a_second(rate: int) -> None:
+    """Only the second of two overlapping blocks hears the last 0.1 s, a quarter of it: -6 dB."""
+    pcm = _sine(0.5, rate)
+    pcm[: round(0.4 * rate)] = 0
+    assert _lufs(pcm, rate) == pytest.approx(-3.01 - 6.02, abs=0.1)
 
 
 @pytest.mark.parametrize("rate", RATES)

@@ -160,11 +160,14 @@ def test_rms_of_anti_phase_stereo_stays_sane(difference: float) -> None:
 
 
 @pytest.mark.parametrize("samples", [1, 7, 12_799])
-def test_a_clip_too_short_for_a_loudness_is_scaled_by_its_rms(samples: int) -> None:
-    pcm = np.tile(np.array([[0.03], [-0.03]], np.float32), (6400, 1))[:samples]
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_clip_too_short_for_a_loudness_is_scaled_by_its_rms(samples: int, channels: int) -> None:
+    """The powers of both channels add up, as they do in a loudness."""
+    pcm = np.tile(np.array([[0.03], [-0.03]], np.float32), (6400, channels))[:samples]
     result = normalize(pcm, RATE, "loudness")
     assert result.loudness_lufs is None
-    assert _rms(result.pcm) == pytest.approx(10 ** ((-14 + 0.691) / 20), rel=1e-5)
+    power = channels * _rms(result.pcm) ** 2
+    assert 10 * np.log10(power) - 0.691 == pytest.approx(-14, abs=1e-3)
     assert result.note is not None
     assert "0.4 s" in result.note
 
