@@ -119,9 +119,11 @@ def load_model(
                 f"config.json asks for {tuple(empty.shape)}"
             )
         kind = dtype if name.startswith("decoder.") else torch.float32
-        # A float32 decoder stays memory-mapped. A smaller one must not: as long as one tensor is
-        # mapped, so is the whole file.
-        state[name] = tensor.to(device=device, dtype=kind, copy=pack_half or dtype != torch.float32)
+        # A float32 model stays memory-mapped. A smaller one must not: as long as one tensor is
+        # mapped, so is the whole file. What is packed below is copied there.
+        is_packed = pack_half and name.startswith("decoder.layers.") and tensor.dim() == 2
+        copy = (pack_half or dtype != torch.float32) and not is_packed
+        state[name] = tensor.to(device=device, dtype=kind, copy=copy)
     model.load_state_dict(state, assign=True)
     if pack_half:
         pack_linears(model.decoder)
