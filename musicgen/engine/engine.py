@@ -42,13 +42,10 @@ class MusicGenEngine:
 
     name = "musicgen"
 
-    def __init__(
-        self, model: MusicGen, tokenize: Tokenize, precision: str, arithmetic: str
-    ) -> None:
+    def __init__(self, model: MusicGen, tokenize: Tokenize, precision: str) -> None:
         self.config: MusicGenConfig = model.config
         self.device = str(model.device)
         self.precision = precision
-        self.arithmetic = arithmetic
         self._model: MusicGen | None = model
         self._tokenize = tokenize
 
@@ -63,8 +60,7 @@ class MusicGenEngine:
         dtype = torch.bfloat16 if reduced and not pack_half else torch.float32
         model = load_model(folder, config, torch.device(device), dtype, pack_half=pack_half)
         return_free_memory()
-        arithmetic = "float16 weights, float32 arithmetic" if pack_half else precision
-        return cls(model, tokenize, precision, arithmetic)
+        return cls(model, tokenize, precision)
 
     def generate(self, job: GenerationJob) -> Generator[Progress, None, EngineOutput]:
         model = self._loaded()

@@ -185,7 +185,7 @@ def test_non_finite_logits_are_an_error_never_noise(
     model = load_model(folder, config, torch.device("cpu"), torch.float32)
     model.decoder.heads.weight = torch.nn.Parameter(model.decoder.heads.weight.clone())
     model.decoder.heads.weight.data[5, 3] = value
-    engine = MusicGenEngine(model, lambda _: [5, 1], "float32", "float32")
+    engine = MusicGenEngine(model, lambda _: [5, 1], "float32")
     with pytest.raises(errors.NonFiniteLogits, match="step 1 in float32"):
         engines.run(engine, GenerationJob((Row("piano", 1, SAMPLED),), 10))
 
