@@ -5,7 +5,10 @@
 | `InvalidRequest` and below | 422 | the caller can mend the field that the text names |
 | `GenerationCancelled` | 499 | nobody waits for the answer any more |
 | `MissingDependency` | 501 | this installation lacks the feature: asking again will not help |
-| `ModelTooLarge`, `DiskFull` | 507 | no room for it, in memory or on disk |
+| `ModelTooLarge`, `OutOfMemory`, `DiskFull` | 507 | no room for it, in memory or on disk |
+| `InlineTooLarge` | 413 | a bucket, a shorter clip or another format fits |
+| `BucketRefused`, `UploadFailed`, `RemoteError` | 502 | another server did not do its part |
+| `DeviceFault` | 503 | another worker can do it: this one has to be replaced |
 | every other one | 500 | the operator can mend it |
 
 `UnknownModel` is 422 and not 404: the address exists, a field of the body is wrong.
@@ -17,15 +20,22 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from musicgen.errors import (
+    BucketRefused,
+    DeviceFault,
     DiskFull,
     GenerationCancelled,
+    InlineTooLarge,
     InvalidRequest,
     MissingDependency,
     ModelTooLarge,
     MusicGenError,
+    OutOfMemory,
+    RemoteError,
+    UploadFailed,
 )
 from musicgen.generation import Generation
-from musicgen.request import GenerationRequest
+from musicgen.request import GenerationRequest, StreamForm
+from musicgen.settings import Delivery
 
 STATUSES: dict[type[MusicGenError], int] = {
     MusicGenError: 500,
@@ -33,7 +43,13 @@ STATUSES: dict[type[MusicGenError], int] = {
     GenerationCancelled: 499,
     MissingDependency: 501,
     ModelTooLarge: 507,
+    OutOfMemory: 507,
     DiskFull: 507,
+    InlineTooLarge: 413,
+    BucketRefused: 502,
+    UploadFailed: 502,
+    RemoteError: 502,
+    DeviceFault: 503,
 }
 """A class without an entry has the status of its nearest ancestor."""
 
@@ -49,7 +65,17 @@ class ServedPredictor(Protocol):
     @property
     def licence(self) -> str: ...
 
-    def start(self, request: GenerationRequest, job_id: str | None = None) -> Generation: ...
+    @property
+    def slots(self) -> int: ...
+
+    def start(
+        self,
+        request: GenerationRequest,
+        job_id: str | None = None,
+        *,
+        stream: StreamForm | None = None,
+        delivery: Delivery | None = None,
+    ) -> Generation: ...
 
     def switch_model(self, name: str) -> None: ...
 

@@ -14,6 +14,9 @@ MusicGenError
 │   ├── InvalidGuidance
 │   ├── InvalidContinuation
 │   ├── InvalidInputAudio
+│   │   ├── InputAudioRefused      an address that must not be asked
+│   │   ├── InputAudioUnreachable  a URL that gives no file in time
+│   │   └── InputAudioTooLarge
 │   ├── InvalidBitDepth
 │   ├── UnknownModel
 │   ├── UnknownFormat
@@ -29,10 +32,16 @@ MusicGenError
 ├── ModelTooLarge             refused before loading, with the numbers
 ├── GenerationError
 │   ├── NonFiniteLogits
+│   ├── OutOfMemory           this request was too large for what the device had free
+│   ├── DeviceFault           the device is lost to this process: start another one
 │   └── GenerationCancelled
+├── RemoteError               `musicgen call`: another deployment did not do what was asked
 └── StorageError              the clip was made but could not be kept
     ├── DiskFull
-    └── NotWritable
+    ├── NotWritable
+    ├── InlineTooLarge        too many bytes for an answer: a bucket takes them
+    ├── BucketRefused         wrong credentials, no permission, no such bucket
+    └── UploadFailed          every attempt failed; the clip is in the spool folder
 """
 
 from __future__ import annotations
@@ -116,6 +125,18 @@ class InvalidContinuation(InvalidRequest):
 
 class InvalidInputAudio(InvalidRequest):
     code = "invalid_input_audio"
+
+
+class InputAudioRefused(InvalidInputAudio):
+    code = "input_audio_refused"
+
+
+class InputAudioUnreachable(InvalidInputAudio):
+    code = "input_audio_unreachable"
+
+
+class InputAudioTooLarge(InvalidInputAudio):
+    code = "input_audio_too_large"
 
 
 class InvalidBitDepth(InvalidRequest):
@@ -217,6 +238,16 @@ class NonFiniteLogits(GenerationError):
         self.step = step
 
 
+class OutOfMemory(GenerationError):
+    code = "out_of_memory"
+
+
+class DeviceFault(GenerationError):
+    """The device failed in a way that no later request of this process survives."""
+
+    code = "device_fault"
+
+
 class GenerationCancelled(GenerationError):
     code = "cancelled"
 
@@ -231,6 +262,22 @@ class DiskFull(StorageError):
 
 class NotWritable(StorageError):
     code = "not_writable"
+
+
+class InlineTooLarge(StorageError):
+    code = "inline_too_large"
+
+
+class BucketRefused(StorageError):
+    code = "bucket_refused"
+
+
+class UploadFailed(StorageError):
+    code = "upload_failed"
+
+
+class RemoteError(MusicGenError):
+    code = "remote_error"
 
 
 def _shown(value: object, limit: int = 80) -> str:

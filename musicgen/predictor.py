@@ -8,7 +8,6 @@ Every platform wraps exactly this.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import secrets
@@ -20,13 +19,13 @@ import torch
 
 from musicgen import __version__, catalog
 from musicgen.audio.decode import read_audio, to_channels
-from musicgen.audio.encode import content_type, encode, file_extension
+from musicgen.audio.encode import largest_size
 from musicgen.audio.normalize import Normalized, normalize
 from musicgen.audio.resample import resample
 from musicgen.audio.tags import AudioTags
 from musicgen.engine.interface import Engine, GenerationJob, Pcm, Row
 from musicgen.engine.loading import load_engine
-from musicgen.errors import InvalidContinuation, MusicGenError, StorageError, UnknownModel
+from musicgen.errors import InvalidContinuation, MusicGenError, UnknownModel
 from musicgen.generation import Generation
 from musicgen.machine import cpu_quota
 from musicgen.model.config import MusicGenConfig
@@ -35,18 +34,21 @@ from musicgen.request import (
     SEED_MAX,
     GenerationRequest,
     SamplingParams,
+    StreamForm,
     seed_of_variation,
 )
-from musicgen.result import Clip, GenerationResult, Progress
-from musicgen.settings import Settings
+from musicgen.result import GenerationResult, Progress
+from musicgen.settings import Delivery, Settings
 from musicgen.sources import Source, locate
 from musicgen.stopwatch import Stopwatch
-from musicgen.storage.base import ClipName, Storage
-from musicgen.storage.local import LocalStorage
+from musicgen.storage.base import Storage
+from musicgen.storage.inline import INLINE_MAX_BYTES, InlineStorage
+from musicgen.storage.opening import open_bucket, open_storage
+from musicgen.storing import store_clips
+from musicgen.streaming import ClipStream, told
 
 GENERATOR = f"musicgen-serverless {__version__}"
 WARM_UP_SECONDS = 0.2
-LARGEST_SAMPLE_BYTES = 4
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +83,7 @@ class Predictor:
             engine.name,
             watch.lap(),
         )
-        return cls(engine, source, settings, storage or LocalStorage(settings.data_dir))
+        return cls(engine, source, settings, storage or open_storage(settings))
 
     @property
     def model(self) -> str:
@@ -96,6 +98,11 @@ class Predictor:
     def engine(self) -> Engine:
         return self._engine
 
+    @property
+    def slots(self) -> int:
+        """How many requests may be decoded at once."""
+        return self._settings.slots
+
     def generate(self, request: GenerationRequest, job_id: str | None = None) -> GenerationResult:
         """Runs a request to its end.
 
@@ -103,10 +110,23 @@ class Predictor:
         """
         return self.start(request, job_id).result()
 
-    def start(self, request: GenerationRequest, job_id: str | None = None) -> Generation:
-        """A request to be pulled step by step; raises, while pulled, what `generate` raises."""
+    def start(
+        self,
+        request: GenerationRequest,
+        job_id: str | None = None,
+        *,
+        stream: StreamForm | None = None,
+        delivery: Delivery | None = None,
+    ) -> Generation:
+        """A request to be pulled step by step; raises, while pulled, what `generate` raises.
+
+        With `stream` the progress carries sound, in a format of `musicgen.audio.live`; what is
+        stored at the end is the whole clip, normalized. `delivery` None is the storage that the
+        predictor was loaded with.
+        """
         job_id = job_id or uuid.uuid4().hex
-        return Generation(job_id, self._run(request, job_id))
+        storage = self._storage if delivery is None else self._open(delivery)
+        return Generation(job_id, self._run(request, job_id, storage, stream))
 
     def warm_up(self) -> None:
         """One short clip that is thrown away, so that the first caller does not pay for it."""
@@ -137,31 +157,42 @@ class Predictor:
         self._engine.close()
 
     def _run(
-        self, request: GenerationRequest, job_id: str
+        self,
+        request: GenerationRequest,
+        job_id: str,
+        storage: Storage,
+        stream: StreamForm | None,
     ) -> Generator[Progress, None, GenerationResult]:
         self._check_model(request)
         engine, source = self._engine, self._source
         config, watch = engine.config, Stopwatch()
         samples = round(request.duration * config.sample_rate)
-        self._storage.prepare(samples * config.channels * LARGEST_SAMPLE_BYTES * request.variations)
+        size = largest_size(
+            samples, config.sample_rate, config.channels, request.output_format, request.bit_depth
+        )
+        storage.prepare(size * request.variations)
         seed = secrets.randbelow(SEED_MAX + 1) if request.seed is None else request.seed
         job = _job(request, seed, math.ceil(samples / config.codec.hop_length), config)
+        tags = [
+            AudioTags(request.prompt, row.seed, source.name, source.licence, GENERATOR)
+            for row in job.rows
+        ]
+        streams = []
+        if stream is not None:
+            job = replace(job, stream=True)
+            shape = (config.sample_rate, config.channels, samples)
+            streams = [ClipStream(request, stream, *shape, each) for each in tags]
         preparing = watch.lap()
-        output = yield from engine.generate(job)
+        output = yield from told(engine.generate(job), streams)
         timings = replace(output.seconds, audio_prompt=output.seconds.audio_prompt + preparing)
         watch.lap()
         finished = [
             normalize(pcm[:samples], config.sample_rate, request.normalization_strategy)
             for pcm in output.pcm
         ]
-        files = self._encode(request, job.rows, finished)
         timings.finish = watch.lap()
-        addresses = self._store(job_id, request, files)
+        clips = store_clips(storage, job_id, request, config.sample_rate, finished, tags)
         timings.store = watch.lap()
-        clips = tuple(
-            _clip(*parts, config.sample_rate, request.output_format)
-            for parts in zip(job.rows, finished, files, addresses, strict=True)
-        )
         return GenerationResult(
             job_id=job_id,
             clips=clips,
@@ -175,8 +206,13 @@ class Predictor:
             precision=engine.precision,
             steps=output.steps,
             timings=timings,
-            notes=_notes(request, source, finished),
+            notes=_notes(request, source, finished, streamed=stream is not None),
         )
+
+    def _open(self, delivery: Delivery) -> Storage:
+        if delivery.bucket is None:
+            return InlineStorage(INLINE_MAX_BYTES)
+        return open_bucket(delivery.bucket, self._settings.spool_dir)
 
     def _check_model(self, request: GenerationRequest) -> None:
         asked = request.model_version
@@ -185,31 +221,6 @@ class Predictor:
         entry = catalog.find(asked)
         if entry is None or entry.name != self.model:
             raise UnknownModel("model_version", asked, [self.model])
-
-    def _encode(
-        self, request: GenerationRequest, rows: Sequence[Row], clips: Sequence[Normalized]
-    ) -> list[bytes]:
-        rate = self._engine.config.sample_rate
-        files = []
-        for row, clip in zip(rows, clips, strict=True):
-            tags = AudioTags(request.prompt, row.seed, self.model, self.licence, GENERATOR)
-            files.append(encode(clip.pcm, rate, request.output_format, request.bit_depth, tags))
-        return files
-
-    def _store(self, job_id: str, request: GenerationRequest, files: Sequence[bytes]) -> list[str]:
-        """Stores all variations or none."""
-        extension = file_extension(request.output_format)
-        kind = content_type(request.output_format)
-        addresses: list[str] = []
-        try:
-            for index, data in enumerate(files):
-                name = ClipName(job_id, index, len(files), extension)
-                addresses.append(self._storage.put(name, data, kind))
-        except StorageError:
-            for address in addresses:
-                self._storage.remove(address)
-            raise
-        return addresses
 
 
 def _job(
@@ -240,28 +251,8 @@ def _cropped(pcm: Pcm, rate: int, request: GenerationRequest) -> Pcm:
     return pcm[round(start * rate) : last]
 
 
-def _clip(
-    row: Row, clip: Normalized, data: bytes, address: str, sample_rate: int, output_format: str
-) -> Clip:
-    samples, channels = clip.pcm.shape
-    return Clip(
-        address=address,
-        seed=row.seed,
-        seconds=samples / sample_rate,
-        samples=samples,
-        sample_rate=sample_rate,
-        channels=channels,
-        format=output_format,
-        bytes=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
-        loudness_lufs=clip.loudness_lufs,
-        peak=clip.peak,
-        clipped_samples=clip.clipped_samples,
-    )
-
-
 def _notes(
-    request: GenerationRequest, source: Source, clips: Sequence[Normalized]
+    request: GenerationRequest, source: Source, clips: Sequence[Normalized], streamed: bool
 ) -> tuple[str, ...]:
     """What a caller should know and did not ask."""
     notes = [clip.note for clip in clips if clip.note]
@@ -269,4 +260,6 @@ def _notes(
         notes.append("the demo model has random weights: expect noise, not music")
     if request.input_audio is not None and not request.continuation:
         notes.append("the melody was taken from the whole mix, without source separation")
+    if streamed and request.normalization_strategy != "none":
+        notes.append("the stream has the model's own level; the stored clip is normalized")
     return tuple(dict.fromkeys(notes))

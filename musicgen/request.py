@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from musicgen.errors import (
     EmptyPrompt,
@@ -42,9 +42,13 @@ TOP_K_MAX = 2048
 TOP_K_DEFAULT = 250
 GUIDANCE_DEFAULT = 3.0
 CONTINUATION_TO_THE_END = -1.0
+RANDOM_SEED = -1
+"""What callers of MusicGen on Replicate send for "choose one"; 0 is a seed like any other."""
 OUTPUT_FORMATS = ("wav", "flac", "mp3", "ogg", "opus")
 NORMALIZATION_STRATEGIES = ("loudness", "peak", "rms", "clip", "none")
 BIT_DEPTHS = ("16", "24", "float")
+StreamForm = Literal["joined", "files"]
+"""Pieces of a stream: parts of one growing file, or each a file that plays by itself."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ class GenerationRequest:
 
     @classmethod
     def from_mapping(cls, payload: Mapping[str, Any]) -> GenerationRequest:
-        """Builds a request from a platform's payload; None means "not given".
+        """Builds a request from a platform's payload; None means "not given", as does seed -1.
 
         Raises: `UnknownField` for a name that is not a field, with the nearest one.
         """
@@ -123,7 +127,11 @@ class GenerationRequest:
         for name, value in payload.items():
             if name not in known:
                 raise UnknownField(name, value, known)
-        return cls(**{name: value for name, value in payload.items() if value is not None})
+        given = {name: value for name, value in payload.items() if value is not None}
+        # True == 1 and 1.0 == 1: the type is looked at so that -1.0 is still refused.
+        if type(given.get("seed")) is int and given["seed"] == RANDOM_SEED:
+            del given["seed"]
+        return cls(**given)
 
     @property
     def sampling(self) -> SamplingParams:

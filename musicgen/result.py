@@ -8,10 +8,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a request is: `done` of `total` decode steps; never decreases, never passes 1."""
+    """How far a request is: `done` of `total` decode steps; never decreases, never passes 1.
+
+    `audio`: what became known of each clip since the last one, when a stream was asked for.
+    """
 
     done: int
     total: int
+    audio: tuple[bytes, ...] = ()
 
     @property
     def fraction(self) -> float:
@@ -55,6 +59,7 @@ class Clip:
     sample_rate: int
     channels: int
     format: str
+    content_type: str
     bytes: int
     sha256: str
     loudness_lufs: float | None

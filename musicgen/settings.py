@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 
 from musicgen.errors import SettingsError
@@ -12,7 +13,57 @@ from musicgen.errors import SettingsError
 ENGINES = ("musicgen", "transformers")
 PRECISIONS = ("auto", "float32", "bfloat16")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+ADDRESSING_STYLES = ("auto", "path", "virtual")
+ENCRYPTIONS = ("none", "AES256", "aws:kms")
 DEFAULT_MODEL = "demo"
+URL_SECONDS_MAX = 7 * 24 * 3600
+"""SigV4 signs no address for longer than this."""
+_TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
+
+
+@dataclass(frozen=True)
+class BucketSettings:
+    """An S3-compatible bucket for the clips; `name` None keeps them out of any bucket.
+
+    `endpoint_url` None is AWS. `access_key_id` and `secret_access_key` None leave the credentials
+    to boto3's standard chain (environment, profile, instance role). `prefix` begins every key.
+    `url_seconds`: how long a presigned GET works. `public_url` replaces it by a plain address of
+    a bucket that is public or behind a CDN. `deadline`: seconds for one upload, retries included.
+    """
+
+    name: str | None = None
+    endpoint_url: str | None = None
+    region: str | None = None
+    prefix: str = "musicgen"
+    addressing: str = "auto"
+    encryption: str = "none"
+    kms_key: str | None = None
+    storage_class: str | None = None
+    tags: str | None = None
+    url_seconds: int = 24 * 3600
+    public_url: str | None = None
+    deadline: float = 120.0
+    access_key_id: str | None = field(default=None, repr=False)
+    secret_access_key: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        _check_choice("MUSICGEN_BUCKET_ADDRESSING", self.addressing, ADDRESSING_STYLES)
+        _check_choice("MUSICGEN_BUCKET_ENCRYPTION", self.encryption, ENCRYPTIONS)
+        _check_range("MUSICGEN_BUCKET_URL_SECONDS", self.url_seconds, 1, URL_SECONDS_MAX)
+        _check_range("MUSICGEN_BUCKET_DEADLINE", self.deadline, 1, 24 * 3600)
+        if (self.access_key_id is None) != (self.secret_access_key is None):
+            raise SettingsError(
+                "MUSICGEN_BUCKET_ACCESS_KEY_ID",
+                "given" if self.access_key_id else "missing",
+                "MUSICGEN_BUCKET_SECRET_ACCESS_KEY goes with it: set both or neither",
+            )
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Where the clips of one request go: into `bucket`, or with None into the answer itself."""
+
+    bucket: BucketSettings | None
 
 
 @dataclass(frozen=True)
@@ -20,7 +71,10 @@ class Settings:
     """How a predictor is built.
 
     `model`: a catalog name, a local folder or a hub name. `device`: auto, cpu, cuda or cuda:N.
-    `threads`: CPU threads, None for the container's CPU quota. `data_dir`: where clips go.
+    `threads`: CPU threads, None for the container's CPU quota. `slots`: requests decoded at once.
+    `stream`: RunPod answers with audio while it is being made. `data_dir`: where clips go without
+    a bucket. `spool_dir`: where clips wait that a bucket has not taken yet. `input_networks`: the
+    private networks, such as 10.1.0.0/16, from which input audio may be fetched all the same.
     """
 
     model: str = DEFAULT_MODEL
@@ -28,8 +82,13 @@ class Settings:
     precision: str = "auto"
     engine: str = "musicgen"
     threads: int | None = None
+    slots: int = 1
+    stream: bool = False
     data_dir: Path = Path("outputs")
+    spool_dir: Path = Path("outputs/spool")
+    input_networks: tuple[str, ...] = ()
     log_level: str = "INFO"
+    bucket: BucketSettings = field(default_factory=BucketSettings)
 
     def __post_init__(self) -> None:
         _check_choice("MUSICGEN_ENGINE", self.engine, ENGINES)
@@ -40,29 +99,106 @@ class Settings:
             raise SettingsError("MUSICGEN_DEVICE", self.device, "auto, cpu, cuda or cuda:N")
         if self.threads is not None and self.threads < 1:
             raise SettingsError("MUSICGEN_THREADS", str(self.threads), "a whole number from 1")
+        if self.slots < 1:
+            raise SettingsError("MUSICGEN_SLOTS", str(self.slots), "a whole number from 1")
+        for network in self.input_networks:
+            _check_network("MUSICGEN_INPUT_NETWORKS", network)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
-        """Reads MUSICGEN_MODEL, _DEVICE, _PRECISION, _ENGINE, _THREADS, _DATA_DIR, _LOG_LEVEL.
+        """Reads MUSICGEN_ and the name of each setting, MUSICGEN_BUCKET_ and that of the bucket's.
 
-        An empty variable counts as unset. Raises: `SettingsError` naming the variable.
+        The bucket's own name is MUSICGEN_BUCKET. An empty variable counts as unset.
+        Raises: `SettingsError` naming the variable.
         """
-        env = os.environ if env is None else env
-        given = {
-            name: env[f"MUSICGEN_{name.upper()}"]
-            for name in ("model", "device", "precision", "engine", "log_level")
-            if env.get(f"MUSICGEN_{name.upper()}")
-        }
-        threads = env.get("MUSICGEN_THREADS") or None
-        if threads is not None and not threads.isdigit():
-            raise SettingsError("MUSICGEN_THREADS", threads, "a whole number from 1")
+        read = _Variables(os.environ if env is None else env)
+        plain = read.given("MUSICGEN_", "model", "device", "precision", "engine", "log_level")
+        data_dir = Path(read.text("MUSICGEN_DATA_DIR") or cls.data_dir)
         return cls(
-            **given,
-            threads=int(threads) if threads else None,
-            data_dir=Path(env.get("MUSICGEN_DATA_DIR") or cls.data_dir),
+            **plain,
+            threads=read.whole("MUSICGEN_THREADS"),
+            slots=read.whole("MUSICGEN_SLOTS") or cls.slots,
+            stream=read.switch("MUSICGEN_STREAM"),
+            data_dir=data_dir,
+            spool_dir=Path(read.text("MUSICGEN_SPOOL_DIR") or data_dir / "spool"),
+            input_networks=read.several("MUSICGEN_INPUT_NETWORKS"),
+            bucket=_bucket(read),
         )
+
+
+@dataclass(frozen=True)
+class RemoteTokens:
+    """What `musicgen call` proves itself with, by the variables that the platforms' own tools use:
+    REPLICATE_API_TOKEN, RUNPOD_API_KEY, HF_TOKEN."""
+
+    replicate: str | None = field(default=None, repr=False)
+    runpod: str | None = field(default=None, repr=False)
+    huggingface: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None) -> RemoteTokens:
+        read = _Variables(os.environ if env is None else env)
+        names = ("REPLICATE_API_TOKEN", "RUNPOD_API_KEY", "HF_TOKEN")
+        return cls(*(read.text(name) for name in names))
+
+
+def _bucket(read: _Variables) -> BucketSettings:
+    texts = read.given(
+        "MUSICGEN_BUCKET_",
+        *("endpoint_url", "region", "prefix", "addressing", "encryption", "kms_key"),
+        *("storage_class", "tags", "public_url", "access_key_id", "secret_access_key"),
+    )
+    return BucketSettings(
+        name=read.text("MUSICGEN_BUCKET"),
+        **texts,
+        url_seconds=read.whole("MUSICGEN_BUCKET_URL_SECONDS") or BucketSettings.url_seconds,
+        deadline=float(read.whole("MUSICGEN_BUCKET_DEADLINE") or BucketSettings.deadline),
+    )
+
+
+class _Variables:
+    """Variables of the environment by type; an empty one is None."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._env = env
+
+    def text(self, variable: str) -> str | None:
+        return self._env.get(variable) or None
+
+    def given(self, prefix: str, *names: str) -> dict[str, str]:
+        values = {name: self.text(prefix + name.upper()) for name in names}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def several(self, variable: str) -> tuple[str, ...]:
+        parts = (self.text(variable) or "").split(",")
+        return tuple(part.strip() for part in parts if part.strip())
+
+    def whole(self, variable: str) -> int | None:
+        value = self.text(variable)
+        if value is not None and (not value.isdecimal() or int(value) < 1):
+            raise SettingsError(variable, value, "a whole number from 1")
+        return None if value is None else int(value)
+
+    def switch(self, variable: str) -> bool:
+        value = (self.text(variable) or "0").lower()
+        if value not in _TRUE | _FALSE:
+            raise SettingsError(variable, value, "1 or 0")
+        return value in _TRUE
 
 
 def _check_choice(variable: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise SettingsError(variable, value, f"choose one of {', '.join(choices)}")
+
+
+def _check_network(variable: str, value: str) -> None:
+    try:
+        ip_network(value)
+    except ValueError:
+        allowed = "networks such as 10.1.0.0/16, with commas between them"
+        raise SettingsError(variable, value, allowed) from None
+
+
+def _check_range(variable: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise SettingsError(variable, str(value), f"from {low:g} to {high:g}")

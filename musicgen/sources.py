@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from musicgen.errors import CheckpointNotFound, UnknownModel
 _SMALL_FILES = ("*.json", "spiece.model")
 _WEIGHTS_BY_PREFERENCE = ("*.safetensors", "*.bin")
 _DEMO_FOLDER = Path(__file__).parent / "demo" / "checkpoint"
+_CARD_MAX_BYTES = 2**20
+_FRONT_MATTER = re.compile(r"---\n(.*?)^---\s*$", re.DOTALL | re.MULTILINE)
+_LICENCE_LINE = re.compile(r"""^license:[ \t]*["']?([\w.+-]+)["']?[ \t]*(?:#.*)?$""", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ def locate(name: str) -> Source:
     Raises: `UnknownModel`, `CheckpointNotFound`.
     """
     if name and name not in catalog.CATALOG and Path(name).is_dir():
-        return Source(name, Path(name), catalog.UNKNOWN_LICENCE)
+        return Source(name, Path(name), licence_in(Path(name)))
     entry = catalog.find(name)
     if entry is not None and entry.source == "package":
         return Source(entry.name, _DEMO_FOLDER, entry.licence)
@@ -42,6 +46,23 @@ def locate(name: str) -> Source:
         return Source(name, _from_hub(name), catalog.UNKNOWN_LICENCE)
     choices = [*catalog.CATALOG, "a folder", "a hub name such as OWNER/NAME"]
     raise UnknownModel("model", name, choices)
+
+
+def licence_in(folder: Path) -> str:
+    """The licence that the model card of a checkpoint's folder names, or that none is known.
+
+    A hub's identifier, such as "mit"; those of the catalog are spelled as there.
+    """
+    try:
+        with (folder / "README.md").open(encoding="utf-8", errors="replace") as card:
+            front_matter = _FRONT_MATTER.match(card.read(_CARD_MAX_BYTES))
+    except OSError:
+        return catalog.UNKNOWN_LICENCE
+    line = front_matter and _LICENCE_LINE.search(front_matter[1])
+    if not line or line[1] in ("other", "unknown"):
+        return catalog.UNKNOWN_LICENCE
+    known = {each.casefold(): each for each in (catalog.MUSICGEN_LICENCE, catalog.DEMO_LICENCE)}
+    return known.get(line[1].casefold(), line[1])
 
 
 def _from_hub(repository: str) -> Path:

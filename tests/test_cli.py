@@ -13,6 +13,7 @@ import pytest
 import soundfile as sf
 
 from musicgen import cli, verify
+from musicgen.commands import generate
 from musicgen.engine.engine import MusicGenEngine
 
 ROOT = Path(__file__).parent.parent
@@ -62,7 +63,7 @@ def test_a_plot_that_cannot_be_made_is_said_before_or_after_but_never_as_a_trace
     assert cli.main(arguments) == 1
     assert "cannot write the plot" in capsys.readouterr().err
     Path(out).unlink()
-    monkeypatch.setattr(cli, "find_spec", lambda _: None)
+    monkeypatch.setattr(generate, "find_spec", lambda _: None)
     assert cli.main(arguments) == 1
     assert "musicgen-serverless[plot]" in capsys.readouterr().err
     assert not Path(out).exists()

@@ -22,15 +22,34 @@ VALUES = {
     "musicgen.machine",
     "musicgen.generation",
     "musicgen.stopwatch",
+    "musicgen.guarded_http",
 }
 LAYERS = {
     "root": VALUES | {"handlers", "musicgen.predictor"},
     "handlers": VALUES | {"handlers"},
-    "musicgen.cli": VALUES
-    | {"musicgen.predictor", "musicgen.verify", "musicgen.audio", "musicgen.storage"},
+    "musicgen.cli": VALUES | {"musicgen.commands"},
+    "musicgen.commands": VALUES
+    | {
+        "musicgen.commands",
+        "musicgen.predictor",
+        "musicgen.verify",
+        "musicgen.audio",
+        "musicgen.storage",
+        "musicgen.remote",
+    },
+    "musicgen.remote": VALUES | {"musicgen.remote"},
     "musicgen.verify": VALUES | {"musicgen.engine"},
     "musicgen.predictor": VALUES
-    | {"musicgen.engine", "musicgen.model.config", "musicgen.audio", "musicgen.storage"},
+    | {
+        "musicgen.engine",
+        "musicgen.model.config",
+        "musicgen.audio",
+        "musicgen.storage",
+        "musicgen.storing",
+        "musicgen.streaming",
+    },
+    "musicgen.storing": VALUES | {"musicgen.audio", "musicgen.storage"},
+    "musicgen.streaming": VALUES | {"musicgen.audio", "musicgen.engine.interface"},
     "musicgen.engine": VALUES | {"musicgen.engine", "musicgen.model"},
     "musicgen.audio": VALUES | {"musicgen.audio"},
     "musicgen.storage": VALUES | {"musicgen.storage"},

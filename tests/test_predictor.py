@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -146,10 +146,16 @@ def test_cancelling_stops_at_the_next_step_and_leaves_no_file(
 class _FullAfterTwo(LocalStorage):
     """A disk on which there is room for two clips."""
 
-    def put(self, name: ClipName, data: bytes, content_type: str) -> str:
+    def put(
+        self,
+        name: ClipName,
+        blocks: Iterable[bytes],
+        content_type: str,
+        metadata: Mapping[str, str],
+    ) -> str:
         if name.index == 2:
             raise errors.DiskFull("no room")
-        return super().put(name, data, content_type)
+        return super().put(name, blocks, content_type, metadata)
 
 
 def test_variations_are_stored_all_or_none(demo: Predictor, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from musicgen.errors import SettingsError
-from musicgen.settings import Settings
+from musicgen.settings import BucketSettings, Settings
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
@@ -23,13 +23,63 @@ def test_every_variable_is_read() -> None:
             "MUSICGEN_PRECISION": "bfloat16",
             "MUSICGEN_ENGINE": "transformers",
             "MUSICGEN_THREADS": "3",
+            "MUSICGEN_SLOTS": "4",
+            "MUSICGEN_STREAM": "yes",
             "MUSICGEN_DATA_DIR": "/data",
+            "MUSICGEN_SPOOL_DIR": "/spool",
+            "MUSICGEN_INPUT_NETWORKS": "10.1.0.0/16, fd00::/8",
             "MUSICGEN_LOG_LEVEL": "DEBUG",
+            "MUSICGEN_BUCKET": "music",
+            "MUSICGEN_BUCKET_ENDPOINT_URL": "http://127.0.0.1:9000",
+            "MUSICGEN_BUCKET_REGION": "eu-central-1",
+            "MUSICGEN_BUCKET_PREFIX": "clips",
+            "MUSICGEN_BUCKET_ADDRESSING": "path",
+            "MUSICGEN_BUCKET_ENCRYPTION": "aws:kms",
+            "MUSICGEN_BUCKET_KMS_KEY": "key",
+            "MUSICGEN_BUCKET_STORAGE_CLASS": "STANDARD_IA",
+            "MUSICGEN_BUCKET_TAGS": "team=music",
+            "MUSICGEN_BUCKET_URL_SECONDS": "60",
+            "MUSICGEN_BUCKET_PUBLIC_URL": "https://cdn.example.com",
+            "MUSICGEN_BUCKET_DEADLINE": "30",
+            "MUSICGEN_BUCKET_ACCESS_KEY_ID": "id",
+            "MUSICGEN_BUCKET_SECRET_ACCESS_KEY": "secret",
         }
     )
-    assert settings == Settings(
-        "small", "cuda:1", "bfloat16", "transformers", 3, Path("/data"), "DEBUG"
+    bucket = BucketSettings(
+        name="music",
+        endpoint_url="http://127.0.0.1:9000",
+        region="eu-central-1",
+        prefix="clips",
+        addressing="path",
+        encryption="aws:kms",
+        kms_key="key",
+        storage_class="STANDARD_IA",
+        tags="team=music",
+        url_seconds=60,
+        public_url="https://cdn.example.com",
+        deadline=30.0,
+        access_key_id="id",
+        secret_access_key="secret",
     )
+    assert settings == Settings(
+        model="small",
+        device="cuda:1",
+        precision="bfloat16",
+        engine="transformers",
+        threads=3,
+        slots=4,
+        stream=True,
+        data_dir=Path("/data"),
+        spool_dir=Path("/spool"),
+        input_networks=("10.1.0.0/16", "fd00::/8"),
+        log_level="DEBUG",
+        bucket=bucket,
+    )
+    assert not [name for name in ("id", "secret") if f"'{name}'" in repr(settings)]
+
+
+def test_the_spool_lies_in_the_data_folder_unless_told_otherwise() -> None:
+    assert Settings.from_env({"MUSICGEN_DATA_DIR": "/data"}).spool_dir == Path("/data/spool")
 
 
 @pytest.mark.parametrize(
@@ -42,9 +92,22 @@ def test_every_variable_is_read() -> None:
         ("MUSICGEN_LOG_LEVEL", "loud"),
         ("MUSICGEN_THREADS", "0"),
         ("MUSICGEN_THREADS", "many"),
+        ("MUSICGEN_SLOTS", "0"),
+        ("MUSICGEN_STREAM", "perhaps"),
+        ("MUSICGEN_INPUT_NETWORKS", "10.1.0.0/99"),
+        ("MUSICGEN_BUCKET_ADDRESSING", "dns"),
+        ("MUSICGEN_BUCKET_ENCRYPTION", "rot13"),
+        ("MUSICGEN_BUCKET_URL_SECONDS", "604801"),
+        ("MUSICGEN_BUCKET_DEADLINE", "-1"),
     ],
 )
 def test_a_bad_value_names_its_variable(variable: str, value: str) -> None:
     with pytest.raises(SettingsError, match=variable) as raised:
         Settings.from_env({variable: value})
     assert value in str(raised.value)
+
+
+def test_half_of_the_credentials_is_refused_without_showing_it() -> None:
+    with pytest.raises(SettingsError, match="MUSICGEN_BUCKET_SECRET_ACCESS_KEY") as raised:
+        Settings.from_env({"MUSICGEN_BUCKET_ACCESS_KEY_ID": "AKIA123"})
+    assert "AKIA123" not in str(raised.value)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
 
+from musicgen.audio.drain import HEADER_BYTES, Drain
 from musicgen.audio.pcm import Pcm, require_finite
 from musicgen.audio.reproducible import with_serial, without_time
 from musicgen.audio.resample import resample
@@ -26,6 +29,8 @@ _BLOCK_SAMPLES = 2**15
 
 @dataclass(frozen=True)
 class _Container:
+    """`codec` None depends on the bit depth."""
+
     content_type: str
     format: str
     codec: str | None = None
@@ -48,6 +53,8 @@ _CONTAINERS = {
     "opus": _Container("audio/ogg; codecs=opus", "OGG", "OPUS", (("compression_level", 0.64),)),
 }
 
+_HIGHEST_BITS_PER_SECOND = {"mp3": 320_000, "ogg": 500_000, "opus": 510_000}
+
 
 def encode(
     pcm: Pcm, sample_rate: int, output_format: str, bit_depth: str, tags: AudioTags
@@ -65,38 +72,118 @@ def encode(
 
     Raises: `GenerationError` for NaN or infinity, `UnknownFormat`, `InvalidBitDepth`.
     """
+    return b"".join(encode_blocks(pcm, sample_rate, output_format, bit_depth, tags))
+
+
+def encode_blocks(
+    pcm: Pcm, sample_rate: int, output_format: str, bit_depth: str, tags: AudioTags
+) -> Iterator[bytes]:
+    """What `encode` returns, in order and in pieces, so that storing can begin before the end.
+
+    A wav comes in many; the other containers go back to their beginning when they are closed, or
+    are numbered by their content, and come as one. Raises: what `encode` raises, at once.
+    """
     container = _container(output_format)
-    if bit_depth not in BIT_DEPTHS:
-        raise InvalidBitDepth("bit_depth", bit_depth, f"one of {', '.join(BIT_DEPTHS)}")
+    check_bit_depth(bit_depth)
     require_finite(pcm)
     if output_format == "opus":
         pcm, sample_rate = resample(pcm, sample_rate, OPUS_RATE), OPUS_RATE
-    codec, samples = _as_stored(pcm, output_format, bit_depth)
+    file = _File(container, pcm, sample_rate, output_format, bit_depth, tags)
+    return _wav_blocks(file) if output_format == "wav" else iter([_whole(file, output_format)])
 
-    file = io.BytesIO()
-    with sf.SoundFile(
-        file,
+
+def _wav_blocks(file: _File) -> Iterator[bytes]:
+    """Written twice, because the header that comes first is known last."""
+    drain = Drain()
+    for _ in file.write(drain):
+        drain.take()
+    header = without_time(bytes(drain.header))
+    drain, start = Drain(), 0
+    for _ in file.write(drain):
+        block = drain.take()
+        yield header[start : start + len(block)] + block[max(0, len(header) - start) :]
+        start += len(block)
+
+
+def _whole(file: _File, output_format: str) -> bytes:
+    target = io.BytesIO()
+    for _ in file.write(target):
+        pass
+    data = target.getvalue()
+    if output_format == "mp3":
+        return file.tags.to_id3() + data
+    if file.container.format == "OGG":
+        # From the content, so that two clips joined into one file are still two streams.
+        return with_serial(data, zlib.crc32(file.pcm.tobytes()))
+    return data
+
+
+@dataclass(frozen=True)
+class _File:
+    """One clip and how it is to be written."""
+
+    container: _Container
+    pcm: Pcm
+    sample_rate: int
+    output_format: str
+    bit_depth: str
+    tags: AudioTags
+
+    def write(self, target: Any) -> Iterator[None]:
+        """Writes it to the file-like `target`; yields after each block and once more at the end."""
+        codec = stored_codec(self.output_format, self.bit_depth)
+        samples = stored_samples(self.pcm, codec)
+        channels = self.pcm.shape[1]
+        with open_writer(
+            target, self.output_format, codec, self.sample_rate, channels, self.tags
+        ) as sound:
+            for start in range(0, len(samples), _BLOCK_SAMPLES):
+                sound.write(samples[start : start + _BLOCK_SAMPLES])
+                yield
+        yield
+
+
+def open_writer(
+    target: Any, output_format: str, codec: str, sample_rate: int, channels: int, tags: AudioTags
+) -> sf.SoundFile:
+    """libsndfile's writer for `output_format` on the file-like `target`, its tags written.
+
+    `codec` is that of `stored_codec`; tags of an mp3 stand before the file, see `AudioTags.to_id3`.
+    """
+    container = _container(output_format)
+    sound = sf.SoundFile(
+        target,
         "w",
         sample_rate,
-        pcm.shape[1],
-        container.codec or codec,
+        channels,
+        codec,
         format=container.format,
         **dict(container.quality),
-    ) as sound:
-        if output_format != "mp3":
-            for name, text in tags.to_fields().items():
-                setattr(sound, name, text)
-        for start in range(0, len(samples), _BLOCK_SAMPLES):
-            sound.write(samples[start : start + _BLOCK_SAMPLES])
-    data = file.getvalue()
-    if output_format == "mp3":
-        return tags.to_id3() + data
-    if output_format == "wav":
-        return without_time(data)
-    if container.format == "OGG":
-        # From the content, so that two clips joined into one file are still two streams.
-        return with_serial(data, zlib.crc32(pcm.tobytes()))
-    return data
+    )
+    if output_format != "mp3":
+        for name, text in tags.to_fields().items():
+            setattr(sound, name, text)
+    return sound
+
+
+def check_bit_depth(bit_depth: str) -> None:
+    """Raises: `InvalidBitDepth`."""
+    if bit_depth not in BIT_DEPTHS:
+        raise InvalidBitDepth("bit_depth", bit_depth, f"one of {', '.join(BIT_DEPTHS)}")
+
+
+def largest_size(
+    samples: int, sample_rate: int, channels: int, output_format: str, bit_depth: str
+) -> int:
+    """The most bytes that a clip of `samples` can have in a format, its tags included.
+
+    Exact for wav but for the tags; of a lossy format it is the codec's highest rate.
+    """
+    if output_format in _HIGHEST_BITS_PER_SECOND:
+        bits = _HIGHEST_BITS_PER_SECOND[output_format] * samples / sample_rate
+        return HEADER_BYTES + math.ceil(bits / 8)
+    width = {"16": 2, "24": 3, "float": 4 if output_format == "wav" else 3}[bit_depth]
+    return HEADER_BYTES + samples * channels * width
 
 
 def content_type(output_format: str) -> str:
@@ -116,17 +203,27 @@ def _container(output_format: str) -> _Container:
     return _CONTAINERS[output_format]
 
 
-def _as_stored(pcm: Pcm, output_format: str, bit_depth: str) -> tuple[str, NDArray[Any]]:
-    """The codec of a lossless format, and the samples in the type that it stores.
+def stored_codec(output_format: str, bit_depth: str) -> str:
+    """libsndfile's name of the codec inside a container."""
+    named = _container(output_format).codec
+    if named is not None:
+        return named
+    if bit_depth == "16":
+        return "PCM_16"
+    return "FLOAT" if bit_depth == "float" and output_format == "wav" else "PCM_24"
+
+
+def stored_samples(pcm: Pcm, codec: str) -> NDArray[Any]:
+    """`pcm` in the type that soundfile writes as `codec`, lossy ones limited to full scale.
 
     Rounded here because libsndfile, asked to limit, truncates instead, and scales by 2^15 - 1
     what every reader divides by 2^15.
     """
-    if output_format not in ("wav", "flac"):
-        return "", pcm.clip(-1, 1)
-    if bit_depth == "16":
-        return "PCM_16", np.rint(pcm * 2**15).clip(-(2**15), 2**15 - 1).astype(np.int16)
-    if bit_depth == "float" and output_format == "wav":
-        return "FLOAT", pcm
-    # soundfile takes 24 bits as the upper ones of 32.
-    return "PCM_24", np.rint(pcm * 2**23).clip(-(2**23), 2**23 - 1).astype(np.int32) << 8
+    if codec == "FLOAT":
+        return pcm
+    if codec == "PCM_16":
+        return np.rint(pcm * 2**15).clip(-(2**15), 2**15 - 1).astype(np.int16)
+    if codec == "PCM_24":
+        # soundfile takes 24 bits as the upper ones of 32.
+        return np.rint(pcm * 2**23).clip(-(2**23), 2**23 - 1).astype(np.int32) << 8
+    return pcm.clip(-1, 1)

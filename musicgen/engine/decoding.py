@@ -70,8 +70,8 @@ class DecodeState:
         return bool(self._finite.item())
 
     def codes(self) -> Tensor:
-        """(rows, codebooks, frames) once all steps are done."""
-        return self._pattern.revert(self._sequence)
+        """(rows, codebooks, frames) that are complete: all of them once all steps are done."""
+        return self._pattern.revert(self._sequence[:, :, : self._next])
 
     def _prefill(self) -> Tensor:
         known = self._decoder.embed(self._with_unconditional(0, self._first))

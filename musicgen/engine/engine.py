@@ -11,26 +11,25 @@ from torch import Tensor
 
 from musicgen.engine.conditioning import Conditioning, condition
 from musicgen.engine.decoding import DecodeState
-from musicgen.engine.interface import (
-    EngineOutput,
-    GenerationJob,
-    Pcm,
-    check_job,
-)
+from musicgen.engine.faults import typed_device_errors
+from musicgen.engine.interface import Decoded, EngineOutput, GenerationJob, Pcm, check_job
 from musicgen.errors import NonFiniteLogits
 from musicgen.machine import return_free_memory
 from musicgen.model.chroma import chroma_of
+from musicgen.model.codec_stream import CodecStream
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.encodec import decode_channels, encode_channels
 from musicgen.model.layers import can_pack_half
 from musicgen.model.musicgen import MusicGen
 from musicgen.model.tokenizer import Tokenize, load_tokenizer
 from musicgen.model.weights import load_model
-from musicgen.result import Progress, Timings
+from musicgen.result import Timings
 from musicgen.stopwatch import Stopwatch
 
 # On a GPU reading the flag waits for the step, so it is not read at each.
 FINITE_CHECK_INTERVAL_ON_GPU = 25
+# A piece of a stream is half a second; each decodes a few frames of its neighbours once more.
+STREAM_STEPS = 25
 
 
 class MusicGenEngine:
@@ -62,25 +61,36 @@ class MusicGenEngine:
         return_free_memory()
         return cls(model, tokenize, precision)
 
-    def generate(self, job: GenerationJob) -> Generator[Progress, None, EngineOutput]:
+    def generate(self, job: GenerationJob) -> Generator[Decoded, None, EngineOutput]:
         model = self._loaded()
         check_job(job, self.config)
         seconds, watch = Timings(), Stopwatch()
-        prompt, chroma = _audio_inputs(model, job)
-        seconds.audio_prompt = watch.lap()
-        conditioning = _condition(model, self._tokenize, job, chroma)
-        seconds.text = watch.lap()
-        state = _prefill(model, job, conditioning, prompt)
+        with typed_device_errors(self.device):
+            prompt, chroma = _audio_inputs(model, job)
+            seconds.audio_prompt = watch.lap()
+            conditioning = _condition(model, self._tokenize, job, chroma)
+            seconds.text = watch.lap()
+            state = _prefill(model, job, conditioning, prompt)
+        waveforms = _Waveforms(model, len(job.rows), state.steps) if job.stream else None
         for done in range(1, state.steps + 1):
-            state.step()
-            if self._checks_finiteness(done, state.steps) and not state.all_finite():
-                raise NonFiniteLogits(done, self.precision)
-            yield Progress(done, state.steps)
-        codes = state.codes()
-        seconds.decode = watch.lap()
-        pcm = tuple(_waveform(model, row) for row in codes)
-        seconds.codec = watch.lap()
-        return EngineOutput(codes.cpu().numpy(), pcm, state.steps, seconds)
+            with typed_device_errors(self.device):
+                state.step()
+                due = waveforms is not None and waveforms.due(done)
+                checked = due or self._checks_finiteness(done, state.steps)
+                if checked and not state.all_finite():
+                    raise NonFiniteLogits(done, self.precision)
+                pcm = waveforms.advance(state.codes(), done) if waveforms and due else ()
+            yield Decoded(done, state.steps, pcm=pcm)
+        with typed_device_errors(self.device):
+            codes = state.codes()
+            if waveforms is not None:
+                seconds.codec, pcm = waveforms.seconds, waveforms.joined()
+                seconds.decode = watch.lap() - seconds.codec
+            else:
+                seconds.decode = watch.lap()
+                pcm = tuple(_waveform(model, row) for row in codes)
+                seconds.codec = watch.lap()
+            return EngineOutput(codes.cpu().numpy(), pcm, state.steps, seconds)
 
     def close(self) -> None:
         self._model = None
@@ -93,6 +103,35 @@ class MusicGenEngine:
     def _checks_finiteness(self, done: int, steps: int) -> bool:
         on_cpu = self.device == "cpu"
         return on_cpu or done == steps or done % FINITE_CHECK_INTERVAL_ON_GPU == 0
+
+
+class _Waveforms:
+    """The samples of all rows of a stream, decoded while later codes are still being made."""
+
+    def __init__(self, model: MusicGen, rows: int, steps: int) -> None:
+        self._streams = [CodecStream(model.codec, model.config.channels) for _ in range(rows)]
+        self._steps = steps
+        self._frames = 0
+        self._pieces: list[tuple[Pcm, ...]] = []
+        self.seconds = 0.0
+
+    def due(self, done: int) -> bool:
+        return done == self._steps or done % STREAM_STEPS == 0
+
+    def advance(self, codes: Tensor, done: int) -> tuple[Pcm, ...]:
+        """Decodes what is new in `codes` (rows, codebooks, frames complete so far)."""
+        watch = Stopwatch()
+        new, self._frames = codes[:, :, self._frames :], codes.shape[2]
+        piece = tuple(
+            _samples(stream.push(row, last=done == self._steps))
+            for stream, row in zip(self._streams, new, strict=True)
+        )
+        self._pieces.append(piece)
+        self.seconds += watch.lap()
+        return piece
+
+    def joined(self) -> tuple[Pcm, ...]:
+        return tuple(np.concatenate(pieces) for pieces in zip(*self._pieces, strict=True))
 
 
 # inference_mode is thread state: a generator must not hold it across a yield, so the functions
@@ -131,5 +170,8 @@ def _waveform(model: MusicGen, codes: Tensor) -> Pcm:
 
     One row at a time: the codec's activations are many times larger than its output.
     """
-    waveform = decode_channels(model.codec, codes[None], model.config.channels)[0]
+    return _samples(decode_channels(model.codec, codes[None], model.config.channels)[0])
+
+
+def _samples(waveform: Tensor) -> Pcm:
     return waveform.t().float().cpu().contiguous().numpy()

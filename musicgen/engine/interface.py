@@ -32,13 +32,22 @@ class GenerationJob:
     """Rows that are decoded together, all `frames` frames long, the audio prompt included.
 
     `audio_prompt`: the music to continue, `melody`: the tune to follow; float32 PCM (samples,
-    channels) at the model's sampling rate, `audio_prompt` with the model's channels.
+    channels) at the model's sampling rate, `audio_prompt` with the model's channels. `stream`
+    asks for the samples as they are made.
     """
 
     rows: tuple[Row, ...]
     frames: int
     audio_prompt: Pcm | None = None
     melody: Pcm | None = None
+    stream: bool = False
+
+
+@dataclass(frozen=True)
+class Decoded(Progress):
+    """`pcm`: (samples, channels) of each row, what is new since the last one; of streams only."""
+
+    pcm: tuple[Pcm, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,10 +75,13 @@ class Engine(Protocol):
     @property
     def precision(self) -> str: ...
 
-    def generate(self, job: GenerationJob) -> Generator[Progress, None, EngineOutput]:
+    def generate(self, job: GenerationJob) -> Generator[Decoded, None, EngineOutput]:
         """Yields after every decode step and returns the clips. Closing it cancels the job.
 
-        Raises: `NonFiniteLogits`, `InvalidRequest` for what this checkpoint cannot do.
+        Of a stream, the pieces of a row join to the clip that is returned.
+
+        Raises: `NonFiniteLogits`, `InvalidRequest` for what this checkpoint cannot do,
+        `OutOfMemory`, `DeviceFault`.
         """
         ...
 

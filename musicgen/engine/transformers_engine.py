@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from musicgen.engine.interface import (
+    Decoded,
     EngineOutput,
     GenerationJob,
     Pcm,
@@ -28,7 +29,7 @@ from musicgen.model.chroma import chroma_of
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.delay_pattern import DelayPattern
 from musicgen.model.tokenizer import Tokenize, load_tokenizer
-from musicgen.result import Progress, Timings
+from musicgen.result import Timings
 from musicgen.stopwatch import Stopwatch
 
 # torch's global generator and the model's audio encoder are shared by all rows.
@@ -68,7 +69,7 @@ class TransformersEngine:
         tokenize = load_tokenizer(folder)
         return cls(model.to(device).eval(), config, tokenize, device, precision)
 
-    def generate(self, job: GenerationJob) -> Generator[Progress, None, EngineOutput]:
+    def generate(self, job: GenerationJob) -> Generator[Decoded, None, EngineOutput]:
         check_job(job, self.config)
         seconds, watch = Timings(), Stopwatch()
         inputs = self._audio_inputs(job)
@@ -79,17 +80,19 @@ class TransformersEngine:
         )
         codes: list[Tensor] = []
         pcm: list[Pcm] = []
+        total = steps * len(job.rows)
         for index, row in enumerate(job.rows):
             call = _Call(self._model, self._arguments(row, steps, inputs), row.seed, self.precision)
             for done in call.run():
-                yield Progress(index * steps + done, steps * len(job.rows))
+                yield Decoded(index * steps + done, total)
             seconds.decode += call.decode_seconds
             seconds.codec += call.codec_seconds
             codes.append(call.codes())
             pcm.append(call.waveform())
-        return EngineOutput(
-            torch.stack(codes).cpu().numpy(), tuple(pcm), steps * len(job.rows), seconds
-        )
+        if job.stream:
+            # It decodes a clip as a whole, so a stream of it has one piece.
+            yield Decoded(total, total, pcm=tuple(pcm))
+        return EngineOutput(torch.stack(codes).cpu().numpy(), tuple(pcm), total, seconds)
 
     def close(self) -> None:
         self._model = None

@@ -61,8 +61,12 @@ class DelayPattern:
         return prompt_frames + 1
 
     def revert(self, sequence: Tensor) -> Tensor:
-        """Codes (..., codebooks, frames) of a whole sequence (..., codebooks, steps)."""
-        frames = sequence.shape[-1] - self.delays[-1] - 1
+        """Codes (..., codebooks, frames) that a sequence (..., codebooks, steps) completes.
+
+        A frame is complete when its last codebook is known; the beginning of a sequence completes
+        the beginning of the clip.
+        """
+        frames = max(0, sequence.shape[-1] - self.delays[-1] - 1)
         rows = [
             sequence[..., k, 1 + delay : 1 + delay + frames] for k, delay in enumerate(self.delays)
         ]

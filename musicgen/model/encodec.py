@@ -121,6 +121,11 @@ class Conv(nn.Module):
         self.stride = stride
         self.padding = (kernel - 1) * dilation + 1 - stride
 
+    @property
+    def reach(self) -> int:
+        """Samples that an output depends on, to the left of it at least as far as to the right."""
+        return self.padding if self.causal else self.padding - self.padding // 2
+
     def forward(self, x: Tensor) -> Tensor:
         missing = -x.shape[-1] % self.stride
         right = 0 if self.causal else self.padding // 2
@@ -133,6 +138,7 @@ class ConvTranspose(nn.Module):
     def __init__(self, config: CodecConfig, inputs: int, outputs: int, ratio: int) -> None:
         super().__init__()
         self.conv = ConvTranspose1d(inputs, outputs, 2 * ratio, ratio)
+        self.ratio = ratio
         if config.causal:
             self.trim_right = math.ceil(ratio * config.trim_right_ratio)
         else:

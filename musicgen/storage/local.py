@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from uuid import uuid4
 
 from musicgen.errors import DiskFull, NotWritable, StorageError
-from musicgen.storage.base import ClipName
+from musicgen.storage.base import ClipFile, ClipName, put_all_or_none
 
 RESERVE_BYTES = 16 * 2**20
 """Left free beside the expected clips: logs and other jobs write to the same disk."""
@@ -42,10 +42,10 @@ class LocalStorage:
         Raises: `NotWritable`; `DiskFull` when less than `expected_bytes` and a reserve of 16 MiB
         is free; `StorageError` for another failure of the file system.
         """
-        with _explained(self.folder):
+        with explained(self.folder):
             # Permission bits do not tell: root, read-only mounts and access lists overrule them.
             probe = self.folder / f".probe-{uuid4().hex}"
-            write_atomically(probe, b"probe")
+            write_atomically(probe, [b"probe"])
             probe.unlink()
             disk = shutil.disk_usage(self.folder)
         # Some network mounts report no size at all; only a real disk can be said to be full.
@@ -56,8 +56,18 @@ class LocalStorage:
                 "or choose another folder"
             )
 
-    def put(self, name: ClipName, data: bytes, content_type: str) -> str:
-        """Writes the clip; `content_type` has no place in a file system.
+    def put_all(self, files: Sequence[ClipFile]) -> list[str]:
+        """Raises: what `put` raises; then no clip of `files` is left."""
+        return put_all_or_none(self, files)
+
+    def put(
+        self,
+        name: ClipName,
+        blocks: Iterable[bytes],
+        content_type: str,
+        metadata: Mapping[str, str],
+    ) -> str:
+        """Writes the clip; a file system has no place for its type and its metadata.
 
         Returns: its path. Raises: `DiskFull`, `NotWritable`, `StorageError`, the last also for a
         key that would leave the folder.
@@ -66,8 +76,8 @@ class LocalStorage:
         if any(part in ("", ".", "..") for part in key.split("/")) or "\0" in key:
             raise StorageError(f"the key {key!r} does not name a file inside {self.folder}")
         path = self.folder / key
-        with _explained(path.parent):
-            write_atomically(path, data)
+        with explained(path.parent):
+            write_atomically(path, blocks)
         return str(path)
 
     def remove(self, address: str) -> None:
@@ -78,7 +88,7 @@ class LocalStorage:
         path = Path(address)
         if self.folder not in path.parents or ".." in path.relative_to(self.folder).parts:
             raise StorageError(f"{address!r} is not a clip in {self.folder}: nothing was deleted")
-        with _explained(path.parent):
+        with explained(path.parent):
             path.unlink(missing_ok=True)
         for parent in path.parents:
             if self.folder not in parent.parents:
@@ -87,8 +97,8 @@ class LocalStorage:
                 parent.rmdir()
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes `data` under a temporary name in the folder of `path`, then renames it.
+def write_atomically(path: Path, blocks: Iterable[bytes]) -> None:
+    """Writes `blocks` under a temporary name in the folder of `path`, then renames it.
 
     Missing folders are made. On failure neither a part of the file nor an empty folder that was
     made for it remains. Raises: OSError.
@@ -96,7 +106,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     missing = [folder for folder in path.parents if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, data)
+        _replace(path, blocks)
     except BaseException:
         for folder in missing:
             with suppress(OSError):
@@ -104,11 +114,11 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
-def _replace(path: Path, data: bytes) -> None:
+def _replace(path: Path, blocks: Iterable[bytes]) -> None:
     temporary = path.with_name(f".{uuid4().hex}.tmp")
     try:
         with temporary.open("xb") as file:
-            file.write(data)
+            file.writelines(blocks)
             file.flush()
             # Without it a power cut can leave the new name on a file without its bytes.
             os.fsync(file.fileno())
@@ -120,7 +130,7 @@ def _replace(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def _explained(folder: Path) -> Iterator[None]:
+def explained(folder: Path) -> Iterator[None]:
     """Turns an OSError about `folder` into the `StorageError` that says what to do."""
     try:
         yield

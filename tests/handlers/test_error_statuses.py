@@ -30,6 +30,13 @@ EXPECTED = {
     "StorageError": 500,
     "DiskFull": 507,
     "NotWritable": 500,
+    "InputAudioRefused": 422,
+    "OutOfMemory": 507,
+    "DeviceFault": 503,
+    "InlineTooLarge": 413,
+    "BucketRefused": 502,
+    "UploadFailed": 502,
+    "RemoteError": 502,
 }
 
 

@@ -94,7 +94,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_stored_clip_is_at_its_address(tmp_path: Path) -> None:
-    address = LocalStorage(tmp_path).put(CLIP, b"music", "audio/wav")
+    address = LocalStorage(tmp_path).put(CLIP, [b"music"], "audio/wav", {})
     assert Path(address).read_bytes() == b"music"
     assert _tree(tmp_path)[-1] == str(Path(address).relative_to(tmp_path))
     assert len(_tree(tmp_path)) == 3
@@ -115,7 +115,7 @@ def test_variations_of_a_job_have_different_names() -> None:
 def test_the_same_name_replaces(tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path, _under("clip.wav"))
     for data in (b"first, and longer", b"second"):
-        assert Path(storage.put(CLIP, data, "audio/wav")).read_bytes() == data
+        assert Path(storage.put(CLIP, [data], "audio/wav", {})).read_bytes() == data
     assert _tree(tmp_path) == ["clip.wav"]
 
 
@@ -123,7 +123,7 @@ def test_a_reader_never_sees_a_part(tmp_path: Path) -> None:
     """Guards writing straight to the final name: a reader races with 60 replacements."""
     storage = LocalStorage(tmp_path, _under("clip.wav"))
     clips = [bytes([value]) * 300_000 for value in (1, 2)]
-    path = Path(storage.put(CLIP, clips[0], "audio/wav"))
+    path = Path(storage.put(CLIP, [clips[0]], "audio/wav", {}))
     seen: list[bytes] = []
     done = threading.Event()
 
@@ -135,7 +135,7 @@ def test_a_reader_never_sees_a_part(tmp_path: Path) -> None:
     reader.start()
     try:
         for turn in range(60):
-            storage.put(CLIP, clips[turn % 2], "audio/wav")
+            storage.put(CLIP, [clips[turn % 2]], "audio/wav", {})
     finally:
         done.set()
         reader.join()
@@ -147,7 +147,7 @@ def test_concurrent_writers_of_one_name_leave_one_whole_file(tmp_path: Path) -> 
     storage = LocalStorage(tmp_path, _under("day/job/clip.wav"))
     clips = [bytes([value]) * 200_000 for value in range(16)]
     with ThreadPoolExecutor(8) as pool:
-        addresses = set(pool.map(lambda data: storage.put(CLIP, data, "audio/wav"), clips))
+        addresses = set(pool.map(lambda data: storage.put(CLIP, [data], "audio/wav", {}), clips))
     assert _tree(tmp_path) == ["day", "day/job", "day/job/clip.wav"]
     assert Path(addresses.pop()).read_bytes() in clips
     assert not addresses
@@ -168,7 +168,7 @@ def test_a_failing_write_leaves_no_file_and_no_new_folder(
     storage = LocalStorage(tmp_path / "out", _under("day/job/clip.wav"))
     expected = {errno.ENOSPC: DiskFull, errno.EACCES: NotWritable, errno.EIO: StorageError}[number]
     with pytest.raises(StorageError) as caught:
-        storage.put(CLIP, b"music", "audio/wav")
+        storage.put(CLIP, [b"music"], "audio/wav", {})
     assert type(caught.value) is expected
     assert _tree(tmp_path) == ["old"]
 
@@ -177,14 +177,14 @@ def test_a_failing_replacement_keeps_the_old_clip(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = LocalStorage(tmp_path, _under("job/clip.wav"))
-    address = storage.put(CLIP, b"old", "audio/wav")
+    address = storage.put(CLIP, [b"old"], "audio/wav", {})
 
     def fail(_descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(DiskFull):
-        storage.put(CLIP, b"new", "audio/wav")
+        storage.put(CLIP, [b"new"], "audio/wav", {})
     assert Path(address).read_bytes() == b"old"
     assert _tree(tmp_path) == ["job", "job/clip.wav"]
 
@@ -197,19 +197,19 @@ def test_an_interrupted_write_leaves_nothing(
 
     monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        LocalStorage(tmp_path).put(CLIP, b"music", "audio/wav")
+        LocalStorage(tmp_path).put(CLIP, [b"music"], "audio/wav", {})
     assert _tree(tmp_path) == []
 
 
 def test_a_full_disk_is_told_and_left_as_it_was(small_disk: Path) -> None:
     storage = LocalStorage(small_disk)
-    kept = storage.put(ClipName("kept", 0, 1, "wav"), b"k" * 400_000, "audio/wav")
+    kept = storage.put(ClipName("kept", 0, 1, "wav"), [b"k" * 400_000], "audio/wav", {})
     before = _tree(small_disk)
     with pytest.raises(DiskFull, match="No space left on device"):
-        storage.put(CLIP, b"x" * 2**20, "audio/wav")
+        storage.put(CLIP, [b"x" * 2**20], "audio/wav", {})
     assert _tree(small_disk) == before
     assert Path(kept).read_bytes() == b"k" * 400_000
-    storage.put(CLIP, b"x" * 400_000, "audio/wav")
+    storage.put(CLIP, [b"x" * 400_000], "audio/wav", {})
 
 
 def test_a_small_disk_is_refused_before_anything_is_written(small_disk: Path) -> None:
@@ -231,7 +231,7 @@ def test_a_limit_of_the_file_size_is_a_full_disk(tmp_path: Path) -> None:
 
     def action() -> None:
         with pytest.raises(DiskFull, match="File too large"):
-            LocalStorage(tmp_path / "out").put(CLIP, b"x" * 200_000, "audio/wav")
+            LocalStorage(tmp_path / "out").put(CLIP, [b"x" * 200_000], "audio/wav", {})
 
     _in_child(action, before=_limit_file_size)
     assert _tree(tmp_path) == []
@@ -279,7 +279,7 @@ def test_a_folder_without_the_right_to_write_is_refused(tmp_path: Path, name: st
         with pytest.raises(NotWritable, match="Permission denied"):
             storage.prepare(1000)
         with pytest.raises(NotWritable, match="make it a folder that the user"):
-            storage.put(CLIP, b"music", "audio/wav")
+            storage.put(CLIP, [b"music"], "audio/wav", {})
 
     try:
         _only_without_rights(action, tmp_path)
@@ -298,7 +298,7 @@ def test_a_folder_that_cannot_be_entered_is_refused(tmp_path: Path) -> None:
         with pytest.raises(NotWritable, match="Permission denied"):
             storage.prepare(1000)
         with pytest.raises(NotWritable, match="Permission denied"):
-            storage.put(CLIP, b"music", "audio/wav")
+            storage.put(CLIP, [b"music"], "audio/wav", {})
         with pytest.raises(NotWritable, match="Permission denied"):
             storage.remove(str(closed / "out" / "clip.wav"))
 
@@ -315,7 +315,7 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(NotWritable):
         storage.prepare(1000)
     with pytest.raises(NotWritable):
-        storage.put(CLIP, b"music", "audio/wav")
+        storage.put(CLIP, [b"music"], "audio/wav", {})
     assert (tmp_path / "file").read_bytes() == b"kept"
     assert _tree(tmp_path) == ["file"]
 
@@ -323,7 +323,7 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path: Path, name: str) -> None:
 def test_a_clip_whose_name_is_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "clip.wav").mkdir()
     with pytest.raises(NotWritable):
-        LocalStorage(tmp_path, _under("clip.wav")).put(CLIP, b"music", "audio/wav")
+        LocalStorage(tmp_path, _under("clip.wav")).put(CLIP, [b"music"], "audio/wav", {})
     assert _tree(tmp_path) == ["clip.wav"]
 
 
@@ -334,26 +334,27 @@ def test_a_clip_whose_name_is_a_folder_is_refused(tmp_path: Path) -> None:
 def test_a_key_cannot_leave_the_folder(tmp_path: Path, key: str) -> None:
     """A peer wrote to whatever file name the request held."""
     with pytest.raises(StorageError, match="does not name a file inside"):
-        LocalStorage(tmp_path / "out", _under(key)).put(CLIP, b"music", "audio/wav")
+        LocalStorage(tmp_path / "out", _under(key)).put(CLIP, [b"music"], "audio/wav", {})
     assert _tree(tmp_path) == []
 
 
 def test_a_job_named_like_a_path_cannot_leave_the_folder(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
-        LocalStorage(tmp_path).put(ClipName("../..", 0, 1, "wav"), b"music", "audio/wav")
+        LocalStorage(tmp_path).put(ClipName("../..", 0, 1, "wav"), [b"music"], "audio/wav", {})
     assert _tree(tmp_path) == []
 
 
 def test_a_name_too_long_for_the_disk_is_a_storage_error(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="File name too long"):
-        LocalStorage(tmp_path).put(ClipName("j" * 300, 0, 1, "wav"), b"music", "audio/wav")
+        LocalStorage(tmp_path).put(ClipName("j" * 300, 0, 1, "wav"), [b"music"], "audio/wav", {})
     assert _tree(tmp_path) == []
 
 
 def test_removing_takes_the_clip_and_the_folders_it_leaves_empty(tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path / "out")
     addresses = [
-        storage.put(ClipName("job", index, 2, "wav"), b"music", "audio/wav") for index in range(2)
+        storage.put(ClipName("job", index, 2, "wav"), [b"music"], "audio/wav", {})
+        for index in range(2)
     ]
     storage.remove(addresses[0])
     assert Path(addresses[1]).read_bytes() == b"music"
@@ -364,7 +365,7 @@ def test_removing_takes_the_clip_and_the_folders_it_leaves_empty(tmp_path: Path)
 
 def test_removing_keeps_folders_in_which_others_have_files(tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path, _under("day/job/clip.wav"))
-    address = storage.put(CLIP, b"music", "audio/wav")
+    address = storage.put(CLIP, [b"music"], "audio/wav", {})
     (tmp_path / "day" / "notes.txt").write_bytes(b"kept")
     storage.remove(address)
     assert _tree(tmp_path) == ["day", "day/notes.txt"]
@@ -390,7 +391,7 @@ def test_relative_folders_store_and_remove(
     storage = LocalStorage(Path(folder))
     storage.prepare(1000)
     empty = _tree(tmp_path)
-    address = storage.put(CLIP, b"music", "audio/wav")
+    address = storage.put(CLIP, [b"music"], "audio/wav", {})
     assert Path(address).read_bytes() == b"music"
     storage.remove(address)
     assert _tree(tmp_path) == empty

@@ -1,0 +1,124 @@
+"""Unpacking an archive that may be damaged or hostile: only plain files, only inside one folder."""
+
+from __future__ import annotations
+
+import lzma
+import shutil
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from musicgen.errors import (
+    CheckpointCorrupt,
+    CheckpointError,
+    CheckpointIncomplete,
+    UnsupportedCheckpoint,
+)
+
+UNPACKED_MAX_BYTES = 40_000_000_000
+"""The largest model of the family is 13 GB in float32, and may come in two formats at once."""
+FILES_MAX = 1000
+_BLOCK_BYTES = 2**20
+_CONFIG = "config.json"
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError)
+
+
+def unpack(archive: Path, target: Path, limit_bytes: int = UNPACKED_MAX_BYTES) -> None:
+    """Writes the files of a tar (plain, gz, bz2, xz) or zip into `target`, a new folder.
+
+    What the archive says about modes, owners and times is ignored. On failure nothing is left.
+
+    Raises: `UnsupportedCheckpoint` for another kind of file; `CheckpointCorrupt` for one that is
+    damaged, or that holds links, devices or names outside the folder; `CheckpointError` for more
+    than `limit_bytes` or 1000 files, or when the disk refuses.
+    """
+    target.mkdir(parents=True)
+    try:
+        left = limit_bytes
+        for number, (name, source) in enumerate(_members(archive)):
+            if number == FILES_MAX:
+                raise CheckpointError(f"{archive.name} holds more than {FILES_MAX} files")
+            path = target / _inside(archive, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with source, path.open("xb") as file:
+                while block := source.read(_BLOCK_BYTES):
+                    # Counted while it is written: what a header says of a size need not be true.
+                    left -= len(block)
+                    if left < 0:
+                        raise CheckpointError(
+                            f"{archive.name} holds more than {limit_bytes / 1e9:g} GB unpacked"
+                        )
+                    file.write(block)
+    except BaseException as error:
+        shutil.rmtree(target, ignore_errors=True)
+        if isinstance(error, _DAMAGED) or (
+            # gzip and bz2 report damage as an OSError that no system call has given.
+            isinstance(error, OSError) and error.errno is None
+        ):
+            raise CheckpointCorrupt(f"{archive.name} cannot be unpacked: {error}") from error
+        if isinstance(error, FileExistsError):
+            raise CheckpointCorrupt(f"{archive.name} holds one name twice") from error
+        if isinstance(error, OSError):
+            raise CheckpointError(
+                f"{archive.name} cannot be unpacked: {error.strerror or error}"
+            ) from error
+        raise
+
+
+def checkpoint_in(folder: Path) -> Path:
+    """The one folder, here or further down, that holds a config.json.
+
+    Raises: `CheckpointIncomplete` for none, `CheckpointError` for several.
+    """
+    found = sorted(path.parent for path in folder.rglob(_CONFIG))
+    if not found:
+        raise CheckpointIncomplete(f"no {_CONFIG} in the archive: it does not hold a checkpoint")
+    nearest = min(len(each.parts) for each in found)
+    roots = [each for each in found if len(each.parts) == nearest]
+    if len(roots) > 1:
+        raise CheckpointError(
+            f"the archive holds {len(roots)} checkpoints, in "
+            f"{', '.join(each.name for each in roots)}: pack one"
+        )
+    return roots[0]
+
+
+def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as zipped:
+            for entry in zipped.infolist():
+                # The upper half of the attributes is the file's mode where Unix wrote it.
+                kind = entry.external_attr >> 28
+                if kind not in (0, 0o4, 0o10):
+                    raise _unsafe(archive, entry.filename)
+                if entry.flag_bits & 1:
+                    raise CheckpointCorrupt(f"{archive.name} is encrypted")
+                if not entry.is_dir():
+                    yield entry.filename, zipped.open(entry)
+    elif tarfile.is_tarfile(archive):
+        with tarfile.open(archive) as tape:
+            for member in tape:
+                if not (member.isreg() or member.isdir()):
+                    raise _unsafe(archive, member.name)
+                if member.isreg():
+                    source = tape.extractfile(member)
+                    assert source is not None, "a regular file has content"
+                    yield member.name, source
+    else:
+        raise UnsupportedCheckpoint(f"{archive.name} is neither a tar nor a zip file")
+
+
+def _inside(archive: Path, name: str) -> PurePosixPath:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\\" in name or "\0" in name:
+        raise _unsafe(archive, name)
+    return path
+
+
+def _unsafe(archive: Path, name: str) -> CheckpointCorrupt:
+    return CheckpointCorrupt(
+        f"{archive.name} is refused: {name[:120]!r} is not a plain file inside it"
+    )

@@ -1,0 +1,1 @@
+"""One module for each command of `musicgen`: `add` registers it. Nothing is imported here."""

@@ -1,0 +1,93 @@
+"""`musicgen call`: the same request, made by a deployment elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import sys
+from pathlib import Path
+from typing import Any
+
+from musicgen.commands.options import Commands, request_from, request_options
+from musicgen.errors import InvalidInputAudio, NotWritable
+from musicgen.request import GenerationRequest
+from musicgen.settings import RemoteTokens, Settings
+
+TIMEOUT_SECONDS = 900.0
+
+
+def add(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "call", help="ask a deployment on Replicate, RunPod, Hugging Face or at a URL"
+    )
+    add = parser.add_argument
+    add("prompt", metavar="PROMPT", help="what the music should sound like")
+    add(
+        "--target",
+        required=True,
+        metavar="TARGET",
+        help="replicate, runpod, hf, or the URL of a container of ours",
+    )
+    add("--name", help="OWNER/MODEL on Replicate, endpoint id on RunPod, the endpoint's URL on hf")
+    add(
+        "--model",
+        dest="model_version",
+        help="a name of `musicgen models` (default: the loaded one)",
+    )
+    add(
+        "--timeout",
+        type=float,
+        default=TIMEOUT_SECONDS,
+        metavar="S",
+        help="seconds to wait in all, cold start included (default: %(default)g)",
+    )
+    request_options(parser)
+    parser.set_defaults(run=_call)
+
+
+def _call(options: argparse.Namespace, _: Settings) -> int:
+    from musicgen.remote.opening import open_remote
+    from musicgen.storage.local import write_atomically
+
+    request = request_from(options)
+    output = options.output or Path(f"musicgen.{request.output_format}")
+    remote = open_remote(options.target, options.name, RemoteTokens.from_env(), options.timeout)
+    clips = remote.generate(_fields(request), _Teller())
+    for index, clip in enumerate(clips):
+        path = output if len(clips) == 1 else output.with_stem(f"{output.stem}-{index + 1}")
+        try:
+            write_atomically(path, [clip.data])
+        except OSError as error:
+            raise NotWritable(f"cannot write {path}: {error.strerror}") from error
+        seed = "" if clip.seed is None else f", seed {clip.seed}"
+        sys.stdout.write(f"{path}: {len(clip.data)} bytes of {clip.content_type}{seed}\n")
+    return 0
+
+
+def _fields(request: GenerationRequest) -> dict[str, Any]:
+    """What differs from the defaults, so that an older deployment is not asked for new fields."""
+    fields = {
+        name: getattr(request, name)
+        for name, field in GenerationRequest.__dataclass_fields__.items()
+        if name == "prompt" or getattr(request, name) != field.default
+    }
+    audio = fields.get("input_audio")
+    if audio is not None:
+        try:
+            data = audio.read_bytes()
+        except OSError as error:
+            raise InvalidInputAudio("input_audio", str(audio), f"{error.strerror}") from error
+        fields["input_audio"] = f"data:audio/wav;base64,{base64.b64encode(data).decode()}"
+    return fields
+
+
+class _Teller:
+    """Says on standard error how far it is, each line once."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def __call__(self, line: str) -> None:
+        if line != self._last:
+            sys.stderr.write(f"{line}\n")
+            self._last = line

@@ -1,0 +1,117 @@
+"""`musicgen generate`: clips from a prompt, on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from musicgen.commands.options import (
+    Commands,
+    add_model_options,
+    request_from,
+    request_options,
+)
+from musicgen.errors import MissingDependency, NotWritable
+from musicgen.request import GenerationRequest
+from musicgen.result import GenerationResult
+from musicgen.settings import Settings
+
+if TYPE_CHECKING:
+    from musicgen.generation import Generation
+    from musicgen.storage.base import ClipName
+
+
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("generate", help="make clips from a prompt")
+    parser.add_argument("prompt", metavar="PROMPT", help="what the music should sound like")
+    add_model_options(parser)
+    request_options(parser)
+    add = parser.add_argument
+    add("--plot", type=Path, metavar="FILE.png", help="draw waveform and spectrogram")
+    add("--json", action="store_true", help="print the result as JSON")
+    parser.set_defaults(run=_generate)
+
+
+def _generate(options: argparse.Namespace, settings: Settings) -> int:
+    request = request_from(options)
+    if options.plot is not None and find_spec("matplotlib") is None:
+        raise MissingDependency("matplotlib", "--plot", "plot")
+    from musicgen.predictor import Predictor
+    from musicgen.storage.local import LocalStorage
+
+    storage = LocalStorage(settings.data_dir)
+    if options.output is not None:
+        storage = LocalStorage(options.output.parent, _named_after(options.output))
+    predictor = Predictor.load(settings, storage)
+    result = _with_progress_bar(predictor.start(request), request, sys.stderr)
+    if options.plot is not None:
+        _plot(result, options.plot)
+    sys.stdout.write(json.dumps(result.to_mapping(), indent=2) if options.json else _told(result))
+    sys.stdout.write("\n")
+    return 0
+
+
+def _named_after(output: Path) -> Callable[[ClipName], str]:
+    def key(clip: ClipName) -> str:
+        return (
+            output.name if clip.count == 1 else (f"{output.stem}-{clip.index + 1}{output.suffix}")
+        )
+
+    return key
+
+
+def _with_progress_bar(
+    generation: Generation, request: GenerationRequest, stream: TextIO
+) -> GenerationResult:
+    from tqdm import tqdm
+
+    audio = request.duration * request.variations
+    layout = (
+        "{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} steps, {remaining} left{postfix}"
+    )
+    # A log wants a line now and then, not every redraw.
+    interval = 0.1 if stream.isatty() else 5.0
+    with tqdm(
+        file=stream, desc="decoding", bar_format=layout, leave=False, mininterval=interval
+    ) as bar:
+        for progress in generation:
+            bar.total = progress.total
+            bar.update(progress.done - bar.n)
+            elapsed = bar.format_dict["elapsed"]
+            bar.set_postfix_str(
+                f"real-time factor {elapsed / (audio * progress.fraction):.2f}", refresh=False
+            )
+    return generation.result()
+
+
+def _plot(result: GenerationResult, path: Path) -> None:
+    from musicgen.audio.decode import read_audio
+    from musicgen.audio.plot import plot_clip
+
+    pcm, sample_rate = read_audio(Path(result.clips[0].address))
+    try:
+        plot_clip(pcm, sample_rate, path, title=result.prompt)
+    except OSError as error:
+        raise NotWritable(f"cannot write the plot {path}: {error.strerror}") from error
+
+
+def _told(result: GenerationResult) -> str:
+    lines = []
+    for clip in result.clips:
+        loudness = "" if clip.loudness_lufs is None else f", {clip.loudness_lufs:.1f} LUFS"
+        lines.append(
+            f"{clip.address}: {clip.seconds:g} s, seed {clip.seed}, {clip.sample_rate} Hz, "
+            f"{'stereo' if clip.channels == 2 else 'mono'}{loudness}"
+        )
+    lines.append(
+        f"model {result.model} (licence {result.licence}), engine {result.engine} on "
+        f"{result.device} in {result.precision}: real-time factor "
+        f"{result.real_time_factor:.2f} ({1 / result.real_time_factor:.1f} s of music a second)"
+    )
+    lines += [f"note: {note}" for note in result.notes]
+    return "\n".join(lines)

@@ -1,0 +1,105 @@
+"""What several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from musicgen.errors import InvalidRequest
+from musicgen.request import (
+    BIT_DEPTHS,
+    DURATION_DEFAULT_SECONDS,
+    DURATION_MAX_SECONDS,
+    GUIDANCE_DEFAULT,
+    NORMALIZATION_STRATEGIES,
+    OUTPUT_FORMATS,
+    TOP_K_DEFAULT,
+    GenerationRequest,
+)
+from musicgen.settings import ENGINES, PRECISIONS
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+else:
+    Commands = argparse._SubParsersAction
+
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", help="a name from `musicgen models`, a folder or a hub name")
+    parser.add_argument("--device", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--precision", choices=PRECISIONS)
+    parser.add_argument("--engine", choices=ENGINES)
+
+
+def request_options(parser: argparse.ArgumentParser) -> None:
+    """The fields of a request that are the same wherever it runs, and where the clip goes."""
+    add = parser.add_argument
+    add(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="where to write (variations get -1, -2, ...)",
+    )
+    add(
+        "--duration",
+        type=float,
+        default=DURATION_DEFAULT_SECONDS,
+        metavar="S",
+        help=f"seconds, up to {DURATION_MAX_SECONDS:g} (default: %(default)g)",
+    )
+    add("--seed", type=int, metavar="N", help="from 0 to 2^32-1 (default: random, and told)")
+    add("--variations", type=int, default=1, metavar="N", help="clips with seed, seed+1, ...")
+    add(
+        "--format",
+        dest="output_format",
+        metavar="FORMAT",
+        help=f"{', '.join(OUTPUT_FORMATS)} (default: FILE's ending, or wav)",
+    )
+    add("--bit-depth", default="16", help=f"{', '.join(BIT_DEPTHS)}, for wav and flac")
+    add("--temperature", type=float, default=1.0, help="0 is greedy (default: %(default)g)")
+    add("--top-k", type=int, default=TOP_K_DEFAULT, help="default: %(default)s")
+    add("--top-p", type=float, default=0.0, help="wins over top-k when above 0")
+    add(
+        "--guidance",
+        dest="classifier_free_guidance",
+        type=float,
+        default=GUIDANCE_DEFAULT,
+        help="how closely to follow the prompt, from 1 (default: %(default)g)",
+    )
+    add(
+        "--normalization",
+        dest="normalization_strategy",
+        default="loudness",
+        help=f"{', '.join(NORMALIZATION_STRATEGIES)} (default: %(default)s)",
+    )
+    add(
+        "--input-audio",
+        type=Path,
+        metavar="FILE",
+        help="a melody to follow (melody models), or with --continuation music to continue",
+    )
+    add("--continuation", action="store_true", help="continue the input audio")
+    add("--continuation-start", type=float, default=0.0, metavar="S")
+    add("--continuation-end", type=float, default=-1.0, metavar="S", help="-1 is the clip's end")
+
+
+def request_from(options: argparse.Namespace) -> GenerationRequest:
+    """Raises: `InvalidRequest`."""
+    fields = GenerationRequest.__dataclass_fields__
+    payload = {name: value for name, value in vars(options).items() if name in fields}
+    ending = options.output.suffix.removeprefix(".").lower() if options.output else ""
+    payload["output_format"] = payload["output_format"] or ending or None
+    request = GenerationRequest.from_mapping(payload)
+    if ending and ending != request.output_format:
+        raise InvalidRequest(
+            "output",
+            str(options.output),
+            f"the format is {request.output_format}: let the file end in that",
+        )
+    return request

@@ -1,0 +1,39 @@
+"""`musicgen verify`: greedy tokens against transformers', on a model's own weights."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from musicgen.commands.options import EXIT_FAILED, Commands, add_model_options
+from musicgen.settings import Settings
+
+
+def add(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "verify", help="compare greedy tokens with transformers' on a model's own weights"
+    )
+    add_model_options(parser)
+    parser.add_argument("--prompt", default="slow calm piano", help="default: %(default)r")
+    parser.add_argument(
+        "--duration",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="seconds to decode (default: %(default)g)",
+    )
+    parser.set_defaults(run=_verify)
+
+
+def _verify(options: argparse.Namespace, settings: Settings) -> int:
+    from musicgen.verify import verify
+
+    difference = verify(settings, options.prompt, options.duration)
+    if difference is None:
+        sys.stdout.write(f"identical: {settings.model}, {options.duration:g} s, greedy\n")
+        return 0
+    sys.stdout.write(
+        f"different with guidance {difference.guidance:g}: first at frame {difference.frame}, "
+        f"codebook {difference.codebook}: {difference.ours} instead of {difference.theirs}\n"
+    )
+    return EXIT_FAILED

@@ -1,0 +1,1 @@
+"""Asking a deployment elsewhere for music. Nothing is imported here."""

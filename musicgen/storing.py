@@ -1,0 +1,97 @@
+"""From normalized clips to stored ones: encoded, tagged, hashed on their way, kept all or none."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+
+from musicgen.audio.encode import content_type, encode_blocks, file_extension
+from musicgen.audio.normalize import Normalized
+from musicgen.audio.tags import AudioTags
+from musicgen.request import GenerationRequest
+from musicgen.result import Clip
+from musicgen.storage.base import ClipFile, ClipName, Storage
+
+
+def store_clips(
+    storage: Storage,
+    job_id: str,
+    request: GenerationRequest,
+    sample_rate: int,
+    clips: Sequence[Normalized],
+    tags: Sequence[AudioTags],
+) -> tuple[Clip, ...]:
+    """Encodes and stores the variations of one request. Raises: `StorageError`."""
+    extension = file_extension(request.output_format)
+    kind = content_type(request.output_format)
+    streams, files = [], []
+    for index, (clip, tag) in enumerate(zip(clips, tags, strict=True)):
+        stream = _Hashed(
+            encode_blocks(clip.pcm, sample_rate, request.output_format, request.bit_depth, tag)
+        )
+        name = ClipName(job_id, index, len(clips), extension)
+        streams.append(stream)
+        files.append(ClipFile(name, stream, kind, _metadata(job_id, tag)))
+    addresses = storage.put_all(files)
+    return tuple(
+        _clip(clip, tag, stream, address, sample_rate, request.output_format, kind)
+        for clip, tag, stream, address in zip(clips, tags, streams, addresses, strict=True)
+    )
+
+
+class _Hashed:
+    """Blocks that are measured while somebody stores them."""
+
+    def __init__(self, blocks: Iterable[bytes]) -> None:
+        self._blocks = blocks
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for block in self._blocks:
+            self._digest.update(block)
+            self.size += len(block)
+            yield block
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+
+def _metadata(job_id: str, tags: AudioTags) -> dict[str, str]:
+    """The prompt as its hash: whoever may list a bucket need not read what was asked for."""
+    return {
+        "job-id": job_id,
+        "prompt-sha256": hashlib.sha256(tags.prompt.encode(errors="surrogatepass")).hexdigest(),
+        "seed": str(tags.seed),
+        "model": tags.model,
+        "licence": tags.licence,
+        "generator": tags.generator,
+    }
+
+
+def _clip(
+    clip: Normalized,
+    tags: AudioTags,
+    stream: _Hashed,
+    address: str,
+    sample_rate: int,
+    output_format: str,
+    kind: str,
+) -> Clip:
+    samples, channels = clip.pcm.shape
+    return Clip(
+        address=address,
+        seed=tags.seed,
+        seconds=samples / sample_rate,
+        samples=samples,
+        sample_rate=sample_rate,
+        channels=channels,
+        format=output_format,
+        content_type=kind,
+        bytes=stream.size,
+        sha256=stream.sha256,
+        loudness_lufs=clip.loudness_lufs,
+        peak=clip.peak,
+        clipped_samples=clip.clipped_samples,
+    )

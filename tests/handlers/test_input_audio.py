@@ -1,0 +1,123 @@
+"""Audio in a request: every form of it becomes the same bytes in a file that goes away again."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote_from_bytes
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handlers import input_audio
+from handlers.input_audio import SHORTEST_BASE64, fetched, with_input_audio
+from musicgen.errors import InputAudioRefused, InputAudioTooLarge, InvalidInputAudio
+from musicgen.guarded_http import DownloadLimits
+from tests.support.cog_server import Neighbour, web_neighbour
+
+SOUND = bytes(range(256))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("input")
+
+
+@pytest.fixture(scope="module")
+def neighbour() -> Iterator[Neighbour]:
+    with web_neighbour(SOUND) as known:
+        yield known
+
+
+@given(data=st.binary(min_size=SHORTEST_BASE64))
+def test_every_form_gives_the_bytes_back(folder: Path, data: bytes) -> None:
+    plain = base64.b64encode(data).decode()
+    forms: list[object] = [
+        data,
+        plain,
+        plain.rstrip("="),
+        base64.urlsafe_b64encode(data).decode(),
+        base64.encodebytes(data).decode(),
+        f"data:audio/wav;base64,{plain}",
+        f"data:;base64,{plain}",
+        f"DATA:application/octet-stream;base64,{quote_from_bytes(plain.encode())}",
+        f"data:audio/mpeg;codecs=x,{quote_from_bytes(data)}",
+    ]
+    for form in forms:
+        path = fetched(form, folder)
+        assert path.read_bytes() == data
+        path.unlink()
+
+
+@given(text=st.text() | st.from_regex(r"(/|\./|file:|data:|[a-z]:\\)\S*", fullmatch=True))
+def test_any_other_text_is_refused_and_touches_nothing(folder: Path, text: str) -> None:
+    try:
+        path = fetched(text, folder)
+    except InvalidInputAudio:
+        assert not list(folder.iterdir())
+    else:
+        assert path.parent == folder
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "/etc/hostname",
+        "file:///etc/hostname",
+        "clip.wav",
+        "C:\\clip.wav",
+        "data:text/html,hello",
+        "data:audio/wav;base64",
+        "data:audio/wav,",
+        b"",
+        "",
+        7,
+        True,
+        ["http://example.com"],
+        {"url": "http://example.com"},
+        Path("/etc/hostname"),
+    ],
+)
+def test_what_is_no_sound_is_refused_with_what_is(folder: Path, value: object) -> None:
+    with pytest.raises(InvalidInputAudio, match=r"http\(s\) URL|empty"):
+        fetched(value, folder)
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("value", [bytes(1001), "A" * 4000, f"data:audio/wav,{'a' * 3100}"])
+def test_the_limit_holds_for_every_form(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, value: object
+) -> None:
+    monkeypatch.setattr(input_audio, "LIMITS", DownloadLimits(bytes=1000))
+    with pytest.raises(InputAudioTooLarge):
+        fetched(value, folder)
+    assert not list(folder.iterdir())
+
+
+def test_a_url_is_fetched_where_that_is_allowed(folder: Path, neighbour: Neighbour) -> None:
+    path = fetched(neighbour.url, folder, ("127.0.0.1/32",))
+    assert path.read_bytes() == SOUND
+    path.unlink()
+    with pytest.raises(InputAudioRefused):
+        fetched(neighbour.url, folder)
+
+
+def test_the_file_is_gone_after_the_request_however_it_ends() -> None:
+    payload = {"prompt": "x", "input_audio": SOUND}
+    with with_input_audio(payload) as fields:
+        first = fields["input_audio"]
+        assert first.read_bytes() == SOUND
+    with pytest.raises(RuntimeError), with_input_audio(payload) as fields:
+        second = fields["input_audio"]
+        raise RuntimeError
+    assert not first.exists() and not second.exists()
+    assert payload["input_audio"] is SOUND
+
+
+@pytest.mark.parametrize("payload", [{"prompt": "x"}, {"prompt": "x", "input_audio": None}])
+def test_a_request_without_audio_passes_unchanged(payload: dict[str, object]) -> None:
+    with with_input_audio(payload) as fields:
+        assert fields == payload

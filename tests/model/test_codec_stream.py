@@ -1,0 +1,85 @@
+"""Pieces of a stream join to the whole decode, however the codes arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from musicgen.model.codec_stream import CodecStream, lookahead
+from musicgen.model.config import MusicGenConfig
+from musicgen.model.encodec import Codec, decode_channels
+from musicgen.model.weights import load_model
+
+LONGEST = 40
+SHAPES = (
+    "musicgen-small",
+    "musicgen-stereo-small",
+    "three-codebooks",
+    "one-lstm-layer",
+    "causal-shortcut",
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    codec: Codec
+    channels: int
+    codes: torch.Tensor
+
+    def whole(self, frames: int) -> torch.Tensor:
+        with torch.inference_mode():
+            return decode_channels(self.codec, self.codes[None, :, :frames], self.channels)[0]
+
+    def joined(self, pieces: list[int]) -> torch.Tensor:
+        stream, start, out = CodecStream(self.codec, self.channels), 0, []
+        for index, length in enumerate(pieces):
+            last = index == len(pieces) - 1
+            out.append(stream.push(self.codes[:, start : start + length], last))
+            start += length
+        return torch.cat(out, dim=1)
+
+
+@pytest.fixture(scope="module", params=SHAPES)
+def case(request: pytest.FixtureRequest, checkpoints: Callable[[str], Path]) -> Case:
+    folder = checkpoints(request.param)
+    config = MusicGenConfig.from_folder(folder)
+    codec = load_model(folder, config, torch.device("cpu"), torch.float32).codec
+    shape = (config.decoder.codebooks, LONGEST)
+    codes = torch.randint(config.codec.codebook_size, shape, generator=torch.manual_seed(3))
+    return Case(codec, config.channels, codes)
+
+
+@settings(max_examples=30)
+@given(pieces=st.lists(st.integers(0, 9), min_size=1, max_size=8).filter(any))
+def test_pieces_of_any_size_join_to_the_whole(case: Case, pieces: list[int]) -> None:
+    """Also pieces of nothing, and clips shorter than the padding of a convolution."""
+    frames = sum(pieces[:LONGEST])
+    pieces = pieces if frames <= LONGEST else [LONGEST]
+    whole = case.whole(min(frames, LONGEST))
+    torch.testing.assert_close(case.joined(pieces), whole, atol=1e-4, rtol=0)
+
+
+def test_the_output_lags_by_the_lookahead_and_no_more(case: Case) -> None:
+    """A stream that held everything back until its end would join to the whole as well."""
+    stream = CodecStream(case.codec, case.channels)
+    hop = case.codec.config.hop_length
+    known = 0
+    for frame in range(LONGEST - 1):
+        known += stream.push(case.codes[:, frame : frame + 1], last=False).shape[1]
+        assert known == max(0, frame + 1 - lookahead(case.codec)) * hop
+    assert lookahead(case.codec) <= 14
+
+
+def test_a_piece_depends_on_what_came_before_it(case: Case) -> None:
+    """Guards the guard: without the LSTM's state the second half would be another one."""
+    hop = case.codec.config.hop_length
+    with torch.inference_mode():
+        alone = decode_channels(case.codec, case.codes[None, :, 20:], case.channels)[0]
+    whole = case.whole(LONGEST)[:, 20 * hop :]
+    assert (alone - whole)[:, 8 * hop :].abs().max() > 1e-4
