@@ -41,8 +41,7 @@ class S3Storage:
     def __init__(self, bucket: BucketSettings, spool: Spool) -> None:
         if bucket.name is None:
             raise SettingsError("MUSICGEN_BUCKET", "", "the name of a bucket")
-        if bucket.tags and not parse_qsl(bucket.tags, keep_blank_values=True):
-            raise SettingsError("MUSICGEN_BUCKET_TAGS", bucket.tags, "NAME=VALUE&NAME=VALUE")
+        _check_tags(bucket.tags)
         self._name = bucket.name
         self._bucket = bucket
         self._spool = spool
@@ -68,27 +67,28 @@ class S3Storage:
         `DiskFull` and `NotWritable` of the spool, and then nothing is sent.
         """
         deadline = time.monotonic() + self._bucket.deadline
-        entries: list[tuple[SpoolEntry, _EarlyUpload]] = []
+        uploads = [_EarlyUpload(self._client, self._upload(file)) for file in files]
+        entries: list[SpoolEntry] = []
         try:
-            for file in files:
-                early = _EarlyUpload(self._client, upload := self._upload(file))
-                entries.append((self._spool.add(upload, file.blocks, early.growing), early))
+            for file, early in zip(files, uploads, strict=True):
+                entries.append(self._spool.add(early.upload, file.blocks, early.growing))
         except BaseException:
-            for entry, early in entries:
+            for early in uploads:
                 early.abandon()
+            for entry in entries:
                 self._spool.done(entry)
             raise
         error = None
-        for entry, early in entries:
+        for entry, early in zip(entries, uploads, strict=True):
             if error is None:
                 error = self._delivered(entry, early, deadline)
             else:
                 early.abandon()
                 self._spool.keep(entry)
-        waiting = [entry.path for entry, _ in entries if entry.path.exists()]
+        waiting = [entry.path for entry in entries if entry.path.exists()]
         if error is not None:
             raise type(error)(_with_advice(error, waiting, len(entries)))
-        return [self._address(entry.upload.key) for entry, _ in entries]
+        return [self._address(entry.upload.key) for entry in entries]
 
     def remove(self, address: str) -> None:
         """Deletes the object at an address that `put_all` gave. Raises: `StorageError`."""
@@ -168,6 +168,13 @@ def key_of(name: ClipName) -> str:
     return f"{name.job_id}/clip{number}.{name.extension}"
 
 
+def _check_tags(tags: str | None) -> None:
+    try:
+        parse_qsl(tags or "", keep_blank_values=True, strict_parsing=bool(tags))
+    except ValueError:
+        raise SettingsError("MUSICGEN_BUCKET_TAGS", tags or "", "NAME=VALUE&NAME=VALUE") from None
+
+
 def _with_advice(error: StorageError, waiting: Sequence[Path], count: int) -> str:
     return (
         f"{error}. Nothing is lost: {len(waiting)} of {count} clips wait as "
@@ -183,8 +190,8 @@ class _EarlyUpload:
     """
 
     def __init__(self, client: Any, upload: Upload) -> None:
+        self.upload = upload
         self._client = client
-        self._upload = upload
         self._file: _Growing | None = None
         self._result: Future[None] = Future()
 
@@ -210,7 +217,7 @@ class _EarlyUpload:
 
     def _run(self, file: _Growing) -> None:
         try:
-            upload_once(self._client, self._upload, file)
+            upload_once(self._client, self.upload, file)
         except Exception as error:
             logger.info("an early upload failed, the whole clip is sent again: %r", error)
             self._result.set_exception(error)
