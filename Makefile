@@ -12,7 +12,7 @@ DEMO_OUT ?= outputs/demo.wav
 demo: .venv/installed
 	$(BIN)/musicgen generate "slow calm piano" --model demo --duration 5 --seed 7 -o $(DEMO_OUT)
 
-test: .venv/dev-installed
+test: .venv/dev-installed .venv/hf-emulator/installed
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 
 check: .venv/dev-installed
@@ -39,3 +39,10 @@ clean:
 .venv/dev-installed: .venv/torch-installed pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]"
 	touch .venv/installed $@
+
+# Hugging Face's emulator needs an older starlette than runpod: a folder of its own, which only the
+# emulator's process sees (tests/support/hf_emulator.py).
+.venv/hf-emulator/installed: .venv/torch-installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --target $(@D) \
+		hf-endpoints-emulator==0.1.1 "starlette<1"
+	touch $@

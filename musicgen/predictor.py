@@ -174,7 +174,7 @@ class Predictor:
         seed = secrets.randbelow(SEED_MAX + 1) if request.seed is None else request.seed
         job = _job(request, seed, math.ceil(samples / config.codec.hop_length), config)
         tags = [
-            AudioTags(request.prompt, row.seed, source.name, source.licence, GENERATOR)
+            AudioTags(request.prompt, row.seed, source.label, source.licence, GENERATOR)
             for row in job.rows
         ]
         streams = []
@@ -199,7 +199,7 @@ class Predictor:
             prompt=request.prompt,
             seed=seed,
             seconds=samples / config.sample_rate,
-            model=source.name,
+            model=source.label,
             licence=source.licence,
             engine=engine.name,
             device=engine.device,
@@ -220,7 +220,7 @@ class Predictor:
             return
         entry = catalog.find(asked)
         if entry is None or entry.name != self.model:
-            raise UnknownModel("model_version", asked, [self.model])
+            raise UnknownModel("model_version", asked, [self._source.label])
 
 
 def _job(

@@ -105,14 +105,18 @@ class Settings:
             _check_network("MUSICGEN_INPUT_NETWORKS", network)
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
+    def from_env(
+        cls, env: Mapping[str, str] | None = None, *, default_model: str = DEFAULT_MODEL
+    ) -> Settings:
         """Reads MUSICGEN_ and the name of each setting, MUSICGEN_BUCKET_ and that of the bucket's.
 
         The bucket's own name is MUSICGEN_BUCKET. An empty variable counts as unset.
+        `default_model` is for platforms that bring a checkpoint of their own.
         Raises: `SettingsError` naming the variable.
         """
         read = _Variables(os.environ if env is None else env)
         plain = read.given("MUSICGEN_", "model", "device", "precision", "engine", "log_level")
+        plain.setdefault("model", default_model)
         data_dir = Path(read.text("MUSICGEN_DATA_DIR") or cls.data_dir)
         return cls(
             **plain,

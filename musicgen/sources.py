@@ -25,6 +25,12 @@ class Source:
     folder: Path
     licence: str
 
+    @property
+    def label(self) -> str:
+        """The name as results and tags show it: of a folder its last part alone, because callers
+        need not know where it lies."""
+        return self.folder.resolve().name if self.name == str(self.folder) else self.name
+
 
 def locate(name: str) -> Source:
     """Finds the folder of a model, downloading it to the hub's cache when it is not there.
@@ -36,7 +42,7 @@ def locate(name: str) -> Source:
     Raises: `UnknownModel`, `CheckpointNotFound`.
     """
     if name and name not in catalog.CATALOG and Path(name).is_dir():
-        return Source(name, Path(name), licence_in(Path(name)))
+        return Source(str(Path(name)), Path(name), licence_in(Path(name)))
     entry = catalog.find(name)
     if entry is not None and entry.source == "package":
         return Source(entry.name, _DEMO_FOLDER, entry.licence)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
+from musicgen.catalog import UNKNOWN_LICENCE
 from musicgen.errors import CheckpointNotFound, UnknownModel
 from musicgen.sources import locate
 
@@ -22,6 +23,36 @@ def test_the_demo_is_part_of_the_package() -> None:
 def test_a_folder_is_taken_as_it_is(checkpoints: Callable[[str], Path]) -> None:
     folder = checkpoints("musicgen-small")
     assert locate(str(folder)).folder == folder
+
+
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        ("---\nlicense: cc-by-nc-4.0\ntags:\n- music\n---\n# Model\n", "CC-BY-NC-4.0"),
+        ("---\r\ntags: []\r\nlicense: 'mit'\r\n---\r\n", "mit"),
+        ("---\nlicense: apache-2.0 # of the weights\n---", "Apache-2.0"),
+        ("---\nlicense: other\nlicense_name: mine\n---\n", UNKNOWN_LICENCE),
+        ("---\nlicense:\n- mit\n---\n", UNKNOWN_LICENCE),
+        ("---\ntags: []\n---\nlicense: mit\n", UNKNOWN_LICENCE),
+        ("# Model\n---\nlicense: mit\n---\n", UNKNOWN_LICENCE),
+        ("license: mit\n", UNKNOWN_LICENCE),
+        ("---\nlicense: mit\n", UNKNOWN_LICENCE),
+        ("", UNKNOWN_LICENCE),
+        (None, UNKNOWN_LICENCE),
+    ],
+)
+def test_the_licence_of_a_folder_is_that_of_its_card(
+    tmp_path: Path, card: str | None, licence: str
+) -> None:
+    """Only the card's front matter is meant: a sentence below it may quote another licence."""
+    if card is not None:
+        (tmp_path / "README.md").write_bytes(card.encode())
+    assert locate(str(tmp_path)).licence == licence
+
+
+def test_a_card_that_is_no_text_leaves_the_licence_unknown(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_bytes(b"---\nlicense: \xff\xfe\n---\n")
+    assert locate(str(tmp_path)).licence == UNKNOWN_LICENCE
 
 
 def test_a_catalog_name_is_not_taken_for_a_folder_that_happens_to_lie_there(

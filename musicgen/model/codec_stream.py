@@ -14,7 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from musicgen.model.encodec import Codec, Conv, ConvTranspose, ResidualBlock, ResidualLSTM
+from musicgen.model.encodec import (
+    Codec,
+    Conv,
+    ConvTranspose,
+    ResidualBlock,
+    ResidualLSTM,
+    no_slow_convolutions,
+)
 
 
 class CodecStream:
@@ -53,7 +60,8 @@ class _MonoStream:
             steps = hidden.permute(2, 0, 1)
             recurrent, self._state = self._lstm(steps, self._state)
             hidden = (recurrent + steps).permute(1, 2, 0)
-        waveform = self._rest.push(hidden, last)
+        with no_slow_convolutions(codes.device):
+            waveform = self._rest.push(hidden, last)
         return self._codec.codebooks.new_zeros(1, 0) if waveform is None else waveform[0]
 
 

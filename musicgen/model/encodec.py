@@ -6,6 +6,8 @@ Weight normalization is folded into plain weights when a checkpoint is read.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +15,8 @@ from torch import Tensor, nn
 
 from musicgen.model.config import CodecConfig
 from musicgen.model.layers import LSTM, Conv1d, ConvTranspose1d
+
+_PREPARES_EVERY_LENGTH = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6)
 
 
 class Codec(nn.Module):
@@ -31,7 +35,8 @@ class Codec(nn.Module):
         embedded = torch.zeros((), device=codes.device)
         for k in range(codes.shape[1]):
             embedded = embedded + F.embedding(codes[:, k], self.codebooks[k])
-        return self.decoder(embedded.transpose(1, 2))
+        with no_slow_convolutions(embedded.device):
+            return self.decoder(embedded.transpose(1, 2))
 
     def encode(self, waveform: Tensor) -> Tensor:
         """Waveform (batch, channels, samples) to codes (batch, codebooks, ceil(samples / hop)).
@@ -45,6 +50,17 @@ class Codec(nn.Module):
             residual = residual - F.embedding(index, book)
             codes.append(index)
         return torch.stack(codes, dim=1)
+
+
+@contextmanager
+def no_slow_convolutions(device: torch.device) -> Iterator[None]:
+    """Before torch 2.6 oneDNN prepares a transposed convolution anew for every length, which takes
+    a processor a hundred times as long as the convolution itself."""
+    if device.type != "cpu" or not _PREPARES_EVERY_LENGTH:
+        yield
+        return
+    with torch.backends.mkldnn.flags(enabled=False):
+        yield
 
 
 def decode_channels(codec: Codec, codes: Tensor, channels: int) -> Tensor:

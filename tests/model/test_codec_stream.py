@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from musicgen.model import encodec
 from musicgen.model.codec_stream import CodecStream, lookahead
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.encodec import Codec, decode_channels
@@ -83,3 +84,14 @@ def test_a_piece_depends_on_what_came_before_it(case: Case) -> None:
         alone = decode_channels(case.codec, case.codes[None, :, 20:], case.channels)[0]
     whole = case.whole(LONGEST)[:, 20 * hop :]
     assert (alone - whole)[:, 8 * hop :].abs().max() > 1e-4
+
+
+@pytest.mark.filterwarnings("ignore:TF32")
+def test_the_detour_of_an_old_torch_gives_the_same_samples(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is taken on a processor only, by versions that this suite does not run on."""
+    whole, joined = case.whole(LONGEST), case.joined([25, 15])
+    monkeypatch.setattr(encodec, "_PREPARES_EVERY_LENGTH", True)
+    torch.testing.assert_close(case.whole(LONGEST), whole, atol=1e-5, rtol=0)
+    torch.testing.assert_close(case.joined([25, 15]), joined, atol=1e-5, rtol=0)

@@ -1,0 +1,102 @@
+"""The model card of an endpoint's repository: its licence, and how the endpoint is called."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from musicgen import catalog
+from musicgen.sources import Source
+
+UNKNOWN_IDENTIFIER = "unknown"
+_IDENTIFIER = re.compile(r"[a-z0-9.-]+")
+
+EXAMPLE = """\
+import base64
+
+import httpx
+
+url = "https://YOUR-ENDPOINT.endpoints.huggingface.cloud"
+headers = {"Authorization": "Bearer YOUR-TOKEN"}
+call = {
+    "inputs": "slow calm piano",
+    "parameters": {"duration": 8, "seed": 7, "output_format": "mp3"},
+}
+response = httpx.post(url, json=call, headers=headers, timeout=300)
+response.raise_for_status()
+[clip] = response.json()["clips"]
+with open("clip.mp3", "wb") as file:
+    file.write(base64.b64decode(clip["audio"]))
+"""
+"""Held by a test against a running endpoint."""
+
+_CARD = """\
+---
+license: {identifier}
+pipeline_tag: text-to-audio
+tags:
+- musicgen
+- music
+- endpoints-template
+{base_model}---
+
+# MusicGen on an Inference Endpoint
+
+{weights}
+The code (`handler.py`, `handlers/`, `musicgen/`) is Apache-2.0: see `musicgen/LICENSE`.
+
+```python
+{example}```
+
+With MUSICGEN_BUCKET configured a clip has `url` instead of `audio`.
+
+| `inputs` | what it is |
+|---|---|
+| a text | the prompt |
+| a mapping | request fields, such as `{{"prompt": "calm piano", "seed": 7}}` |
+| a list of those | each a request of its own; the answer is a list |
+
+`parameters` are request fields and hold for each input. To send a clip to continue or a melody to
+follow, put a URL, a data URI or base64 into `input_audio`; or post the file itself with its
+Content-Type, such as `audio/wav`, and the parameters in the address:
+`?prompt=calm%20piano&continuation=true&duration=12`.
+
+Send Content-Type `application/json` and no Accept: the answer is always JSON. Every error has
+status 400 and a text that begins with a stable code, such as `invalid_duration: ...`.
+"""
+
+
+def card_of(source: Source) -> str:
+    """README.md for a repository with this checkpoint."""
+    identifier = licence_identifier(source.licence)
+    # Of a folder only its own name: where it lies is nobody's business.
+    weights = f"Model: {hub_name(source.name) or Path(source.name).name}. "
+    if identifier == UNKNOWN_IDENTIFIER:
+        weights += "The licence of its weights is not known here: see the checkpoint's own page."
+    else:
+        weights += f"The licence of its weights is {source.licence}."
+    if source.licence == catalog.MUSICGEN_LICENCE:
+        weights += " It allows no commercial use."
+    origin = hub_name(source.name)
+    return _CARD.format(
+        identifier=identifier,
+        base_model=f"base_model: {origin}\n" if origin else "",
+        weights=weights,
+        example=EXAMPLE,
+    )
+
+
+def licence_identifier(licence: str) -> str:
+    """As the hub spells it."""
+    return licence.lower() if _IDENTIFIER.fullmatch(licence.lower()) else UNKNOWN_IDENTIFIER
+
+
+def hub_name(model: str) -> str | None:
+    """OWNER/NAME of a model, None for a folder and for the embedded demo."""
+    if model not in catalog.CATALOG and Path(model).is_dir():
+        return None
+    entry = catalog.find(model)
+    if entry is not None:
+        return None if entry.source == "package" else entry.source
+    is_name = re.fullmatch(r"[\w.-]+/[\w.-]+", model) and not model.startswith(".")
+    return model if is_name else None

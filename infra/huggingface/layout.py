@@ -1,0 +1,137 @@
+"""Lays out the repository of a Hugging Face Inference Endpoint in a folder, ready to upload.
+
+    python -m infra.huggingface.layout --model small --output endpoint
+    python -m infra.huggingface.layout --model small --output endpoint --without-weights
+
+The first form copies the checkpoint, so that the endpoint loads it from its own repository. The
+second names it: the endpoint downloads it from the hub at each start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from handlers.hf_endpoint import MODEL_NAME_FILE
+from infra.huggingface.card import card_of, hub_name
+from musicgen import catalog
+from musicgen.errors import MusicGenError
+from musicgen.sources import Source, locate
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("handlers", "musicgen")
+_SMALL_FILES = ("*.json", "spiece.model")
+_WEIGHTS_BY_PREFERENCE = ("*.safetensors", "*.bin")
+_LARGE_FILES = (*_WEIGHTS_BY_PREFERENCE, "spiece.model")
+
+
+class LayoutError(Exception):
+    """The repository cannot be laid out as asked."""
+
+
+def lay_out(model: str, output: Path, *, with_weights: bool = True, force: bool = False) -> Source:
+    """Writes the repository into `output` and returns what it serves.
+
+    `force` replaces an earlier layout: the packages, the JSON and weight files beside them, and
+    files of the same names; everything else in the folder stays, such as .git.
+
+    Raises: `LayoutError`, `UnknownModel`, `CheckpointNotFound`.
+    """
+    source = locate(model) if with_weights else _named(model)
+    _check_output(output, source)
+    if output.exists() and any(output.iterdir()):
+        if not force:
+            raise LayoutError(f"{output} is not empty: choose another folder, or add --force")
+        _clear(output)
+    output.mkdir(parents=True, exist_ok=True)
+    for package in PACKAGES:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / package, output / package, ignore=ignored)
+    shutil.copyfile(ROOT / "LICENSE", output / "musicgen" / "LICENSE")
+    shutil.copyfile(ROOT / "handler.py", output / "handler.py")
+    shutil.copyfile(ROOT / "infra/huggingface/requirements.txt", output / "requirements.txt")
+    (output / "README.md").write_text(card_of(source), encoding="utf-8")
+    attributes = [f"{pattern} filter=lfs diff=lfs merge=lfs -text\n" for pattern in _LARGE_FILES]
+    (output / ".gitattributes").write_text("".join(attributes), encoding="utf-8")
+    if with_weights:
+        for file in _checkpoint_files(source.folder):
+            shutil.copyfile(file, output / file.name)
+    else:
+        (output / MODEL_NAME_FILE).write_text(f"{source.name}\n", encoding="utf-8")
+    return source
+
+
+def _named(model: str) -> Source:
+    """A model that is only named: nothing is read or downloaded here."""
+    entry = catalog.find(model)
+    if entry is not None:
+        return Source(entry.name, ROOT / PACKAGES[1], entry.licence)
+    if Path(model).is_dir() or hub_name(model) is None:
+        raise LayoutError(
+            f"{model}: an endpoint without weights needs a name of the catalog "
+            f"({', '.join(catalog.CATALOG)}) or of the hub (OWNER/NAME)"
+        )
+    return Source(model, ROOT / PACKAGES[1], catalog.UNKNOWN_LICENCE)
+
+
+def _check_output(output: Path, source: Source) -> None:
+    """Nothing may be cleared or written where something is read from."""
+    place = output.resolve()
+    if output.exists() and not output.is_dir():
+        raise LayoutError(f"{output} is a file, not a folder")
+    read = [ROOT / package for package in PACKAGES] + [source.folder.resolve()]
+    for folder in read:
+        if place == folder or place in folder.parents or folder in place.parents:
+            raise LayoutError(f"{output} overlaps with {folder}, which is copied: choose another")
+
+
+def _checkpoint_files(folder: Path) -> list[Path]:
+    """Only the weights that are loaded: hubs often hold the same ones in two formats."""
+    files = [file for pattern in _SMALL_FILES for file in sorted(folder.glob(pattern))]
+    for pattern in _WEIGHTS_BY_PREFERENCE:
+        weights = sorted(folder.glob(pattern))
+        if weights:
+            return files + weights
+    return files
+
+
+def _clear(output: Path) -> None:
+    for package in PACKAGES:
+        shutil.rmtree(output / package, ignore_errors=True)
+    for pattern in (*_SMALL_FILES, *_WEIGHTS_BY_PREFERENCE, MODEL_NAME_FILE):
+        for file in output.glob(pattern):
+            file.unlink()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns its exit status."""
+    parser = argparse.ArgumentParser(description="the repository of an Inference Endpoint")
+    parser.add_argument("--model", required=True, help="a catalog name, a folder or a hub name")
+    parser.add_argument("--output", required=True, type=Path, help="a new or an empty folder")
+    parser.add_argument("--without-weights", action="store_true", help="name the hub's model only")
+    parser.add_argument("--force", action="store_true", help="replace an earlier layout")
+    options = parser.parse_args(arguments)
+    try:
+        source = lay_out(
+            options.model,
+            options.output,
+            with_weights=not options.without_weights,
+            force=options.force,
+        )
+    except (LayoutError, MusicGenError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    sys.stdout.write(
+        f"{options.output} serves {source.name} (licence {source.licence}). To upload it:\n"
+        "  hf auth login\n"
+        f"  hf upload OWNER/NAME {options.output} . --private\n"
+        "Then create an endpoint from OWNER/NAME: the task is custom.\n"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

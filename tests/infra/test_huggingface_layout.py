@@ -1,0 +1,204 @@
+"""The repository that is uploaded for an Inference Endpoint is whole and says what it is."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+from huggingface_hub import constants
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from handlers.hf_endpoint import MODEL_NAME_FILE, model_in
+from infra.huggingface.card import licence_identifier
+from infra.huggingface.layout import ROOT, LayoutError, lay_out, main
+from musicgen import catalog
+from musicgen.errors import MusicGenError
+from musicgen.sources import licence_in
+
+DEMO = ROOT / "musicgen" / "demo" / "checkpoint"
+# What the endpoint's image has: its toolkit pins the first three.
+IMAGE = {"torch": "2.5.1", "huggingface-hub": "0.30.2", "tokenizers": "0.21.4"}
+
+
+def _front_matter(folder: Path) -> dict[str, Any]:
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    matter: dict[str, Any] = yaml.safe_load(text.split("---\n")[1])
+    return matter
+
+
+def _requirements(lines: list[str]) -> dict[str, SpecifierSet]:
+    parsed = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {each.name: each.specifier for each in parsed}
+
+
+def _declared(block: str) -> dict[str, SpecifierSet]:
+    # Read as text: tomllib is not in Python 3.10.
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    found = re.search(rf"^{block} = \[(.*?)\]$", text, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return _requirements(re.findall(r'"([^"]+)"', found[1]))
+
+
+def _copy_of_demo(folder: Path, card: str | None = None) -> Path:
+    shutil.copytree(DEMO, folder)
+    if card is not None:
+        (folder / "README.md").write_text(card)
+    return folder
+
+
+def test_the_repository_has_everything_the_endpoint_reads(tmp_path: Path) -> None:
+    lay_out("demo", tmp_path / "out")
+    placed = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*")}
+    assert not [name for name in placed if "__pycache__" in name]
+    top = {name for name in placed if "/" not in name}
+    checkpoint = {file.name for file in DEMO.iterdir()}
+    own = {"handler.py", "handlers", "musicgen", "requirements.txt", "README.md", ".gitattributes"}
+    assert top == own | checkpoint
+    for package in ("handlers", "musicgen"):
+        assert {name for name in placed if name.startswith(f"{package}/")} >= {
+            str(path.relative_to(ROOT)) for path in (ROOT / package).rglob("*.py")
+        }
+    assert "musicgen/LICENSE" in placed
+    assert model_in(tmp_path / "out") == str(tmp_path / "out")
+
+
+def test_the_weights_are_files_for_lfs(tmp_path: Path) -> None:
+    lay_out("demo", tmp_path / "out")
+    lines = (tmp_path / "out" / ".gitattributes").read_text().splitlines()
+    assert "*.safetensors filter=lfs diff=lfs merge=lfs -text" in lines
+    assert {line.split()[0] for line in lines} == {"*.safetensors", "*.bin", "spiece.model"}
+
+
+def test_only_the_weights_that_are_loaded_are_copied(tmp_path: Path) -> None:
+    """A hub's repository often holds the same gigabytes as .bin too."""
+    source = _copy_of_demo(tmp_path / "model")
+    (source / "pytorch_model.bin").write_bytes(b"the same again")
+    (source / "notes.txt").write_text("not a part of the model")
+    lay_out(str(source), tmp_path / "out")
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+    assert not (tmp_path / "out" / "pytorch_model.bin").exists()
+    assert not (tmp_path / "out" / "notes.txt").exists()
+    (source / "model.safetensors").unlink()
+    lay_out(str(source), tmp_path / "again")
+    assert (tmp_path / "again" / "pytorch_model.bin").is_file()
+
+
+@pytest.mark.parametrize("model", ["small", "facebook/musicgen-small"])
+def test_meta_s_weights_keep_their_licence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    repository = tmp_path / "hub" / "models--facebook--musicgen-small"
+    _copy_of_demo(repository / "snapshots" / ("0" * 40))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40)
+    out = tmp_path / "out"
+    lay_out(model, out)
+    matter = _front_matter(out)
+    assert matter["license"] == "cc-by-nc-4.0"
+    assert matter["base_model"] == "facebook/musicgen-small"
+    assert "no commercial use" in (out / "README.md").read_text()
+    assert licence_in(out) == catalog.MUSICGEN_LICENCE, "the endpoint tells it with each clip"
+
+
+@pytest.mark.parametrize(
+    ("card", "licence"), [("---\nlicense: mit\n---\n", "mit"), (None, "unknown")]
+)
+def test_a_folder_s_licence_is_handed_on_and_its_place_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, card: str | None, licence: str
+) -> None:
+    _copy_of_demo(tmp_path / "owner" / "name", card)
+    monkeypatch.chdir(tmp_path)
+    lay_out("owner/name", tmp_path / "out")
+    matter = _front_matter(tmp_path / "out")
+    assert matter["license"] == licence
+    assert "base_model" not in matter, "a folder that is called like a hub's repository"
+    assert "owner" not in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("entry", catalog.CATALOG.values(), ids=lambda entry: entry.name)
+def test_a_named_model_needs_no_weights_here(tmp_path: Path, entry: catalog.CatalogEntry) -> None:
+    lay_out(entry.name, tmp_path, with_weights=False)
+    assert model_in(tmp_path) == entry.name
+    assert not list(tmp_path.glob("*.safetensors"))
+    assert _front_matter(tmp_path)["license"] == licence_identifier(entry.licence)
+
+
+def test_a_folder_cannot_be_named_without_weights(tmp_path: Path) -> None:
+    source = _copy_of_demo(tmp_path / "model")
+    with pytest.raises(LayoutError, match="OWNER/NAME"):
+        lay_out(str(source), tmp_path / "out", with_weights=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_something_in_it_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert main(["--model", "demo", "--output", str(tmp_path)]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_force_leaves_nothing_of_the_layout_before(tmp_path: Path) -> None:
+    """An old checkpoint would be loaded in place of the one that is named now."""
+    lay_out("demo", tmp_path)
+    (tmp_path / "handlers" / "gone.py").write_text("")
+    (tmp_path / ".git").mkdir()
+    lay_out("small", tmp_path, with_weights=False, force=True)
+    assert model_in(tmp_path) == "small"
+    assert not (tmp_path / "handlers" / "gone.py").exists()
+    assert (tmp_path / ".git").is_dir()
+    lay_out("demo", tmp_path, force=True)
+    assert not (tmp_path / MODEL_NAME_FILE).exists()
+    assert model_in(tmp_path) == str(tmp_path)
+
+
+@pytest.mark.parametrize("place", [".", "..", "musicgen", "handlers/new", "musicgen/demo"])
+def test_the_project_itself_is_never_written_into(place: str) -> None:
+    # Without force: a layout that does not refuse must not clear the checkout under test.
+    with pytest.raises(LayoutError, match="overlaps"):
+        lay_out("demo", ROOT / place)
+    assert (ROOT / "handler.py").is_file()
+    assert not (ROOT / "handlers" / "new").exists()
+
+
+@pytest.mark.parametrize("place", [".", "inside", ".."])
+def test_the_model_s_own_folder_is_never_written_into(tmp_path: Path, place: str) -> None:
+    source = _copy_of_demo(tmp_path / "model")
+    with pytest.raises(LayoutError, match="overlaps"):
+        lay_out(str(source), source / place, force=True)
+    assert (source / "model.safetensors").is_file()
+
+
+def test_the_command_tells_how_to_upload(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--model", "demo", "--output", str(tmp_path / "out")]) == 0
+    assert f"hf upload OWNER/NAME {tmp_path / 'out'} ." in capsys.readouterr().out
+
+
+def test_an_unknown_model_lays_out_nothing(tmp_path: Path) -> None:
+    with pytest.raises(MusicGenError):
+        lay_out("huge", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_requirements_are_the_project_s_without_torch() -> None:
+    """To replace the image's torch would cost gigabytes at every start."""
+    file = ROOT / "infra" / "huggingface" / "requirements.txt"
+    ours = _requirements(file.read_text(encoding="utf-8").splitlines())
+    wanted = _declared("dependencies") | _declared("s3")
+    del wanted["torch"]
+    assert ours == wanted
+
+
+@pytest.mark.parametrize("package", sorted(set(IMAGE) - {"torch"}))
+def test_what_the_image_s_own_libraries_pin_is_not_replaced(package: str) -> None:
+    """Its transformers takes one minor version of tokenizers only."""
+    assert IMAGE[package] in _declared("dependencies")[package]
