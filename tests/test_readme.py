@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from handlers.contract import status_of
 from musicgen import catalog
+from musicgen.errors import MusicGenError
 from musicgen.request import GenerationRequest
-from musicgen.settings import Settings
+from musicgen.settings import BucketSettings, Settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -62,14 +64,38 @@ def test_the_table_of_fields_is_the_request() -> None:
             assert default == written, field.name
 
 
-def test_the_table_of_settings_is_the_settings() -> None:
-    table = _table("variable")
-    assert set(table) == {f"MUSICGEN_{field.name.upper()}" for field in fields(Settings)}
-    for field in fields(Settings):
-        if field.default is not None:
-            assert table[f"MUSICGEN_{field.name.upper()}"][0] == str(field.default)
+def test_the_tables_of_settings_are_the_settings() -> None:
+    own = {f"MUSICGEN_{field.name.upper()}": field.default for field in fields(Settings)}
+    del own["MUSICGEN_BUCKET"]
+    bucket = {f"MUSICGEN_BUCKET_{field.name.upper()}": field for field in fields(BucketSettings)}
+    defaults = {name: field.default for name, field in bucket.items()}
+    defaults["MUSICGEN_BUCKET"] = defaults.pop("MUSICGEN_BUCKET_NAME")
+    for header, wanted in (("variable", own), ("variable of the bucket", defaults)):
+        table = _table(header)
+        assert set(table) == set(wanted)
+        for name, default in wanted.items():
+            if default not in (None, ()):
+                number = isinstance(default, (int, float))
+                written = f"{default:g}" if number and default < 1e4 else str(default)
+                assert table[name][0] == written, name
 
 
-@pytest.mark.parametrize("path", set(re.findall(r"`((?:docs|bench|tests)/[\w/.]+)`", README)))
+def test_the_table_of_errors_is_the_tree() -> None:
+    """Every code stands in the row of the status that it has."""
+    tree = [MusicGenError]
+    for cls in tree:
+        tree += [each for each in cls.__subclasses__() if each.__module__ == "musicgen.errors"]
+    public = [cls for cls in tree if not cls.__name__.startswith("_")]
+    table = _table("status")
+    for status, (codes, advice) in table.items():
+        wanted = {cls.code for cls in public if status_of(cls.__new__(cls)) == int(status)}
+        assert set(re.findall(r"`(\w+)`", codes)) == wanted, status
+        assert advice
+    assert {str(status_of(cls.__new__(cls))) for cls in public} == set(table)
+
+
+@pytest.mark.parametrize(
+    "path", set(re.findall(r"`((?:docs|bench|tests|infra|handlers)/[\w/.]+)`", README))
+)
 def test_every_file_it_names_exists(path: str) -> None:
     assert (ROOT / path).exists()
