@@ -25,7 +25,7 @@ from musicgen.audio.resample import resample
 from musicgen.audio.tags import AudioTags
 from musicgen.engine.interface import Engine, GenerationJob, Pcm, Row
 from musicgen.engine.loading import load_engine
-from musicgen.errors import InvalidContinuation, MusicGenError, UnknownModel
+from musicgen.errors import InvalidContinuation, InvalidRequest, MusicGenError, UnknownModel
 from musicgen.generation import Generation
 from musicgen.machine import cpu_quota
 from musicgen.model.config import MusicGenConfig
@@ -41,7 +41,7 @@ from musicgen.result import GenerationResult, Progress
 from musicgen.settings import Delivery, Settings
 from musicgen.sources import Source, locate
 from musicgen.stopwatch import Stopwatch
-from musicgen.storage.base import Storage
+from musicgen.storage.base import JOB_ID, JOB_ID_ALLOWED, Storage
 from musicgen.storage.inline import INLINE_MAX_BYTES, InlineStorage
 from musicgen.storage.opening import open_bucket, open_storage
 from musicgen.storing import store_clips
@@ -123,8 +123,12 @@ class Predictor:
         With `stream` the progress carries sound, in a format of `musicgen.audio.live`; what is
         stored at the end is the whole clip, normalized. `delivery` None is the storage that the
         predictor was loaded with.
+
+        Raises: `InvalidRequest` at once for a `job_id` that cannot be part of a file's name.
         """
         job_id = job_id or uuid.uuid4().hex
+        if not JOB_ID.fullmatch(job_id):
+            raise InvalidRequest("job_id", job_id, JOB_ID_ALLOWED)
         storage = self._storage if delivery is None else self._open(delivery)
         return Generation(job_id, self._run(request, job_id, storage, stream))
 

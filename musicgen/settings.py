@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from musicgen.errors import SettingsError
 
@@ -51,6 +52,12 @@ class BucketSettings:
         _check_choice("MUSICGEN_BUCKET_ENCRYPTION", self.encryption, ENCRYPTIONS)
         _check_range("MUSICGEN_BUCKET_URL_SECONDS", self.url_seconds, 1, URL_SECONDS_MAX)
         _check_range("MUSICGEN_BUCKET_DEADLINE", self.deadline, 1, 24 * 3600)
+        if "@" in urlsplit(self.endpoint_url or "").netloc:
+            raise SettingsError(
+                "MUSICGEN_BUCKET_ENDPOINT_URL",
+                "a URL with a password",
+                "no user name and no password: they would stand in logs and errors",
+            )
         if (self.access_key_id is None) != (self.secret_access_key is None):
             raise SettingsError(
                 "MUSICGEN_BUCKET_ACCESS_KEY_ID",

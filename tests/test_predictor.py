@@ -172,6 +172,14 @@ def test_a_result_can_be_asked_for_twice(demo: Predictor) -> None:
     assert list(generation) == []
 
 
+@pytest.mark.parametrize("job_id", ["..", "a/b", "a\nb", "ä", "x" * 201])
+def test_a_job_id_that_could_not_be_stored_is_refused_before_it_runs(
+    demo: Predictor, job_id: str
+) -> None:
+    with pytest.raises(errors.InvalidRequest, match="job_id"):
+        demo.start(_request(), job_id)
+
+
 def test_another_model_s_name_is_refused(demo: Predictor) -> None:
     assert demo.generate(_request(model_version="demo")).model == "demo"
     with pytest.raises(errors.UnknownModel, match=r"'large'.*demo"):

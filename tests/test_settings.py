@@ -107,6 +107,12 @@ def test_a_bad_value_names_its_variable(variable: str, value: str) -> None:
     assert value in str(raised.value)
 
 
+def test_a_password_in_an_endpoint_is_refused_without_showing_it() -> None:
+    with pytest.raises(SettingsError, match="ENDPOINT_URL") as raised:
+        Settings.from_env({"MUSICGEN_BUCKET_ENDPOINT_URL": "http://me:hunter2@example.com"})
+    assert "hunter2" not in str(raised.value)
+
+
 def test_half_of_the_credentials_is_refused_without_showing_it() -> None:
     with pytest.raises(SettingsError, match="MUSICGEN_BUCKET_SECRET_ACCESS_KEY") as raised:
         Settings.from_env({"MUSICGEN_BUCKET_ACCESS_KEY_ID": "AKIA123"})

@@ -6,8 +6,9 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicgen.commands.options import EXIT_FAILED, Commands
@@ -28,18 +29,22 @@ def add(commands: Commands) -> None:
     ):
         action = actions.add_parser(name, help=text)
         action.add_argument("--json", action="store_true", help="print JSON")
+        action.add_argument(
+            "--older-than", type=float, default=0.0, metavar="S", help="only clips of this age"
+        )
         action.set_defaults(run=run)
 
 
 def _list(options: argparse.Namespace, settings: Settings) -> int:
-    entries = [_described(entry) for entry in _entries(_spool(settings))]
-    _show(options, entries, settings)
+    spool = _spool(settings)
+    entries = list(_each(spool, options.older_than, _described))
+    _show(options, entries + [_unfinished(path) for path in spool.unfinished()], settings)
     return 0
 
 
 def _retry(options: argparse.Namespace, settings: Settings) -> int:
     spool = _spool(settings)
-    outcomes = [_sent(spool, entry, settings) for entry in _entries(spool)]
+    outcomes = list(_each(spool, options.older_than, lambda entry: _sent(spool, entry, settings)))
     _show(options, outcomes, settings)
     return EXIT_FAILED if any(outcome["error"] for outcome in outcomes) else 0
 
@@ -50,12 +55,29 @@ def _spool(settings: Settings) -> Spool:
     return Spool(settings.spool_dir)
 
 
-def _entries(spool: Spool) -> Iterator[SpoolEntry]:
-    """Those that no other process is sending, each locked while it is looked at."""
+def _each(
+    spool: Spool, older_than: float, act: Callable[[SpoolEntry], dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """What `act` makes of those that no other process is sending, each locked meanwhile."""
+    from musicgen.errors import StorageError
+
     for path in spool.waiting():
-        with spool.taken(path) as entry:
-            if entry is not None:
-                yield entry
+        try:
+            with spool.taken(path) as entry:
+                if entry is not None and entry.age >= older_than:
+                    yield act(entry)
+        except StorageError as error:
+            yield _nameless(path, str(error))
+
+
+def _unfinished(path: Path) -> dict[str, Any]:
+    return _nameless(path, "not finished: it is being written, or its process was killed")
+
+
+def _nameless(path: Path, error: str) -> dict[str, Any]:
+    """A file in the spool of which nobody knows where it was to go."""
+    nowhere = {"bytes": None, "bucket": None, "endpoint_url": None, "key": None}
+    return {"file": str(path)} | nowhere | {"error": error}
 
 
 def _sent(spool: Spool, entry: SpoolEntry, settings: Settings) -> dict[str, Any]:
@@ -100,6 +122,9 @@ def _show(options: argparse.Namespace, entries: list[dict[str, Any]], settings: 
     if not entries:
         sys.stdout.write(f"nothing waits in {settings.spool_dir}\n")
     for entry in entries:
+        if entry["bucket"] is None:
+            sys.stdout.write(f"{entry['file']}: {entry['error']}\n")
+            continue
         where = f"{entry['endpoint_url'] or 'AWS'} {entry['bucket']}/{entry['key']}"
         end = "" if "error" not in entry else f": {entry['error'] or 'sent'}"
         sys.stdout.write(f"{entry['file']} ({entry['bytes']} bytes) to {where}{end}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -45,16 +46,23 @@ class RunPodLocalServer:
 
 
 def clips_of_job(api: Api, job: Mapping[str, Any]) -> list[RemoteClip]:
-    """The clips of a job, also of one that was streamed, whose last piece is the result.
+    """The clips of a job. Of one that was streamed the last piece is the result; if that says of a
+    clip neither where it is nor what it is, its pieces are the clip.
 
     Raises: `RemoteError` for one that did not complete.
     """
     if job.get("status") != "COMPLETED":
         raise RemoteError(f"the job did not complete: {job.get('error') or job.get('status')}")
     output = job.get("output")
-    if isinstance(output, list) and output:
-        output = output[-1].get("result")
-    return clips_of_reply(api, output)
+    if not isinstance(output, list):
+        return clips_of_reply(api, output)
+    *pieces, last = output
+    reply = last.get("result", last)
+    for index, clip in enumerate(reply.get("clips", [])):
+        if "url" not in clip:
+            mine = [base64.b64decode(p["audio"]) for p in pieces if p["index"] == index]
+            clip["audio"] = base64.b64encode(b"".join(mine)).decode()
+    return clips_of_reply(api, reply)
 
 
 def _progress(job: Mapping[str, Any]) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from musicgen.errors import StorageError
+
+JOB_ID = re.compile(r"(?!\.+$)[\w.=~+@:-]{1,200}", re.ASCII)
+JOB_ID_ALLOWED = "letters, digits and . _ - = ~ + @ : only, at most 200, and not dots alone"
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,9 @@ class InlineStorage:
         data = b"".join(blocks)
         self._check(self._used + len(data))
         self._used += len(data)
-        return f"data:{content_type};base64,{base64.b64encode(data).decode()}"
+        # A URI has no blanks; a parameter such as codecs=opus may follow one in a header.
+        kind = content_type.replace(" ", "")
+        return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
     def remove(self, address: str) -> None:
         """There is nothing to remove: whoever has the address has the clip."""

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import io
 import logging
-import re
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from musicgen.errors import BucketRefused, SettingsError, StorageError, UploadFailed
 from musicgen.settings import BucketSettings
-from musicgen.storage.base import ClipFile, ClipName
+from musicgen.storage.base import JOB_ID, JOB_ID_ALLOWED, ClipFile, ClipName
 from musicgen.storage.local import LocalStorage
 from musicgen.storage.s3_client import (
     MULTIPART_BYTES,
@@ -28,7 +27,8 @@ from musicgen.storage.s3_client import (
 from musicgen.storage.spool import Spool, SpoolEntry, Upload
 
 RETRY_COMMAND = "musicgen uploads retry"
-_JOB_ID = re.compile(r"(?!\.+$)[\w.=~+@:-]{1,200}", re.ASCII)
+TAGS_MAX = 10
+"""S3 keeps no more for one object."""
 _PLAIN_METADATA = " !#$&'()*+,-./:;<=>?@[]^_`{|}~"
 
 logger = logging.getLogger(__name__)
@@ -79,12 +79,16 @@ class S3Storage:
                 self._spool.done(entry)
             raise
         error = None
-        for entry, early in zip(entries, uploads, strict=True):
-            if error is None:
-                error = self._delivered(entry, early, deadline)
-            else:
+        try:
+            for entry, early in zip(entries, uploads, strict=True):
+                if error is None:
+                    error = self._delivered(entry, early, deadline)
+                else:
+                    self._spool.keep(entry)
+        finally:
+            # One that is left waiting for more of its clip keeps the process from ever ending.
+            for early in uploads:
                 early.abandon()
-                self._spool.keep(entry)
         waiting = [entry.path for entry in entries if entry.path.exists()]
         if error is not None:
             raise type(error)(_with_advice(error, waiting, len(entries)))
@@ -146,12 +150,12 @@ class S3Storage:
         return url
 
     def _key_of(self, address: str) -> str:
-        public = self._bucket.public_url
-        if public:
-            return unquote(address.removeprefix(f"{public.rstrip('/')}/"))
-        path = unquote(urlsplit(address).path).lstrip("/")
-        base = urlsplit(self._client.meta.endpoint_url).path.lstrip("/")
-        return path.removeprefix(base).lstrip("/").removeprefix(f"{self._name}/")
+        """Raises: `StorageError` for an address outside this bucket."""
+        # Only the client knows whether its addresses name the bucket in the path or in the host.
+        root = self._address("x").partition("?")[0].removesuffix("x")
+        if not address.startswith(root):
+            raise StorageError("that address is not one of a clip in this bucket")
+        return unquote(address.removeprefix(root).partition("?")[0])
 
 
 def key_of(name: ClipName) -> str:
@@ -159,20 +163,19 @@ def key_of(name: ClipName) -> str:
 
     Raises: `StorageError` for a job id that is no plain name.
     """
-    if not _JOB_ID.fullmatch(name.job_id):
+    if not JOB_ID.fullmatch(name.job_id):
         raise StorageError(
-            f"the job id {name.job_id[:80]!r} cannot be part of a key: letters, digits and "
-            ". _ - = ~ + @ : only, at most 200"
+            f"the job id {name.job_id[:80]!r} cannot be part of a key: {JOB_ID_ALLOWED}"
         )
     number = f"-{name.index + 1}" if name.count > 1 else ""
     return f"{name.job_id}/clip{number}.{name.extension}"
 
 
 def _check_tags(tags: str | None) -> None:
-    try:
-        parse_qsl(tags or "", keep_blank_values=True, strict_parsing=bool(tags))
-    except ValueError:
-        raise SettingsError("MUSICGEN_BUCKET_TAGS", tags or "", "NAME=VALUE&NAME=VALUE") from None
+    pairs = [part.partition("=") for part in tags.split("&")] if tags else []
+    if len(pairs) > TAGS_MAX or not all(name and equals for name, equals, _ in pairs):
+        allowed = f"NAME=VALUE&NAME=VALUE, at most {TAGS_MAX}"
+        raise SettingsError("MUSICGEN_BUCKET_TAGS", tags or "", allowed)
 
 
 def _with_advice(error: StorageError, waiting: Sequence[Path], count: int) -> str:

@@ -17,8 +17,8 @@ CONNECT_SECONDS = 5.0
 READ_SECONDS = 20.0
 LONGEST_PAUSE_SECONDS = 10.0
 _TRANSIENT_CODES = frozenset({
-    "BadDigest", "IncompleteBody", "InternalError", "OperationAborted", "RequestTimeout",
-    "ServiceUnavailable", "SlowDown", "Throttling", "ThrottlingException",
+    "BadDigest", "IncompleteBody", "InternalError", "NoSuchUpload", "OperationAborted",
+    "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling", "ThrottlingException",
 })  # fmt: skip
 _ADVICE = {
     "AccessDenied": "these credentials may not write there (s3:PutObject is needed)",
@@ -32,11 +32,13 @@ _ADVICE = {
 def open_client(bucket: BucketSettings) -> Any:
     """A boto3 client for the bucket's endpoint; it may be used from several threads.
 
-    Raises: `MissingDependency`; `BucketRefused` for an endpoint that is not a URL.
+    Raises: `MissingDependency`; `BucketRefused` for an endpoint that is not a URL or a
+    profile that does not exist.
     """
     try:
         import boto3
         import botocore.config
+        import botocore.exceptions
     except ImportError:
         raise MissingDependency("boto3", "a bucket", "s3") from None
     endpoint = endpoint_without_bucket(bucket.endpoint_url, bucket.name or "")
@@ -51,12 +53,12 @@ def open_client(bucket: BucketSettings) -> Any:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    session = boto3.session.Session(
-        aws_access_key_id=bucket.access_key_id,
-        aws_secret_access_key=bucket.secret_access_key,
-        region_name=bucket.region,
-    )
     try:
+        session = boto3.session.Session(
+            aws_access_key_id=bucket.access_key_id,
+            aws_secret_access_key=bucket.secret_access_key,
+            region_name=bucket.region,
+        )
         return session.client(
             "s3",
             endpoint_url=endpoint,
@@ -65,6 +67,8 @@ def open_client(bucket: BucketSettings) -> Any:
         )
     except ValueError:
         raise BucketRefused(f"the bucket's endpoint {endpoint!r} is not a URL") from None
+    except botocore.exceptions.ProfileNotFound as error:
+        raise BucketRefused(f"{error}: correct AWS_PROFILE or its configuration file") from None
 
 
 def endpoint_without_bucket(endpoint: str | None, bucket: str) -> str | None:

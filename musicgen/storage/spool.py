@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
+from musicgen.errors import StorageError
 from musicgen.storage.local import explained, write_atomically
 
 ABANDONED_SECONDS = 24 * 3600
@@ -52,6 +53,11 @@ class SpoolEntry:
     @property
     def size(self) -> int:
         return os.fstat(self.file.fileno()).st_size
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was written."""
+        return time.time() - os.fstat(self.file.fileno()).st_mtime
 
 
 class Spool:
@@ -96,12 +102,25 @@ class Spool:
 
     def waiting(self) -> list[Path]:
         """The clips of all entries, also of those that are being sent, the oldest first."""
-        found = [path.with_suffix(".clip") for path in self.folder.glob("*.json")]
-        return sorted((path for path in found if path.exists()), key=lambda p: p.stat().st_mtime)
+        times = {}
+        for description in self.folder.glob("*.json"):
+            # Another process may finish with one at any moment.
+            with suppress(FileNotFoundError):
+                path = description.with_suffix(".clip")
+                times[path] = path.stat().st_mtime
+        return sorted(times, key=times.__getitem__)
+
+    def unfinished(self) -> list[Path]:
+        """Clips without a description: they are being written, or their writer was killed."""
+        clips = self.folder.glob("*.clip")
+        return sorted(path for path in clips if not path.with_suffix(".json").exists())
 
     @contextmanager
     def taken(self, path: Path) -> Iterator[SpoolEntry | None]:
-        """One of `waiting`, locked; None if another process has it or has just sent it."""
+        """One of `waiting`, locked; None if another process has it or has just sent it.
+
+        Raises: `StorageError` for a description that cannot be read.
+        """
         try:
             file = path.open("rb")
         except FileNotFoundError:
@@ -110,11 +129,13 @@ class Spool:
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                description = json.loads(path.with_suffix(".json").read_bytes())
+                upload = Upload(**json.loads(path.with_suffix(".json").read_bytes()))
             except (BlockingIOError, FileNotFoundError):
                 yield None
                 return
-            yield SpoolEntry(Upload(**description), path, file)
+            except (ValueError, TypeError):
+                raise StorageError(f"{path.with_suffix('.json')} is no description") from None
+            yield SpoolEntry(upload, path, file)
 
     def done(self, entry: SpoolEntry) -> None:
         """Forgets an entry: the bucket has it."""

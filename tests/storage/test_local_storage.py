@@ -407,5 +407,5 @@ def test_an_error_names_the_folder_and_keeps_its_cause(tmp_path: Path) -> None:
 def test_every_error_number_is_explained(tmp_path: Path) -> None:
     """Whatever the file system fails with, a caller meets a `StorageError` and no `OSError`."""
     for number in errno.errorcode:
-        with pytest.raises(StorageError), local._explained(tmp_path):
+        with pytest.raises(StorageError), local.explained(tmp_path):
             raise OSError(number, os.strerror(number))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +26,7 @@ from musicgen.storage.s3 import S3Storage, key_of
 from musicgen.storage.s3_client import endpoint_without_bucket, is_transient
 from musicgen.storage.spool import Spool
 
+ROOT = Path(__file__).parent.parent.parent
 ONE = ClipName("job", 0, 1, "wav")
 
 
@@ -225,6 +228,7 @@ def test_an_encoder_that_fails_after_an_early_upload_began_leaves_no_object(
         (429, "TooManyRequests", True),
         (400, "RequestTimeout", True),
         (400, "BadDigest", True),
+        (404, "NoSuchUpload", True),
         (403, "AccessDenied", False),
         (404, "NoSuchBucket", False),
         (400, "InvalidRequest", False),
@@ -251,3 +255,109 @@ def test_settings_that_cannot_work_are_refused_at_once(
 ) -> None:
     with pytest.raises(error):
         S3Storage(replace(bucket, **change), spool)
+
+
+ENCODER_FAILS = """
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from musicgen.settings import BucketSettings
+from musicgen.storage.base import ClipFile, ClipName
+from musicgen.storage.s3 import S3Storage
+from musicgen.storage.spool import Spool
+
+def blocks() -> Iterator[bytes]:
+    yield bytes(20 * 2**20)
+    time.sleep(1)  # the early upload then waits for more
+    raise RuntimeError("the encoder failed")
+
+bucket = BucketSettings(name="music", endpoint_url=sys.argv[1], deadline=10,
+                        access_key_id="id", secret_access_key="secret")
+clip = ClipFile(ClipName("hanging", 0, 1, "wav"), blocks(), "audio/wav")
+try:
+    S3Storage(bucket, Spool(Path(sys.argv[2]))).put_all([clip])
+except RuntimeError:
+    sys.stdout.write("raised")
+"""
+
+INTERRUPTED = """
+import sys
+import time
+from pathlib import Path
+from musicgen.settings import BucketSettings
+from musicgen.storage import s3
+from musicgen.storage.base import ClipFile, ClipName
+from musicgen.storage.spool import Spool
+
+def interrupted(*_: object) -> None:
+    time.sleep(1)  # the early upload of the second clip then waits for more of it
+    raise KeyboardInterrupt
+
+s3.send = interrupted
+bucket = BucketSettings(name="music", endpoint_url=sys.argv[1], deadline=10,
+                        access_key_id="id", secret_access_key="secret")
+sounds = [[b"short"], [bytes(20 * 2**20), b"more"]]
+clips = [ClipFile(ClipName("stopped", n, 2, "wav"), sound, "audio/wav")
+         for n, sound in enumerate(sounds)]
+try:
+    s3.S3Storage(bucket, Spool(Path(sys.argv[2]))).put_all(clips)
+except KeyboardInterrupt:
+    sys.stdout.write("raised")
+"""
+
+
+@pytest.mark.parametrize("script", [ENCODER_FAILS, INTERRUPTED], ids=["encoder", "interrupt"])
+def test_a_process_ends_that_gave_up_during_an_early_upload(
+    url: str, client: Any, tmp_path: Path, script: str
+) -> None:
+    """Guards a reader that waited for the rest of the clip for ever, and its process with it."""
+    done = subprocess.run(
+        [sys.executable, "-c", script, url, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+        check=True,
+    )
+    assert done.stdout == "raised"
+    assert not client.list_multipart_uploads(Bucket="music").get("Uploads")
+
+
+@pytest.mark.parametrize("addressing", ["path", "virtual"])
+def test_an_address_gives_its_key_back_also_below_a_prefix_named_like_the_bucket(
+    spool: Spool, addressing: str
+) -> None:
+    bucket = BucketSettings(
+        name="musicgen",
+        endpoint_url="https://s3.example.com",
+        addressing=addressing,
+        access_key_id="id",
+        secret_access_key="secret",
+    )
+    storage = S3Storage(bucket, spool)
+    key = "musicgen/job/clip.wav"
+    assert storage._key_of(storage._address(key)) == key
+
+
+def test_without_a_prefix_an_address_elsewhere_is_still_refused(
+    bucket: BucketSettings, spool: Spool
+) -> None:
+    with pytest.raises(StorageError, match="not one of a clip"):
+        S3Storage(replace(bucket, prefix=""), spool).remove("https://elsewhere.example.com/music/a")
+
+
+@pytest.mark.parametrize("tags", ["a", "=b", "a=b&=c", "&".join(f"k{i}=v" for i in range(11))])
+def test_tags_that_a_bucket_would_refuse_are_refused_at_once(
+    bucket: BucketSettings, spool: Spool, tags: str
+) -> None:
+    with pytest.raises(SettingsError, match="MUSICGEN_BUCKET_TAGS"):
+        S3Storage(replace(bucket, tags=tags), spool)
+
+
+def test_a_profile_that_does_not_exist_is_said(
+    bucket: BucketSettings, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nowhere")
+    with pytest.raises(BucketRefused, match="AWS_PROFILE"):
+        S3Storage(replace(bucket, access_key_id=None, secret_access_key=None), spool)

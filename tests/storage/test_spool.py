@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from musicgen import cli
 from musicgen.errors import DiskFull
 from musicgen.storage.spool import Spool, Upload
 
@@ -107,3 +109,50 @@ def test_a_full_disk_is_said(spool: Spool) -> None:
 
         with explained(spool.folder):
             device.write(b"x")
+
+
+def test_a_clip_that_goes_while_all_are_listed_is_no_error(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards a look at each clip's age after the look whether it is there."""
+    spool.keep(spool.add(UPLOAD, [b"sound"]))
+    monkeypatch.setattr(Path, "exists", lambda _path: True)
+    (path,) = spool.folder.glob("*.clip")
+    path.unlink()
+    assert spool.waiting() == []
+
+
+def test_one_description_that_is_no_json_does_not_hide_the_others(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        spool.keep(spool.add(UPLOAD, [b"sound"]))
+    broken = spool.waiting()[0]
+    broken.with_suffix(".json").write_text("{")
+    monkeypatch.setenv("MUSICGEN_SPOOL_DIR", str(spool.folder))
+    assert cli.main(["uploads", "list", "--json"]) == 0
+    listed = {each["file"]: each for each in json.loads(capsys.readouterr().out)}
+    assert len(listed) == 2
+    assert "is no description" in listed[str(broken)]["error"]
+
+
+def test_list_shows_what_a_killed_process_left_unfinished(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spool.folder.mkdir()
+    (spool.folder / "half.clip").write_bytes(b"half")
+    monkeypatch.setenv("MUSICGEN_SPOOL_DIR", str(spool.folder))
+    assert cli.main(["uploads", "list"]) == 0
+    assert "half.clip: not finished" in capsys.readouterr().out
+
+
+def test_only_clips_of_the_age_that_is_asked_for_are_listed(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for age in (0, 7200):
+        entry = spool.add(UPLOAD, [b"sound"])
+        os.utime(entry.path, (time.time() - age, time.time() - age))
+        spool.keep(entry)
+    monkeypatch.setenv("MUSICGEN_SPOOL_DIR", str(spool.folder))
+    assert cli.main(["uploads", "list", "--json", "--older-than", "3600"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 1

@@ -1,0 +1,268 @@
+"""The files that RunPod reads: its Hub's, the image and the job of the local test."""
+
+from __future__ import annotations
+
+import json
+import re
+from copy import deepcopy
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from musicgen import catalog
+from musicgen.request import GenerationRequest
+from musicgen.settings import BucketSettings, Settings
+
+ROOT = Path(__file__).parent.parent.parent
+HUB: dict[str, Any] = json.loads((ROOT / ".runpod" / "hub.json").read_text(encoding="utf-8"))
+TESTS: dict[str, Any] = json.loads((ROOT / ".runpod" / "tests.json").read_text(encoding="utf-8"))
+DOCKERFILE = (ROOT / ".runpod" / "Dockerfile").read_text(encoding="utf-8")
+REQUIREMENTS = ROOT / "infra" / "runpod" / "requirements.txt"
+TEXT = {"type": "string", "minLength": 1}
+VERSIONS = {"type": "array", "items": {"type": "string", "pattern": r"^\d+\.\d+$"}}
+VALUE = {"type": ["string", "number", "boolean"]}
+VARIABLE = {**TEXT, "pattern": "^[A-Z][A-Z0-9_]*$"}
+
+
+def _object(required: list[str], properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": required,
+        "additionalProperties": False,
+        "properties": properties,
+    }
+
+
+INPUT = _object(
+    ["name", "type", "description"],
+    {
+        "name": TEXT,
+        "type": {"enum": ["string", "number", "boolean", "huggingface"]},
+        "description": {"type": "string"},
+        "default": VALUE,
+        "options": {
+            "type": "array",
+            "items": _object(["label", "value"], {"label": TEXT, "value": TEXT}),
+        },
+        "min": {"type": "number"},
+        "max": {"type": "number"},
+        "trueValue": TEXT,
+        "falseValue": TEXT,
+        "required": {"type": "boolean"},
+        "advanced": {"type": "boolean"},
+    },
+)
+ENV = {
+    "type": "array",
+    "items": {
+        "oneOf": [
+            _object(["key", "value"], {"key": VARIABLE, "value": {"type": "string"}}),
+            _object(["key", "input"], {"key": VARIABLE, "input": INPUT}),
+        ]
+    },
+}
+PRESET = _object(
+    ["name", "defaults"],
+    {"name": TEXT, "defaults": {"type": "object", "additionalProperties": VALUE}},
+)
+HUB_RULES = _object(
+    ["title", "description", "type", "category", "config"],
+    {
+        "title": TEXT,
+        "description": TEXT,
+        "type": {"const": "serverless"},
+        "category": {"enum": ["audio", "embedding", "language", "video", "image"]},
+        "iconUrl": TEXT,
+        "config": _object(
+            ["runsOn", "containerDiskInGb", "gpuCount", "gpuIds"],
+            {
+                "runsOn": {"const": "GPU"},
+                "containerDiskInGb": {"type": "integer", "minimum": 1},
+                "gpuCount": {"type": "integer", "minimum": 1},
+                "gpuIds": TEXT,
+                "allowedCudaVersions": VERSIONS,
+                "env": ENV,
+                "presets": {"type": "array", "items": PRESET},
+            },
+        ),
+    },
+)
+TEST = _object(
+    ["name", "input"],
+    {"name": TEXT, "input": {"type": "object"}, "timeout": {"type": "integer", "minimum": 1000}},
+)
+TESTS_RULES = _object(
+    ["tests", "config"],
+    {
+        "tests": {"type": "array", "minItems": 1, "items": TEST},
+        "config": _object(
+            ["gpuTypeId", "gpuCount"],
+            {
+                "gpuTypeId": TEXT,
+                "gpuCount": {"type": "integer", "minimum": 1},
+                "env": ENV,
+                "allowedCudaVersions": VERSIONS,
+            },
+        ),
+    },
+)
+
+
+def _settings_variables() -> set[str]:
+    plain = {f"MUSICGEN_{each.name.upper()}" for each in fields(Settings)}
+    bucket = {f"MUSICGEN_BUCKET_{f.name.upper()}" for f in fields(BucketSettings)}
+    return plain | bucket - {"MUSICGEN_BUCKET_NAME"}
+
+
+def _requirements(lines: list[str]) -> dict[str, SpecifierSet]:
+    parsed = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {each.name: each.specifier for each in parsed}
+
+
+def _declared(pattern: str) -> list[str]:
+    # Read as text: tomllib is not in Python 3.10.
+    block = re.search(pattern, (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M | re.S)
+    assert block is not None
+    return re.findall(r'"([^"]+)"', block[1])
+
+
+def _inputs() -> dict[str, dict[str, Any]]:
+    return {e["key"]: e["input"] for e in HUB["config"]["env"] if "input" in e}
+
+
+def test_the_files_have_the_shapes_that_the_hub_reads() -> None:
+    jsonschema.validate(HUB, HUB_RULES)
+    jsonschema.validate(TESTS, TESTS_RULES)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"type": "pod"},
+        {"category": "music"},
+        {"config": HUB["config"] | {"gpuIds": 4}},
+        {"config": HUB["config"] | {"env": [{"key": "A", "value": "b", "input": {}}]}},
+        {"icon": "https://example.com"},
+    ],
+)
+def test_the_rules_refuse_what_the_hub_refuses(broken: dict[str, Any]) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(deepcopy(HUB) | broken, HUB_RULES)
+
+
+def test_every_variable_is_a_setting() -> None:
+    named = [entry["key"] for entry in HUB["config"]["env"] + TESTS["config"]["env"]]
+    named += [name for preset in HUB["config"]["presets"] for name in preset["defaults"]]
+    assert set(named) <= _settings_variables()
+    assert {"MUSICGEN_MODEL", "MUSICGEN_PRECISION", "MUSICGEN_BUCKET"} <= set(named)
+
+
+def _as_variable(given: dict[str, Any], value: object) -> str:
+    if given["type"] == "boolean":
+        return str(given["trueValue"] if value else given["falseValue"])
+    return str(value)
+
+
+def test_every_default_and_every_option_is_accepted_by_the_settings() -> None:
+    for key, given in _inputs().items():
+        values = [option["value"] for option in given.get("options", [])]
+        values += [given[edge] for edge in ("default", "min", "max") if edge in given]
+        if given["type"] == "boolean":
+            values = [True, False]
+        for value in values:
+            Settings.from_env({key: _as_variable(given, value)})
+    for preset in HUB["config"]["presets"]:
+        Settings.from_env({key: str(value) for key, value in preset["defaults"].items()})
+
+
+def test_the_models_are_those_of_the_catalog_with_their_licence() -> None:
+    given = _inputs()["MUSICGEN_MODEL"]
+    offered = {option["value"]: option["label"] for option in given["options"]}
+    assert set(offered) == set(catalog.CATALOG)
+    for name, label in offered.items():
+        assert catalog.CATALOG[name].licence in label
+    assert catalog.MUSICGEN_LICENCE in given["description"]
+    assert catalog.MUSICGEN_LICENCE in HUB["description"]
+    for preset in HUB["config"]["presets"]:
+        assert catalog.CATALOG[preset["defaults"]["MUSICGEN_MODEL"]].licence in preset["name"]
+
+
+def test_a_secret_has_no_default() -> None:
+    for key, given in _inputs().items():
+        if "SECRET" in key or "ACCESS_KEY" in key:
+            assert not given.get("default")
+
+
+@pytest.mark.parametrize("test", TESTS["tests"], ids=lambda test: str(test["name"]))
+def test_every_input_of_the_hubs_tests_is_a_request(test: dict[str, Any]) -> None:
+    GenerationRequest.from_mapping(test["input"])
+
+
+def test_the_hubs_tests_need_no_licensed_weights() -> None:
+    assert Settings.from_env({e["key"]: e["value"] for e in TESTS["config"]["env"]}).model == "demo"
+
+
+def test_the_local_job_is_a_request() -> None:
+    job = json.loads((ROOT / "test_input.json").read_text(encoding="utf-8"))
+    assert list(job) == ["input"]
+    assert GenerationRequest.from_mapping(job["input"]).duration <= 2
+
+
+def test_the_image_installs_the_core_dependencies_and_what_a_worker_needs() -> None:
+    ours = _requirements(REQUIREMENTS.read_text(encoding="utf-8").splitlines())
+    wanted = _requirements([
+        *_declared(r"^dependencies = \[\n(.*?)^\]"),
+        *_declared(r"^runpod = \[(.*?)\]$"),
+        *_declared(r"^s3 = \[(.*?)\]$"),
+    ])  # fmt: skip
+    assert ours.keys() == wanted.keys()
+    [pin] = ours.pop("torch")
+    assert pin.operator == "==" and pin.version in wanted.pop("torch")
+    assert ours == wanted
+
+
+def test_the_images_torch_is_the_one_that_the_machines_are_chosen_for() -> None:
+    [pin] = _requirements(REQUIREMENTS.read_text(encoding="utf-8").splitlines())["torch"]
+    replicate = (ROOT / "infra" / "replicate" / "requirements.txt").read_text(encoding="utf-8")
+    assert f"torch=={pin.version}\n" in replicate
+    cuda = re.search(r'^  cuda: "([^"]+)"', (ROOT / "cog.yaml").read_text(encoding="utf-8"), re.M)
+    assert cuda is not None
+    assert HUB["config"]["allowedCudaVersions"] == [cuda[1]]
+    assert TESTS["config"]["allowedCudaVersions"] == [cuda[1]]
+
+
+def _instructions(name: str) -> list[str]:
+    joined = DOCKERFILE.replace("\\\n", " ")
+    return re.findall(rf"^{name} (.+)$", joined, re.MULTILINE)
+
+
+def test_the_image_has_what_its_command_needs() -> None:
+    copied = [part for line in _instructions("COPY") for part in line.split()[:-1]]
+    sources = [part for part in copied if not part.startswith("--")]
+    assert {"musicgen", "handlers", "runpod_handler.py", "test_input.json"} <= set(sources)
+    assert str(REQUIREMENTS.relative_to(ROOT)) in sources
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    for source in sources:
+        assert (ROOT / source).exists(), source
+        assert source.split("/")[0] not in ignored
+    [command] = _instructions("CMD")
+    assert json.loads(command) == ["python", "-u", "runpod_handler.py"]
+
+
+def test_the_image_runs_as_a_user_without_rights_and_from_a_pinned_base() -> None:
+    [base] = _instructions("FROM")
+    assert base == "python:${PYTHON}"
+    default = next(line for line in _instructions("ARG") if line.startswith("PYTHON="))
+    assert re.fullmatch(r"PYTHON=3\.\d+-slim-\w+", default)
+    [user] = _instructions("USER")
+    assert user not in ("root", "0")
+
+
+def test_the_image_holds_no_licensed_weights_unless_they_are_asked_for() -> None:
+    assert "MODEL=demo" in _instructions("ARG")
+    assert "MUSICGEN_MODEL=${MODEL}" in _instructions("ENV")

@@ -1,0 +1,130 @@
+"""The public HTTP APIs of Replicate and RunPod, which cannot be run here, in front of what can.
+
+What they say is what their documentation says; the work behind is done by Cog's own server and by
+a worker of RunPod's SDK.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Protocol
+
+from tests.support.cog_server import Server
+from tests.support.runpod_queue import Queue
+
+TOKEN = "a-token"
+Answer = tuple[int, dict[str, Any]]
+
+
+class Api(Protocol):
+    def answer(self, method: str, path: str, body: dict[str, Any]) -> Answer: ...
+
+
+@dataclass
+class ReplicateApi:
+    """https://replicate.com/docs/reference/http of the model me/music, whose container is `cog`."""
+
+    cog: Server
+    predictions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    cancelled: list[str] = field(default_factory=list)
+
+    def answer(self, method: str, path: str, body: dict[str, Any]) -> Answer:
+        match path.strip("/").split("/")[1:]:
+            case ["models", "me", "music"]:
+                return 200, {"latest_version": {"id": "v1"}}
+            case ["models", *_]:
+                return 404, {"detail": "The requested resource could not be found."}
+            case ["predictions"]:
+                return self._create(body)
+            case ["predictions", name] if method == "GET":
+                return 200, self.predictions[name]
+            case ["predictions", name, "cancel"]:
+                self.cancelled.append(name)
+                return 200, self.predictions[name]
+        return 404, {"detail": path}
+
+    def _create(self, body: dict[str, Any]) -> Answer:
+        assert body["version"] == "v1"
+        name = f"p{len(self.predictions)}"
+        started = self.predictions[name] = {"id": name, "status": "processing", "logs": ""}
+
+        def run() -> None:
+            answer = self.cog.client.post("/predictions", json={"input": body["input"]}, timeout=60)
+            if answer.status_code == 200:
+                self.predictions[name] = answer.json() | {"id": name}
+            else:
+                failed = {"status": "failed", "error": str(answer.json()["detail"])}
+                self.predictions[name] = started | failed
+
+        threading.Thread(target=run, daemon=True).start()
+        return 201, started
+
+
+@dataclass
+class RunPodApi:
+    """https://docs.runpod.io/serverless/endpoints/operations of one endpoint, over its queue."""
+
+    queue: Queue
+    cancelled: list[str] = field(default_factory=list)
+    jobs: int = 0
+
+    def answer(self, method: str, path: str, body: dict[str, Any]) -> Answer:
+        match path.strip("/").split("/")[1:]:
+            case ["run"]:
+                self.jobs += 1
+                name = f"api-{self.jobs}"
+                self.queue.submit({"id": name, **body})
+                return 200, {"id": name, "status": "IN_QUEUE"}
+            case ["status", name]:
+                return 200, {"id": name} | self._status(name)
+            case ["cancel", name]:
+                self.cancelled.append(name)
+                self.queue.to_stop.append(name)
+                return 200, {"id": name, "status": "CANCELLED"}
+        return 404, {"error": path}
+
+    def _status(self, name: str) -> dict[str, Any]:
+        results = self.queue.of(name, "result")
+        if results:
+            status = "FAILED" if "error" in results[0] else "COMPLETED"
+            return {"status": status} | results[0]
+        updates = self.queue.of(name, "update")
+        return {"status": "IN_PROGRESS"} | ({"output": updates[-1]["output"]} if updates else {})
+
+
+@contextmanager
+def served(api: Api) -> Iterator[str]:
+    """The address of `api`, which wants `TOKEN`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer("GET", {})
+
+        def do_POST(self) -> None:
+            raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self._answer("POST", json.loads(raw) if raw else {})
+
+        def _answer(self, method: str, body: dict[str, Any]) -> None:
+            known = self.headers["Authorization"] == f"Bearer {TOKEN}"
+            status, answer = (
+                api.answer(method, self.path, body) if known else (401, {"detail": "who are you?"})
+            )
+            data = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *args: Any) -> None:
+            """Says nothing on standard error."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{web.server_port}"
+        web.shutdown()
