@@ -7,12 +7,12 @@ clips go into the answer, or into MUSICGEN_BUCKET.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from handlers.hf_endpoint import Endpoint, model_in
+from musicgen.logs import start_logging
 from musicgen.predictor import Predictor
 from musicgen.settings import DEFAULT_MODEL, Settings
 
@@ -27,7 +27,7 @@ class EndpointHandler:
         Raises: what `Predictor.load` raises; the endpoint does not start then.
         """
         settings = Settings.from_env(default_model=model_in(Path(path)) or DEFAULT_MODEL)
-        logging.basicConfig(level=settings.log_level)
+        start_logging(settings.log_level)
         predictor = Predictor.load(settings)
         predictor.warm_up()
         self.answer = Endpoint(predictor, settings)

@@ -1,9 +1,16 @@
-"""MusicGen on Cog and Replicate: `run: "predict.py:Runner"` in cog.yaml.
+"""MusicGen on Cog and Replicate: `run: "predict.py:Runner"` in cog.yaml, or `StreamingRunner`.
 
 The fields are those of replicate/cog-musicgen, so that its callers can switch, and `bit_depth`.
 One prediction makes one clip, because they expect one file: for variations run it again with
 `seed + 1`, which gives what `variations` gives elsewhere. MUSICGEN_DATA_DIR has no meaning here:
-clips live in a folder of their own until the next prediction.
+clips live in a folder of their own, or in the bucket that MUSICGEN_BUCKET names.
+
+`input_audio` is a text and not a `Path`, because Cog fetches the URL of a Path itself, from private
+addresses too. The schema that is shipped (infra/replicate/openapi_schema.py) shows it as a file.
+
+`Runner` decodes several predictions side by side where COG_MAX_CONCURRENCY says so.
+`StreamingRunner` does one at a time: Cog passes on what an async generator yields only when it has
+ended, and takes one prediction at a time for any other.
 
 Cog reads the inputs from this text without running it. It silently drops a bound that is not a
 plain number, and a description that is not one plain text: `tests/test_contract.py` holds all of
@@ -12,14 +19,17 @@ it to `musicgen.request`.
 
 from __future__ import annotations
 
-import logging
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from cog import BaseRunner, Input, Path
+from cog import BaseRunner, Input, Path, streaming
 
 from handlers.cog_run import CogRun
+from handlers.cog_weights import model_in
+from musicgen.logs import start_logging
 from musicgen.predictor import Predictor
 from musicgen.settings import Settings
 
@@ -57,26 +67,40 @@ DEPTH = "Bits of a sample in wav and flac. float is 32-bit; flac then takes 24."
 SEED = "Repeats a result on the same machine. Left out or -1: one is chosen, and told in the logs."
 
 
-class Runner(BaseRunner):  # type: ignore[misc]
+class _Loaded(BaseRunner):  # type: ignore[misc]
     """One loaded model in one of Cog's workers."""
 
-    def setup(self) -> None:
-        """Loads MUSICGEN_MODEL and runs it once, so that the first caller waits for neither."""
+    def setup(self, weights: str | None = None) -> None:
+        """Loads COG_WEIGHTS or else MUSICGEN_MODEL, and runs it once, so that the first caller
+        waits for neither."""
         settings = Settings.from_env()
         # Not sys.stderr: during a prediction Cog gives what is written there to the caller.
-        logging.basicConfig(level=settings.log_level, stream=sys.__stderr__)
-        self.outputs = TemporaryDirectory(prefix="musicgen-")
+        start_logging(settings.log_level, sys.__stderr__)
+        self.outputs = TemporaryDirectory(prefix="musicgen-outputs-")
         folder = Path(self.outputs.name)
-        predictor = Predictor.load(replace(settings, data_dir=folder))
+        settings = replace(settings, data_dir=folder)
+        if weights:
+            self.weights = TemporaryDirectory(prefix="musicgen-weights-")
+            model = model_in(weights, Path(self.weights.name), settings.input_networks)
+            settings = replace(settings, model=model)
+        predictor = Predictor.load(settings)
         predictor.warm_up()
-        self.predict_once = CogRun(predictor, folder)
+        self.cog_run = CogRun(predictor, folder, settings.input_networks)
 
-    def run(
+    def healthcheck(self) -> bool:
+        """False once the device is lost to this process: the platform then starts another."""
+        return self.cog_run.healthy
+
+
+class Runner(_Loaded):
+    """One prediction is one file."""
+
+    async def run(
         self,
         prompt: str = Input(description=PROMPT, max_length=2000),
         model_version: str | None = Input(description=MODEL, choices=MODELS, default=None),
         duration: float = Input(description=DURATION, default=8.0, ge=0.1, le=30.0),
-        input_audio: Path | None = Input(description=AUDIO, default=None),  # noqa: B008
+        input_audio: str | None = Input(description=AUDIO, default=None),
         continuation: bool = Input(description=CONTINUATION, default=False),
         continuation_start: float = Input(description=START, default=0.0, ge=0.0),
         continuation_end: float = Input(description=END, default=-1.0, ge=-1.0),
@@ -92,21 +116,43 @@ class Runner(BaseRunner):  # type: ignore[misc]
         seed: int | None = Input(description=SEED, default=None, ge=-1, le=4294967295),
     ) -> Path:
         """Makes one clip."""
-        arguments = {
-            "prompt": prompt,
-            "model_version": model_version,
-            "duration": duration,
-            "input_audio": input_audio,
-            "continuation": continuation,
-            "continuation_start": continuation_start,
-            "continuation_end": continuation_end,
-            "normalization_strategy": normalization_strategy,
-            "top_k": top_k,
-            "top_p": top_p,
-            "temperature": temperature,
-            "classifier_free_guidance": classifier_free_guidance,
-            "output_format": output_format,
-            "bit_depth": bit_depth,
-            "seed": seed,
-        }
-        return Path(self.predict_once(arguments, self.record_metric))
+        return _output(await self.cog_run.one(_inputs(locals()), self.record_metric))
+
+
+class StreamingRunner(_Loaded):
+    """One prediction is a list of files: pieces that each play by themselves, sent while the clip
+    is made, and at the end the whole clip, normalized, as `Runner` makes it."""
+
+    @streaming  # type: ignore[untyped-decorator]
+    def run(
+        self,
+        prompt: str = Input(description=PROMPT, max_length=2000),
+        model_version: str | None = Input(description=MODEL, choices=MODELS, default=None),
+        duration: float = Input(description=DURATION, default=8.0, ge=0.1, le=30.0),
+        input_audio: str | None = Input(description=AUDIO, default=None),
+        continuation: bool = Input(description=CONTINUATION, default=False),
+        continuation_start: float = Input(description=START, default=0.0, ge=0.0),
+        continuation_end: float = Input(description=END, default=-1.0, ge=-1.0),
+        normalization_strategy: str = Input(
+            description=STRATEGY, choices=STRATEGIES, default="loudness"
+        ),
+        top_k: int = Input(description=TOP_K, default=250, ge=0, le=2048),
+        top_p: float = Input(description=TOP_P, default=0.0, ge=0.0, le=1.0),
+        temperature: float = Input(description=TEMPERATURE, default=1.0, ge=0.0),
+        classifier_free_guidance: float = Input(description=GUIDANCE, default=3.0, ge=1.0),
+        output_format: str = Input(description=FORMAT, choices=FORMATS, default="wav"),
+        bit_depth: str = Input(description=DEPTH, choices=DEPTHS, default="16"),
+        seed: int | None = Input(description=SEED, default=None, ge=-1, le=4294967295),
+    ) -> Iterator[Path]:
+        """Makes one clip, in wav, mp3 or ogg."""
+        for address in self.cog_run.pieces(_inputs(locals()), self.record_metric):
+            yield _output(address)
+
+
+def _inputs(variables: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in variables.items() if name != "self"}
+
+
+def _output(address: str) -> Path:
+    """Cog sends the file of a Path, and a text as it is: a URL must not be made a Path of."""
+    return Path(address) if address.startswith("/") else address

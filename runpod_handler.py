@@ -7,7 +7,6 @@ the answer, into MUSICGEN_BUCKET, or into the bucket that a job brings along.
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +19,7 @@ from runpod.serverless.modules.worker_state import IS_LOCAL_TEST
 from handlers.reply import error_text
 from handlers.runpod_job import RunPodJobs
 from musicgen.errors import MusicGenError
+from musicgen.logs import start_logging
 from musicgen.predictor import Predictor
 from musicgen.settings import Settings
 
@@ -31,7 +31,7 @@ def main() -> None:
     """
     try:
         settings = Settings.from_env()
-        logging.basicConfig(level=settings.log_level)
+        start_logging(settings.log_level)
         predictor = Predictor.load(settings)
         predictor.warm_up()
     except MusicGenError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +11,7 @@ from musicgen import __version__, catalog
 from musicgen.commands import call, generate, models, uploads, verify
 from musicgen.commands.options import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED
 from musicgen.errors import InvalidRequest, MusicGenError
+from musicgen.logs import start_logging
 from musicgen.settings import Settings
 
 
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         settings = _settings(options)
-        logging.basicConfig(level=settings.log_level, format="%(message)s")
+        start_logging(settings.log_level, form="%(message)s")
         status: int = options.run(options, settings)
     except InvalidRequest as error:
         return _complain(error, EXIT_BAD_INPUT)

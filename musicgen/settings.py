@@ -128,7 +128,8 @@ class Settings:
         return cls(
             **plain,
             threads=read.whole("MUSICGEN_THREADS"),
-            slots=read.whole("MUSICGEN_SLOTS") or cls.slots,
+            # Cog gives its worker this one: predictions side by side are then slots as well.
+            slots=read.whole("MUSICGEN_SLOTS") or read.whole("COG_MAX_CONCURRENCY") or cls.slots,
             stream=read.switch("MUSICGEN_STREAM"),
             data_dir=data_dir,
             spool_dir=Path(read.text("MUSICGEN_SPOOL_DIR") or data_dir / "spool"),

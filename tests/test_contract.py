@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-import ast
+import asyncio
+import inspect
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from handlers.cog_run import RANDOM_SEED
-from infra.replicate.openapi_schema import SCHEMA, main, rendered
-from infra.replicate.predict_inputs import InputField, NotPlainError, read_inputs, read_output
+from infra.replicate.openapi_schema import FILE_INPUTS, SCHEMA, document, main, rendered
+from infra.replicate.predict_inputs import (
+    RUNNERS,
+    InputField,
+    NotPlainError,
+    Output,
+    read_inputs,
+    read_output,
+)
 from musicgen import request
 from musicgen.catalog import CATALOG, MUSICGEN_LICENCE
 from musicgen.errors import InvalidRequest
@@ -32,7 +42,7 @@ BOUNDS: dict[str, dict[str, float]] = {
     "top_p": {"ge": 0.0, "le": 1.0},
     "temperature": {"ge": 0.0},
     "classifier_free_guidance": {"ge": 1.0},
-    "seed": {"ge": RANDOM_SEED, "le": request.SEED_MAX},
+    "seed": {"ge": request.RANDOM_SEED, "le": request.SEED_MAX},
 }
 CHOICES = {
     "model_version": list(CATALOG),
@@ -70,20 +80,62 @@ def test_a_bound_of_cog_is_the_bound_of_a_request(field: str) -> None:
         GenerationRequest.from_mapping({"prompt": "x", field: low - 0.01})
 
 
-def test_run_passes_every_input_on_under_its_own_name() -> None:
+class _Recorded:
+    """In place of `CogRun`."""
+
+    def __init__(self) -> None:
+        self.arguments: Mapping[str, Any] = {}
+
+    async def one(self, arguments: Mapping[str, Any], _: object) -> str:
+        self.arguments = arguments
+        return "https://bucket.example/a.wav"
+
+    def pieces(self, arguments: Mapping[str, Any], _: object) -> Iterator[str]:
+        self.arguments = arguments
+        yield "/tmp/a.wav"
+
+
+@pytest.mark.parametrize("name", RUNNERS)
+def test_run_passes_every_input_on_under_its_own_name(name: str) -> None:
     """Guards a field that is offered and then forgotten or crossed with its neighbour."""
-    dicts = [node for node in ast.walk(ast.parse(SOURCE)) if isinstance(node, ast.Dict)]
-    assert len(dicts) == 1
-    passed = {
-        key.value: value.id
-        for key, value in zip(dicts[0].keys, dicts[0].values, strict=True)
-        if isinstance(key, ast.Constant) and isinstance(value, ast.Name)
+    predict = pytest.importorskip("predict", exc_type=ImportError)
+    runner = getattr(predict, name)()
+    runner.cog_run = _Recorded()
+    asked = {field: f"value of {field}" for field in INPUTS}
+    answer = runner.run(**asked)
+    if inspect.iscoroutine(answer):
+        assert asyncio.run(answer) == "https://bucket.example/a.wav", "a URL is no Path"
+    else:
+        assert list(answer) == [Path("/tmp/a.wav")]
+    assert runner.cog_run.arguments == asked
+
+
+def test_cog_answers_with_one_file_or_streams_several() -> None:
+    assert read_output(SOURCE) == Output("Path", iterator=False, streaming=False)
+    assert read_output(SOURCE, "StreamingRunner") == Output("Path", iterator=True, streaming=True)
+
+
+def test_both_runners_have_the_same_inputs() -> None:
+    assert read_inputs(SOURCE, "StreamingRunner") == read_inputs(SOURCE)
+    plain, streaming = document(SOURCE), document(SOURCE, "StreamingRunner")
+    schemas = streaming["components"]["schemas"]
+    assert schemas.pop("Output") == {
+        "title": "Output",
+        "type": "array",
+        "items": {"type": "string", "format": "uri"},
+        "x-cog-array-type": "iterator",
     }
-    assert passed == {name: name for name in INPUTS}
+    del plain["components"]["schemas"]["Output"]
+    assert streaming["paths"]["/predictions"]["post"].pop("x-cog-streaming") is True
+    assert streaming == plain
 
 
-def test_cog_answers_with_one_file() -> None:
-    assert read_output(SOURCE) == "Path"
+def test_cog_does_not_fetch_what_the_schema_calls_a_file() -> None:
+    """Guards `Path`: Cog would ask the address itself, whatever network it is in."""
+    assert not [each.name for each in INPUTS.values() if each.type == "Path"]
+    properties = document(SOURCE)["components"]["schemas"]["Input"]["properties"]
+    files = [name for name, schema in properties.items() if schema.get("format") == "uri"]
+    assert files == list(FILE_INPUTS) == ["input_audio"]
 
 
 def test_the_licence_stands_where_a_model_is_chosen() -> None:
@@ -97,6 +149,18 @@ def test_every_input_is_described() -> None:
 def test_the_stored_schema_is_current() -> None:
     assert SCHEMA.read_text(encoding="utf-8") == rendered(SOURCE)
     assert main(["--check"]) == 0
+
+
+def test_the_schema_of_the_other_runner_goes_elsewhere(tmp_path: Path) -> None:
+    """Guards the file of Runner, which cog.yaml names, against being overwritten."""
+    asked = ["--runner", "StreamingRunner", "--output", str(tmp_path / "new" / "schema.json")]
+    assert main([*asked, "--check"]) == 1
+    assert main(asked) == 0
+    assert main([*asked, "--check"]) == 0
+    stored = json.loads((tmp_path / "new" / "schema.json").read_text())
+    assert stored == document(SOURCE, "StreamingRunner")
+    with pytest.raises(SystemExit):
+        main(asked[:2])
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,9 @@ VALUES = {
     "musicgen.machine",
     "musicgen.generation",
     "musicgen.stopwatch",
+    "musicgen.logs",
     "musicgen.guarded_http",
+    "musicgen.archives",
 }
 LAYERS = {
     "root": VALUES | {"handlers", "musicgen.predictor"},

@@ -107,6 +107,11 @@ def test_a_bad_value_names_its_variable(variable: str, value: str) -> None:
     assert value in str(raised.value)
 
 
+def test_predictions_that_cog_runs_side_by_side_are_slots() -> None:
+    assert Settings.from_env({"COG_MAX_CONCURRENCY": "3"}).slots == 3
+    assert Settings.from_env({"COG_MAX_CONCURRENCY": "3", "MUSICGEN_SLOTS": "2"}).slots == 2
+
+
 def test_a_password_in_an_endpoint_is_refused_without_showing_it() -> None:
     with pytest.raises(SettingsError, match="ENDPOINT_URL") as raised:
         Settings.from_env({"MUSICGEN_BUCKET_ENDPOINT_URL": "http://me:hunter2@example.com"})

@@ -2,6 +2,7 @@
 
     python -m infra.replicate.openapi_schema            # write it anew after a change of predict.py
     python -m infra.replicate.openapi_schema --check    # fail if it is not current
+    python -m infra.replicate.openapi_schema --runner StreamingRunner --output FILE
 
 `cog build` derives the schema from the text of predict.py, without running it; so does this, and
 Cog's command line is not needed to test what its server does. To ship this very file:
@@ -18,7 +19,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from infra.replicate.predict_inputs import InputField, read_inputs, read_output
+from infra.replicate.predict_inputs import (
+    RUNNERS,
+    InputField,
+    Output,
+    read_inputs,
+    read_output,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 PREDICT = ROOT / "predict.py"
@@ -32,6 +39,9 @@ _TYPES: dict[str, dict[str, Any]] = {
     "bool": {"type": "boolean"},
     "Path": {"type": "string", "format": "uri"},
 }
+FILE_INPUTS = ("input_audio",)
+"""Texts in predict.py, so that Cog does not fetch what they name, but files to those who see the
+schema: Replicate's page offers an upload. Cog's server goes by the type in predict.py alone."""
 _KEYWORDS = {
     "default": "default",
     "description": "description",
@@ -42,26 +52,33 @@ _KEYWORDS = {
 }
 
 
-def document(source: str) -> dict[str, Any]:
+def document(source: str, runner: str = "Runner") -> dict[str, Any]:
     """The OpenAPI document of the text of predict.py. Raises: `NotPlainError`."""
-    fields = read_inputs(source)
+    fields, output = read_inputs(source, runner), read_output(source, runner)
     components = {
         "Input": _input_schema(fields),
-        "Output": {**_TYPES[read_output(source)], "title": "Output"},
+        "Output": _output_schema(output),
         **{each.name: _choices_schema(each) for each in fields if "choices" in each.options},
         **_envelope_schemas(),
     }
     return {
         "openapi": "3.0.2",
         "info": {"title": "Cog", "version": COG_VERSION},
-        "paths": _paths(),
+        "paths": _paths(output.streaming),
         "components": {"schemas": components},
     }
 
 
-def rendered(source: str) -> str:
+def rendered(source: str, runner: str = "Runner") -> str:
     """The content of .cog/openapi_schema.json."""
-    return json.dumps(document(source), indent=2) + "\n"
+    return json.dumps(document(source, runner), indent=2) + "\n"
+
+
+def _output_schema(output: Output) -> dict[str, Any]:
+    if not output.iterator:
+        return {**_TYPES[output.type], "title": "Output"}
+    items = _array(_TYPES[output.type])
+    return {"title": "Output", **items, "x-cog-array-type": "iterator"}
 
 
 def _input_schema(fields: Sequence[InputField]) -> dict[str, Any]:
@@ -78,7 +95,8 @@ def _property(order: int, each: InputField) -> dict[str, Any]:
     if "choices" in options:
         schema: dict[str, Any] = {"allOf": [_reference(each.name)]}
     else:
-        schema = {"title": _title(each.name), **_TYPES[each.type]}
+        kind = "Path" if each.name in FILE_INPUTS else each.type
+        schema = {"title": _title(each.name), **_TYPES[kind]}
     schema["x-order"] = order
     if each.nullable:
         schema["nullable"] = True
@@ -138,7 +156,7 @@ def _envelope_schemas() -> dict[str, Any]:
     }
 
 
-def _paths() -> dict[str, Any]:
+def _paths(streaming: bool) -> dict[str, Any]:
     anything = _answer("Successful Response", {})
     invalid = _answer("Validation Error", _reference("HTTPValidationError"))
     predicted = _answer("Successful Response", _reference("PredictionResponse"))
@@ -151,6 +169,8 @@ def _paths() -> dict[str, Any]:
     predict = _operation("Predict", "predict_predictions_post", {"200": predicted, "422": invalid})
     predict["description"] = "Run a single prediction on the model"
     predict["requestBody"] = _content(_reference("PredictionRequest"))
+    if streaming:
+        predict["x-cog-streaming"] = True
     cancel_id = "cancel_predictions__prediction_id__cancel_post"
     cancel = _operation("Cancel", cancel_id, {"200": anything, "422": invalid})
     cancel["parameters"] = [identifier]
@@ -199,15 +219,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns its exit status."""
     parser = argparse.ArgumentParser(description="Cog's input schema from predict.py")
     parser.add_argument("--check", action="store_true", help="write nothing, fail if it changed")
+    parser.add_argument("--runner", choices=RUNNERS, default="Runner")
+    parser.add_argument("--output", type=Path, default=SCHEMA, metavar="FILE")
     options = parser.parse_args(arguments)
-    current = rendered(PREDICT.read_text(encoding="utf-8"))
+    if options.runner != "Runner" and options.output == SCHEMA:
+        parser.error(f"{SCHEMA} is that of Runner, which cog.yaml names: give an --output")
+    current = rendered(PREDICT.read_text(encoding="utf-8"), options.runner)
+    file: Path = options.output
     if not options.check:
-        SCHEMA.parent.mkdir(exist_ok=True)
-        SCHEMA.write_text(current, encoding="utf-8")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(current, encoding="utf-8")
         return 0
-    if SCHEMA.is_file() and SCHEMA.read_text(encoding="utf-8") == current:
+    if file.is_file() and file.read_text(encoding="utf-8") == current:
         return 0
-    sys.stderr.write(f"{SCHEMA} is not current: run python -m infra.replicate.openapi_schema\n")
+    sys.stderr.write(f"{file} is not current: run python -m infra.replicate.openapi_schema\n")
     return 1
 
 

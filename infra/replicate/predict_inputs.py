@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 TYPES = ("str", "int", "float", "bool", "Path")
+RUNNERS = ("Runner", "StreamingRunner")
 BOUNDS = ("ge", "le", "min_length", "max_length")
 _OPTIONS = {"default", "description", "choices", *BOUNDS}
 
@@ -30,11 +31,21 @@ class InputField:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_inputs(source: str) -> list[InputField]:
-    """The inputs of `Runner.run` in the text of predict.py. Raises: `NotPlainError`."""
+@dataclass(frozen=True)
+class Output:
+    """What `run` answers with: one `type`, or as an iterator several. `streaming`: callers may
+    have each as a server-sent event."""
+
+    type: str
+    iterator: bool
+    streaming: bool
+
+
+def read_inputs(source: str, runner: str = "Runner") -> list[InputField]:
+    """The inputs of a runner's `run` in the text of predict.py. Raises: `NotPlainError`."""
     module = ast.parse(source)
     reader = _Literals(source, module)
-    run = _run_method(module)
+    run = _run_method(module, runner)
     parameters = run.args.args[1:]
     if len(parameters) != len(run.args.defaults):
         raise NotPlainError("every parameter of run() needs an Input(...)")
@@ -44,12 +55,18 @@ def read_inputs(source: str) -> list[InputField]:
     ]
 
 
-def read_output(source: str) -> str:
-    """The type that `Runner.run` returns. Raises: `NotPlainError`."""
-    returned = _run_method(ast.parse(source)).returns
+def read_output(source: str, runner: str = "Runner") -> Output:
+    """What a runner's `run` answers with. Raises: `NotPlainError`."""
+    run = _run_method(ast.parse(source), runner)
+    returned, iterator = run.returns, False
+    if isinstance(returned, ast.Subscript) and isinstance(returned.value, ast.Name):
+        if returned.value.id != "Iterator":
+            raise NotPlainError("run() must return one plain type, or an Iterator of one")
+        returned, iterator = returned.slice, True
     if not isinstance(returned, ast.Name) or returned.id not in TYPES:
-        raise NotPlainError("run() must return one plain type")
-    return returned.id
+        raise NotPlainError("run() must return one plain type, or an Iterator of one")
+    decorators = {each.id for each in run.decorator_list if isinstance(each, ast.Name)}
+    return Output(returned.id, iterator, "streaming" in decorators)
 
 
 class _Literals:
@@ -94,13 +111,16 @@ class _Literals:
         raise NotPlainError(f"{where}: not a plain literal, Cog would drop it")
 
 
-def _run_method(module: ast.Module) -> ast.FunctionDef:
+def _run_method(module: ast.Module, runner: str) -> ast.FunctionDef | ast.AsyncFunctionDef:
     for node in module.body:
-        if isinstance(node, ast.ClassDef) and node.name == "Runner":
+        if isinstance(node, ast.ClassDef) and node.name == runner:
             for method in node.body:
-                if isinstance(method, ast.FunctionDef) and method.name == "run":
+                if (
+                    isinstance(method, (ast.FunctionDef, ast.AsyncFunctionDef))
+                    and method.name == "run"
+                ):
                     return method
-    raise NotPlainError("predict.py has no class Runner with a method run")
+    raise NotPlainError(f"predict.py has no class {runner} with a method run")
 
 
 def _input_field(parameter: ast.arg, default: ast.expr, reader: _Literals) -> InputField:

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
 import re
+import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from handlers.cog_run import CogRun, PredictionError, metrics_of, progress_line, request_from
-from musicgen.errors import CheckpointCorrupt, InvalidInputAudio, InvalidSeed
-from musicgen.generation import Generation
-from musicgen.request import GenerationRequest
-from musicgen.result import Clip, GenerationResult, Progress, Timings
+from handlers.cog_run import (
+    KEPT_SECONDS,
+    CogRun,
+    PredictionError,
+    ProgressLines,
+    metrics_of,
+    progress_line,
+)
+from musicgen.errors import CheckpointCorrupt, DeviceFault, OutOfMemory
+from musicgen.result import Progress
+from tests.support.fake_predictor import STEPS, FakePredictor, result_of
 
 # The expression with which Replicate's clients find the progress in the logs of a prediction.
 REPLICATE_PROGRESS = re.compile(
     r"^\s*(?P<percentage>\d+)%\s*\|.+?\|\s*(?P<current>\d+)/(?P<total>\d+)"
 )
-STEPS = 40
+DEADLINE = 60.0
 
 
 class Cancelled(BaseException):
@@ -30,80 +40,29 @@ class Cancelled(BaseException):
 
 
 @dataclass
-class FakePredictor:
-    folder: Path
-    model: str = "demo"
-    licence: str = "Apache-2.0"
-    fails: Exception | None = None
-    switch_fails: Exception | None = None
-    requests: list[GenerationRequest] = field(default_factory=list)
-    switches: list[str] = field(default_factory=list)
-    given_up: int = 0
-
-    def start(self, request: GenerationRequest, job_id: str | None = None) -> Generation:
-        self.requests.append(request)
-        name = f"job-{len(self.requests)}"
-        return Generation(name, self._steps(request, name))
-
-    def switch_model(self, name: str) -> None:
-        self.switches.append(name)
-        if self.switch_fails:
-            raise self.switch_fails
-        self.model = name
-
-    def _steps(
-        self, request: GenerationRequest, name: str
-    ) -> Generator[Progress, None, GenerationResult]:
-        try:
-            for done in range(1, STEPS + 1):
-                yield Progress(done, STEPS)
-            if self.fails:
-                raise self.fails
-        except GeneratorExit:
-            self.given_up += 1
-            raise
-        path = self.folder / "2025-01-31" / name / "clip.wav"
-        path.parent.mkdir(parents=True)
-        path.write_text(name)
-        return _result(path, name, 7 if request.seed is None else request.seed, self.model)
-
-
-def _result(path: Path, job_id: str, seed: int, model: str) -> GenerationResult:
-    clip = Clip(
-        address=str(path), seed=seed, seconds=2.0, samples=64000, sample_rate=32000, channels=1,
-        format="wav", bytes=5, sha256="0", loudness_lufs=-14.0, peak=0.5, clipped_samples=0,
-    )  # fmt: skip
-    return GenerationResult(
-        job_id=job_id, clips=(clip,), prompt="x", seed=seed, seconds=2.0, model=model,
-        licence="Apache-2.0", engine="fake", device="cpu", precision="float32", steps=STEPS,
-        timings=Timings(decode=1.0), notes=("a note",),
-    )  # fmt: skip
-
-
-@dataclass
 class Worker:
-    """A `CogRun` with what it said and recorded; every look at the clock takes `tick` seconds."""
+    """A `CogRun` with what it said and recorded."""
 
     predictor: FakePredictor
     lines: list[str] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)
-    tick: float = 0.5
-    now: float = 0.0
     say: Callable[[str], None] | None = None
 
     def __post_init__(self) -> None:
         say = self.say or self.lines.append
-        self.run_once = CogRun(self.predictor, self.predictor.folder, say, self._clock)
+        self.cog_run = CogRun(self.predictor, self.predictor.folder, say=say)
+
+    async def one(self, **arguments: Any) -> str:
+        return await self.cog_run.one({"prompt": "x"} | arguments, self.metrics.__setitem__)
 
     def run(self, **arguments: Any) -> Path:
-        return self.run_once({"prompt": "x"} | arguments, self.metrics.__setitem__)
+        return Path(asyncio.run(self.one(**arguments)))
+
+    def pieces(self, **arguments: Any) -> Generator[str, None, None]:
+        return self.cog_run.pieces({"prompt": "x"} | arguments, self.metrics.__setitem__)
 
     def files(self) -> list[str]:
         return sorted(path.name for path in self.predictor.folder.rglob("*") if path.is_file())
-
-    def _clock(self) -> float:
-        self.now += self.tick
-        return self.now
 
 
 @pytest.fixture
@@ -111,32 +70,22 @@ def worker(tmp_path: Path) -> Worker:
     return Worker(FakePredictor(tmp_path / "out"))
 
 
-@pytest.mark.parametrize("seed", [None, -1])
-def test_none_and_minus_one_ask_for_a_random_seed(seed: int | None) -> None:
-    assert request_from({"prompt": "x", "seed": seed}).seed is None
+def test_what_cog_passes_becomes_the_request(worker: Worker) -> None:
+    worker.run(prompt="calm", seed=0, duration=2.5, output_format="mp3", input_audio=None)
+    worker.run(seed=-1)
+    first, second = worker.predictor.requests
+    assert (first.prompt, first.seed, first.duration) == ("calm", 0, 2.5)
+    assert second.seed is None
 
 
-def test_seed_zero_is_a_seed() -> None:
-    """Guards `if not seed`, with which the peer makes 0 random."""
-    assert request_from({"prompt": "x", "seed": 0}).seed == 0
-
-
-def test_a_seed_below_minus_one_is_refused() -> None:
-    with pytest.raises(InvalidSeed):
-        request_from({"prompt": "x", "seed": -2})
-
-
-@pytest.mark.parametrize(
-    "audio", ["/etc/hostname", "file:///etc/hostname", "clip.wav", Path("clip.wav"), 5]
-)
-def test_audio_that_cog_did_not_fetch_is_refused(audio: object) -> None:
+@pytest.mark.parametrize("audio", ["/etc/hostname", "file:///etc/hostname", "clip.wav", 5])
+def test_a_file_of_this_machine_is_refused(worker: Worker, audio: object) -> None:
     """Guards the hole through which a caller reads files of the machine."""
-    with pytest.raises(InvalidInputAudio):
-        request_from({"prompt": "x", "input_audio": audio})
-
-
-def test_audio_that_cog_fetched_is_taken(tmp_path: Path) -> None:
-    assert request_from({"prompt": "", "input_audio": tmp_path / "a.wav"}).input_audio is not None
+    with pytest.raises(PredictionError, match=r"^invalid_input_audio: "):
+        worker.run(input_audio=audio)
+    with pytest.raises(PredictionError, match=r"^invalid_input_audio: "):
+        list(worker.pieces(input_audio=audio))
+    assert not worker.predictor.requests
 
 
 def test_the_output_has_a_name_of_its_own(worker: Worker) -> None:
@@ -147,11 +96,27 @@ def test_the_output_has_a_name_of_its_own(worker: Worker) -> None:
     assert second.read_text() == "job-2"
 
 
-def test_the_next_prediction_deletes_what_earlier_ones_left(worker: Worker) -> None:
+def test_a_clip_in_a_bucket_is_told_by_its_address_as_it_is(worker: Worker) -> None:
+    """Guards a path made of it, which has one slash less and no file."""
+    worker.predictor.url = "https://bucket.example/a.wav?X-Amz-Signature=1"
+    assert asyncio.run(worker.one()) == worker.predictor.url
+
+
+def test_with_one_slot_the_next_prediction_deletes_what_earlier_ones_left(worker: Worker) -> None:
     first = worker.run()
     assert first.exists(), "Cog sends it after run() has returned"
     second = worker.run()
     assert worker.files() == [second.name]
+
+
+def test_with_several_slots_only_what_is_old_is_deleted(worker: Worker) -> None:
+    """Guards the output of another prediction that is still being sent."""
+    worker.predictor.slots = 2
+    first, second = worker.run(), worker.run()
+    moment = time.time() - KEPT_SECONDS - 60
+    os.utime(first, (moment, moment))
+    third = worker.run()
+    assert worker.files() == sorted([second.name, third.name])
 
 
 def test_a_refused_prediction_also_deletes_what_earlier_ones_left(worker: Worker) -> None:
@@ -164,7 +129,6 @@ def test_a_refused_prediction_also_deletes_what_earlier_ones_left(worker: Worker
 def test_a_folder_that_a_cleaner_took_away_is_no_failure(worker: Worker) -> None:
     path = worker.run()
     path.unlink()
-    worker.predictor.folder.joinpath("2025-01-31", "job-1").rmdir()
     worker.predictor.folder.joinpath("2025-01-31").rmdir()
     worker.predictor.folder.rmdir()
     assert worker.run().exists()
@@ -181,27 +145,41 @@ def test_metrics_and_logs_name_the_seed_that_was_used(worker: Worker) -> None:
     assert "note: a note" in worker.lines
 
 
-def test_loudness_that_is_not_defined_is_not_a_metric(tmp_path: Path) -> None:
-    result = _result(tmp_path, "job", 1, "demo")
-    silent = Clip(**{**vars(result.clips[0]), "loudness_lufs": None})
-    assert "loudness_lufs" not in metrics_of(
-        GenerationResult(**{**vars(result), "clips": (silent,)})
-    )
-
-
-def test_progress_is_said_at_most_once_a_second_and_ends_at_100_percent(worker: Worker) -> None:
+def test_a_model_in_a_folder_is_shown_without_the_folders_above_it(tmp_path: Path) -> None:
+    worker = Worker(FakePredictor(tmp_path / "out", model="/srv/secret/fine-tuned"))
     worker.run()
-    found = [REPLICATE_PROGRESS.match(line) for line in worker.lines]
-    seen = [int(match["current"]) for match in found if match]
+    assert worker.metrics["model"] == "fine-tuned"
+    assert "secret" not in str(worker.lines)
+
+
+def test_loudness_that_is_not_defined_is_not_a_metric(tmp_path: Path) -> None:
+    result = result_of("x", "job", 1, "demo")
+    silent = replace(result, clips=(replace(result.clips[0], loudness_lufs=None),))
+    assert "loudness_lufs" not in metrics_of(silent)
+
+
+def _told(tick: float) -> list[int]:
+    """The steps that are told when every one of them takes `tick` seconds."""
+    lines: list[str] = []
+    now = iter(tick * turn for turn in range(1000))
+    progress_lines = ProgressLines(lines.append, lambda: next(now), {"duration": 2.0})
+    for done in range(1, STEPS + 1):
+        progress_lines.tell(Progress(done, STEPS))
+    progress_lines.tell(Progress(STEPS, STEPS, (b"the rest",)))
+    matches = [REPLICATE_PROGRESS.match(line) for line in lines]
+    return [int(match["current"]) for match in matches if match]
+
+
+def test_progress_is_said_at_most_once_a_second_and_ends_once_at_100_percent() -> None:
+    seen = _told(0.5)
     assert seen[-1] == STEPS
+    assert seen.count(STEPS) == 1
     assert all(later - earlier >= 2 for earlier, later in pairwise(seen[:-1]))
     assert len(seen) >= 10
 
 
-def test_slow_progress_is_said_once_in_five_percent(tmp_path: Path) -> None:
-    worker = Worker(FakePredictor(tmp_path), tick=60.0)
-    worker.run()
-    assert sum(bool(REPLICATE_PROGRESS.match(line)) for line in worker.lines) <= 21
+def test_slow_progress_is_said_once_in_five_percent() -> None:
+    assert len(_told(60.0)) <= 21
 
 
 def test_a_progress_line_is_what_replicates_clients_read() -> None:
@@ -228,28 +206,63 @@ def test_an_unexpected_error_goes_to_the_operators_log_only(
     assert "/secret/place" in caplog.text
 
 
-def test_a_cancelled_prediction_is_given_up_and_the_next_one_works(tmp_path: Path) -> None:
-    """Guards a generation that stays open, and an `except` that swallows the cancellation."""
-    lines: list[str] = []
-
-    def say(line: str) -> None:
-        lines.append(line)
-        if len(lines) == 3:
-            raise Cancelled
-
-    worker = Worker(FakePredictor(tmp_path), say=say)
-    with pytest.raises(Cancelled):
+def test_only_a_fault_of_the_device_makes_the_worker_unhealthy(worker: Worker) -> None:
+    """A request that was too large concerns nobody else: no worker is replaced for it."""
+    for error in (OutOfMemory("too long"), RuntimeError("x")):
+        worker.predictor.fails = error
+        with pytest.raises(PredictionError):
+            worker.run()
+        assert worker.cog_run.healthy
+    worker.predictor.fails = DeviceFault("cuda:0 failed")
+    with pytest.raises(PredictionError, match=r"^device_fault: cuda:0 failed"):
         worker.run()
-    assert worker.predictor.given_up == 1
+    assert not worker.cog_run.healthy
+
+
+def test_a_cancelled_prediction_stops_its_decode_and_the_next_one_works(worker: Worker) -> None:
+    """Guards a thread that decodes on unseen, and an `except` that swallows the cancellation."""
+    worker.predictor.endless = True
+
+    async def main() -> None:
+        task = asyncio.create_task(worker.one())
+        await asyncio.to_thread(worker.predictor.begun.wait, DEADLINE)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert worker.predictor.given_up == 1
+
+    asyncio.run(main())
+    worker.predictor.endless = False
     assert worker.run().exists()
+
+
+def test_the_pieces_come_first_and_the_whole_clip_last(worker: Worker) -> None:
+    found = [Path(each) for each in worker.pieces()]
+    assert [path.read_bytes() for path in found] == [b"10", b"20", b"30", b"40", b"job-1"]
+    assert len({path.name for path in found}) == 5
+    assert {path.suffix for path in found} == {".wav"}
+    assert worker.metrics["seed"] == 7
+    list(worker.pieces())
+    assert len(worker.files()) == 5, "those of the first prediction are gone"
+
+
+def test_a_stream_that_is_cancelled_is_given_up(tmp_path: Path) -> None:
+    """Guards a generation that stays open when Cog throws its cancellation into `run()`."""
+    worker = Worker(FakePredictor(tmp_path))
+    with closing(worker.pieces()) as pieces:
+        next(pieces)
+        with pytest.raises(Cancelled):
+            pieces.throw(Cancelled())
+    assert worker.predictor.given_up == 1
+    assert len(list(worker.pieces())) == 5
 
 
 def test_a_caller_that_names_no_model_gets_the_first_one(worker: Worker) -> None:
     """Guards a result that depends on who came before."""
     worker.run()
     worker.run(model_version="small")
-    assert worker.predictor.model == "small"
-    assert any("loaded small (licence Apache-2.0)" in line for line in worker.lines)
+    assert worker.metrics["model"] == "small"
+    assert "loading model small in place of demo" in worker.lines
     worker.run(model_version="small")
     worker.run()
     assert worker.predictor.switches == ["small", "demo"]

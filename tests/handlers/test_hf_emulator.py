@@ -71,7 +71,7 @@ def test_a_text_is_a_prompt(endpoint: Endpoint) -> None:
 def test_the_checkpoint_of_the_repository_is_the_model(endpoint: Endpoint) -> None:
     """Otherwise the demo inside the package would be loaded in place of what was uploaded."""
     reply = endpoint.succeed("x")
-    assert reply["model"] == str(endpoint.repository)
+    assert reply["model"] == endpoint.repository.name
     assert reply["licence"] == "Apache-2.0"
 
 

@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from infra.replicate.openapi_schema import COG_VERSION
+from infra.replicate.predict_inputs import read_inputs
 from musicgen import catalog
 from musicgen.settings import Settings
 
@@ -65,12 +66,17 @@ def _requirements(lines: list[str]) -> dict[str, SpecifierSet]:
     return {each.name: each.specifier for each in parsed}
 
 
-def _core_dependencies() -> list[str]:
+def _listed(opening: str) -> list[str]:
+    """The requirements in the list of pyproject.toml that begins so."""
     # Read as text: tomllib is not in Python 3.10.
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    block = re.search(r"^dependencies = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL)
+    block = re.search(rf"^{opening} = \[(.*?)\]$", text, re.MULTILINE | re.DOTALL)
     assert block is not None
     return re.findall(r'"([^"]+)"', block[1])
+
+
+def _wanted() -> dict[str, SpecifierSet]:
+    return _requirements(_listed("dependencies") + _listed("s3"))
 
 
 def _cog_requirements() -> dict[str, SpecifierSet]:
@@ -99,7 +105,7 @@ def test_the_rules_refuse_what_cog_refuses_or_deprecates(change: dict[str, Any])
 
 def test_run_names_a_class_that_is_there() -> None:
     file, name = CONFIG["run"].split(":")
-    assert f"class {name}(BaseRunner)" in (ROOT / file).read_text(encoding="utf-8")
+    assert read_inputs((ROOT / file).read_text(encoding="utf-8"), name)
 
 
 def test_no_variable_is_one_that_cog_refuses() -> None:
@@ -112,8 +118,8 @@ def test_the_environment_makes_valid_settings() -> None:
     assert Settings.from_env(_environment()).model in catalog.CATALOG
 
 
-def test_the_image_installs_the_core_dependencies_and_no_more() -> None:
-    ours, wanted = _cog_requirements(), _requirements(_core_dependencies())
+def test_the_image_installs_the_core_dependencies_and_those_of_a_bucket() -> None:
+    ours, wanted = _cog_requirements(), _wanted()
     assert ours.keys() == wanted.keys()
     assert {k: v for k, v in ours.items() if k != "torch"} == {
         k: v for k, v in wanted.items() if k != "torch"
@@ -124,7 +130,7 @@ def test_torch_is_one_version_that_the_project_supports() -> None:
     """Cog takes CUDA's version from an exact torch; for one that it does not know, from `cuda`."""
     [pin] = _cog_requirements()["torch"]
     assert pin.operator == "=="
-    assert pin.version in _requirements(_core_dependencies())["torch"]
+    assert pin.version in _wanted()["torch"]
     assert CONFIG["build"]["gpu"]
     assert CONFIG["build"]["cuda"]
 

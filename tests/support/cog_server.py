@@ -1,4 +1,4 @@
-"""Cog's own server around predict.py, and a neighbour for the URLs that it is given."""
+"""Cog's own server around predict.py."""
 
 from __future__ import annotations
 
@@ -7,30 +7,34 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from infra.replicate.openapi_schema import rendered
+from tests.support.web_neighbour import Neighbour as Neighbour
+from tests.support.web_neighbour import web_neighbour as web_neighbour
+
 ROOT = Path(__file__).parent.parent.parent
 DEMO = ROOT / "musicgen" / "demo" / "checkpoint"
 START_DEADLINE = 90.0
 SLOT_DEADLINE = 5.0
+_FINAL = ("SETUP_FAILED", "DEFUNCT", "UNHEALTHY")
 
 
 @dataclass
 class Server:
-    """Cog's server, the folder for its temporary files, and its log."""
+    """Cog's server, the folder for its temporary files, its log and its process."""
 
     client: httpx.Client
     temporary: Path
     log: Path
+    process: subprocess.Popen[bytes]
 
     def post(self, path: str = "/predictions", **body: Any) -> httpx.Response:
         return self.client.post(path, json=body)
@@ -69,40 +73,35 @@ class Server:
     def wait_for(self, status: str, deadline: float) -> None:
         end = time.monotonic() + deadline
         while (seen := self.health()) != status:
-            assert seen not in ("SETUP_FAILED", "DEFUNCT", "UNHEALTHY"), self.log.read_text()
+            assert seen not in _FINAL, f"{seen}: {self.log.read_text()}"
             assert time.monotonic() < end, f"still {seen}: {self.log.read_text()}"
             time.sleep(0.02)
 
     def output_files(self) -> list[Path]:
-        return [p for p in self.temporary.glob("musicgen-*/**/*") if p.is_file()]
-
-
-@dataclass
-class Neighbour:
-    """Another web server: serves `clip` and keeps the webhooks that it is sent."""
-
-    url: str
-    clip: bytes
-    webhooks: list[str] = field(default_factory=list)
-
-    def wait_for_webhook(self, deadline: float) -> str:
-        end = time.monotonic() + deadline
-        while not self.webhooks and time.monotonic() < end:
-            time.sleep(0.02)
-        [webhook] = self.webhooks
-        return webhook
+        return [p for p in self.temporary.glob("musicgen-outputs-*/**/*") if p.is_file()]
 
 
 @contextmanager
-def cog_server(folder: Path) -> Iterator[Server]:
-    """The server with the demo model loaded; it keeps to `folder`, which is empty."""
+def cog_server(
+    folder: Path,
+    runner: str = "predict.py:Runner",
+    arguments: Sequence[str] = (),
+    until: str = "READY",
+    **variables: str,
+) -> Iterator[Server]:
+    """The server with the demo model loaded; it keeps to `folder`, which is made.
+
+    `until`: the health to wait for. `variables` are of the environment.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     temporary, log = folder / "temporary", folder / "log"
     temporary.mkdir()
+    workplace = _workplace(folder / "checkout", runner)
     port = _free_port()
     environment = os.environ | {
         # Cog starts its worker as "python", from PATH.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "COG_PREDICT_TYPE_STUB": "predict.py:Runner",
+        "COG_PREDICT_TYPE_STUB": runner,
         "PORT": str(port),
         "LOG_FORMAT": "console",
         "NO_COLOR": "1",
@@ -112,11 +111,12 @@ def cog_server(folder: Path) -> Iterator[Server]:
         "HF_HUB_CACHE": str(_hub_cache(folder / "hub")),
         "MUSICGEN_MODEL": "demo",
         "MUSICGEN_THREADS": "1",
+        **variables,
     }
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "cog.server.http", "--host", "127.0.0.1"],
-            cwd=ROOT,
+            [sys.executable, "-m", "cog.server.http", "--host", "127.0.0.1", *arguments],
+            cwd=workplace,
             env=environment,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -124,8 +124,8 @@ def cog_server(folder: Path) -> Iterator[Server]:
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             _wait_for_port(port, process)
-            server = Server(client, temporary, log)
-            server.wait_for("READY", START_DEADLINE)
+            server = Server(client, temporary, log, process)
+            server.wait_for(until, START_DEADLINE)
             yield server
     finally:
         process.terminate()
@@ -136,34 +136,15 @@ def cog_server(folder: Path) -> Iterator[Server]:
             process.wait()
 
 
-@contextmanager
-def web_neighbour(clip: bytes) -> Iterator[Neighbour]:
-    """A web server on another port."""
-    known = Neighbour("", clip)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._answer(known.clip)
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            known.webhooks.append(body.decode())
-            self._answer(b"")
-
-        def _answer(self, body: bytes) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *args: Any) -> None:
-            """Says nothing on standard error."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
-        known.url = f"http://127.0.0.1:{web.server_port}"
-        threading.Thread(target=web.serve_forever, daemon=True).start()
-        yield known
-        web.shutdown()
+def _workplace(folder: Path, runner: str) -> Path:
+    """A folder as `cog build` lays it out: the code and the schema of this one runner."""
+    (folder / ".cog").mkdir(parents=True)
+    for name in ("predict.py", "handlers", "musicgen", "tests"):
+        (folder / name).symlink_to(ROOT / name)
+    source = (ROOT / "predict.py").read_text(encoding="utf-8")
+    schema = rendered(source, runner.partition(":")[2])
+    (folder / ".cog" / "openapi_schema.json").write_text(schema, encoding="utf-8")
+    return folder
 
 
 def _free_port() -> int:
