@@ -1,0 +1,158 @@
+"""One request, whoever brings it: the same fields, defaults, limits and words on every platform."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from handlers.cog_run import CogRun, PredictionError
+from handlers.contract import report_of
+from handlers.hf_endpoint import Endpoint, EndpointError
+from handlers.runpod_job import RunPodJobs
+from infra.replicate.predict_inputs import read_inputs
+from musicgen import errors, request
+from musicgen.errors import MusicGenError
+from musicgen.request import GenerationRequest
+from musicgen.settings import Settings
+from tests.support.fake_predictor import FakePredictor
+
+ROOT = Path(__file__).parent.parent.parent
+COG = {each.name: each for each in read_inputs((ROOT / "predict.py").read_text(), "Runner")}
+# Each just beyond the limit that the README states, or of a wrong type.
+BEYOND: list[dict[str, Any]] = [
+    {"prompt": ""},
+    {"prompt": "x" * (request.PROMPT_MAX_CHARACTERS + 1)},
+    {"duration": request.DURATION_MAX_SECONDS + 0.01},
+    {"duration": request.DURATION_MIN_SECONDS - 0.01},
+    {"duration": "5"},
+    {"duration": True},
+    {"seed": -2},
+    {"seed": request.SEED_MAX + 1},
+    {"variations": 0},
+    {"variations": request.VARIATIONS_MAX + 1},
+    {"top_k": -1},
+    {"top_k": request.TOP_K_MAX + 1},
+    {"top_k": 0},
+    {"top_p": 1.01},
+    {"temperature": -0.1},
+    {"temperature": float("nan")},
+    {"classifier_free_guidance": 0.9},
+    {"continuation": True},
+    {"continuation": "yes"},
+    {"continuation_start": -1.0},
+    {"continuation_start": 2.0, "continuation_end": 1.0},
+    {"continuation_end": -2.0},
+    {"input_audio": "/etc/hostname"},
+    {"input_audio": "http://127.0.0.1:9/clip.wav"},
+    {"input_audio": 7},
+    {"normalization_strategy": "loud"},
+    {"output_format": "wma"},
+    {"bit_depth": "8"},
+    {"bit_depth": 16},
+    {"model_version": "OWNER/NAME"},
+    {"tempo": 120},
+]
+Ask = Callable[[FakePredictor, dict[str, Any]], str | None]
+"""Runs a request on one platform and returns the error that its caller reads, None of success."""
+
+
+def _cog(predictor: FakePredictor, given: dict[str, Any]) -> str | None:
+    defaults = {k: v.options["default"] for k, v in COG.items() if "default" in v.options}
+    run = CogRun(predictor, predictor.folder, say=lambda _: None)
+    try:
+        asyncio.run(run.one(defaults | given, lambda *_: None))
+    except PredictionError as error:
+        return str(error)
+    return None
+
+
+def _runpod(predictor: FakePredictor, given: dict[str, Any]) -> str | None:
+    reply = asyncio.run(RunPodJobs(predictor, Settings()).handle({"id": "j", "input": given}))
+    return reply.get("error")
+
+
+def _hugging_face(predictor: FakePredictor, given: dict[str, Any]) -> str | None:
+    parameters = dict(given)
+    try:
+        Endpoint(predictor, Settings())(
+            {"inputs": parameters.pop("prompt"), "parameters": parameters}
+        )
+    except EndpointError as error:
+        return str(error)
+    return None
+
+
+PLATFORMS: dict[str, Ask] = {"cog": _cog, "runpod": _runpod, "hugging face": _hugging_face}
+
+
+@pytest.fixture
+def predictor(tmp_path: Path) -> FakePredictor:
+    return FakePredictor(tmp_path)
+
+
+@pytest.mark.parametrize("ask", PLATFORMS.values(), ids=PLATFORMS)
+def test_defaults_are_those_of_a_request(predictor: FakePredictor, ask: Ask) -> None:
+    assert ask(predictor, {"prompt": "x"}) is None
+    assert predictor.requests == [GenerationRequest(prompt="x")]
+
+
+@pytest.mark.parametrize("ask", PLATFORMS.values(), ids=PLATFORMS)
+def test_every_field_reaches_the_predictor_as_it_was_sent(
+    predictor: FakePredictor, ask: Ask
+) -> None:
+    given = {
+        "prompt": "x", "duration": 5.5, "seed": 3, "top_k": 5, "top_p": 0.5, "temperature": 0.5,
+        "classifier_free_guidance": 2.0, "normalization_strategy": "peak", "output_format": "mp3",
+        "bit_depth": "24", "continuation_start": 1.0, "continuation_end": 2.0,
+        "model_version": "small",
+    }  # fmt: skip
+    left = {"variations", "input_audio", "continuation"}
+    assert set(given) | left == {each.name for each in fields(GenerationRequest)}
+    assert ask(predictor, given) is None
+    assert predictor.requests == [GenerationRequest(**given)]
+
+
+@pytest.mark.parametrize("given", BEYOND, ids=str)
+def test_every_platform_refuses_the_same_in_the_same_words(
+    predictor: FakePredictor, given: dict[str, Any]
+) -> None:
+    told = {name: ask(predictor, {"prompt": "x"} | given) for name, ask in PLATFORMS.items()}
+    assert len(set(told.values())) == 1, told
+    text = told["runpod"]
+    assert text is not None and text.partition(":")[0] in _codes(errors.InvalidRequest)
+    assert predictor.requests == []
+
+
+def _codes(base: type[MusicGenError]) -> set[str]:
+    return {cls.code for cls in _classes() if issubclass(cls, base)}
+
+
+def _classes() -> list[type[MusicGenError]]:
+    found = inspect.getmembers(errors, inspect.isclass)
+    return [cls for name, cls in found if issubclass(cls, MusicGenError) and name[0] != "_"]
+
+
+@pytest.mark.parametrize("ask", PLATFORMS.values(), ids=PLATFORMS)
+@pytest.mark.parametrize("cls", _classes(), ids=lambda cls: cls.__name__)
+def test_every_error_is_told_by_its_code_and_its_text(
+    predictor: FakePredictor, cls: type[MusicGenError], ask: Ask
+) -> None:
+    predictor.fails = error = cls.__new__(cls)
+    error.args = ("what happened",)
+    assert ask(predictor, {"prompt": "x"}) == f"{cls.code}: what happened"
+
+
+@pytest.mark.parametrize("ask", PLATFORMS.values(), ids=PLATFORMS)
+def test_an_unexpected_error_tells_nothing_of_the_inside(
+    predictor: FakePredictor, ask: Ask
+) -> None:
+    predictor.fails = FileNotFoundError("/secret/place")
+    told = ask(predictor, {"prompt": "x"})
+    assert told == f"internal_error: {report_of(predictor.fails).text}"
+    assert "secret" not in told
