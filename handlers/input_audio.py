@@ -21,8 +21,11 @@ FORMS = "send an http(s) URL, a data: URI, or the file as base64"
 LIMITS = DownloadLimits()
 SHORTEST_BASE64 = 64
 """Below this it is rather a name than a sound."""
+_SHOWN = 60
+_SLICE = 2**16
+_ONE_ALPHABET = str.maketrans("-_", "+/")
 _MEDIA_TYPES = re.compile(r"(audio/[\w.+-]+|video/ogg|application/(octet-stream|ogg))?$", re.I)
-_BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]+={0,2}\s*")
+_NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/_=\s-]")
 
 
 @contextmanager
@@ -42,8 +45,8 @@ def with_input_audio(
         yield fields
 
 
-def fetched(value: object, folder: Path, allowed_networks: tuple[str, ...] = ()) -> Path:
-    """Writes what `value` holds or names to a new file in `folder`.
+def fetched(value: object, folder: Path, allowed_networks: tuple[str, ...] = ()) -> Path | None:
+    """Writes what `value` holds or names to a new file in `folder`; None is no file.
 
     `value`: bytes, an http(s) URL, a data: URI or base64. A path of this machine is none of them,
     whoever names it. What the bytes are is for `musicgen.audio.decode` to find out.
@@ -51,21 +54,25 @@ def fetched(value: object, folder: Path, allowed_networks: tuple[str, ...] = ())
     Raises: `InvalidInputAudio`, `InputAudioRefused`, `InputAudioTooLarge`,
     `InputAudioUnreachable`.
     """
+    if value is None:
+        return None
     target = folder / uuid4().hex
     if isinstance(value, str) and value.lower().startswith(("http://", "https://")):
         download(value, target, LIMITS, allowed_networks)
         return target
     if isinstance(value, (bytes, bytearray)):
+        _check_size(len(value))
         data = bytes(value)
     elif isinstance(value, str):
-        # Base64 makes four characters of three bytes, percent-encoding up to three of one.
-        _check_size(len(value) // 3)
+        # Escaped base64 takes the most, four characters for a byte, and a head and line breaks.
+        _check_size(len(value) // 5)
         data = _of_data_uri(value) if value[:5].lower() == "data:" else _of_base64(value)
     else:
-        raise InvalidInputAudio(FIELD, value, FORMS)
+        # Only its type: the text of a deeply nested list is more than Python can make.
+        raise InvalidInputAudio(FIELD, type(value).__name__, FORMS)
     _check_size(len(data))
     if not data:
-        raise InvalidInputAudio(FIELD, value, "it is empty")
+        raise InvalidInputAudio(FIELD, value[:_SHOWN], "it is empty")
     target.write_bytes(data)
     return target
 
@@ -75,25 +82,50 @@ def _of_data_uri(uri: str) -> bytes:
     head, comma, data = uri[len("data:") :].partition(",")
     media_type, *parameters = (part.strip() for part in head.split(";"))
     if not comma or not _MEDIA_TYPES.match(media_type):
-        raise InputAudioRefused(FIELD, uri[:60], f"a data: URI of audio; {FORMS}")
-    if any(parameter.lower() == "base64" for parameter in parameters):
-        return _decoded(unquote_to_bytes(data).decode("latin-1"))
-    return unquote_to_bytes(data)
+        raise InputAudioRefused(FIELD, uri[:_SHOWN], f"a data: URI of audio; {FORMS}")
+    is_base64 = any(parameter.lower() == "base64" for parameter in parameters)
+    if not is_base64:
+        # Each % takes two more characters at most, so it becomes this many bytes at least.
+        _check_size(len(data) - 2 * data.count("%"))
+    try:
+        plain = _unescaped(data)
+    except UnicodeEncodeError:
+        raise InvalidInputAudio(
+            FIELD, uri[:_SHOWN], f"characters of no encoding; {FORMS}"
+        ) from None
+    return _decoded(plain.decode("latin-1")) if is_base64 else plain
+
+
+def _unescaped(text: str) -> bytes:
+    """In slices: at once it would take some eighty times the memory of `text`."""
+    done, start = bytearray(), 0
+    while start < len(text):
+        end = start + _SLICE
+        # An escape is not cut in two.
+        escape = text.rfind("%", end - 2, end)
+        if escape > start:
+            end = escape
+        done += unquote_to_bytes(text[start:end])
+        start = end
+    return bytes(done)
 
 
 def _of_base64(text: str) -> bytes:
-    if len(text) < SHORTEST_BASE64 or not _BASE64.fullmatch(text):
-        raise InvalidInputAudio(FIELD, text, FORMS)
+    if len(text) < SHORTEST_BASE64 or _NOT_BASE64.search(text):
+        raise InvalidInputAudio(FIELD, text[:_SHOWN], FORMS)
     return _decoded(text)
 
 
 def _decoded(text: str) -> bytes:
     """Both alphabets, line breaks and left-out padding, as encoders differ in them."""
-    plain = "".join(text.split()).translate(str.maketrans("-_", "+/")).rstrip("=")
+    plain = "".join(text.split()).translate(_ONE_ALPHABET).rstrip("=")
+    _check_size(len(plain) * 3 // 4)
     try:
         return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise InvalidInputAudio(FIELD, text, f"not base64 that can be read; {FORMS}") from None
+        raise InvalidInputAudio(
+            FIELD, text[:_SHOWN], f"not base64 that can be read; {FORMS}"
+        ) from None
 
 
 def _check_size(size: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote_from_bytes
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import pytest
 from hypothesis import given
@@ -15,9 +15,13 @@ from handlers import input_audio
 from handlers.input_audio import SHORTEST_BASE64, fetched, with_input_audio
 from musicgen.errors import InputAudioRefused, InputAudioTooLarge, InvalidInputAudio
 from musicgen.guarded_http import DownloadLimits
-from tests.support.cog_server import Neighbour, web_neighbour
+from tests.support.web_neighbour import Neighbour, web_neighbour
 
 SOUND = bytes(range(256))
+ANY = st.characters() | st.sampled_from("\ud800%=")
+NESTED: list[object] = []
+for _ in range(5000):
+    NESTED = [NESTED]
 
 
 @pytest.fixture(scope="module")
@@ -47,18 +51,25 @@ def test_every_form_gives_the_bytes_back(folder: Path, data: bytes) -> None:
     ]
     for form in forms:
         path = fetched(form, folder)
-        assert path.read_bytes() == data
+        assert path is not None and path.read_bytes() == data
         path.unlink()
 
 
-@given(text=st.text() | st.from_regex(r"(/|\./|file:|data:|[a-z]:\\)\S*", fullmatch=True))
+@given(
+    text=st.text(ANY)
+    | st.from_regex(r"(/|\./|file:|data:|[a-z]:\\)\S*", fullmatch=True)
+    | st.text(ANY).map("data:audio/wav,{}".format)
+    | st.text(ANY).map("data:audio/wav;base64,{}".format)
+    | st.text("Aa0+/-_= \n!", min_size=SHORTEST_BASE64)
+)
 def test_any_other_text_is_refused_and_touches_nothing(folder: Path, text: str) -> None:
     try:
         path = fetched(text, folder)
     except InvalidInputAudio:
         assert not list(folder.iterdir())
     else:
-        assert path.parent == folder
+        assert path is not None and path.parent == folder
+        assert list(folder.iterdir()) == [path]
         path.unlink()
 
 
@@ -72,22 +83,29 @@ def test_any_other_text_is_refused_and_touches_nothing(folder: Path, text: str) 
         "data:text/html,hello",
         "data:audio/wav;base64",
         "data:audio/wav,",
+        "data:audio/wav,\ud800",
+        "/".join(["srv"] * 30) + "/clip.wav",
+        " " * 1_000_000 + "!",
         b"",
         "",
         7,
         True,
         ["http://example.com"],
         {"url": "http://example.com"},
+        NESTED,
         Path("/etc/hostname"),
     ],
 )
 def test_what_is_no_sound_is_refused_with_what_is(folder: Path, value: object) -> None:
-    with pytest.raises(InvalidInputAudio, match=r"http\(s\) URL|empty"):
+    with pytest.raises(InvalidInputAudio, match=r"http\(s\) URL|empty") as raised:
         fetched(value, folder)
+    assert len(str(raised.value)) < 600
     assert not list(folder.iterdir())
 
 
-@pytest.mark.parametrize("value", [bytes(1001), "A" * 4000, f"data:audio/wav,{'a' * 3100}"])
+@pytest.mark.parametrize(
+    "value", [bytes(1001), "A" * 1400, f"data:,{'a' * 1001}", f"data:;base64,{'A' * 1400}"]
+)
 def test_the_limit_holds_for_every_form(
     folder: Path, monkeypatch: pytest.MonkeyPatch, value: object
 ) -> None:
@@ -97,9 +115,35 @@ def test_the_limit_holds_for_every_form(
     assert not list(folder.iterdir())
 
 
+def test_exactly_the_limit_is_allowed_in_every_form(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(input_audio, "LIMITS", DownloadLimits(bytes=len(SOUND)))
+    text = base64.encodebytes(SOUND).decode()
+    percents = "".join(f"%{byte:02x}" for byte in SOUND)
+    for form in (SOUND, text, f"data:;base64,{text}", f"data:,{percents}"):
+        path = fetched(form, folder)
+        assert path is not None and path.read_bytes() == SOUND
+        path.unlink()
+
+
+@given(text=st.text("%4aZé", max_size=60), length=st.integers(3, 9))
+def test_slices_do_not_change_what_escapes_say(folder: Path, text: str, length: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(input_audio, "_SLICE", length)
+        path = fetched(f"data:,x{text}", folder)
+    assert path is not None and path.read_bytes() == unquote_to_bytes(f"x{text}")
+    path.unlink()
+
+
+def test_nothing_is_no_file(folder: Path) -> None:
+    assert fetched(None, folder) is None
+    assert not list(folder.iterdir())
+
+
 def test_a_url_is_fetched_where_that_is_allowed(folder: Path, neighbour: Neighbour) -> None:
     path = fetched(neighbour.url, folder, ("127.0.0.1/32",))
-    assert path.read_bytes() == SOUND
+    assert path is not None and path.read_bytes() == SOUND
     path.unlink()
     with pytest.raises(InputAudioRefused):
         fetched(neighbour.url, folder)

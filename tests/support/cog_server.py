@@ -17,8 +17,6 @@ from typing import Any
 import httpx
 
 from infra.replicate.openapi_schema import rendered
-from tests.support.web_neighbour import Neighbour as Neighbour
-from tests.support.web_neighbour import web_neighbour as web_neighbour
 
 ROOT = Path(__file__).parent.parent.parent
 DEMO = ROOT / "musicgen" / "demo" / "checkpoint"
