@@ -1,0 +1,1 @@
+"""A small EnCodec of MusicGen's architecture, trained on `training.music`."""

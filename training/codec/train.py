@@ -1,0 +1,206 @@
+"""Trains the demo's codec; may be stopped and started again at any time.
+
+    python -m training.codec.train --folder FOLDER --minutes 50
+
+FOLDER holds the state of the run, outside the repository. Every report is one JSON line in
+FOLDER/curve.jsonl: minutes trained, steps, and what is reached on music that is never trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from musicgen.model.config import CodecConfig
+from musicgen.model.encodec import Codec
+from training.codec.loss import reconstruction_loss, si_sdr, spectral_distance
+from training.codec.quantizer import Quantizer
+from training.codec.start import pca_start
+from training.data import HELD_OUT_SEED, make_pool
+from training.music.instruments import RATE
+
+CONFIG = CodecConfig(
+    sample_rate=RATE,
+    channels=1,
+    codebooks=4,
+    codebook_size=512,
+    codebook_dim=64,
+    hidden_size=64,
+    filters=8,
+    residual_layers=1,
+    ratios=(8, 5, 4, 4),
+    kernel_size=7,
+    last_kernel_size=7,
+    residual_kernel_size=3,
+    dilation_growth=2,
+    compress=2,
+    lstm_layers=1,
+    causal=False,
+    conv_shortcut=False,
+    pad_mode="reflect",
+    trim_right_ratio=1.0,
+)
+SEED = 1
+BATCH, CROP = 8, RATE // 2
+LEARNING_RATE, WARM_UP_STEPS, BETAS = 1e-3, 100, (0.8, 0.99)
+COMMITMENT, CLIP_NORM, DITHER = 0.25, 5.0, 3e-4
+POOL_CLIPS, STEPS_PER_POOL = 1536, 2000
+HELD_OUT_CLIPS = 64
+REPORT_SECONDS = 120.0
+
+
+class Run:
+    """A training run and its state in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.generator = torch.Generator().manual_seed(SEED)
+        self.codec = Codec(CONFIG)
+        self.quantizer = Quantizer(self.codec, self.generator)
+        weights = [p for p in self.codec.parameters() if p is not self.codec.codebooks]
+        for weight in weights:
+            weight.requires_grad_(True)
+        self.weights = weights
+        self.optimizer = torch.optim.AdamW(weights, LEARNING_RATE, betas=BETAS, weight_decay=0.0)
+        self.step = 0
+        self.seconds = 0.0
+        held_out = make_pool(HELD_OUT_SEED, HELD_OUT_CLIPS, seconds=2.0)
+        self.held_out = torch.from_numpy(held_out.sound)
+        if self._state.exists():
+            self._load()
+        else:
+            self._start()
+
+    @property
+    def _state(self) -> Path:
+        return self.folder / "codec.pt"
+
+    def train(self, minutes: float) -> None:
+        """Trains until `minutes` in all, of which the second half cools down."""
+        last = time.monotonic()
+        reported = self.seconds
+        for batch in self._batches():
+            share = self.seconds / (60 * minutes)
+            if share >= 1:
+                break
+            self._learn(batch, _schedule(self.step, share))
+            now = time.monotonic()
+            self.seconds, last = self.seconds + now - last, now
+            if self.seconds - reported >= REPORT_SECONDS:
+                self.report()
+                self.save()
+                reported, last = self.seconds, time.monotonic()
+        self.report()
+        self.save()
+
+    def report(self) -> None:
+        """Appends a line to the curve."""
+        line = {"minutes": self.seconds / 60, "steps": self.step} | self.measure()
+        with (self.folder / "curve.jsonl").open("a") as curve:
+            curve.write(json.dumps(line) + "\n")
+
+    @torch.no_grad()
+    def measure(self) -> dict[str, float]:
+        """SI-SDR in dB (median) and spectral distance on held-out music, quantized and not."""
+        clips = self.held_out
+        vectors = self.codec.encoder(clips[:, None])
+        codes = self.codec.encode(clips[:, None])
+        decoded = self.codec.decode(codes)[:, 0]
+        plain = self.codec.decoder(vectors)[:, 0]
+        level = clips.pow(2).mean(1, keepdim=True).sqrt().clamp(min=1e-3)
+        used = [codes[:, k].unique().numel() / CONFIG.codebook_size for k in range(codes.shape[1])]
+        return {
+            "si_sdr": si_sdr(decoded, clips).median().item(),
+            "si_sdr_unquantized": si_sdr(plain, clips).median().item(),
+            "spectral_distance": spectral_distance(decoded / level, clips / level).item(),
+            "codes_used": sum(used) / len(used),
+        }
+
+    def save(self) -> None:
+        """Whole or not at all."""
+        state: dict[str, Any] = {
+            "codec": self.codec.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "counts": self.quantizer.counts,
+            "sums": self.quantizer.sums,
+            "generator": self.generator.get_state(),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        temporary = self._state.with_suffix(".tmp")
+        torch.save(state, temporary)
+        temporary.replace(self._state)
+
+    def _load(self) -> None:
+        state = torch.load(self._state, weights_only=True)
+        self.codec.load_state_dict(state["codec"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.quantizer.counts, self.quantizer.sums = state["counts"], state["sums"]
+        self.generator.set_state(state["generator"])
+        self.step, self.seconds = state["step"], state["seconds"]
+
+    def _start(self) -> None:
+        clips = torch.from_numpy(make_pool(0, 128).sound)
+        clips = clips / clips.pow(2).mean(1, keepdim=True).sqrt().clamp(min=1e-3) * 0.1
+        with torch.no_grad():
+            pca_start(self.codec, clips[:, None, : 2 * RATE], self.generator)
+            vectors = self.codec.encoder(clips[:, None, : 3 * RATE])
+            self.quantizer.start(vectors.transpose(1, 2).flatten(0, 1)[:16_000])
+        self.report()
+
+    def _learn(self, batch: Tensor, rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * rate
+        vectors = self.codec.encoder(batch[:, None])
+        flat = vectors.transpose(1, 2).flatten(0, 1)
+        quantized, commitment, _ = self.quantizer(flat)
+        back = quantized.view(len(batch), -1, flat.shape[1]).transpose(1, 2)
+        output = self.codec.decoder(back)[:, 0]
+        loss = reconstruction_loss(output, batch) + COMMITMENT * commitment
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.weights, CLIP_NORM)
+        self.optimizer.step()
+        self.step += 1
+
+    def _batches(self) -> Iterator[Tensor]:
+        while True:
+            seed = 1 + self.step // STEPS_PER_POOL
+            pool = make_pool(seed, POOL_CLIPS).sound
+            while 1 + self.step // STEPS_PER_POOL == seed:
+                rng = np.random.default_rng((SEED, self.step))
+                clips = rng.integers(len(pool), size=BATCH)
+                starts = rng.integers(pool.shape[1] - CROP, size=BATCH)
+                crops = [pool[c, s : s + CROP] for c, s in zip(clips, starts, strict=True)]
+                noise = rng.standard_normal((BATCH, CROP)).astype(np.float32) * DITHER
+                yield torch.from_numpy(np.stack(crops) + noise)
+
+
+def _schedule(step: int, share: float) -> float:
+    """Warm-up, constant, and a cosine over the second half of the time."""
+    cooling = 0.5 * (1 + math.cos(math.pi * max(0.0, 2 * share - 1)))
+    return min(1.0, (step + 1) / WARM_UP_STEPS) * max(cooling, 0.01)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=50.0, help="of training, in all")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    Run(options.folder).train(options.minutes)
+
+
+if __name__ == "__main__":
+    main()

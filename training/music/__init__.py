@@ -1,0 +1,1 @@
+"""Synthetic, licence-free music with its description: seeded, and endless."""

@@ -1,0 +1,54 @@
+"""What a piece is, in attributes that can be heard, measured and put into words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from numpy.random import Generator
+
+from training.music.instruments import INSTRUMENTS
+
+KEYS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+MODES = ("major", "minor")
+TEMPI: dict[str, tuple[int, ...]] = {"slow": (44, 48), "medium": (28, 32), "fast": (16, 20)}
+"""Codec frames of 20 ms in a beat, even numbers: 62.5 to 68, 94 to 107 and 150 to 188 BPM. On the
+grid of the frames a note begins with a frame, which is easier to learn."""
+REGISTERS = {"low": 36, "middle": 60, "high": 84}
+"""MIDI pitch of a C; the tonic is the key above it."""
+LOUDNESS = {"soft": 0.02, "medium": 0.06, "loud": 0.16}
+"""RMS of the finished piece; full scale is 1."""
+TEXTURES = ("melody", "chords", "arpeggio", "drone")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """`key` is an index of `KEYS`. `instrument` None is drums alone."""
+
+    instrument: str | None
+    texture: str
+    tempo: str
+    beat_frames: int
+    register: str
+    key: int
+    mode: str
+    loudness: str
+    drums: bool
+
+
+def random_piece(rng: Generator) -> Piece:
+    """Any combination that can be heard; a drone is slow and has no drums."""
+    instrument = None if rng.random() < 0.06 else str(rng.choice(list(INSTRUMENTS)))
+    texture = str(rng.choice(TEXTURES, p=(0.45, 0.2, 0.25, 0.1)))
+    tempo = "slow" if texture == "drone" else str(rng.choice(list(TEMPI), p=(0.4, 0.2, 0.4)))
+    registers = ["low"] if instrument == "bass" else list(REGISTERS)
+    return Piece(
+        instrument=instrument,
+        texture=texture,
+        tempo=tempo,
+        beat_frames=int(rng.choice(TEMPI[tempo])),
+        register=str(rng.choice(registers)),
+        key=int(rng.integers(12)),
+        mode=str(rng.choice(MODES)),
+        loudness=str(rng.choice(list(LOUDNESS))),
+        drums=instrument is None or (texture != "drone" and bool(rng.random() < 0.4)),
+    )

@@ -1,0 +1,120 @@
+"""From a piece to its sound: a score of bars in common time, then its notes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from training.music.instruments import INSTRUMENTS, RATE, hat, kick, snare
+from training.music.piece import LOUDNESS, REGISTERS, Piece
+
+FRAME_SECONDS = 0.02
+BEATS_IN_A_BAR = 4
+SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
+PROGRESSIONS = {"major": ((0, 4, 5, 3), (0, 3, 4, 0)), "minor": ((0, 5, 2, 6), (0, 3, 4, 0))}
+"""Degrees of the scale, one chord a bar."""
+HIGHEST_PEAK = 0.95
+
+
+@dataclass(frozen=True)
+class Event:
+    """A note: MIDI `pitch`, its beginning and length in beats, its strength up to 1."""
+
+    pitch: int
+    start: float
+    beats: float
+    strength: float
+
+
+def render(piece: Piece, seconds: float, rng: Generator) -> NDArray[np.float32]:
+    """The beginning of a piece, from its first beat: (samples,) mono at 32 kHz."""
+    beat = piece.beat_frames * FRAME_SECONDS
+    bars = int(np.ceil(seconds / (beat * BEATS_IN_A_BAR)))
+    sound = np.zeros(round(seconds * RATE), np.float32)
+    if piece.instrument is not None:
+        instrument = INSTRUMENTS[piece.instrument]
+        for event in _score(piece, bars, rng):
+            frequency = 440 * 2 ** ((event.pitch - 69) / 12)
+            note = instrument(frequency, event.beats * beat, rng) * event.strength
+            _add(sound, note, event.start * beat)
+        sound *= 0.5 / max(1e-9, float(np.abs(sound).max()))
+    if piece.drums:
+        for hit, start, strength in _beats(bars, rng):
+            _add(sound, hit * strength, start * beat)
+    return _levelled(sound, LOUDNESS[piece.loudness])
+
+
+def _score(piece: Piece, bars: int, rng: Generator) -> Iterator[Event]:
+    progressions = PROGRESSIONS[piece.mode]
+    chords = progressions[rng.integers(len(progressions))]
+    degree = 0
+    for bar in range(bars):
+        chord = chords[bar % len(chords)]
+        start = bar * BEATS_IN_A_BAR
+        if piece.texture == "drone":
+            for step in (0, 4):
+                yield Event(_pitch(piece, step), start, BEATS_IN_A_BAR, 0.8)
+        elif piece.texture == "chords":
+            length = 2 if piece.tempo == "slow" else 1
+            for place in range(0, BEATS_IN_A_BAR, length):
+                for step in (0, 2, 4):
+                    yield Event(_pitch(piece, chord + step), start + place, length, 0.6)
+        elif piece.texture == "arpeggio":
+            for place in range(2 * BEATS_IN_A_BAR):
+                step = (0, 2, 4, 7)[place % 4]
+                yield Event(_pitch(piece, chord + step), start + place / 2, 0.5, _accent(place))
+        else:
+            for place, length in _rhythm(piece, rng):
+                degree = chord if place == 0 else _next_degree(degree, rng)
+                yield Event(_pitch(piece, degree), start + place, length, _accent(int(place)))
+
+
+def _rhythm(piece: Piece, rng: Generator) -> Iterator[tuple[float, float]]:
+    """Places and lengths in a bar: a slow tune keeps to beats, others divide some of them."""
+    for place in range(BEATS_IN_A_BAR):
+        if piece.tempo != "slow" and rng.random() < 0.5:
+            yield place, 0.5
+            yield place + 0.5, 0.5
+        else:
+            yield place, 1.0
+
+
+def _next_degree(degree: int, rng: Generator) -> int:
+    """A small step, within an octave above the tonic."""
+    moved = degree + int(rng.choice((-2, -1, 1, 2)))
+    return moved if 0 <= moved <= 7 else degree
+
+
+def _pitch(piece: Piece, degree: int) -> int:
+    octave, step = divmod(degree, 7)
+    return REGISTERS[piece.register] + piece.key + SCALES[piece.mode][step] + 12 * octave
+
+
+def _accent(place: int) -> float:
+    return 1.0 if place % BEATS_IN_A_BAR == 0 else 0.8
+
+
+def _beats(bars: int, rng: Generator) -> Iterator[tuple[NDArray[np.float32], float, float]]:
+    """Kick on one and three, snare on two and four, hats on every half."""
+    for beat in range(bars * BEATS_IN_A_BAR):
+        yield (kick(rng), beat, 0.9) if beat % 2 == 0 else (snare(rng), beat, 0.7)
+        for half in (0.0, 0.5):
+            yield hat(rng), beat + half, 0.45
+
+
+def _add(sound: NDArray[np.float32], note: NDArray[np.float32], seconds: float) -> None:
+    start = round(seconds * RATE)
+    part = note[: max(0, len(sound) - start)]
+    sound[start : start + len(part)] += part
+
+
+def _levelled(sound: NDArray[np.float32], rms: float) -> NDArray[np.float32]:
+    """To `rms`, or as near as full scale allows."""
+    level = float(np.sqrt(np.mean(sound**2)))
+    gain = rms / max(1e-9, level)
+    peak = float(np.abs(sound).max()) * gain
+    return (sound * gain * min(1.0, HIGHEST_PEAK / max(1e-9, peak))).astype(np.float32)
