@@ -1,0 +1,93 @@
+"""What the demo's decoder is trained on: the delay pattern, and prompts that may be missing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from musicgen.model.delay_pattern import DelayPattern
+from musicgen.model.encodec import Codec
+from musicgen.model.tokenizer import load_tokenizer
+from training.codec.train import CONFIG
+from training.language_model import train
+from training.language_model.model import START_TOKEN, logits, make_model
+from training.language_model.tokenizer import pieces, write_tokenizer
+from training.language_model.train import Run
+from training.music.piece import random_piece
+from training.music.words import describe
+
+UNIFORM_NATS = float(np.log(CONFIG.codebook_size))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run at its beginning, on a codec that has not been trained."""
+    folder = tmp_path_factory.mktemp("training")
+    codec = Codec(CONFIG)
+    for parameter in codec.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    torch.save({"codec": codec.state_dict()}, folder / "codec.pt")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "HELD_OUT_CLIPS", 8)
+        made = Run(folder / "language-model", folder)
+    # An untrained codec uses few of its codes, which is easier to guess than all of them.
+    shape = made.held_out.codes.shape
+    made.held_out = replace(made.held_out, codes=torch.randint(CONFIG.codebook_size, shape))
+    return made
+
+
+def test_every_description_is_made_of_whole_words(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path)
+    tokenize = load_tokenizer(tmp_path)
+    rng = np.random.default_rng(1)
+    known = dict(enumerate(piece for piece, _ in pieces()))
+    for _ in range(200):
+        text = describe(random_piece(rng), rng)
+        tokens = [known[token] for token in tokenize(text)]
+        assert tokens == ["\u2581" + word for word in text.split()] + ["</s>"]
+
+
+def test_words_that_are_not_known_have_tokens_too(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path)
+    tokens = load_tokenizer(tmp_path)("grungy zydeco, 1987!")
+    assert len(tokens) > 10 and max(tokens) < len(pieces())
+
+
+def test_a_model_that_knows_nothing_is_as_good_as_a_guess(run: Run) -> None:
+    for nll in run.measure().values():
+        assert nll == pytest.approx([UNIFORM_NATS] * CONFIG.codebooks, abs=0.25)
+
+
+@torch.no_grad()
+def test_without_a_prompt_no_word_reaches_the_decoder() -> None:
+    """Guidance compares with exactly this."""
+    model = make_model().eval()
+    pattern = DelayPattern(CONFIG.codebooks, 1, START_TOKEN)
+    codes = torch.randint(CONFIG.codebook_size, (1, CONFIG.codebooks, 6))
+    sequence = pattern.template(6, codes[0])[None]
+    one, other = torch.tensor([[5, 6, 1]]), torch.tensor([[9, 3, 1]])
+    absent, present = torch.zeros_like(one), torch.ones_like(one)
+    assert torch.equal(logits(model, one, absent, sequence), logits(model, other, absent, sequence))
+    assert not torch.equal(
+        logits(model, one, present, sequence), logits(model, other, present, sequence)
+    )
+
+
+def test_a_run_goes_on_where_it_stopped(run: Run, tmp_path: Path) -> None:
+    before = run.measure()["own prompt"]
+    codes = run.held_out.codes[:4, :, :20]
+    for _ in range(3):
+        run._learn(["fast piano"] * 4, codes, rate=1.0)
+    after = run.measure()["own prompt"]
+    assert after != before
+    run.save()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "HELD_OUT_CLIPS", 8)
+        again = Run(run.folder, run.folder.parent)
+    again.held_out = run.held_out
+    assert again.step == run.step == 3
+    assert again.measure()["own prompt"] == pytest.approx(after, abs=1e-6)

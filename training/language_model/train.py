@@ -1,0 +1,218 @@
+"""Trains the demo's text encoder and decoder; may be stopped and started again at any time.
+
+    python -m training.language_model.train --codec FOLDER --folder FOLDER --minutes 90
+
+Reads the codec of `training.codec.train`, keeps its own state in FOLDER, and appends a JSON line
+to FOLDER/curve.jsonl every few minutes: the negative log-likelihood of each codebook on music that
+is never trained on, with its own prompt, without one, and with another piece's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from musicgen.model.delay_pattern import UNKNOWN, DelayPattern
+from musicgen.model.encodec import Codec
+from training.codec.train import CONFIG as CODEC
+from training.data import HELD_OUT_SEED, make_pool
+from training.language_model.model import START_TOKEN, logits, make_model
+from training.language_model.tokenizer import make_tokenizer
+from training.music.piece import Piece
+from training.music.words import describe
+
+SEED = 2
+BATCH, FRAMES = 8, 200
+LEARNING_RATE, WARM_UP_STEPS, BETAS, WEIGHT_DECAY = 1.5e-3, 150, (0.9, 0.95), 0.05
+WITHOUT_PROMPT = 0.15
+CLIP_NORM = 1.0
+POOL_CLIPS, STEPS_PER_POOL = 1024, 1500
+FIRST_POOL = 1000
+HELD_OUT_CLIPS = 64
+REPORT_SECONDS = 180.0
+_ENCODED_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Codes:
+    """`codes`: (clips, books, frames) of what `pieces` describe."""
+
+    pieces: tuple[Piece, ...]
+    codes: Tensor
+
+
+class Run:
+    """A training run and its state in `folder`."""
+
+    def __init__(self, folder: Path, codec_folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        torch.manual_seed(SEED)
+        self.codec = load_codec(codec_folder)
+        self.model = make_model()
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(not name.startswith("audio_encoder."))
+        self.weights = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            self.weights, LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY
+        )
+        self.tokenizer = make_tokenizer()
+        self.pattern = DelayPattern(CODEC.codebooks, 1, START_TOKEN)
+        self.step = 0
+        self.seconds = 0.0
+        self.held_out = self._encoded(HELD_OUT_SEED + 1, HELD_OUT_CLIPS)
+        if self._state.exists():
+            self._load()
+
+    @property
+    def _state(self) -> Path:
+        return self.folder / "language_model.pt"
+
+    def train(self, minutes: float) -> None:
+        """Trains until `minutes` in all."""
+        last = time.monotonic()
+        reported = self.seconds
+        for prompts, codes in self._batches():
+            share = self.seconds / (60 * minutes)
+            if share >= 1:
+                break
+            self._learn(prompts, codes, _schedule(self.step, share))
+            now = time.monotonic()
+            self.seconds, last = self.seconds + now - last, now
+            if self.seconds - reported >= REPORT_SECONDS:
+                self.report()
+                self.save()
+                reported, last = self.seconds, time.monotonic()
+        self.report()
+        self.save()
+
+    def report(self) -> None:
+        """Appends a line to the curve."""
+        line = {"minutes": self.seconds / 60, "steps": self.step} | self.measure()
+        with (self.folder / "curve.jsonl").open("a") as curve:
+            curve.write(json.dumps(line) + "\n")
+
+    @torch.no_grad()
+    def measure(self) -> dict[str, list[float]]:
+        """Nats for each codebook."""
+        self.model.eval()
+        rng = np.random.default_rng(SEED)
+        prompts = [describe(piece, rng, left_out=0) for piece in self.held_out.pieces]
+        codes = self.held_out.codes[:, :, :FRAMES]
+        kinds = {
+            "own prompt": prompts,
+            "no prompt": [""] * len(prompts),
+            "another prompt": prompts[1:] + prompts[:1],
+        }
+        result = {name: self._nll(each, codes).tolist() for name, each in kinds.items()}
+        self.model.train()
+        return result
+
+    def save(self) -> None:
+        """Whole or not at all."""
+        state: dict[str, Any] = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        temporary = self._state.with_suffix(".tmp")
+        torch.save(state, temporary)
+        temporary.replace(self._state)
+
+    def _load(self) -> None:
+        state = torch.load(self._state, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.seconds = state["step"], state["seconds"]
+
+    def _learn(self, prompts: list[str], codes: Tensor, rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * rate
+        loss = self._nll(prompts, codes).mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.weights, CLIP_NORM)
+        self.optimizer.step()
+        self.step += 1
+
+    def _nll(self, prompts: list[str], codes: Tensor) -> Tensor:
+        """Negative log-likelihood in nats of each codebook, (books,); an empty prompt is none."""
+        words = self.tokenizer(prompts, return_tensors="pt", padding=True)
+        mask = words.attention_mask * torch.tensor([[bool(prompt)] for prompt in prompts])
+        delayed = torch.stack([self.pattern.template(codes.shape[2], each) for each in codes])
+        blank = self.pattern.template(codes.shape[2])
+        predicted = logits(self.model, words.input_ids, mask, delayed[:, :, :-1])
+        loss = F.cross_entropy(
+            predicted.flatten(0, 2),
+            delayed[:, :, 1:].clamp(max=CODEC.codebook_size - 1).flatten(),
+            reduction="none",
+        ).view(len(codes), CODEC.codebooks, -1)
+        valid = (blank[:, 1:] == UNKNOWN).float()
+        return (loss * valid).sum((0, 2)) / (valid.sum(1) * len(codes))
+
+    def _batches(self) -> Iterator[tuple[list[str], Tensor]]:
+        while True:
+            seed = FIRST_POOL + self.step // STEPS_PER_POOL
+            pool = self._encoded(seed, POOL_CLIPS)
+            while FIRST_POOL + self.step // STEPS_PER_POOL == seed:
+                rng = np.random.default_rng((SEED, self.step))
+                clips = rng.integers(len(pool.pieces), size=BATCH)
+                starts = rng.integers(pool.codes.shape[2] - FRAMES + 1, size=BATCH)
+                prompts = [
+                    "" if rng.random() < WITHOUT_PROMPT else describe(pool.pieces[c], rng)
+                    for c in clips
+                ]
+                pairs = zip(clips, starts, strict=True)
+                yield prompts, torch.stack([pool.codes[c, :, s : s + FRAMES] for c, s in pairs])
+
+    @torch.no_grad()
+    def _encoded(self, seed: int, clips: int) -> Codes:
+        """A pool as codes, kept in the folder: encoding takes longer than making the sound."""
+        path = self.folder / f"codes-{seed}-{clips}.pt"
+        pool = make_pool(seed, clips) if not path.exists() else None
+        if pool is not None:
+            sound = torch.from_numpy(pool.sound)[:, None]
+            codes = torch.cat([self.codec.encode(each) for each in sound.split(_ENCODED_AT_ONCE)])
+            torch.save({"codes": codes.to(torch.int16)}, path)
+            return Codes(pool.pieces, codes)
+        codes = torch.load(path, weights_only=True)["codes"].long()
+        return Codes(make_pool(seed, clips, seconds=0.02).pieces, codes)
+
+
+def load_codec(folder: Path) -> Codec:
+    """The codec of a run of `training.codec.train`."""
+    codec = Codec(CODEC)
+    codec.load_state_dict(torch.load(folder / "codec.pt", weights_only=True)["codec"])
+    return codec.requires_grad_(False)
+
+
+def _schedule(step: int, share: float) -> float:
+    cooling = 0.5 * (1 + math.cos(math.pi * share))
+    return min(1.0, (step + 1) / WARM_UP_STEPS) * max(cooling, 0.02)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--codec", type=Path, required=True, help="folder of training.codec.train")
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=90.0, help="of training, in all")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    Run(options.folder, options.codec).train(options.minutes)
+
+
+if __name__ == "__main__":
+    main()
