@@ -81,7 +81,8 @@ def test_a_run_goes_on_where_it_stopped(run: Run, tmp_path: Path) -> None:
     before = run.measure()["own prompt"]
     codes = run.held_out.codes[:4, :, :20]
     for _ in range(3):
-        run._learn(["fast piano"] * 4, codes, rate=1.0)
+        run.learn((["fast piano"] * 4, codes), share=0.0)
+        run.step += 1
     after = run.measure()["own prompt"]
     assert after != before
     run.save()

@@ -9,9 +9,7 @@ FOLDER/curve.jsonl: minutes trained, steps, and what is reached on music that is
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from training.codec.quantizer import Quantizer
 from training.codec.start import pca_start
 from training.data import HELD_OUT_SEED, make_pool
 from training.music.instruments import RATE
+from training.runs import TimedRun
 
 CONFIG = CodecConfig(
     sample_rate=RATE,
@@ -55,15 +54,13 @@ LEARNING_RATE, WARM_UP_STEPS, BETAS = 1e-3, 100, (0.8, 0.99)
 COMMITMENT, CLIP_NORM, DITHER = 0.25, 5.0, 3e-4
 POOL_CLIPS, STEPS_PER_POOL = 1536, 2000
 HELD_OUT_CLIPS = 64
-REPORT_SECONDS = 120.0
 
 
-class Run:
-    """A training run and its state in `folder`."""
+class Run(TimedRun):
+    """The codec, its quantizer and its optimizer."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
+        super().__init__(folder, "codec")
         self.generator = torch.Generator().manual_seed(SEED)
         self.codec = Codec(CONFIG)
         self.quantizer = Quantizer(self.codec, self.generator)
@@ -72,42 +69,10 @@ class Run:
             weight.requires_grad_(True)
         self.weights = weights
         self.optimizer = torch.optim.AdamW(weights, LEARNING_RATE, betas=BETAS, weight_decay=0.0)
-        self.step = 0
-        self.seconds = 0.0
         held_out = make_pool(HELD_OUT_SEED, HELD_OUT_CLIPS, seconds=2.0)
         self.held_out = torch.from_numpy(held_out.sound)
-        if self._state.exists():
-            self._load()
-        else:
+        if not self.resumed():
             self._start()
-
-    @property
-    def _state(self) -> Path:
-        return self.folder / "codec.pt"
-
-    def train(self, minutes: float) -> None:
-        """Trains until `minutes` in all, of which the second half cools down."""
-        last = time.monotonic()
-        reported = self.seconds
-        for batch in self._batches():
-            share = self.seconds / (60 * minutes)
-            if share >= 1:
-                break
-            self._learn(batch, _schedule(self.step, share))
-            now = time.monotonic()
-            self.seconds, last = self.seconds + now - last, now
-            if self.seconds - reported >= REPORT_SECONDS:
-                self.report()
-                self.save()
-                reported, last = self.seconds, time.monotonic()
-        self.report()
-        self.save()
-
-    def report(self) -> None:
-        """Appends a line to the curve."""
-        line = {"minutes": self.seconds / 60, "steps": self.step} | self.measure()
-        with (self.folder / "curve.jsonl").open("a") as curve:
-            curve.write(json.dumps(line) + "\n")
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
@@ -126,28 +91,20 @@ class Run:
             "codes_used": sum(used) / len(used),
         }
 
-    def save(self) -> None:
-        """Whole or not at all."""
-        state: dict[str, Any] = {
+    def state(self) -> dict[str, Any]:
+        return {
             "codec": self.codec.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "counts": self.quantizer.counts,
             "sums": self.quantizer.sums,
             "generator": self.generator.get_state(),
-            "step": self.step,
-            "seconds": self.seconds,
         }
-        temporary = self._state.with_suffix(".tmp")
-        torch.save(state, temporary)
-        temporary.replace(self._state)
 
-    def _load(self) -> None:
-        state = torch.load(self._state, weights_only=True)
+    def restore(self, state: dict[str, Any]) -> None:
         self.codec.load_state_dict(state["codec"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.quantizer.counts, self.quantizer.sums = state["counts"], state["sums"]
         self.generator.set_state(state["generator"])
-        self.step, self.seconds = state["step"], state["seconds"]
 
     def _start(self) -> None:
         clips = torch.from_numpy(make_pool(0, 128).sound)
@@ -158,7 +115,8 @@ class Run:
             self.quantizer.start(vectors.transpose(1, 2).flatten(0, 1)[:16_000])
         self.report()
 
-    def _learn(self, batch: Tensor, rate: float) -> None:
+    def learn(self, batch: Tensor, share: float) -> None:
+        rate = _schedule(self.step, share)
         for group in self.optimizer.param_groups:
             group["lr"] = LEARNING_RATE * rate
         vectors = self.codec.encoder(batch[:, None])
@@ -171,9 +129,8 @@ class Run:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.weights, CLIP_NORM)
         self.optimizer.step()
-        self.step += 1
 
-    def _batches(self) -> Iterator[Tensor]:
+    def batches(self) -> Iterator[Tensor]:
         while True:
             seed = 1 + self.step // STEPS_PER_POOL
             pool = make_pool(seed, POOL_CLIPS).sound

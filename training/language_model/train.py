@@ -10,9 +10,7 @@ is never trained on, with its own prompt, without one, and with another piece's.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +29,7 @@ from training.language_model.model import START_TOKEN, logits, make_model
 from training.language_model.tokenizer import make_tokenizer
 from training.music.piece import Piece
 from training.music.words import describe
+from training.runs import TimedRun
 
 SEED = 2
 BATCH, FRAMES = 8, 200
@@ -40,7 +39,6 @@ CLIP_NORM = 1.0
 POOL_CLIPS, STEPS_PER_POOL = 1024, 1500
 FIRST_POOL = 1000
 HELD_OUT_CLIPS = 64
-REPORT_SECONDS = 180.0
 _ENCODED_AT_ONCE = 16
 
 
@@ -52,12 +50,13 @@ class Codes:
     codes: Tensor
 
 
-class Run:
-    """A training run and its state in `folder`."""
+class Run(TimedRun):
+    """The model and its optimizer, on the codes of a codec."""
+
+    report_seconds = 180.0
 
     def __init__(self, folder: Path, codec_folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
+        super().__init__(folder, "language_model")
         torch.manual_seed(SEED)
         self.codec = load_codec(codec_folder)
         self.model = make_model()
@@ -69,39 +68,8 @@ class Run:
         )
         self.tokenizer = make_tokenizer()
         self.pattern = DelayPattern(CODEC.codebooks, 1, START_TOKEN)
-        self.step = 0
-        self.seconds = 0.0
         self.held_out = self._encoded(HELD_OUT_SEED + 1, HELD_OUT_CLIPS)
-        if self._state.exists():
-            self._load()
-
-    @property
-    def _state(self) -> Path:
-        return self.folder / "language_model.pt"
-
-    def train(self, minutes: float) -> None:
-        """Trains until `minutes` in all."""
-        last = time.monotonic()
-        reported = self.seconds
-        for prompts, codes in self._batches():
-            share = self.seconds / (60 * minutes)
-            if share >= 1:
-                break
-            self._learn(prompts, codes, _schedule(self.step, share))
-            now = time.monotonic()
-            self.seconds, last = self.seconds + now - last, now
-            if self.seconds - reported >= REPORT_SECONDS:
-                self.report()
-                self.save()
-                reported, last = self.seconds, time.monotonic()
-        self.report()
-        self.save()
-
-    def report(self) -> None:
-        """Appends a line to the curve."""
-        line = {"minutes": self.seconds / 60, "steps": self.step} | self.measure()
-        with (self.folder / "curve.jsonl").open("a") as curve:
-            curve.write(json.dumps(line) + "\n")
+        self.resumed()
 
     @torch.no_grad()
     def measure(self) -> dict[str, list[float]]:
@@ -119,33 +87,22 @@ class Run:
         self.model.train()
         return result
 
-    def save(self) -> None:
-        """Whole or not at all."""
-        state: dict[str, Any] = {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "seconds": self.seconds,
-        }
-        temporary = self._state.with_suffix(".tmp")
-        torch.save(state, temporary)
-        temporary.replace(self._state)
+    def state(self) -> dict[str, Any]:
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
 
-    def _load(self) -> None:
-        state = torch.load(self._state, weights_only=True)
+    def restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.seconds = state["step"], state["seconds"]
 
-    def _learn(self, prompts: list[str], codes: Tensor, rate: float) -> None:
+    def learn(self, batch: tuple[list[str], Tensor], share: float) -> None:
+        rate = _schedule(self.step, share)
         for group in self.optimizer.param_groups:
             group["lr"] = LEARNING_RATE * rate
-        loss = self._nll(prompts, codes).mean()
+        loss = self._nll(*batch).mean()
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.weights, CLIP_NORM)
         self.optimizer.step()
-        self.step += 1
 
     def _nll(self, prompts: list[str], codes: Tensor) -> Tensor:
         """Negative log-likelihood in nats of each codebook, (books,); an empty prompt is none."""
@@ -162,7 +119,7 @@ class Run:
         valid = (blank[:, 1:] == UNKNOWN).float()
         return (loss * valid).sum((0, 2)) / (valid.sum(1) * len(codes))
 
-    def _batches(self) -> Iterator[tuple[list[str], Tensor]]:
+    def batches(self) -> Iterator[tuple[list[str], Tensor]]:
         while True:
             seed = FIRST_POOL + self.step // STEPS_PER_POOL
             pool = self._encoded(seed, POOL_CLIPS)
