@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from musicgen.engine.interface import Engine, GenerationJob, Row
+from musicgen.engine.interface import Engine, GenerationJob, Row, run_to_end
 from musicgen.engine.loading import load_engine
 from musicgen.machine import cpu_quota
 from musicgen.request import SamplingParams
@@ -59,15 +59,8 @@ def greedy_codes(
     """Codes (prompts, codebooks, frames) without any randomness."""
     sampling = SamplingParams(temperature=0.0, top_k=1, guidance=guidance)
     frames = max(1, round(seconds * engine.config.frame_rate))
-    steps = engine.generate(
-        GenerationJob(tuple(Row(prompt, 0, sampling) for prompt in prompts), frames)
-    )
-    while True:
-        try:
-            next(steps)
-        except StopIteration as finished:
-            codes: NDArray[np.int64] = finished.value.codes
-            return codes
+    job = GenerationJob(tuple(Row(prompt, 0, sampling) for prompt in prompts), frames)
+    return run_to_end(engine.generate(job)).codes
 
 
 def first_difference(ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> tuple[int, int] | None:

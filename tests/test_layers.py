@@ -35,12 +35,14 @@ LAYERS = {
         "musicgen.commands",
         "musicgen.predictor",
         "musicgen.verify",
+        "musicgen.evaluation",
         "musicgen.audio",
         "musicgen.storage",
         "musicgen.remote",
     },
     "musicgen.remote": VALUES | {"musicgen.remote"},
     "musicgen.verify": VALUES | {"musicgen.engine"},
+    "musicgen.evaluation": VALUES | {"musicgen.engine", "musicgen.evaluation"},
     "musicgen.predictor": VALUES
     | {
         "musicgen.engine",

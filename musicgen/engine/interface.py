@@ -90,6 +90,16 @@ class Engine(Protocol):
         ...
 
 
+def run_to_end(steps: Generator[Decoded, None, EngineOutput]) -> EngineOutput:
+    """What a job returns, for those whom its progress does not concern."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as finished:
+            output: EngineOutput = finished.value
+            return output
+
+
 def check_job(job: GenerationJob, config: MusicGenConfig) -> None:
     """Refuses what the loaded checkpoint cannot do. Raises: a subclass of `InvalidRequest`."""
     vocabulary = config.decoder.vocab_size
