@@ -13,7 +13,7 @@ demo: .venv/installed
 	$(BIN)/musicgen generate "slow calm piano" --model demo --duration 5 --seed 7 -o $(DEMO_OUT)
 
 test: .venv/dev-installed .venv/hf-emulator/installed
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -m "not slow and not gpu" -n auto --maxprocesses 4 --dist loadfile
 
 check: .venv/dev-installed
 	$(BIN)/ruff check .

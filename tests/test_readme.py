@@ -36,7 +36,7 @@ def test_it_opens_with_the_two_commands() -> None:
     assert first_block and re.findall(r"^make (\w+)", first_block[1], re.M) == ["demo", "test"]
 
 
-@pytest.mark.parametrize("target", set(re.findall(r"`?make ([a-z]+)", README)))
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"`?make ([a-z]+)", README))))
 def test_every_make_target_exists(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M)
 
@@ -95,7 +95,7 @@ def test_the_table_of_errors_is_the_tree() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", set(re.findall(r"`((?:docs|bench|tests|infra|handlers)/[\w/.]+)`", README))
+    "path", sorted(set(re.findall(r"`((?:docs|bench|tests|infra|handlers)/[\w/.]+)`", README)))
 )
 def test_every_file_it_names_exists(path: str) -> None:
     assert (ROOT / path).exists()

@@ -99,7 +99,7 @@ def request_from(options: argparse.Namespace) -> GenerationRequest:
     if ending and ending != request.output_format:
         raise InvalidRequest(
             "output",
-            str(options.output),
+            options.output.name,
             f"the format is {request.output_format}: let the file end in that",
         )
     return request
