@@ -119,7 +119,7 @@ def test_one_that_is_cancelled_leaves_the_other_alone_and_frees_its_slot(
     other = callers.submit(_ask, server, duration=LONG)
     server.wait_for("BUSY", 20)
     assert server.post("/predictions/cancelled/cancel").status_code == 200
-    assert neighbour.wait_for_statuses("canceled", 20)
+    neighbour.wait_for_status("canceled")
     server.succeed(duration=0.2)
     assert other.result(60).json()["status"] == "succeeded"
 

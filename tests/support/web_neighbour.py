@@ -43,15 +43,19 @@ class Neighbour:
         [webhook] = self.webhooks
         return webhook
 
-    def wait_for_statuses(self, last: str, deadline: float) -> list[dict[str, Any]]:
-        """The bodies of all webhooks, once one says the status `last`."""
+    def wait_for_status(self, *statuses: str, deadline: float = 20) -> dict[str, Any]:
+        """The body of the first webhook that says one of `statuses`.
+
+        Webhooks are sent side by side, so that they may arrive in another order.
+        """
         end = time.monotonic() + deadline
         while time.monotonic() < end:
-            told = [json.loads(each) for each in list(self.webhooks)]
-            if told and told[-1]["status"] == last:
-                return told
+            for each in list(self.webhooks):
+                told: dict[str, Any] = json.loads(each)
+                if told["status"] in statuses:
+                    return told
             time.sleep(0.02)
-        raise AssertionError(f"no webhook says {last}: {self.webhooks}")
+        raise AssertionError(f"no webhook says {statuses}: {self.webhooks}")
 
 
 @contextmanager
