@@ -42,7 +42,7 @@ LAYERS = {
     },
     "musicgen.remote": VALUES | {"musicgen.remote"},
     "musicgen.verify": VALUES | {"musicgen.engine"},
-    "musicgen.evaluation": VALUES | {"musicgen.engine", "musicgen.evaluation"},
+    "musicgen.evaluation": VALUES | {"musicgen.engine", "musicgen.audio", "musicgen.evaluation"},
     "musicgen.predictor": VALUES
     | {
         "musicgen.engine",

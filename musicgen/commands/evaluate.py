@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musicgen.commands.options import Commands, add_model_options
@@ -12,6 +14,7 @@ from musicgen.settings import Settings
 
 if TYPE_CHECKING:
     from musicgen.evaluation.evaluate import Evaluation
+    from musicgen.evaluation.likelihood import Nats
 
 
 def add(commands: Commands) -> None:
@@ -43,6 +46,12 @@ def add(commands: Commands) -> None:
         default=[1.0, 3.0],
         help="scales to compare (default: 1 3)",
     )
+    add(
+        "--music",
+        type=Path,
+        metavar="DIR",
+        help="also the likelihood of the music in DIR: NAME.wav (flac, ...) with a prompt NAME.txt",
+    )
     parser.set_defaults(run=_evaluate)
 
 
@@ -55,27 +64,40 @@ def _evaluate(options: argparse.Namespace, settings: Settings) -> int:
     with tqdm(file=sys.stderr, desc="clips", leave=False) as bar:
 
         def told(done: int, total: int) -> None:
+            if done < bar.n:
+                bar.reset()
             bar.total = total
             bar.update(done - bar.n)
 
-        results = evaluate(settings, plan, options.guidance, told)
-    sys.stdout.write(_table(results))
-    sys.stdout.write(json.dumps([each.to_mapping() for each in results]) + "\n")
+        result = evaluate(settings, plan, options.guidance, options.music, told)
+    sys.stdout.write("\n".join(_lines(result)) + "\n")
+    sys.stdout.write(json.dumps(result.to_mapping()) + "\n")
     return 0
 
 
-def _table(results: list[Evaluation]) -> str:
-    lines = []
-    for each in results:
-        lines.append(f"{each.model}, guidance {each.guidance:g}, {each.clips} clips:")
+def _lines(result: Evaluation) -> Iterator[str]:
+    if result.likelihood is not None:
+        yield f"{result.model}, nats for each token of {result.likelihood.clips} clips:"
+        for name in ("own_prompt", "no_prompt", "another_prompt"):
+            nats: Nats = getattr(result.likelihood, name)
+            low, high = nats.interval
+            books = ", ".join(f"{each:.2f}" for each in nats.codebooks)
+            yield (
+                f"  {name.replace('_', ' '):<14} {nats.mean:.3f} "
+                f"(95 % interval {low:.3f} to {high:.3f}); by codebook {books}"
+            )
+    for each in result.adherence:
+        yield f"{result.model}, guidance {each.guidance:g}, {each.clips} clips:"
         for answer in each.answers:
             low, high = answer.interval
-            lines.append(
+            yield (
                 f"  {answer.axis:<9} {answer.right}/{answer.pairs} right, {answer.share:.0%} "
                 f"(95 % interval {low:.0%} to {high:.0%}; a guess is 50 %)"
             )
-        lines.append(f"  silence {each.silent:.1%}, clipped samples {each.clipped:.2%}")
-    return "\n".join(lines) + "\n"
+        yield (
+            f"  {each.silent_clips} silent clips, {each.clipped:.3%} of samples clipped, "
+            f"{each.clicks} clicks at {each.borders} borders of streamed pieces"
+        )
 
 
 def _positive(text: str) -> int:

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from musicgen.engine.conditioning import Conditioning, condition
 from musicgen.engine.decoding import DecodeState
 from musicgen.engine.faults import typed_device_errors
 from musicgen.engine.interface import Decoded, EngineOutput, GenerationJob, Pcm, check_job
+from musicgen.engine.likelihood import negative_log_likelihood
 from musicgen.errors import NonFiniteLogits
 from musicgen.machine import return_free_memory
 from musicgen.model.chroma import chroma_of
@@ -91,6 +93,11 @@ class MusicGenEngine:
                 pcm = tuple(_waveform(model, row) for row in codes)
                 seconds.codec = watch.lap()
             return EngineOutput(codes.cpu().numpy(), pcm, state.steps, seconds)
+
+    def negative_log_likelihood(self, prompt: str, pcm: Pcm) -> NDArray[np.float64]:
+        """Nats for each token of the clip `pcm`, by codebook: `engine.likelihood`."""
+        with typed_device_errors(self.device):
+            return negative_log_likelihood(self._loaded(), self._tokenize, prompt, pcm)
 
     def close(self) -> None:
         self._model = None

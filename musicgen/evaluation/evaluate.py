@@ -1,17 +1,26 @@
-"""Measures a model: of each pair of prompts two clips with the same seed, and which has more."""
+"""Measures a model: of each pair of prompts two clips with the same seed, and which has more.
+
+The clips are streamed, so that what is measured is also what a listener hears while it is made.
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from musicgen.engine.interface import Engine, GenerationJob, Row, run_to_end
+from musicgen.engine.engine import MusicGenEngine
+from musicgen.engine.interface import Engine, GenerationJob, Row
 from musicgen.engine.loading import load_engine
+from musicgen.errors import SettingsError
+from musicgen.evaluation.clicks import clicks
+from musicgen.evaluation.likelihood import Likelihood, measure_likelihood, read_music
 from musicgen.evaluation.measures import Sound, clipped_share, silent_share
 from musicgen.evaluation.pairs import Pair, pairs
 from musicgen.machine import cpu_quota
@@ -19,7 +28,9 @@ from musicgen.request import SamplingParams
 from musicgen.settings import Settings
 from musicgen.sources import locate
 
+Told = Callable[[int, int], None]
 ROWS_AT_ONCE = 8
+MOSTLY = 0.5
 _Z = 1.959964
 """Of a 95 % interval."""
 
@@ -46,16 +57,22 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """One model at one guidance scale; the shares are means over all clips."""
+class Adherence:
+    """How far one model follows its prompts at one guidance scale, and how its clips sound.
 
-    model: str
+    `silent_clips`: those that are silent for most of their time. `clipped`: share of the samples.
+    `clicks`: borders between streamed pieces, of `borders`, at which the waveform breaks.
+    """
+
     guidance: float
     clips: int
     seconds: float
     answers: tuple[Answer, ...]
+    silent_clips: int
     silent: float
     clipped: float
+    borders: int
+    clicks: int
 
     def to_mapping(self) -> dict[str, Any]:
         """As plain JSON types."""
@@ -73,6 +90,23 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """Everything measured of one model; `likelihood` only of music that was given."""
+
+    model: str
+    adherence: tuple[Adherence, ...]
+    likelihood: Likelihood | None
+
+    def to_mapping(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return {
+            "model": self.model,
+            "adherence": [each.to_mapping() for each in self.adherence],
+            "likelihood": self.likelihood.to_mapping() if self.likelihood else None,
+        }
+
+
+@dataclass(frozen=True)
 class Plan:
     """What is asked of a model: `count` pairs of each axis, each with `seeds` seeds from `seed`."""
 
@@ -83,32 +117,72 @@ class Plan:
     top_k: int = 50
 
 
+@dataclass(frozen=True)
+class _Clip:
+    """`borders`: where the pieces of its stream met."""
+
+    sound: Sound
+    borders: tuple[int, ...]
+
+
 def evaluate(
     settings: Settings,
     plan: Plan,
     guidance: Sequence[float],
-    told: Callable[[int, int], None] = lambda _done, _total: None,
-) -> list[Evaluation]:
-    """`told` is called with the clips done and all of them. Raises: what loading raises."""
+    music: Path | None = None,
+    told: Told = lambda _done, _total: None,
+) -> Evaluation:
+    """`music`: a folder for `read_music`. `told` is called with the clips done and all of them.
+
+    Raises: what loading raises, `InvalidInputAudio` for what is in `music`, `SettingsError` when
+    the likelihood of music is asked of another engine than this project's.
+    """
     source = locate(settings.model)
     torch.set_num_threads(settings.threads or cpu_quota())
     engine = load_engine(source.folder, source.name, settings)
+    try:
+        likelihood = _likelihood(engine, music, told) if music else None
+        adherence = tuple(_adherence(engine, plan, scale, told) for scale in guidance)
+    finally:
+        engine.close()
+    return Evaluation(source.label, adherence, likelihood)
+
+
+def _likelihood(engine: Engine, music: Path, told: Told) -> Likelihood:
+    if not isinstance(engine, MusicGenEngine):
+        raise SettingsError("MUSICGEN_ENGINE", engine.name, "likelihood needs the engine musicgen")
+    described = read_music(music, engine.config.sample_rate, engine.config.channels)
+    return measure_likelihood(described, engine.negative_log_likelihood, told)
+
+
+def _adherence(engine: Engine, plan: Plan, guidance: float, told: Told) -> Adherence:
+    rate = engine.config.sample_rate
     asked = [(pair, plan.seed + i) for pair in pairs(plan.count) for i in range(plan.seeds)]
-    total, done, results = 2 * len(asked) * len(guidance), 0, []
-    for scale in guidance:
-        sounds: list[Sound] = []
-        for sound in _clips(engine, asked, plan, scale):
-            sounds.append(sound)
-            done += 1
-            told(done, total)
-        results.append(_evaluation(source.label, scale, plan, asked, sounds, engine))
-    engine.close()
-    return results
+    clips: list[_Clip] = []
+    for clip in _clips(engine, asked, plan, guidance):
+        clips.append(clip)
+        told(len(clips), 2 * len(asked))
+    outcomes: dict[str, list[bool]] = {}
+    for (pair, _), more, less in zip(asked, clips[::2], clips[1::2], strict=True):
+        right = pair.measure(more.sound, rate) > pair.measure(less.sound, rate)
+        outcomes.setdefault(pair.axis, []).append(right)
+    silent = [silent_share(clip.sound, rate) for clip in clips]
+    return Adherence(
+        guidance=guidance,
+        clips=len(clips),
+        seconds=plan.seconds,
+        answers=tuple(Answer(axis, len(each), sum(each)) for axis, each in outcomes.items()),
+        silent_clips=sum(share > MOSTLY for share in silent),
+        silent=float(np.mean(silent)),
+        clipped=float(np.mean([clipped_share(clip.sound) for clip in clips])),
+        borders=sum(len(clip.borders) for clip in clips),
+        clicks=sum(clicks(clip.sound, clip.borders, rate) for clip in clips),
+    )
 
 
 def _clips(
     engine: Engine, asked: Sequence[tuple[Pair, int]], plan: Plan, guidance: float
-) -> Iterator[Sound]:
+) -> Iterator[_Clip]:
     """Two clips of each pair, at the level that the model gave them."""
     sampling = SamplingParams(top_k=plan.top_k, guidance=guidance)
     rows = [
@@ -116,30 +190,11 @@ def _clips(
     ]
     frames = max(1, round(plan.seconds * engine.config.frame_rate))
     for start in range(0, len(rows), ROWS_AT_ONCE):
-        job = GenerationJob(tuple(rows[start : start + ROWS_AT_ONCE]), frames)
-        for pcm in run_to_end(engine.generate(job)).pcm:
-            yield pcm.mean(axis=1, dtype=np.float32)
-
-
-def _evaluation(
-    model: str,
-    guidance: float,
-    plan: Plan,
-    asked: Sequence[tuple[Pair, int]],
-    sounds: Sequence[Sound],
-    engine: Engine,
-) -> Evaluation:
-    rate = engine.config.sample_rate
-    outcomes: dict[str, list[bool]] = {}
-    for (pair, _), more, less in zip(asked, sounds[::2], sounds[1::2], strict=True):
-        right = pair.measure(more, rate) > pair.measure(less, rate)
-        outcomes.setdefault(pair.axis, []).append(right)
-    return Evaluation(
-        model=model,
-        guidance=guidance,
-        clips=len(sounds),
-        seconds=plan.seconds,
-        answers=tuple(Answer(axis, len(each), sum(each)) for axis, each in outcomes.items()),
-        silent=float(np.mean([silent_share(sound, rate) for sound in sounds])),
-        clipped=float(np.mean([clipped_share(sound) for sound in sounds])),
-    )
+        together = tuple(rows[start : start + ROWS_AT_ONCE])
+        pieces: list[list[Sound]] = [[] for _ in together]
+        for progress in engine.generate(GenerationJob(together, frames, stream=True)):
+            for heard, pcm in zip(pieces, progress.pcm, strict=False):
+                heard.append(pcm.mean(axis=1, dtype=np.float32))
+        for heard in pieces:
+            ends = itertools.accumulate(len(piece) for piece in heard)
+            yield _Clip(np.concatenate(heard), tuple(ends)[:-1])

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from musicgen.evaluation.clicks import clicks
 from musicgen.evaluation.evaluate import Answer
 from musicgen.evaluation.measures import (
     clipped_share,
@@ -82,6 +83,17 @@ def test_silence_and_full_scale_are_seen_and_break_nothing() -> None:
     assert clipped_share(square) > 0.99 and silent_share(square, RATE) == 0
 
 
+def test_a_step_between_two_pieces_is_a_click_and_a_note_is_none() -> None:
+    sound = 0.5 * _sound(PIECES[0])
+    borders = range(RATE // 2, len(sound), RATE // 2)
+    assert clicks(sound, borders, RATE) == 0
+    broken = sound.copy()
+    for border in borders:
+        broken[border:] += 0.05 * (-1) ** (border // (RATE // 2))
+    assert clicks(broken, borders, RATE) == len(borders)
+    assert clicks(broken, [border + 999 for border in borders[:-1]], RATE) == 0
+
+
 def test_pairs_differ_in_what_they_ask_and_use_words_that_are_taught() -> None:
     taught = {w for values in WORDS.values() for choices in values.values() for w in choices}
     taught |= {"in", "drums", "major", "minor", *KEYS}
@@ -111,7 +123,9 @@ def test_the_command_ends_with_json() -> None:
         check=True,
         cwd=ROOT,
     )
-    (result,) = json.loads(done.stdout.splitlines()[-1])
-    assert (result["model"], result["guidance"], result["clips"]) == ("demo", 1.0, 20)
+    evaluation = json.loads(done.stdout.splitlines()[-1])
+    assert (evaluation["model"], evaluation["likelihood"]) == ("demo", None)
+    (result,) = evaluation["adherence"]
+    assert (result["guidance"], result["clips"]) == (1.0, 20)
     assert set(result["answers"]) == {"register", "tempo", "loudness", "drums", "key"}
     assert result["answers"]["tempo"]["pairs"] == 2

@@ -47,8 +47,8 @@ def test_high_is_higher_than_low(instrument: str) -> None:
 def test_the_level_is_the_one_that_is_named(loudness: str, drums: bool) -> None:
     sound = _sound(loudness=loudness, drums=drums)
     level = float(np.sqrt(np.mean(sound**2)))
-    # Loud drums reach full scale before they reach their level.
-    assert 0.6 < level / LOUDNESS[loudness] < 1.05
+    # Gains come in steps of 3 dB; loud drums reach full scale before they reach their level.
+    assert 0.55 < level / LOUDNESS[loudness] < 1.2
     assert np.abs(sound).max() <= 0.96
 
 

@@ -49,7 +49,7 @@ CONFIG = CodecConfig(
     trim_right_ratio=1.0,
 )
 SEED = 1
-BATCH, CROP = 8, RATE // 2
+BATCH, CROP, HOP = 8, RATE // 2, RATE // 50
 LEARNING_RATE, WARM_UP_STEPS, BETAS = 1e-3, 100, (0.8, 0.99)
 COMMITMENT, CLIP_NORM, DITHER = 0.25, 5.0, 3e-4
 POOL_CLIPS, STEPS_PER_POOL = 1536, 2000
@@ -137,7 +137,8 @@ class Run(TimedRun):
             while 1 + self.step // STEPS_PER_POOL == seed:
                 rng = np.random.default_rng((SEED, self.step))
                 clips = rng.integers(len(pool), size=BATCH)
-                starts = rng.integers(pool.shape[1] - CROP, size=BATCH)
+                # Notes begin with a frame here as they do in what the language model writes.
+                starts = rng.integers((pool.shape[1] - CROP) // HOP, size=BATCH) * HOP
                 crops = [pool[c, s : s + CROP] for c, s in zip(clips, starts, strict=True)]
                 noise = rng.standard_normal((BATCH, CROP)).astype(np.float32) * DITHER
                 yield torch.from_numpy(np.stack(crops) + noise)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.random import Generator
@@ -18,6 +20,9 @@ SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 PROGRESSIONS = {"major": ((0, 4, 5, 3), (0, 3, 4, 0)), "minor": ((0, 5, 2, 6), (0, 3, 4, 0))}
 """Degrees of the scale, one chord a bar."""
 HIGHEST_PEAK = 0.95
+NOTES_BESIDE_DRUMS = 0.5
+LEVEL_STEP_DB = 3.0
+"""Of a piece's gain: the same note then comes at few levels, which are easier to learn."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +41,18 @@ def render(piece: Piece, seconds: float, rng: Generator) -> NDArray[np.float32]:
     bars = int(np.ceil(seconds / (beat * BEATS_IN_A_BAR)))
     sound = np.zeros(round(seconds * RATE), np.float32)
     if piece.instrument is not None:
-        instrument = INSTRUMENTS[piece.instrument]
         for event in _score(piece, bars, rng):
-            frequency = 440 * 2 ** ((event.pitch - 69) / 12)
-            note = instrument(frequency, event.beats * beat, rng) * event.strength
-            _add(sound, note, event.start * beat)
-        sound *= 0.5 / max(1e-9, float(np.abs(sound).max()))
+            note = _note(piece.instrument, event.pitch, event.beats * beat)
+            _add(sound, note * event.strength * NOTES_BESIDE_DRUMS, event.start * beat)
     if piece.drums:
-        for hit, start, strength in _beats(bars, rng):
+        for hit, start, strength in _beats(bars):
             _add(sound, hit * strength, start * beat)
     return _levelled(sound, LOUDNESS[piece.loudness])
+
+
+@lru_cache(maxsize=1024)
+def _note(instrument: str, pitch: int, seconds: float) -> NDArray[np.float32]:
+    return INSTRUMENTS[instrument](440 * 2 ** ((pitch - 69) / 12), seconds)
 
 
 def _score(piece: Piece, bars: int, rng: Generator) -> Iterator[Event]:
@@ -98,12 +105,12 @@ def _accent(place: int) -> float:
     return 1.0 if place % BEATS_IN_A_BAR == 0 else 0.8
 
 
-def _beats(bars: int, rng: Generator) -> Iterator[tuple[NDArray[np.float32], float, float]]:
+def _beats(bars: int) -> Iterator[tuple[NDArray[np.float32], float, float]]:
     """Kick on one and three, snare on two and four, hats on every half."""
     for beat in range(bars * BEATS_IN_A_BAR):
-        yield (kick(rng), beat, 0.9) if beat % 2 == 0 else (snare(rng), beat, 0.7)
+        yield (kick(), beat, 0.9) if beat % 2 == 0 else (snare(), beat, 0.7)
         for half in (0.0, 0.5):
-            yield hat(rng), beat + half, 0.45
+            yield hat(), beat + half, 0.45
 
 
 def _add(sound: NDArray[np.float32], note: NDArray[np.float32], seconds: float) -> None:
@@ -113,8 +120,10 @@ def _add(sound: NDArray[np.float32], note: NDArray[np.float32], seconds: float) 
 
 
 def _levelled(sound: NDArray[np.float32], rms: float) -> NDArray[np.float32]:
-    """To `rms`, or as near as full scale allows."""
-    level = float(np.sqrt(np.mean(sound**2)))
-    gain = rms / max(1e-9, level)
-    peak = float(np.abs(sound).max()) * gain
-    return (sound * gain * min(1.0, HIGHEST_PEAK / max(1e-9, peak))).astype(np.float32)
+    """Within half a step of `rms`, or as near as full scale allows."""
+    level = max(1e-9, float(np.sqrt(np.mean(sound**2))))
+    peak = max(1e-9, float(np.abs(sound).max()))
+    step = math.log(10) * LEVEL_STEP_DB / 20
+    wanted = round(math.log(rms / level) / step)
+    most = math.floor(math.log(HIGHEST_PEAK / peak) / step)
+    return (sound * math.exp(step * min(wanted, most))).astype(np.float32)

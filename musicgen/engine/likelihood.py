@@ -1,0 +1,64 @@
+"""How probable a model finds music that it did not make."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from musicgen.engine.conditioning import condition
+from musicgen.engine.interface import GenerationJob, Pcm, Row
+from musicgen.engine.kv_cache import StaticCache
+from musicgen.model.decoder import sinusoidal_positions
+from musicgen.model.delay_pattern import UNKNOWN, DelayPattern
+from musicgen.model.encodec import encode_channels
+from musicgen.model.musicgen import MusicGen
+from musicgen.model.tokenizer import Tokenize
+from musicgen.request import SamplingParams
+
+
+@torch.inference_mode()
+def negative_log_likelihood(
+    model: MusicGen, tokenize: Tokenize, prompt: str, pcm: Pcm
+) -> NDArray[np.float64]:
+    """Nats for each token of `pcm`, float32 (samples, channels) at the model's sampling rate.
+
+    The codes of the clip are predicted one after another, each from the true ones before it
+    (teacher forcing), in one pass. An empty prompt means unconditional.
+
+    Returns: the mean over the frames, (codebooks,).
+    """
+    config = model.config.decoder
+    waveform = torch.from_numpy(np.ascontiguousarray(pcm.T))[None].to(model.device)
+    codes = encode_channels(model.codec, waveform)[0]
+    pattern = DelayPattern(config.codebooks, config.channels, config.start_token)
+    sequence = pattern.template(codes.shape[1], codes)
+    logits = _forced(model, tokenize, prompt, sequence[None, :, :-1])
+    targets = sequence[:, 1:].t()
+    # The start token, which also fills what the delays leave free, is never predicted.
+    counted = (pattern.template(codes.shape[1])[:, 1:] == UNKNOWN).t().to(targets.device)
+    nats = F.cross_entropy(
+        logits.flatten(0, 1), torch.where(counted, targets, 0).flatten(), reduction="none"
+    ).view(targets.shape)
+    mean = (nats * counted).double().sum(0) / counted.sum(0)
+    return mean.cpu().numpy()
+
+
+def _forced(model: MusicGen, tokenize: Tokenize, prompt: str, tokens: Tensor) -> Tensor:
+    """Tokens (1, codebooks, steps) to the logits of what follows each: (steps, codebooks,
+    vocabulary)."""
+    decoder, steps = model.decoder, tokens.shape[2]
+    # Without guidance there is one row, and nothing of it is padded.
+    job = GenerationJob((Row(prompt, 0, SamplingParams(guidance=1.0)),), steps)
+    conditioning = condition(model, tokenize, job, None)
+    x = decoder.embed(tokens)
+    if conditioning.prefix is not None:
+        x = torch.cat([conditioning.prefix, x], dim=1)
+    length = x.shape[1]
+    x = x + sinusoidal_positions(length, decoder.config.hidden_size).to(x.device, x.dtype)
+    cache = StaticCache(decoder.config, 1, length, x.device, x.dtype)
+    causal = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
+    hidden = decoder(x, cache, conditioning.cross, causal[None, None])
+    return decoder.logits(hidden[0, -steps:])
