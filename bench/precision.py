@@ -1,12 +1,13 @@
-"""What 16 bits cost: the decoder's logits against float32, teacher-forced on the same tokens.
+"""What 16 and 8 bits cost: the decoder's logits against float32, teacher-forced on the same tokens.
 
-    python bench/precision.py                     # full-size random musicgen-small
-    python bench/precision.py --checkpoint FOLDER # any checkpoint, also a real one
+    python bench/precision.py                     # full-size random musicgen-small, random codes
+    python bench/precision.py --checkpoint FOLDER --music DIR   # a trained one, on real music
 
-Every form of the decoder is fed the same random codes: bfloat16 throughout (what runs on a GPU),
-float16 weights with float32 arithmetic (what `precision=bfloat16` means on an x86 processor), and
-float32 itself at other batch sizes, whose difference is pure rounding. Random weights have nearly
-flat logits, so top-1 agreement is lower here than on a trained model.
+Every form of the decoder is fed the same codes: bfloat16 throughout (what runs on a GPU), float16
+weights with float32 arithmetic (what `precision=bfloat16` means on an x86 processor), int8 (weights
+and activations), and float32 itself at other batch sizes, whose difference is pure rounding. Random
+weights have nearly flat logits, so top-1 agreement is lower there than on a trained model. With
+--music (pairs of NAME.wav and NAME.txt) the negative log-likelihood is measured, too.
 The last line is one JSON object.
 """
 
@@ -16,23 +17,28 @@ import argparse
 import json
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as a script: the repository root is not on the path
     sys.path.insert(0, str(ROOT))
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from bench.decode import machine
 from bench.full_size import build_full_size
 from musicgen.engine.kv_cache import StaticCache
+from musicgen.evaluation.likelihood import read_music
 from musicgen.machine import cpu_quota
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.decoder import sinusoidal_positions
 from musicgen.model.delay_pattern import DelayPattern
+from musicgen.model.encodec import encode_channels
 from musicgen.model.musicgen import MusicGen
+from musicgen.model.packed import Pack, pack_half, pack_int8
 from musicgen.model.tokenizer import load_tokenizer
 from musicgen.model.weights import load_model
 
@@ -40,13 +46,21 @@ PROMPT = "80s pop track with bassy drums and synth"
 TOP = 250
 
 
+@dataclass(frozen=True)
+class Case:
+    """A prompt's tokens, and the delayed sequence (codebooks, steps) that follows them."""
+
+    text: list[int]
+    sequence: Tensor
+
+
 @torch.inference_mode()
-def logits(model: MusicGen, text: list[int], tokens: Tensor, rows: int) -> Tensor:
+def logits(model: MusicGen, case: Case, rows: int) -> Tensor:
     """Logits (steps, codebooks, vocabulary) of row 0 when `rows` equal rows are decoded."""
     decoder = model.decoder
-    states = model.text_states(torch.tensor([text])).expand(rows, -1, -1)
+    states = model.text_states(torch.tensor([case.text])).expand(rows, -1, -1)
     cross = decoder.cross_attention_states(states)
-    x = decoder.embed(tokens.expand(rows, -1, -1))
+    x = decoder.embed(case.sequence[None, :, :-1].expand(rows, -1, -1))
     x = x + sinusoidal_positions(x.shape[1], x.shape[2]).to(x.dtype)
     cache = StaticCache(decoder.config, rows, x.shape[1], model.device, model.dtype)
     steps = []
@@ -56,17 +70,22 @@ def logits(model: MusicGen, text: list[int], tokens: Tensor, rows: int) -> Tenso
     return torch.stack(steps)
 
 
-def compare(logits: Tensor, reference: Tensor) -> dict[str, float]:
-    """Relative error, agreement of the best token, overlap of the best ones, KL divergence."""
+def compare(case: Case, logits: Tensor, reference: Tensor) -> dict[str, float]:
+    """Relative error, agreement of the best token, overlap of the best ones, KL divergence, and
+    nats for each token."""
     top = min(TOP, reference.shape[-1])
     mine, theirs = logits.topk(top).indices, reference.topk(top).indices
     shared = (mine[..., :, None] == theirs[..., None, :]).any(-1).float().mean()
     log_p, log_q = reference.log_softmax(-1), logits.log_softmax(-1)
+    target = case.sequence[:, 1:].t()
+    counted = target < logits.shape[-1]
+    nats = -log_q.gather(-1, target.where(counted, 0)[..., None])[..., 0][counted]
     return {
         "relative_error": float((logits - reference).norm() / reference.norm()),
         "top_1_agreement": float((mine[..., 0] == theirs[..., 0]).float().mean()),
         f"top_{top}_overlap": float(shared),
         "kl_nats": float((log_p.exp() * (log_p - log_q)).sum(-1).mean()),
+        "nll_nats": float(nats.mean()),
     }
 
 
@@ -74,7 +93,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="musicgen-small", help="shapes of a published model")
     parser.add_argument("--checkpoint", type=Path, help="use or make the random weights here")
-    parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--music", type=Path, help="folder of NAME.wav and NAME.txt")
+    parser.add_argument("--frames", type=int, default=60, help="of each clip")
     parser.add_argument("--save", type=Path, help="also write the JSON to this file")
     options = parser.parse_args()
     torch.set_num_threads(cpu_quota())
@@ -87,37 +107,63 @@ def main() -> None:
             "machine": machine("cpu", cpu_quota()),
             "model": options.model,
             "frames": options.frames,
-            **errors(folder, options.frames),
+            **errors(folder, options.frames, options.music),
         }
     if options.save is not None:
         options.save.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result))
 
 
-def errors(folder: Path, frames: int) -> dict[str, dict[str, float]]:
+def errors(folder: Path, frames: int, music: Path | None) -> dict[str, dict[str, float]]:
     config = MusicGenConfig.from_folder(folder)
-    text = load_tokenizer(folder)(PROMPT)
     cpu = torch.device("cpu")
-    reference_model = load_model(folder, config, cpu, torch.float32)
-    pattern = DelayPattern(config.decoder.codebooks, config.channels, config.decoder.start_token)
-    codes = torch.randint(
-        config.decoder.vocab_size,
-        (config.decoder.codebooks, frames),
-        generator=torch.Generator().manual_seed(0),
-    )
-    tokens = pattern.template(frames, codes)[None]
-    reference = logits(reference_model, text, tokens, rows=2)
-    found = {
-        f"float32, {rows} rows": compare(logits(reference_model, text, tokens, rows), reference)
-        for rows in (1, 8)
-    }
-    del reference_model
-    half = load_model(folder, config, cpu, torch.float32, pack_half=True)
-    found["float16 weights"] = compare(logits(half, text, tokens, 2), reference)
-    del half
-    bfloat16 = load_model(folder, config, cpu, torch.bfloat16)
-    found["bfloat16"] = compare(logits(bfloat16, text, tokens, 2), reference)
+
+    def load(dtype: torch.dtype = torch.float32, pack: Pack | None = None) -> MusicGen:
+        return load_model(folder, config, cpu, dtype, pack=pack)
+
+    exact = load()
+    cases = [_random_case(folder, exact, frames)]
+    if music is not None:
+        cases = _music_cases(folder, exact, music, frames)
+    reference = [logits(exact, case, rows=2) for case in cases]
+
+    def measured(model: MusicGen, rows: int = 2) -> dict[str, float]:
+        each = [
+            compare(case, logits(model, case, rows), known)
+            for case, known in zip(cases, reference, strict=True)
+        ]
+        return {name: sum(one[name] for one in each) / len(each) for name in each[0]}
+
+    found = {"float32": measured(exact)}
+    found |= {f"float32, {rows} rows": measured(exact, rows) for rows in (1, 8)}
+    del exact
+    found["float16 weights"] = measured(load(pack=pack_half))
+    found["int8"] = measured(load(pack=pack_int8))
+    found["bfloat16"] = measured(load(torch.bfloat16))
     return found
+
+
+def _random_case(folder: Path, model: MusicGen, frames: int) -> Case:
+    decoder = model.config.decoder
+    shape, generator = (decoder.codebooks, frames), torch.Generator().manual_seed(0)
+    codes = torch.randint(decoder.vocab_size, shape, generator=generator)
+    return Case(load_tokenizer(folder)(PROMPT), _pattern(model).template(frames, codes))
+
+
+@torch.inference_mode()
+def _music_cases(folder: Path, model: MusicGen, music: Path, frames: int) -> list[Case]:
+    config, tokenize = model.config, load_tokenizer(folder)
+    cases = []
+    for clip in read_music(music, config.sample_rate, config.channels):
+        waveform = torch.from_numpy(np.ascontiguousarray(clip.pcm.T))
+        codes = encode_channels(model.codec, waveform[None])[0][:, :frames]
+        cases.append(Case(tokenize(clip.prompt), _pattern(model).template(codes.shape[1], codes)))
+    return cases
+
+
+def _pattern(model: MusicGen) -> DelayPattern:
+    decoder = model.config.decoder
+    return DelayPattern(decoder.codebooks, model.config.channels, decoder.start_token)
 
 
 if __name__ == "__main__":

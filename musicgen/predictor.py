@@ -261,7 +261,7 @@ def _notes(
     """What a caller should know and did not ask."""
     notes = [clip.note for clip in clips if clip.note]
     if source.name == catalog.DEMO:
-        notes.append("the demo model has random weights: expect noise, not music")
+        notes.append("the demo model is a toy: it plays short synthetic pieces, not real music")
     if request.input_audio is not None and not request.continuation:
         notes.append("the melody was taken from the whole mix, without source separation")
     if streamed and request.normalization_strategy != "none":

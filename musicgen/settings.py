@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from musicgen.errors import SettingsError
 
 ENGINES = ("musicgen", "transformers")
-PRECISIONS = ("auto", "float32", "bfloat16")
+PRECISIONS = ("auto", "float32", "bfloat16", "int8")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 ADDRESSING_STYLES = ("auto", "path", "virtual")
 ENCRYPTIONS = ("none", "AES256", "aws:kms")

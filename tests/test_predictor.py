@@ -45,7 +45,7 @@ def test_a_result_says_what_was_made_and_how(demo: Predictor) -> None:
     assert min(timings.text, timings.decode, timings.codec, timings.finish, timings.store) > 0
     assert result.real_time_factor == pytest.approx(timings.total / 0.5)
     assert json.loads(json.dumps(result.to_mapping()))["clips"][0]["sha256"] == clip.sha256
-    assert any("random weights" in note for note in result.notes)
+    assert any("toy" in note for note in result.notes)
 
 
 def test_the_file_carries_its_tags(demo: Predictor) -> None:
@@ -224,6 +224,14 @@ def test_a_model_that_will_not_fit_is_refused_before_it_loads(
 def test_a_gpu_that_is_not_there_is_refused() -> None:
     with pytest.raises(errors.SettingsError, match="MUSICGEN_DEVICE='cuda:99'"):
         Predictor.load(Settings(device="cuda:99"))
+
+
+def test_int8_is_refused_where_it_has_no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(errors.SettingsError, match="int8 needs the engine musicgen"):
+        Predictor.load(Settings(precision="int8", engine="transformers"))
+    monkeypatch.setattr(loading, "can_pack", lambda: False)
+    with pytest.raises(errors.SettingsError, match="this PyTorch has none: use bfloat16 or auto"):
+        Predictor.load(Settings(precision="int8"))
 
 
 def test_an_unsupported_checkpoint_falls_back_to_transformers(

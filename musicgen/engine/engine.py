@@ -21,8 +21,8 @@ from musicgen.model.chroma import chroma_of
 from musicgen.model.codec_stream import CodecStream
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.encodec import decode_channels, encode_channels
-from musicgen.model.layers import can_pack_half
 from musicgen.model.musicgen import MusicGen
+from musicgen.model.packed import can_pack, pack_half, pack_int8
 from musicgen.model.tokenizer import Tokenize, load_tokenizer
 from musicgen.model.weights import load_model
 from musicgen.result import Timings
@@ -38,7 +38,8 @@ class MusicGenEngine:
     """One loaded checkpoint. Jobs share nothing but the weights, so threads may run side by side.
 
     `precision` float32 is the reference. bfloat16 holds the decoder in 16 bits: bfloat16
-    throughout on a GPU, float16 weights with float32 arithmetic on an x86 processor.
+    throughout on a GPU, float16 weights with float32 arithmetic on an x86 processor. int8, on
+    processors only, multiplies 8-bit weights by 8-bit activations.
     """
 
     name = "musicgen"
@@ -56,10 +57,10 @@ class MusicGenEngine:
     ) -> MusicGenEngine:
         """Reads a checkpoint folder. Raises: a subclass of `CheckpointError`."""
         tokenize = load_tokenizer(folder)
-        reduced = precision == "bfloat16"
-        pack_half = reduced and device == "cpu" and can_pack_half()
-        dtype = torch.bfloat16 if reduced and not pack_half else torch.float32
-        model = load_model(folder, config, torch.device(device), dtype, pack_half=pack_half)
+        packs = {"bfloat16": pack_half, "int8": pack_int8} if device == "cpu" and can_pack() else {}
+        pack = packs.get(precision)
+        dtype = torch.bfloat16 if precision == "bfloat16" and pack is None else torch.float32
+        model = load_model(folder, config, torch.device(device), dtype, pack=pack)
         return_free_memory()
         return cls(model, tokenize, precision)
 

@@ -13,6 +13,7 @@ from musicgen.errors import ModelTooLarge, SettingsError, UnsupportedCheckpoint
 from musicgen.machine import free_memory
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.memory import memory_needed
+from musicgen.model.packed import can_pack
 from musicgen.request import DURATION_MAX_SECONDS
 from musicgen.settings import Settings
 
@@ -53,7 +54,13 @@ def resolve_device(device: str) -> str:
 
 
 def resolve_precision(precision: str, device: str) -> str:
-    """ "auto" is bfloat16 on a GPU and float32, the reference, on a processor."""
+    """ "auto" is bfloat16 on a GPU and float32, the reference, on a processor.
+
+    Raises: `SettingsError` for int8 where there are no kernels for it.
+    """
+    if precision == "int8" and (device != "cpu" or not can_pack()):
+        why = "its kernels are for processors" if device != "cpu" else "this PyTorch has none"
+        raise SettingsError("MUSICGEN_PRECISION", precision, f"{why}: use bfloat16 or auto")
     if precision != "auto":
         return precision
     return "float32" if device == "cpu" else "bfloat16"

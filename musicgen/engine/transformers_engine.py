@@ -24,7 +24,7 @@ from musicgen.engine.interface import (
     Row,
     check_job,
 )
-from musicgen.errors import MissingDependency, NonFiniteLogits
+from musicgen.errors import MissingDependency, NonFiniteLogits, SettingsError
 from musicgen.model.chroma import chroma_of
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.delay_pattern import DelayPattern
@@ -56,7 +56,9 @@ class TransformersEngine:
     def load(
         cls, folder: Path, config: MusicGenConfig, device: str, precision: str
     ) -> TransformersEngine:
-        """Raises: `MissingDependency`, a subclass of `CheckpointError`."""
+        """Raises: `MissingDependency`, a subclass of `CheckpointError`, `SettingsError`."""
+        if precision == "int8":
+            raise SettingsError("MUSICGEN_PRECISION", precision, "int8 needs the engine musicgen")
         try:
             import transformers
         except ImportError:

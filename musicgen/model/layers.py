@@ -21,9 +21,6 @@ _ACTIVATIONS: dict[str, Activation] = {
 }
 
 
-_CPU = torch._C.DispatchKeySet(torch._C.DispatchKey.CPU)
-
-
 def activation(name: str) -> Activation:
     """The function that a config.json means by `name`. Raises: ValueError."""
     if name not in _ACTIVATIONS:
@@ -78,25 +75,6 @@ class Linear(nn.Module):
         return F.linear(x, self.weight)
 
 
-class PackedHalfLinear(nn.Module):
-    """y = x Wᵀ with float16 weights and float32 activations, packed for FBGEMM.
-
-    A decode step on a CPU waits for memory, so half the bytes is nearly half the time, while
-    products and sums stay in float32. On x86 without bfloat16 instructions this is both faster
-    than a bfloat16 product and an order of magnitude more exact.
-    """
-
-    def __init__(self, weight: Tensor) -> None:
-        super().__init__()
-        self.packed = torch.ops.quantized.linear_prepack_fp16(weight.float(), None)
-        self.multiply = torch.ops.quantized.linear_dynamic_fp16.default
-
-    def forward(self, x: Tensor) -> Tensor:
-        # Straight to the kernel: finding it by the type of `packed` takes as long as a small one
-        # runs, and there are six for every layer and step.
-        return self.multiply.redispatch(_CPU, x, self.packed)
-
-
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
     """Attention of (rows, heads, length, head_dim) queries; `mask` is true where they may look.
 
@@ -109,21 +87,3 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Te
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
     return scores.softmax(-1) @ value
-
-
-def can_pack_half() -> bool:
-    """Whether this build of PyTorch has FBGEMM's packed kernels for this processor."""
-    return "fbgemm" in torch.backends.quantized.supported_engines
-
-
-def pack_linears(module: nn.Module) -> None:
-    """Replaces every `Linear` below `module` by a `PackedHalfLinear`, in place.
-
-    A weight that float16 cannot hold stays as it is, in float32.
-    """
-    largest = torch.finfo(torch.float16).max
-    for name, child in module.named_children():
-        if not isinstance(child, Linear):
-            pack_linears(child)
-        elif child.weight.abs().max() < largest:
-            setattr(module, name, PackedHalfLinear(child.weight))

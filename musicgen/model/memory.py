@@ -9,7 +9,9 @@ import torch
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.musicgen import MusicGen
 
-BYTES_PER_VALUE = {"float32": 4, "bfloat16": 2}
+BYTES_PER_WEIGHT = {"float32": 4, "bfloat16": 2, "int8": 1}
+# int8 is for the products with weights; keys and values keep float32.
+BYTES_PER_CACHED = {"float32": 4, "bfloat16": 2, "int8": 4}
 # Peak of EnCodec's activations: the last layers hold a few maps of `filters` channels at full
 # sampling rate.
 CODEC_MAPS_ALIVE = 4
@@ -34,11 +36,11 @@ def count_parameters(config: MusicGenConfig) -> ParameterCounts:
 def memory_needed(config: MusicGenConfig, precision: str, seconds: float) -> int:
     """Bytes for the weights and for one guided clip of `seconds`."""
     counts = count_parameters(config)
-    per_value = BYTES_PER_VALUE[precision]
-    weights = counts.decoder * per_value + counts.other * 4
+    weights = counts.decoder * BYTES_PER_WEIGHT[precision] + counts.other * 4
     frames = int(seconds * config.frame_rate)
     rows = 2
-    cache = 2 * config.decoder.layers * rows * frames * config.decoder.hidden_size * per_value
+    cached = 2 * config.decoder.layers * rows * frames * config.decoder.hidden_size
+    cache = cached * BYTES_PER_CACHED[precision]
     samples = frames * config.codec.hop_length
     codec = samples * config.codec.filters * 4 * CODEC_MAPS_ALIVE
     return weights + cache + codec

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from musicgen.errors import CheckpointIncomplete, CheckpointMismatch, UnsupportedCheckpoint
 from musicgen.model.config import MusicGenConfig
-from musicgen.model.layers import pack_linears
 from musicgen.model.musicgen import MusicGen
+from musicgen.model.packed import Pack, pack_linears
 from musicgen.model.tensor_files import TensorFiles
 
 _DECODER = "decoder.model.decoder"
@@ -89,12 +89,12 @@ def load_model(
     device: torch.device,
     dtype: torch.dtype,
     *,
-    pack_half: bool = False,
+    pack: Pack | None = None,
 ) -> MusicGen:
     """A `MusicGen` with the weights of `folder`, in eval mode on `device`.
 
     `dtype` is the decoder's; text encoder and codec stay float32, they run once per request.
-    `pack_half` packs the decoder's products to float16 weights (see `PackedHalfLinear`).
+    `pack` packs the weights of the decoder's products (`model.packed`).
 
     Raises: `CheckpointIncomplete`, `CheckpointCorrupt`, `CheckpointMismatch`,
     `UnsupportedCheckpoint`.
@@ -121,12 +121,12 @@ def load_model(
         kind = dtype if name.startswith("decoder.") else torch.float32
         # A float32 model stays memory-mapped. A smaller one must not: as long as one tensor is
         # mapped, so is the whole file. What is packed below is copied there.
-        is_packed = pack_half and name.startswith("decoder.layers.") and tensor.dim() == 2
-        copy = (pack_half or dtype != torch.float32) and not is_packed
+        is_packed = pack is not None and name.startswith("decoder.layers.") and tensor.dim() == 2
+        copy = (pack is not None or dtype != torch.float32) and not is_packed
         state[name] = tensor.to(device=device, dtype=kind, copy=copy)
     model.load_state_dict(state, assign=True)
-    if pack_half:
-        pack_linears(model.decoder)
+    if pack is not None:
+        pack_linears(model.decoder, pack)
     return model.eval().requires_grad_(False)
 
 

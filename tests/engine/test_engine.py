@@ -32,13 +32,17 @@ FLIPPED_CLIPS_ALLOWED = 1
 
 
 @pytest.mark.parametrize("name", VARIED)
+@pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_variations_equal_their_seeds_alone(
-    checkpoints: Callable[[str], Path], name: str, record_property: Callable[[str, object], None]
+    checkpoints: Callable[[str], Path],
+    name: str,
+    precision: str,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """Draws are per row by construction, so only the arithmetic of another batch size can differ,
     and flip a token whose draw falls within rounding of a border. How many clips that befell is
     recorded; more than one would be a fault."""
-    engine = engines.engine(checkpoints(name))
+    engine = engines.engine(checkpoints(name), precision)
     seeds, prompts = list(range(8)), [engines.PROMPTS[0]] * 8
     together = engines.codes(engine, prompts, 40, SAMPLED, seeds=seeds)
     alone = torch.cat(

@@ -99,10 +99,10 @@ def test_positions_do_not_end_at_the_config_s_maximum(
 
 @pytest.mark.parametrize("name", ["musicgen-small", "musicgen-stereo-small"])
 @torch.inference_mode()
-def test_bfloat16_stays_near_float32(
+def test_reduced_precisions_stay_near_float32(
     checkpoints: Callable[[str], Path], oracles: Callable[[str], Oracle], name: str
 ) -> None:
-    """Both 16-bit forms of the decoder: bfloat16 throughout, and float16 weights packed."""
+    """bfloat16 throughout, float16 weights packed, and int8."""
     folder = checkpoints(name)
     config = MusicGenConfig.from_folder(folder)
     tokens = load_tokenizer(folder)(engines.PROMPTS[0])
@@ -113,6 +113,8 @@ def test_bfloat16_stays_near_float32(
     spread = reference.std()
     assert (_logits(half, tokens, start) - reference).std() < 0.03 * spread
     assert (_logits(packed, tokens, start) - reference).std() < 0.03 * spread
+    eight_bits = engines.engine(folder, "int8")._loaded()
+    assert (_logits(eight_bits, tokens, start) - reference).std() < 0.1 * spread
 
 
 def _logits(model: MusicGen, text: list[int], tokens: torch.Tensor) -> torch.Tensor:
