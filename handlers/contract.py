@@ -9,6 +9,7 @@
 | `InlineTooLarge` | 413 | a bucket, a shorter clip or another format fits |
 | `BucketRefused`, `UploadFailed`, `RemoteError` | 502 | another server did not do its part |
 | `DeviceFault` | 503 | another worker can do it: this one has to be replaced |
+| `EngineBusy` | 503 | too many wait already: later, or another worker |
 | every other one | 500 | the operator can mend it |
 
 `UnknownModel` is 422 and not 404: the address exists, a field of the body is wrong.
@@ -23,6 +24,7 @@ from musicgen.errors import (
     BucketRefused,
     DeviceFault,
     DiskFull,
+    EngineBusy,
     GenerationCancelled,
     InlineTooLarge,
     InvalidRequest,
@@ -50,6 +52,7 @@ STATUSES: dict[type[MusicGenError], int] = {
     UploadFailed: 502,
     RemoteError: 502,
     DeviceFault: 503,
+    EngineBusy: 503,
 }
 """A class without an entry has the status of its nearest ancestor."""
 

@@ -10,7 +10,7 @@ from musicgen.result import GenerationResult, Progress
 
 
 class Generation(Iterator[Progress]):
-    """Nothing runs until it is pulled, and between two pulls nothing runs either.
+    """Nothing runs until it is pulled, and no more than a little ahead of the pulls.
 
     Iterate it to follow the progress, then ask for `result()`; or ask at once.
     """

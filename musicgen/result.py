@@ -37,6 +37,8 @@ class Timings:
     finish: float = 0.0
     """Normalization and the container's encoder."""
     store: float = 0.0
+    waiting: float = 0.0
+    """In line, until there was room in the batch; not part of `total`."""
 
     @property
     def total(self) -> float:

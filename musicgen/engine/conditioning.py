@@ -43,6 +43,12 @@ class Conditioning:
         return 0 if self.prefix is None else self.prefix.shape[1]
 
 
+def decoder_rows(job: GenerationJob) -> int:
+    """How many rows of a batch a job takes: its clips, and their unconditional halves."""
+    has_melody = job.melody is not None
+    return len(job.rows) + sum(_is_guided(row, has_melody) for row in job.rows)
+
+
 def condition(
     model: MusicGen, tokenize: Tokenize, job: GenerationJob, chroma: Tensor | None
 ) -> Conditioning:

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from musicgen.engine.conditioning import Conditioning, condition
+from musicgen.engine.batching import Batch
+from musicgen.engine.conditioning import Conditioning, condition, decoder_rows
 from musicgen.engine.decoding import DecodeState
 from musicgen.engine.faults import typed_device_errors
 from musicgen.engine.interface import Decoded, EngineOutput, GenerationJob, Pcm, check_job
@@ -32,10 +33,14 @@ from musicgen.stopwatch import Stopwatch
 FINITE_CHECK_INTERVAL_ON_GPU = 25
 # A piece of a stream is half a second; each decodes a few frames of its neighbours once more.
 STREAM_STEPS = 25
+BATCH_ROWS = 16
+MOST_WAITING = 64
+TOLD_WHILE_WAITING_SECONDS = 0.2
 
 
 class MusicGenEngine:
-    """One loaded checkpoint. Jobs share nothing but the weights, so threads may run side by side.
+    """One loaded checkpoint. Jobs of several threads are decoded together, in one batch that they
+    join and leave between steps; nothing but rounding tells a job from the same one alone.
 
     `precision` float32 is the reference. bfloat16 holds the decoder in 16 bits: bfloat16
     throughout on a GPU, float16 weights with float32 arithmetic on an x86 processor. int8, on
@@ -44,46 +49,65 @@ class MusicGenEngine:
 
     name = "musicgen"
 
-    def __init__(self, model: MusicGen, tokenize: Tokenize, precision: str) -> None:
+    def __init__(
+        self,
+        model: MusicGen,
+        tokenize: Tokenize,
+        precision: str,
+        *,
+        rows: int = BATCH_ROWS,
+        most_waiting: int = MOST_WAITING,
+    ) -> None:
         self.config: MusicGenConfig = model.config
         self.device = str(model.device)
         self.precision = precision
         self._model: MusicGen | None = model
         self._tokenize = tokenize
+        self._batch = Batch(self.device, rows, most_waiting)
 
     @classmethod
     def load(
-        cls, folder: Path, config: MusicGenConfig, device: str, precision: str
+        cls,
+        folder: Path,
+        config: MusicGenConfig,
+        device: str,
+        precision: str,
+        *,
+        rows: int = BATCH_ROWS,
     ) -> MusicGenEngine:
-        """Reads a checkpoint folder. Raises: a subclass of `CheckpointError`."""
+        """Reads a checkpoint folder; `rows` of the decoder run together at most.
+
+        Raises: a subclass of `CheckpointError`.
+        """
         tokenize = load_tokenizer(folder)
         packs = {"bfloat16": pack_half, "int8": pack_int8} if device == "cpu" and can_pack() else {}
         pack = packs.get(precision)
         dtype = torch.bfloat16 if precision == "bfloat16" and pack is None else torch.float32
         model = load_model(folder, config, torch.device(device), dtype, pack=pack)
         return_free_memory()
-        return cls(model, tokenize, precision)
+        return cls(model, tokenize, precision, rows=rows)
 
     def generate(self, job: GenerationJob) -> Generator[Decoded, None, EngineOutput]:
         model = self._loaded()
         check_job(job, self.config)
         seconds, watch = Timings(), Stopwatch()
-        with typed_device_errors(self.device):
-            prompt, chroma = _audio_inputs(model, job)
-            seconds.audio_prompt = watch.lap()
-            conditioning = _condition(model, self._tokenize, job, chroma)
-            seconds.text = watch.lap()
-            state = _prefill(model, job, conditioning, prompt)
-        waveforms = _Waveforms(model, len(job.rows), state.steps) if job.stream else None
-        for done in range(1, state.steps + 1):
-            with typed_device_errors(self.device):
-                state.step()
-                due = waveforms is not None and waveforms.due(done)
-                checked = due or self._checks_finiteness(done, state.steps)
-                if checked and not state.all_finite():
-                    raise NonFiniteLogits(done, self.precision)
-                pcm = waveforms.advance(state.codes(), done) if waveforms and due else ()
-            yield Decoded(done, state.steps, pcm=pcm)
+        with self._batch.place(decoder_rows(job)) as ticket:
+            while not self._batch.wait_for_turn(ticket, TOLD_WHILE_WAITING_SECONDS):
+                yield Decoded(0, 1)
+            seconds.waiting = watch.lap()
+            state = self._prepared(model, job, seconds)
+            watch.lap()
+            self._batch.decode(ticket, state)
+            waveforms = _Waveforms(model, len(job.rows), state.steps) if job.stream else None
+            for _ in range(state.steps):
+                done = self._batch.next_step(ticket)
+                with typed_device_errors(self.device):
+                    due = waveforms is not None and waveforms.due(done)
+                    checked = due or self._checks_finiteness(done, state.steps)
+                    if checked and not state.all_finite():
+                        raise NonFiniteLogits(done, self.precision)
+                    pcm = waveforms.advance(state.codes(done), done) if waveforms and due else ()
+                yield Decoded(done, state.steps, pcm=pcm)
         with typed_device_errors(self.device):
             codes = state.codes()
             if waveforms is not None:
@@ -95,12 +119,23 @@ class MusicGenEngine:
                 seconds.codec = watch.lap()
             return EngineOutput(codes.cpu().numpy(), pcm, state.steps, seconds)
 
+    def _prepared(self, model: MusicGen, job: GenerationJob, seconds: Timings) -> DecodeState:
+        """Everything before the first step."""
+        watch = Stopwatch()
+        with typed_device_errors(self.device):
+            prompt, chroma = _audio_inputs(model, job)
+            seconds.audio_prompt = watch.lap()
+            conditioning = _condition(model, self._tokenize, job, chroma)
+            seconds.text = watch.lap()
+            return _prefill(model, job, conditioning, prompt)
+
     def negative_log_likelihood(self, prompt: str, pcm: Pcm) -> NDArray[np.float64]:
         """Nats for each token of the clip `pcm`, by codebook: `engine.likelihood`."""
         with typed_device_errors(self.device):
             return negative_log_likelihood(self._loaded(), self._tokenize, prompt, pcm)
 
     def close(self) -> None:
+        self._batch.close()
         self._model = None
 
     def _loaded(self) -> MusicGen:

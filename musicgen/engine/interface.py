@@ -78,10 +78,12 @@ class Engine(Protocol):
     def generate(self, job: GenerationJob) -> Generator[Decoded, None, EngineOutput]:
         """Yields after every decode step and returns the clips. Closing it cancels the job.
 
-        Of a stream, the pieces of a row join to the clip that is returned.
+        While others take all the room it yields 0 steps done from time to time. A job that is not
+        pulled stops after a while, and keeps its place. Of a stream, the pieces of a row join to
+        the clip that is returned.
 
         Raises: `NonFiniteLogits`, `InvalidRequest` for what this checkpoint cannot do,
-        `OutOfMemory`, `DeviceFault`.
+        `OutOfMemory`, `DeviceFault`, `EngineBusy`.
         """
         ...
 

@@ -17,6 +17,9 @@ from musicgen.model.packed import can_pack
 from musicgen.request import DURATION_MAX_SECONDS
 from musicgen.settings import Settings
 
+# A clip with guidance takes two rows; one request may have eight variations.
+ROWS_OF_A_SLOT, LEAST_ROWS = 2, 16
+
 logger = logging.getLogger(__name__)
 
 
@@ -32,7 +35,8 @@ def load_engine(folder: Path, name: str, settings: Settings) -> Engine:
     check_memory(config, name, device, precision)
     if settings.engine == "musicgen":
         try:
-            return MusicGenEngine.load(folder, config, device, precision)
+            rows = max(LEAST_ROWS, ROWS_OF_A_SLOT * settings.slots)
+            return MusicGenEngine.load(folder, config, device, precision, rows=rows)
         except UnsupportedCheckpoint as error:
             logger.warning("%s; using transformers instead, which is slower", error)
     from musicgen.engine.transformers_engine import TransformersEngine

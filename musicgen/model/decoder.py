@@ -4,11 +4,16 @@ What makes a step cheap: query, key and value in one product, the heads of all c
 product, cross-attention keys and values computed once per prompt, and none at all for rows
 without a prompt. For those MusicGen attends to zero vectors; their keys and values are zero, so
 the block adds exactly nothing and is left out.
+
+Requests are decoded together in one batch: their rows share every product with weights, while
+each request attends within its own cache, as long as it is. So nobody waits for, or pays for,
+another's length.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -43,6 +48,20 @@ class CrossAttentionStates:
         return self.keys.shape[1]
 
 
+@dataclass(frozen=True)
+class Segment:
+    """Consecutive rows of a batch that belong together: one request's.
+
+    Rows of different segments meet in the products with weights alone. `mask`: (rows or 1, 1,
+    length, steps so far), true where a step may be attended to; None when every step so far may be.
+    """
+
+    rows: slice
+    cache: SelfAttentionCache
+    cross: CrossAttentionStates | None
+    mask: Tensor | None = None
+
+
 class Decoder(nn.Module):
     """Hidden size, heads and layers come from the config; there is no dropout."""
 
@@ -68,13 +87,16 @@ class Decoder(nn.Module):
         cross: CrossAttentionStates | None,
         mask: Tensor | None = None,
     ) -> Tensor:
+        """`together` for a single segment of all rows."""
+        return self.together(x, [Segment(slice(0, len(x)), cache, cross, mask)])
+
+    def together(self, x: Tensor, segments: Sequence[Segment]) -> Tensor:
         """Runs embedded steps with their positions added: (rows, length, hidden), same shape out.
 
-        `mask`: (rows or 1, 1, length, steps so far), true where a step may be attended to; None
-        when every step so far may be.
+        `segments` cover the rows in their order.
         """
         for index, layer in enumerate(self.layers):
-            x = layer(x, index, cache, cross, mask)
+            x = layer(x, index, segments)
         return self.norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -106,19 +128,24 @@ class DecoderLayer(nn.Module):
         self.down = Linear(config.ffn_size, size)
         self.activation = activation(config.activation)
 
-    def forward(
-        self,
-        x: Tensor,
-        index: int,
-        cache: SelfAttentionCache,
-        cross: CrossAttentionStates | None,
-        mask: Tensor | None,
-    ) -> Tensor:
-        x = x + self.self_attention(self.self_attention_norm(x), index, cache, mask)
-        if cross is not None:
-            prompted = self.cross_attention_norm(x[: cross.rows])
-            x[: cross.rows] += self.cross_attention(prompted, index, cross)
+    def forward(self, x: Tensor, index: int, segments: Sequence[Segment]) -> Tensor:
+        x = x + self.self_attention(self.self_attention_norm(x), index, segments)
+        prompted = [segment for segment in segments if segment.cross is not None]
+        if prompted:
+            self._attend_to_prompts(x, index, prompted)
         return x + self.down(self.activation(self.up(self.ffn_norm(x))))
+
+    def _attend_to_prompts(self, x: Tensor, index: int, segments: Sequence[Segment]) -> None:
+        """Adds to the rows of `x` that have a prompt: the first ones of each segment."""
+        states = [segment.cross for segment in segments if segment.cross is not None]
+        parts = [
+            x[segment.rows][: cross.rows] for segment, cross in zip(segments, states, strict=True)
+        ]
+        added = self.cross_attention(self.cross_attention_norm(_joined(parts)), index, states)
+        for part, more in zip(
+            parts, torch.split(added, [len(part) for part in parts]), strict=True
+        ):
+            part += more
 
 
 class SelfAttention(nn.Module):
@@ -128,12 +155,13 @@ class SelfAttention(nn.Module):
         self.qkv = Linear(config.hidden_size, 3 * config.hidden_size)
         self.out = Linear(config.hidden_size, config.hidden_size)
 
-    def forward(
-        self, x: Tensor, layer: int, cache: SelfAttentionCache, mask: Tensor | None
-    ) -> Tensor:
+    def forward(self, x: Tensor, layer: int, segments: Sequence[Segment]) -> Tensor:
         query, key, value = (_split_heads(part, self.head_dim) for part in self.qkv(x).chunk(3, -1))
-        key, value = cache.update(layer, key, value)
-        return self.out(_join_heads(attend(query, key, value, mask)))
+        mixed = []
+        for segment in segments:
+            keys, values = segment.cache.update(layer, key[segment.rows], value[segment.rows])
+            mixed.append(attend(query[segment.rows], keys, values, segment.mask))
+        return self.out(_join_heads(_joined(mixed)))
 
 
 class CrossAttention(nn.Module):
@@ -148,10 +176,16 @@ class CrossAttention(nn.Module):
         key, value = self.key_value(states).chunk(2, -1)
         return _split_heads(key, self.head_dim), _split_heads(value, self.head_dim)
 
-    def forward(self, x: Tensor, layer: int, cross: CrossAttentionStates) -> Tensor:
+    def forward(self, x: Tensor, layer: int, prompts: Sequence[CrossAttentionStates]) -> Tensor:
+        """Rows (all prompts' rows, length, hidden) in the order of `prompts`."""
         query = _split_heads(self.query(x), self.head_dim)
-        mixed = attend(query, cross.keys[layer], cross.values[layer], cross.mask)
-        return self.out(_join_heads(mixed))
+        mixed = [
+            attend(part, cross.keys[layer], cross.values[layer], cross.mask)
+            for part, cross in zip(
+                torch.split(query, [c.rows for c in prompts]), prompts, strict=True
+            )
+        ]
+        return self.out(_join_heads(_joined(mixed)))
 
 
 def sinusoidal_positions(length: int, size: int) -> Tensor:
@@ -172,3 +206,7 @@ def _split_heads(x: Tensor, head_dim: int) -> Tensor:
 
 def _join_heads(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(2)
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))

@@ -1,0 +1,184 @@
+"""Continuous batching: jobs join and leave between the steps of one loop.
+
+The caller's thread prepares its job, then waits for its steps; a thread of the batch's own runs
+them, for as long as there are any. What a caller does with its samples (EnCodec, encoding, storing)
+happens in its own thread, beside the steps of the others.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from musicgen.engine.decoding import DecodeState, step_together
+from musicgen.engine.faults import typed_device_errors
+from musicgen.engine.scheduler import Scheduler
+from musicgen.errors import DeviceFault, EngineBusy
+
+logger = logging.getLogger(__name__)
+
+CLOSED = "this engine is closed"
+STEPS_AHEAD = 50
+"""A second of music: a job whose caller does not look is decoded no further than this."""
+
+
+class Ticket:
+    """One job's place in the batch. Its fields are guarded by the batch's lock."""
+
+    def __init__(self) -> None:
+        self.state: DecodeState | None = None
+        self.admitted = False
+        self.done = 0
+        self.seen = 0
+        self.error: Exception | None = None
+
+    @property
+    def wants_a_step(self) -> bool:
+        state = self.state
+        return (
+            state is not None
+            and self.error is None
+            and self.done < state.steps
+            and self.done - self.seen < STEPS_AHEAD
+        )
+
+
+class Batch:
+    """The jobs that are decoded together, at most `rows` decoder rows of them."""
+
+    def __init__(self, device: str, rows: int, most_waiting: int) -> None:
+        self._device = device
+        self._scheduler: Scheduler[Ticket] = Scheduler(rows, most_waiting)
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    @contextmanager
+    def place(self, rows: int) -> Iterator[Ticket]:
+        """A place in the line for a job of `rows` decoder rows, given up on the way out.
+
+        Raises: `EngineBusy` when too many wait already.
+        """
+        ticket = Ticket()
+        with self._changed:
+            self._check_open()
+            if not self._scheduler.join(ticket, rows):
+                raise EngineBusy(self._scheduler.waiting)
+            self._admit()
+        try:
+            yield ticket
+        finally:
+            with self._changed:
+                self._scheduler.leave(ticket)
+                self._admit()
+                self._changed.notify_all()
+
+    def wait_for_turn(self, ticket: Ticket, seconds: float) -> bool:
+        """Whether the ticket's turn has come, after at most `seconds`. Raises: what closed it."""
+        with self._changed:
+            self._changed.wait_for(lambda: ticket.admitted or ticket.error is not None, seconds)
+            if ticket.error is not None:
+                raise ticket.error
+            return ticket.admitted
+
+    def decode(self, ticket: Ticket, state: DecodeState) -> None:
+        """Hands the prepared job of an admitted ticket over."""
+        with self._changed:
+            self._check_open()
+            ticket.state = state
+            self._changed.notify_all()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="decode", daemon=True)
+                self._thread.start()
+
+    def next_step(self, ticket: Ticket) -> int:
+        """Waits for the next step of a ticket and counts it as seen; the number of the step.
+
+        Raises: what the step raised, `RuntimeError` when the engine was closed.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: ticket.done > ticket.seen or ticket.error is not None)
+            if ticket.done == ticket.seen:
+                assert ticket.error is not None
+                raise ticket.error
+            was_paused = ticket.done - ticket.seen >= STEPS_AHEAD
+            ticket.seen += 1
+            if was_paused:
+                self._changed.notify_all()
+            return ticket.seen
+
+    def close(self) -> None:
+        """Ends the jobs that are left with an error, and waits for the step that is running."""
+        with self._changed:
+            self._closed = True
+            self._fail(self._everybody(), lambda: RuntimeError(CLOSED))
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError(CLOSED)
+
+    def _admit(self) -> None:
+        for ticket in self._scheduler.admit():
+            ticket.admitted = True
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        """In the batch's thread, until no job is left."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._ready() or not self._working())
+                tickets = self._ready()
+                if not tickets:
+                    self._thread = None
+                    return
+            self._step(tickets)
+
+    def _working(self) -> bool:
+        return any(
+            t.state is not None and t.error is None and t.done < t.state.steps
+            for t in self._scheduler.active
+        )
+
+    def _ready(self) -> list[Ticket]:
+        return [ticket for ticket in self._scheduler.active if ticket.wants_a_step]
+
+    def _step(self, tickets: Sequence[Ticket]) -> None:
+        states = [ticket.state for ticket in tickets if ticket.state is not None]
+        try:
+            with typed_device_errors(self._device):
+                step_together(states)
+        except Exception as error:  # handed to the threads that wait
+            self._blame(tickets, error)
+            return
+        with self._changed:
+            for ticket in tickets:
+                ticket.done += 1
+            self._changed.notify_all()
+
+    def _blame(self, tickets: Sequence[Ticket], error: Exception) -> None:
+        """A step of one job failed with the job; one of several is tried again, job by job."""
+        if isinstance(error, DeviceFault):
+            logger.error("the device failed; %d jobs end with it", len(tickets))
+            with self._changed:
+                self._fail(self._everybody(), lambda: DeviceFault(str(error)))
+        elif len(tickets) == 1:
+            with self._changed:
+                self._fail(tickets, lambda: error)
+        else:
+            logger.warning("a step of %d jobs failed (%s): trying each alone", len(tickets), error)
+            for ticket in tickets:
+                self._step([ticket])
+
+    def _everybody(self) -> list[Ticket]:
+        return [*self._scheduler.active, *self._scheduler.in_line]
+
+    def _fail(self, tickets: Sequence[Ticket], error: Callable[[], Exception]) -> None:
+        """Each gets an error of its own, because each is raised in another thread."""
+        for ticket in tickets:
+            ticket.error = ticket.error or error()
+        self._changed.notify_all()

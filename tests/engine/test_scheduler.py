@@ -1,0 +1,92 @@
+"""Who is decoded together, in any order of coming and going."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from musicgen.engine import scheduler
+from musicgen.engine.scheduler import Scheduler
+
+EVENTS = st.lists(
+    st.one_of(
+        st.tuples(st.just("join"), st.integers(1, 20)),
+        st.tuples(st.just("leave"), st.integers(0, 30)),
+    ),
+    max_size=60,
+)
+
+
+@given(events=EVENTS, rows=st.integers(1, 16), most_waiting=st.integers(0, 5))
+def test_nobody_is_overtaken_lost_or_squeezed_in(
+    events: list[tuple[str, int]], rows: int, most_waiting: int
+) -> None:
+    plan: Scheduler[int] = Scheduler(rows, most_waiting)
+    asked: list[int] = []
+    sizes: dict[int, int] = {}
+    admitted: list[int] = []
+    gone: set[int] = set()
+
+    def check() -> None:
+        admitted.extend(plan.admit())
+        active = plan.active
+        taken = sum(sizes[each] for each in active)
+        assert plan.rows_taken == taken
+        assert taken <= rows or len(active) == 1
+        assert plan.waiting <= max(most_waiting, 1)
+        assert set(active) == set(admitted) - gone
+        assert [*active, *plan.in_line] == [each for each in asked if each not in gone]
+        if plan.waiting:
+            assert active and taken + sizes[plan.in_line[0]] > rows
+
+    for number, (event, value) in enumerate(events):
+        if event == "join":
+            sizes[number] = value
+            full = plan.waiting >= most_waiting
+            fits = not plan.waiting and (not plan.active or plan.rows_taken + value <= rows)
+            assert plan.join(number, value) == (fits or not full)
+            if fits or not full:
+                asked.append(number)
+        elif asked:
+            who = asked[value % len(asked)]
+            plan.leave(who)
+            gone.add(who)
+        check()
+    while plan.active:
+        gone.add(plan.active[0])
+        plan.leave(plan.active[0])
+        check()
+    assert not plan.waiting
+    in_order = [each for each in asked if each in set(admitted)]
+    assert admitted == in_order, "first come, first served"
+
+
+def test_a_large_one_is_served_in_its_turn() -> None:
+    """Small ones that would fit beside the active ones do not keep it waiting for ever."""
+    plan: Scheduler[str] = Scheduler(4, 10)
+    for name, rows in (("a", 3), ("large", 4), ("b", 1)):
+        assert plan.join(name, rows)
+    assert plan.admit() == ("a",) and plan.in_line == ("large", "b")
+    plan.leave("a")
+    assert plan.admit() == ("large",)
+    plan.leave("large")
+    assert plan.admit() == ("b",)
+
+
+def test_it_knows_no_torch() -> None:
+    tree = ast.parse(Path(scheduler.__file__).read_text(encoding="utf-8"))
+    imported = {
+        name
+        for node in ast.walk(tree)
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    assert imported <= {"__future__", "collections", "typing"}
