@@ -88,10 +88,7 @@ class Batch:
         with self._changed:
             self._check_open()
             ticket.state = state
-            self._changed.notify_all()
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="decode", daemon=True)
-                self._thread.start()
+            self._wake()
 
     def next_step(self, ticket: Ticket) -> int:
         """Waits for the next step of a ticket and counts it as seen; the number of the step.
@@ -103,10 +100,10 @@ class Batch:
             if ticket.done == ticket.seen:
                 assert ticket.error is not None
                 raise ticket.error
-            was_paused = ticket.done - ticket.seen >= STEPS_AHEAD
+            was_paused = not ticket.wants_a_step
             ticket.seen += 1
-            if was_paused:
-                self._changed.notify_all()
+            if was_paused and ticket.wants_a_step:
+                self._wake()
             return ticket.seen
 
     def close(self) -> None:
@@ -127,22 +124,22 @@ class Batch:
             ticket.admitted = True
             self._changed.notify_all()
 
+    def _wake(self) -> None:
+        """There is a step to do. The thread ends whenever there is none, so that none is left
+        behind, waiting, by whoever forgets a job or ends the process."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="decode")
+            self._thread.start()
+
     def _run(self) -> None:
-        """In the batch's thread, until no job is left."""
+        """In the batch's thread, as long as there is a step to do."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._ready() or not self._working())
                 tickets = self._ready()
                 if not tickets:
                     self._thread = None
                     return
             self._step(tickets)
-
-    def _working(self) -> bool:
-        return any(
-            t.state is not None and t.error is None and t.done < t.state.steps
-            for t in self._scheduler.active
-        )
 
     def _ready(self) -> list[Ticket]:
         return [ticket for ticket in self._scheduler.active if ticket.wants_a_step]

@@ -228,7 +228,6 @@ def test_no_thread_outlives_the_jobs(checkpoints: Callable[[str], Path]) -> None
     engines.run(engine, GenerationJob((_row(),), 10))
     left = engine.generate(GenerationJob((_row(),), 500))
     next(left)
-    assert threading.active_count() == before + 1
     left.close()
     end = time.monotonic() + DEADLINE
     while threading.active_count() > before:
