@@ -8,7 +8,8 @@ its time is bounded below by bytes of weights over memory bandwidth. transformer
 that: separate products for query, key and value, a cache that is copied at every step, the
 prompt's states projected and masked again, cross-attention for the unconditional half although
 it adds zero. This engine does none of these; where it has a choice of arithmetic for "bfloat16"
-(float16 weights with float32 sums on an x86 processor) it takes the faster.
+(float16 weights with float32 sums on an x86 processor) it takes the faster. int8 (processors only)
+has no peer of its own kind and is compared with both of transformers' precisions.
 
 Each contestant lives in a process of its own, so that its peak memory is its own. Rounds are
 interleaved: every contestant runs once per round, in turn, while the others sleep. Ratios are of
@@ -40,8 +41,13 @@ import torch
 PROMPT = "80s pop track with bassy drums and synth"
 TOP_K = 250
 GUIDANCE = 3.0
-PRECISIONS = ("float32", "bfloat16")
-ENGINES = ("musicgen", "transformers")
+CONTESTANTS = (
+    "musicgen float32",
+    "musicgen bfloat16",
+    "musicgen int8",
+    "transformers float32",
+    "transformers bfloat16",
+)
 Run = dict[str, float]
 
 
@@ -135,27 +141,27 @@ def contestant(
 
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, list[Run]]:
-    """All runs by "engine precision"; the first of each, which warms up, is not among them."""
+    """All runs by contestant; the first of each, which warms up, is not among them."""
     spawn = multiprocessing.get_context("spawn")
     pipes: dict[str, Connection] = {}
     processes = []
-    for precision in options.precisions:
-        for engine in ENGINES:
-            here, there = spawn.Pipe()
-            arguments = (
-                there,
-                engine,
-                folder,
-                options.device,
-                precision,
-                options.seconds,
-                options.threads,
-            )
-            processes.append(spawn.Process(target=contestant, args=arguments, daemon=True))
-            processes[-1].start()
-            there.close()
-            here.recv()
-            pipes[f"{engine} {precision}"] = here
+    for name in options.contestants:
+        engine, precision = name.split()
+        here, there = spawn.Pipe()
+        arguments = (
+            there,
+            engine,
+            folder,
+            options.device,
+            precision,
+            options.seconds,
+            options.threads,
+        )
+        processes.append(spawn.Process(target=contestant, args=arguments, daemon=True))
+        processes[-1].start()
+        there.close()
+        here.recv()
+        pipes[name] = here
     runs: dict[str, list[Run]] = {name: [] for name in pipes}
     for seed in range(options.rounds + 1):
         for name, pipe in pipes.items():
@@ -179,11 +185,13 @@ def report(options: argparse.Namespace, runs: dict[str, list[Run]]) -> dict[str,
         name: {key: statistics.median(run[key] for run in results) for key in results[0]}
         for name, results in runs.items()
     }
-    ratios = {}
-    for precision in options.precisions:
-        mine, peer = medians[f"musicgen {precision}"], medians[f"transformers {precision}"]
-        for what in ("total", "step"):
-            ratios[f"{what} {precision}"] = round(peer[what] / mine[what], 3)
+    ratios = {
+        f"{what}, {mine} over {peer}": round(medians[peer][what] / medians[mine][what], 3)
+        for mine in medians
+        for peer in medians
+        for what in ("total", "step")
+        if mine.startswith("musicgen") and peer.startswith("transformers")
+    }
     return {
         "name": "decode",
         "machine": machine(options.device, options.threads),
@@ -235,7 +243,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=cpu_quota())
-    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS)
+    parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=CONTESTANTS)
     parser.add_argument("--save", type=Path, help="also write the JSON to this file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

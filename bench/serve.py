@@ -1,0 +1,230 @@
+"""Several callers at once: this engine's continuous batch against transformers' static one.
+
+    python bench/serve.py                       # full-size random musicgen-small, 1, 4, 8 callers
+    python bench/serve.py --device cuda --callers 1 2 4 8 16 32 --model musicgen-large
+
+Each of N callers asks for a clip, and for the next one when it has it, starting a little after one
+another as callers do. This engine takes each when it comes and streams it. transformers'
+`generate` takes a batch that is complete when it begins: it gets the N prompts at once, which is
+kind to it, since nobody waits for the batch before. Its first sound is its last.
+
+Throughput is seconds of audio made for each second of the clock, all callers together. Ratios are
+ours over theirs for throughput and theirs over ours for the time to the first sound, of medians
+over rounds that alternate. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+if not __package__:  # run as a script: the repository root is not on the path
+    sys.path.insert(0, str(ROOT))
+
+import torch
+
+from bench.decode import GUIDANCE, PROMPT, TOP_K, machine
+
+ARRIVALS_APART_SECONDS = 0.2
+CONTESTANTS = ("musicgen float32", "musicgen bfloat16", "musicgen int8", "transformers float32")
+Served = dict[str, Any]
+"""seconds: of the clock; latency, first: lists of seconds, one for each clip."""
+
+
+def ours(folder: Path, device: str, precision: str, seconds: float) -> Callable[[int, int], Served]:
+    """A function from callers and clips for each of them to what they saw."""
+    from musicgen.engine.engine import MusicGenEngine
+    from musicgen.engine.interface import GenerationJob, Row
+    from musicgen.model.config import MusicGenConfig
+    from musicgen.request import SamplingParams
+
+    config = MusicGenConfig.from_folder(folder)
+    engine = MusicGenEngine.load(folder, config, device, precision, rows=64)
+    sampling = SamplingParams(1.0, TOP_K, 0.0, GUIDANCE)
+    frames = round(seconds * config.frame_rate)
+
+    def call(caller: int, clips: int) -> list[tuple[float, float]]:
+        time.sleep(caller * ARRIVALS_APART_SECONDS)
+        return [clip(caller + 1000 * number) for number in range(clips)]
+
+    def clip(seed: int) -> tuple[float, float]:
+        started, first = time.perf_counter(), 0.0
+        for progress in engine.generate(
+            GenerationJob((Row(PROMPT, seed, sampling),), frames, stream=True)
+        ):
+            if not first and any(len(pcm) for pcm in progress.pcm):
+                first = time.perf_counter() - started
+        return time.perf_counter() - started, first
+
+    def run(callers: int, clips: int) -> Served:
+        started = time.perf_counter()
+        with ThreadPoolExecutor(callers) as pool:
+            seen = [each.result() for each in [pool.submit(call, c, clips) for c in range(callers)]]
+        elapsed = time.perf_counter() - started
+        pairs = [pair for caller in seen for pair in caller]
+        return _served(elapsed, [latency for latency, _ in pairs], [first for _, first in pairs])
+
+    return run
+
+
+def theirs(
+    folder: Path, device: str, precision: str, seconds: float
+) -> Callable[[int, int], Served]:
+    """The same for transformers: one batch after another."""
+    from transformers import AutoTokenizer, MusicgenForConditionalGeneration
+
+    model = MusicgenForConditionalGeneration.from_pretrained(
+        folder, dtype=getattr(torch, precision)
+    )
+    model = model.to(device).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    frame_rate = model.config.audio_encoder.frame_rate
+    steps = round(seconds * frame_rate) + model.config.decoder.num_codebooks - 1
+
+    def run(callers: int, clips: int) -> Served:
+        inputs = tokenizer([PROMPT] * callers, return_tensors="pt").to(device)
+        latencies = []
+        for number in range(clips):
+            torch.manual_seed(number)
+            started = time.perf_counter()
+            model.generate(
+                **inputs, do_sample=True, top_k=TOP_K, guidance_scale=GUIDANCE, max_new_tokens=steps
+            )
+            if device != "cpu":
+                torch.cuda.synchronize()
+            latencies += [time.perf_counter() - started] * callers
+        return _served(sum(latencies) / callers, latencies, latencies)
+
+    return run
+
+
+def _served(elapsed: float, latencies: list[float], firsts: list[float]) -> Served:
+    return {"seconds": elapsed, "latency": latencies, "first": firsts}
+
+
+def contestant(pipe: Connection, name: str, folder: Path, options: argparse.Namespace) -> None:
+    """A process that loads once, then serves every load it is sent."""
+    torch.set_num_threads(options.threads)
+    engine, precision = name.split()
+    make = ours if engine == "musicgen" else theirs
+    run = make(folder, options.device, precision, options.seconds)
+    run(1, 1)
+    pipe.send("ready")
+    for callers, clips in iter(pipe.recv, None):
+        pipe.send(run(callers, clips))
+
+
+def measure(options: argparse.Namespace, folder: Path) -> dict[str, dict[int, list[Served]]]:
+    """Every round by contestant and number of callers."""
+    spawn = multiprocessing.get_context("spawn")
+    pipes: dict[str, Connection] = {}
+    for name in options.contestants:
+        here, there = spawn.Pipe()
+        spawn.Process(target=contestant, args=(there, name, folder, options), daemon=True).start()
+        there.close()
+        here.recv()
+        pipes[name] = here
+    rounds: dict[str, dict[int, list[Served]]] = {
+        name: {callers: [] for callers in options.callers} for name in pipes
+    }
+    for callers in options.callers:
+        for number in range(options.rounds):
+            for name, pipe in pipes.items():
+                pipe.send((callers, options.clips))
+                served = pipe.recv()
+                rounds[name][callers].append(served)
+                made = callers * options.clips * options.seconds / served["seconds"]
+                first = statistics.median(served["first"])
+                print(
+                    f"round {number} {callers:3} callers {name:22} {made:6.3f} s of audio a "
+                    f"second, first sound after {first:6.2f} s",
+                    flush=True,
+                )
+    for pipe in pipes.values():
+        pipe.send(None)
+    return rounds
+
+
+def report(
+    options: argparse.Namespace, rounds: dict[str, dict[int, list[Served]]]
+) -> dict[str, Any]:
+    medians: dict[str, dict[str, dict[str, float]]] = {
+        name: {
+            str(callers): _figures(options, callers, served) for callers, served in loads.items()
+        }
+        for name, loads in rounds.items()
+    }
+    ratios = {}
+    for mine in (name for name in medians if name.startswith("musicgen")):
+        for peer in (name for name in medians if name.startswith("transformers")):
+            for callers, figures in medians[mine].items():
+                against, label = medians[peer][callers], f"{mine} over {peer}, {callers} callers"
+                ratios[f"throughput, {label}"] = figures["throughput"] / against["throughput"]
+                ratios[f"first sound, {label}"] = against["first_p50"] / figures["first_p50"]
+    return {
+        "name": "serve",
+        "machine": machine(options.device, options.threads),
+        "model": options.model,
+        "seconds_of_audio": options.seconds,
+        "clips_of_each_caller": options.clips,
+        "rounds": options.rounds,
+        "ratios": {name: round(ratio, 3) for name, ratio in ratios.items()},
+        "medians": medians,
+    }
+
+
+def _figures(options: argparse.Namespace, callers: int, served: list[Served]) -> dict[str, float]:
+    audio = callers * options.clips * options.seconds
+    latencies = sorted(seconds for each in served for seconds in each["latency"])
+    firsts = sorted(seconds for each in served for seconds in each["first"])
+    return {
+        "throughput": audio / statistics.median(each["seconds"] for each in served),
+        "latency_p50": _percentile(latencies, 50),
+        "latency_p95": _percentile(latencies, 95),
+        "first_p50": _percentile(firsts, 50),
+        "first_p95": _percentile(firsts, 95),
+    }
+
+
+def _percentile(ordered: list[float], percent: int) -> float:
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
+
+
+def main() -> None:
+    from bench.full_size import build_full_size
+    from musicgen.machine import cpu_quota
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="musicgen-small", help="shapes of a published model")
+    parser.add_argument("--checkpoint", type=Path, help="use or make the random weights here")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--callers", type=int, nargs="+", default=[1, 4, 8])
+    parser.add_argument("--clips", type=int, default=1, help="of each caller, in a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=cpu_quota())
+    parser.add_argument("--contestants", nargs="+", default=CONTESTANTS)
+    parser.add_argument("--save", type=Path, help="also write the JSON to this file")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.checkpoint or Path(scratch) / options.model
+        build_full_size(options.model, folder, dtype=torch.float32)
+        result = report(options, measure(options, folder))
+    if options.save is not None:
+        options.save.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
