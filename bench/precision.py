@@ -17,6 +17,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,11 +35,11 @@ from musicgen.engine.kv_cache import StaticCache
 from musicgen.evaluation.likelihood import read_music
 from musicgen.machine import cpu_quota
 from musicgen.model.config import MusicGenConfig
-from musicgen.model.decoder import sinusoidal_positions
+from musicgen.model.decoder import Decoder, sinusoidal_positions
 from musicgen.model.delay_pattern import DelayPattern
 from musicgen.model.encodec import encode_channels
 from musicgen.model.musicgen import MusicGen
-from musicgen.model.packed import Pack, pack_half, pack_int8
+from musicgen.model.packed import pack_half, pack_int8
 from musicgen.model.tokenizer import load_tokenizer
 from musicgen.model.weights import load_model
 
@@ -62,7 +63,7 @@ def logits(model: MusicGen, case: Case, rows: int) -> Tensor:
     cross = decoder.cross_attention_states(states)
     x = decoder.embed(case.sequence[None, :, :-1].expand(rows, -1, -1))
     x = x + sinusoidal_positions(x.shape[1], x.shape[2]).to(x.dtype)
-    cache = StaticCache(decoder.config, rows, x.shape[1], model.device, model.dtype)
+    cache = StaticCache(decoder.config, rows, x.shape[1], model.device, decoder.cache_dtype)
     steps = []
     for step in x.split(1, dim=1):
         steps.append(decoder.logits(decoder(step, cache, cross)[:, -1])[0])
@@ -118,7 +119,9 @@ def errors(folder: Path, frames: int, music: Path | None) -> dict[str, dict[str,
     config = MusicGenConfig.from_folder(folder)
     cpu = torch.device("cpu")
 
-    def load(dtype: torch.dtype = torch.float32, pack: Pack | None = None) -> MusicGen:
+    def load(
+        dtype: torch.dtype = torch.float32, pack: Callable[[Decoder], None] | None = None
+    ) -> MusicGen:
         return load_model(folder, config, cpu, dtype, pack=pack)
 
     exact = load()

@@ -33,7 +33,7 @@ MusicGenError
 ├── GenerationError
 │   ├── NonFiniteLogits
 │   ├── OutOfMemory           this request was too large for what the device had free
-│   ├── EngineBusy            as many requests wait as may
+│   ├── EngineBusy            as many requests wait as may: later, or elsewhere
 │   ├── DeviceFault           the device is lost to this process: start another one
 │   └── GenerationCancelled
 ├── RemoteError               `musicgen call`: another deployment did not do what was asked
@@ -244,12 +244,7 @@ class OutOfMemory(GenerationError):
 
 
 class EngineBusy(GenerationError):
-    """Nothing is wrong with the request: ask again later, or elsewhere."""
-
     code = "engine_busy"
-
-    def __init__(self, waiting: int) -> None:
-        super().__init__(f"{waiting} requests wait already: ask again in a while")
 
 
 class DeviceFault(GenerationError):

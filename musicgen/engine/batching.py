@@ -65,7 +65,8 @@ class Batch:
         with self._changed:
             self._check_open()
             if not self._scheduler.join(ticket, rows):
-                raise EngineBusy(self._scheduler.waiting)
+                waiting = self._scheduler.waiting
+                raise EngineBusy(f"{waiting} requests wait already: ask again in a while")
             self._admit()
         try:
             yield ticket

@@ -53,7 +53,11 @@ class DecodeState:
         )[:, None, None]
         self._guided = torch.tensor(conditioning.guided, device=self._device, dtype=torch.int64)
         capacity = conditioning.prefix_length + length - 1
-        self._cache = StaticCache(config, conditioning.rows, capacity, self._device, dtype)
+        self._cache = StaticCache(
+            config, conditioning.rows, capacity, self._device, decoder.cache_dtype
+        )
+        padding = conditioning.padding
+        self._padding = None if padding is None else tuple(padding.tolist())
         self._positions = sinusoidal_positions(capacity, config.hidden_size).to(self._device, dtype)
         self._finite = torch.ones((), dtype=torch.bool, device=self._device)
         self.done = 0
@@ -82,7 +86,8 @@ class DecodeState:
     def segment(self, first_row: int, length: int = 1) -> Segment:
         """Where this job stands in a batch, for its next `length` steps."""
         rows = slice(first_row, first_row + self.rows)
-        return Segment(rows, self._cache, self._conditioning.cross, self._mask(length))
+        mask = self._mask(length) if self.decoder.native is None else None
+        return Segment(rows, self._cache, self._conditioning.cross, mask, self._padding)
 
     def accept(self, column: Tensor, hidden: Tensor | None) -> None:
         """Takes the sampled column, and what the decoder made of it (rows, 1, hidden); None when

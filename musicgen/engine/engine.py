@@ -16,6 +16,7 @@ from musicgen.engine.decoding import DecodeState
 from musicgen.engine.faults import typed_device_errors
 from musicgen.engine.interface import Decoded, EngineOutput, GenerationJob, Pcm, check_job
 from musicgen.engine.likelihood import negative_log_likelihood
+from musicgen.engine.packing import packing
 from musicgen.errors import NonFiniteLogits
 from musicgen.machine import return_free_memory
 from musicgen.model.chroma import chroma_of
@@ -23,7 +24,6 @@ from musicgen.model.codec_stream import CodecStream
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.encodec import decode_channels, encode_channels
 from musicgen.model.musicgen import MusicGen
-from musicgen.model.packed import can_pack, pack_half, pack_int8
 from musicgen.model.tokenizer import Tokenize, load_tokenizer
 from musicgen.model.weights import load_model
 from musicgen.result import Timings
@@ -80,8 +80,7 @@ class MusicGenEngine:
         Raises: a subclass of `CheckpointError`.
         """
         tokenize = load_tokenizer(folder)
-        packs = {"bfloat16": pack_half, "int8": pack_int8} if device == "cpu" and can_pack() else {}
-        pack = packs.get(precision)
+        pack = packing(precision) if device == "cpu" else None
         dtype = torch.bfloat16 if precision == "bfloat16" and pack is None else torch.float32
         model = load_model(folder, config, torch.device(device), dtype, pack=pack)
         return_free_memory()

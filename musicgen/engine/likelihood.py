@@ -58,7 +58,7 @@ def _forced(model: MusicGen, tokenize: Tokenize, prompt: str, tokens: Tensor) ->
         x = torch.cat([conditioning.prefix, x], dim=1)
     length = x.shape[1]
     x = x + sinusoidal_positions(length, decoder.config.hidden_size).to(x.device, x.dtype)
-    cache = StaticCache(decoder.config, 1, length, x.device, x.dtype)
+    cache = StaticCache(decoder.config, 1, length, x.device, decoder.cache_dtype)
     causal = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
     hidden = decoder(x, cache, conditioning.cross, causal[None, None])
     return decoder.logits(hidden[0, -steps:])

@@ -9,11 +9,11 @@ import torch
 
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import Engine
+from musicgen.engine.packing import packing
 from musicgen.errors import ModelTooLarge, SettingsError, UnsupportedCheckpoint
 from musicgen.machine import free_memory
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.memory import memory_needed
-from musicgen.model.packed import can_pack
 from musicgen.request import DURATION_MAX_SECONDS
 from musicgen.settings import Settings
 
@@ -62,7 +62,7 @@ def resolve_precision(precision: str, device: str) -> str:
 
     Raises: `SettingsError` for int8 where there are no kernels for it.
     """
-    if precision == "int8" and (device != "cpu" or not can_pack()):
+    if precision == "int8" and (device != "cpu" or packing(precision) is None):
         why = "its kernels are for processors" if device != "cpu" else "this PyTorch has none"
         raise SettingsError("MUSICGEN_PRECISION", precision, f"{why}: use bfloat16 or auto")
     if precision != "auto":

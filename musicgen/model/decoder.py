@@ -23,9 +23,16 @@ from torch import Tensor, nn
 
 from musicgen.model.config import DecoderConfig
 from musicgen.model.layers import LayerNorm, Linear, activation, attend
+from musicgen.model.native.decoder import CACHE_DTYPE, NativeStep
 
 
 class SelfAttentionCache(Protocol):
+    """`keys`, `values`: (layers, rows, heads, capacity, head_dim), of which `length` are known."""
+
+    keys: Tensor
+    values: Tensor
+    length: int
+
     def update(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Appends (rows, heads, new, head_dim); returns keys and values of all steps so far."""
         ...
@@ -35,12 +42,13 @@ class SelfAttentionCache(Protocol):
 class CrossAttentionStates:
     """Keys and values of the prompts, for the first `rows` rows of the batch.
 
-    `keys`, `values`: (layers, rows, heads, tokens, head_dim). `mask`: (rows, 1, 1, tokens), true
-    where a prompt has a token; None when no prompt is padded.
+    `keys`, `values`: (layers, rows, heads, tokens, head_dim). `lengths`: tokens of each prompt.
+    `mask`: (rows, 1, 1, tokens), true where a prompt has a token; None when no prompt is padded.
     """
 
     keys: Tensor
     values: Tensor
+    lengths: tuple[int, ...]
     mask: Tensor | None
 
     @property
@@ -54,12 +62,14 @@ class Segment:
 
     Rows of different segments meet in the products with weights alone. `mask`: (rows or 1, 1,
     length, steps so far), true where a step may be attended to; None when every step so far may be.
+    `padding` says the same in numbers: how many steps at the beginning of each row are none.
     """
 
     rows: slice
     cache: SelfAttentionCache
     cross: CrossAttentionStates | None
     mask: Tensor | None = None
+    padding: tuple[int, ...] | None = None
 
 
 class Decoder(nn.Module):
@@ -73,6 +83,12 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.layers))
         self.norm = LayerNorm(config.hidden_size)
         self.heads = Linear(config.hidden_size, config.codebooks * config.vocab_size)
+        self.native: NativeStep | None = None
+
+    @property
+    def cache_dtype(self) -> torch.dtype:
+        """Of keys and values."""
+        return self.embeddings.dtype if self.native is None else CACHE_DTYPE
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Tokens (rows, codebooks, length) to their summed embeddings (rows, length, hidden)."""
@@ -95,6 +111,8 @@ class Decoder(nn.Module):
 
         `segments` cover the rows in their order.
         """
+        if self.native is not None:
+            return self.native(x, segments)
         for index, layer in enumerate(self.layers):
             x = layer(x, index, segments)
         return self.norm(x)
@@ -110,8 +128,10 @@ class Decoder(nn.Module):
         """Keys and values of encoded prompts (rows, tokens, hidden), once per request."""
         blocks = [cast(DecoderLayer, layer).cross_attention for layer in self.layers]
         pairs = [block.keys_and_values(states) for block in blocks]
-        keys, values = zip(*pairs, strict=True)
-        return CrossAttentionStates(torch.stack(keys), torch.stack(values), mask)
+        keys, values = (torch.stack(each).to(self.cache_dtype) for each in zip(*pairs, strict=True))
+        rows, tokens = states.shape[:2]
+        lengths = [tokens] * rows if mask is None else mask.sum(dim=(1, 2, 3)).tolist()
+        return CrossAttentionStates(keys, values, tuple(lengths), mask)
 
 
 class DecoderLayer(nn.Module):

@@ -74,13 +74,13 @@ class PackedInt8Linear(nn.Module):
         return product[:-1].mul_(largest).view(*x.shape[:-1], -1)
 
 
-def pack_half(weight: Tensor) -> nn.Module | None:
+def half_linear(weight: Tensor) -> nn.Module | None:
     """float16, unless a weight is out of its range."""
     fits = weight.abs().max() < torch.finfo(torch.float16).max
     return PackedHalfLinear(weight) if fits else None
 
 
-def pack_int8(weight: Tensor) -> nn.Module | None:
+def int8_linear(weight: Tensor) -> nn.Module | None:
     """int8; a single input leaves no room for both ends of the range."""
     return PackedInt8Linear(weight) if weight.shape[1] > 1 else None
 
@@ -88,6 +88,16 @@ def pack_int8(weight: Tensor) -> nn.Module | None:
 def can_pack() -> bool:
     """Whether this build of PyTorch has FBGEMM's packed kernels for this processor."""
     return "fbgemm" in torch.backends.quantized.supported_engines
+
+
+def pack_half(module: nn.Module) -> None:
+    """16-bit weights below `module`."""
+    pack_linears(module, half_linear)
+
+
+def pack_int8(module: nn.Module) -> None:
+    """8-bit weights and activations below `module`."""
+    pack_linears(module, int8_linear)
 
 
 def pack_linears(module: nn.Module, pack: Pack) -> None:

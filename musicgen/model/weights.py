@@ -7,7 +7,7 @@ device and then assigned, so no memory is filled twice.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from musicgen.errors import CheckpointIncomplete, CheckpointMismatch, UnsupportedCheckpoint
 from musicgen.model.config import MusicGenConfig
+from musicgen.model.decoder import Decoder
 from musicgen.model.musicgen import MusicGen
-from musicgen.model.packed import Pack, pack_linears
 from musicgen.model.tensor_files import TensorFiles
 
 _DECODER = "decoder.model.decoder"
@@ -89,12 +89,12 @@ def load_model(
     device: torch.device,
     dtype: torch.dtype,
     *,
-    pack: Pack | None = None,
+    pack: Callable[[Decoder], None] | None = None,
 ) -> MusicGen:
     """A `MusicGen` with the weights of `folder`, in eval mode on `device`.
 
     `dtype` is the decoder's; text encoder and codec stay float32, they run once per request.
-    `pack` packs the weights of the decoder's products (`model.packed`).
+    `pack` packs the weights of the decoder's products (`model.packed`, `model.native`).
 
     Raises: `CheckpointIncomplete`, `CheckpointCorrupt`, `CheckpointMismatch`,
     `UnsupportedCheckpoint`.
@@ -126,7 +126,7 @@ def load_model(
         state[name] = tensor.to(device=device, dtype=kind, copy=copy)
     model.load_state_dict(state, assign=True)
     if pack is not None:
-        pack_linears(model.decoder, pack)
+        pack(model.decoder)
     return model.eval().requires_grad_(False)
 
 

@@ -13,8 +13,8 @@ from musicgen.model.packed import (
     PackedHalfLinear,
     PackedInt8Linear,
     can_pack,
-    pack_half,
-    pack_int8,
+    half_linear,
+    int8_linear,
     pack_linears,
 )
 
@@ -25,7 +25,7 @@ def _weight(outputs: int, inputs: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(outputs, inputs, generator=torch.Generator().manual_seed(seed)) / inputs**0.5
 
 
-@pytest.mark.parametrize(("pack", "error"), [(pack_half, 1e-3), (pack_int8, 0.03)])
+@pytest.mark.parametrize(("pack", "error"), [(half_linear, 1e-3), (int8_linear, 0.03)])
 @pytest.mark.parametrize("shape", [(1, 64), (2, 1, 64), (3, 7, 64)])
 def test_a_product_is_near_the_float_one(pack: Pack, error: float, shape: tuple[int, ...]) -> None:
     weight = _weight(96, 64)
@@ -90,8 +90,8 @@ def test_what_a_form_cannot_hold_keeps_its_floats() -> None:
     large.weight.fill_(1e5)
     module = torch.nn.ModuleDict({"large": large, "narrow": Linear(1, 4)})
     module["narrow"].weight.fill_(1.0)
-    pack_linears(module, pack_half)
+    pack_linears(module, half_linear)
     assert isinstance(module["large"], Linear) and isinstance(module["narrow"], PackedHalfLinear)
     module["narrow"] = Linear(1, 4)
-    pack_linears(module, pack_int8)
+    pack_linears(module, int8_linear)
     assert isinstance(module["large"], PackedInt8Linear) and isinstance(module["narrow"], Linear)

@@ -1,0 +1,149 @@
+"""The layers of a decoder as one native call for each step."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor
+
+from musicgen.model.layers import Linear
+from musicgen.model.native.library import (
+    FLOAT16,
+    Library,
+    NativeDecoder,
+    NativeLayer,
+    NativeLinear,
+    NativeRow,
+)
+
+if TYPE_CHECKING:
+    from musicgen.model.decoder import Decoder, DecoderLayer, Segment
+
+ACTIVATIONS = {"gelu": 0, "relu": 1}
+CACHE_DTYPE = torch.bfloat16
+COLUMNS_AT_ONCE = 8
+"""Of a prefix: more of them would need more memory and save no more reading of weights."""
+_FLOAT16_LARGEST = 65504
+
+
+class NativeStep:
+    """Runs embedded columns through all layers of `decoder`, whose weights it packs.
+
+    Rows are decoded by themselves: the same row gives the same bits whatever is beside it.
+    """
+
+    def __init__(self, library: Library, decoder: Decoder, form: int) -> None:
+        self._library = library
+        self._linears: list[NativeLinear] = []
+        self._form = form
+        config = decoder.config
+        self._layers = (NativeLayer * config.layers)(
+            *(self._layer(cast("DecoderLayer", layer)) for layer in decoder.layers)
+        )
+        decoder.heads = self._packed(decoder.heads)  # type: ignore[assignment]
+        self._model = NativeDecoder(
+            config.layers,
+            config.hidden_size,
+            config.heads,
+            config.ffn_size,
+            ACTIVATIONS[config.activation],
+            self._layers,
+            decoder.norm.weight.data_ptr(),
+            decoder.norm.bias.data_ptr(),
+        )
+
+    def __call__(self, x: Tensor, segments: Sequence[Segment]) -> Tensor:
+        """(rows, length, hidden) to the same shape, all columns but the first after the others."""
+        chunks = torch.split(x, COLUMNS_AT_ONCE, dim=1)
+        parts = [
+            self._columns(chunk, segments, COLUMNS_AT_ONCE * index)
+            for index, chunk in enumerate(chunks)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def _columns(self, x: Tensor, segments: Sequence[Segment], start: int) -> Tensor:
+        length = x.shape[1]
+        rows = [
+            row
+            for segment in segments
+            for index in range(segment.rows.stop - segment.rows.start)
+            for row in _rows(segment, index, start, length)
+        ]
+        result = x.contiguous().clone()
+        self._library.functions.native_step(
+            self._library.pool,
+            ctypes.byref(self._model),
+            (NativeRow * len(rows))(*rows),
+            len(rows),
+            result.data_ptr(),
+        )
+        return result
+
+    def _layer(self, layer: DecoderLayer) -> NativeLayer:
+        packed = NativeLayer()
+        norms = {"self_norm": layer.self_attention_norm, "ffn_norm": layer.ffn_norm}
+        linears = {
+            "qkv": layer.self_attention.qkv,
+            "self_out": layer.self_attention.out,
+            "up": layer.up,
+            "down": layer.down,
+        }
+        if hasattr(layer, "cross_attention"):
+            norms["cross_norm"] = layer.cross_attention_norm
+            linears |= {
+                "cross_query": layer.cross_attention.query,
+                "cross_out": layer.cross_attention.out,
+            }
+            layer.cross_attention.key_value = self._packed(  # type: ignore[assignment]
+                layer.cross_attention.key_value
+            )
+        for name, norm in norms.items():
+            setattr(packed, f"{name}_weight", norm.weight.data_ptr())
+            setattr(packed, f"{name}_bias", norm.bias.data_ptr())
+        for name, linear in linears.items():
+            setattr(packed, name, self._packed(linear).handle)
+            # Freed here: from now on only the native form is used.
+            linear.weight = torch.nn.Parameter(torch.empty(0), requires_grad=False)
+        return packed
+
+    def _packed(self, linear: Linear) -> NativeLinear:
+        self._linears.append(NativeLinear(self._library, linear.weight, self._form))
+        return self._linears[-1]
+
+
+def use_native(library: Library, decoder: Decoder, form: int) -> bool:
+    """Makes `decoder` run natively, if it can be."""
+    if not can_hold(decoder, form):
+        return False
+    decoder.native = NativeStep(library, decoder, form)
+    return True
+
+
+def can_hold(decoder: Decoder, form: int) -> bool:
+    """Whether the native step knows this decoder's activation and can hold its weights."""
+    if decoder.config.activation not in ACTIVATIONS:
+        return False
+    weights = (m.weight for m in decoder.modules() if isinstance(m, Linear))
+    return form != FLOAT16 or all(bool(w.abs().max() < _FLOAT16_LARGEST) for w in weights)
+
+
+def _rows(segment: Segment, index: int, start: int, length: int) -> list[NativeRow]:
+    """Of row `index` of a segment, for `length` columns from `start` of those that are new."""
+    cache, cross = segment.cache, segment.cross
+    keys, values = cache.keys[:, index], cache.values[:, index]
+    row = NativeRow(keys.data_ptr(), values.data_ptr(), keys.stride(0), keys.stride(1))
+    if cross is not None and index < cross.rows:
+        cross_keys, cross_values = cross.keys[:, index], cross.values[:, index]
+        row.cross_keys, row.cross_values = cross_keys.data_ptr(), cross_values.data_ptr()
+        row.cross_layer_stride, row.cross_head_stride = cross_keys.stride(0), cross_keys.stride(1)
+        row.cross_length = cross.lengths[index]
+    padding = segment.padding[index] if segment.padding is not None else 0
+    rows = []
+    for position in range(cache.length + start, cache.length + start + length):
+        one = NativeRow.from_buffer_copy(row)
+        one.position, one.first = position, min(padding, position)
+        rows.append(one)
+    return rows

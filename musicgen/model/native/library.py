@@ -1,0 +1,129 @@
+"""The compiled step as Python calls it: plain C functions through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import platform
+import weakref
+from ctypes import POINTER, c_int, c_int32, c_int64, c_void_p
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+INT8, FLOAT16 = 0, 1
+AVX2, AVX512, VNNI = 1, 2, 3
+"""What a processor has, each with all before it."""
+
+
+class NativeLayer(ctypes.Structure):
+    _fields_ = [
+        (name, c_void_p)
+        for name in (
+            "self_norm_weight",
+            "self_norm_bias",
+            "qkv",
+            "self_out",
+            "cross_norm_weight",
+            "cross_norm_bias",
+            "cross_query",
+            "cross_out",
+            "ffn_norm_weight",
+            "ffn_norm_bias",
+            "up",
+            "down",
+        )
+    ]
+
+
+class NativeDecoder(ctypes.Structure):
+    _fields_ = [
+        *((name, c_int32) for name in ("layers", "hidden", "heads", "ffn", "activation")),
+        ("layer", POINTER(NativeLayer)),
+        ("norm_weight", c_void_p),
+        ("norm_bias", c_void_p),
+    ]
+
+
+class NativeRow(ctypes.Structure):
+    _fields_ = [
+        ("keys", c_void_p),
+        ("values", c_void_p),
+        ("layer_stride", c_int64),
+        ("head_stride", c_int64),
+        ("position", c_int32),
+        ("first", c_int32),
+        ("cross_keys", c_void_p),
+        ("cross_values", c_void_p),
+        ("cross_layer_stride", c_int64),
+        ("cross_head_stride", c_int64),
+        ("cross_length", c_int32),
+        ("unused", c_int32),
+    ]
+
+
+_SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
+    "native_level": (c_int, ()),
+    "native_limit": (c_int, (c_int,)),
+    "native_pool": (c_void_p, (c_int,)),
+    "native_free_pool": (None, (c_void_p,)),
+    "native_linear": (c_void_p, (c_void_p, c_int, c_int, c_int)),
+    "native_free_linear": (None, (c_void_p,)),
+    "native_multiply": (None, (c_void_p, c_void_p, c_void_p, c_int, c_void_p)),
+    "native_step": (None, (c_void_p, c_void_p, c_void_p, c_int, c_void_p)),
+}
+
+
+class Library:
+    """The functions, and the threads that they share."""
+
+    def __init__(self, path: Path, most: int = VNNI) -> None:
+        self.functions = ctypes.CDLL(str(path))
+        for name, (result, arguments) in _SIGNATURES.items():
+            function = getattr(self.functions, name)
+            function.restype, function.argtypes = result, arguments
+        self.level: int = self.functions.native_limit(most)
+
+    @functools.cached_property
+    def pool(self) -> int:
+        """As many threads as PyTorch has when it is first asked for."""
+        pool: int = self.functions.native_pool(torch.get_num_threads())
+        weakref.finalize(self, self.functions.native_free_pool, pool)
+        return pool
+
+
+@functools.cache
+def library() -> Library | None:
+    """None where it was not compiled, or the processor lacks AVX2."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return None
+    found = sorted(Path(__file__).parent.glob("_step*.so"))
+    if not found:
+        return None
+    loaded = Library(found[0])
+    return loaded if loaded.level >= AVX2 else None
+
+
+class NativeLinear(nn.Module):
+    """y = x Wᵀ with weights packed as int8 (activations too, each row by its own scale) or as
+    float16; x and y are float32."""
+
+    def __init__(self, library: Library, weight: Tensor, form: int) -> None:
+        super().__init__()
+        self.outputs, self.inputs = weight.shape
+        self.library = library
+        functions, weight = library.functions, weight.float().contiguous()
+        handle = functions.native_linear(weight.data_ptr(), self.outputs, self.inputs, form)
+        if not handle:
+            raise MemoryError("no memory for packed weights")
+        self.handle: int = handle
+        weakref.finalize(self, functions.native_free_linear, handle)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.reshape(-1, self.inputs).contiguous()
+        out = torch.empty(len(rows), self.outputs)
+        self.library.functions.native_multiply(
+            self.library.pool, self.handle, rows.data_ptr(), len(rows), out.data_ptr()
+        )
+        return out.view(*x.shape[:-1], self.outputs)

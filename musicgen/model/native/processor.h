@@ -1,0 +1,50 @@
+// What the processor has, and memory as its widest instructions want it.
+
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+
+#define ANY_X86 __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+#define AVX2 __attribute__((target("avx2,fma,f16c")))
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx2,fma,f16c")))
+#define VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")))
+
+namespace {
+
+enum Level { NONE = 0, HAS_AVX2 = 1, HAS_AVX512 = 2, HAS_VNNI = 3 };
+
+int detect() {
+    __builtin_cpu_init();
+    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                __builtin_cpu_supports("f16c");
+    bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                  __builtin_cpu_supports("avx512vl");
+    if (avx512 && __builtin_cpu_supports("avx512vnni")) return HAS_VNNI;
+    return avx512 ? HAS_AVX512 : avx2 ? HAS_AVX2 : NONE;
+}
+
+std::atomic<int> level{-1};
+
+template <typename T>
+struct Aligned {
+    explicit Aligned(size_t count = 0) {
+        if (count == 0) return;
+        size_t bytes = (count * sizeof(T) + 63) / 64 * 64;
+        void* memory = std::aligned_alloc(64, bytes);
+        if (memory == nullptr) throw std::bad_alloc();
+        std::memset(memory, 0, bytes);
+        data.reset(static_cast<T*>(memory));
+    }
+    struct Free {
+        void operator()(T* memory) const { std::free(memory); }
+    };
+    std::unique_ptr<T[], Free> data;
+    T* get() const { return data.get(); }
+};
+
+}  // namespace

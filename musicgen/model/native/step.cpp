@@ -1,0 +1,251 @@
+// One decode step of MusicGen's transformer on x86-64 processors.
+//
+// A step reads every weight once and computes little with it, so what counts is bytes: weights are
+// int8 (one scale an output; activations are quantized row by row) or float16, keys and values
+// bfloat16. Threads share each product by its outputs and meet at barriers between phases.
+//
+// Rows are independent by construction: the sums of one row are made in the same order whatever
+// other rows are in the batch, so the same request gives the same bits under any load.
+
+#include <algorithm>
+#include <cstdint>
+#include <new>
+#include <vector>
+
+#include "between.h"
+#include "processor.h"
+#include "products.h"
+#include "threads.h"
+
+extern "C" {
+
+// One layer. Without cross-attention its pointers are null.
+struct NativeLayer {
+    const float *self_norm_weight, *self_norm_bias;
+    const Linear *qkv, *self_out;
+    const float *cross_norm_weight, *cross_norm_bias;
+    const Linear *cross_query, *cross_out;
+    const float *ffn_norm_weight, *ffn_norm_bias;
+    const Linear *up, *down;
+};
+
+struct NativeDecoder {
+    int32_t layers, hidden, heads, ffn, activation;  // activation: 0 GELU, 1 ReLU
+    const NativeLayer* layer;
+    const float *norm_weight, *norm_bias;
+};
+
+// One row of the batch. Keys and values are bfloat16, [layer][head][position][head size], with the
+// strides in elements. The row's own go to `position`; it attends from `first` to there.
+struct NativeRow {
+    uint16_t *keys, *values;
+    int64_t layer_stride, head_stride;
+    int32_t position, first;
+    const uint16_t *cross_keys, *cross_values;  // null without a prompt
+    int64_t cross_layer_stride, cross_head_stride;
+    int32_t cross_length, unused;
+};
+}
+
+namespace {
+
+struct Step : Work {
+    const NativeDecoder& model;
+    const NativeRow* rows;
+    const int count;
+    float* x;  // [rows][hidden]: input, then the residual stream, then the result
+    std::vector<float> qkv, mixed, middle;
+    std::vector<int> prompted;
+    int longest = 1;
+
+    Step(const NativeDecoder& model, const NativeRow* rows, int count, float* x)
+        : model(model), rows(rows), count(count), x(x) {
+        qkv.resize(size_t(count) * 3 * model.hidden);
+        mixed.resize(size_t(count) * model.hidden);
+        middle.resize(size_t(count) * model.ffn);
+        for (int r = 0; r < count; ++r) {
+            longest = std::max(longest, rows[r].position - rows[r].first + 1);
+            if (rows[r].cross_keys == nullptr) continue;
+            prompted.push_back(r);
+            longest = std::max(longest, rows[r].cross_length);
+        }
+    }
+
+    void run(int thread, int threads, Barrier& barrier) override {
+        std::vector<float> normal(size_t(count) * model.hidden), scores(longest);
+        Quantized quantized;
+        for (int i = 0; i < model.layers; ++i) {
+            const NativeLayer& layer = model.layer[i];
+            self_attention(layer, i, thread, threads, barrier, normal, scores, quantized);
+            if (layer.cross_query != nullptr && !prompted.empty())
+                cross_attention(layer, i, thread, threads, barrier, normal, scores, quantized);
+            feed_forward(layer, thread, threads, barrier, normal, quantized);
+        }
+        for (int r = thread; r < count; r += threads) {
+            float* row = x + size_t(r) * model.hidden;
+            normalize(row, model.norm_weight, model.norm_bias, model.hidden, normal.data());
+            std::copy_n(normal.data(), model.hidden, row);
+        }
+        barrier.wait();
+    }
+
+    void normalized(const float* weight, const float* bias, std::vector<float>& normal) const {
+        for (int r = 0; r < count; ++r)
+            normalize(x + size_t(r) * model.hidden, weight, bias, model.hidden,
+                      normal.data() + size_t(r) * model.hidden);
+    }
+
+    void self_attention(const NativeLayer& layer, int index, int thread, int threads,
+                        Barrier& barrier, std::vector<float>& normal, std::vector<float>& scores,
+                        Quantized& quantized) {
+        const int hidden = model.hidden, size = hidden / model.heads;
+        normalized(layer.self_norm_weight, layer.self_norm_bias, normal);
+        Operand operand = quantized.of(*layer.qkv, normal.data(), hidden, count);
+        product(*layer.qkv, operand, count, thread, threads,
+                [&](int r, int n, const float* values, int width) {
+                    for (int j = 0; j < width; ++j) keep(index, rows[r], r, n + j, values[j]);
+                });
+        barrier.wait();
+        for (int item = thread; item < count * model.heads; item += threads) {
+            int r = item / model.heads, head = item % model.heads;
+            const NativeRow& row = rows[r];
+            int64_t at = index * row.layer_stride + head * row.head_stride +
+                         int64_t(row.first) * size;
+            attend(qkv.data() + size_t(r) * hidden + head * size, row.keys + at, row.values + at,
+                   row.position - row.first + 1, size, scores.data(),
+                   mixed.data() + size_t(r) * hidden + head * size);
+        }
+        barrier.wait();
+        add_product(*layer.self_out, mixed.data(), hidden, thread, threads, quantized);
+        barrier.wait();
+    }
+
+    // One number of query, key and value: queries stay, the others go to the cache.
+    void keep(int index, const NativeRow& row, int r, int n, float value) {
+        const int hidden = model.hidden, size = hidden / model.heads;
+        if (n < hidden) {
+            qkv[size_t(r) * hidden + n] = value;
+            return;
+        }
+        int head = n % hidden / size;
+        int64_t at = index * row.layer_stride + head * row.head_stride +
+                     int64_t(row.position) * size + n % size;
+        (n < 2 * hidden ? row.keys : row.values)[at] = to_bfloat16(value);
+    }
+
+    void cross_attention(const NativeLayer& layer, int index, int thread, int threads,
+                         Barrier& barrier, std::vector<float>& normal, std::vector<float>& scores,
+                         Quantized& quantized) {
+        const int hidden = model.hidden, size = hidden / model.heads;
+        const int some = int(prompted.size());
+        for (int p = 0; p < some; ++p)
+            normalize(x + size_t(prompted[p]) * hidden, layer.cross_norm_weight,
+                      layer.cross_norm_bias, hidden, normal.data() + size_t(p) * hidden);
+        Operand operand = quantized.of(*layer.cross_query, normal.data(), hidden, some);
+        product(*layer.cross_query, operand, some, thread, threads,
+                [&](int p, int n, const float* values, int width) {
+                    std::copy_n(values, width, qkv.data() + size_t(p) * hidden + n);
+                });
+        barrier.wait();
+        for (int item = thread; item < some * model.heads; item += threads) {
+            int p = item / model.heads, head = item % model.heads;
+            const NativeRow& row = rows[prompted[p]];
+            int64_t at = index * row.cross_layer_stride + head * row.cross_head_stride;
+            attend(qkv.data() + size_t(p) * hidden + head * size, row.cross_keys + at,
+                   row.cross_values + at, row.cross_length, size, scores.data(),
+                   mixed.data() + size_t(p) * hidden + head * size);
+        }
+        barrier.wait();
+        operand = quantized.of(*layer.cross_out, mixed.data(), hidden, some);
+        product(*layer.cross_out, operand, some, thread, threads,
+                [&](int p, int n, const float* values, int width) {
+                    float* row = x + size_t(prompted[p]) * hidden + n;
+                    for (int j = 0; j < width; ++j) row[j] += values[j];
+                });
+        barrier.wait();
+    }
+
+    void feed_forward(const NativeLayer& layer, int thread, int threads, Barrier& barrier,
+                      std::vector<float>& normal, Quantized& quantized) {
+        normalized(layer.ffn_norm_weight, layer.ffn_norm_bias, normal);
+        Operand operand = quantized.of(*layer.up, normal.data(), model.hidden, count);
+        product(*layer.up, operand, count, thread, threads,
+                [&](int r, int n, const float* values, int width) {
+                    float* out = middle.data() + size_t(r) * model.ffn + n;
+                    std::copy_n(values, width, out);
+                    if (model.activation == 0) {
+                        gelu(out, width);
+                    } else {
+                        relu(out, width);
+                    }
+                });
+        barrier.wait();
+        add_product(*layer.down, middle.data(), model.ffn, thread, threads, quantized);
+        barrier.wait();
+    }
+
+    void add_product(const Linear& w, const float* input, int stride, int thread, int threads,
+                     Quantized& quantized) {
+        Operand operand = quantized.of(w, input, stride, count);
+        product(w, operand, count, thread, threads,
+                [&](int r, int n, const float* values, int width) {
+                    float* row = x + size_t(r) * model.hidden + n;
+                    for (int j = 0; j < width; ++j) row[j] += values[j];
+                });
+    }
+};
+
+struct Multiply : Work {
+    const Linear& w;
+    const float* x;
+    const int rows;
+    float* out;
+    Multiply(const Linear& w, const float* x, int rows, float* out)
+        : w(w), x(x), rows(rows), out(out) {}
+    void run(int thread, int threads, Barrier&) override {
+        Quantized quantized;
+        Operand operand = quantized.of(w, x, w.inputs, rows);
+        product(w, operand, rows, thread, threads,
+                [&](int r, int n, const float* values, int width) {
+                    std::copy_n(values, width, out + size_t(r) * w.outputs + n);
+                });
+    }
+};
+
+}  // namespace
+
+extern "C" {
+
+// What this processor has: 0 nothing of use, 1 AVX2, 2 AVX-512, 3 AVX-512 with VNNI.
+int native_level() { return detect(); }
+
+// Uses no more than `most` of it, for tests; returns what is used.
+int native_limit(int most) {
+    level.store(std::min(most, detect()));
+    return level.load();
+}
+
+void* native_pool(int threads) { return new Pool(threads); }
+void native_free_pool(void* pool) { delete static_cast<Pool*>(pool); }
+
+void* native_linear(const float* weight, int outputs, int inputs, int form) {
+    try {
+        return new Linear(weight, outputs, inputs, form);
+    } catch (const std::bad_alloc&) {
+        return nullptr;
+    }
+}
+void native_free_linear(void* linear) { delete static_cast<Linear*>(linear); }
+
+// x [rows][inputs] to out [rows][outputs].
+void native_multiply(void* pool, const void* linear, const float* x, int rows, float* out) {
+    Multiply work(*static_cast<const Linear*>(linear), x, rows, out);
+    static_cast<Pool*>(pool)->run(work);
+}
+
+// x [rows][hidden], embedded with positions, becomes the normalized result of the last layer.
+void native_step(void* pool, const NativeDecoder* model, const NativeRow* rows, int count, float* x) {
+    Step work(*model, rows, count, x);
+    static_cast<Pool*>(pool)->run(work);
+}
+}

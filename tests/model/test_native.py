@@ -1,0 +1,150 @@
+"""The compiled step: near the float one, each row by itself, the same on every processor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from musicgen.engine import packing
+from musicgen.engine.engine import MusicGenEngine
+from musicgen.engine.interface import GenerationJob, Row
+from musicgen.model.config import MusicGenConfig
+from musicgen.model.native.library import (
+    AVX2,
+    FLOAT16,
+    INT8,
+    VNNI,
+    Library,
+    NativeLinear,
+    library,
+)
+from musicgen.model.packed import PackedHalfLinear
+from musicgen.request import SamplingParams
+from tests.support import engines
+
+compiled = library()
+pytestmark = pytest.mark.skipif(compiled is None, reason="the native step was not compiled here")
+FAMILIES = ["musicgen-small", "musicgen-stereo-medium", "musicgen-melody", "three-codebooks"]
+
+
+@pytest.fixture
+def native() -> Iterator[Library]:
+    """The library, which goes back to all that the processor has."""
+    assert compiled is not None
+    yield compiled
+    compiled.functions.native_limit(VNNI)
+
+
+def _weight(outputs: int, inputs: int) -> torch.Tensor:
+    return torch.randn(outputs, inputs, generator=torch.manual_seed(outputs)) / inputs**0.5
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (3, 5), (70, 33), (128, 256)])
+@pytest.mark.parametrize(("form", "error"), [(FLOAT16, 1e-3), (INT8, 0.03)])
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 9])
+def test_a_product_is_near_the_float_one(
+    native: Library, shape: tuple[int, int], form: int, error: float, rows: int
+) -> None:
+    weight = _weight(*shape)
+    x = torch.randn(rows, shape[1], generator=torch.manual_seed(rows))
+    wanted = x @ weight.t()
+    for level in range(AVX2, native.functions.native_level() + 1):
+        native.functions.native_limit(level)
+        found = NativeLinear(native, weight, form)(x)
+        assert (found - wanted).norm() < error * wanted.norm()
+
+
+def test_int8_has_the_same_bits_on_every_processor(native: Library) -> None:
+    """Integer sums are exact, however they are added up."""
+    layer, x = NativeLinear(native, _weight(50, 130), INT8), torch.randn(7, 130)
+    found = []
+    for level in range(AVX2, native.functions.native_level() + 1):
+        assert native.functions.native_limit(level) == level
+        found.append(layer(x))
+    assert all(torch.equal(each, found[0]) for each in found)
+
+
+@pytest.mark.parametrize("form", [FLOAT16, INT8])
+def test_a_row_does_not_depend_on_those_beside_it(native: Library, form: int) -> None:
+    layer, x = NativeLinear(native, _weight(50, 130), form), torch.randn(9, 130)
+    x[3] *= 1000
+    together = layer(x)
+    for row in range(len(x)):
+        assert torch.equal(layer(x[row : row + 1])[0], together[row])
+
+
+@pytest.mark.parametrize("form", [FLOAT16, INT8])
+def test_what_is_not_a_number_stays_visible(native: Library, form: int) -> None:
+    layer, x = NativeLinear(native, torch.ones(8, 16), form), torch.ones(3, 16)
+    x[0, 3], x[1, 5] = float("nan"), float("inf")
+    found = layer(x)
+    assert not found[:2].isfinite().any() and found[2].isfinite().all()
+    assert torch.equal(layer(torch.zeros(1, 16)), torch.zeros(1, 8))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(("precision", "error"), [("bfloat16", 0.05), ("int8", 0.25)])
+@pytest.mark.parametrize("level", [AVX2, VNNI])
+def test_the_likelihood_of_music_is_that_of_float32(
+    checkpoints: Callable[[str], Path],
+    native: Library,
+    name: str,
+    precision: str,
+    error: float,
+    level: int,
+) -> None:
+    """All of the step at once: prefixes, several columns, prompts, cache, norms and activation."""
+    native.functions.native_limit(level)
+    folder = checkpoints(name)
+    reference, engine = engines.engine(folder), engines.engine(folder, precision)
+    assert engine._loaded().decoder.native is not None
+    pcm = torch.randn(20_000, engine.config.channels, generator=torch.manual_seed(1)).numpy() * 0.1
+    for prompt in (engines.PROMPTS[0], ""):
+        wanted = reference.negative_log_likelihood(prompt, pcm)
+        found = engine.negative_log_likelihood(prompt, pcm)
+        assert abs(found - wanted).max() < error
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_a_batch_makes_the_bits_of_each_clip_alone(
+    checkpoints: Callable[[str], Path], name: str, precision: str
+) -> None:
+    """Also where prompts of different length are padded."""
+    engine = engines.engine(checkpoints(name), precision)
+    sampling = SamplingParams(1.0, 20, 0.0, 3.0)
+    rows = [Row(prompt, 3, sampling) for prompt in (*engines.PROMPTS, "", "bells")]
+    together = engines.run(engine, GenerationJob(tuple(rows), 30)).codes
+    for row, codes in zip(rows, together, strict=True):
+        assert (engines.run(engine, GenerationJob((row,), 30)).codes[0] == codes).all()
+
+
+def test_without_a_compiler_pytorch_packs_the_weights(
+    checkpoints: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = checkpoints("musicgen-small")
+    monkeypatch.setattr(packing, "library", lambda: None)
+    config = MusicGenConfig.from_folder(folder)
+    engine = MusicGenEngine.load(folder, config, "cpu", "bfloat16")
+    assert engine._loaded().decoder.native is None
+    assert any(isinstance(m, PackedHalfLinear) for m in engine._loaded().decoder.modules())
+
+
+def test_weights_that_float16_cannot_hold_are_not_made_infinite(
+    checkpoints: Callable[[str], Path],
+) -> None:
+    folder = checkpoints("musicgen-small")
+    model = engines.engine(folder)._loaded()
+    weight = model.decoder.layers[0].up.weight.clone()  # type: ignore[union-attr, operator]
+    weight[0, 0] = 1e6
+    large = torch.nn.Parameter(weight, requires_grad=False)
+    config = MusicGenConfig.from_folder(folder)
+    engine = MusicGenEngine.load(folder, config, "cpu", "float32")
+    engine._loaded().decoder.layers[0].up.weight = large  # type: ignore[union-attr]
+    pack = packing.packing("bfloat16")
+    assert pack is not None
+    pack(engine._loaded().decoder)
+    assert engine._loaded().decoder.native is None
