@@ -5,8 +5,11 @@ TORCH ?= torch==2.13.0
 
 BIN := .venv/bin
 DEMO_OUT ?= outputs/demo.wav
+# `make train` keeps its state here and goes on from it; `make evaluate` measures MODEL.
+TRAINING ?= $(HOME)/.cache/musicgen-training
+MODEL ?= demo
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench train evaluate clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -23,6 +26,13 @@ check: .venv/dev-installed
 
 bench: .venv/dev-installed
 	$(BIN)/python bench/decode.py
+
+train: .venv/dev-installed
+	$(BIN)/python -m training --folder $(TRAINING)
+
+evaluate: .venv/dev-installed
+	$(BIN)/python -m training.held_out outputs/held-out
+	$(BIN)/musicgen evaluate --model $(MODEL) --music outputs/held-out
 
 clean:
 	rm -rf .venv outputs

@@ -51,7 +51,7 @@ FORMATS = ["wav", "flac", "mp3", "ogg", "opus"]
 DEPTHS = ["16", "24", "float"]
 
 PROMPT = "What the music is like. May be empty only if input_audio is given."
-MODEL = "Left out: the model this deployment started with; another one is loaded in its place first. All but demo are Meta's weights, licensed CC-BY-NC-4.0: no commercial use. demo has random weights and makes noise. Melody models can follow input_audio; stereo models make two channels."  # noqa: E501
+MODEL = "Left out: the model this deployment started with; another one is loaded in its place first. All but demo are Meta's weights, licensed CC-BY-NC-4.0: no commercial use. demo is a toy trained on synthetic music. Melody models can follow input_audio; stereo models make two channels."  # noqa: E501
 AUDIO = "With continuation: the music to continue. Without: the melody to follow (melody models)."
 DURATION = "Seconds of audio to make. With continuation this counts the part that is continued."
 CONTINUATION = "Continue input_audio; the result begins with the part that is continued."

@@ -17,9 +17,11 @@ HAT_HZ = 5000.0
 SILENCE = 1e-3
 """RMS, -60 dBFS, below which a tenth of a second is silence."""
 FULL_SCALE = 0.999
-_FRAME, _HOP = 1024, 320
+_FRAME, _HOP = 2048, 320
+_BANDS, _BAND_EDGES_HZ = 24, (50.0, 8000.0)
+_COMPRESSION, _FLUX_LAG = 3.0, 2
 _SHORTEST_GAP_SECONDS = 0.08
-_FLUX_OVER_MEDIAN = 4.0
+_STRONGEST, _ONSET_SHARE, _ONSET_OVER_MEAN = 0.98, 0.5, 2.5
 _SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 _FAINTEST_PEAK = 1e-3
 _TONIC_WEIGHT, _FIFTH_WEIGHT = 2.0, 1.5
@@ -39,17 +41,32 @@ def spectral_centroid(sound: Sound, rate: int) -> float:
 
 
 def onset_rate(sound: Sound, rate: int) -> float:
-    """Notes that begin in a second, by peaks of the spectral flux (Bello et al. 2005)."""
-    magnitude = np.log1p(100 * _spectrogram(sound))
-    flux = np.maximum(0, np.diff(magnitude, axis=0)).mean(axis=1)
+    """Notes that begin in a second: peaks of the spectral flux of logarithmic bands, which stand
+    out from what is around them (after Boeck and Widmer 2013)."""
+    flux = _flux(sound, rate)
+    strong = _ONSET_SHARE * float(np.quantile(flux, _STRONGEST))
     gap = max(1, round(_SHORTEST_GAP_SECONDS * rate / _HOP))
-    threshold = _FLUX_OVER_MEDIAN * float(np.median(flux)) + 0.1 * float(flux.max(initial=0))
     onsets, last = 0, -gap
     for index, value in enumerate(flux):
-        around = flux[max(0, index - gap) : index + gap + 1]
-        if value > threshold and value == around.max() and index - last >= gap:
+        near, around = (flux[max(0, index - w) : index + w + 1] for w in (gap, 3 * gap))
+        stands_out = value > max(strong, _ONSET_OVER_MEAN * float(around.mean()))
+        if stands_out and value == near.max() and index - last >= gap:
             onsets, last = onsets + 1, index
     return onsets * rate / max(1, len(sound))
+
+
+def _flux(sound: Sound, rate: int) -> NDArray[np.float64]:
+    """How much louder the bands become from one frame to the next but one, (frames,)."""
+    frequency = np.fft.rfftfreq(_FRAME, 1 / rate)
+    edges = np.geomspace(*_BAND_EDGES_HZ, _BANDS + 1)
+    band = np.searchsorted(edges, frequency) - 1
+    inside = (band >= 0) & (band < _BANDS)
+    members = np.zeros((len(frequency), _BANDS))
+    members[np.flatnonzero(inside), band[inside]] = 1
+    magnitude = np.sqrt(_spectrogram(sound) ** 2 @ members)
+    loudness = np.log1p(_COMPRESSION * magnitude / max(float(magnitude.max()), 1e-9))
+    rise = np.maximum(0, loudness[_FLUX_LAG:] - loudness[:-_FLUX_LAG])
+    return np.asarray(rise.mean(axis=1), dtype=np.float64)
 
 
 def level(sound: Sound) -> float:

@@ -12,7 +12,7 @@ MEL_SIZES = (2048, 1024, 512)
 MEL_BANDS = 64
 RATE = 32_000
 LOG_FLOOR = 3e-3
-WAVEFORM_WEIGHT = 0.5
+WAVEFORM_WEIGHT = 2.0
 BRIGHT_WEIGHT = 0.5
 """Of the upper half of the mel bands, counted once more: the waveform's error hardly sees hats."""
 

@@ -32,8 +32,8 @@ CONFIG = CodecConfig(
     channels=1,
     codebooks=4,
     codebook_size=512,
-    codebook_dim=64,
-    hidden_size=64,
+    codebook_dim=128,
+    hidden_size=128,
     filters=8,
     residual_layers=1,
     ratios=(8, 5, 4, 4),
@@ -54,6 +54,7 @@ LEARNING_RATE, WARM_UP_STEPS, BETAS = 1e-3, 100, (0.8, 0.99)
 COMMITMENT, CLIP_NORM, DITHER = 0.25, 5.0, 3e-4
 POOL_CLIPS, STEPS_PER_POOL = 1536, 2000
 HELD_OUT_CLIPS = 64
+START_CLIPS, PCA_CLIPS, START_VECTORS = 512, 128, 20_000
 
 
 class Run(TimedRun):
@@ -107,12 +108,15 @@ class Run(TimedRun):
         self.generator.set_state(state["generator"])
 
     def _start(self) -> None:
-        clips = torch.from_numpy(make_pool(0, 128).sound)
-        clips = clips / clips.pow(2).mean(1, keepdim=True).sqrt().clamp(min=1e-3) * 0.1
+        clips = torch.from_numpy(make_pool(0, START_CLIPS, seconds=2.0).sound)
+        level = clips.pow(2).mean(1, keepdim=True).sqrt().clamp(min=1e-3)
         with torch.no_grad():
-            pca_start(self.codec, clips[:, None, : 2 * RATE], self.generator)
-            vectors = self.codec.encoder(clips[:, None, : 3 * RATE])
-            self.quantizer.start(vectors.transpose(1, 2).flatten(0, 1)[:16_000])
+            pca_start(self.codec, (clips / level * 0.1)[:PCA_CLIPS, None], self.generator)
+            # At the levels that the music has: the codebooks must tell them apart.
+            parts = [self.codec.encoder(part[:, None]) for part in clips.split(PCA_CLIPS)]
+            vectors = torch.cat(parts).transpose(1, 2).flatten(0, 1)
+            picked = torch.randperm(len(vectors), generator=self.generator)[:START_VECTORS]
+            self.quantizer.start(vectors[picked])
         self.report()
 
     def learn(self, batch: Tensor, share: float) -> None:

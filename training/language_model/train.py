@@ -32,11 +32,12 @@ from training.music.words import describe
 from training.runs import TimedRun
 
 SEED = 2
-BATCH, FRAMES = 8, 200
+BATCH, FRAMES = 4, 400
+"""Whole pieces from their beginning, where every clip that is asked for begins, too."""
 LEARNING_RATE, WARM_UP_STEPS, BETAS, WEIGHT_DECAY = 1.5e-3, 150, (0.9, 0.95), 0.05
 WITHOUT_PROMPT = 0.15
 CLIP_NORM = 1.0
-POOL_CLIPS, STEPS_PER_POOL = 1024, 1500
+POOL_CLIPS, STEPS_PER_POOL = 1024, 2500
 FIRST_POOL = 1000
 HELD_OUT_CLIPS = 64
 _ENCODED_AT_ONCE = 16
@@ -77,7 +78,7 @@ class Run(TimedRun):
         self.model.eval()
         rng = np.random.default_rng(SEED)
         prompts = [describe(piece, rng, left_out=0) for piece in self.held_out.pieces]
-        codes = self.held_out.codes[:, :, :FRAMES]
+        codes = self.held_out.codes
         kinds = {
             "own prompt": prompts,
             "no prompt": [""] * len(prompts),
@@ -126,19 +127,17 @@ class Run(TimedRun):
             while FIRST_POOL + self.step // STEPS_PER_POOL == seed:
                 rng = np.random.default_rng((SEED, self.step))
                 clips = rng.integers(len(pool.pieces), size=BATCH)
-                starts = rng.integers(pool.codes.shape[2] - FRAMES + 1, size=BATCH)
                 prompts = [
                     "" if rng.random() < WITHOUT_PROMPT else describe(pool.pieces[c], rng)
                     for c in clips
                 ]
-                pairs = zip(clips, starts, strict=True)
-                yield prompts, torch.stack([pool.codes[c, :, s : s + FRAMES] for c, s in pairs])
+                yield prompts, pool.codes[clips]
 
     @torch.no_grad()
     def _encoded(self, seed: int, clips: int) -> Codes:
         """A pool as codes, kept in the folder: encoding takes longer than making the sound."""
         path = self.folder / f"codes-{seed}-{clips}.pt"
-        pool = make_pool(seed, clips) if not path.exists() else None
+        pool = make_pool(seed, clips, FRAMES / 50) if not path.exists() else None
         if pool is not None:
             sound = torch.from_numpy(pool.sound)[:, None]
             codes = torch.cat([self.codec.encode(each) for each in sound.split(_ENCODED_AT_ONCE)])

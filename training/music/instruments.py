@@ -16,67 +16,55 @@ from numpy.typing import NDArray
 RATE = 32_000
 Note = NDArray[np.float32]
 Instrument = Callable[[float, float], Note]
-_HIGHEST_PARTIAL_HZ = 12_000.0
+_HIGHEST_PARTIAL_HZ = 6000.0
 _GOLDEN = (5**0.5 - 1) / 2
 """Of a turn, from one partial's phase to the next's: no two agree, so that no peak stands out."""
 
 
 def piano(frequency: float, seconds: float) -> Note:
-    """Struck string: stretched partials, the higher ones die first."""
-    time = _time(seconds)
-    number = _partials(frequency, 10)
-    stretched = number * np.sqrt(1 + 4e-4 * number**2)
-    decay = np.exp(-time[None] * (1.6 + 0.9 * number[:, None]))
-    tone = _sines(frequency * stretched, time) * decay / number[:, None] ** 1.1
-    return _shaped(tone.sum(axis=0), seconds, attack=0.003, release=0.05)
+    """Struck string: the higher partials die first."""
+    time, number = _time(seconds), _partials(frequency, 6)
+    decay = np.exp(-time[None] * (1.2 + 0.9 * number[:, None]))
+    tone = _sines(frequency * number, time) * decay / number[:, None] ** 1.2
+    return _shaped(tone, seconds, attack=0.003, release=0.03)
 
 
 def bells(frequency: float, seconds: float) -> Note:
-    """Inharmonic partials of a struck bar."""
-    time = _time(seconds)
-    ratio = np.array([1.0, 2.76, 5.40])
-    strength = np.array([1.0, 0.5, 0.25])
-    audible = frequency * ratio < _HIGHEST_PARTIAL_HZ
-    ratio, strength = ratio[audible], strength[audible]
-    decay = np.exp(-time[None] * (1.8 * ratio[:, None]))
-    tone = _sines(frequency * ratio, time) * decay * strength[:, None]
-    return _shaped(tone.sum(axis=0), seconds, attack=0.002, release=0.05)
+    """A struck bar: far above its tone a second one, soon gone."""
+    time, ratio = _time(seconds), np.array([1.0, 3.0])
+    decay = np.exp(-time[None] * (1.5 * ratio[:, None]))
+    tone = _sines(frequency * ratio, time) * decay * np.array([[1.0], [0.4]])
+    return _shaped(tone, seconds, attack=0.002, release=0.03)
 
 
 def flute(frequency: float, seconds: float) -> Note:
-    """Few partials and a little vibrato."""
-    time = _time(seconds)
-    bend = 0.004 / (2 * np.pi * 5.2) * np.sin(2 * np.pi * 5.2 * time)
-    number = _partials(frequency, 4)
-    phase = 2 * np.pi * frequency * number[:, None] * (time + bend)[None]
-    tone = np.sin(phase) * np.array([1.0, 0.35, 0.12, 0.05])[: len(number), None]
-    return _shaped(tone.sum(axis=0), seconds, attack=0.02, release=0.06)
+    """Hardly more than a sine."""
+    tone = _sines(frequency * np.array([1.0, 2.0]), _time(seconds)) * np.array([[1.0], [0.2]])
+    return 0.6 * _shaped(tone, seconds, attack=0.02, release=0.04)
 
 
 def organ(frequency: float, seconds: float) -> Note:
-    """Drawbars: octaves and fifths, steady until the key is let go."""
-    ratio = np.array([0.5, 1.0, 2.0, 3.0, 4.0, 6.0])
-    strength = np.array([0.4, 1.0, 0.7, 0.35, 0.3, 0.15])
-    tone = _sines(frequency * ratio, _time(seconds)) * strength[:, None]
-    return _shaped(tone.sum(axis=0), seconds, attack=0.008, release=0.03)
+    """Drawbars: octaves and a fifth, steady until the key is let go."""
+    ratio = np.array([1.0, 2.0, 3.0, 4.0])
+    strength = np.array([[1.0], [0.6], [0.3], [0.2]])
+    tone = _sines(frequency * ratio, _time(seconds)) * strength
+    return 0.6 * _shaped(tone, seconds, attack=0.008, release=0.03)
 
 
 def synth(frequency: float, seconds: float) -> Note:
     """A sawtooth behind a filter that closes."""
-    time = _time(seconds)
-    number = _partials(frequency, 24)
-    closing = np.exp(-time[None] * 0.35 * (number[:, None] - 1))
+    time, number = _time(seconds), _partials(frequency, 8)
+    closing = np.exp(-time[None] * 0.8 * (number[:, None] - 1))
     tone = _sines(frequency * number, time) * closing / number[:, None]
-    return _shaped(tone.sum(axis=0), seconds, attack=0.004, release=0.03)
+    return 0.6 * _shaped(tone, seconds, attack=0.004, release=0.03)
 
 
 def bass(frequency: float, seconds: float) -> Note:
     """A round plucked bass."""
-    time = _time(seconds)
-    number = _partials(frequency, 6)
+    time, number = _time(seconds), _partials(frequency, 4)
     decay = np.exp(-time[None] * (0.9 + 0.8 * number[:, None]))
     tone = _sines(frequency * number, time) * decay / number[:, None] ** 1.4
-    return _shaped(tone.sum(axis=0), seconds, attack=0.004, release=0.04)
+    return _shaped(tone, seconds, attack=0.004, release=0.04)
 
 
 INSTRUMENTS: dict[str, Instrument] = {
@@ -91,24 +79,22 @@ INSTRUMENTS: dict[str, Instrument] = {
 
 @cache
 def kick() -> Note:
-    time = _time(0.18)
+    time = _time(0.14)
     phase = 2 * np.pi * (48 * time + 90 / 30 * (1 - np.exp(-30 * time)))
-    return (np.sin(phase) * np.exp(-16 * time)).astype(np.float32)
+    return (np.sin(phase) * np.exp(-18 * time)).astype(np.float32)
 
 
 @cache
 def snare() -> Note:
-    time = _time(0.16)
-    noise = _noise(len(time), 900, 7000)
+    time = _time(0.12)
     tone = 0.5 * np.sin(2 * np.pi * 190 * time)
-    return ((noise + tone) * np.exp(-24 * time)).astype(np.float32)
+    return ((_noise(len(time), 900, 7000) + tone) * np.exp(-28 * time)).astype(np.float32)
 
 
 @cache
 def hat() -> Note:
-    time = _time(0.08)
-    noise = _noise(len(time), 3000, 9000)
-    return (noise * np.exp(-45 * time)).astype(np.float32)
+    time = _time(0.06)
+    return (0.6 * _noise(len(time), 4000, 9000) * np.exp(-50 * time)).astype(np.float32)
 
 
 def _time(seconds: float) -> NDArray[np.float64]:
@@ -126,12 +112,12 @@ def _sines(frequency: NDArray[np.float64], time: NDArray[np.float64]) -> NDArray
 
 
 def _shaped(
-    tone: NDArray[np.float64], seconds: float, attack: float, release: float
+    partials: NDArray[np.float64], seconds: float, attack: float, release: float
 ) -> NDArray[np.float32]:
-    """Without a click at either end, and with a peak of 1."""
+    """The sum of (partials, samples) without a click at either end, and with a peak of 1."""
     rise = np.minimum(1, _time(seconds) / attack)
     fall = np.minimum(1, (seconds - _time(seconds)) / release)
-    shaped = tone * rise * fall
+    shaped = partials.sum(axis=0) * rise * fall
     return (shaped / max(1e-9, float(np.abs(shaped).max()))).astype(np.float32)
 
 

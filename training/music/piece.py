@@ -13,10 +13,11 @@ MODES = ("major", "minor")
 TEMPI: dict[str, tuple[int, ...]] = {"slow": (44, 48), "medium": (28, 32), "fast": (16, 20)}
 """Codec frames of 20 ms in a beat, even numbers: 62.5 to 68, 94 to 107 and 150 to 188 BPM. On the
 grid of the frames a note begins with a frame, which is easier to learn."""
-REGISTERS = {"low": 36, "middle": 60, "high": 84}
-"""MIDI pitch of a C; the tonic is the key above it."""
-LOUDNESS = {"soft": 0.02, "medium": 0.06, "loud": 0.16}
-"""RMS of the finished piece; full scale is 1."""
+REGISTERS = {"low": 38, "middle": 55, "high": 72}
+"""Lowest MIDI pitch of the octave that all notes are folded into: 73 Hz, 196 Hz, 523 Hz."""
+LOUDNESS = {"soft": 0.1, "medium": 0.18, "loud": 0.32}
+"""Peak of a note; full scale is 1. Nothing else changes a note's level. Steps of 5 dB are heard;
+wider ones would leave the codebooks fewer entries for each."""
 TEXTURES = ("melody", "chords", "arpeggio", "drone")
 
 

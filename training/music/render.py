@@ -19,15 +19,13 @@ BEATS_IN_A_BAR = 4
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 PROGRESSIONS = {"major": ((0, 4, 5, 3), (0, 3, 4, 0)), "minor": ((0, 5, 2, 6), (0, 3, 4, 0))}
 """Degrees of the scale, one chord a bar."""
-HIGHEST_PEAK = 0.95
-NOTES_BESIDE_DRUMS = 0.5
-LEVEL_STEP_DB = 3.0
-"""Of a piece's gain: the same note then comes at few levels, which are easier to learn."""
+HIGHEST_OCTAVE_HZ, FRAMES_OF_A_PERIOD = 500.0, 8
+CHORD_STRENGTH, DRUM_STRENGTH = 0.45, 0.8
 
 
 @dataclass(frozen=True)
 class Event:
-    """A note: MIDI `pitch`, its beginning and length in beats, its strength up to 1."""
+    """A note: MIDI `pitch`, its beginning and length in beats, its share of the full level."""
 
     pitch: int
     start: float
@@ -43,16 +41,28 @@ def render(piece: Piece, seconds: float, rng: Generator) -> NDArray[np.float32]:
     if piece.instrument is not None:
         for event in _score(piece, bars, rng):
             note = _note(piece.instrument, event.pitch, event.beats * beat)
-            _add(sound, note * event.strength * NOTES_BESIDE_DRUMS, event.start * beat)
+            _add(sound, note * event.strength, event.start * beat)
     if piece.drums:
-        for hit, start, strength in _beats(bars):
-            _add(sound, hit * strength, start * beat)
-    return _levelled(sound, LOUDNESS[piece.loudness])
+        for hit, start in _beats(bars):
+            _add(sound, hit * DRUM_STRENGTH, start * beat)
+    return sound * np.float32(LOUDNESS[piece.loudness])
+
+
+def note_frequency(pitch: int) -> float:
+    """Hz, tuned so that a whole number of frames holds a whole number of periods.
+
+    A steady note then repeats the same few frames, 8 of them in the highest octave and 32 in the
+    lowest, which a codebook can hold. No note is further than 20 cents from equal temperament.
+    """
+    exact = 440 * 2 ** ((pitch - 69) / 12)
+    octaves = math.floor(math.log2(exact / HIGHEST_OCTAVE_HZ))
+    grid = 2.0**octaves / (FRAMES_OF_A_PERIOD * FRAME_SECONDS)
+    return round(exact / grid) * grid
 
 
 @lru_cache(maxsize=1024)
 def _note(instrument: str, pitch: int, seconds: float) -> NDArray[np.float32]:
-    return INSTRUMENTS[instrument](440 * 2 ** ((pitch - 69) / 12), seconds)
+    return INSTRUMENTS[instrument](note_frequency(pitch), seconds)
 
 
 def _score(piece: Piece, bars: int, rng: Generator) -> Iterator[Event]:
@@ -64,20 +74,20 @@ def _score(piece: Piece, bars: int, rng: Generator) -> Iterator[Event]:
         start = bar * BEATS_IN_A_BAR
         if piece.texture == "drone":
             for step in (0, 4):
-                yield Event(_pitch(piece, step), start, BEATS_IN_A_BAR, 0.8)
+                yield Event(_pitch(piece, step), start, BEATS_IN_A_BAR, CHORD_STRENGTH)
         elif piece.texture == "chords":
             length = 2 if piece.tempo == "slow" else 1
             for place in range(0, BEATS_IN_A_BAR, length):
                 for step in (0, 2, 4):
-                    yield Event(_pitch(piece, chord + step), start + place, length, 0.6)
+                    yield Event(_pitch(piece, chord + step), start + place, length, CHORD_STRENGTH)
         elif piece.texture == "arpeggio":
             for place in range(2 * BEATS_IN_A_BAR):
                 step = (0, 2, 4, 7)[place % 4]
-                yield Event(_pitch(piece, chord + step), start + place / 2, 0.5, _accent(place))
+                yield Event(_pitch(piece, chord + step), start + place / 2, 0.5, 1.0)
         else:
             for place, length in _rhythm(piece, rng):
                 degree = chord if place == 0 else _next_degree(degree, rng)
-                yield Event(_pitch(piece, degree), start + place, length, _accent(int(place)))
+                yield Event(_pitch(piece, degree), start + place, length, 1.0)
 
 
 def _rhythm(piece: Piece, rng: Generator) -> Iterator[tuple[float, float]]:
@@ -97,33 +107,20 @@ def _next_degree(degree: int, rng: Generator) -> int:
 
 
 def _pitch(piece: Piece, degree: int) -> int:
-    octave, step = divmod(degree, 7)
-    return REGISTERS[piece.register] + piece.key + SCALES[piece.mode][step] + 12 * octave
+    """Folded into the register's octave: few pitches, each of which can be learnt well."""
+    lowest = REGISTERS[piece.register]
+    return lowest + (piece.key + SCALES[piece.mode][degree % 7] - lowest) % 12
 
 
-def _accent(place: int) -> float:
-    return 1.0 if place % BEATS_IN_A_BAR == 0 else 0.8
-
-
-def _beats(bars: int) -> Iterator[tuple[NDArray[np.float32], float, float]]:
+def _beats(bars: int) -> Iterator[tuple[NDArray[np.float32], float]]:
     """Kick on one and three, snare on two and four, hats on every half."""
     for beat in range(bars * BEATS_IN_A_BAR):
-        yield (kick(), beat, 0.9) if beat % 2 == 0 else (snare(), beat, 0.7)
+        yield (kick() if beat % 2 == 0 else snare()), beat
         for half in (0.0, 0.5):
-            yield hat(), beat + half, 0.45
+            yield hat(), beat + half
 
 
 def _add(sound: NDArray[np.float32], note: NDArray[np.float32], seconds: float) -> None:
     start = round(seconds * RATE)
     part = note[: max(0, len(sound) - start)]
     sound[start : start + len(part)] += part
-
-
-def _levelled(sound: NDArray[np.float32], rms: float) -> NDArray[np.float32]:
-    """Within half a step of `rms`, or as near as full scale allows."""
-    level = max(1e-9, float(np.sqrt(np.mean(sound**2))))
-    peak = max(1e-9, float(np.abs(sound).max()))
-    step = math.log(10) * LEVEL_STEP_DB / 20
-    wanted = round(math.log(rms / level) / step)
-    most = math.floor(math.log(HIGHEST_PEAK / peak) / step)
-    return (sound * math.exp(step * min(wanted, most))).astype(np.float32)
