@@ -9,7 +9,11 @@ that: separate products for query, key and value, a cache that is copied at ever
 prompt's states projected and masked again, cross-attention for the unconditional half although
 it adds zero. This engine does none of these; where it has a choice of arithmetic for "bfloat16"
 (float16 weights with float32 sums on an x86 processor) it takes the faster. int8 (processors only)
-has no peer of its own kind and is compared with both of transformers' precisions.
+has no peer of its own kind and is compared with both of transformers' precisions. "pytorch" is this
+engine where its C++ was not compiled.
+
+"share of the roofline" is the time that reading a step's weights and cache would take at the
+bandwidth measured in the same rounds, over the time of the step (`bench/roofline.py`).
 
 Each contestant lives in a process of its own, so that its peak memory is its own. Rounds are
 interleaved: every contestant runs once per round, in turn, while the others sleep. Ratios are of
@@ -38,6 +42,9 @@ if not __package__:  # run as a script: the repository root is not on the path
 
 import torch
 
+from bench.roofline import bytes_of_step, read_bandwidth
+from musicgen.model.config import MusicGenConfig
+
 PROMPT = "80s pop track with bassy drums and synth"
 TOP_K = 250
 GUIDANCE = 3.0
@@ -45,21 +52,23 @@ CONTESTANTS = (
     "musicgen float32",
     "musicgen bfloat16",
     "musicgen int8",
+    "pytorch int8",
     "transformers float32",
     "transformers bfloat16",
 )
 Run = dict[str, float]
 
 
-def ours(folder: Path, device: str, precision: str, seconds: float) -> Callable[[int], Run]:
+def ours(
+    folder: Path, device: str, precision: str, seconds: float, compiled: bool = True
+) -> Callable[[int], Run]:
     """A function from a seed to the seconds of one clip."""
     from musicgen.engine.engine import MusicGenEngine
     from musicgen.engine.interface import GenerationJob, Row
-    from musicgen.model.config import MusicGenConfig
     from musicgen.request import SamplingParams
 
     config = MusicGenConfig.from_folder(folder)
-    engine = MusicGenEngine.load(folder, config, device, precision)
+    engine = MusicGenEngine.load(folder, config, device, precision, compiled=compiled)
     sampling = SamplingParams(1.0, TOP_K, 0.0, GUIDANCE)
 
     def run(seed: int) -> Run:
@@ -76,6 +85,10 @@ def ours(folder: Path, device: str, precision: str, seconds: float) -> Callable[
         return {"total": total, "step": output.seconds.decode / output.steps}
 
     return run
+
+
+def plain(folder: Path, device: str, precision: str, seconds: float) -> Callable[[int], Run]:
+    return ours(folder, device, precision, seconds, compiled=False)
 
 
 def theirs(folder: Path, device: str, precision: str, seconds: float) -> Callable[[int], Run]:
@@ -128,11 +141,13 @@ def contestant(
 ) -> None:
     """A process that loads once, then runs a clip for every seed it is sent."""
     torch.set_num_threads(threads)
-    make = ours if engine == "musicgen" else theirs
+    make = {"musicgen": ours, "pytorch": plain, "transformers": theirs}[engine]
     run = make(folder, device, precision, seconds)
     pipe.send("loaded")
     for seed in iter(pipe.recv, None):
+        started = time.process_time()
         result = run(seed)
+        result["processor"] = time.process_time() - started
         result["peak_rss"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         result["rss"] = resident_bytes()
         if device != "cpu":
@@ -140,8 +155,9 @@ def contestant(
         pipe.send(result)
 
 
-def measure(options: argparse.Namespace, folder: Path) -> dict[str, list[Run]]:
-    """All runs by contestant; the first of each, which warms up, is not among them."""
+def measure(options: argparse.Namespace, folder: Path) -> tuple[dict[str, list[Run]], list[float]]:
+    """All runs by contestant, the first of each, which warms up, not among them; and the bytes a
+    second that the memory gave between rounds."""
     spawn = multiprocessing.get_context("spawn")
     pipes: dict[str, Connection] = {}
     processes = []
@@ -163,7 +179,9 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, list[Run]]:
         here.recv()
         pipes[name] = here
     runs: dict[str, list[Run]] = {name: [] for name in pipes}
+    bandwidths = []
     for seed in range(options.rounds + 1):
+        bandwidths.append(read_bandwidth(options.device))
         for name, pipe in pipes.items():
             pipe.send(seed)
             result = pipe.recv()
@@ -177,10 +195,15 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, list[Run]]:
     for pipe, process in zip(pipes.values(), processes, strict=True):
         pipe.send(None)
         process.join()
-    return runs
+    return runs, bandwidths
 
 
-def report(options: argparse.Namespace, runs: dict[str, list[Run]]) -> dict[str, Any]:
+def report(
+    options: argparse.Namespace,
+    config: MusicGenConfig,
+    runs: dict[str, list[Run]],
+    bandwidths: list[float],
+) -> dict[str, Any]:
     medians = {
         name: {key: statistics.median(run[key] for run in results) for key in results[0]}
         for name, results in runs.items()
@@ -190,8 +213,16 @@ def report(options: argparse.Namespace, runs: dict[str, list[Run]]) -> dict[str,
         for mine in medians
         for peer in medians
         for what in ("total", "step")
-        if mine.startswith("musicgen") and peer.startswith("transformers")
+        if not mine.startswith("transformers") and peer.startswith("transformers")
     }
+    bandwidth = statistics.median(bandwidths)
+    shares = {}
+    for name, figures in medians.items():
+        precision = name.split()[1]
+        cached = 2 if name == "musicgen int8" or precision == "bfloat16" else 4
+        middle = options.seconds * config.frame_rate / 2
+        read = bytes_of_step(config.decoder, precision, middle, cached_bytes=cached)
+        shares[name] = round(read / bandwidth / figures["step"], 3)
     return {
         "name": "decode",
         "machine": machine(options.device, options.threads),
@@ -199,6 +230,8 @@ def report(options: argparse.Namespace, runs: dict[str, list[Run]]) -> dict[str,
         "seconds_of_audio": options.seconds,
         "rounds": options.rounds,
         "ratios": ratios,
+        "bandwidth_gb_per_second": round(bandwidth / 1e9, 2),
+        "share_of_the_roofline": shares,
         "medians": medians,
         "runs": runs,
     }
@@ -249,7 +282,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.checkpoint or Path(scratch) / options.model
         build_full_size(options.model, folder, dtype=torch.float32)
-        result = report(options, measure(options, folder))
+        torch.set_num_threads(options.threads)
+        config = MusicGenConfig.from_folder(folder)
+        result = report(options, config, *measure(options, folder))
     if options.save is not None:
         options.save.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result))

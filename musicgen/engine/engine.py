@@ -74,13 +74,15 @@ class MusicGenEngine:
         precision: str,
         *,
         rows: int = BATCH_ROWS,
+        compiled: bool = True,
     ) -> MusicGenEngine:
-        """Reads a checkpoint folder; `rows` of the decoder run together at most.
+        """Reads a checkpoint folder; `rows` of the decoder run together at most. `compiled` false
+        does without this project's own C++.
 
         Raises: a subclass of `CheckpointError`.
         """
         tokenize = load_tokenizer(folder)
-        pack = packing(precision) if device == "cpu" else None
+        pack = packing(precision, compiled=compiled) if device == "cpu" else None
         dtype = torch.bfloat16 if precision == "bfloat16" and pack is None else torch.float32
         model = load_model(folder, config, torch.device(device), dtype, pack=pack)
         return_free_memory()

@@ -17,12 +17,12 @@ _FORMS = {"bfloat16": FLOAT16, "int8": INT8}
 _WITHOUT_COMPILER: dict[str, Pack] = {"bfloat16": pack_half, "int8": pack_int8}
 
 
-def packing(precision: str) -> Pack | None:
+def packing(precision: str, *, compiled: bool = True) -> Pack | None:
     """Natively where that was compiled, else by PyTorch's packed kernels; None leaves the weights
-    as they are, which float32 always does."""
+    as they are, which float32 always does. With `compiled` false by PyTorch's in any case."""
     if precision not in _FORMS:
         return None
-    native = library()
+    native = library() if compiled else None
     fallback = _WITHOUT_COMPILER[precision] if can_pack() else None
 
     def pack(decoder: Decoder) -> None:

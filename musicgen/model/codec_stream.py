@@ -109,14 +109,17 @@ def lookahead(codec: Codec) -> int:
 
 
 def _reach(layers: list[nn.Module]) -> int:
-    """Frames to either side that an output depends on, rounded up."""
-    rate, reach = 1, 0.0
-    for layer in layers:
+    """Frames to either side that the samples of one frame depend on: their first and last, traced
+    back through the layers."""
+    upsampled = math.prod(each.ratio for each in layers if isinstance(each, ConvTranspose))
+    first, last = 0, upsampled - 1
+    for layer in reversed(layers):
         if isinstance(layer, ConvTranspose):
-            reach += 1 / rate
-            rate *= layer.ratio
-        elif isinstance(layer, Conv):
-            reach += layer.reach / rate
-        elif isinstance(layer, ResidualBlock):
-            reach += layer.narrow.reach / rate
-    return math.ceil(reach)
+            first = (first + layer.trim_left) // layer.ratio - 1
+            last = (last + layer.trim_left) // layer.ratio
+        elif isinstance(layer, Conv | ResidualBlock):
+            conv = layer if isinstance(layer, Conv) else layer.narrow
+            first, last = first - conv.padding_left, last + conv.padding_right
+        # At the clip's beginning what lies before it is mirrored.
+        last = max(last, -first)
+    return max(last, -first)

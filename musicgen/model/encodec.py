@@ -132,20 +132,15 @@ class Conv(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = Conv1d(inputs, outputs, kernel, stride, dilation=dilation)
-        self.causal = config.causal
         self.pad_mode = config.pad_mode
         self.stride = stride
-        self.padding = (kernel - 1) * dilation + 1 - stride
-
-    @property
-    def reach(self) -> int:
-        """Samples that an output depends on, to the left of it at least as far as to the right."""
-        return self.padding if self.causal else self.padding - self.padding // 2
+        padding = (kernel - 1) * dilation + 1 - stride
+        self.padding_right = 0 if config.causal else padding // 2
+        self.padding_left = padding - self.padding_right
 
     def forward(self, x: Tensor) -> Tensor:
         missing = -x.shape[-1] % self.stride
-        right = 0 if self.causal else self.padding // 2
-        return self.conv(_pad(x, self.padding - right, right + missing, self.pad_mode))
+        return self.conv(_pad(x, self.padding_left, self.padding_right + missing, self.pad_mode))
 
 
 class ConvTranspose(nn.Module):
