@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from musicgen.engine.decoding import DecodeState, step_together
+from musicgen.engine.decoding import DecodeState
 from musicgen.engine.faults import typed_device_errors
 from musicgen.engine.scheduler import Scheduler
 from musicgen.errors import DeviceFault, EngineBusy
@@ -46,10 +46,19 @@ class Ticket:
 
 
 class Batch:
-    """The jobs that are decoded together, at most `rows` decoder rows of them."""
+    """The jobs that are decoded together, at most `rows` decoder rows of them.
 
-    def __init__(self, device: str, rows: int, most_waiting: int) -> None:
-        self._device = device
+    `step` takes one step of each of several jobs.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        rows: int,
+        most_waiting: int,
+        step: Callable[[Sequence[DecodeState]], None],
+    ) -> None:
+        self._device, self._step_of = device, step
         self._scheduler: Scheduler[Ticket] = Scheduler(rows, most_waiting)
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -149,7 +158,7 @@ class Batch:
         states = [ticket.state for ticket in tickets if ticket.state is not None]
         try:
             with typed_device_errors(self._device):
-                step_together(states)
+                self._step_of(states)
         except Exception as error:  # handed to the threads that wait
             self._blame(tickets, error)
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from musicgen.engine.batching import Batch
+from musicgen.engine.batching import Batch, Ticket
 from musicgen.engine.conditioning import Conditioning, condition, decoder_rows
-from musicgen.engine.decoding import DecodeState
+from musicgen.engine.decoding import DecodeState, Slots
 from musicgen.engine.faults import typed_device_errors
+from musicgen.engine.graphs import EagerSteps, Steps
 from musicgen.engine.interface import Decoded, EngineOutput, GenerationJob, Pcm, check_job
 from musicgen.engine.likelihood import negative_log_likelihood
 from musicgen.engine.packing import packing
+from musicgen.engine.planning import plan_steps
 from musicgen.errors import NonFiniteLogits
 from musicgen.machine import return_free_memory
 from musicgen.model.chroma import chroma_of
@@ -57,13 +59,15 @@ class MusicGenEngine:
         *,
         rows: int = BATCH_ROWS,
         most_waiting: int = MOST_WAITING,
+        steps: Steps | None = None,
     ) -> None:
         self.config: MusicGenConfig = model.config
         self.device = str(model.device)
         self.precision = precision
         self._model: MusicGen | None = model
         self._tokenize = tokenize
-        self._batch = Batch(self.device, rows, most_waiting)
+        self._steps = steps or EagerSteps()
+        self._batch = Batch(self.device, rows, most_waiting, self._steps.step)
 
     @classmethod
     def load(
@@ -86,7 +90,8 @@ class MusicGenEngine:
         dtype = torch.bfloat16 if precision == "bfloat16" and pack is None else torch.float32
         model = load_model(folder, config, torch.device(device), dtype, pack=pack)
         return_free_memory()
-        return cls(model, tokenize, precision, rows=rows)
+        steps, rows = plan_steps(model, device, rows)
+        return cls(model, tokenize, precision, rows=rows, steps=steps)
 
     def generate(self, job: GenerationJob) -> Generator[Decoded, None, EngineOutput]:
         model = self._loaded()
@@ -98,19 +103,14 @@ class MusicGenEngine:
             seconds.waiting = watch.lap()
             state = self._prepared(model, job, seconds)
             watch.lap()
-            self._batch.decode(ticket, state)
             waveforms = _Waveforms(model, len(job.rows), state.steps) if job.stream else None
-            for _ in range(state.steps):
-                done = self._batch.next_step(ticket)
+            try:
+                yield from self._decoded(ticket, state, waveforms)
                 with typed_device_errors(self.device):
-                    due = waveforms is not None and waveforms.due(done)
-                    checked = due or self._checks_finiteness(done, state.steps)
-                    if checked and not state.all_finite():
-                        raise NonFiniteLogits(done, self.precision)
-                    pcm = waveforms.advance(state.codes(done), done) if waveforms and due else ()
-                yield Decoded(done, state.steps, pcm=pcm)
+                    codes = state.codes()
+            finally:
+                self._steps.end(state)
         with typed_device_errors(self.device):
-            codes = state.codes()
             if waveforms is not None:
                 seconds.codec, pcm = waveforms.seconds, waveforms.joined()
                 seconds.decode = watch.lap() - seconds.codec
@@ -120,6 +120,23 @@ class MusicGenEngine:
                 seconds.codec = watch.lap()
             return EngineOutput(codes.cpu().numpy(), pcm, state.steps, seconds)
 
+    def _decoded(
+        self, ticket: Ticket, state: DecodeState, waveforms: _Waveforms | None
+    ) -> Iterator[Decoded]:
+        """All steps of a job, in the batch."""
+        with typed_device_errors(self.device):
+            self._steps.start(state)
+        self._batch.decode(ticket, state)
+        for _ in range(state.steps):
+            done = self._batch.next_step(ticket)
+            with typed_device_errors(self.device):
+                due = waveforms is not None and waveforms.due(done)
+                checked = due or self._checks_finiteness(done, state.steps)
+                if checked and not state.all_finite():
+                    raise NonFiniteLogits(done, self.precision)
+                pcm = waveforms.advance(state.codes(done), done) if waveforms and due else ()
+            yield Decoded(done, state.steps, pcm=pcm)
+
     def _prepared(self, model: MusicGen, job: GenerationJob, seconds: Timings) -> DecodeState:
         """Everything before the first step."""
         watch = Stopwatch()
@@ -128,7 +145,7 @@ class MusicGenEngine:
             seconds.audio_prompt = watch.lap()
             conditioning = _condition(model, self._tokenize, job, chroma)
             seconds.text = watch.lap()
-            return _prefill(model, job, conditioning, prompt)
+            return _prefill(model, job, conditioning, prompt, self._steps.slots)
 
     def negative_log_likelihood(self, prompt: str, pcm: Pcm) -> NDArray[np.float64]:
         """Nats for each token of the clip `pcm`, by codebook: `engine.likelihood`."""
@@ -203,9 +220,13 @@ def _condition(
 
 @torch.inference_mode()
 def _prefill(
-    model: MusicGen, job: GenerationJob, conditioning: Conditioning, prompt: Tensor | None
+    model: MusicGen,
+    job: GenerationJob,
+    conditioning: Conditioning,
+    prompt: Tensor | None,
+    slots: Slots | None,
 ) -> DecodeState:
-    return DecodeState(model.decoder, job, conditioning, prompt)
+    return DecodeState(model.decoder, job, conditioning, prompt, slots=slots)
 
 
 @torch.inference_mode()

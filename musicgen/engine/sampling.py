@@ -8,6 +8,7 @@ it draws cannot depend on who shares the batch, on the device, or on how long th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -29,50 +30,79 @@ def guide(conditional: Tensor, unconditional: Tensor, scale: Tensor) -> Tensor:
     return unconditional + (conditional - unconditional) * scale
 
 
-class Sampler:
-    """Draws tokens (rows, codebooks) from logits (rows, codebooks, vocabulary)."""
+@dataclass(frozen=True)
+class SamplerRows:
+    """The parameters of rows, as tensors (rows, 1, 1)."""
 
-    def __init__(self, rows: Sequence[SamplingParams], draws: Tensor, device: torch.device) -> None:
+    greedy: Tensor
+    temperature: Tensor
+    top_k: Tensor
+    top_p: Tensor
+
+    @classmethod
+    def of(cls, rows: Sequence[SamplingParams], device: torch.device) -> SamplerRows:
         def column(values: Sequence[float], dtype: torch.dtype) -> Tensor:
             return torch.tensor(values, device=device, dtype=dtype)[:, None, None]
 
-        self._draws = draws.to(device)
-        self._greedy = column([row.temperature == 0 for row in rows], torch.bool)
-        self._temperature = column([row.temperature or 1.0 for row in rows], torch.float32)
-        self._all_greedy = all(row.temperature == 0 for row in rows)
-        # top_p wins over top_k, as in audiocraft.
-        top_k = [row.top_k if row.top_p == 0 else 0 for row in rows]
-        self._top_k = column(top_k, torch.int64)
-        self._largest_k = max(top_k)
-        self._top_p = column([row.top_p for row in rows], torch.float64)
-        self._any_top_p = any(row.top_p > 0 for row in rows)
+        return cls(
+            greedy=column([row.temperature == 0 for row in rows], torch.bool),
+            temperature=column([row.temperature or 1.0 for row in rows], torch.float32),
+            # top_p wins over top_k, as in audiocraft.
+            top_k=column([row.top_k if row.top_p == 0 else 0 for row in rows], torch.int64),
+            top_p=column([row.top_p for row in rows], torch.float64),
+        )
 
-    def __call__(self, logits: Tensor, step: int) -> Tensor:
-        greedy = logits.argmax(-1)
-        if self._all_greedy:
-            return greedy
-        scaled = self._keep_top_k(logits / self._temperature)
-        probabilities = self._keep_top_p(scaled.softmax(-1, dtype=torch.float64))
-        drawn = _invert(probabilities.cumsum(-1), self._draws[:, step, :, None])
-        return torch.where(self._greedy[..., 0], greedy, drawn)
 
-    def _keep_top_k(self, logits: Tensor) -> Tensor:
-        if self._largest_k == 0:
-            return logits
-        top = logits.topk(self._largest_k, dim=-1).values
-        rank = (self._top_k - 1).clamp(min=0).expand(-1, logits.shape[1], 1)
-        removed = (logits < top.gather(-1, rank)) & (self._top_k > 0)
-        return logits.masked_fill(removed, float("-inf"))
+@dataclass(frozen=True)
+class SamplerKind:
+    """What some rows need of a draw. One that offers more draws the same tokens, more slowly.
 
-    def _keep_top_p(self, probabilities: Tensor) -> Tensor:
-        """Keeps the likeliest tokens until the ones before a token already reach top_p."""
-        if not self._any_top_p:
-            return probabilities
-        ordered = probabilities.sort(-1, descending=True).values
-        kept = (ordered.cumsum(-1) - ordered <= self._top_p).sum(-1, keepdim=True)
-        smallest = ordered.gather(-1, kept - 1)
-        removed = (probabilities < smallest) & (self._top_p > 0)
-        return probabilities.masked_fill(removed, 0.0)
+    `random`: not all are greedy. `largest_k`: of their top_k, 0 when none has one.
+    """
+
+    random: bool
+    largest_k: int
+    top_p: bool
+
+    @classmethod
+    def of(cls, rows: Sequence[SamplingParams]) -> SamplerKind:
+        return cls(
+            random=any(row.temperature > 0 for row in rows),
+            largest_k=max(row.top_k if row.top_p == 0 else 0 for row in rows),
+            top_p=any(row.top_p > 0 for row in rows),
+        )
+
+
+def draw(logits: Tensor, rows: SamplerRows, kind: SamplerKind, uniform: Tensor) -> Tensor:
+    """Tokens (rows, codebooks) from logits (rows, codebooks, vocabulary) and `uniform` numbers
+    (rows, codebooks)."""
+    greedy = logits.argmax(-1)
+    if not kind.random:
+        return greedy
+    scaled = _keep_top_k(logits / rows.temperature, rows.top_k, kind.largest_k)
+    probabilities = scaled.softmax(-1, dtype=torch.float64)
+    if kind.top_p:
+        probabilities = _keep_top_p(probabilities, rows.top_p)
+    drawn = _invert(probabilities.cumsum(-1), uniform[..., None])
+    return torch.where(rows.greedy[..., 0], greedy, drawn)
+
+
+def _keep_top_k(logits: Tensor, top_k: Tensor, largest: int) -> Tensor:
+    if largest == 0:
+        return logits
+    top = logits.topk(largest, dim=-1).values
+    rank = (top_k - 1).clamp(0, largest - 1).expand(-1, logits.shape[1], 1)
+    removed = (logits < top.gather(-1, rank)) & (top_k > 0)
+    return logits.masked_fill(removed, float("-inf"))
+
+
+def _keep_top_p(probabilities: Tensor, top_p: Tensor) -> Tensor:
+    """Keeps the likeliest tokens until the ones before a token already reach top_p."""
+    ordered = probabilities.sort(-1, descending=True).values
+    kept = (ordered.cumsum(-1) - ordered <= top_p).sum(-1, keepdim=True)
+    smallest = ordered.gather(-1, kept - 1)
+    removed = (probabilities < smallest) & (top_p > 0)
+    return probabilities.masked_fill(removed, 0.0)
 
 
 def _invert(cumulative: Tensor, draws: Tensor) -> Tensor:

@@ -41,6 +41,10 @@ def memory_needed(config: MusicGenConfig, precision: str, seconds: float) -> int
     rows = 2
     cached = 2 * config.decoder.layers * rows * frames * config.decoder.hidden_size
     cache = cached * BYTES_PER_CACHED[precision]
-    samples = frames * config.codec.hop_length
-    codec = samples * config.codec.filters * 4 * CODEC_MAPS_ALIVE
-    return weights + cache + codec
+    return weights + cache + codec_memory(config, seconds)
+
+
+def codec_memory(config: MusicGenConfig, seconds: float) -> int:
+    """Bytes at the peak of decoding one clip's waveform."""
+    samples = int(seconds * config.frame_rate) * config.codec.hop_length
+    return samples * config.codec.filters * 4 * CODEC_MAPS_ALIVE

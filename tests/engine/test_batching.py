@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicgen import errors
-from musicgen.engine import batching
+from musicgen.engine import graphs
 from musicgen.engine.batching import STEPS_AHEAD
 from musicgen.engine.conditioning import condition
 from musicgen.engine.decoding import DecodeState
@@ -118,7 +118,7 @@ def _gap_where_they_part(
         conditioning = condition(model, engine._tokenize, job, None)
         state = DecodeState(model.decoder, job, conditioning, None)
         while True:
-            best = state._logits[row].topk(2).values
+            best = state.guided_logits()[row].topk(2).values
             state.step()
             codes = state.codes()[row].numpy()
             differs = codes != found[:, : codes.shape[1]]
@@ -168,14 +168,14 @@ def test_a_device_fault_ends_every_job_with_a_typed_error(
 ) -> None:
     """Also those that still wait for their turn: the device will not come back."""
     engine = _engine(checkpoints("musicgen-small"), rows=4)
-    step = batching.step_together
+    step = graphs.step_together
 
     def fail(states: list[DecodeState]) -> None:
         step(states)
         if engine._batch._scheduler.waiting == 2:
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
-    monkeypatch.setattr(batching, "step_together", fail)
+    monkeypatch.setattr(graphs, "step_together", fail)
     with ThreadPoolExecutor(4) as callers:
         running = [_run_in(callers, engine, GenerationJob((_row(s),), 400)) for s in range(4)]
         for each in running:

@@ -66,9 +66,9 @@ def test_nothing_but_rounding_tells_a_batch_from_a_clip_alone(
     compared = 0
     for _ in range(together.steps):
         for i, single in enumerate(alone):
-            if torch.equal(single._sequence[0], together._sequence[i]):
+            if torch.equal(single.sequence[0], together.sequence[i]):
                 torch.testing.assert_close(
-                    single._logits[0], together._logits[i], atol=1e-4, rtol=0
+                    single.guided_logits()[0], together.guided_logits()[i], atol=1e-4, rtol=0
                 )
                 compared += 1
             single.step()

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicgen.engine.sampling import Sampler, guide, uniform_draws
+from musicgen.engine.sampling import SamplerKind, SamplerRows, draw, guide, uniform_draws
 from musicgen.request import SamplingParams
 
 CPU = torch.device("cpu")
@@ -20,11 +20,16 @@ sampling_params = st.builds(
 
 
 def _sample(
-    logits: torch.Tensor, rows: list[SamplingParams], seeds: list[int], steps: int = 1
+    logits: torch.Tensor,
+    rows: list[SamplingParams],
+    seeds: list[int],
+    steps: int = 1,
+    kind: SamplerKind | None = None,
 ) -> torch.Tensor:
     """Tokens (steps, rows, codebooks) of the same logits, step after step."""
-    sampler = Sampler(rows, uniform_draws(seeds, steps, logits.shape[1]), CPU)
-    return torch.stack([sampler(logits, step) for step in range(steps)])
+    sampler, kind = SamplerRows.of(rows, CPU), kind or SamplerKind.of(rows)
+    uniform = uniform_draws(seeds, steps, logits.shape[1])
+    return torch.stack([draw(logits, sampler, kind, uniform[:, step]) for step in range(steps)])
 
 
 @settings(max_examples=60)
@@ -36,6 +41,16 @@ def test_a_row_samples_as_if_it_were_alone(rows: list[SamplingParams], seed: int
     for i, row in enumerate(rows):
         alone = _sample(logits[i : i + 1], [row], [seeds[i]], steps=4)
         assert torch.equal(together[:, i], alone[:, 0])
+
+
+@settings(max_examples=60)
+@given(st.lists(sampling_params, min_size=1, max_size=5), st.integers(0, 2**32 - 1))
+def test_a_kind_that_offers_more_draws_the_same(rows: list[SamplingParams], seed: int) -> None:
+    logits = torch.randn(len(rows), 3, 16, generator=torch.Generator().manual_seed(seed)) * 3
+    seeds = [seed ^ i for i in range(len(rows))]
+    everything = SamplerKind(random=True, largest_k=16, top_p=True)
+    expected = _sample(logits, rows, seeds, steps=4)
+    assert torch.equal(_sample(logits, rows, seeds, steps=4, kind=everything), expected)
 
 
 @settings(max_examples=60)
@@ -76,9 +91,11 @@ def test_frequencies_match_the_probabilities() -> None:
 def test_impossible_tokens_are_never_drawn_even_at_the_ends() -> None:
     """The draws 0 and just below 1 must land on tokens of positive probability."""
     logits = torch.tensor([[[-50.0, 1.0, 2.0, -50.0]]])
-    for draw in (0.0, 1 - 2**-53):
-        sampler = Sampler([SamplingParams(top_k=2)], torch.full((1, 1, 1), draw).double(), CPU)
-        assert sampler(logits, 0).item() in (1, 2)
+    rows = [SamplingParams(top_k=2)]
+    for uniform in (0.0, 1 - 2**-53):
+        at = torch.full((1, 1), uniform, dtype=torch.float64)
+        token = draw(logits, SamplerRows.of(rows, CPU), SamplerKind.of(rows), at)
+        assert token.item() in (1, 2)
 
 
 def test_a_longer_clip_draws_the_same_numbers_first() -> None:

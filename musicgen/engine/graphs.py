@@ -1,0 +1,168 @@
+"""How the steps of a batch are run: one by one, or as CUDA graphs of all rows."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+
+from musicgen.engine.decoding import DecodeState, step_together
+from musicgen.engine.sampling import SamplerKind
+from musicgen.engine.slots import RowSlots, StepShape
+
+logger = logging.getLogger(__name__)
+
+LENGTHS_APART, LEAST_TOKENS, COMMON_TOP_K = 256, 16, 256
+MOST_GRAPHS = 96
+
+
+class Steps(Protocol):
+    """`start` and `end` are called by a job's own thread, `step` by the batch's."""
+
+    slots: RowSlots | None
+
+    def start(self, state: DecodeState) -> None: ...
+
+    def step(self, states: Sequence[DecodeState]) -> None: ...
+
+    def end(self, state: DecodeState) -> None: ...
+
+
+class EagerSteps:
+    """Each job in memory of its own."""
+
+    slots: RowSlots | None = None
+
+    def start(self, state: DecodeState) -> None:
+        pass
+
+    def step(self, states: Sequence[DecodeState]) -> None:
+        step_together(states)
+
+    def end(self, state: DecodeState) -> None:
+        pass
+
+
+class SlotSteps:
+    """Jobs in `slots`; one that does not fit there is decoded by itself.
+
+    `record`: as CUDA graphs, one for each shape of a step, recorded when it first occurs. Shapes
+    are rounded up, so that there are few. When recording fails the steps run unrecorded.
+    """
+
+    def __init__(self, slots: RowSlots, *, record: bool) -> None:
+        self.slots: RowSlots | None = slots
+        self._slots = slots
+        self._record = record
+        self._lock = threading.Lock()
+        self._rows: dict[DecodeState, tuple[int, ...]] = {}
+        self._active: frozenset[int] = frozenset()
+        self._graphs: dict[StepShape, torch.cuda.CUDAGraph] = {}
+
+    @torch.inference_mode()
+    def start(self, state: DecodeState) -> None:
+        if not state.fits_slots:
+            return
+        with self._lock:
+            taken = {row for rows in self._rows.values() for row in rows}
+            free = [row for row in range(self._slots.rows) if row not in taken]
+            rows = tuple(free[: state.rows])
+            state.lease = self._slots.adopt(state, rows)
+            self._rows[state] = rows
+
+    @torch.inference_mode()
+    def step(self, states: Sequence[DecodeState]) -> None:
+        with self._lock:
+            leased = [state for state in states if state in self._rows]
+            if leased:
+                self._set_active(frozenset(row for s in leased for row in self._rows[s]))
+                self._run(self._shape(leased))
+                for state in leased:
+                    state.done += 1
+        others = [state for state in states if not state.fits_slots]
+        if others:
+            step_together(others)
+
+    def end(self, state: DecodeState) -> None:
+        with self._lock:
+            self._rows.pop(state, None)
+
+    def _set_active(self, rows: frozenset[int]) -> None:
+        if rows != self._active:
+            mask = torch.tensor([row in rows for row in range(self._slots.rows)])
+            self._slots.active.copy_(mask)
+            self._active = rows
+
+    def _shape(self, stepped: Sequence[DecodeState]) -> StepShape:
+        """Rows that pause count as well: they must find their past where it was."""
+        slots, placed = self._slots, list(self._rows)
+        kinds = [state.sampler_kind for state in stepped]
+        longest = max(state.cache.length + state.done + 1 for state in placed)
+        tokens = max(
+            (s.conditioning.cross.keys.shape[3] for s in placed if s.conditioning.cross), default=1
+        )
+        return StepShape(
+            rows=min(_power_of_two(1 + max(max(rows) for rows in self._rows.values())), slots.rows),
+            length=min(-(-longest // LENGTHS_APART) * LENGTHS_APART, slots.capacity),
+            tokens=min(max(_power_of_two(tokens), LEAST_TOKENS), slots.tokens),
+            kind=SamplerKind(
+                random=any(kind.random for kind in kinds),
+                largest_k=_top_k(max(k.largest_k for k in kinds), slots.logits.shape[2]),
+                top_p=any(kind.top_p for kind in kinds),
+            ),
+        )
+
+    def _run(self, shape: StepShape) -> None:
+        if self._record and shape not in self._graphs:
+            self._try_to_record(shape)
+        graph = self._graphs.get(shape)
+        if graph is None:
+            self._slots.step(shape)
+        else:
+            graph.replay()
+
+    def _try_to_record(self, shape: StepShape) -> None:
+        try:
+            graph = self._recorded(shape)
+        except RuntimeError as error:
+            logger.warning("no CUDA graphs, steps will be slower: %s", error)
+            self._record = False
+            self._graphs.clear()
+            return
+        if len(self._graphs) >= MOST_GRAPHS:
+            self._graphs.pop(next(iter(self._graphs)))
+        self._graphs[shape] = graph
+
+    def _recorded(self, shape: StepShape) -> torch.cuda.CUDAGraph:
+        """Rehearsed while no row is active, so that what is rehearsed changes nothing."""
+        active = self._slots.active.clone()
+        self._slots.active.zero_()
+        try:
+            graph = torch.cuda.CUDAGraph()
+            aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(aside):
+                self._slots.step(shape)
+            torch.cuda.current_stream().wait_stream(aside)
+            # Graphs share their memory: they never run at the same time, and keep nothing in it.
+            # Other threads prepare jobs and decode audio meanwhile, hence "thread_local".
+            pool = next(iter(self._graphs.values())).pool() if self._graphs else None
+            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+                self._slots.step(shape)
+        finally:
+            self._slots.active.copy_(active)
+        return graph
+
+
+def _power_of_two(number: int) -> int:
+    return 1 << (number - 1).bit_length()
+
+
+def _top_k(largest: int, vocabulary: int) -> int:
+    """Rounded up to the common default or to everything; 0 stays "no row has one"."""
+    if largest == 0:
+        return 0
+    return min(COMMON_TOP_K, vocabulary) if largest <= COMMON_TOP_K else vocabulary

@@ -1,0 +1,221 @@
+"""Rows of a batch in memory that never moves, and a step of them that never asks the host.
+
+A step on a GPU is hundreds of small kernels, which take longer to launch than to run. A CUDA graph
+launches them all at once, but replays them with the same shapes at the same addresses. So every row
+that may ever be decoded has a slot here: its part of the cache, its sequence, its parameters and
+its counters, all on the device. A step works on the first slots up to the last one taken; which of
+them go on is a mask on the device, too. A row that does not go on keeps what it has.
+
+The step is ordinary PyTorch: `graphs` records it, and without a GPU it runs as it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from musicgen.engine.conditioning import Conditioning
+from musicgen.engine.decoding import DecodeState
+from musicgen.engine.sampling import SamplerKind, SamplerRows, draw, guide
+from musicgen.model.config import DecoderConfig
+from musicgen.model.decoder import CrossAttentionStates, Decoder, Segment, sinusoidal_positions
+from musicgen.model.delay_pattern import UNKNOWN
+
+
+@dataclass(frozen=True)
+class StepShape:
+    """What is fixed in a recorded step: so many rows, attending to so many steps of the past and
+    so many tokens of a prompt, and what their draws need."""
+
+    rows: int
+    length: int
+    tokens: int
+    kind: SamplerKind
+
+
+class RowSlots:
+    """`rows` slots for sequences of up to `capacity` steps and prompts of up to `tokens` tokens."""
+
+    def __init__(self, decoder: Decoder, rows: int, capacity: int, tokens: int) -> None:
+        config, device = decoder.config, decoder.embeddings.device
+        dtype = decoder.embeddings.dtype
+        self.decoder, self.rows, self.capacity, self.tokens = decoder, rows, capacity, tokens
+        books = config.codebooks
+
+        def zeros(*shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
+            return torch.zeros(shape, dtype=dtype, device=device)
+
+        cached = (config.layers, rows, config.heads, capacity, config.head_dim)
+        self.keys, self.values = zeros(*cached, dtype=dtype), zeros(*cached, dtype=dtype)
+        prompt = (config.layers, rows, config.heads, tokens, config.head_dim)
+        if config.cross_attention:
+            self.cross_keys, self.cross_values = (zeros(*prompt, dtype=dtype) for _ in range(2))
+        self.cross_length = zeros(rows)
+        self.positions = sinusoidal_positions(capacity, config.hidden_size).to(device, dtype)
+        self.sequence = zeros(rows, books, capacity)
+        self.draws = zeros(rows, capacity, books, dtype=torch.float64)
+        self.logits = zeros(rows, books, config.vocab_size, dtype=torch.float32)
+        self.sampler = SamplerRows(
+            greedy=zeros(rows, 1, 1, dtype=torch.bool),
+            temperature=zeros(rows, 1, 1, dtype=torch.float32) + 1,
+            top_k=zeros(rows, 1, 1),
+            top_p=zeros(rows, 1, 1, dtype=torch.float64),
+        )
+        self.scale = zeros(rows, 1, 1, dtype=torch.float32) + 1
+        # A clip's row draws; its unconditional one is told what was drawn.
+        self.source = torch.arange(rows, device=device)
+        self.unconditional = torch.arange(rows, device=device)
+        self.column, self.length = zeros(rows), zeros(rows)
+        self.step_number, self.padding = zeros(rows), zeros(rows)
+        self.active = zeros(rows, dtype=torch.bool)
+        self.finite = zeros(rows, dtype=torch.bool)
+
+    @staticmethod
+    def bytes_of_row(config: DecoderConfig, capacity: int, tokens: int, size: int) -> int:
+        """Memory of one slot whose keys and values have `size` bytes each."""
+        steps = capacity + (tokens if config.cross_attention else 0)
+        return 2 * config.layers * config.hidden_size * steps * size
+
+    def fit(self, conditioning: Conditioning, length: int, capacity: int) -> bool:
+        cross = conditioning.cross
+        tokens = 0 if cross is None else cross.keys.shape[3]
+        return (
+            conditioning.rows <= self.rows
+            and max(length, capacity) <= self.capacity
+            and tokens <= self.tokens
+        )
+
+    def adopt(self, state: DecodeState, rows: Sequence[int]) -> RowLease:
+        """Copies a job that is about to take its first step into `rows`."""
+        clips = state.conditioning.clips
+        at = torch.tensor(rows, device=self.sequence.device)
+        self._adopt_past(state, at)
+        self._adopt_prompt(state.conditioning.cross, at)
+        sources = [*range(clips), *state.conditioning.guided]
+        self.source[at] = at[sources]
+        self.unconditional[at] = at
+        self.scale[at] = 1.0
+        guided = at[list(state.conditioning.guided)]
+        self.unconditional[guided] = at[clips:]
+        self.scale[guided] = state.scale.float()
+        own = at[:clips]
+        self.draws[own, : state.steps] = state.draws
+        for field in fields(SamplerRows):
+            getattr(self.sampler, field.name)[own] = getattr(state.sampler_rows, field.name)
+        self.step_number[at] = state.done
+        self.finite[at] = True
+        return RowLease(self, own, state.sequence.shape[2])
+
+    def _adopt_past(self, state: DecodeState, at: Tensor) -> None:
+        length, clips = state.cache.length, state.conditioning.clips
+        # What is masked is multiplied by zero, which a NaN left by another job would survive.
+        self.keys[:, at], self.values[:, at] = 0, 0
+        self.keys[:, at, :, :length] = state.cache.keys[:, :, :, :length]
+        self.values[:, at, :, :length] = state.cache.values[:, :, :, :length]
+        padding = state.conditioning.padding
+        self.padding[at] = 0 if padding is None else padding
+        self.length[at], self.column[at] = length, state.next
+        self.sequence[at] = 0
+        self.sequence[at[:clips], :, : state.sequence.shape[2]] = state.sequence
+        self.logits[at] = state.logits
+
+    def _adopt_prompt(self, cross: CrossAttentionStates | None, at: Tensor) -> None:
+        """Zero keys and values, as of rows without a prompt, add exactly nothing."""
+        if not self.decoder.config.cross_attention:
+            return
+        self.cross_keys[:, at], self.cross_values[:, at] = 0, 0
+        self.cross_length[at] = 1
+        if cross is not None:
+            own, tokens = at[: cross.rows], cross.keys.shape[3]
+            self.cross_keys[:, own, :, :tokens] = cross.keys
+            self.cross_values[:, own, :, :tokens] = cross.values
+            self.cross_length[own] = torch.tensor(cross.lengths, device=own.device)
+
+    def step(self, shape: StepShape) -> None:
+        """Draws the next column of every active row and predicts the one after it."""
+        first = slice(shape.rows)
+        active = self.active[first]
+        logits = self.logits[first]
+        # A slot that nobody has may still name a row beyond the first ones.
+        unconditional = self.unconditional[first].clamp(max=shape.rows - 1)
+        guided = guide(logits, logits[unconditional], self.scale[first])
+        self.finite[first] &= guided.isfinite().flatten(1).all(1) | ~active
+        column = self._drawn(guided, shape)
+        x = self.decoder.embed(column[:, :, None]) + self._position(first)
+        hidden = self.decoder.together(x, [self._segment(shape)])
+        predicted = self.decoder.logits(hidden[:, -1])
+        logits.copy_(torch.where(active[:, None, None], predicted, logits))
+        for counter in (self.column, self.length, self.step_number):
+            counter[first] += active
+
+    def _drawn(self, guided: Tensor, shape: StepShape) -> Tensor:
+        """The next column (rows, codebooks), written into the sequences of active rows."""
+        first = slice(shape.rows)
+        books = self.sequence.shape[1]
+        number = self.step_number[first].clamp(max=self.capacity - 1)
+        uniform = self.draws[first].gather(1, number[:, None, None].expand(-1, 1, books))[:, 0]
+        sampler = SamplerRows(
+            **{f.name: getattr(self.sampler, f.name)[first] for f in fields(SamplerRows)}
+        )
+        tokens = draw(guided, sampler, shape.kind, uniform)
+        at = self.column[first].clamp(max=self.capacity - 1)[:, None, None].expand(-1, books, 1)
+        known = self.sequence[first].gather(2, at)[..., 0]
+        column = torch.where(known == UNKNOWN, tokens, known)
+        kept = torch.where(self.active[first, None], column, known)
+        self.sequence[first].scatter_(2, at, kept[..., None])
+        return column[self.source[first].clamp(max=shape.rows - 1)]
+
+    def _position(self, first: slice) -> Tensor:
+        steps = (self.length[first] - self.padding[first]).clamp(0, self.capacity - 1)
+        return self.positions[steps][:, None]
+
+    def _segment(self, shape: StepShape) -> Segment:
+        """All rows as one segment of the decoder, each masked to its own past."""
+        first = slice(shape.rows)
+        now = self.length[first].clamp(max=shape.length - 1)[:, None]
+        steps = torch.arange(shape.length, device=now.device)
+        # A row sees itself even in its padding: no softmax may be empty.
+        seen = (steps <= now) & (steps >= self.padding[first, None]) | (steps == now)
+        cross = None
+        if self.decoder.config.cross_attention:
+            tokens = torch.arange(shape.tokens, device=now.device)
+            cross = CrossAttentionStates(
+                self.cross_keys[:, first, :, : shape.tokens],
+                self.cross_values[:, first, :, : shape.tokens],
+                (shape.tokens,) * shape.rows,
+                (tokens < self.cross_length[first, None])[:, None, None],
+            )
+        cache = _SlotCache(self, shape, now)
+        return Segment(first, cache, cross, seen[:, None, None])
+
+
+class RowLease:
+    """The slots of one job's clips, by their numbers `at`."""
+
+    def __init__(self, slots: RowSlots, at: Tensor, length: int) -> None:
+        self._slots, self._at, self._length = slots, at, length
+
+    def sequence(self) -> Tensor:
+        return self._slots.sequence[self._at, :, : self._length]
+
+    def finite(self) -> Tensor:
+        return self._slots.finite[self._at].all()
+
+
+class _SlotCache:
+    """The cache of the first slots, each written at its own length."""
+
+    def __init__(self, slots: RowSlots, shape: StepShape, now: Tensor) -> None:
+        self.keys = slots.keys[:, : shape.rows, :, : shape.length]
+        self.values = slots.values[:, : shape.rows, :, : shape.length]
+        self.length = shape.length
+        self._at = now[:, :, None, None].expand(-1, *self.keys.shape[2:3], 1, self.keys.shape[4])
+
+    def update(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        keys, values = self.keys[layer], self.values[layer]
+        keys.scatter_(2, self._at, key)
+        values.scatter_(2, self._at, value)
+        return keys, values
