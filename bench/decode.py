@@ -10,7 +10,8 @@ prompt's states projected and masked again, cross-attention for the unconditiona
 it adds zero. This engine does none of these; where it has a choice of arithmetic for "bfloat16"
 (float16 weights with float32 sums on an x86 processor) it takes the faster. int8 (processors only)
 has no peer of its own kind and is compared with both of transformers' precisions. "pytorch" is this
-engine where its C++ was not compiled.
+engine where its C++ was not compiled, "transformers-static" the mode that transformers compiles on
+a GPU.
 
 "share of the roofline" is the time that reading a step's weights and cache would take at the
 bandwidth measured in the same rounds, over the time of the step (`bench/roofline.py`).
@@ -31,7 +32,6 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -42,12 +42,10 @@ if not __package__:  # run as a script: the repository root is not on the path
 
 import torch
 
+from bench.contestants import ENGINES, Run
 from bench.roofline import bytes_of_step, read_bandwidth
 from musicgen.model.config import MusicGenConfig
 
-PROMPT = "80s pop track with bassy drums and synth"
-TOP_K = 250
-GUIDANCE = 3.0
 CONTESTANTS = (
     "musicgen float32",
     "musicgen bfloat16",
@@ -55,79 +53,9 @@ CONTESTANTS = (
     "pytorch int8",
     "transformers float32",
     "transformers bfloat16",
+    "transformers-static bfloat16",
 )
-Run = dict[str, float]
-
-
-def ours(
-    folder: Path, device: str, precision: str, seconds: float, compiled: bool = True
-) -> Callable[[int], Run]:
-    """A function from a seed to the seconds of one clip."""
-    from musicgen.engine.engine import MusicGenEngine
-    from musicgen.engine.interface import GenerationJob, Row
-    from musicgen.request import SamplingParams
-
-    config = MusicGenConfig.from_folder(folder)
-    engine = MusicGenEngine.load(folder, config, device, precision, compiled=compiled)
-    sampling = SamplingParams(1.0, TOP_K, 0.0, GUIDANCE)
-
-    def run(seed: int) -> Run:
-        job = GenerationJob((Row(PROMPT, seed, sampling),), round(seconds * config.frame_rate))
-        started = time.perf_counter()
-        steps = engine.generate(job)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as finished:
-                output = finished.value
-                break
-        total = time.perf_counter() - started
-        return {"total": total, "step": output.seconds.decode / output.steps}
-
-    return run
-
-
-def plain(folder: Path, device: str, precision: str, seconds: float) -> Callable[[int], Run]:
-    return ours(folder, device, precision, seconds, compiled=False)
-
-
-def theirs(folder: Path, device: str, precision: str, seconds: float) -> Callable[[int], Run]:
-    """The same for transformers' own loop, called as its documentation says."""
-    from transformers import AutoTokenizer, MusicgenForConditionalGeneration
-
-    model = MusicgenForConditionalGeneration.from_pretrained(
-        folder, dtype=getattr(torch, precision)
-    )
-    model = model.to(device).eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    decode_codes = model.audio_encoder.decode
-    codec_seconds = 0.0
-
-    def timed_codec(*args: Any, **kwargs: Any) -> Any:
-        nonlocal codec_seconds
-        _synchronize(device)
-        started = time.perf_counter()
-        output = decode_codes(*args, **kwargs)
-        _synchronize(device)
-        codec_seconds = time.perf_counter() - started
-        return output
-
-    model.audio_encoder.decode = timed_codec
-    frame_rate = model.config.audio_encoder.frame_rate
-    steps = round(seconds * frame_rate) + model.config.decoder.num_codebooks - 1
-
-    def run(seed: int) -> Run:
-        torch.manual_seed(seed)
-        started = time.perf_counter()
-        inputs = tokenizer([PROMPT], return_tensors="pt").to(device)
-        model.generate(
-            **inputs, do_sample=True, top_k=TOP_K, guidance_scale=GUIDANCE, max_new_tokens=steps
-        )
-        _synchronize(device)
-        total = time.perf_counter() - started
-        return {"total": total, "step": (total - codec_seconds) / steps}
-
-    return run
+DEFAULT = tuple(name for name in CONTESTANTS if "static" not in name)
 
 
 def contestant(
@@ -141,8 +69,7 @@ def contestant(
 ) -> None:
     """A process that loads once, then runs a clip for every seed it is sent."""
     torch.set_num_threads(threads)
-    make = {"musicgen": ours, "pytorch": plain, "transformers": theirs}[engine]
-    run = make(folder, device, precision, seconds)
+    run = ENGINES[engine](folder, device, precision, seconds)
     pipe.send("loaded")
     for seed in iter(pipe.recv, None):
         started = time.process_time()
@@ -260,11 +187,6 @@ def resident_bytes() -> int:
     return pages * resource.getpagesize()
 
 
-def _synchronize(device: str) -> None:
-    if device != "cpu":
-        torch.cuda.synchronize()
-
-
 def main() -> None:
     from bench.full_size import build_full_size
     from musicgen.machine import cpu_quota
@@ -276,7 +198,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=cpu_quota())
-    parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=CONTESTANTS)
+    parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=DEFAULT)
     parser.add_argument("--save", type=Path, help="also write the JSON to this file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

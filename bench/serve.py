@@ -34,7 +34,8 @@ if not __package__:  # run as a script: the repository root is not on the path
 
 import torch
 
-from bench.decode import GUIDANCE, PROMPT, TOP_K, machine
+from bench.contestants import GUIDANCE, PROMPT, TOP_K
+from bench.decode import machine
 
 ARRIVALS_APART_SECONDS = 0.2
 CONTESTANTS = ("musicgen float32", "musicgen bfloat16", "musicgen int8", "transformers float32")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from musicgen.engine.engine import MusicGenEngine
+from musicgen.engine.graphs import SlotSteps
+from musicgen.engine.interface import GenerationJob, Row
 from musicgen.machine import free_memory
 from musicgen.model.config import MusicGenConfig
 from musicgen.request import SamplingParams
@@ -62,3 +66,22 @@ def test_closing_gives_the_memory_back(checkpoints: Callable[[str], Path]) -> No
     assert torch.cuda.memory_allocated() == before
     free = free_memory("cuda:0")
     assert free is not None and free > 0
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_recorded_steps_draw_the_tokens_of_unrecorded_ones(
+    checkpoints: Callable[[str], Path], name: str
+) -> None:
+    """Eight jobs, so that shapes change while they come and go."""
+    recorded = _cuda(checkpoints(name), "float32")
+    plain = MusicGenEngine(recorded._loaded(), recorded._tokenize, "float32")
+    jobs = [
+        GenerationJob((Row(engines.PROMPTS[seed % 2], seed, SAMPLED),), 20 + 10 * seed)
+        for seed in range(8)
+    ]
+    with ThreadPoolExecutor(len(jobs)) as callers:
+        found = [callers.submit(engines.run, recorded, job) for job in jobs]
+        for each, job in zip(found, jobs, strict=True):
+            assert np.array_equal(each.result(300).codes, engines.run(plain, job).codes)
+    assert isinstance(recorded._steps, SlotSteps)
+    assert recorded._steps._graphs, "nothing was recorded"
