@@ -32,6 +32,7 @@ from torch import Tensor
 from bench.decode import machine
 from bench.full_size import build_full_size
 from musicgen.engine.kv_cache import StaticCache
+from musicgen.engine.packing import packing
 from musicgen.evaluation.likelihood import read_music
 from musicgen.machine import cpu_quota
 from musicgen.model.config import MusicGenConfig
@@ -39,7 +40,7 @@ from musicgen.model.decoder import Decoder, sinusoidal_positions
 from musicgen.model.delay_pattern import DelayPattern
 from musicgen.model.encodec import encode_channels
 from musicgen.model.musicgen import MusicGen
-from musicgen.model.packed import pack_half, pack_int8
+from musicgen.model.native.library import library
 from musicgen.model.tokenizer import load_tokenizer
 from musicgen.model.weights import load_model
 
@@ -140,8 +141,10 @@ def errors(folder: Path, frames: int, music: Path | None) -> dict[str, dict[str,
     found = {"float32": measured(exact)}
     found |= {f"float32, {rows} rows": measured(exact, rows) for rows in (1, 8)}
     del exact
-    found["float16 weights"] = measured(load(pack=pack_half))
-    found["int8"] = measured(load(pack=pack_int8))
+    for precision, name in (("bfloat16", "float16 weights"), ("int8", "int8")):
+        found[f"{name}, PyTorch"] = measured(load(pack=packing(precision, compiled=False)))
+        if library() is not None:
+            found[f"{name}, compiled"] = measured(load(pack=packing(precision)))
     found["bfloat16"] = measured(load(torch.bfloat16))
     return found
 

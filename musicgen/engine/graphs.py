@@ -22,7 +22,10 @@ MOST_GRAPHS = 96
 class Steps(Protocol):
     """`start` and `end` are called by a job's own thread, `step` by the batch's."""
 
-    slots: RowSlots | None
+    @property
+    def slots(self) -> RowSlots | None:
+        """Where a job's state may go on."""
+        ...
 
     def start(self, state: DecodeState) -> None: ...
 
@@ -34,7 +37,7 @@ class Steps(Protocol):
 class EagerSteps:
     """Each job in memory of its own."""
 
-    slots: RowSlots | None = None
+    slots = None
 
     def start(self, state: DecodeState) -> None:
         pass
@@ -54,8 +57,7 @@ class SlotSteps:
     """
 
     def __init__(self, slots: RowSlots, *, record: bool) -> None:
-        self.slots: RowSlots | None = slots
-        self._slots = slots
+        self.slots = slots
         self._record = record
         self._lock = threading.Lock()
         self._rows: dict[DecodeState, tuple[int, ...]] = {}
@@ -68,9 +70,9 @@ class SlotSteps:
             return
         with self._lock:
             taken = {row for rows in self._rows.values() for row in rows}
-            free = [row for row in range(self._slots.rows) if row not in taken]
+            free = [row for row in range(self.slots.rows) if row not in taken]
             rows = tuple(free[: state.rows])
-            state.lease = self._slots.adopt(state, rows)
+            state.lease = self.slots.adopt(state, rows)
             self._rows[state] = rows
 
     @torch.inference_mode()
@@ -92,13 +94,13 @@ class SlotSteps:
 
     def _set_active(self, rows: frozenset[int]) -> None:
         if rows != self._active:
-            mask = torch.tensor([row in rows for row in range(self._slots.rows)])
-            self._slots.active.copy_(mask)
+            mask = torch.tensor([row in rows for row in range(self.slots.rows)])
+            self.slots.active.copy_(mask)
             self._active = rows
 
     def _shape(self, stepped: Sequence[DecodeState]) -> StepShape:
         """Rows that pause count as well: they must find their past where it was."""
-        slots, placed = self._slots, list(self._rows)
+        slots, placed = self.slots, list(self._rows)
         kinds = [state.sampler_kind for state in stepped]
         longest = max(state.cache.length + state.done + 1 for state in placed)
         tokens = max(
@@ -120,7 +122,7 @@ class SlotSteps:
             self._try_to_record(shape)
         graph = self._graphs.get(shape)
         if graph is None:
-            self._slots.step(shape)
+            self.slots.step(shape)
         else:
             graph.replay()
 
@@ -138,22 +140,22 @@ class SlotSteps:
 
     def _recorded(self, shape: StepShape) -> torch.cuda.CUDAGraph:
         """Rehearsed while no row is active, so that what is rehearsed changes nothing."""
-        active = self._slots.active.clone()
-        self._slots.active.zero_()
+        active = self.slots.active.clone()
+        self.slots.active.zero_()
         try:
             graph = torch.cuda.CUDAGraph()
             aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             aside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(aside):
-                self._slots.step(shape)
+                self.slots.step(shape)
             torch.cuda.current_stream().wait_stream(aside)
             # Graphs share their memory: they never run at the same time, and keep nothing in it.
             # Other threads prepare jobs and decode audio meanwhile, hence "thread_local".
             pool = next(iter(self._graphs.values())).pool() if self._graphs else None
             with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-                self._slots.step(shape)
+                self.slots.step(shape)
         finally:
-            self._slots.active.copy_(active)
+            self.slots.active.copy_(active)
         return graph
 
 

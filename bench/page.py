@@ -1,0 +1,161 @@
+"""Writes the tables and plots of docs/ from the JSON files in bench/results.
+
+    python bench/page.py            # rewrites what stands between the markers, and the pictures
+    python bench/page.py --check    # changes nothing; fails if a table is not what its file says
+
+A table stands between `<!-- table NAME -->` and `<!-- end -->`, where bench/results/NAME.json is
+what a script wrote with --save.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS, DOCS = ROOT / "bench/results", ROOT / "docs"
+PAGES = ("performance.md", "precision.md")
+_TABLE = re.compile(r"(<!-- table ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def decode_table(result: dict[str, Any]) -> str:
+    shares = result["share_of_the_roofline"]
+    peers = [name for name in result["medians"] if name.startswith("transformers")]
+    lines = _head("", "ms a step", *(f"step, over {peer}" for peer in peers), "roofline")
+    for name, medians in result["medians"].items():
+        steps = [1000 * run["step"] for run in result["runs"][name]]
+        ratios = [f"{result['medians'][peer]['step'] / medians['step']:.2f}x" for peer in peers]
+        spread = f"{1000 * medians['step']:.1f} ({min(steps):.1f} to {max(steps):.1f})"
+        lines.append(_line(name, spread, *ratios, f"{shares[name]:.0%}"))
+    bandwidth = result["bandwidth_gb_per_second"]
+    lines += ["", f"{_conditions(result)}; memory read at {bandwidth:.1f} GB/s in the same rounds."]
+    return "\n".join(lines)
+
+
+def serve_table(result: dict[str, Any]) -> str:
+    callers = list(next(iter(result["medians"].values())))
+    lines = _head("audio a second", *(f"{number} callers" for number in callers))
+    lines += [
+        _line(name, *(f"{loads[number]['throughput']:.2f} s" for number in callers))
+        for name, loads in result["medians"].items()
+    ]
+    lines += ["", *_head("first sound, median", *(f"{number} callers" for number in callers))]
+    lines += [
+        _line(name, *(f"{loads[number]['first_p50']:.1f} s" for number in callers))
+        for name, loads in result["medians"].items()
+    ]
+    return "\n".join([*lines, "", f"{_conditions(result)}."])
+
+
+def codec_table(result: dict[str, Any]) -> str:
+    lines = _head(
+        "", "whole", "in pieces", "transformers", "pieces over whole", "whole over theirs"
+    )
+    for length, each in result["lengths"].items():
+        seconds = [f"{each['medians'][name]:.2f} s" for name in each["medians"]]
+        ratios = (each["pieces over whole"], each["transformers over musicgen"])
+        lines.append(_line(length, *seconds, *(f"{ratio:.2f}x" for ratio in ratios)))
+    threads = result["machine"]["threads"]
+    return "\n".join([*lines, "", f"{threads} threads, {result['rounds']} rounds."])
+
+
+def precision_table(result: dict[str, Any]) -> str:
+    forms = {name: each for name, each in result.items() if "relative_error" in each}
+    overlap = next(key for key in forms["float32"] if key.endswith("_overlap"))
+    exact = forms["float32"]["nll_nats"]
+    lines = _head("", "error", "best token", overlap.replace("_", " ")[:-8], "KL, nats", "NLL")
+    for name, each in forms.items():
+        if name == "float32":
+            continue
+        lines.append(
+            _line(
+                name,
+                f"{each['relative_error']:.1e}",
+                f"{each['top_1_agreement']:.1%}",
+                f"{each[overlap]:.1%}",
+                f"{max(each['kl_nats'], 0):.1e}",
+                f"{each['nll_nats'] / exact - 1:+.3%}",
+            )
+        )
+    return "\n".join(lines)
+
+
+TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "decode": decode_table,
+    "serve": serve_table,
+    "codec": codec_table,
+    "precision": precision_table,
+}
+
+
+def table(name: str) -> str:
+    """Of the result file `name`. Raises: `KeyError` for one that no table is made of."""
+    result = json.loads((RESULTS / f"{name}.json").read_text())
+    return TABLES[result["name"]](result)
+
+
+def rewritten(page: str) -> str:
+    """The page with every table as its file has it now."""
+    return _TABLE.sub(lambda match: f"{match[1]}{table(match[2])}\n{match[3]}", page)
+
+
+def plot_serve(name: str) -> None:
+    """Throughput and the wait for the first sound over the number of callers."""
+    from matplotlib.figure import Figure
+
+    result = json.loads((RESULTS / f"{name}.json").read_text())
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    throughput, first = figure.subplots(1, 2)
+    for contestant, loads in result["medians"].items():
+        callers = [int(number) for number in loads]
+        style = {"marker": "o", "linestyle": "--" if contestant.startswith("trans") else "-"}
+        made = [each["throughput"] for each in loads.values()]
+        throughput.plot(callers, made, label=contestant, **style)
+        first.plot(callers, [each["first_p50"] for each in loads.values()], **style)
+    throughput.set(title="Seconds of audio made in a second", xlabel="callers", ylim=(0, None))
+    first.set(title="Seconds to the first sound", xlabel="callers", yscale="log")
+    throughput.axhline(1, color="gray", linewidth=0.8)
+    throughput.legend()
+    for axes in (throughput, first):
+        axes.grid(alpha=0.3)
+    (DOCS / "images").mkdir(exist_ok=True)
+    figure.savefig(DOCS / f"images/{name}.png", dpi=100, metadata={"Software": None})
+
+
+def _head(*cells: str) -> list[str]:
+    return [_line(*cells), "|---" * len(cells) + "|"]
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _conditions(result: dict[str, Any]) -> str:
+    return (
+        f"{result['model']}, {result['seconds_of_audio']:g} s of audio, "
+        f"{result['machine']['threads']} threads, {result['rounds']} rounds"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args()
+    for page in (DOCS / name for name in PAGES):
+        written = page.read_text(encoding="utf-8")
+        current = rewritten(written)
+        if options.check and current != written:
+            sys.exit(f"{page.relative_to(ROOT)} is not what bench/results says: bench/page.py")
+        page.write_text(current, encoding="utf-8")
+    if not options.check:
+        for result in RESULTS.glob("serve*.json"):
+            plot_serve(result.stem)
+
+
+if __name__ == "__main__":
+    main()
