@@ -9,7 +9,7 @@ DEMO_OUT ?= outputs/demo.wav
 TRAINING ?= $(HOME)/.cache/musicgen-training
 MODEL ?= demo
 
-.PHONY: demo test check bench train evaluate clean
+.PHONY: demo test check bench bench-gpu train evaluate clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -26,6 +26,9 @@ check: .venv/dev-installed
 
 bench: .venv/dev-installed
 	$(BIN)/python bench/decode.py
+
+bench-gpu: .venv/dev-installed
+	$(BIN)/python bench/gpu.py
 
 train: .venv/dev-installed
 	$(BIN)/python -m training --folder $(TRAINING)

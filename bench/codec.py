@@ -95,7 +95,8 @@ def main() -> None:
     from musicgen.machine import cpu_quota
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", type=Path, help="use or make random musicgen-small here")
+    parser.add_argument("--model", default="musicgen-small", help="shapes of a published model")
+    parser.add_argument("--checkpoint", type=Path, help="use or make the random weights here")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seconds", type=float, nargs="+", default=[5.0, 30.0])
     parser.add_argument("--rounds", type=int, default=5)
@@ -104,8 +105,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = options.checkpoint or Path(scratch) / "musicgen-small"
-        build_full_size("musicgen-small", folder, dtype=torch.float32)
+        folder = options.checkpoint or Path(scratch) / options.model
+        build_full_size(options.model, folder, dtype=torch.float32)
         lengths = {f"{s:g} s": measure(options, folder, round(50 * s)) for s in options.seconds}
     result = {
         "name": "codec",

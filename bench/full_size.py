@@ -55,6 +55,24 @@ _MONO: dict[str, FamilySpec] = {
 FULL_SIZES = {f"musicgen-{name}": spec for name, spec in _MONO.items()} | {
     f"musicgen-stereo-{name}": replace(spec, audio_channels=2) for name, spec in _MONO.items()
 }
+TOY = replace(
+    SMALL,
+    vocab_size=256,
+    hidden_size=64,
+    heads=4,
+    layers=2,
+    ffn_size=128,
+    text_vocab_size=512,
+    text_hidden_size=32,
+    text_heads=2,
+    text_head_dim=16,
+    text_ffn_size=64,
+    text_layers=2,
+    codec_filters=4,
+    codec_hidden_size=16,
+)
+"""For trying a benchmark out."""
+SIZES = FULL_SIZES | {"toy": TOY}
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -63,7 +81,7 @@ def build_full_size(name: str, folder: Path, *, dtype: torch.dtype = torch.float
 
     Raises: `KeyError` for an unknown name, `FileExistsError` if `folder` holds something else.
     """
-    spec = FULL_SIZES[name]
+    spec = SIZES[name]
     if folder.exists():
         _require_complete(folder, spec, dtype)
         return False
@@ -100,7 +118,7 @@ def _require_complete(folder: Path, spec: FamilySpec, dtype: torch.dtype) -> Non
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", choices=sorted(FULL_SIZES))
+    parser.add_argument("name", choices=sorted(SIZES))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--dtype", choices=sorted(DTYPES), default="float32")
     arguments = parser.parse_args()

@@ -43,15 +43,17 @@ Served = dict[str, Any]
 """seconds: of the clock; latency, first: lists of seconds, one for each clip."""
 
 
-def ours(folder: Path, device: str, precision: str, seconds: float) -> Callable[[int, int], Served]:
-    """A function from callers and clips for each of them to what they saw."""
+def ours(
+    folder: Path, device: str, precision: str, seconds: float, most: int
+) -> Callable[[int, int], Served]:
+    """A function from callers, `most` at most, and clips for each of them to what they saw."""
     from musicgen.engine.engine import MusicGenEngine
     from musicgen.engine.interface import GenerationJob, Row
     from musicgen.model.config import MusicGenConfig
     from musicgen.request import SamplingParams
 
     config = MusicGenConfig.from_folder(folder)
-    engine = MusicGenEngine.load(folder, config, device, precision, rows=64)
+    engine = MusicGenEngine.load(folder, config, device, precision, rows=max(16, 2 * most))
     sampling = SamplingParams(1.0, TOP_K, 0.0, GUIDANCE)
     frames = round(seconds * config.frame_rate)
 
@@ -80,7 +82,7 @@ def ours(folder: Path, device: str, precision: str, seconds: float) -> Callable[
 
 
 def theirs(
-    folder: Path, device: str, precision: str, seconds: float
+    folder: Path, device: str, precision: str, seconds: float, most: int
 ) -> Callable[[int, int], Served]:
     """The same for transformers: one batch after another."""
     from transformers import AutoTokenizer, MusicgenForConditionalGeneration
@@ -119,7 +121,7 @@ def contestant(pipe: Connection, name: str, folder: Path, options: argparse.Name
     torch.set_num_threads(options.threads)
     engine, precision = name.split()
     make = ours if engine == "musicgen" else theirs
-    run = make(folder, options.device, precision, options.seconds)
+    run = make(folder, options.device, precision, options.seconds, max(options.callers))
     run(1, 1)
     pipe.send("ready")
     for callers, clips in iter(pipe.recv, None):

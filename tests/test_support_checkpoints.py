@@ -171,7 +171,7 @@ def test_full_size_build_is_whole_or_absent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = toy.FAMILIES["musicgen-small"]
-    monkeypatch.setattr("bench.full_size.FULL_SIZES", {"toy": spec})
+    monkeypatch.setattr("bench.full_size.SIZES", {"toy": spec})
     folder = tmp_path / "deep" / "toy"
     assert build_full_size("toy", folder, dtype=torch.float16)
     assert not build_full_size("toy", folder, dtype=torch.float16)

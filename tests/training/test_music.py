@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from training.data import HELD_OUT_SEED, make_pool
 from training.music.instruments import INSTRUMENTS, RATE
-from training.music.piece import KEYS, LOUDNESS, Piece, random_piece
+from training.music.piece import KEYS, LOUDNESS, TEMPI, Piece, random_piece
 from training.music.render import FRAME_SECONDS, SCALES, render
 from training.music.words import WORDS, describe
 
 SECONDS = 4.0
-PIECE = Piece("piano", "melody", "slow", 44, "middle", 0, "major", "medium", drums=False)
+PIECE = Piece("piano", "melody", "slow", "middle", 0, "major", "medium", drums=False)
 Sound = NDArray[np.float32]
 
 
@@ -59,8 +59,8 @@ def test_drums_are_noise_above_the_notes() -> None:
 
 def test_notes_begin_on_the_beat() -> None:
     """What comes before a beat has faded; what comes after it has not."""
-    sound = _sound(texture="chords", tempo="fast", beat_frames=16)
-    beat = round(16 * FRAME_SECONDS * RATE)
+    sound = _sound(texture="chords", tempo="fast")
+    beat = round(TEMPI["fast"] * FRAME_SECONDS * RATE)
     width = RATE // 100
     for place in range(beat, len(sound) - width, beat):
         before, after = sound[place - width : place], sound[place : place + width]
@@ -72,7 +72,7 @@ def test_notes_begin_on_the_beat() -> None:
 def test_the_notes_are_those_of_the_key(key: int, mode: str) -> None:
     """By the strongest frequency of each beat of a tune on a flute."""
     sound = _sound(instrument="flute", key=key, mode=mode)
-    beat = round(44 * FRAME_SECONDS * RATE)
+    beat = round(TEMPI["slow"] * FRAME_SECONDS * RATE)
     for place in range(0, len(sound) - beat, beat):
         spectrum = np.abs(np.fft.rfft(sound[place : place + beat] * np.hanning(beat)))
         frequency = spectrum.argmax() * RATE / beat

@@ -32,13 +32,17 @@ from training.music.words import describe
 from training.runs import TimedRun
 
 SEED = 2
-BATCH, FRAMES = 4, 400
+BATCH, FRAMES = 8, 200
 """Whole pieces from their beginning, where every clip that is asked for begins, too."""
 LEARNING_RATE, WARM_UP_STEPS, BETAS, WEIGHT_DECAY = 1.5e-3, 150, (0.9, 0.95), 0.05
 WITHOUT_PROMPT = 0.15
+CODEBOOK_WEIGHTS = (0.4, 0.3, 0.2, 0.1)
+"""Notes are in the first codebook; much of the last cannot be predicted at all."""
+FIRST_FRAMES, FIRST_WEIGHT = 60, 2.0
+"""Before a beat is over only the prompt says what comes; later the music itself does, too."""
 CLIP_NORM = 1.0
-POOL_CLIPS, STEPS_PER_POOL = 1024, 2500
-FIRST_POOL = 1000
+POOL_CLIPS, STEPS_PER_POOL = 2048, 2500
+FIRST_POOL = 2000
 HELD_OUT_CLIPS = 64
 _ENCODED_AT_ONCE = 16
 
@@ -99,14 +103,27 @@ class Run(TimedRun):
         rate = _schedule(self.step, share)
         for group in self.optimizer.param_groups:
             group["lr"] = LEARNING_RATE * rate
-        loss = self._nll(*batch).mean()
+        loss = self._weighted(*batch)
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.weights, CLIP_NORM)
         self.optimizer.step()
 
+    def _weighted(self, prompts: list[str], codes: Tensor) -> Tensor:
+        """What is learnt from: the loss where it teaches most."""
+        loss, valid = self._losses(prompts, codes)
+        early = torch.arange(loss.shape[2]) < FIRST_FRAMES
+        weights = valid * (1 + (FIRST_WEIGHT - 1) * early)
+        books = (loss * weights).sum((0, 2)) / (weights.sum(1) * len(codes))
+        return (books * torch.tensor(CODEBOOK_WEIGHTS)).sum()
+
     def _nll(self, prompts: list[str], codes: Tensor) -> Tensor:
         """Negative log-likelihood in nats of each codebook, (books,); an empty prompt is none."""
+        loss, valid = self._losses(prompts, codes)
+        return (loss * valid).sum((0, 2)) / (valid.sum(1) * len(codes))
+
+    def _losses(self, prompts: list[str], codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Of every token (clips, books, steps), and which (books, steps) stand for one."""
         words = self.tokenizer(prompts, return_tensors="pt", padding=True)
         mask = words.attention_mask * torch.tensor([[bool(prompt)] for prompt in prompts])
         delayed = torch.stack([self.pattern.template(codes.shape[2], each) for each in codes])
@@ -117,8 +134,7 @@ class Run(TimedRun):
             delayed[:, :, 1:].clamp(max=CODEC.codebook_size - 1).flatten(),
             reduction="none",
         ).view(len(codes), CODEC.codebooks, -1)
-        valid = (blank[:, 1:] == UNKNOWN).float()
-        return (loss * valid).sum((0, 2)) / (valid.sum(1) * len(codes))
+        return loss, (blank[:, 1:] == UNKNOWN).float()
 
     def batches(self) -> Iterator[tuple[list[str], Tensor]]:
         while True:

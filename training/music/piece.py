@@ -10,9 +10,10 @@ from training.music.instruments import INSTRUMENTS
 
 KEYS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 MODES = ("major", "minor")
-TEMPI: dict[str, tuple[int, ...]] = {"slow": (44, 48), "medium": (28, 32), "fast": (16, 20)}
-"""Codec frames of 20 ms in a beat, even numbers: 62.5 to 68, 94 to 107 and 150 to 188 BPM. On the
-grid of the frames a note begins with a frame, which is easier to learn."""
+TEMPI = {"slow": 60, "medium": 40, "fast": 20}
+"""Codec frames of 20 ms in a beat: 50, 75 and 150 BPM. On a common grid, where every note begins
+with a frame, what is learnt of one tempo is of use for the others; and one of the decoder's
+position embeddings has a period of 20.05 steps."""
 REGISTERS = {"low": 38, "middle": 55, "high": 72}
 """Lowest MIDI pitch of the octave that all notes are folded into: 73 Hz, 196 Hz, 523 Hz."""
 LOUDNESS = {"soft": 0.1, "medium": 0.18, "loud": 0.32}
@@ -28,12 +29,15 @@ class Piece:
     instrument: str | None
     texture: str
     tempo: str
-    beat_frames: int
     register: str
     key: int
     mode: str
     loudness: str
     drums: bool
+
+    @property
+    def beat_frames(self) -> int:
+        return TEMPI[self.tempo]
 
 
 def random_piece(rng: Generator) -> Piece:
@@ -46,7 +50,6 @@ def random_piece(rng: Generator) -> Piece:
         instrument=instrument,
         texture=texture,
         tempo=tempo,
-        beat_frames=int(rng.choice(TEMPI[tempo])),
         register=str(rng.choice(registers)),
         key=int(rng.integers(12)),
         mode=str(rng.choice(MODES)),

@@ -76,28 +76,17 @@ def _score(piece: Piece, bars: int, rng: Generator) -> Iterator[Event]:
             for step in (0, 4):
                 yield Event(_pitch(piece, step), start, BEATS_IN_A_BAR, CHORD_STRENGTH)
         elif piece.texture == "chords":
-            length = 2 if piece.tempo == "slow" else 1
-            for place in range(0, BEATS_IN_A_BAR, length):
+            for place in range(BEATS_IN_A_BAR):
                 for step in (0, 2, 4):
-                    yield Event(_pitch(piece, chord + step), start + place, length, CHORD_STRENGTH)
+                    yield Event(_pitch(piece, chord + step), start + place, 1.0, CHORD_STRENGTH)
         elif piece.texture == "arpeggio":
             for place in range(2 * BEATS_IN_A_BAR):
                 step = (0, 2, 4, 7)[place % 4]
                 yield Event(_pitch(piece, chord + step), start + place / 2, 0.5, 1.0)
         else:
-            for place, length in _rhythm(piece, rng):
+            for place in range(BEATS_IN_A_BAR):
                 degree = chord if place == 0 else _next_degree(degree, rng)
-                yield Event(_pitch(piece, degree), start + place, length, 1.0)
-
-
-def _rhythm(piece: Piece, rng: Generator) -> Iterator[tuple[float, float]]:
-    """Places and lengths in a bar: a slow tune keeps to beats, others divide some of them."""
-    for place in range(BEATS_IN_A_BAR):
-        if piece.tempo != "slow" and rng.random() < 0.5:
-            yield place, 0.5
-            yield place + 0.5, 0.5
-        else:
-            yield place, 1.0
+                yield Event(_pitch(piece, degree), start + place, 1.0, 1.0)
 
 
 def _next_degree(degree: int, rng: Generator) -> int:

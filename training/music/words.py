@@ -26,7 +26,7 @@ WORDS: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 DRUMS = ("drums", "beat")
-LEFT_OUT = 0.15
+LEFT_OUT = 0.1
 
 
 def describe(piece: Piece, rng: Generator, left_out: float = LEFT_OUT) -> str:
@@ -38,7 +38,7 @@ def describe(piece: Piece, rng: Generator, left_out: float = LEFT_OUT) -> str:
     if piece.instrument is not None:
         nouns = [
             _word("instrument", piece.instrument, rng),
-            _word("texture", piece.texture, rng) if rng.random() < 0.5 else "",
+            _word("texture", piece.texture, rng) if rng.random() < 0.8 else "",
         ]
     adjectives = [each for each in adjectives if each and rng.random() >= left_out]
     nouns = [each for each in nouns if each and rng.random() >= left_out]
@@ -48,7 +48,7 @@ def describe(piece: Piece, rng: Generator, left_out: float = LEFT_OUT) -> str:
     if piece.instrument is None:
         parts.append(drums)
     else:
-        if rng.random() < 0.7:
+        if rng.random() < 0.85:
             parts.append(f"in {KEYS[piece.key]} {piece.mode}")
         if piece.drums and rng.random() >= left_out:
             parts.append(f"with {drums}" if nouns else drums)
