@@ -11,7 +11,7 @@ from training.language_model.tokenizer import pieces
 
 TEXT_WIDTH, TEXT_LAYERS = 128, 2
 WIDTH, LAYERS, HEADS = 256, 4, 4
-DROPOUT = 0.05
+DROPOUT = 0.0
 START_TOKEN = CODEC.codebook_size
 
 

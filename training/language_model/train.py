@@ -1,6 +1,6 @@
 """Trains the demo's text encoder and decoder; may be stopped and started again at any time.
 
-    python -m training.language_model.train --codec FOLDER --folder FOLDER --minutes 90
+    python -m training.language_model.train --codec FOLDER --folder FOLDER --minutes 66
 
 Reads the codec of `training.codec.train`, keeps its own state in FOLDER, and appends a JSON line
 to FOLDER/curve.jsonl every few minutes: the negative log-likelihood of each codebook on music that
@@ -179,7 +179,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--codec", type=Path, required=True, help="folder of training.codec.train")
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=90.0, help="of training, in all")
+    parser.add_argument("--minutes", type=float, default=66.0, help="of training, in all")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
