@@ -107,7 +107,8 @@ def _adherence_table(results: list[dict[str, Any]]) -> str:
 def _sound_lines(results: list[dict[str, Any]]) -> str:
     return "\n".join(
         f"- Guidance {each['guidance']:g}, {each['clips']} clips of {each['seconds']:g} s: "
-        f"{each['silent_clips']} silent, {each['clipped']:.3%} of the samples at full scale, "
+        f"{each['silent_clips']} with a second of silence, "
+        f"{each['clipped']:.3%} of the samples at full scale, "
         f"{each['clicks']} clicks at {each['borders']} borders between streamed pieces."
         for each in results
     )

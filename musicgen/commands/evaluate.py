@@ -95,7 +95,8 @@ def _lines(result: Evaluation) -> Iterator[str]:
                 f"(95 % interval {low:.0%} to {high:.0%}; a guess is 50 %)"
             )
         yield (
-            f"  {each.silent_clips} silent clips, {each.clipped:.3%} of samples clipped, "
+            f"  {each.silent_clips} clips with a second of silence, "
+            f"{each.clipped:.3%} of samples clipped, "
             f"{each.clicks} clicks at {each.borders} borders of streamed pieces"
         )
 

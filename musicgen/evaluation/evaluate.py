@@ -21,7 +21,7 @@ from musicgen.engine.loading import load_engine
 from musicgen.errors import SettingsError
 from musicgen.evaluation.clicks import clicks
 from musicgen.evaluation.likelihood import Likelihood, measure_likelihood, read_music
-from musicgen.evaluation.measures import Sound, clipped_share, silent_share
+from musicgen.evaluation.measures import Sound, clipped_share, longest_silence
 from musicgen.evaluation.pairs import Pair, pairs
 from musicgen.machine import cpu_quota
 from musicgen.request import SamplingParams
@@ -30,7 +30,7 @@ from musicgen.sources import locate
 
 Told = Callable[[int, int], None]
 ROWS_AT_ONCE = 8
-MOSTLY = 0.5
+SILENT_SECONDS = 1.0
 _Z = 1.959964
 """Of a 95 % interval."""
 
@@ -60,7 +60,7 @@ class Answer:
 class Adherence:
     """How far one model follows its prompts at one guidance scale, and how its clips sound.
 
-    `silent_clips`: those that are silent for most of their time. `clipped`: share of the samples.
+    `silent_clips`: those that are silent for a second or longer. `clipped`: share of the samples.
     `clicks`: borders between streamed pieces, of `borders`, at which the waveform breaks.
     """
 
@@ -69,7 +69,6 @@ class Adherence:
     seconds: float
     answers: tuple[Answer, ...]
     silent_clips: int
-    silent: float
     clipped: float
     borders: int
     clicks: int
@@ -166,14 +165,12 @@ def _adherence(engine: Engine, plan: Plan, guidance: float, told: Told) -> Adher
     for (pair, _), more, less in zip(asked, clips[::2], clips[1::2], strict=True):
         right = pair.measure(more.sound, rate) > pair.measure(less.sound, rate)
         outcomes.setdefault(pair.axis, []).append(right)
-    silent = [silent_share(clip.sound, rate) for clip in clips]
     return Adherence(
         guidance=guidance,
         clips=len(clips),
         seconds=plan.seconds,
         answers=tuple(Answer(axis, len(each), sum(each)) for axis, each in outcomes.items()),
-        silent_clips=sum(share > MOSTLY for share in silent),
-        silent=float(np.mean(silent)),
+        silent_clips=sum(longest_silence(clip.sound, rate) >= SILENT_SECONDS for clip in clips),
         clipped=float(np.mean([clipped_share(clip.sound) for clip in clips])),
         borders=sum(len(clip.borders) for clip in clips),
         clicks=sum(clicks(clip.sound, clip.borders, rate) for clip in clips),

@@ -17,10 +17,10 @@ from musicgen.evaluation.measures import (
     clipped_share,
     key_strength,
     level,
+    longest_silence,
     noisiness,
     onset_rate,
     pitch_classes,
-    silent_share,
     spectral_centroid,
 )
 from musicgen.evaluation.pairs import INSTRUMENTS, KEYS, pairs
@@ -58,6 +58,13 @@ def test_every_axis_is_in_the_right_order_on_real_music(piece: Piece) -> None:
     assert ours > theirs + 0.2
 
 
+def test_rests_of_a_beat_are_no_silence_but_a_gap_is() -> None:
+    drums = _sound(replace(PIECES[0], instrument=None, drums=True, loudness="soft"))
+    assert longest_silence(drums, RATE) < 0.8
+    drums[RATE : 5 * RATE // 2] = 0
+    assert longest_silence(drums, RATE) >= 1.5
+
+
 def test_onsets_are_counted() -> None:
     piece = replace(PIECES[0], texture="chords", tempo="fast")
     assert onset_rate(_sound(piece), RATE) == pytest.approx(1 / 0.4, rel=0.15)
@@ -74,13 +81,13 @@ def test_a_scale_fills_its_pitch_classes() -> None:
 
 def test_silence_and_full_scale_are_seen_and_break_nothing() -> None:
     silence = np.zeros(RATE, np.float32)
-    assert (silent_share(silence, RATE), clipped_share(silence)) == (1.0, 0.0)
+    assert (longest_silence(silence, RATE), clipped_share(silence)) == (1.0, 0.0)
     assert level(silence) == -np.inf
     for measure in (spectral_centroid, onset_rate, noisiness):
         assert np.isfinite(measure(silence, RATE))
     assert key_strength(silence, RATE, 0, "major") == 0
     square = np.sign(np.sin(np.arange(RATE, dtype=np.float32) / 30)).astype(np.float32)
-    assert clipped_share(square) > 0.99 and silent_share(square, RATE) == 0
+    assert clipped_share(square) > 0.99 and longest_silence(square, RATE) == 0
 
 
 def test_a_step_between_two_pieces_is_a_click_and_a_note_is_none() -> None:
