@@ -24,7 +24,7 @@ from training.export import export
 from training.held_out import write_held_out
 from training.language_model.train import Run as LanguageModelRun
 
-CODEC_MINUTES, LANGUAGE_MODEL_MINUTES = 25.0, 66.0
+CODEC_MINUTES, LANGUAGE_MODEL_MINUTES = 25.0, 130.0
 GUIDANCE = (1.0, 3.0)
 HELD_OUT_CLIPS = 64
 

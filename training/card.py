@@ -8,6 +8,7 @@ from typing import Any
 
 from training.codec import train as codec
 from training.data import HELD_OUT_SEED
+from training.language_model import text as text_encoder
 from training.language_model import train as language_model
 from training.language_model.model import LAYERS, TEXT_LAYERS, TEXT_WIDTH, WIDTH
 
@@ -48,6 +49,9 @@ def write_card(
         batch=language_model.BATCH,
         seconds=language_model.FRAMES / 50,
         weights=" / ".join(map(str, language_model.CODEBOOK_WEIGHTS)),
+        beginning_frames=language_model.BEGINNING_FRAMES,
+        beginning_every=language_model.BEGINNING_EVERY,
+        beginning_weight=language_model.BEGINNING_WEIGHT,
         first=language_model.FIRST_FRAMES / 50,
         first_weight=language_model.FIRST_WEIGHT,
         rate=language_model.LEARNING_RATE,
@@ -55,6 +59,8 @@ def write_card(
         width=WIDTH,
         text_layers=TEXT_LAYERS,
         text_width=TEXT_WIDTH,
+        text_steps=text_encoder.STEPS,
+        text_batch=text_encoder.BATCH,
         dropped=f"{language_model.WITHOUT_PROMPT:.0%}",
         held_out=f"{HELD_OUT_SEED:,}",
         codec_table=_codec_table(figures["codec"]),

@@ -32,7 +32,7 @@ from training.music.words import WORDS
 ROOT = Path(__file__).parent.parent.parent
 SECONDS = 4.0
 PIECES = [
-    Piece(instrument, "melody", "slow", "middle", key, mode, "medium", drums=False)
+    Piece(instrument, "melody", "slow", "high", key, mode, "loud", drums=False)
     for instrument, key in zip(INSTRUMENTS, (0, 2, 5, 7, 10), strict=True)
     for mode in ("major", "minor")
 ]

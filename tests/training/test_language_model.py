@@ -13,7 +13,7 @@ from musicgen.model.delay_pattern import DelayPattern
 from musicgen.model.encodec import Codec
 from musicgen.model.tokenizer import load_tokenizer
 from training.codec.train import CONFIG
-from training.language_model import train
+from training.language_model import text, train
 from training.language_model.model import START_TOKEN, logits, make_model
 from training.language_model.tokenizer import pieces, write_tokenizer
 from training.language_model.train import Run
@@ -33,6 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     torch.save({"codec": codec.state_dict()}, folder / "codec.pt")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "HELD_OUT_CLIPS", 8)
+        patch.setattr(text, "STEPS", 2)
         made = Run(folder / "language-model", folder)
     # An untrained codec uses few of its codes, which is easier to guess than all of them.
     shape = made.held_out.codes.shape
@@ -60,6 +61,32 @@ def test_words_that_are_not_known_have_tokens_too(tmp_path: Path) -> None:
 def test_a_model_that_knows_nothing_is_as_good_as_a_guess(run: Run) -> None:
     for nll in run.measure().values():
         assert nll == pytest.approx([UNIFORM_NATS] * CONFIG.codebooks, abs=0.25)
+
+
+def test_the_text_encoder_learns_what_every_word_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By chance it would be right for two attributes in five."""
+    monkeypatch.setattr(text, "STEPS", 120)
+    encoder = make_model().text_encoder
+    assert text.teach(encoder, seed=1) > 0.75
+    assert not any(parameter.requires_grad for parameter in encoder.parameters())
+
+
+def test_a_note_s_beginning_weighs_more(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every codebook, whose frames are delayed by its number."""
+    steps = 40 + CONFIG.codebooks - 1
+    frame = torch.arange(steps) - torch.arange(CONFIG.codebooks)[:, None]
+    valid = ((frame >= 0) & (frame < 40)).float()
+    beginning = ((frame + 1) % train.BEGINNING_EVERY < train.BEGINNING_FRAMES).float() * valid
+    codes = torch.zeros(1, CONFIG.codebooks, 40)
+
+    def weighted(losses: torch.Tensor) -> float:
+        monkeypatch.setattr(run, "_losses", lambda _prompts, _codes: (losses[None], valid))
+        return float(run._weighted([""], codes))
+
+    shares = weighted(beginning), weighted(valid - beginning)
+    counts = beginning.sum() * train.BEGINNING_WEIGHT, (valid - beginning).sum()
+    assert shares[0] / shares[1] == pytest.approx(float(counts[0] / counts[1]), rel=1e-4)
+    assert weighted(valid) == pytest.approx(1)
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from training.music.render import FRAME_SECONDS, SCALES, render
 from training.music.words import WORDS, describe
 
 SECONDS = 4.0
-PIECE = Piece("piano", "melody", "slow", "middle", 0, "major", "medium", drums=False)
+PIECE = Piece("piano", "melody", "slow", "low", 0, "major", "soft", drums=False)
 Sound = NDArray[np.float32]
 
 
@@ -49,7 +49,7 @@ def test_loudness_changes_the_level_and_nothing_else(instrument: str, drums: boo
     sounds = {name: _sound(loudness=name, **chords) for name in LOUDNESS}
     for name, sound in sounds.items():
         np.testing.assert_allclose(sound / LOUDNESS[name], sounds["soft"] / LOUDNESS["soft"], 1e-4)
-    assert LOUDNESS["soft"] < LOUDNESS["medium"] < LOUDNESS["loud"]
+    assert LOUDNESS["soft"] < LOUDNESS["loud"]
     assert 0.15 < np.abs(sounds["loud"]).max() < 0.95
 
 

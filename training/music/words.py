@@ -8,8 +8,8 @@ from training.music.piece import KEYS, Piece
 
 WORDS: dict[str, dict[str, tuple[str, ...]]] = {
     "tempo": {"slow": ("slow", "calm"), "medium": ("moderate",), "fast": ("fast", "upbeat")},
-    "loudness": {"soft": ("soft", "quiet"), "medium": (), "loud": ("loud", "powerful")},
-    "register": {"low": ("low", "deep"), "middle": (), "high": ("high", "bright")},
+    "loudness": {"soft": ("soft", "quiet"), "loud": ("loud", "powerful")},
+    "register": {"low": ("low", "deep"), "high": ("high", "bright")},
     "instrument": {
         "piano": ("piano",),
         "bells": ("bells",),
