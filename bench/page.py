@@ -65,7 +65,7 @@ def codec_table(result: dict[str, Any]) -> str:
 
 
 def precision_table(result: dict[str, Any]) -> str:
-    forms = {name: each for name, each in result.items() if "relative_error" in each}
+    forms = {n: each for n, each in result.items() if isinstance(each, dict) and "kl_nats" in each}
     overlap = next(key for key in forms["float32"] if key.endswith("_overlap"))
     exact = forms["float32"]["nll_nats"]
     lines = _head("", "error", "best token", overlap.replace("_", " ")[:-8], "KL, nats", "NLL")
