@@ -13,7 +13,7 @@ MODEL ?= demo
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
-	$(BIN)/musicgen generate "slow calm piano" --model demo --duration 5 --seed 7 -o $(DEMO_OUT)
+	$(BIN)/musicgen generate "upbeat piano melody in C major" --model demo --duration 4 --seed 7 -o $(DEMO_OUT)
 
 test: .venv/dev-installed .venv/hf-emulator/installed
 	$(BIN)/python -m pytest -m "not slow and not gpu" -n auto --maxprocesses 4 --dist loadfile

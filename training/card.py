@@ -8,6 +8,7 @@ from typing import Any
 
 from training.codec import train as codec
 from training.data import HELD_OUT_SEED
+from training.export import SHARPNESS
 from training.language_model import text as text_encoder
 from training.language_model import train as language_model
 from training.language_model.model import LAYERS, TEXT_LAYERS, TEXT_WIDTH, WIDTH
@@ -55,6 +56,7 @@ def write_card(
         first=language_model.FIRST_FRAMES / 50,
         first_weight=language_model.FIRST_WEIGHT,
         rate=language_model.LEARNING_RATE,
+        sharpness=SHARPNESS,
         layers=LAYERS,
         width=WIDTH,
         text_layers=TEXT_LAYERS,

@@ -23,6 +23,9 @@ from training.language_model.train import load_codec
 
 FILES = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json"}
 LONGEST_FRAMES = 1500
+SHARPNESS = 1.25
+"""Of the logits. MusicGen draws from its 250 best tokens at temperature 1; of a vocabulary of 512
+that is half, and what a small model thinks improbable would often be among what is drawn."""
 GUIDANCE = 3.0
 
 
@@ -31,6 +34,9 @@ def export(codec_folder: Path, language_model_folder: Path, output: Path) -> Non
     model = make_model()
     state = torch.load(language_model_folder / "language_model.pt", weights_only=True)
     model.load_state_dict(state["model"])
+    with torch.no_grad():
+        for head in model.decoder.lm_heads:
+            head.weight.mul_(SHARPNESS)
     set_codec(model.audio_encoder, load_codec(codec_folder))
     write(model, output)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musicgen.commands.options import Commands, add_model_options
+from musicgen.request import TOP_K_DEFAULT
 from musicgen.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def add(commands: Commands) -> None:
         help="of each pair (default: %(default)s)",
     )
     add("--duration", type=float, default=4.0, metavar="S", help="of a clip (default: %(default)g)")
-    add("--top-k", type=_positive, default=50, help="default: %(default)s")
+    add("--top-k", type=_positive, default=TOP_K_DEFAULT, help="default: %(default)s")
     add(
         "--guidance",
         type=float,

@@ -24,7 +24,7 @@ from musicgen.evaluation.likelihood import Likelihood, measure_likelihood, read_
 from musicgen.evaluation.measures import Sound, clipped_share, longest_silence
 from musicgen.evaluation.pairs import Pair, pairs
 from musicgen.machine import cpu_quota
-from musicgen.request import SamplingParams
+from musicgen.request import TOP_K_DEFAULT, SamplingParams
 from musicgen.settings import Settings
 from musicgen.sources import locate
 
@@ -107,13 +107,14 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is asked of a model: `count` pairs of each axis, each with `seeds` seeds from `seed`."""
+    """What is asked of a model: `count` pairs of each axis, `seeds` times; no two pairs have the
+    same seed, both clips of a pair do."""
 
     count: int = 40
     seeds: int = 1
     seed: int = 0
     seconds: float = 4.0
-    top_k: int = 50
+    top_k: int = TOP_K_DEFAULT
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,8 @@ def _likelihood(engine: Engine, music: Path, told: Told) -> Likelihood:
 
 def _adherence(engine: Engine, plan: Plan, guidance: float, told: Told) -> Adherence:
     rate = engine.config.sample_rate
-    asked = [(pair, plan.seed + i) for pair in pairs(plan.count) for i in range(plan.seeds)]
+    repeated = [pair for pair in pairs(plan.count) for _ in range(plan.seeds)]
+    asked = [(pair, plan.seed + index) for index, pair in enumerate(repeated)]
     clips: list[_Clip] = []
     for clip in _clips(engine, asked, plan, guidance):
         clips.append(clip)
