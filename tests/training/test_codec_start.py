@@ -21,9 +21,9 @@ def _started() -> tuple[Codec, Quantizer]:
     generator = torch.Generator().manual_seed(1)
     codec = Codec(CONFIG)
     with torch.no_grad():
-        pca_start(codec, _clips(0, 24)[:, None], generator)
+        pca_start(codec, _clips(0, 64)[:, None], generator)
         quantizer = Quantizer(codec, generator)
-        vectors = codec.encoder(_clips(0, 24)[:, None]).transpose(1, 2).flatten(0, 1)
+        vectors = codec.encoder(_clips(0, 64)[:, None]).transpose(1, 2).flatten(0, 1)
         quantizer.start(vectors)
     return codec, quantizer
 
