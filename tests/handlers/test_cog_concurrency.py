@@ -112,12 +112,13 @@ def test_one_that_is_cancelled_leaves_the_other_alone_and_frees_its_slot(
         "id": "cancelled",
         "input": {"prompt": "x", "duration": 30},
         "webhook": f"{neighbour.url}/webhook",
-        "webhook_events_filter": ["completed"],
+        "webhook_events_filter": ["logs", "completed"],
     }
     started = server.client.post("/predictions", json=body, headers={"Prefer": "respond-async"})
     assert started.status_code == 202
     other = callers.submit(_ask, server, duration=LONG)
     server.wait_for("BUSY", 20)
+    neighbour.wait_for_logs("cancelled")
     assert server.post("/predictions/cancelled/cancel").status_code == 200
     neighbour.wait_for_status("canceled")
     server.succeed(duration=0.2)

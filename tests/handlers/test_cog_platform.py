@@ -54,6 +54,7 @@ def test_one_slot_is_busy_until_it_is_cancelled_and_then_serves_again(
     other = plain_cog.client.put("/predictions/long", json=body | {"id": "other"}, headers=ASYNC)
     assert other.status_code == 422
     assert plain_cog.post("/predictions", **_input()).status_code == 409
+    neighbour.wait_for_logs("long")
     assert plain_cog.post("/predictions/unknown/cancel").status_code == 404
     assert plain_cog.post("/predictions/long/cancel").status_code == 200
     neighbour.wait_for_status("canceled")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -43,19 +43,33 @@ class Neighbour:
         [webhook] = self.webhooks
         return webhook
 
-    def wait_for_status(self, *statuses: str, deadline: float = 20) -> dict[str, Any]:
+    def wait_for_status(self, *statuses: str) -> dict[str, Any]:
         """The body of the first webhook that says one of `statuses`.
 
         Webhooks are sent side by side, so that they may arrive in another order.
         """
+        return self._wait_for(lambda told: told["status"] in statuses, f"says {statuses}")
+
+    def wait_for_logs(self, prediction: str) -> None:
+        """Waits until `prediction` tells its progress: it is being decoded.
+
+        Cog loses a cancellation that comes in the few milliseconds before its worker has begun.
+        """
+        self._wait_for(
+            lambda told: told["id"] == prediction and bool(told["logs"]), "has a line of progress"
+        )
+
+    def _wait_for(
+        self, holds: Callable[[dict[str, Any]], bool], what: str, deadline: float = 20
+    ) -> dict[str, Any]:
         end = time.monotonic() + deadline
         while time.monotonic() < end:
             for each in list(self.webhooks):
                 told: dict[str, Any] = json.loads(each)
-                if told["status"] in statuses:
+                if holds(told):
                     return told
             time.sleep(0.02)
-        raise AssertionError(f"no webhook says {statuses}: {self.webhooks}")
+        raise AssertionError(f"no webhook {what}: {self.webhooks}")
 
 
 @contextmanager
