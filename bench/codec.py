@@ -2,9 +2,9 @@
 
     python bench/codec.py --seconds 5 30
 
-A stream decodes a few frames of each piece's neighbours twice, so that its pieces join to the
-whole; what that costs is "pieces over whole". All three are checked to make the same samples.
-Rounds are interleaved in one process; ratios are of medians. The last line is one JSON object.
+A stream computes nothing twice, but in many small calls; what those cost is "pieces over whole".
+All three are checked to make the same samples. Rounds are interleaved in one process; ratios are
+of medians. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from torch import Tensor
 
 from bench.decode import machine
 from musicgen.engine.engine import STREAM_STEPS
-from musicgen.model.codec_stream import CodecStream, lookahead
+from musicgen.model.codec_stream import CodecStream, lag
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.encodec import Codec, decode_channels
 from musicgen.model.weights import load_model
@@ -86,7 +86,7 @@ def measure(options: argparse.Namespace, folder: Path, frames: int) -> dict[str,
         "transformers over musicgen": round(medians["transformers"] / medians["musicgen"], 3),
         "pieces over whole": round(medians["musicgen pieces"] / medians["musicgen"], 3),
         "largest difference over standard deviation": max(errors.values()),
-        "lookahead_frames": lookahead(codec),
+        "lag_samples": lag(codec),
     }
 
 

@@ -1,14 +1,13 @@
 """EnCodec's decoder on codes that arrive piece by piece; the pieces join to the whole decode.
 
-Convolutions see a few frames to either side, so a piece is decoded with its neighbours and
-cropped; the LSTM sees all of the past and none of the future, so its state is carried. What comes
-out lags `lookahead` frames behind what went in.
+Every layer keeps the few inputs that its next output still needs: a convolution the end of what it
+has seen, the LSTM its state. Nothing is computed twice, and what comes out lags behind what went in
+only by what the convolutions see of the future.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -40,86 +39,146 @@ class CodecStream:
         return torch.cat([mono.push(codes[i::step], last) for i, mono in enumerate(self._sides)])
 
 
+def lag(codec: Codec) -> int:
+    """Samples by which a stream's output is behind its input, but at the end."""
+    samples, per_input = 0, codec.config.hop_length
+    for layer in codec.decoder:
+        if isinstance(layer, ConvTranspose):
+            per_input //= layer.ratio
+            samples += layer.trim_left * per_input
+        elif isinstance(layer, Conv | ResidualBlock):
+            conv = layer if isinstance(layer, Conv) else layer.narrow
+            samples += conv.padding_right * per_input
+    return samples
+
+
 class _MonoStream:
     def __init__(self, codec: Codec) -> None:
-        first, lstm, *rest = codec.decoder
-        assert isinstance(lstm, ResidualLSTM)
         self._codec = codec
-        self._lstm = lstm.lstm
-        self._state: tuple[Tensor, Tensor] | None = None
-        self._first = _Windowed(first, _reach([first]), 1)
-        self._rest = _Windowed(nn.Sequential(*rest), _reach(rest), codec.config.hop_length)
+        self._layers = [_streamed(layer) for layer in codec.decoder]
 
     def push(self, codes: Tensor, last: bool) -> Tensor:
         """(codebooks, frames) to (1, samples)."""
-        embedded = torch.zeros((), device=codes.device)
+        books = self._codec.codebooks
+        x = books.new_zeros(codes.shape[1], books.shape[2])
         for k in range(codes.shape[0]):
-            embedded = embedded + F.embedding(codes[k], self._codec.codebooks[k])
-        hidden = self._first.push(embedded.t()[None] if codes.shape[1] else None, last)
-        if hidden is not None:
-            steps = hidden.permute(2, 0, 1)
-            recurrent, self._state = self._lstm(steps, self._state)
-            hidden = (recurrent + steps).permute(1, 2, 0)
+            x = x + F.embedding(codes[k], books[k])
+        x = x.t()[None]
         with no_slow_convolutions(codes.device):
-            waveform = self._rest.push(hidden, last)
-        return self._codec.codebooks.new_zeros(1, 0) if waveform is None else waveform[0]
+            for layer in self._layers:
+                x = layer.push(x, last)
+        return x[0]
 
 
-class _Windowed:
-    """`layers`, whose output at a frame depends on `reach` frames to either side, in pieces.
+class _Streamed(Protocol):
+    """A layer whose input (1, channels, frames) arrives in pieces, possibly of no frames.
 
-    The padding that they add at the end of a window is wrong anywhere but at the clip's own ends,
-    and stays within the part that is cropped.
+    `push` returns the outputs that no later input can change; with `last` all that remain.
     """
 
-    def __init__(self, layers: Callable[[Tensor], Tensor], reach: int, ratio: int) -> None:
-        self._layers = layers
-        self._reach = reach
-        self._ratio = ratio
-        self._window: Tensor | None = None
-        self._start = 0
-        self._done = 0
+    def push(self, x: Tensor, last: bool) -> Tensor: ...
 
-    def push(self, x: Tensor | None, last: bool) -> Tensor | None:
-        """(1, channels, frames) to (1, channels, frames * ratio) of the frames now certain.
 
-        None stands for no frames, on either side.
-        """
-        known = [piece for piece in (self._window, x) if piece is not None]
-        if not known:
-            return None
-        window = torch.cat(known, dim=-1)
-        end = self._start + window.shape[-1]
-        until = end if last else max(end - self._reach, self._done)
-        if until == self._done:
-            self._window = window
-            return None
-        first, stop = ((frame - self._start) * self._ratio for frame in (self._done, until))
-        y = self._layers(window)[..., first:stop]
-        start = max(self._start, until - self._reach)
-        self._window = window[..., start - self._start :]
-        self._start, self._done = start, until
+def _streamed(layer: nn.Module) -> _Streamed:
+    if isinstance(layer, Conv):
+        return _StreamedConv(layer)
+    if isinstance(layer, ConvTranspose):
+        return _StreamedConvTranspose(layer)
+    if isinstance(layer, ResidualBlock):
+        return _StreamedResidualBlock(layer)
+    if isinstance(layer, ResidualLSTM):
+        return _StreamedLSTM(layer)
+    return _Pointwise(layer)
+
+
+class _Pointwise:
+    def __init__(self, layer: nn.Module) -> None:
+        self._layer = layer
+
+    def push(self, x: Tensor, last: bool) -> Tensor:
+        y: Tensor = self._layer(x)
         return y
 
 
-def lookahead(codec: Codec) -> int:
-    """Frames that must be known beyond one to decode it."""
-    first, _, *rest = codec.decoder
-    return _reach([first]) + _reach(rest)
+class _StreamedConv:
+    def __init__(self, layer: Conv) -> None:
+        self._layer = layer
+        self._span = layer.padding_left + layer.padding_right
+        self._held: Tensor | None = None
+        self._begun = False
+
+    def push(self, x: Tensor, last: bool) -> Tensor:
+        layer = self._layer
+        known = x if self._held is None else torch.cat((self._held, x), dim=-1)
+        if not self._begun:
+            if last and known.shape[-1]:
+                y: Tensor = layer(known)
+                return y
+            # A reflection needs more than it mirrors.
+            if known.shape[-1] <= max(layer.padding_left, layer.padding_right):
+                self._held = known
+                return _nothing(x, layer.conv.out_channels)
+            known = F.pad(known, (layer.padding_left, 0), layer.pad_mode)
+            self._begun = True
+        if last:
+            known = F.pad(known, (0, layer.padding_right), layer.pad_mode)
+        self._held = known[..., max(0, known.shape[-1] - self._span) :]
+        if known.shape[-1] <= self._span:
+            return _nothing(x, layer.conv.out_channels)
+        return layer.conv(known)
 
 
-def _reach(layers: list[nn.Module]) -> int:
-    """Frames to either side that the samples of one frame depend on: their first and last, traced
-    back through the layers."""
-    upsampled = math.prod(each.ratio for each in layers if isinstance(each, ConvTranspose))
-    first, last = 0, upsampled - 1
-    for layer in reversed(layers):
-        if isinstance(layer, ConvTranspose):
-            first = (first + layer.trim_left) // layer.ratio - 1
-            last = (last + layer.trim_left) // layer.ratio
-        elif isinstance(layer, Conv | ResidualBlock):
-            conv = layer if isinstance(layer, Conv) else layer.narrow
-            first, last = first - conv.padding_left, last + conv.padding_right
-        # At the clip's beginning what lies before it is mirrored.
-        last = max(last, -first)
-    return max(last, -first)
+class _StreamedConvTranspose:
+    """An input spreads over two blocks of `ratio` outputs: its own and the next one's."""
+
+    def __init__(self, layer: ConvTranspose) -> None:
+        self._layer = layer
+        self._held: Tensor | None = None
+
+    def push(self, x: Tensor, last: bool) -> Tensor:
+        layer, begins = self._layer, self._held is None
+        known = x if self._held is None else torch.cat((self._held, x), dim=-1)
+        if not known.shape[-1]:
+            return _nothing(x, layer.conv.out_channels)
+        self._held = known[..., -1:]
+        y = layer.conv(known)
+        start = layer.trim_left if begins else layer.ratio
+        stop = y.shape[-1] - (layer.trim_right if last else layer.ratio)
+        return y[..., start:stop]
+
+
+class _StreamedResidualBlock:
+    """The way around the convolution waits for what the convolution holds back."""
+
+    def __init__(self, layer: ResidualBlock) -> None:
+        self._layer = layer
+        self._narrow = _StreamedConv(layer.narrow)
+        self._around: Tensor | None = None
+
+    def push(self, x: Tensor, last: bool) -> Tensor:
+        layer = self._layer
+        around = x if self._around is None else torch.cat((self._around, x), dim=-1)
+        inner = self._narrow.push(F.elu(x), last)
+        ready = inner.shape[-1]
+        self._around = around[..., ready:]
+        if not ready:
+            return around[..., :0]
+        y: Tensor = layer.shortcut(around[..., :ready]) + layer.widen(F.elu(inner))
+        return y
+
+
+class _StreamedLSTM:
+    def __init__(self, layer: ResidualLSTM) -> None:
+        self._lstm = layer.lstm
+        self._state: tuple[Tensor, Tensor] | None = None
+
+    def push(self, x: Tensor, last: bool) -> Tensor:
+        if not x.shape[-1]:
+            return x
+        steps = x.permute(2, 0, 1)
+        y, self._state = self._lstm(steps, self._state)
+        return (y + steps).permute(1, 2, 0)
+
+
+def _nothing(x: Tensor, channels: int) -> Tensor:
+    return x.new_zeros(x.shape[0], channels, 0)
