@@ -53,12 +53,11 @@ def serve_table(result: dict[str, Any]) -> str:
 
 
 def codec_table(result: dict[str, Any]) -> str:
-    lines = _head(
-        "", "whole", "in pieces", "transformers", "pieces over whole", "whole over theirs"
-    )
+    names = ("musicgen", "stream", "at once", "transformers")
+    lines = _head("", *names, "transformers over musicgen", "stream over musicgen")
     for length, each in result["lengths"].items():
-        seconds = [f"{each['medians'][name]:.2f} s" for name in each["medians"]]
-        ratios = (each["pieces over whole"], each["transformers over musicgen"])
+        seconds = [f"{each['medians'][name]:.2f} s" for name in names]
+        ratios = (each["transformers over musicgen"], each["stream over musicgen"])
         lines.append(_line(length, *seconds, *(f"{ratio:.2f}x" for ratio in ratios)))
     threads = result["machine"]["threads"]
     return "\n".join([*lines, "", f"{threads} threads, {result['rounds']} rounds."])

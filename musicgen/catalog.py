@@ -35,6 +35,7 @@ def _published(
     parameters: int,
     float32: int,
     bfloat16: int,
+    int8: int,
 ) -> CatalogEntry:
     return CatalogEntry(
         name,
@@ -43,7 +44,7 @@ def _published(
         channels,
         MUSICGEN_LICENCE,
         parameters,
-        {"float32": float32, "bfloat16": bfloat16},
+        {"float32": float32, "bfloat16": bfloat16, "int8": int8},
     )
 
 
@@ -51,17 +52,35 @@ CATALOG: dict[str, CatalogEntry] = {
     entry.name: entry
     for entry in (
         CatalogEntry(DEMO, "package", "text", 1, DEMO_LICENCE, 0, {}),
-        _published("small", "text", 1, 587_925_313, 3_924_565_252, 2_790_485_252),
-        _published("medium", "text", 1, 2_006_291_777, 10_777_679_108, 6_217_829_636),
-        _published("large", "text", 1, 3_424_510_785, 17_040_379_140, 9_349_967_108),
-        _published("melody", "melody", 1, 1_553_179_457, 8_965_229_828, 5_311_644_932),
-        _published("melody-large", "melody", 1, 2_619_034_433, 13_818_473_732, 7_739_067_652),
-        _published("stereo-small", "text", 2, 604_706_625, 3_991_690_500, 2_824_047_876),
-        _published("stereo-medium", "text", 2, 2_031_463_745, 10_878_366_980, 6_268_173_572),
-        _published("stereo-large", "text", 2, 3_458_073_409, 17_174_629_636, 9_417_092_356),
-        _published("stereo-melody", "melody", 2, 1_578_351_425, 9_065_917_700, 5_361_988_868),
+        _published("small", "text", 1, 587_925_313, 3_109_205_252, 1_975_125_252, 1_850_453_252),
+        _published("medium", "text", 1, 2_006_291_777, 9_962_319_108, 5_402_469_636, 4_449_648_900),
+        _published("large", "text", 1, 3_424_510_785, 16_225_019_140, 8_534_607_108, 6_458_873_092),
         _published(
-            "stereo-melody-large", "melody", 2, 2_652_597_057, 13_952_724_228, 7_806_192_900
+            "melody", "melody", 1, 1_553_179_457, 8_149_869_828, 4_496_284_932, 3_996_596_484
+        ),
+        _published(
+            "melody-large", "melody", 1, 2_619_034_433, 13_003_113_732, 6_923_707_652, 5_653_476_612
+        ),
+        _published(
+            "stereo-small", "text", 2, 604_706_625, 3_180_170_500, 2_012_527_876, 1_871_074_564
+        ),
+        _published(
+            "stereo-medium", "text", 2, 2_031_463_745, 10_066_846_980, 5_456_653_572, 4_478_660_868
+        ),
+        _published(
+            "stereo-large", "text", 2, 3_458_073_409, 16_363_109_636, 8_605_572_356, 6_496_275_716
+        ),
+        _published(
+            "stereo-melody", "melody", 2, 1_578_351_425, 8_254_397_700, 4_550_468_868, 4_025_608_452
+        ),
+        _published(
+            "stereo-melody-large",
+            "melody",
+            2,
+            2_652_597_057,
+            13_141_204_228,
+            6_994_672_900,
+            5_690_879_236,
         ),
     )
 }

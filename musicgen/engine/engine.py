@@ -22,9 +22,9 @@ from musicgen.engine.planning import plan_steps
 from musicgen.errors import NonFiniteLogits
 from musicgen.machine import return_free_memory
 from musicgen.model.chroma import chroma_of
-from musicgen.model.codec_stream import CodecStream
+from musicgen.model.codec_stream import CodecStream, decode_in_pieces
 from musicgen.model.config import MusicGenConfig
-from musicgen.model.encodec import decode_channels, encode_channels
+from musicgen.model.encodec import encode_channels
 from musicgen.model.musicgen import MusicGen
 from musicgen.model.tokenizer import Tokenize, load_tokenizer
 from musicgen.model.weights import load_model
@@ -231,11 +231,8 @@ def _prefill(
 
 @torch.inference_mode()
 def _waveform(model: MusicGen, codes: Tensor) -> Pcm:
-    """Codes (codebooks, frames) of one row to PCM (samples, channels).
-
-    One row at a time: the codec's activations are many times larger than its output.
-    """
-    return _samples(decode_channels(model.codec, codes[None], model.config.channels)[0])
+    """Codes (codebooks, frames) of one row to PCM (samples, channels)."""
+    return _samples(decode_in_pieces(model.codec, codes, model.config.channels))
 
 
 def _samples(waveform: Tensor) -> Pcm:

@@ -22,6 +22,10 @@ from musicgen.model.encodec import (
     no_slow_convolutions,
 )
 
+PIECE_FRAMES = {"cpu": 50, "cuda": 250}
+"""Of a whole clip. Its activations are a hundred times larger than its sound: in pieces they take
+little memory, and on a processor stay in its cache."""
+
 
 class CodecStream:
     """Decodes the codes of one clip; stereo runs the mono codec for each side, as a whole does."""
@@ -37,6 +41,14 @@ class CodecStream:
         """
         step = len(self._sides)
         return torch.cat([mono.push(codes[i::step], last) for i, mono in enumerate(self._sides)])
+
+
+def decode_in_pieces(codec: Codec, codes: Tensor, channels: int) -> Tensor:
+    """All codes (codebooks, frames) of a clip to its samples (channels, samples)."""
+    stream = CodecStream(codec, channels)
+    pieces = torch.split(codes, PIECE_FRAMES[codes.device.type], dim=1)
+    last = len(pieces) - 1
+    return torch.cat([stream.push(piece, index == last) for index, piece in enumerate(pieces)], 1)
 
 
 def lag(codec: Codec) -> int:

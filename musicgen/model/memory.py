@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from musicgen.model.codec_stream import PIECE_FRAMES
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.musicgen import MusicGen
 
@@ -45,6 +46,7 @@ def memory_needed(config: MusicGenConfig, precision: str, seconds: float) -> int
 
 
 def codec_memory(config: MusicGenConfig, seconds: float) -> int:
-    """Bytes at the peak of decoding one clip's waveform."""
-    samples = int(seconds * config.frame_rate) * config.codec.hop_length
-    return samples * config.codec.filters * 4 * CODEC_MAPS_ALIVE
+    """Bytes at the peak of decoding one clip's waveform: of a piece, and of all samples."""
+    frames = int(seconds * config.frame_rate)
+    piece = min(frames, max(PIECE_FRAMES.values())) * config.codec.filters * CODEC_MAPS_ALIVE
+    return (piece + frames * config.channels) * config.codec.hop_length * 4

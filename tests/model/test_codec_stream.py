@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicgen.model import encodec
-from musicgen.model.codec_stream import CodecStream, lag
+from musicgen.model.codec_stream import PIECE_FRAMES, CodecStream, decode_in_pieces, lag
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.encodec import Codec, decode_channels
 from musicgen.model.weights import load_model
@@ -76,6 +76,14 @@ def test_the_output_lags_as_far_as_it_must_and_no_more(case: Case) -> None:
         # The first convolution begins when it has what it mirrors at the clip's beginning.
         assert known == frame * hop - lag(case.codec) or (known == 0 and frame <= 7)
     assert lag(case.codec) <= 7 * hop
+
+
+def test_a_whole_clip_is_decoded_in_pieces_unheard(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PIECE_FRAMES, "cpu", 7)
+    made = decode_in_pieces(case.codec, case.codes, case.channels)
+    torch.testing.assert_close(made, case.whole(LONGEST), atol=1e-4, rtol=0)
 
 
 def test_a_piece_depends_on_what_came_before_it(case: Case) -> None:
