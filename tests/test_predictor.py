@@ -40,7 +40,7 @@ def test_a_result_says_what_was_made_and_how(demo: Predictor) -> None:
     assert clip.sha256 == hashlib.sha256(data).hexdigest() and clip.bytes == len(data)
     assert (clip.samples, clip.sample_rate, clip.channels, clip.seed) == (16000, 32000, 1, 7)
     assert (result.model, result.licence, result.engine) == ("demo", "Apache-2.0", "musicgen")
-    assert (result.device, result.precision, result.steps) == ("cpu", "float32", 28)
+    assert (result.device, result.precision, result.steps) == ("cpu", "int8", 28)
     timings = result.timings
     assert min(timings.text, timings.decode, timings.codec, timings.finish, timings.store) > 0
     assert result.real_time_factor == pytest.approx(timings.total / 0.5)

@@ -31,9 +31,9 @@ def load_engine(folder: Path, name: str, settings: Settings) -> Engine:
     """
     config = MusicGenConfig.from_folder(folder)
     device = resolve_device(settings.device)
-    precision = resolve_precision(settings.precision, device)
-    check_memory(config, name, device, precision)
     if settings.engine == "musicgen":
+        precision = resolve_precision(settings.precision, device)
+        check_memory(config, name, device, precision)
         try:
             rows = max(LEAST_ROWS, ROWS_OF_A_SLOT * settings.slots)
             return MusicGenEngine.load(folder, config, device, precision, rows=rows)
@@ -41,6 +41,8 @@ def load_engine(folder: Path, name: str, settings: Settings) -> Engine:
             logger.warning("%s; using transformers instead, which is slower", error)
     from musicgen.engine.transformers_engine import TransformersEngine
 
+    precision = resolve_precision(settings.precision, device, quantized=False)
+    check_memory(config, name, device, precision)
     return TransformersEngine.load(folder, config, device, precision)
 
 
@@ -57,17 +59,21 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def resolve_precision(precision: str, device: str) -> str:
-    """ "auto" is bfloat16 on a GPU and float32, the reference, on a processor.
+def resolve_precision(precision: str, device: str, *, quantized: bool = True) -> str:
+    """ "auto" is bfloat16 on a GPU; on a processor int8, or float32 where that has no kernels or
+    the engine is not to be `quantized`. What int8 costs is measured in docs/precision.md.
 
     Raises: `SettingsError` for int8 where there are no kernels for it.
     """
-    if precision == "int8" and (device != "cpu" or packing(precision) is None):
+    has_int8 = device == "cpu" and packing("int8") is not None
+    if precision == "int8" and not has_int8:
         why = "its kernels are for processors" if device != "cpu" else "this PyTorch has none"
         raise SettingsError("MUSICGEN_PRECISION", precision, f"{why}: use bfloat16 or auto")
     if precision != "auto":
         return precision
-    return "float32" if device == "cpu" else "bfloat16"
+    if device != "cpu":
+        return "bfloat16"
+    return "int8" if has_int8 and quantized else "float32"
 
 
 def check_memory(config: MusicGenConfig, name: str, device: str, precision: str) -> None:
