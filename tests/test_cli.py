@@ -116,7 +116,7 @@ def test_models_shows_every_licence(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["models"]) == 0
     table = capsys.readouterr().out
     assert table.count("CC-BY-NC-4.0") == 11
-    assert "stereo-melody-large" in table and "14.0 GB" in table
+    assert "stereo-melody-large" in table and "13.1 GB" in table
     assert cli.main(["models", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)) == 11
 

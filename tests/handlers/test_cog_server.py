@@ -33,7 +33,8 @@ def test_a_prediction_is_a_wav_of_the_exact_length(server: Server) -> None:
     assert metrics["audio_seconds"] == 0.7
     assert metrics["real_time_factor"] > 0
     assert metrics["decode_seconds"] > 0
-    assert metrics["loudness_lufs"] == pytest.approx(-14, abs=0.1)
+    # A little below where peaks had to be limited.
+    assert metrics["loudness_lufs"] == pytest.approx(-14, abs=0.5)
     assert "100%|##########| " in answer["logs"]
     assert "seed 11, model demo (licence Apache-2.0)" in answer["logs"]
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from musicgen.evaluation.measures import longest_silence
 from training.data import HELD_OUT_SEED, make_pool
 from training.music.instruments import INSTRUMENTS, RATE
 from training.music.piece import KEYS, LOUDNESS, TEMPI, Piece, random_piece
-from training.music.render import FRAME_SECONDS, SCALES, render
+from training.music.render import FRAME_SECONDS, SCALES, note_frequency, render
 from training.music.words import WORDS, describe
 
 SECONDS = 4.0
@@ -65,6 +67,23 @@ def test_notes_begin_on_the_beat() -> None:
     for place in range(beat, len(sound) - width, beat):
         before, after = sound[place - width : place], sound[place : place + width]
         assert np.mean(after**2) > 2 * np.mean(before**2)
+
+
+@pytest.mark.parametrize("instrument", INSTRUMENTS)
+@pytest.mark.parametrize("seconds", [0.2, 0.4, 1.2])
+def test_a_note_fades_over_its_whole_length(instrument: str, seconds: float) -> None:
+    """How far it has faded tells how far it has come, and when the next one is due."""
+    note = INSTRUMENTS[instrument](note_frequency(60), seconds)
+    tenths = [np.sqrt(np.mean(part**2)) for part in np.array_split(note, 10)]
+    assert all(later < earlier for earlier, later in itertools.pairwise(tenths[1:]))
+    assert 0.04 < tenths[8] / tenths[1] < 0.5
+
+
+def test_no_piece_falls_silent() -> None:
+    """A model that has learnt silence may draw it, and then sees no reason ever to leave it."""
+    rng = np.random.default_rng(4)
+    for piece in (random_piece(rng) for _ in range(100)):
+        assert longest_silence(render(piece, SECONDS, rng), RATE) <= 0.5, piece
 
 
 @pytest.mark.parametrize("mode", SCALES)
