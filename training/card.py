@@ -47,7 +47,7 @@ def write_card(
         minutes=round(text[-1]["minutes"]),
         steps=text[-1]["steps"],
         seed=language_model.SEED,
-        batch=language_model.BATCH,
+        batches=" and ".join(f"{n} of {f / 50:g} s" for n, f in language_model.BATCHES),
         seconds=language_model.FRAMES / 50,
         weights=" / ".join(map(str, language_model.CODEBOOK_WEIGHTS)),
         beginning_frames=language_model.BEGINNING_FRAMES,

@@ -33,8 +33,10 @@ from training.music.words import describe
 from training.runs import TimedRun
 
 SEED = 2
-BATCH, FRAMES = 8, 200
-"""Whole pieces from their beginning, where every clip that is asked for begins, too."""
+FRAMES = 400
+BATCHES = ((8, 200), (4, 400))
+"""Clips and frames of the batches, in turn. All are of a piece's beginning, where every clip that
+is asked for begins, too: more clips are more first notes, more frames are what comes later."""
 LEARNING_RATE, WARM_UP_STEPS, BETAS, WEIGHT_DECAY = 1.5e-3, 150, (0.9, 0.95), 0.05
 WITHOUT_PROMPT = 0.15
 CODEBOOK_WEIGHTS = (0.4, 0.3, 0.2, 0.1)
@@ -43,10 +45,10 @@ BEGINNING_EVERY, BEGINNING_FRAMES, BEGINNING_WEIGHT = 10, 3, 8.0
 """Notes begin only at every tenth frame, and only there, from a frame before, in which the codec
 already hears them, key and tempo are decided; all between follows from what was heard. Unweighted,
 a few frames in a hundred do not teach what the words of key and tempo mean."""
-FIRST_FRAMES, FIRST_WEIGHT = 60, 2.0
+FIRST_FRAMES, FIRST_WEIGHT = 20, 6.0
 """Before a beat is over only the prompt says what comes; later the music itself does, too."""
 CLIP_NORM = 1.0
-POOL_CLIPS, STEPS_PER_POOL = 2048, 2500
+POOL_CLIPS, STEPS_PER_POOL = 1280, 2500
 FIRST_POOL = 2000
 HELD_OUT_CLIPS = 64
 _ENCODED_AT_ONCE = 16
@@ -153,12 +155,13 @@ class Run(TimedRun):
             pool = self._encoded(seed, POOL_CLIPS)
             while FIRST_POOL + self.step // STEPS_PER_POOL == seed:
                 rng = np.random.default_rng((SEED, self.step))
-                clips = rng.integers(len(pool.pieces), size=BATCH)
+                batch, frames = BATCHES[self.step % len(BATCHES)]
+                clips = rng.integers(len(pool.pieces), size=batch)
                 prompts = [
                     "" if rng.random() < WITHOUT_PROMPT else describe(pool.pieces[c], rng)
                     for c in clips
                 ]
-                yield prompts, pool.codes[clips]
+                yield prompts, pool.codes[clips, :, :frames]
 
     @torch.no_grad()
     def _encoded(self, seed: int, clips: int) -> Codes:

@@ -3,6 +3,10 @@
 Attacks are short and clear, because a listener, an onset detector and a small codec all need them
 to tell one note from the next. Nothing is random: a note of the same pitch and length is always the
 same wave, and so are drums, as from a drum machine. A model this small can then learn each of them.
+
+A note fades over its whole length, to about a fifth of its peak, be it long or short. How fast it
+does so tells the tempo, and how far it has faded when the next one is due: a model need not count
+fifty frames, and never meets a silence that it cannot tell from any other.
 """
 
 from __future__ import annotations
@@ -17,6 +21,8 @@ RATE = 32_000
 Note = NDArray[np.float32]
 Instrument = Callable[[float, float], Note]
 _HIGHEST_PARTIAL_HZ = 6000.0
+_FADE = 1.6
+"""Nepers from a note's beginning to its end."""
 _GOLDEN = (5**0.5 - 1) / 2
 """Of a turn, from one partial's phase to the next's: no two agree, so that no peak stands out."""
 
@@ -24,16 +30,16 @@ _GOLDEN = (5**0.5 - 1) / 2
 def piano(frequency: float, seconds: float) -> Note:
     """Struck string: the higher partials die first."""
     time, number = _time(seconds), _partials(frequency, 6)
-    decay = np.exp(-time[None] * (1.2 + 0.9 * number[:, None]))
-    tone = _sines(frequency * number, time) * decay / number[:, None] ** 1.2
+    sooner = np.exp(-0.6 * (number[:, None] - 1) * time / seconds)
+    tone = _sines(frequency * number, time) * sooner / number[:, None] ** 1.2
     return _shaped(tone, seconds, attack=0.003, release=0.03)
 
 
 def bells(frequency: float, seconds: float) -> Note:
     """A struck bar: far above its tone a second one, soon gone."""
     time, ratio = _time(seconds), np.array([1.0, 3.0])
-    decay = np.exp(-time[None] * (1.5 * ratio[:, None]))
-    tone = _sines(frequency * ratio, time) * decay * np.array([[1.0], [0.4]])
+    sooner = np.exp(-1.5 * (ratio[:, None] - 1) * time / seconds)
+    tone = _sines(frequency * ratio, time) * sooner * np.array([[1.0], [0.4]])
     return _shaped(tone, seconds, attack=0.002, release=0.03)
 
 
@@ -44,7 +50,7 @@ def flute(frequency: float, seconds: float) -> Note:
 
 
 def organ(frequency: float, seconds: float) -> Note:
-    """Drawbars: octaves and a fifth, steady until the key is let go."""
+    """Drawbars: octaves and a fifth, behind a swell box that closes."""
     ratio = np.array([1.0, 2.0, 3.0, 4.0])
     strength = np.array([[1.0], [0.6], [0.3], [0.2]])
     tone = _sines(frequency * ratio, _time(seconds)) * strength
@@ -54,7 +60,7 @@ def organ(frequency: float, seconds: float) -> Note:
 def synth(frequency: float, seconds: float) -> Note:
     """A sawtooth behind a filter that closes."""
     time, number = _time(seconds), _partials(frequency, 8)
-    closing = np.exp(-time[None] * 0.8 * (number[:, None] - 1))
+    closing = np.exp(-0.8 * (number[:, None] - 1) * time / seconds)
     tone = _sines(frequency * number, time) * closing / number[:, None]
     return 0.6 * _shaped(tone, seconds, attack=0.004, release=0.03)
 
@@ -62,8 +68,8 @@ def synth(frequency: float, seconds: float) -> Note:
 def bass(frequency: float, seconds: float) -> Note:
     """A round plucked bass."""
     time, number = _time(seconds), _partials(frequency, 4)
-    decay = np.exp(-time[None] * (0.9 + 0.8 * number[:, None]))
-    tone = _sines(frequency * number, time) * decay / number[:, None] ** 1.4
+    sooner = np.exp(-0.7 * (number[:, None] - 1) * time / seconds)
+    tone = _sines(frequency * number, time) * sooner / number[:, None] ** 1.4
     return _shaped(tone, seconds, attack=0.004, release=0.04)
 
 
@@ -93,8 +99,9 @@ def snare() -> Note:
 
 @cache
 def hat() -> Note:
-    time = _time(0.06)
-    return (0.6 * _noise(len(time), 4000, 9000) * np.exp(-50 * time)).astype(np.float32)
+    """An open one, which rings into the next."""
+    time = _time(0.3)
+    return (0.6 * _noise(len(time), 4000, 9000) * np.exp(-12 * time)).astype(np.float32)
 
 
 def _time(seconds: float) -> NDArray[np.float64]:
@@ -114,10 +121,11 @@ def _sines(frequency: NDArray[np.float64], time: NDArray[np.float64]) -> NDArray
 def _shaped(
     partials: NDArray[np.float64], seconds: float, attack: float, release: float
 ) -> NDArray[np.float32]:
-    """The sum of (partials, samples) without a click at either end, and with a peak of 1."""
-    rise = np.minimum(1, _time(seconds) / attack)
-    fall = np.minimum(1, (seconds - _time(seconds)) / release)
-    shaped = partials.sum(axis=0) * rise * fall
+    """The sum of (partials, samples), fading, without a click at either end, with a peak of 1."""
+    time = _time(seconds)
+    rise = np.minimum(1, time / attack)
+    fall = np.minimum(1, (seconds - time) / release)
+    shaped = partials.sum(axis=0) * rise * fall * np.exp(-_FADE * time / seconds)
     return (shaped / max(1e-9, float(np.abs(shaped).max()))).astype(np.float32)
 
 
