@@ -33,7 +33,7 @@ from musicgen.stopwatch import Stopwatch
 
 # On a GPU reading the flag waits for the step, so it is not read at each.
 FINITE_CHECK_INTERVAL_ON_GPU = 25
-# A piece of a stream is half a second; each decodes a few frames of its neighbours once more.
+# A piece of a stream is half a second.
 STREAM_STEPS = 25
 BATCH_ROWS = 16
 MOST_WAITING = 64
