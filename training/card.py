@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from training.codec import train as codec
@@ -55,6 +56,9 @@ def write_card(
         beginning_weight=language_model.BEGINNING_WEIGHT,
         first=language_model.FIRST_FRAMES / 50,
         first_weight=language_model.FIRST_WEIGHT,
+        guided=1 - language_model.GUIDED_FROM,
+        scale=language_model.GUIDED_SCALE,
+        smoothing=language_model.LABEL_SMOOTHING,
         rate=language_model.LEARNING_RATE,
         sharpness=SHARPNESS,
         layers=LAYERS,
@@ -131,10 +135,9 @@ def _plot(sound: list[dict[str, Any]], text: list[dict[str, Any]], path: Path) -
     left.plot(minutes, [line["si_sdr_unquantized"] for line in sound], label="before quantization")
     left.plot(minutes, [line["si_sdr"] for line in sound], label="codec")
     left.set(title="Codec, held-out music", xlabel="minutes", ylabel="SI-SDR in dB")
-    minutes = [line["minutes"] for line in text]
-    for name in ("own prompt", "no prompt", "another prompt"):
-        nats = [sum(line[name]) / len(line[name]) for line in text]
-        right.plot(minutes, nats, label=name)
+    for name in ("own prompt", "guided", "no prompt", "another prompt"):
+        points = [(each["minutes"], fmean(each[name])) for each in text if name in each]
+        right.plot(*zip(*points, strict=True), label=name)
     right.set(title="Language model, held-out music", xlabel="minutes", ylabel="nats a token")
     for axes in (left, right):
         axes.grid(alpha=0.3)

@@ -23,7 +23,7 @@ from training.language_model.train import load_codec
 
 FILES = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json"}
 LONGEST_FRAMES = 1500
-SHARPNESS = 1.25
+SHARPNESS = 1.5
 """Of the logits. MusicGen draws from its 250 best tokens at temperature 1; of a vocabulary of 512
 that is half, and what a small model thinks improbable would often be among what is drawn."""
 GUIDANCE = 3.0

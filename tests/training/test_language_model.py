@@ -80,13 +80,25 @@ def test_a_note_s_beginning_weighs_more(run: Run, monkeypatch: pytest.MonkeyPatc
     codes = torch.zeros(1, CONFIG.codebooks, 40)
 
     def weighted(losses: torch.Tensor) -> float:
-        monkeypatch.setattr(run, "_losses", lambda _prompts, _codes: (losses[None], valid))
-        return float(run._weighted([""], codes))
+        monkeypatch.setattr(run, "_losses", lambda *_: (losses[None], valid))
+        return float(run._weighted(torch.empty(0), codes))
 
     shares = weighted(beginning), weighted(valid - beginning)
     counts = beginning.sum() * train.BEGINNING_WEIGHT, (valid - beginning).sum()
     assert shares[0] / shares[1] == pytest.approx(float(counts[0] / counts[1]), rel=1e-4)
     assert weighted(valid) == pytest.approx(1)
+
+
+@torch.no_grad()
+def test_guided_by_one_is_the_plain_prediction_and_by_none_the_unprompted(run: Run) -> None:
+    codes, prompts = run.held_out.codes[:2, :, :20], ["fast piano", "slow bells"]
+    run.model.eval()
+    unprompted = run._predicted(["", ""], codes)
+    for scale, expected in ((1.0, run._predicted(prompts, codes)), (0.0, unprompted)):
+        plain, guided = run._guided(prompts, codes, scale)
+        torch.testing.assert_close(guided, expected, atol=1e-4, rtol=0)
+        torch.testing.assert_close(plain, unprompted, atol=1e-4, rtol=0)
+    run.model.train()
 
 
 @torch.no_grad()
@@ -104,11 +116,12 @@ def test_without_a_prompt_no_word_reaches_the_decoder() -> None:
     )
 
 
-def test_a_run_goes_on_where_it_stopped(run: Run, tmp_path: Path) -> None:
-    before = run.measure()["own prompt"]
+@pytest.mark.parametrize("share", [0.0, train.GUIDED_FROM])
+def test_a_run_goes_on_where_it_stopped(run: Run, tmp_path: Path, share: float) -> None:
+    before, started = run.measure()["own prompt"], run.step
     codes = run.held_out.codes[:4, :, :20]
     for _ in range(3):
-        run.learn((["fast piano"] * 4, codes), share=0.0)
+        run.learn((["fast piano"] * 4, codes), share=share)
         run.step += 1
     after = run.measure()["own prompt"]
     assert after != before
@@ -117,5 +130,5 @@ def test_a_run_goes_on_where_it_stopped(run: Run, tmp_path: Path) -> None:
         patch.setattr(train, "HELD_OUT_CLIPS", 8)
         again = Run(run.folder, run.folder.parent)
     again.held_out = run.held_out
-    assert again.step == run.step == 3
+    assert again.step == run.step == started + 3
     assert again.measure()["own prompt"] == pytest.approx(after, abs=1e-6)

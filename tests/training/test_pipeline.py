@@ -34,7 +34,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.save({"codec": untrained.state_dict()}, codec / "codec.pt")
     torch.save({"model": make_model().state_dict()}, language_model / "language_model.pt")
     figures = {"si_sdr": 4.25, "si_sdr_unquantized": 8.0, "spectral_distance": 5.5}
-    nats = {name: [6.0] * 4 for name in ("own prompt", "no prompt", "another prompt")}
+    nats = {name: [6.0] * 4 for name in ("own prompt", "guided", "no prompt", "another prompt")}
     _write_curve(codec, figures)
     _write_curve(language_model, nats)
     with pytest.MonkeyPatch.context() as patch:
