@@ -93,7 +93,11 @@ def compare(case: Case, logits: Tensor, reference: Tensor) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="musicgen-small", help="shapes of a published model")
+    parser.add_argument(
+        "--model",
+        default="musicgen-small",
+        help="shapes of a published model, or what --checkpoint is called",
+    )
     parser.add_argument("--checkpoint", type=Path, help="use or make the random weights here")
     parser.add_argument("--music", type=Path, help="folder of NAME.wav and NAME.txt")
     parser.add_argument("--frames", type=int, default=60, help="of each clip")
