@@ -58,6 +58,7 @@ def write_card(
         first_weight=language_model.FIRST_WEIGHT,
         guided=1 - language_model.GUIDED_FROM,
         scale=language_model.GUIDED_SCALE,
+        unguided=language_model.UNGUIDED_WEIGHT,
         smoothing=language_model.LABEL_SMOOTHING,
         rate=language_model.LEARNING_RATE,
         sharpness=SHARPNESS,

@@ -93,8 +93,9 @@ def test_a_note_s_beginning_weighs_more(run: Run, monkeypatch: pytest.MonkeyPatc
 def test_guided_by_one_is_the_plain_prediction_and_by_none_the_unprompted(run: Run) -> None:
     codes, prompts = run.held_out.codes[:2, :, :20], ["fast piano", "slow bells"]
     run.model.eval()
-    unprompted = run._predicted(["", ""], codes)
-    for scale, expected in ((1.0, run._predicted(prompts, codes)), (0.0, unprompted)):
+    prompted, unprompted = (run._predicted(each, codes) for each in (prompts, ["", ""]))
+    assert (prompted - unprompted).abs().max() > 1e-2
+    for scale, expected in ((1.0, prompted), (0.0, unprompted)):
         plain, guided = run._guided(prompts, codes, scale)
         torch.testing.assert_close(guided, expected, atol=1e-4, rtol=0)
         torch.testing.assert_close(plain, unprompted, atol=1e-4, rtol=0)
@@ -114,6 +115,21 @@ def test_without_a_prompt_no_word_reaches_the_decoder() -> None:
     assert not torch.equal(
         logits(model, one, present, sequence), logits(model, other, present, sequence)
     )
+
+
+@pytest.mark.parametrize(("share", "times"), [(0.0, 0), (0.74, 0), (train.GUIDED_FROM, 1)])
+def test_the_last_part_fits_the_guided_prediction(
+    run: Run, monkeypatch: pytest.MonkeyPatch, share: float, times: int
+) -> None:
+    guided, seen = run._guided, []
+
+    def watched(prompts: list[str], codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(prompts)
+        return guided(prompts, codes)
+
+    monkeypatch.setattr(run, "_guided", watched)
+    run.learn((["fast piano", ""], run.held_out.codes[:2, :, :20]), share)
+    assert seen == [["fast piano", ""]] * times
 
 
 @pytest.mark.parametrize("share", [0.0, train.GUIDED_FROM])
