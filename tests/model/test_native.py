@@ -27,7 +27,13 @@ from tests.support import engines
 
 compiled = library()
 pytestmark = pytest.mark.skipif(compiled is None, reason="the native step was not compiled here")
-FAMILIES = ["musicgen-small", "musicgen-stereo-medium", "musicgen-melody", "three-codebooks"]
+FAMILIES = [
+    "musicgen-small",
+    "musicgen-stereo-medium",
+    "musicgen-melody",
+    "three-codebooks",
+    "head-size-64",
+]
 
 
 @pytest.fixture
@@ -83,6 +89,50 @@ def test_what_is_not_a_number_stays_visible(native: Library, form: int) -> None:
     found = layer(x)
     assert not found[:2].isfinite().any() and found[2].isfinite().all()
     assert torch.equal(layer(torch.zeros(1, 16)), torch.zeros(1, 8))
+
+
+def _attend(
+    native: Library, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+) -> torch.Tensor:
+    scores, out = torch.empty(len(keys)), torch.full(query.shape, torch.nan)
+    native.functions.native_attend(
+        query.data_ptr(),
+        keys.data_ptr(),
+        values.data_ptr(),
+        *keys.shape,
+        scores.data_ptr(),
+        out.data_ptr(),
+    )
+    return out
+
+
+@pytest.mark.parametrize("size", [8, 17, 64, 128])
+@pytest.mark.parametrize("count", [1, 2, 15, 16, 17, 31, 33, 200])
+@pytest.mark.parametrize("spread", [0.01, 1.0, 30.0])
+def test_attention_is_that_of_float64(
+    native: Library, size: int, count: int, spread: float
+) -> None:
+    random = torch.manual_seed(count)
+    query = torch.randn(size, generator=random) * spread
+    keys, values = torch.randn(2, count, size, generator=random).bfloat16()
+    wanted = (keys.double() @ query.double() / size**0.5).softmax(0) @ values.double()
+    for level in range(AVX2, native.functions.native_level() + 1):
+        native.functions.native_limit(level)
+        found = _attend(native, query, keys, values)
+        assert (found - wanted).abs().max() < 1e-5 * max(1.0, spread)
+
+
+@pytest.mark.parametrize("size", [8, 64])
+@pytest.mark.parametrize("where", [0, 20])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_attention_hides_nothing_that_is_not_a_number(
+    native: Library, size: int, where: int, bad: float
+) -> None:
+    keys, values = torch.ones(2, 21, size).bfloat16()
+    keys[where, 3] = bad
+    for level in range(AVX2, native.functions.native_level() + 1):
+        native.functions.native_limit(level)
+        assert not _attend(native, torch.ones(size), keys, values).isfinite().any()
 
 
 @pytest.mark.parametrize("name", FAMILIES)

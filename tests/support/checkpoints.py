@@ -70,6 +70,8 @@ ODD_SHAPES: dict[str, FamilySpec] = {
     "three-codebooks": FamilySpec(codebooks=3),
     "five-heads": FamilySpec(hidden_size=40, heads=5, ffn_size=72, text_ffn_size=40),
     "hidden-36": FamilySpec(hidden_size=36, heads=3, text_hidden_size=20, text_heads=5),
+    # The head size of all published checkpoints.
+    "head-size-64": FamilySpec(hidden_size=128, heads=2),
     "vocab-32": FamilySpec(vocab_size=32),
     "long-positions": FamilySpec(max_positions=4096),
     "short-positions": FamilySpec(max_positions=8),

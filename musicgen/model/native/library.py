@@ -71,6 +71,7 @@ _SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "native_linear": (c_void_p, (c_void_p, c_int, c_int, c_int)),
     "native_free_linear": (None, (c_void_p,)),
     "native_multiply": (None, (c_void_p, c_void_p, c_void_p, c_int, c_void_p)),
+    "native_attend": (None, (c_void_p, c_void_p, c_void_p, c_int, c_int, c_void_p, c_void_p)),
     "native_step": (None, (c_void_p, c_void_p, c_void_p, c_int, c_void_p)),
 }
 

@@ -9,7 +9,6 @@
 #include <memory>
 #include <new>
 
-#define ANY_X86 __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
 #define AVX2 __attribute__((target("avx2,fma,f16c")))
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx2,fma,f16c")))
 #define VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")))
@@ -29,6 +28,19 @@ int detect() {
 }
 
 std::atomic<int> level{-1};
+
+inline int has_level() { return level.load(std::memory_order_relaxed); }
+
+// From plain code that the compiler vectorizes, `NAME_any`: the function `NAME`, which is that code
+// compiled for what this processor has. (The compiler's own target_clones goes by the processor's
+// name when given one, and a name that it does not know gets the slowest.)
+#define BY_LEVEL(RESULT, NAME, PARAMETERS, ARGUMENTS)                                     \
+    AVX512 RESULT NAME##_avx512 PARAMETERS { return NAME##_any ARGUMENTS; }               \
+    AVX2 RESULT NAME##_avx2 PARAMETERS { return NAME##_any ARGUMENTS; }                   \
+    inline RESULT NAME PARAMETERS {                                                       \
+        return has_level() >= HAS_AVX512 ? NAME##_avx512 ARGUMENTS : NAME##_avx2 ARGUMENTS; \
+    }
+#define ANY inline __attribute__((always_inline))
 
 template <typename T>
 struct Aligned {

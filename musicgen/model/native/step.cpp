@@ -12,6 +12,7 @@
 #include <new>
 #include <vector>
 
+#include "attention.h"
 #include "between.h"
 #include "processor.h"
 #include "products.h"
@@ -54,13 +55,13 @@ struct Step : Work {
     const NativeRow* rows;
     const int count;
     float* x;  // [rows][hidden]: input, then the residual stream, then the result
-    std::vector<float> qkv, mixed, middle;
+    std::vector<float> query, mixed, middle;
     std::vector<int> prompted;
     int longest = 1;
 
     Step(const NativeDecoder& model, const NativeRow* rows, int count, float* x)
         : model(model), rows(rows), count(count), x(x) {
-        qkv.resize(size_t(count) * 3 * model.hidden);
+        query.resize(size_t(count) * model.hidden);
         mixed.resize(size_t(count) * model.hidden);
         middle.resize(size_t(count) * model.ffn);
         for (int r = 0; r < count; ++r) {
@@ -103,7 +104,7 @@ struct Step : Work {
         Operand operand = quantized.of(*layer.qkv, normal.data(), hidden, count);
         product(*layer.qkv, operand, count, thread, threads,
                 [&](int r, int n, const float* values, int width) {
-                    for (int j = 0; j < width; ++j) keep(index, rows[r], r, n + j, values[j]);
+                    keep(index, r, n, values, width);
                 });
         barrier.wait();
         for (int item = thread; item < count * model.heads; item += threads) {
@@ -111,7 +112,7 @@ struct Step : Work {
             const NativeRow& row = rows[r];
             int64_t at = index * row.layer_stride + head * row.head_stride +
                          int64_t(row.first) * size;
-            attend(qkv.data() + size_t(r) * hidden + head * size, row.keys + at, row.values + at,
+            attend(query.data() + size_t(r) * hidden + head * size, row.keys + at, row.values + at,
                    row.position - row.first + 1, size, scores.data(),
                    mixed.data() + size_t(r) * hidden + head * size);
         }
@@ -120,17 +121,22 @@ struct Step : Work {
         barrier.wait();
     }
 
-    // One number of query, key and value: queries stay, the others go to the cache.
-    void keep(int index, const NativeRow& row, int r, int n, float value) {
+    // Outputs from `n` of query, key and value: queries stay, the others go to the cache.
+    void keep(int index, int r, int n, const float* values, int width) {
         const int hidden = model.hidden, size = hidden / model.heads;
-        if (n < hidden) {
-            qkv[size_t(r) * hidden + n] = value;
-            return;
+        const NativeRow& row = rows[r];
+        for (int j = 0, run; j < width; j += run) {
+            int column = (n + j) % hidden, inside = column % size;
+            run = std::min(width - j, size - inside);
+            if (n + j < hidden) {
+                std::copy_n(values + j, run, query.data() + size_t(r) * hidden + column);
+                continue;
+            }
+            uint16_t* cache = n + j < 2 * hidden ? row.keys : row.values;
+            cache += index * row.layer_stride + column / size * row.head_stride +
+                     int64_t(row.position) * size + inside;
+            for (int i = 0; i < run; ++i) cache[i] = to_bfloat16(values[j + i]);
         }
-        int head = n % hidden / size;
-        int64_t at = index * row.layer_stride + head * row.head_stride +
-                     int64_t(row.position) * size + n % size;
-        (n < 2 * hidden ? row.keys : row.values)[at] = to_bfloat16(value);
     }
 
     void cross_attention(const NativeLayer& layer, int index, int thread, int threads,
@@ -144,14 +150,14 @@ struct Step : Work {
         Operand operand = quantized.of(*layer.cross_query, normal.data(), hidden, some);
         product(*layer.cross_query, operand, some, thread, threads,
                 [&](int p, int n, const float* values, int width) {
-                    std::copy_n(values, width, qkv.data() + size_t(p) * hidden + n);
+                    std::copy_n(values, width, query.data() + size_t(p) * hidden + n);
                 });
         barrier.wait();
         for (int item = thread; item < some * model.heads; item += threads) {
             int p = item / model.heads, head = item % model.heads;
             const NativeRow& row = rows[prompted[p]];
             int64_t at = index * row.cross_layer_stride + head * row.cross_head_stride;
-            attend(qkv.data() + size_t(p) * hidden + head * size, row.cross_keys + at,
+            attend(query.data() + size_t(p) * hidden + head * size, row.cross_keys + at,
                    row.cross_values + at, row.cross_length, size, scores.data(),
                    mixed.data() + size_t(p) * hidden + head * size);
         }
@@ -171,14 +177,14 @@ struct Step : Work {
         Operand operand = quantized.of(*layer.up, normal.data(), model.hidden, count);
         product(*layer.up, operand, count, thread, threads,
                 [&](int r, int n, const float* values, int width) {
-                    float* out = middle.data() + size_t(r) * model.ffn + n;
-                    std::copy_n(values, width, out);
-                    if (model.activation == 0) {
-                        gelu(out, width);
-                    } else {
-                        relu(out, width);
-                    }
+                    std::copy_n(values, width, middle.data() + size_t(r) * model.ffn + n);
                 });
+        Share share(*layer.up, thread, threads);
+        int first = share.first * BLOCK, last = std::min(share.last * BLOCK, model.ffn);
+        for (int r = 0; r < count; ++r) {
+            float* mine = middle.data() + size_t(r) * model.ffn + first;
+            model.activation == 0 ? gelu(mine, last - first) : relu(mine, last - first);
+        }
         barrier.wait();
         add_product(*layer.down, middle.data(), model.ffn, thread, threads, quantized);
         barrier.wait();
@@ -241,6 +247,13 @@ void native_free_linear(void* linear) { delete static_cast<Linear*>(linear); }
 void native_multiply(void* pool, const void* linear, const float* x, int rows, float* out) {
     Multiply work(*static_cast<const Linear*>(linear), x, rows, out);
     static_cast<Pool*>(pool)->run(work);
+}
+
+// Attention of one query [size] over keys and values [count][size] in bfloat16, for tests; scores
+// has room for `count`.
+void native_attend(const float* query, const uint16_t* keys, const uint16_t* values, int count,
+                   int size, float* scores, float* out) {
+    attend(query, keys, values, count, size, scores, out);
 }
 
 // x [rows][hidden], embedded with positions, becomes the normalized result of the last layer.

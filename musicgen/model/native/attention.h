@@ -1,0 +1,207 @@
+// Attention of one query over the cached keys and values of its row and head.
+
+#pragma once
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "between.h"
+#include "processor.h"
+
+namespace {
+
+ANY float dot(const float* query, const uint16_t* key, int size) {
+    return sum_of(size, [=](int i) { return query[i] * from_bfloat16(key[i]); });
+}
+
+ANY void add_scaled(float factor, const uint16_t* value, int size, float* out) {
+    for (int i = 0; i < size; ++i) out[i] += factor * from_bfloat16(value[i]);
+}
+
+// One head's query over `count` keys and values, each of `size` numbers.
+ANY void attend_plain_any(const float* query, const uint16_t* keys, const uint16_t* values, int count,
+                    int size, float* scores, float* out) {
+    float factor = 1.f / std::sqrt(float(size)), largest = -INFINITY;
+    for (int t = 0; t < count; ++t) {
+        scores[t] = dot(query, keys + size_t(t) * size, size) * factor;
+        largest = scores[t] > largest ? scores[t] : largest;
+    }
+    // What is not a number in one score is not a number in all that comes out.
+    float total = sum_of(count, [=](int t) { return scores[t] * 0.f; });
+    for (int t = 0; t < count; ++t) scores[t] = exponential(scores[t] - largest);
+    total += sum_of(count, [=](int t) { return scores[t]; });
+    for (int i = 0; i < size; ++i) out[i] = 0.f;
+    for (int t = 0; t < count; ++t)
+        add_scaled(scores[t] / total, values + size_t(t) * size, size, out);
+}
+BY_LEVEL(void, attend_plain,
+         (const float* query, const uint16_t* keys, const uint16_t* values, int count, int size,
+          float* scores, float* out),
+         (query, keys, values, count, size, scores, out))
+
+// A key or value of 64 numbers as float32: those with an even index, and those with an odd one. In
+// every pair of bfloat16 numbers the even one is the lower half.
+struct Pair {
+    __m512 even, odd;
+};
+constexpr int HEAD_SIZE = 64;  // of every published MusicGen
+constexpr int PAIRS = HEAD_SIZE / 32;
+constexpr int KEYS = 16;   // scored together
+constexpr int CHAINS = 2;  // sums of values that need not wait for one another
+constexpr int SOON = 32;   // keys or values, before which they are asked for
+
+inline void fetch(const uint16_t* numbers) {
+    for (int p = 0; p < PAIRS; ++p) _mm_prefetch(numbers + 32 * p, _MM_HINT_T0);
+}
+
+AVX512 inline Pair load_pair(const uint16_t* numbers) {
+    __m512i both = _mm512_loadu_si512(numbers);
+    __m512i upper = _mm512_and_si512(both, _mm512_set1_epi32(int(0xffff0000u)));
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(both, 16)), _mm512_castsi512_ps(upper)};
+}
+
+// The sum of each of 16 vectors, all in one: halves are added crosswise until one is left. Each
+// sum is made in the same order.
+AVX512 inline __m512 sums_of(const __m512* vectors) {
+    __m512 fours[8], twos[4];
+    for (int i = 0; i < 8; ++i) {
+        __m512 a = vectors[2 * i], b = vectors[2 * i + 1];
+        fours[i] = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    }
+    for (int i = 0; i < 4; ++i) {
+        __m512d a = _mm512_castps_pd(fours[2 * i]), b = _mm512_castps_pd(fours[2 * i + 1]);
+        twos[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)),
+                                _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+    }
+    // Now lane 4 q + j of twos[i] is the part that vector 4 i + j has in its quarter q.
+    __m512 low = _mm512_add_ps(_mm512_shuffle_f32x4(twos[0], twos[1], 0x88),
+                               _mm512_shuffle_f32x4(twos[0], twos[1], 0xdd));
+    __m512 high = _mm512_add_ps(_mm512_shuffle_f32x4(twos[2], twos[3], 0x88),
+                                _mm512_shuffle_f32x4(twos[2], twos[3], 0xdd));
+    return _mm512_add_ps(_mm512_shuffle_f32x4(low, high, 0x88),
+                         _mm512_shuffle_f32x4(low, high, 0xdd));
+}
+
+AVX512 inline __m512 exponential_of_each(__m512 x) {
+    x = _mm512_max_ps(x, _mm512_set1_ps(-87.f));
+    __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 0);
+    __m512 rest = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
+    rest = _mm512_fmadd_ps(n, _mm512_set1_ps(2.12194440e-4f), rest);
+    __m512 p = _mm512_set1_ps(CEPHES[0]);
+    for (int i = 1; i < 6; ++i) p = _mm512_fmadd_ps(p, rest, _mm512_set1_ps(CEPHES[i]));
+    p = _mm512_fmadd_ps(_mm512_mul_ps(p, rest), rest, rest);
+    return _mm512_scalef_ps(_mm512_add_ps(p, _mm512_set1_ps(1.f)), n);
+}
+
+AVX512 inline __m512 products_with(const Pair* query, const uint16_t* key) {
+    __m512 products = _mm512_setzero_ps();
+    for (int p = 0; p < PAIRS; ++p) {
+        Pair pair = load_pair(key + 32 * p);
+        products = _mm512_fmadd_ps(pair.even, query[p].even, products);
+        products = _mm512_fmadd_ps(pair.odd, query[p].odd, products);
+    }
+    return products;
+}
+
+// Scores of `count` keys for a query that is scaled already; returns the largest. After the keys
+// the values will be read.
+AVX512 inline float score_64(const Pair* query, const uint16_t* keys, const uint16_t* values,
+                             int count, float* scores) {
+    __m512 largest = _mm512_set1_ps(-INFINITY);
+    for (int t = 0; t < count; t += KEYS) {
+        __m512 products[KEYS];
+        int some = std::min(KEYS, count - t);
+        for (int j = 0; j < some; ++j) {
+            int later = t + j + SOON;
+            fetch(later < count ? keys + size_t(later) * HEAD_SIZE
+                                : values + size_t(std::min(later - count, count - 1)) * HEAD_SIZE);
+            products[j] = products_with(query, keys + size_t(t + j) * HEAD_SIZE);
+        }
+        for (int j = some; j < KEYS; ++j) products[j] = _mm512_setzero_ps();
+        __mmask16 real = __mmask16((1u << some) - 1u);
+        __m512 sums = sums_of(products);
+        _mm512_mask_storeu_ps(scores + t, real, sums);
+        largest = _mm512_mask_max_ps(largest, real, largest, sums);
+    }
+    return _mm512_reduce_max_ps(largest);
+}
+
+// Scores become what their values weigh, not yet divided by the sum, which is returned.
+AVX512 inline float weigh_64(float* scores, int count, float largest) {
+    __m512 total = _mm512_setzero_ps();
+    for (int t = 0; t < count; t += 16) {
+        __mmask16 real = __mmask16(count - t >= 16 ? 0xffffu : (1u << (count - t)) - 1u);
+        __m512 some = _mm512_maskz_loadu_ps(real, scores + t);
+        // What is not a number in one score is not a number in all that comes out.
+        __m512 none = _mm512_mul_ps(some, _mm512_setzero_ps());
+        __m512 weights = exponential_of_each(_mm512_sub_ps(some, _mm512_set1_ps(largest)));
+        _mm512_mask_storeu_ps(scores + t, real, weights);
+        total = _mm512_mask_add_ps(total, real, total, _mm512_add_ps(weights, none));
+    }
+    return _mm512_reduce_add_ps(total);
+}
+
+AVX512 inline void add_value(float weight, const uint16_t* value, __m512* even, __m512* odd) {
+    __m512 factor = _mm512_set1_ps(weight);
+    for (int p = 0; p < PAIRS; ++p) {
+        Pair pair = load_pair(value + 32 * p);
+        even[p] = _mm512_fmadd_ps(factor, pair.even, even[p]);
+        odd[p] = _mm512_fmadd_ps(factor, pair.odd, odd[p]);
+    }
+}
+
+// The sum of values, each times its weight, all times `factor`.
+AVX512 inline void add_values_64(const float* weights, const uint16_t* values, int count,
+                                 float factor, float* out) {
+    __m512 even[CHAINS][PAIRS], odd[CHAINS][PAIRS];
+    for (int i = 0; i < CHAINS; ++i)
+        for (int p = 0; p < PAIRS; ++p) even[i][p] = odd[i][p] = _mm512_setzero_ps();
+    int t = 0;
+    for (; t + CHAINS <= count; t += CHAINS)
+        for (int i = 0; i < CHAINS; ++i) {
+            const uint16_t* value = values + size_t(t + i) * HEAD_SIZE;
+            if (t + i + SOON < count) fetch(value + SOON * HEAD_SIZE);
+            add_value(weights[t + i], value, even[i], odd[i]);
+        }
+    for (; t < count; ++t) add_value(weights[t], values + size_t(t) * HEAD_SIZE, even[0], odd[0]);
+    __m512i low = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+    for (int p = 0; p < PAIRS; ++p) {
+        __m512 evens = _mm512_mul_ps(_mm512_add_ps(even[0][p], even[1][p]), _mm512_set1_ps(factor));
+        __m512 odds = _mm512_mul_ps(_mm512_add_ps(odd[0][p], odd[1][p]), _mm512_set1_ps(factor));
+        _mm512_storeu_ps(out + 32 * p, _mm512_permutex2var_ps(evens, low, odds));
+        _mm512_storeu_ps(out + 32 * p + 16, _mm512_permutex2var_ps(evens, high, odds));
+    }
+}
+
+AVX512 void attend_64(const float* query, const uint16_t* keys, const uint16_t* values, int count,
+                      float* scores, float* out) {
+    __m512i evens = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    __m512i odds = _mm512_add_epi32(evens, _mm512_set1_epi32(1));
+    __m512 factor = _mm512_set1_ps(1.f / 8.f);  // of the square root of 64
+    Pair scaled[PAIRS];
+    for (int p = 0; p < PAIRS; ++p) {
+        __m512 low = _mm512_mul_ps(_mm512_loadu_ps(query + 32 * p), factor);
+        __m512 high = _mm512_mul_ps(_mm512_loadu_ps(query + 32 * p + 16), factor);
+        scaled[p] = {_mm512_permutex2var_ps(low, evens, high),
+                     _mm512_permutex2var_ps(low, odds, high)};
+    }
+    float largest = score_64(scaled, keys, values, count, scores);
+    float total = weigh_64(scores, count, largest);
+    add_values_64(scores, values, count, 1.f / total, out);
+}
+
+// One head's query over `count` keys and values, each of `size` numbers.
+void attend(const float* query, const uint16_t* keys, const uint16_t* values, int count, int size,
+            float* scores, float* out) {
+    if (size == HEAD_SIZE && has_level() >= HAS_AVX512) {
+        attend_64(query, keys, values, count, scores, out);
+    } else {
+        attend_plain(query, keys, values, count, size, scores, out);
+    }
+}
+
+}  // namespace

@@ -1,0 +1,153 @@
+// Products with int8 weights and rows quantized to int8. Sums of integers are exact, so every
+// processor gives the same bits.
+
+#pragma once
+
+#include <immintrin.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include "linear.h"
+#include "processor.h"
+
+namespace {
+
+constexpr int ZERO = 128;  // what a quantized 0 is: the instructions want one side unsigned
+
+// As _mm512_dpbusd_epi32, around which GCC 12 copies every sum to another register and back.
+VNNI inline __m512i plus_products(__m512i total, __m512i input, __m512i weights) {
+    asm("vpdpbusd %2, %1, %0" : "+v"(total) : "v"(input), "v"(weights));
+    return total;
+}
+
+// `ROWS` rows by `COUNT` blocks of outputs; out [ROWS][COUNT][BLOCK].
+template <int ROWS, int COUNT>
+VNNI void int8_vnni(const Linear& w, const Operand& x, int row, const int* block, float* out) {
+    __m512i total[ROWS][COUNT];
+    const int8_t* weights[COUNT];
+    for (int c = 0; c < COUNT; ++c) {
+        weights[c] = w.bytes.get() + size_t(block[c]) * w.groups * BLOCK * GROUP;
+        for (int r = 0; r < ROWS; ++r) total[r][c] = _mm512_setzero_si512();
+    }
+    const int32_t* quads = x.quads + size_t(row) * w.groups;
+    for (int g = 0; g < w.groups; ++g) {
+        __m512i values[COUNT];
+        for (int c = 0; c < COUNT; ++c) {
+            _mm_prefetch(weights[c] + size_t(g) * 64 + AHEAD, _MM_HINT_T0);
+            values[c] = _mm512_load_si512(weights[c] + size_t(g) * 64);
+        }
+        for (int r = 0; r < ROWS; ++r) {
+            __m512i input = _mm512_set1_epi32(quads[size_t(r) * w.groups + g]);
+            for (int c = 0; c < COUNT; ++c)
+                total[r][c] = plus_products(total[r][c], input, values[c]);
+        }
+    }
+    for (int c = 0; c < COUNT; ++c) {
+        __m512i shift = _mm512_mullo_epi32(_mm512_load_si512(w.sums.get() + block[c] * BLOCK),
+                                           _mm512_set1_epi32(ZERO));
+        __m512 scale = _mm512_load_ps(w.scales.get() + block[c] * BLOCK);
+        for (int r = 0; r < ROWS; ++r) {
+            __m512 exact = _mm512_cvtepi32_ps(_mm512_sub_epi32(total[r][c], shift));
+            __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(x.scales[row + r]));
+            _mm512_storeu_ps(out + (r * COUNT + c) * BLOCK, _mm512_mul_ps(exact, both));
+        }
+    }
+}
+
+template <int ROWS>
+AVX2 void int8_block_avx2(const Linear& w, const Operand& x, int row, int block, float* out,
+                          int stride) {
+    // Each register holds two partial sums for each of four outputs.
+    __m256i total[ROWS][4];
+    for (int r = 0; r < ROWS; ++r)
+        for (int q = 0; q < 4; ++q) total[r][q] = _mm256_setzero_si256();
+    const int8_t* weights = w.bytes.get() + size_t(block) * w.groups * BLOCK * GROUP;
+    const int32_t* quads = x.quads + size_t(row) * w.groups;
+    const __m256i zero = _mm256_set1_epi16(ZERO);
+    for (int g = 0; g < w.groups; ++g) {
+        __m256i values[4];
+        _mm_prefetch(weights + size_t(g) * 64 + AHEAD, _MM_HINT_T0);
+        for (int q = 0; q < 4; ++q) {
+            const void* part = weights + size_t(g) * 64 + q * 16;
+            values[q] = _mm256_cvtepi8_epi16(_mm_load_si128(static_cast<const __m128i*>(part)));
+        }
+        for (int r = 0; r < ROWS; ++r) {
+            __m128i four = _mm_set1_epi32(quads[size_t(r) * w.groups + g]);
+            __m256i input = _mm256_sub_epi16(_mm256_cvtepu8_epi16(four), zero);
+            for (int q = 0; q < 4; ++q)
+                total[r][q] = _mm256_add_epi32(total[r][q], _mm256_madd_epi16(values[q], input));
+        }
+    }
+    for (int r = 0; r < ROWS; ++r) {
+        alignas(32) int32_t parts[32];
+        for (int q = 0; q < 4; ++q)
+            _mm256_store_si256(reinterpret_cast<__m256i*>(parts + 8 * q), total[r][q]);
+        for (int j = 0; j < BLOCK; ++j) {
+            float scale = w.scales.get()[block * BLOCK + j] * x.scales[row + r];
+            out[r * stride + j] = float(parts[2 * j] + parts[2 * j + 1]) * scale;
+        }
+    }
+}
+
+template <int ROWS, int COUNT>
+AVX2 void int8_avx2(const Linear& w, const Operand& x, int row, const int* block, float* out) {
+    for (int c = 0; c < COUNT; ++c)
+        int8_block_avx2<ROWS>(w, x, row, block[c], out + c * BLOCK, COUNT * BLOCK);
+}
+
+// The largest magnitude. As integers magnitudes have the same order, infinity and NaN at its end.
+ANY uint32_t largest_of_any(const float* x, int count) {
+    uint32_t largest = 0;
+    for (int i = 0; i < count; ++i) {
+        uint32_t bits;
+        std::memcpy(&bits, x + i, sizeof bits);
+        largest = std::max(largest, bits & 0x7fffffffu);
+    }
+    return largest;
+}
+BY_LEVEL(uint32_t, largest_of, (const float* x, int count), (x, count))
+
+ANY void quantize_row_any(const float* x, int count, float scale, uint8_t* out) {
+    // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the lowest bits.
+    for (int i = 0; i < count; ++i) {
+        float rounded = x[i] * scale + 12582912.f;
+        uint32_t bits;
+        std::memcpy(&bits, &rounded, sizeof bits);
+        out[i] = uint8_t(bits + ZERO);
+    }
+}
+BY_LEVEL(void, quantize_row, (const float* x, int count, float scale, uint8_t* out),
+         (x, count, scale, out))
+
+// A thread's copy of the rows, quantized: cheaper than sharing them.
+struct Quantized {
+    std::vector<int32_t> quads;
+    std::vector<float> scales;
+
+    Operand of(const Linear& w, const float* x, int stride, int rows) {
+        Operand operand{x, stride, nullptr, nullptr};
+        if (w.form != INT8) return operand;
+        quads.resize(size_t(rows) * w.groups);
+        scales.resize(rows);
+        for (int r = 0; r < rows; ++r) {
+            const float* row = x + size_t(r) * stride;
+            auto* out = reinterpret_cast<uint8_t*>(quads.data() + size_t(r) * w.groups);
+            std::memset(out + w.inputs, ZERO, size_t(w.groups) * GROUP - w.inputs);
+            uint32_t bits = largest_of(row, w.inputs);
+            float largest;
+            std::memcpy(&largest, &bits, sizeof largest);
+            // Infinity and NaN must not vanish: the scale carries them to every output.
+            bool finite = bits < 0x7f800000u;
+            scales[r] = finite ? std::max(largest, 1e-12f) / 127.f : NAN;
+            quantize_row(row, w.inputs, finite ? 1.f / scales[r] : 0.f, out);
+        }
+        operand.quads = quads.data();
+        operand.scales = scales.data();
+        return operand;
+    }
+};
+
+}  // namespace
