@@ -96,11 +96,10 @@ class DecodeState:
         """Samples the next column of the sequence and predicts the one after it."""
         step_together([self])
 
-    def sampled(self) -> Tensor:
-        """The next column, (clips, codebooks)."""
-        guided = self.guided_logits()
+    def completed(self, guided: Tensor, tokens: Tensor) -> Tensor:
+        """The next column (clips, codebooks): the `tokens` that were drawn from `guided` logits,
+        where they are not known."""
         self._finite &= guided.isfinite().all()
-        tokens = draw(guided, self.sampler_rows, self.sampler_kind, self.draws[:, self.done])
         known = self.sequence[:, :, self.next]
         return torch.where(known == UNKNOWN, tokens, known)
 
@@ -115,13 +114,13 @@ class DecodeState:
         mask = self._mask(length) if self.decoder.native is None else None
         return Segment(rows, self.cache, self.conditioning.cross, mask, self._padding)
 
-    def accept(self, column: Tensor, hidden: Tensor | None) -> None:
-        """Takes the sampled column, and what the decoder made of it (rows, 1, hidden); None when
-        no column follows."""
+    def accept(self, column: Tensor, logits: Tensor | None) -> None:
+        """Takes the sampled column, and what the decoder predicts after it (rows, codebooks,
+        vocabulary); None when no column follows."""
         self.sequence[:, :, self.next] = column
-        if hidden is not None:
+        if logits is not None:
             self.cache.advance(1)
-            self.logits = self.decoder.logits(hidden[:, -1])
+            self.logits = logits
         self.next += 1
         self.done += 1
 
@@ -187,17 +186,35 @@ def step_together(states: Sequence[DecodeState]) -> None:
 
     If it fails, nothing has changed and any of them may be stepped again.
     """
-    columns = [state.sampled() for state in states]
+    columns = _sampled(states)
     # The last column is sampled, and needs no prediction after it.
     going_on = [i for i, state in enumerate(states) if state.done + 1 < state.steps]
-    hidden: dict[int, Tensor] = {}
+    predicted: dict[int, Tensor] = {}
     if going_on:
         parts = [states[i].embedded(columns[i]) for i in going_on]
         sizes = [len(part) for part in parts]
         starts = itertools.accumulate(sizes, initial=0)
         segments = [states[i].segment(start) for i, start in zip(going_on, starts, strict=False)]
         x = parts[0] if len(parts) == 1 else torch.cat(parts)
-        made = states[0].decoder.together(x, segments)
-        hidden = dict(zip(going_on, torch.split(made, sizes), strict=True))
+        decoder = states[0].decoder
+        logits = decoder.logits(decoder.together(x, segments)[:, -1])
+        predicted = dict(zip(going_on, torch.split(logits, sizes), strict=True))
     for index, (state, column) in enumerate(zip(states, columns, strict=True)):
-        state.accept(column, hidden.get(index))
+        state.accept(column, predicted.get(index))
+
+
+def _sampled(states: Sequence[DecodeState]) -> list[Tensor]:
+    """The next column of each (clips, codebooks), drawn at once: many small draws cost more than
+    the decoder saves."""
+    guided = [state.guided_logits() for state in states]
+    tokens = draw(
+        torch.cat(guided),
+        SamplerRows.cat([state.sampler_rows for state in states]),
+        SamplerKind.cat([state.sampler_kind for state in states]),
+        torch.cat([state.draws[:, state.done] for state in states]),
+    )
+    parts = torch.split(tokens, [len(each) for each in guided])
+    return [
+        state.completed(logits, part)
+        for state, logits, part in zip(states, guided, parts, strict=True)
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from musicgen.engine.batching import Batch, Ticket
 from musicgen.engine.conditioning import Conditioning, condition, decoder_rows
 from musicgen.engine.decoding import DecodeState, Slots
+from musicgen.engine.device_thread import DeviceThread
 from musicgen.engine.faults import typed_device_errors
 from musicgen.engine.graphs import EagerSteps, Steps
 from musicgen.engine.interface import Decoded, EngineOutput, GenerationJob, Pcm, check_job
@@ -22,7 +23,7 @@ from musicgen.engine.planning import plan_steps
 from musicgen.errors import NonFiniteLogits
 from musicgen.machine import return_free_memory
 from musicgen.model.chroma import chroma_of
-from musicgen.model.codec_stream import CodecStream, decode_in_pieces
+from musicgen.model.codec_stream import CodecStream, pieces_of
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.encodec import encode_channels
 from musicgen.model.musicgen import MusicGen
@@ -67,7 +68,8 @@ class MusicGenEngine:
         self._model: MusicGen | None = model
         self._tokenize = tokenize
         self._steps = steps or EagerSteps()
-        self._batch = Batch(self.device, rows, most_waiting, self._steps.step)
+        self._thread = DeviceThread(self.device)
+        self._batch = Batch(self.device, rows, most_waiting, self._step)
 
     @classmethod
     def load(
@@ -103,7 +105,7 @@ class MusicGenEngine:
             seconds.waiting = watch.lap()
             state = self._prepared(model, job, seconds)
             watch.lap()
-            waveforms = _Waveforms(model, len(job.rows), state.steps) if job.stream else None
+            waveforms = _Waveforms(model, job, state.steps, self._thread) if job.stream else None
             try:
                 yield from self._decoded(ticket, state, waveforms)
                 with typed_device_errors(self.device):
@@ -116,9 +118,12 @@ class MusicGenEngine:
                 seconds.decode = watch.lap() - seconds.codec
             else:
                 seconds.decode = watch.lap()
-                pcm = tuple(_waveform(model, row) for row in codes)
+                pcm = tuple(_waveform(model, row, self._thread) for row in codes)
                 seconds.codec = watch.lap()
             return EngineOutput(codes.cpu().numpy(), pcm, state.steps, seconds)
+
+    def _step(self, states: Sequence[DecodeState]) -> None:
+        self._thread.run(self._steps.step, states)
 
     def _decoded(
         self, ticket: Ticket, state: DecodeState, waveforms: _Waveforms | None
@@ -141,11 +146,12 @@ class MusicGenEngine:
         """Everything before the first step."""
         watch = Stopwatch()
         with typed_device_errors(self.device):
-            prompt, chroma = _audio_inputs(model, job)
+            run = self._thread.run
+            prompt, chroma = run(_audio_inputs, model, job)
             seconds.audio_prompt = watch.lap()
-            conditioning = _condition(model, self._tokenize, job, chroma)
+            conditioning = run(_condition, model, self._tokenize, job, chroma)
             seconds.text = watch.lap()
-            return _prefill(model, job, conditioning, prompt, self._steps.slots)
+            return run(_prefill, model, job, conditioning, prompt, self._steps.slots)
 
     def negative_log_likelihood(self, prompt: str, pcm: Pcm) -> NDArray[np.float64]:
         """Nats for each token of the clip `pcm`, by codebook: `engine.likelihood`."""
@@ -154,6 +160,7 @@ class MusicGenEngine:
 
     def close(self) -> None:
         self._batch.close()
+        self._thread.close()
         self._model = None
 
     def _loaded(self) -> MusicGen:
@@ -169,9 +176,11 @@ class MusicGenEngine:
 class _Waveforms:
     """The samples of all rows of a stream, decoded while later codes are still being made."""
 
-    def __init__(self, model: MusicGen, rows: int, steps: int) -> None:
-        self._streams = [CodecStream(model.codec, model.config.channels) for _ in range(rows)]
-        self._steps = steps
+    def __init__(
+        self, model: MusicGen, job: GenerationJob, steps: int, thread: DeviceThread
+    ) -> None:
+        self._streams = [CodecStream(model.codec, model.config.channels) for _ in job.rows]
+        self._steps, self._run = steps, thread.run
         self._frames = 0
         self._pieces: list[tuple[Pcm, ...]] = []
         self.seconds = 0.0
@@ -184,7 +193,7 @@ class _Waveforms:
         watch = Stopwatch()
         new, self._frames = codes[:, :, self._frames :], codes.shape[2]
         piece = tuple(
-            _samples(stream.push(row, last=done == self._steps))
+            _samples(self._run(stream.push, row, last=done == self._steps))
             for stream, row in zip(self._streams, new, strict=True)
         )
         self._pieces.append(piece)
@@ -229,10 +238,12 @@ def _prefill(
     return DecodeState(model.decoder, job, conditioning, prompt, slots=slots)
 
 
-@torch.inference_mode()
-def _waveform(model: MusicGen, codes: Tensor) -> Pcm:
-    """Codes (codebooks, frames) of one row to PCM (samples, channels)."""
-    return _samples(decode_in_pieces(model.codec, codes, model.config.channels))
+def _waveform(model: MusicGen, codes: Tensor, thread: DeviceThread) -> Pcm:
+    """Codes (codebooks, frames) of one row to PCM (samples, channels), in pieces between which
+    others have the thread."""
+    pieces = pieces_of(model.codec, codes, model.config.channels)
+    made = iter(lambda: thread.run(next, pieces, None), None)
+    return np.concatenate([_samples(piece) for piece in made])
 
 
 def _samples(waveform: Tensor) -> Pcm:

@@ -8,7 +8,7 @@ it draws cannot depend on who shares the batch, on the device, or on how long th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -52,6 +52,14 @@ class SamplerRows:
             top_p=column([row.top_p for row in rows], torch.float64),
         )
 
+    @classmethod
+    def cat(cls, parts: Sequence[SamplerRows]) -> SamplerRows:
+        """The rows of all parts."""
+        if len(parts) == 1:
+            return parts[0]
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+
 
 @dataclass(frozen=True)
 class SamplerKind:
@@ -63,6 +71,15 @@ class SamplerKind:
     random: bool
     largest_k: int
     top_p: bool
+
+    @classmethod
+    def cat(cls, parts: Sequence[SamplerKind]) -> SamplerKind:
+        """One that offers what any of the parts needs."""
+        return cls(
+            random=any(part.random for part in parts),
+            largest_k=max(part.largest_k for part in parts),
+            top_p=any(part.top_p for part in parts),
+        )
 
     @classmethod
     def of(cls, rows: Sequence[SamplingParams]) -> SamplerKind:

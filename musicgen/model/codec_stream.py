@@ -7,6 +7,7 @@ only by what the convolutions see of the future.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 import torch
@@ -45,10 +46,15 @@ class CodecStream:
 
 def decode_in_pieces(codec: Codec, codes: Tensor, channels: int) -> Tensor:
     """All codes (codebooks, frames) of a clip to its samples (channels, samples)."""
+    return torch.cat(list(pieces_of(codec, codes, channels)), 1)
+
+
+def pieces_of(codec: Codec, codes: Tensor, channels: int) -> Iterator[Tensor]:
+    """The samples of `decode_in_pieces` one after another, each made when it is asked for."""
     stream = CodecStream(codec, channels)
     pieces = torch.split(codes, PIECE_FRAMES[codes.device.type], dim=1)
-    last = len(pieces) - 1
-    return torch.cat([stream.push(piece, index == last) for index, piece in enumerate(pieces)], 1)
+    for index, piece in enumerate(pieces):
+        yield stream.push(piece, index == len(pieces) - 1)
 
 
 def lag(codec: Codec) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +138,17 @@ def _run_in(callers: ThreadPoolExecutor, engine: MusicGenEngine, job: Generation
     return callers.submit(engines.run, engine, job)
 
 
+def _wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def _is_idle(engine: MusicGenEngine) -> bool:
+    return engine._batch._thread is None
+
+
 def _row(seed: int = 1) -> Row:
     return Row("piano", seed, SAMPLED)
 
@@ -222,18 +235,18 @@ def test_a_slow_reader_pauses_only_itself(checkpoints: Callable[[str], Path]) ->
 
 
 def test_no_thread_outlives_the_jobs(checkpoints: Callable[[str], Path]) -> None:
-    """Also not one whose caller went away in the middle."""
-    engine = _engine(checkpoints("musicgen-small"))
+    """Also not one whose caller went away in the middle, and none an engine that nobody closed."""
     before = threading.active_count()
+    engine = _engine(checkpoints("musicgen-small"))
     engines.run(engine, GenerationJob((_row(),), 10))
     left = engine.generate(GenerationJob((_row(),), 500))
     next(left)
     left.close()
-    end = time.monotonic() + DEADLINE
-    while threading.active_count() > before:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    _wait_until(partial(_is_idle, engine))
     assert engine._batch._scheduler.rows_taken == 0
+    del engine, left
+    gc.collect()
+    _wait_until(lambda: threading.active_count() <= before)
 
 
 def test_closing_the_engine_ends_running_jobs_with_an_error(
