@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -26,12 +27,14 @@ _TABLE = re.compile(r"(<!-- table ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 def decode_table(result: dict[str, Any]) -> str:
     shares = result["share_of_the_roofline"]
     peers = [name for name in result["medians"] if name.startswith("transformers")]
-    lines = _head("", "ms a step", *(f"step, over {peer}" for peer in peers), "roofline")
+    over = [f"step, over {peer}" for peer in peers]
+    lines = _head("", "ms a step", *over, "roofline", "s a clip")
     for name, medians in result["medians"].items():
         steps = [1000 * run["step"] for run in result["runs"][name]]
         ratios = [f"{result['medians'][peer]['step'] / medians['step']:.2f}x" for peer in peers]
         spread = f"{1000 * medians['step']:.1f} ({min(steps):.1f} to {max(steps):.1f})"
-        lines.append(_line(name, spread, *ratios, f"{shares[name]:.0%}"))
+        total = f"{medians['total']:.1f}"
+        lines.append(_line(name, spread, *ratios, f"{shares[name]:.0%}", total))
     bandwidth = result["bandwidth_gb_per_second"]
     lines += ["", f"{_conditions(result)}; memory read at {bandwidth:.1f} GB/s in the same rounds."]
     return "\n".join(lines)
@@ -84,11 +87,25 @@ def precision_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def soak_table(result: dict[str, Any]) -> str:
+    outcomes = result["outcomes"]
+    names = ("asked", "answered", "given up", "refused as busy")
+    memory = result["resident_mb"]
+    quarters = [memory[len(memory) * part // 4 : len(memory) * (part + 1) // 4] for part in (1, 3)]
+    early, late = (statistics.median(quarter) for quarter in quarters)
+    lines = _head("minutes", "callers", *names, "MB in the second quarter", "MB in the last")
+    counts = (str(outcomes.get(name, 0)) for name in names)
+    cells = (f"{result['minutes']:g}", str(result["callers"]), *counts)
+    lines.append(_line(*cells, f"{early:.0f}", f"{late:.0f}"))
+    return "\n".join(lines)
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "decode": decode_table,
     "serve": serve_table,
     "codec": codec_table,
     "precision": precision_table,
+    "soak": soak_table,
 }
 
 

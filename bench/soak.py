@@ -129,6 +129,7 @@ def main() -> None:
     engine = load_engine(locate(options.model).folder, options.model, settings)
     assert isinstance(engine, MusicGenEngine)
     outcomes, memory, idle = soak(engine, options.callers, options.minutes * 60)
+    engine.close()
     quarter = len(memory) // 4
     early = statistics.median(memory[quarter : 2 * quarter])
     late = statistics.median(memory[-quarter:])
