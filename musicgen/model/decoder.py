@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from musicgen.model.config import DecoderConfig
 from musicgen.model.layers import LayerNorm, Linear, activation, attend
-from musicgen.model.native.decoder import CACHE_DTYPE, NativeStep
+from musicgen.model.native.decoder import NativeStep
 
 
 class SelfAttentionCache(Protocol):
@@ -88,7 +88,7 @@ class Decoder(nn.Module):
     @property
     def cache_dtype(self) -> torch.dtype:
         """Of keys and values."""
-        return self.embeddings.dtype if self.native is None else CACHE_DTYPE
+        return self.embeddings.dtype if self.native is None else self.native.cache_dtype
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Tokens (rows, codebooks, length) to their summed embeddings (rows, length, hidden)."""

@@ -11,7 +11,7 @@ from musicgen.model.config import MusicGenConfig
 from musicgen.model.musicgen import MusicGen
 
 BYTES_PER_WEIGHT = {"float32": 4, "bfloat16": 2, "int8": 1}
-# int8 is for the products with weights; keys and values keep float32.
+# int8 is for the products with weights; without the native step keys and values keep float32.
 BYTES_PER_CACHED = {"float32": 4, "bfloat16": 2, "int8": 4}
 # Peak of EnCodec's activations: the last layers hold a few maps of `filters` channels at full
 # sampling rate.

@@ -97,10 +97,11 @@ def test_a_job_in_a_changing_batch_makes_the_bits_that_it_makes_alone(
 
 @settings(max_examples=15, deadline=None)
 @given(arrivals=ARRIVALS, name=st.sampled_from(["musicgen-small", "three-codebooks"]))
+@engines.BOTH_FORMS
 def test_greedy_tokens_in_a_changing_batch_are_those_alone_but_for_ties(
-    checkpoints: Callable[[str], Path], arrivals: list[dict[str, Any]], name: str
+    checkpoints: Callable[[str], Path], arrivals: list[dict[str, Any]], name: str, compiled: bool
 ) -> None:
-    engine = engines.engine(checkpoints(name))
+    engine = engines.engine(checkpoints(name), compiled=compiled)
     jobs = [_job(arrival, 0.0) for arrival in arrivals]
     for found, job in zip(_together(engine, arrivals, jobs), jobs, strict=True):
         if found is None:

@@ -55,11 +55,12 @@ def test_variations_equal_their_seeds_alone(
 
 
 @pytest.mark.parametrize("name", VARIED)
+@engines.BOTH_FORMS
 def test_nothing_but_rounding_tells_a_batch_from_a_clip_alone(
-    checkpoints: Callable[[str], Path], name: str
+    checkpoints: Callable[[str], Path], name: str, compiled: bool
 ) -> None:
     """As long as the tokens agree, the guided logits of a row agree within 1e-4."""
-    engine = engines.engine(checkpoints(name))
+    engine = engines.engine(checkpoints(name), compiled=compiled)
     rows = [Row(engines.PROMPTS[0], seed, SAMPLED) for seed in range(8)]
     together = _decode_state(engine, rows)
     alone = [_decode_state(engine, [row]) for row in rows]

@@ -30,8 +30,13 @@ CAPACITY, TOKENS = 300, 24
 SAMPLED = SamplingParams(temperature=1.0, top_k=30, guidance=3.0)
 
 
+def _layered(folder: Path) -> MusicGenEngine:
+    """Slots are for GPUs: their peer is the engine that goes layer by layer."""
+    return engines.engine(folder, compiled=False)
+
+
 def _in_slots(folder: Path, rows: int = 16, *, record: bool = False) -> MusicGenEngine:
-    known = engines.engine(folder)
+    known = _layered(folder)
     model = known._loaded()
     steps = SlotSteps(RowSlots(model.decoder, rows, CAPACITY, TOKENS), record=record)
     return MusicGenEngine(model, known._tokenize, "float32", rows=rows, steps=steps)
@@ -58,7 +63,7 @@ def test_a_job_in_slots_is_the_job_without(
         )
     )
     job = GenerationJob(rows, 40)
-    expected = engines.run(engines.engine(folder), job).codes
+    expected = engines.run(_layered(folder), job).codes
     np.testing.assert_array_equal(engines.run(_in_slots(folder), job).codes, expected)
 
 
@@ -68,7 +73,7 @@ def test_a_continuation_finds_its_past_in_the_slot(checkpoints: Callable[[str], 
     rng = np.random.default_rng(1)
     pcm = rng.uniform(-0.5, 0.5, (config.sample_rate // 2, config.channels)).astype(np.float32)
     job = GenerationJob((Row("piano", 3, SAMPLED),), 60, audio_prompt=pcm)
-    expected = engines.run(engines.engine(folder), job).codes
+    expected = engines.run(_layered(folder), job).codes
     np.testing.assert_array_equal(engines.run(_in_slots(folder), job).codes, expected)
 
 
@@ -77,7 +82,7 @@ def test_a_continuation_finds_its_past_in_the_slot(checkpoints: Callable[[str], 
 def test_jobs_that_come_and_go_make_what_they_make_alone(
     checkpoints: Callable[[str], Path], arrivals: list[dict[str, Any]], name: str
 ) -> None:
-    engine, reference = _in_slots(checkpoints(name)), engines.engine(checkpoints(name))
+    engine, reference = _in_slots(checkpoints(name)), _layered(checkpoints(name))
     jobs = [_job(arrival, 0.0) for arrival in arrivals]
     for found, job in zip(_together(engine, arrivals, jobs), jobs, strict=True):
         if found is None:
@@ -92,7 +97,7 @@ def test_jobs_that_come_and_go_make_what_they_make_alone(
 def test_a_job_that_pauses_finds_its_past_unharmed(checkpoints: Callable[[str], Path]) -> None:
     """Steps of others run over its slot meanwhile, also with shapes shorter than its past."""
     folder = checkpoints("musicgen-small")
-    engine, reference = _in_slots(folder), engines.engine(folder)
+    engine, reference = _in_slots(folder), _layered(folder)
     paused, other = (GenerationJob((Row("piano", s, SAMPLED),), 280) for s in (1, 2))
     steps = engine.generate(paused)
     for _ in range(150):
@@ -115,7 +120,7 @@ def test_what_does_not_fit_into_slots_is_decoded_beside_them(
     checkpoints: Callable[[str], Path], rows: int, frames: int, prompt: str
 ) -> None:
     folder = checkpoints("musicgen-small")
-    engine, reference = _in_slots(folder), engines.engine(folder)
+    engine, reference = _in_slots(folder), _layered(folder)
     large = GenerationJob(tuple(Row(prompt, seed, SAMPLED) for seed in range(rows)), frames)
     small = GenerationJob((Row("piano", 1, SAMPLED),), 30)
     with ThreadPoolExecutor(2) as callers:
@@ -156,7 +161,7 @@ def test_where_nothing_can_be_recorded_the_steps_run_as_they_are(
         pytest.skip("recording works here")
     folder = checkpoints("musicgen-small")
     job = GenerationJob((Row("piano", 1, SAMPLED),), 30)
-    expected = engines.run(engines.engine(folder), job).codes
+    expected = engines.run(_layered(folder), job).codes
     engine = _in_slots(folder, record=True)
     np.testing.assert_array_equal(engines.run(engine, job).codes, expected)
     assert sum("no CUDA graphs" in record.message for record in caplog.records) == 1

@@ -22,12 +22,17 @@ LONG_PROMPT = "fast high bells and a deep bass drone, " * 12
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
+@engines.BOTH_FORMS
 @pytest.mark.parametrize("name", ALL_SPECS)
 def test_single_prompts(
-    checkpoints: Callable[[str], Path], oracles: Callable[[str], Oracle], name: str, guidance: float
+    checkpoints: Callable[[str], Path],
+    oracles: Callable[[str], Oracle],
+    name: str,
+    guidance: float,
+    compiled: bool,
 ) -> None:
     folder = checkpoints(name)
-    ours, theirs = engines.engine(folder), oracles(name).model
+    ours, theirs = engines.engine(folder, compiled=compiled), oracles(name).model
     tokenizer = oracles(name).tokenizer
     for prompt in [*engines.PROMPTS, LONG_PROMPT]:
         expected = oracle.greedy_tokens(theirs, tokenizer, [prompt], FRAMES, guidance)
@@ -36,35 +41,50 @@ def test_single_prompts(
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
+@engines.BOTH_FORMS
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_batch_of_prompts_of_different_lengths(
-    checkpoints: Callable[[str], Path], oracles: Callable[[str], Oracle], name: str, guidance: float
+    checkpoints: Callable[[str], Path],
+    oracles: Callable[[str], Oracle],
+    name: str,
+    guidance: float,
+    compiled: bool,
 ) -> None:
     folder = checkpoints(name)
     tokenizer = oracles(name).tokenizer
     prompts = [*engines.PROMPTS, LONG_PROMPT, "a"]
     expected = oracle.greedy_tokens(oracles(name).model, tokenizer, prompts, FRAMES, guidance)
-    actual = engines.codes(engines.engine(folder), prompts, FRAMES, engines.greedy(guidance))
+    actual = engines.codes(
+        engines.engine(folder, compiled=compiled), prompts, FRAMES, engines.greedy(guidance)
+    )
     assert torch.equal(actual, expected)
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
+@engines.BOTH_FORMS
 @pytest.mark.parametrize("name", MELODIES)
 def test_a_melody_batch_equals_each_prompt_alone(
-    checkpoints: Callable[[str], Path], oracles: Callable[[str], Oracle], name: str, guidance: float
+    checkpoints: Callable[[str], Path],
+    oracles: Callable[[str], Oracle],
+    name: str,
+    guidance: float,
+    compiled: bool,
 ) -> None:
     """transformers lets a melody model attend to the padding of a batch, which shifts every
     position: there a clip depends on its neighbours. Here it must not."""
     folder = checkpoints(name)
     theirs, tokenizer = oracles(name).model, oracles(name).tokenizer
     prompts = [*engines.PROMPTS, LONG_PROMPT, "a"]
-    actual = engines.codes(engines.engine(folder), prompts, FRAMES, engines.greedy(guidance))
+    actual = engines.codes(
+        engines.engine(folder, compiled=compiled), prompts, FRAMES, engines.greedy(guidance)
+    )
     for row, prompt in zip(actual, prompts, strict=True):
         alone = oracle.greedy_tokens(theirs, tokenizer, [prompt], FRAMES, guidance)
         assert torch.equal(row, alone[0]), prompt
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
+@engines.BOTH_FORMS
 @pytest.mark.parametrize("name", MELODIES)
 @pytest.mark.parametrize("seconds", [0.3, 3.0])
 def test_a_given_melody(
@@ -73,6 +93,7 @@ def test_a_given_melody(
     name: str,
     guidance: float,
     seconds: float,
+    compiled: bool,
 ) -> None:
     folder = checkpoints(name)
     theirs, tokenizer = oracles(name).model, oracles(name).tokenizer
@@ -82,7 +103,7 @@ def test_a_given_melody(
     expected = oracle.greedy_tokens(
         theirs, tokenizer, prompts, FRAMES, guidance, chroma=chroma[None]
     )
-    ours = engines.engine(folder)
+    ours = engines.engine(folder, compiled=compiled)
     actual = engines.codes(ours, prompts, FRAMES, engines.greedy(guidance), melody=melody)
     assert torch.equal(actual, expected)
     without = engines.codes(ours, prompts, FRAMES, engines.greedy(guidance))
@@ -90,14 +111,19 @@ def test_a_given_melody(
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
+@engines.BOTH_FORMS
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_continued_clip(
-    checkpoints: Callable[[str], Path], oracles: Callable[[str], Oracle], name: str, guidance: float
+    checkpoints: Callable[[str], Path],
+    oracles: Callable[[str], Oracle],
+    name: str,
+    guidance: float,
+    compiled: bool,
 ) -> None:
     """A prompt of audio opens the result, codebooks in their delayed order, stereo interleaved."""
     folder = checkpoints(name)
     theirs, tokenizer = oracles(name).model, oracles(name).tokenizer
-    ours = engines.engine(folder)
+    ours = engines.engine(folder, compiled=compiled)
     clip = np.random.default_rng(3).normal(0, 0.2, (7 * 640 - 100, ours.config.channels))
     clip = clip.astype(np.float32)
     known = oracle.encodec_encode(theirs, torch.from_numpy(clip.T)[None])

@@ -12,10 +12,11 @@ from musicgen.engine import packing
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import GenerationJob, Row
 from musicgen.model.config import MusicGenConfig
+from musicgen.model.native.forms import FLOAT16, FLOAT32, INT8, packed
 from musicgen.model.native.library import (
     AVX2,
-    FLOAT16,
-    INT8,
+    BFLOAT16_CACHE,
+    FLOAT32_CACHE,
     VNNI,
     Library,
     NativeLinear,
@@ -34,6 +35,7 @@ FAMILIES = [
     "three-codebooks",
     "head-size-64",
 ]
+CACHES = [torch.bfloat16, torch.float32]
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def _weight(outputs: int, inputs: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (3, 5), (70, 33), (128, 256)])
-@pytest.mark.parametrize(("form", "error"), [(FLOAT16, 1e-3), (INT8, 0.03)])
+@pytest.mark.parametrize(("form", "error"), [(FLOAT32, 1e-6), (FLOAT16, 1e-3), (INT8, 0.03)])
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 9])
 def test_a_product_is_near_the_float_one(
     native: Library, shape: tuple[int, int], form: int, error: float, rows: int
@@ -59,13 +61,13 @@ def test_a_product_is_near_the_float_one(
     wanted = x @ weight.t()
     for level in range(AVX2, native.functions.native_level() + 1):
         native.functions.native_limit(level)
-        found = NativeLinear(native, weight, form)(x)
+        found = NativeLinear.pack(native, weight, form)(x)
         assert (found - wanted).norm() < error * wanted.norm()
 
 
 def test_int8_has_the_same_bits_on_every_processor(native: Library) -> None:
     """Integer sums are exact, however they are added up."""
-    layer, x = NativeLinear(native, _weight(50, 130), INT8), torch.randn(7, 130)
+    layer, x = NativeLinear.pack(native, _weight(50, 130), INT8), torch.randn(7, 130)
     found = []
     for level in range(AVX2, native.functions.native_level() + 1):
         assert native.functions.native_limit(level) == level
@@ -73,18 +75,18 @@ def test_int8_has_the_same_bits_on_every_processor(native: Library) -> None:
     assert all(torch.equal(each, found[0]) for each in found)
 
 
-@pytest.mark.parametrize("form", [FLOAT16, INT8])
+@pytest.mark.parametrize("form", [FLOAT32, FLOAT16, INT8])
 def test_a_row_does_not_depend_on_those_beside_it(native: Library, form: int) -> None:
-    layer, x = NativeLinear(native, _weight(50, 130), form), torch.randn(9, 130)
+    layer, x = NativeLinear.pack(native, _weight(50, 130), form), torch.randn(9, 130)
     x[3] *= 1000
     together = layer(x)
     for row in range(len(x)):
         assert torch.equal(layer(x[row : row + 1])[0], together[row])
 
 
-@pytest.mark.parametrize("form", [FLOAT16, INT8])
+@pytest.mark.parametrize("form", [FLOAT32, FLOAT16, INT8])
 def test_what_is_not_a_number_stays_visible(native: Library, form: int) -> None:
-    layer, x = NativeLinear(native, torch.ones(8, 16), form), torch.ones(3, 16)
+    layer, x = NativeLinear.pack(native, torch.ones(8, 16), form), torch.ones(3, 16)
     x[0, 3], x[1, 5] = float("nan"), float("inf")
     found = layer(x)
     assert not found[:2].isfinite().any() and found[2].isfinite().all()
@@ -94,11 +96,13 @@ def test_what_is_not_a_number_stays_visible(native: Library, form: int) -> None:
 def _attend(
     native: Library, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
 ) -> torch.Tensor:
+    cache = FLOAT32_CACHE if keys.dtype == torch.float32 else BFLOAT16_CACHE
     scores, out = torch.empty(len(keys)), torch.full(query.shape, torch.nan)
     native.functions.native_attend(
         query.data_ptr(),
         keys.data_ptr(),
         values.data_ptr(),
+        cache,
         *keys.shape,
         scores.data_ptr(),
         out.data_ptr(),
@@ -109,12 +113,13 @@ def _attend(
 @pytest.mark.parametrize("size", [8, 17, 64, 128])
 @pytest.mark.parametrize("count", [1, 2, 15, 16, 17, 31, 33, 200])
 @pytest.mark.parametrize("spread", [0.01, 1.0, 30.0])
+@pytest.mark.parametrize("dtype", CACHES)
 def test_attention_is_that_of_float64(
-    native: Library, size: int, count: int, spread: float
+    native: Library, size: int, count: int, spread: float, dtype: torch.dtype
 ) -> None:
     random = torch.manual_seed(count)
     query = torch.randn(size, generator=random) * spread
-    keys, values = torch.randn(2, count, size, generator=random).bfloat16()
+    keys, values = torch.randn(2, count, size, generator=random).to(dtype)
     wanted = (keys.double() @ query.double() / size**0.5).softmax(0) @ values.double()
     for level in range(AVX2, native.functions.native_level() + 1):
         native.functions.native_limit(level)
@@ -125,10 +130,11 @@ def test_attention_is_that_of_float64(
 @pytest.mark.parametrize("size", [8, 64])
 @pytest.mark.parametrize("where", [0, 20])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("dtype", CACHES)
 def test_attention_hides_nothing_that_is_not_a_number(
-    native: Library, size: int, where: int, bad: float
+    native: Library, size: int, where: int, bad: float, dtype: torch.dtype
 ) -> None:
-    keys, values = torch.ones(2, 21, size).bfloat16()
+    keys, values = torch.ones(2, 21, size).to(dtype)
     keys[where, 3] = bad
     for level in range(AVX2, native.functions.native_level() + 1):
         native.functions.native_limit(level)
@@ -136,7 +142,9 @@ def test_attention_hides_nothing_that_is_not_a_number(
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize(("precision", "error"), [("bfloat16", 0.05), ("int8", 0.25)])
+@pytest.mark.parametrize(
+    ("precision", "error"), [("float32", 1e-4), ("bfloat16", 0.05), ("int8", 0.25)]
+)
 @pytest.mark.parametrize("level", [AVX2, VNNI])
 def test_the_likelihood_of_music_is_that_of_float32(
     checkpoints: Callable[[str], Path],
@@ -149,7 +157,9 @@ def test_the_likelihood_of_music_is_that_of_float32(
     """All of the step at once: prefixes, several columns, prompts, cache, norms and activation."""
     native.functions.native_limit(level)
     folder = checkpoints(name)
-    reference, engine = engines.engine(folder), engines.engine(folder, precision)
+    reference = engines.engine(folder, compiled=False)
+    assert reference._loaded().decoder.native is None
+    engine = engines.engine(folder, precision)
     assert engine._loaded().decoder.native is not None
     pcm = torch.randn(20_000, engine.config.channels, generator=torch.manual_seed(1)).numpy() * 0.1
     for prompt in (engines.PROMPTS[0], ""):
@@ -159,7 +169,7 @@ def test_the_likelihood_of_music_is_that_of_float32(
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
 def test_a_batch_makes_the_bits_of_each_clip_alone(
     checkpoints: Callable[[str], Path], name: str, precision: str
 ) -> None:
@@ -187,14 +197,31 @@ def test_weights_that_float16_cannot_hold_are_not_made_infinite(
     checkpoints: Callable[[str], Path],
 ) -> None:
     folder = checkpoints("musicgen-small")
-    model = engines.engine(folder)._loaded()
-    weight = model.decoder.layers[0].up.weight.clone()  # type: ignore[union-attr, operator]
-    weight[0, 0] = 1e6
-    large = torch.nn.Parameter(weight, requires_grad=False)
     config = MusicGenConfig.from_folder(folder)
-    engine = MusicGenEngine.load(folder, config, "cpu", "float32")
-    engine._loaded().decoder.layers[0].up.weight = large  # type: ignore[union-attr]
+    engine = MusicGenEngine.load(folder, config, "cpu", "float32", compiled=False)
+    with torch.inference_mode():
+        engine._loaded().decoder.layers[0].up.weight[0, 0] = 1e6  # type: ignore[union-attr, operator]
     pack = packing.packing("bfloat16")
     assert pack is not None
     pack(engine._loaded().decoder)
     assert engine._loaded().decoder.native is None
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (3, 5), (70, 33)])
+def test_packing_keeps_every_number(shape: tuple[int, int]) -> None:
+    weight = _weight(*shape)
+    outputs, inputs = shape
+    for form, group in ((FLOAT32, 1), (INT8, 4)):
+        found = packed(weight, form)
+        blocks = found.weight.view(len(found.weight), -1, 16, group)
+        back = blocks.transpose(1, 2).reshape(len(blocks) * 16, -1).float()
+        assert not back[outputs:].any() and not back[:, inputs:].any()
+        back = back[:outputs, :inputs]
+        if found.scales is None:
+            assert torch.equal(back, weight)
+            continue
+        assert found.sums is not None
+        assert torch.equal(found.sums[:outputs].float(), back.sum(dim=1))
+        scales = found.scales[:outputs, None]
+        assert ((back * scales - weight).abs() <= scales * 0.5001).all()
+        assert (back.abs().amax(dim=1) == 127).all()

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 import torch
 
 from musicgen.engine.engine import MusicGenEngine
@@ -19,9 +20,14 @@ from musicgen.result import Progress
 PROMPTS = ["slow calm piano in C minor", "upbeat drums and synth with a very long fast melody"]
 
 
+BOTH_FORMS = pytest.mark.parametrize("compiled", [True, False], ids=["native", "layers"])
+"""The step in C++, and layer by layer in PyTorch as on a GPU or where there is no compiler."""
+
+
 @functools.cache
-def engine(folder: Path, precision: str = "float32") -> MusicGenEngine:
-    return MusicGenEngine.load(folder, MusicGenConfig.from_folder(folder), "cpu", precision)
+def engine(folder: Path, precision: str = "float32", *, compiled: bool = True) -> MusicGenEngine:
+    config = MusicGenConfig.from_folder(folder)
+    return MusicGenEngine.load(folder, config, "cpu", precision, compiled=compiled)
 
 
 @functools.cache

@@ -9,24 +9,25 @@
 #include <cstdint>
 
 #include "between.h"
+#include "linear.h"
 #include "processor.h"
 
 namespace {
 
-ANY float dot(const float* query, const uint16_t* key, int size) {
-    return sum_of(size, [=](int i) { return query[i] * from_bfloat16(key[i]); });
-}
-
-ANY void add_scaled(float factor, const uint16_t* value, int size, float* out) {
-    for (int i = 0; i < size; ++i) out[i] += factor * from_bfloat16(value[i]);
-}
+// Of the cache: float32, or bfloat16 in 16 bits.
+ANY float number(float value) { return value; }
+ANY float number(uint16_t value) { return from_bfloat16(value); }
+ANY void put_number(float value, float* out) { *out = value; }
+ANY void put_number(float value, uint16_t* out) { *out = to_bfloat16(value); }
 
 // One head's query over `count` keys and values, each of `size` numbers.
-ANY void attend_plain_any(const float* query, const uint16_t* keys, const uint16_t* values, int count,
-                    int size, float* scores, float* out) {
+template <typename T>
+ANY void attend_plain_any(const float* query, const T* keys, const T* values, int count, int size,
+                          float* scores, float* out) {
     float factor = 1.f / std::sqrt(float(size)), largest = -INFINITY;
     for (int t = 0; t < count; ++t) {
-        scores[t] = dot(query, keys + size_t(t) * size, size) * factor;
+        const T* key = keys + size_t(t) * size;
+        scores[t] = factor * sum_of(size, [=](int i) { return query[i] * number(key[i]); });
         largest = scores[t] > largest ? scores[t] : largest;
     }
     // What is not a number in one score is not a number in all that comes out.
@@ -34,18 +35,26 @@ ANY void attend_plain_any(const float* query, const uint16_t* keys, const uint16
     for (int t = 0; t < count; ++t) scores[t] = exponential(scores[t] - largest);
     total += sum_of(count, [=](int t) { return scores[t]; });
     for (int i = 0; i < size; ++i) out[i] = 0.f;
-    for (int t = 0; t < count; ++t)
-        add_scaled(scores[t] / total, values + size_t(t) * size, size, out);
+    for (int t = 0; t < count; ++t) {
+        const T* value = values + size_t(t) * size;
+        float weight = scores[t] / total;
+        for (int i = 0; i < size; ++i) out[i] += weight * number(value[i]);
+    }
 }
 BY_LEVEL(void, attend_plain,
          (const float* query, const uint16_t* keys, const uint16_t* values, int count, int size,
           float* scores, float* out),
          (query, keys, values, count, size, scores, out))
+BY_LEVEL(void, attend_plain,
+         (const float* query, const float* keys, const float* values, int count, int size,
+          float* scores, float* out),
+         (query, keys, values, count, size, scores, out))
 
-// A key or value of 64 numbers as float32: those with an even index, and those with an odd one. In
-// every pair of bfloat16 numbers the even one is the lower half.
+// 32 numbers of a key, a value or a query as float32. Of bfloat16 ones, `a` has those with an even
+// index and `b` those with an odd one, because in every two of them the even one is the lower half;
+// of float32 ones, `a` has the first half.
 struct Pair {
-    __m512 even, odd;
+    __m512 a, b;
 };
 constexpr int HEAD_SIZE = 64;  // of every published MusicGen
 constexpr int PAIRS = HEAD_SIZE / 32;
@@ -53,14 +62,40 @@ constexpr int KEYS = 16;   // scored together
 constexpr int CHAINS = 2;  // sums of values that need not wait for one another
 constexpr int SOON = 32;   // keys or values, before which they are asked for
 
-inline void fetch(const uint16_t* numbers) {
-    for (int p = 0; p < PAIRS; ++p) _mm_prefetch(numbers + 32 * p, _MM_HINT_T0);
+template <typename T>
+inline void fetch(const T* numbers) {
+    constexpr int LINES = HEAD_SIZE * int(sizeof(T)) / CACHE_LINE;
+    for (int i = 0; i < LINES; ++i)
+        _mm_prefetch(reinterpret_cast<const char*>(numbers) + i * CACHE_LINE, _MM_HINT_T0);
+}
+
+AVX512 inline Pair load_pair(const float* numbers) {
+    return {_mm512_loadu_ps(numbers), _mm512_loadu_ps(numbers + 16)};
 }
 
 AVX512 inline Pair load_pair(const uint16_t* numbers) {
     __m512i both = _mm512_loadu_si512(numbers);
     __m512i upper = _mm512_and_si512(both, _mm512_set1_epi32(int(0xffff0000u)));
     return {_mm512_castsi512_ps(_mm512_slli_epi32(both, 16)), _mm512_castsi512_ps(upper)};
+}
+
+// 32 numbers in their order as a pair of the cache's type T, and back.
+template <typename T>
+AVX512 inline Pair paired(Pair ordered) {
+    if (sizeof(T) == sizeof(float)) return ordered;
+    __m512i evens = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    __m512i odds = _mm512_add_epi32(evens, _mm512_set1_epi32(1));
+    return {_mm512_permutex2var_ps(ordered.a, evens, ordered.b),
+            _mm512_permutex2var_ps(ordered.a, odds, ordered.b)};
+}
+
+template <typename T>
+AVX512 inline Pair ordered(Pair pair) {
+    if (sizeof(T) == sizeof(float)) return pair;
+    __m512i low = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+    return {_mm512_permutex2var_ps(pair.a, low, pair.b),
+            _mm512_permutex2var_ps(pair.a, high, pair.b)};
 }
 
 // The sum of each of 16 vectors, all in one: halves are added crosswise until one is left. Each
@@ -96,20 +131,22 @@ AVX512 inline __m512 exponential_of_each(__m512 x) {
     return _mm512_scalef_ps(_mm512_add_ps(p, _mm512_set1_ps(1.f)), n);
 }
 
-AVX512 inline __m512 products_with(const Pair* query, const uint16_t* key) {
+template <typename T>
+AVX512 inline __m512 products_with(const Pair* query, const T* key) {
     __m512 products = _mm512_setzero_ps();
     for (int p = 0; p < PAIRS; ++p) {
         Pair pair = load_pair(key + 32 * p);
-        products = _mm512_fmadd_ps(pair.even, query[p].even, products);
-        products = _mm512_fmadd_ps(pair.odd, query[p].odd, products);
+        products = _mm512_fmadd_ps(pair.a, query[p].a, products);
+        products = _mm512_fmadd_ps(pair.b, query[p].b, products);
     }
     return products;
 }
 
 // Scores of `count` keys for a query that is scaled already; returns the largest. After the keys
 // the values will be read.
-AVX512 inline float score_64(const Pair* query, const uint16_t* keys, const uint16_t* values,
-                             int count, float* scores) {
+template <typename T>
+AVX512 inline float score_64(const Pair* query, const T* keys, const T* values, int count,
+                             float* scores) {
     __m512 largest = _mm512_set1_ps(-INFINITY);
     for (int t = 0; t < count; t += KEYS) {
         __m512 products[KEYS];
@@ -144,50 +181,48 @@ AVX512 inline float weigh_64(float* scores, int count, float largest) {
     return _mm512_reduce_add_ps(total);
 }
 
-AVX512 inline void add_value(float weight, const uint16_t* value, __m512* even, __m512* odd) {
+template <typename T>
+AVX512 inline void add_value(float weight, const T* value, Pair* sums) {
     __m512 factor = _mm512_set1_ps(weight);
     for (int p = 0; p < PAIRS; ++p) {
         Pair pair = load_pair(value + 32 * p);
-        even[p] = _mm512_fmadd_ps(factor, pair.even, even[p]);
-        odd[p] = _mm512_fmadd_ps(factor, pair.odd, odd[p]);
+        sums[p].a = _mm512_fmadd_ps(factor, pair.a, sums[p].a);
+        sums[p].b = _mm512_fmadd_ps(factor, pair.b, sums[p].b);
     }
 }
 
 // The sum of values, each times its weight, all times `factor`.
-AVX512 inline void add_values_64(const float* weights, const uint16_t* values, int count,
-                                 float factor, float* out) {
-    __m512 even[CHAINS][PAIRS], odd[CHAINS][PAIRS];
+template <typename T>
+AVX512 inline void add_values_64(const float* weights, const T* values, int count, float factor,
+                                 float* out) {
+    Pair sums[CHAINS][PAIRS];
     for (int i = 0; i < CHAINS; ++i)
-        for (int p = 0; p < PAIRS; ++p) even[i][p] = odd[i][p] = _mm512_setzero_ps();
+        for (int p = 0; p < PAIRS; ++p) sums[i][p] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
     int t = 0;
     for (; t + CHAINS <= count; t += CHAINS)
         for (int i = 0; i < CHAINS; ++i) {
-            const uint16_t* value = values + size_t(t + i) * HEAD_SIZE;
+            const T* value = values + size_t(t + i) * HEAD_SIZE;
             if (t + i + SOON < count) fetch(value + SOON * HEAD_SIZE);
-            add_value(weights[t + i], value, even[i], odd[i]);
+            add_value(weights[t + i], value, sums[i]);
         }
-    for (; t < count; ++t) add_value(weights[t], values + size_t(t) * HEAD_SIZE, even[0], odd[0]);
-    __m512i low = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-    __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+    for (; t < count; ++t) add_value(weights[t], values + size_t(t) * HEAD_SIZE, sums[0]);
+    __m512 factors = _mm512_set1_ps(factor);
     for (int p = 0; p < PAIRS; ++p) {
-        __m512 evens = _mm512_mul_ps(_mm512_add_ps(even[0][p], even[1][p]), _mm512_set1_ps(factor));
-        __m512 odds = _mm512_mul_ps(_mm512_add_ps(odd[0][p], odd[1][p]), _mm512_set1_ps(factor));
-        _mm512_storeu_ps(out + 32 * p, _mm512_permutex2var_ps(evens, low, odds));
-        _mm512_storeu_ps(out + 32 * p + 16, _mm512_permutex2var_ps(evens, high, odds));
+        Pair all = ordered<T>({_mm512_add_ps(sums[0][p].a, sums[1][p].a),
+                               _mm512_add_ps(sums[0][p].b, sums[1][p].b)});
+        _mm512_storeu_ps(out + 32 * p, _mm512_mul_ps(all.a, factors));
+        _mm512_storeu_ps(out + 32 * p + 16, _mm512_mul_ps(all.b, factors));
     }
 }
 
-AVX512 void attend_64(const float* query, const uint16_t* keys, const uint16_t* values, int count,
-                      float* scores, float* out) {
-    __m512i evens = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
-    __m512i odds = _mm512_add_epi32(evens, _mm512_set1_epi32(1));
+template <typename T>
+AVX512 void attend_64(const float* query, const T* keys, const T* values, int count, float* scores,
+                      float* out) {
     __m512 factor = _mm512_set1_ps(1.f / 8.f);  // of the square root of 64
     Pair scaled[PAIRS];
     for (int p = 0; p < PAIRS; ++p) {
-        __m512 low = _mm512_mul_ps(_mm512_loadu_ps(query + 32 * p), factor);
-        __m512 high = _mm512_mul_ps(_mm512_loadu_ps(query + 32 * p + 16), factor);
-        scaled[p] = {_mm512_permutex2var_ps(low, evens, high),
-                     _mm512_permutex2var_ps(low, odds, high)};
+        Pair pair = load_pair(query + 32 * p);
+        scaled[p] = paired<T>({_mm512_mul_ps(pair.a, factor), _mm512_mul_ps(pair.b, factor)});
     }
     float largest = score_64(scaled, keys, values, count, scores);
     float total = weigh_64(scores, count, largest);
@@ -195,8 +230,9 @@ AVX512 void attend_64(const float* query, const uint16_t* keys, const uint16_t* 
 }
 
 // One head's query over `count` keys and values, each of `size` numbers.
-void attend(const float* query, const uint16_t* keys, const uint16_t* values, int count, int size,
-            float* scores, float* out) {
+template <typename T>
+void attend(const float* query, const T* keys, const T* values, int count, int size, float* scores,
+            float* out) {
     if (size == HEAD_SIZE && has_level() >= HAS_AVX512) {
         attend_64(query, keys, values, count, scores, out);
     } else {

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from musicgen.model.layers import Linear
+from musicgen.model.native.forms import FLOAT16, FLOAT32
 from musicgen.model.native.library import (
-    FLOAT16,
+    BFLOAT16_CACHE,
+    FLOAT32_CACHE,
     Library,
     NativeDecoder,
     NativeLayer,
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from musicgen.model.decoder import Decoder, DecoderLayer, Segment
 
 ACTIVATIONS = {"gelu": 0, "relu": 1}
-CACHE_DTYPE = torch.bfloat16
 COLUMNS_AT_ONCE = 8
 """Of a prefix: more of them would need more memory and save no more reading of weights."""
 _FLOAT16_LARGEST = 65504
@@ -39,6 +40,7 @@ class NativeStep:
         self._library = library
         self._linears: list[NativeLinear] = []
         self._form = form
+        self.cache_dtype = torch.float32 if form == FLOAT32 else torch.bfloat16
         config = decoder.config
         self._layers = (NativeLayer * config.layers)(
             *(self._layer(cast("DecoderLayer", layer)) for layer in decoder.layers)
@@ -50,6 +52,7 @@ class NativeStep:
             config.heads,
             config.ffn_size,
             ACTIVATIONS[config.activation],
+            FLOAT32_CACHE if form == FLOAT32 else BFLOAT16_CACHE,
             self._layers,
             decoder.norm.weight.data_ptr(),
             decoder.norm.bias.data_ptr(),
@@ -104,13 +107,13 @@ class NativeStep:
             setattr(packed, f"{name}_weight", norm.weight.data_ptr())
             setattr(packed, f"{name}_bias", norm.bias.data_ptr())
         for name, linear in linears.items():
-            setattr(packed, name, self._packed(linear).handle)
+            setattr(packed, name, self._packed(linear).address)
             # Freed here: from now on only the native form is used.
             linear.weight = torch.nn.Parameter(torch.empty(0), requires_grad=False)
         return packed
 
     def _packed(self, linear: Linear) -> NativeLinear:
-        self._linears.append(NativeLinear(self._library, linear.weight, self._form))
+        self._linears.append(NativeLinear.pack(self._library, linear.weight, self._form))
         return self._linears[-1]
 
 

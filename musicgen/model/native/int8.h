@@ -26,29 +26,30 @@ VNNI inline __m512i plus_products(__m512i total, __m512i input, __m512i weights)
 // `ROWS` rows by `COUNT` blocks of outputs; out [ROWS][COUNT][BLOCK].
 template <int ROWS, int COUNT>
 VNNI void int8_vnni(const Linear& w, const Operand& x, int row, const int* block, float* out) {
+    const int groups = w.groups();
     __m512i total[ROWS][COUNT];
     const int8_t* weights[COUNT];
     for (int c = 0; c < COUNT; ++c) {
-        weights[c] = w.bytes.get() + size_t(block[c]) * w.groups * BLOCK * GROUP;
+        weights[c] = w.block<int8_t>(block[c], groups * GROUP);
         for (int r = 0; r < ROWS; ++r) total[r][c] = _mm512_setzero_si512();
     }
-    const int32_t* quads = x.quads + size_t(row) * w.groups;
-    for (int g = 0; g < w.groups; ++g) {
+    const int32_t* quads = x.quads + size_t(row) * groups;
+    for (int g = 0; g < groups; ++g) {
         __m512i values[COUNT];
         for (int c = 0; c < COUNT; ++c) {
             _mm_prefetch(weights[c] + size_t(g) * 64 + AHEAD, _MM_HINT_T0);
-            values[c] = _mm512_load_si512(weights[c] + size_t(g) * 64);
+            values[c] = _mm512_loadu_si512(weights[c] + size_t(g) * 64);
         }
         for (int r = 0; r < ROWS; ++r) {
-            __m512i input = _mm512_set1_epi32(quads[size_t(r) * w.groups + g]);
+            __m512i input = _mm512_set1_epi32(quads[size_t(r) * groups + g]);
             for (int c = 0; c < COUNT; ++c)
                 total[r][c] = plus_products(total[r][c], input, values[c]);
         }
     }
     for (int c = 0; c < COUNT; ++c) {
-        __m512i shift = _mm512_mullo_epi32(_mm512_load_si512(w.sums.get() + block[c] * BLOCK),
+        __m512i shift = _mm512_mullo_epi32(_mm512_loadu_si512(w.sums + block[c] * BLOCK),
                                            _mm512_set1_epi32(ZERO));
-        __m512 scale = _mm512_load_ps(w.scales.get() + block[c] * BLOCK);
+        __m512 scale = _mm512_loadu_ps(w.scales + block[c] * BLOCK);
         for (int r = 0; r < ROWS; ++r) {
             __m512 exact = _mm512_cvtepi32_ps(_mm512_sub_epi32(total[r][c], shift));
             __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(x.scales[row + r]));
@@ -60,22 +61,23 @@ VNNI void int8_vnni(const Linear& w, const Operand& x, int row, const int* block
 template <int ROWS>
 AVX2 void int8_block_avx2(const Linear& w, const Operand& x, int row, int block, float* out,
                           int stride) {
+    const int groups = w.groups();
     // Each register holds two partial sums for each of four outputs.
     __m256i total[ROWS][4];
     for (int r = 0; r < ROWS; ++r)
         for (int q = 0; q < 4; ++q) total[r][q] = _mm256_setzero_si256();
-    const int8_t* weights = w.bytes.get() + size_t(block) * w.groups * BLOCK * GROUP;
-    const int32_t* quads = x.quads + size_t(row) * w.groups;
+    const int8_t* weights = w.block<int8_t>(block, groups * GROUP);
+    const int32_t* quads = x.quads + size_t(row) * groups;
     const __m256i zero = _mm256_set1_epi16(ZERO);
-    for (int g = 0; g < w.groups; ++g) {
+    for (int g = 0; g < groups; ++g) {
         __m256i values[4];
         _mm_prefetch(weights + size_t(g) * 64 + AHEAD, _MM_HINT_T0);
         for (int q = 0; q < 4; ++q) {
             const void* part = weights + size_t(g) * 64 + q * 16;
-            values[q] = _mm256_cvtepi8_epi16(_mm_load_si128(static_cast<const __m128i*>(part)));
+            values[q] = _mm256_cvtepi8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(part)));
         }
         for (int r = 0; r < ROWS; ++r) {
-            __m128i four = _mm_set1_epi32(quads[size_t(r) * w.groups + g]);
+            __m128i four = _mm_set1_epi32(quads[size_t(r) * groups + g]);
             __m256i input = _mm256_sub_epi16(_mm256_cvtepu8_epi16(four), zero);
             for (int q = 0; q < 4; ++q)
                 total[r][q] = _mm256_add_epi32(total[r][q], _mm256_madd_epi16(values[q], input));
@@ -86,7 +88,7 @@ AVX2 void int8_block_avx2(const Linear& w, const Operand& x, int row, int block,
         for (int q = 0; q < 4; ++q)
             _mm256_store_si256(reinterpret_cast<__m256i*>(parts + 8 * q), total[r][q]);
         for (int j = 0; j < BLOCK; ++j) {
-            float scale = w.scales.get()[block * BLOCK + j] * x.scales[row + r];
+            float scale = w.scales[block * BLOCK + j] * x.scales[row + r];
             out[r * stride + j] = float(parts[2 * j] + parts[2 * j + 1]) * scale;
         }
     }
@@ -130,12 +132,13 @@ struct Quantized {
     Operand of(const Linear& w, const float* x, int stride, int rows) {
         Operand operand{x, stride, nullptr, nullptr};
         if (w.form != INT8) return operand;
-        quads.resize(size_t(rows) * w.groups);
+        const int groups = w.groups();
+        quads.resize(size_t(rows) * groups);
         scales.resize(rows);
         for (int r = 0; r < rows; ++r) {
             const float* row = x + size_t(r) * stride;
-            auto* out = reinterpret_cast<uint8_t*>(quads.data() + size_t(r) * w.groups);
-            std::memset(out + w.inputs, ZERO, size_t(w.groups) * GROUP - w.inputs);
+            auto* out = reinterpret_cast<uint8_t*>(quads.data() + size_t(r) * groups);
+            std::memset(out + w.inputs, ZERO, size_t(groups) * GROUP - w.inputs);
             uint32_t bits = largest_of(row, w.inputs);
             float largest;
             std::memcpy(&largest, &bits, sizeof largest);

@@ -12,9 +12,18 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-INT8, FLOAT16 = 0, 1
+from musicgen.model.native.forms import Packed, packed
+
+BFLOAT16_CACHE, FLOAT32_CACHE = 0, 1
 AVX2, AVX512, VNNI = 1, 2, 3
 """What a processor has, each with all before it."""
+
+
+class LinearFields(ctypes.Structure):
+    _fields_ = [
+        *((name, c_int32) for name in ("outputs", "inputs", "form", "unused")),
+        *((name, c_void_p) for name in ("weights", "scales", "sums")),
+    ]
 
 
 class NativeLayer(ctypes.Structure):
@@ -39,7 +48,7 @@ class NativeLayer(ctypes.Structure):
 
 class NativeDecoder(ctypes.Structure):
     _fields_ = [
-        *((name, c_int32) for name in ("layers", "hidden", "heads", "ffn", "activation")),
+        *((name, c_int32) for name in ("layers", "hidden", "heads", "ffn", "activation", "cache")),
         ("layer", POINTER(NativeLayer)),
         ("norm_weight", c_void_p),
         ("norm_bias", c_void_p),
@@ -68,10 +77,8 @@ _SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "native_limit": (c_int, (c_int,)),
     "native_pool": (c_void_p, (c_int,)),
     "native_free_pool": (None, (c_void_p,)),
-    "native_linear": (c_void_p, (c_void_p, c_int, c_int, c_int)),
-    "native_free_linear": (None, (c_void_p,)),
     "native_multiply": (None, (c_void_p, c_void_p, c_void_p, c_int, c_void_p)),
-    "native_attend": (None, (c_void_p, c_void_p, c_void_p, c_int, c_int, c_void_p, c_void_p)),
+    "native_attend": (None, (*[c_void_p] * 3, *[c_int] * 3, *[c_void_p] * 2)),
     "native_step": (None, (c_void_p, c_void_p, c_void_p, c_int, c_void_p)),
 }
 
@@ -107,24 +114,32 @@ def library() -> Library | None:
 
 
 class NativeLinear(nn.Module):
-    """y = x Wᵀ with weights packed as int8 (activations too, each row by its own scale) or as
-    float16; x and y are float32."""
+    """y = x Wᵀ with weights in a packed form: int8 (activations too, each row by its own scale),
+    float16 or float32; x and y are float32."""
 
-    def __init__(self, library: Library, weight: Tensor, form: int) -> None:
+    def __init__(self, library: Library, shape: tuple[int, int], form: int, of: Packed) -> None:
         super().__init__()
-        self.outputs, self.inputs = weight.shape
+        self.outputs, self.inputs = shape
         self.library = library
-        functions, weight = library.functions, weight.float().contiguous()
-        handle = functions.native_linear(weight.data_ptr(), self.outputs, self.inputs, form)
-        if not handle:
-            raise MemoryError("no memory for packed weights")
-        self.handle: int = handle
-        weakref.finalize(self, functions.native_free_linear, handle)
+        self._packed = of
+        scales, sums = (0 if each is None else each.data_ptr() for each in (of.scales, of.sums))
+        self._fields = LinearFields(*shape, form, 0, of.weight.data_ptr(), scales, sums)
+
+    @classmethod
+    def pack(cls, library: Library, weight: Tensor, form: int) -> NativeLinear:
+        """Of a weight (outputs, inputs)."""
+        outputs, inputs = weight.shape
+        return cls(library, (outputs, inputs), form, packed(weight, form))
+
+    @property
+    def address(self) -> int:
+        """Of what the native step reads; valid as long as this layer."""
+        return ctypes.addressof(self._fields)
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, self.inputs).contiguous()
         out = torch.empty(len(rows), self.outputs)
         self.library.functions.native_multiply(
-            self.library.pool, self.handle, rows.data_ptr(), len(rows), out.data_ptr()
+            self.library.pool, self.address, rows.data_ptr(), len(rows), out.data_ptr()
         )
         return out.view(*x.shape[:-1], self.outputs)

@@ -1,13 +1,9 @@
-// What the processor has, and memory as its widest instructions want it.
+// What the processor has, and functions compiled for each of its levels.
 
 #pragma once
 
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
-#include <cstring>
-#include <memory>
-#include <new>
 
 #define AVX2 __attribute__((target("avx2,fma,f16c")))
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx2,fma,f16c")))
@@ -41,22 +37,5 @@ inline int has_level() { return level.load(std::memory_order_relaxed); }
         return has_level() >= HAS_AVX512 ? NAME##_avx512 ARGUMENTS : NAME##_avx2 ARGUMENTS; \
     }
 #define ANY inline __attribute__((always_inline))
-
-template <typename T>
-struct Aligned {
-    explicit Aligned(size_t count = 0) {
-        if (count == 0) return;
-        size_t bytes = (count * sizeof(T) + 63) / 64 * 64;
-        void* memory = std::aligned_alloc(64, bytes);
-        if (memory == nullptr) throw std::bad_alloc();
-        std::memset(memory, 0, bytes);
-        data.reset(static_cast<T*>(memory));
-    }
-    struct Free {
-        void operator()(T* memory) const { std::free(memory); }
-    };
-    std::unique_ptr<T[], Free> data;
-    T* get() const { return data.get(); }
-};
 
 }  // namespace

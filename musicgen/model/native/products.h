@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "half.h"
+#include "floats.h"
 #include "int8.h"
 #include "linear.h"
 #include "processor.h"
@@ -28,7 +28,10 @@ template <int ROWS, int COUNT>
 Kernel kernel_of(const Linear& w) {
     int has = has_level();
     if (w.form == INT8) return has == HAS_VNNI ? int8_vnni<ROWS, COUNT> : int8_avx2<ROWS, COUNT>;
-    return has >= HAS_AVX512 ? half_avx512<ROWS, COUNT> : half_avx2<ROWS, COUNT>;
+    if (w.form == FLOAT16)
+        return has >= HAS_AVX512 ? float_avx512<uint16_t, ROWS, COUNT>
+                                 : float_avx2<uint16_t, ROWS, COUNT>;
+    return has >= HAS_AVX512 ? float_avx512<float, ROWS, COUNT> : float_avx2<float, ROWS, COUNT>;
 }
 
 template <int COUNT>
@@ -64,8 +67,8 @@ void blocks_product(const Linear& w, const Operand& x, int rows, const int* bloc
 struct Share {
     int first, last;
     Share(const Linear& w, int thread, int threads)
-        : first(int(int64_t(w.blocks) * thread / threads)),
-          last(int(int64_t(w.blocks) * (thread + 1) / threads)) {}
+        : first(int(int64_t(w.blocks()) * thread / threads)),
+          last(int(int64_t(w.blocks()) * (thread + 1) / threads)) {}
 };
 
 // One thread's part of the product of `rows` rows.

@@ -1,15 +1,15 @@
 // One decode step of MusicGen's transformer on x86-64 processors.
 //
 // A step reads every weight once and computes little with it, so what counts is bytes: weights are
-// int8 (one scale an output; activations are quantized row by row) or float16, keys and values
-// bfloat16. Threads share each product by its outputs and meet at barriers between phases.
+// int8 (one scale an output; activations are quantized row by row), float16 or float32, keys and
+// values bfloat16 or float32. Threads share each product by its outputs and meet at barriers
+// between phases.
 //
 // Rows are independent by construction: the sums of one row are made in the same order whatever
 // other rows are in the batch, so the same request gives the same bits under any load.
 
 #include <algorithm>
 #include <cstdint>
-#include <new>
 #include <vector>
 
 #include "attention.h"
@@ -19,6 +19,8 @@
 #include "threads.h"
 
 extern "C" {
+
+enum Cache { BFLOAT16_CACHE = 0, FLOAT32_CACHE = 1 };
 
 // One layer. Without cross-attention its pointers are null.
 struct NativeLayer {
@@ -32,17 +34,18 @@ struct NativeLayer {
 
 struct NativeDecoder {
     int32_t layers, hidden, heads, ffn, activation;  // activation: 0 GELU, 1 ReLU
+    int32_t cache;                                   // a type of keys and values
     const NativeLayer* layer;
     const float *norm_weight, *norm_bias;
 };
 
-// One row of the batch. Keys and values are bfloat16, [layer][head][position][head size], with the
-// strides in elements. The row's own go to `position`; it attends from `first` to there.
+// One row of the batch. Keys and values lie as [layer][head][position][head size], with the strides
+// in elements. The row's own go to `position`; it attends from `first` to there.
 struct NativeRow {
-    uint16_t *keys, *values;
+    void *keys, *values;
     int64_t layer_stride, head_stride;
     int32_t position, first;
-    const uint16_t *cross_keys, *cross_values;  // null without a prompt
+    const void *cross_keys, *cross_values;  // null without a prompt
     int64_t cross_layer_stride, cross_head_stride;
     int32_t cross_length, unused;
 };
@@ -50,6 +53,8 @@ struct NativeRow {
 
 namespace {
 
+// T: of keys and values.
+template <typename T>
 struct Step : Work {
     const NativeDecoder& model;
     const NativeRow* rows;
@@ -112,7 +117,8 @@ struct Step : Work {
             const NativeRow& row = rows[r];
             int64_t at = index * row.layer_stride + head * row.head_stride +
                          int64_t(row.first) * size;
-            attend(query.data() + size_t(r) * hidden + head * size, row.keys + at, row.values + at,
+            attend(query.data() + size_t(r) * hidden + head * size,
+                   static_cast<const T*>(row.keys) + at, static_cast<const T*>(row.values) + at,
                    row.position - row.first + 1, size, scores.data(),
                    mixed.data() + size_t(r) * hidden + head * size);
         }
@@ -132,10 +138,10 @@ struct Step : Work {
                 std::copy_n(values + j, run, query.data() + size_t(r) * hidden + column);
                 continue;
             }
-            uint16_t* cache = n + j < 2 * hidden ? row.keys : row.values;
+            auto* cache = static_cast<T*>(n + j < 2 * hidden ? row.keys : row.values);
             cache += index * row.layer_stride + column / size * row.head_stride +
                      int64_t(row.position) * size + inside;
-            for (int i = 0; i < run; ++i) cache[i] = to_bfloat16(values[j + i]);
+            for (int i = 0; i < run; ++i) put_number(values[j + i], cache + i);
         }
     }
 
@@ -157,8 +163,10 @@ struct Step : Work {
             int p = item / model.heads, head = item % model.heads;
             const NativeRow& row = rows[prompted[p]];
             int64_t at = index * row.cross_layer_stride + head * row.cross_head_stride;
-            attend(query.data() + size_t(p) * hidden + head * size, row.cross_keys + at,
-                   row.cross_values + at, row.cross_length, size, scores.data(),
+            attend(query.data() + size_t(p) * hidden + head * size,
+                   static_cast<const T*>(row.cross_keys) + at,
+                   static_cast<const T*>(row.cross_values) + at, row.cross_length, size,
+                   scores.data(),
                    mixed.data() + size_t(p) * hidden + head * size);
         }
         barrier.wait();
@@ -234,31 +242,33 @@ int native_limit(int most) {
 void* native_pool(int threads) { return new Pool(threads); }
 void native_free_pool(void* pool) { delete static_cast<Pool*>(pool); }
 
-void* native_linear(const float* weight, int outputs, int inputs, int form) {
-    try {
-        return new Linear(weight, outputs, inputs, form);
-    } catch (const std::bad_alloc&) {
-        return nullptr;
-    }
-}
-void native_free_linear(void* linear) { delete static_cast<Linear*>(linear); }
-
 // x [rows][inputs] to out [rows][outputs].
-void native_multiply(void* pool, const void* linear, const float* x, int rows, float* out) {
-    Multiply work(*static_cast<const Linear*>(linear), x, rows, out);
+void native_multiply(void* pool, const Linear* linear, const float* x, int rows, float* out) {
+    Multiply work(*linear, x, rows, out);
     static_cast<Pool*>(pool)->run(work);
 }
 
-// Attention of one query [size] over keys and values [count][size] in bfloat16, for tests; scores
-// has room for `count`.
-void native_attend(const float* query, const uint16_t* keys, const uint16_t* values, int count,
+// Attention of one query [size] over keys and values [count][size] of the type that `cache` says,
+// for tests; scores has room for `count`.
+void native_attend(const float* query, const void* keys, const void* values, int cache, int count,
                    int size, float* scores, float* out) {
-    attend(query, keys, values, count, size, scores, out);
+    if (cache == FLOAT32_CACHE) {
+        attend(query, static_cast<const float*>(keys), static_cast<const float*>(values), count,
+               size, scores, out);
+    } else {
+        attend(query, static_cast<const uint16_t*>(keys), static_cast<const uint16_t*>(values),
+               count, size, scores, out);
+    }
 }
 
 // x [rows][hidden], embedded with positions, becomes the normalized result of the last layer.
 void native_step(void* pool, const NativeDecoder* model, const NativeRow* rows, int count, float* x) {
-    Step work(*model, rows, count, x);
-    static_cast<Pool*>(pool)->run(work);
+    if (model->cache == FLOAT32_CACHE) {
+        Step<float> work(*model, rows, count, x);
+        static_cast<Pool*>(pool)->run(work);
+    } else {
+        Step<uint16_t> work(*model, rows, count, x);
+        static_cast<Pool*>(pool)->run(work);
+    }
 }
 }

@@ -1,4 +1,4 @@
-// Products with float16 weights and float32 rows.
+// Products with float16 or float32 weights and float32 rows.
 
 #pragma once
 
@@ -11,15 +11,33 @@
 
 namespace {
 
+// One input's weights for a block of outputs.
+AVX512 inline __m512 load_block(const float* weights) { return _mm512_loadu_ps(weights); }
+AVX512 inline __m512 load_block(const uint16_t* weights) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(weights)));
+}
+AVX2 inline __m256 load_half_block(const float* weights) { return _mm256_loadu_ps(weights); }
+AVX2 inline __m256 load_half_block(const uint16_t* weights) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(weights)));
+}
+
+// Asks for what `inputs` inputs of a block will need later.
+template <typename T>
+inline void fetch_ahead(const T* weights, int inputs) {
+    const auto* bytes = reinterpret_cast<const char*>(weights) + AHEAD;
+    for (int at = 0; at < inputs * BLOCK * int(sizeof(T)); at += CACHE_LINE)
+        _mm_prefetch(bytes + at, _MM_HINT_T0);
+}
+
 // `ROWS` rows by `COUNT` blocks of outputs; out [ROWS][COUNT][BLOCK].
-template <int ROWS, int COUNT>
-AVX512 void half_avx512(const Linear& w, const Operand& x, int row, const int* block, float* out) {
+template <typename T, int ROWS, int COUNT>
+AVX512 void float_avx512(const Linear& w, const Operand& x, int row, const int* block,
+                         float* out) {
     // Two sums for each output, of the even and the odd inputs: one would wait for itself.
     __m512 even[ROWS][COUNT], odd[ROWS][COUNT];
-    const __m256i* weights[COUNT];
+    const T* weights[COUNT];
     for (int c = 0; c < COUNT; ++c) {
-        weights[c] =
-            reinterpret_cast<const __m256i*>(w.halves.get()) + size_t(block[c]) * w.inputs;
+        weights[c] = w.block<T>(block[c], w.inputs);
         for (int r = 0; r < ROWS; ++r) even[r][c] = odd[r][c] = _mm512_setzero_ps();
     }
     const float* inputs = x.floats + size_t(row) * x.stride;
@@ -27,9 +45,10 @@ AVX512 void half_avx512(const Linear& w, const Operand& x, int row, const int* b
     for (; k + 1 < w.inputs; k += 2) {
         __m512 first[COUNT], second[COUNT];
         for (int c = 0; c < COUNT; ++c) {
-            _mm_prefetch(reinterpret_cast<const char*>(weights[c] + k) + AHEAD, _MM_HINT_T0);
-            first[c] = _mm512_cvtph_ps(_mm256_load_si256(weights[c] + k));
-            second[c] = _mm512_cvtph_ps(_mm256_load_si256(weights[c] + k + 1));
+            const T* here = weights[c] + size_t(k) * BLOCK;
+            fetch_ahead(here, 2);
+            first[c] = load_block(here);
+            second[c] = load_block(here + BLOCK);
         }
         for (int r = 0; r < ROWS; ++r) {
             const float* input = inputs + size_t(r) * x.stride + k;
@@ -41,7 +60,7 @@ AVX512 void half_avx512(const Linear& w, const Operand& x, int row, const int* b
     }
     for (; k < w.inputs; ++k) {
         for (int c = 0; c < COUNT; ++c) {
-            __m512 last = _mm512_cvtph_ps(_mm256_load_si256(weights[c] + k));
+            __m512 last = load_block(weights[c] + size_t(k) * BLOCK);
             for (int r = 0; r < ROWS; ++r) {
                 __m512 input = _mm512_set1_ps(inputs[size_t(r) * x.stride + k]);
                 even[r][c] = _mm512_fmadd_ps(last, input, even[r][c]);
@@ -53,17 +72,17 @@ AVX512 void half_avx512(const Linear& w, const Operand& x, int row, const int* b
             _mm512_storeu_ps(out + (r * COUNT + c) * BLOCK, _mm512_add_ps(even[r][c], odd[r][c]));
 }
 
-template <int ROWS>
-AVX2 void half_block_avx2(const Linear& w, const Operand& x, int row, int block, float* out,
-                          int stride) {
+template <typename T, int ROWS>
+AVX2 void float_block_avx2(const Linear& w, const Operand& x, int row, int block, float* out,
+                           int stride) {
     __m256 low[ROWS], high[ROWS];
     for (int r = 0; r < ROWS; ++r) low[r] = high[r] = _mm256_setzero_ps();
-    const uint16_t* weights = w.halves.get() + size_t(block) * w.inputs * BLOCK;
+    const T* weights = w.block<T>(block, w.inputs);
     for (int k = 0; k < w.inputs; ++k) {
-        const auto* part = reinterpret_cast<const __m128i*>(weights + size_t(k) * BLOCK);
-        _mm_prefetch(reinterpret_cast<const char*>(part) + AHEAD, _MM_HINT_T0);
-        __m256 first = _mm256_cvtph_ps(_mm_load_si128(part));
-        __m256 second = _mm256_cvtph_ps(_mm_load_si128(part + 1));
+        const T* here = weights + size_t(k) * BLOCK;
+        fetch_ahead(here, 1);
+        __m256 first = load_half_block(here);
+        __m256 second = load_half_block(here + BLOCK / 2);
         for (int r = 0; r < ROWS; ++r) {
             __m256 input = _mm256_set1_ps(x.floats[size_t(row + r) * x.stride + k]);
             low[r] = _mm256_fmadd_ps(first, input, low[r]);
@@ -76,10 +95,10 @@ AVX2 void half_block_avx2(const Linear& w, const Operand& x, int row, int block,
     }
 }
 
-template <int ROWS, int COUNT>
-AVX2 void half_avx2(const Linear& w, const Operand& x, int row, const int* block, float* out) {
+template <typename T, int ROWS, int COUNT>
+AVX2 void float_avx2(const Linear& w, const Operand& x, int row, const int* block, float* out) {
     for (int c = 0; c < COUNT; ++c)
-        half_block_avx2<ROWS>(w, x, row, block[c], out + c * BLOCK, COUNT * BLOCK);
+        float_block_avx2<T, ROWS>(w, x, row, block[c], out + c * BLOCK, COUNT * BLOCK);
 }
 
 }  // namespace
