@@ -36,7 +36,7 @@ from musicgen.engine.packing import packing
 from musicgen.evaluation.likelihood import read_music
 from musicgen.machine import cpu_quota
 from musicgen.model.config import MusicGenConfig
-from musicgen.model.decoder import Decoder, sinusoidal_positions
+from musicgen.model.decoder import sinusoidal_positions
 from musicgen.model.delay_pattern import DelayPattern
 from musicgen.model.encodec import encode_channels
 from musicgen.model.musicgen import MusicGen
@@ -125,7 +125,7 @@ def errors(folder: Path, frames: int, music: Path | None) -> dict[str, dict[str,
     cpu = torch.device("cpu")
 
     def load(
-        dtype: torch.dtype = torch.float32, pack: Callable[[Decoder], None] | None = None
+        dtype: torch.dtype = torch.float32, pack: Callable[[MusicGen], None] | None = None
     ) -> MusicGen:
         return load_model(folder, config, cpu, dtype, pack=pack)
 
@@ -145,6 +145,8 @@ def errors(folder: Path, frames: int, music: Path | None) -> dict[str, dict[str,
     found = {"float32": measured(exact)}
     found |= {f"float32, {rows} rows": measured(exact, rows) for rows in (1, 8)}
     del exact
+    if library() is not None:
+        found["float32, compiled"] = measured(load(pack=packing("float32")))
     for precision, name in (("bfloat16", "float16 weights"), ("int8", "int8")):
         found[f"{name}, PyTorch"] = measured(load(pack=packing(precision, compiled=False)))
         if library() is not None:

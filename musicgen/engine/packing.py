@@ -1,21 +1,19 @@
-"""Which form of the decoder's weights a precision means on a processor."""
+"""Which form of the weights a precision means on a processor."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 
-from musicgen.model.decoder import Decoder
-from musicgen.model.native.decoder import use_native
-from musicgen.model.native.forms import FLOAT16, FLOAT32, INT8
+from musicgen.model.musicgen import MusicGen
 from musicgen.model.native.library import library
+from musicgen.model.native.model import FORMS, use_native
 from musicgen.model.packed import can_pack, pack_half, pack_int8
 
 logger = logging.getLogger(__name__)
 
-Pack = Callable[[Decoder], None]
-_FORMS = {"float32": FLOAT32, "bfloat16": FLOAT16, "int8": INT8}
-_WITHOUT_COMPILER: dict[str, Pack] = {"bfloat16": pack_half, "int8": pack_int8}
+Pack = Callable[[MusicGen], None]
+_WITHOUT_COMPILER = {"bfloat16": pack_half, "int8": pack_int8}
 
 
 def packing(precision: str, *, compiled: bool = True) -> Pack | None:
@@ -24,10 +22,10 @@ def packing(precision: str, *, compiled: bool = True) -> Pack | None:
     native = library() if compiled else None
     fallback = _WITHOUT_COMPILER.get(precision) if can_pack() else None
 
-    def pack(decoder: Decoder) -> None:
-        if native is not None and use_native(native, decoder, _FORMS[precision]):
+    def pack(model: MusicGen) -> None:
+        if native is not None and use_native(native, model, FORMS[precision]):
             return
         if fallback is not None:
-            fallback(decoder)
+            fallback(model.decoder)
 
     return pack if native is not None or fallback is not None else None

@@ -28,7 +28,7 @@ class TextEncoder(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         bias = self.position_bias(tokens.shape[1])
-        x = self.embedding(tokens)
+        x = self.embedding(tokens).float()
         for block in self.blocks:
             x = block(x, bias)
         return self.norm(x)

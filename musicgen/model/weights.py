@@ -16,7 +16,6 @@ from torch import Tensor
 
 from musicgen.errors import CheckpointIncomplete, CheckpointMismatch, UnsupportedCheckpoint
 from musicgen.model.config import MusicGenConfig
-from musicgen.model.decoder import Decoder
 from musicgen.model.musicgen import MusicGen
 from musicgen.model.tensor_files import TensorFiles
 
@@ -83,41 +82,59 @@ def recipes(config: MusicGenConfig) -> dict[str, Recipe]:
     return made
 
 
+class CheckpointWeights:
+    """The weights of a checkpoint's folder by the names of `MusicGen`, each made when asked for.
+
+    Raises: `CheckpointIncomplete`, `CheckpointCorrupt`, `UnsupportedCheckpoint`.
+    """
+
+    def __init__(self, folder: Path, config: MusicGenConfig) -> None:
+        if config.codec.unsupported:
+            raise UnsupportedCheckpoint(
+                f"{folder}: EnCodec with {', '.join(config.codec.unsupported)}"
+            )
+        self._files = TensorFiles(folder)
+        try:
+            self._made = recipes(config)
+        except ValueError as error:
+            raise UnsupportedCheckpoint(f"{folder}: {error}") from error
+        _check_complete(self._files, self._made.values())
+
+    def get(self, name: str, shape: torch.Size) -> Tensor:
+        """Raises: `CheckpointMismatch` when it has not this shape."""
+        recipe = self._made[name]
+        tensor = _build(self._files, recipe)
+        if tensor.shape != shape:
+            raise CheckpointMismatch(
+                f"{self._files.file_of(_stored(self._files, recipe.sources[0])[0])}: "
+                f"{' + '.join(recipe.sources)} has shape {tuple(tensor.shape)}, but "
+                f"config.json asks for {tuple(shape)}"
+            )
+        return tensor
+
+
 def load_model(
     folder: Path,
     config: MusicGenConfig,
     device: torch.device,
     dtype: torch.dtype,
     *,
-    pack: Callable[[Decoder], None] | None = None,
+    pack: Callable[[MusicGen], None] | None = None,
 ) -> MusicGen:
     """A `MusicGen` with the weights of `folder`, in eval mode on `device`.
 
     `dtype` is the decoder's; text encoder and codec stay float32, they run once per request.
-    `pack` packs the weights of the decoder's products (`model.packed`, `model.native`).
+    `pack` packs the weights of products (`model.packed`, `model.native`).
 
     Raises: `CheckpointIncomplete`, `CheckpointCorrupt`, `CheckpointMismatch`,
     `UnsupportedCheckpoint`.
     """
-    if config.codec.unsupported:
-        raise UnsupportedCheckpoint(f"{folder}: EnCodec with {', '.join(config.codec.unsupported)}")
-    files = TensorFiles(folder)
-    try:
-        with torch.device("meta"):
-            model = MusicGen(config)
-    except ValueError as error:
-        raise UnsupportedCheckpoint(f"{folder}: {error}") from error
-    made = recipes(config)
-    _check_complete(files, made.values())
+    weights = CheckpointWeights(folder, config)
+    with torch.device("meta"):
+        model = MusicGen(config)
     state = {}
     for name, empty in model.state_dict().items():
-        tensor = _build(files, made[name])
-        if tensor.shape != empty.shape:
-            raise CheckpointMismatch(
-                f"{files.file_of(_stored(files, made[name].sources[0])[0])}: "
-                f"{' + '.join(made[name].sources)} has shape {tuple(tensor.shape)}, but "
-                f"config.json asks for {tuple(empty.shape)}"
-            )
+        tensor = weights.get(name, empty.shape)
         kind = dtype if name.startswith("decoder.") else torch.float32
         # A float32 model stays memory-mapped. A smaller one must not: as long as one tensor is
         # mapped, so is the whole file. What is packed below is copied there.
@@ -126,7 +143,7 @@ def load_model(
         state[name] = tensor.to(device=device, dtype=kind, copy=copy)
     model.load_state_dict(state, assign=True)
     if pack is not None:
-        pack(model.decoder)
+        pack(model)
     return model.eval().requires_grad_(False)
 
 

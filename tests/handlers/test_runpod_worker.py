@@ -34,7 +34,7 @@ from tests.support.runpod_queue import (
 
 LONG = {"duration": 30.0, "temperature": 0.0}
 """Some thousand steps: seconds on one processor, so that there are updates and time to stop."""
-MEDIUM = {"duration": 12.0, "temperature": 0.0}
+MEDIUM = {"duration": 30.0, "temperature": 0.0, "variations": 2}
 SLOTS = 3
 
 
@@ -119,7 +119,7 @@ def test_a_short_job_posts_no_update(queue: Queue) -> None:
 
 
 def test_a_cancelled_job_stops_and_its_slot_is_free(queue: Queue) -> None:
-    queue.submit(job("cancelled", **LONG, variations=2))
+    queue.submit(job("cancelled", **LONG, variations=3))
     until(lambda: queue.of("cancelled", "update"), "it does not run")
     asked = len(queue.asked)
     queue.to_stop.append("cancelled")
@@ -219,7 +219,7 @@ def test_streamed_pieces_join_to_a_clip_and_failures_are_failures(tmp_path: Path
         queue.submit({"id": "worse", "input": None})
         assert queue.result("worse")["error"].startswith("invalid_request: input=None")
 
-        queue.submit(job("given-up", **LONG, variations=2))
+        queue.submit(job("given-up", **LONG, variations=3))
         until(lambda: queue.of("given-up", "stream"), "it does not run")
         queue.to_stop.append("given-up")
         assert "output" in queue.run("next")

@@ -203,7 +203,7 @@ def test_weights_that_float16_cannot_hold_are_not_made_infinite(
         engine._loaded().decoder.layers[0].up.weight[0, 0] = 1e6  # type: ignore[union-attr, operator]
     pack = packing.packing("bfloat16")
     assert pack is not None
-    pack(engine._loaded().decoder)
+    pack(engine._loaded())
     assert engine._loaded().decoder.native is None
 
 

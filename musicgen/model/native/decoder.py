@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
-from musicgen.model.layers import Linear
-from musicgen.model.native.forms import FLOAT16, FLOAT32
+from musicgen.model.native.forms import FLOAT32
 from musicgen.model.native.library import (
     BFLOAT16_CACHE,
     FLOAT32_CACHE,
@@ -27,25 +26,21 @@ if TYPE_CHECKING:
 ACTIVATIONS = {"gelu": 0, "relu": 1}
 COLUMNS_AT_ONCE = 8
 """Of a prefix: more of them would need more memory and save no more reading of weights."""
-_FLOAT16_LARGEST = 65504
 
 
 class NativeStep:
-    """Runs embedded columns through all layers of `decoder`, whose weights it packs.
+    """Runs embedded columns through all layers of `decoder`, whose products are `NativeLinear`s.
 
     Rows are decoded by themselves: the same row gives the same bits whatever is beside it.
     """
 
     def __init__(self, library: Library, decoder: Decoder, form: int) -> None:
         self._library = library
-        self._linears: list[NativeLinear] = []
-        self._form = form
         self.cache_dtype = torch.float32 if form == FLOAT32 else torch.bfloat16
         config = decoder.config
         self._layers = (NativeLayer * config.layers)(
             *(self._layer(cast("DecoderLayer", layer)) for layer in decoder.layers)
         )
-        decoder.heads = self._packed(decoder.heads)  # type: ignore[assignment]
         self._model = NativeDecoder(
             config.layers,
             config.hidden_size,
@@ -100,37 +95,12 @@ class NativeStep:
                 "cross_query": layer.cross_attention.query,
                 "cross_out": layer.cross_attention.out,
             }
-            layer.cross_attention.key_value = self._packed(  # type: ignore[assignment]
-                layer.cross_attention.key_value
-            )
         for name, norm in norms.items():
             setattr(packed, f"{name}_weight", norm.weight.data_ptr())
             setattr(packed, f"{name}_bias", norm.bias.data_ptr())
         for name, linear in linears.items():
-            setattr(packed, name, self._packed(linear).address)
-            # Freed here: from now on only the native form is used.
-            linear.weight = torch.nn.Parameter(torch.empty(0), requires_grad=False)
+            setattr(packed, name, cast("NativeLinear", linear).address)
         return packed
-
-    def _packed(self, linear: Linear) -> NativeLinear:
-        self._linears.append(NativeLinear.pack(self._library, linear.weight, self._form))
-        return self._linears[-1]
-
-
-def use_native(library: Library, decoder: Decoder, form: int) -> bool:
-    """Makes `decoder` run natively, if it can be."""
-    if not can_hold(decoder, form):
-        return False
-    decoder.native = NativeStep(library, decoder, form)
-    return True
-
-
-def can_hold(decoder: Decoder, form: int) -> bool:
-    """Whether the native step knows this decoder's activation and can hold its weights."""
-    if decoder.config.activation not in ACTIVATIONS:
-        return False
-    weights = (m.weight for m in decoder.modules() if isinstance(m, Linear))
-    return form != FLOAT16 or all(bool(w.abs().max() < _FLOAT16_LARGEST) for w in weights)
 
 
 def _rows(segment: Segment, index: int, start: int, length: int) -> list[NativeRow]:

@@ -28,6 +28,17 @@ class Packed(NamedTuple):
     sums: Tensor | None = None
 
 
+def empty(outputs: int, inputs: int, form: int) -> Packed:
+    """What `packed` makes of a weight (outputs, inputs), without its numbers."""
+    blocks = -(-outputs // BLOCK)
+    if form != INT8:
+        dtype = torch.float16 if form == FLOAT16 else torch.float32
+        return Packed(torch.empty(blocks, inputs, BLOCK, dtype=dtype))
+    weight = torch.empty(blocks, -(-inputs // GROUP), BLOCK, GROUP, dtype=torch.int8)
+    each = blocks * BLOCK
+    return Packed(weight, torch.empty(each), torch.empty(each, dtype=torch.int32))
+
+
 def packed(weight: Tensor, form: int) -> Packed:
     """A weight (outputs, inputs) in `form`."""
     if form == INT8:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from musicgen.model.native.forms import Packed, packed
+from musicgen.model.native.forms import Packed, empty, packed
 
 BFLOAT16_CACHE, FLOAT32_CACHE = 0, 1
 AVX2, AVX512, VNNI = 1, 2, 3
@@ -115,21 +115,39 @@ def library() -> Library | None:
 
 class NativeLinear(nn.Module):
     """y = x Wᵀ with weights in a packed form: int8 (activations too, each row by its own scale),
-    float16 or float32; x and y are float32."""
+    float16 or float32; x and y are float32.
+
+    Its buffers are those of `forms.Packed`, and may be replaced until it is first used.
+    """
+
+    weight: Tensor
+    scales: Tensor | None
+    sums: Tensor | None
 
     def __init__(self, library: Library, shape: tuple[int, int], form: int, of: Packed) -> None:
         super().__init__()
         self.outputs, self.inputs = shape
-        self.library = library
-        self._packed = of
-        scales, sums = (0 if each is None else each.data_ptr() for each in (of.scales, of.sums))
-        self._fields = LinearFields(*shape, form, 0, of.weight.data_ptr(), scales, sums)
+        self.library, self.form = library, form
+        for name, tensor in of._asdict().items():
+            self.register_buffer(name, tensor)
 
     @classmethod
     def pack(cls, library: Library, weight: Tensor, form: int) -> NativeLinear:
         """Of a weight (outputs, inputs)."""
         outputs, inputs = weight.shape
         return cls(library, (outputs, inputs), form, packed(weight, form))
+
+    @classmethod
+    def empty(cls, library: Library, weight: Tensor, form: int) -> NativeLinear:
+        """As `pack` makes it, without its numbers."""
+        outputs, inputs = weight.shape
+        return cls(library, (outputs, inputs), form, empty(outputs, inputs, form))
+
+    @functools.cached_property
+    def _fields(self) -> LinearFields:
+        buffers = (self.weight, self.scales, self.sums)
+        pointers = (0 if each is None else each.data_ptr() for each in buffers)
+        return LinearFields(self.outputs, self.inputs, self.form, 0, *pointers)
 
     @property
     def address(self) -> int:

@@ -1,0 +1,90 @@
+"""Which parts of a model run natively, and in which form their weights lie."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from musicgen.model.layers import Embedding, Linear
+from musicgen.model.native.decoder import ACTIVATIONS, NativeStep
+from musicgen.model.native.forms import FLOAT16, FLOAT32, INT8
+from musicgen.model.native.library import Library, NativeLinear
+from musicgen.model.packed import pack_linears
+
+if TYPE_CHECKING:
+    from musicgen.model.musicgen import MusicGen
+
+_FLOAT16_LARGEST = 65504
+
+
+class Forms(NamedTuple):
+    """Of the weights of the decoder's products and of the text encoder's; None leaves these as
+    they are."""
+
+    decoder: int
+    text_encoder: int | None
+
+
+FORMS = {
+    "float32": Forms(FLOAT32, None),
+    "bfloat16": Forms(FLOAT16, FLOAT16),
+    "int8": Forms(INT8, FLOAT16),
+}
+"""By precision. The text encoder runs once for a prompt, so 8 bits would gain nothing there."""
+
+
+def use_native(library: Library, model: MusicGen, forms: Forms) -> bool:
+    """Packs the weights of `model`, which then runs natively; False where that cannot be."""
+    if not can_hold(model, forms):
+        return False
+    pack_linears(model.decoder, lambda w: NativeLinear.pack(library, w, forms.decoder))
+    text_form = forms.text_encoder
+    if text_form is not None:
+        pack_linears(model.text_encoder, lambda w: NativeLinear.pack(library, w, text_form))
+        _halve_embedding(model)
+    model.decoder.native = NativeStep(library, model.decoder, forms.decoder)
+    return True
+
+
+def expect_native(library: Library, model: MusicGen, forms: Forms) -> None:
+    """Gives `model`, which is empty, the shape that `use_native` gives it. When its weights are
+    there, `start_native` follows."""
+
+    def empty(form: int, module: nn.Module) -> None:
+        pack_linears(module, lambda w: NativeLinear.empty(library, w, form))
+
+    empty(forms.decoder, model.decoder)
+    if forms.text_encoder is not None:
+        empty(forms.text_encoder, model.text_encoder)
+        _halve_embedding(model)
+
+
+def start_native(library: Library, model: MusicGen, forms: Forms) -> None:
+    """The second part of `expect_native`."""
+    model.decoder.native = NativeStep(library, model.decoder, forms.decoder)
+
+
+def can_hold(model: MusicGen, forms: Forms) -> bool:
+    """Whether the native step knows the activation and its forms can hold the weights."""
+    if model.config.decoder.activation not in ACTIVATIONS:
+        return False
+    parts = ((model.decoder, forms.decoder), (model.text_encoder, forms.text_encoder))
+    return all(
+        holds(each.weight, form)
+        for part, form in parts
+        for each in part.modules()
+        if isinstance(each, (Linear, Embedding))
+    )
+
+
+def holds(weight: Tensor, form: int | None) -> bool:
+    """Whether a weight keeps its numbers finite in `form`."""
+    return form != FLOAT16 or bool(weight.abs().max() < _FLOAT16_LARGEST)
+
+
+def _halve_embedding(model: MusicGen) -> None:
+    """Only the rows of a prompt's tokens are read; in 16 bits the rest takes half the memory."""
+    embedding = model.text_encoder.embedding
+    embedding.weight = nn.Parameter(embedding.weight.to(torch.float16), requires_grad=False)
