@@ -77,7 +77,9 @@ class Delivery:
 class Settings:
     """How a predictor is built.
 
-    `model`: a catalog name, a local folder or a hub name. `device`: auto, cpu, cuda or cuda:N.
+    `model`: a catalog name, a local folder, a packed file or its address (https or s3), or a hub
+    name. `revision`: the commit of the hub that it must be, None for any. `weights_dir`: where what
+    was downloaded from an address is kept. `device`: auto, cpu, cuda or cuda:N.
     `threads`: CPU threads, None for the container's CPU quota. `slots`: requests decoded at once.
     `stream`: RunPod answers with audio while it is being made. `data_dir`: where clips go without
     a bucket. `spool_dir`: where clips wait that a bucket has not taken yet. `input_networks`: the
@@ -85,6 +87,8 @@ class Settings:
     """
 
     model: str = DEFAULT_MODEL
+    revision: str | None = None
+    weights_dir: Path = Path("~/.cache/musicgen")
     device: str = "auto"
     precision: str = "auto"
     engine: str = "musicgen"
@@ -127,6 +131,8 @@ class Settings:
         data_dir = Path(read.text("MUSICGEN_DATA_DIR") or cls.data_dir)
         return cls(
             **plain,
+            revision=read.text("MUSICGEN_REVISION"),
+            weights_dir=Path(read.text("MUSICGEN_WEIGHTS_DIR") or cls.weights_dir),
             threads=read.whole("MUSICGEN_THREADS"),
             # Cog gives its worker this one: predictions side by side are then slots as well.
             slots=read.whole("MUSICGEN_SLOTS") or read.whole("COG_MAX_CONCURRENCY") or cls.slots,

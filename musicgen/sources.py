@@ -8,6 +8,7 @@ from pathlib import Path
 
 from musicgen import catalog
 from musicgen.errors import CheckpointNotFound, UnknownModel
+from musicgen.packed_format import packed_files, read_header
 
 _SMALL_FILES = ("*.json", "spiece.model")
 _WEIGHTS_BY_PREFERENCE = ("*.safetensors", "*.bin")
@@ -19,38 +20,48 @@ _LICENCE_LINE = re.compile(r"""^license:[ \t]*["']?([\w.+-]+)["']?[ \t]*(?:#.*)?
 
 @dataclass(frozen=True)
 class Source:
-    """A checkpoint on this machine. `name` is what the caller called it."""
+    """A checkpoint on this machine, or a packed file, which `folder` then is. `name` is what the
+    caller called it, `title` what a packed file was packed from."""
 
     name: str
     folder: Path
     licence: str
+    title: str | None = None
 
     @property
     def label(self) -> str:
         """The name as results and tags show it: of a folder its last part alone, because callers
         need not know where it lies."""
-        return self.folder.resolve().name if self.name == str(self.folder) else self.name
+        if self.title is not None or self.name != str(self.folder):
+            return self.title or self.name
+        return self.folder.resolve().name
 
 
-def locate(name: str) -> Source:
+def locate(name: str, revision: str | None = None) -> Source:
     """Finds the folder of a model, downloading it to the hub's cache when it is not there.
 
     A name of the catalog is what the catalog says (write ./small for a folder called small);
-    then an existing folder; anything else with one slash is a hub name.
-    HF_HOME, HF_TOKEN and HF_HUB_OFFLINE mean what they mean to huggingface_hub.
+    then an existing folder or packed file; anything else with one slash is a hub name, of which
+    `revision` may be wanted. HF_HOME, HF_TOKEN and HF_HUB_OFFLINE mean what they mean to
+    huggingface_hub.
 
     Raises: `UnknownModel`, `CheckpointNotFound`.
     """
-    if name and name not in catalog.CATALOG and Path(name).is_dir():
-        return Source(str(Path(name)), Path(name), licence_in(Path(name)))
+    path = Path(name)
+    if name and name not in catalog.CATALOG and path.exists():
+        packed = [path] if path.is_file() else packed_files(path)
+        if not packed:
+            return Source(str(path), path, licence_in(path))
+        manifest = read_header(packed[0])[1]
+        return Source(str(path), path, manifest.licence, manifest.source)
     entry = catalog.find(name)
     if entry is not None and entry.source == "package":
         return Source(entry.name, _DEMO_FOLDER, entry.licence)
     if entry is not None:
-        return Source(entry.name, _from_hub(entry.source), entry.licence)
+        return Source(entry.name, _from_hub(entry.source, revision), entry.licence)
     if name.count("/") == 1 and not name.startswith((".", "/")):
-        return Source(name, _from_hub(name), catalog.UNKNOWN_LICENCE)
-    choices = [*catalog.CATALOG, "a folder", "a hub name such as OWNER/NAME"]
+        return Source(name, _from_hub(name, revision), catalog.UNKNOWN_LICENCE)
+    choices = [*catalog.CATALOG, "a folder", "a packed file", "a hub name such as OWNER/NAME"]
     raise UnknownModel("model", name, choices)
 
 
@@ -71,13 +82,14 @@ def licence_in(folder: Path) -> str:
     return known.get(line[1].casefold(), line[1])
 
 
-def _from_hub(repository: str) -> Path:
+def _from_hub(repository: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         for weights in _WEIGHTS_BY_PREFERENCE:
-            folder = Path(snapshot_download(repository, allow_patterns=[*_SMALL_FILES, weights]))
+            patterns = [*_SMALL_FILES, weights]
+            folder = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
             if any(folder.glob(weights)):
                 break
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:

@@ -25,6 +25,8 @@ VALUES = {
     "musicgen.logs",
     "musicgen.guarded_http",
     "musicgen.archives",
+    "musicgen.packed_format",
+    "musicgen.startup",
 }
 LAYERS = {
     "root": VALUES | {"handlers", "musicgen.predictor"},
@@ -39,7 +41,10 @@ LAYERS = {
         "musicgen.audio",
         "musicgen.storage",
         "musicgen.remote",
+        "musicgen.pack",
     },
+    "musicgen.pack": VALUES | {"musicgen.model"},
+    "musicgen.fetching": VALUES | {"musicgen.storage.s3_client"},
     "musicgen.remote": VALUES | {"musicgen.remote"},
     "musicgen.verify": VALUES | {"musicgen.engine"},
     "musicgen.evaluation": VALUES | {"musicgen.engine", "musicgen.audio", "musicgen.evaluation"},
@@ -51,13 +56,14 @@ LAYERS = {
         "musicgen.storage",
         "musicgen.storing",
         "musicgen.streaming",
+        "musicgen.fetching",
     },
     "musicgen.storing": VALUES | {"musicgen.audio", "musicgen.storage"},
     "musicgen.streaming": VALUES | {"musicgen.audio", "musicgen.engine.interface"},
     "musicgen.engine": VALUES | {"musicgen.engine", "musicgen.model"},
     "musicgen.audio": VALUES | {"musicgen.audio"},
     "musicgen.storage": VALUES | {"musicgen.storage"},
-    "musicgen.model": {"musicgen.model", "musicgen.errors"},
+    "musicgen.model": {"musicgen.model", "musicgen.errors", "musicgen.packed_format"},
     "values": VALUES,
 }
 OURS = ("musicgen", "handlers")

@@ -27,7 +27,10 @@ from musicgen.model.codec_stream import CodecStream, pieces_of
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.encodec import encode_channels
 from musicgen.model.musicgen import MusicGen
-from musicgen.model.tokenizer import Tokenize, load_tokenizer
+from musicgen.model.native.library import library
+from musicgen.model.pack_file import PackFile
+from musicgen.model.pack_model import NATIVE, load_packed
+from musicgen.model.tokenizer import Tokenize, load_tokenizer, tokenizer_of
 from musicgen.model.weights import load_model
 from musicgen.result import Timings
 from musicgen.stopwatch import Stopwatch
@@ -92,7 +95,39 @@ class MusicGenEngine:
         dtype = torch.bfloat16 if precision == "bfloat16" and pack is None else torch.float32
         model = load_model(folder, config, torch.device(device), dtype, pack=pack)
         return_free_memory()
-        steps, rows = plan_steps(model, device, rows)
+        return cls._planned(model, tokenize, precision, rows)
+
+    @classmethod
+    def load_packed(
+        cls,
+        pack: PackFile,
+        config: MusicGenConfig,
+        device: str,
+        precision: str,
+        *,
+        rows: int = BATCH_ROWS,
+    ) -> MusicGenEngine:
+        """The same of a packed file, which may be of any form that `device` and `precision` go
+        with; it stays mapped on a processor if it is of a native one.
+
+        Raises: a subclass of `CheckpointError`.
+        """
+        tokenize = tokenizer_of(pack.read, pack.path)
+        native = pack.manifest.form.startswith(NATIVE)
+        dtype = torch.bfloat16 if precision == "bfloat16" and device != "cpu" else torch.float32
+        model = load_packed(
+            pack, config, torch.device(device), dtype, library() if native else None
+        )
+        repack = packing(precision) if device == "cpu" and not native else None
+        if repack is not None:
+            repack(model)
+        return cls._planned(model, tokenize, precision, rows)
+
+    @classmethod
+    def _planned(
+        cls, model: MusicGen, tokenize: Tokenize, precision: str, rows: int
+    ) -> MusicGenEngine:
+        steps, rows = plan_steps(model, str(model.device), rows)
         return cls(model, tokenize, precision, rows=rows, steps=steps)
 
     def generate(self, job: GenerationJob) -> Generator[Decoded, None, EngineOutput]:

@@ -9,13 +9,17 @@ import torch
 
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import Engine
+from musicgen.engine.packed_loading import config_of, open_packed
 from musicgen.engine.packing import packing
 from musicgen.errors import ModelTooLarge, SettingsError, UnsupportedCheckpoint
 from musicgen.machine import free_memory
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.memory import memory_needed
+from musicgen.model.pack_file import PackFile
+from musicgen.model.pack_model import NATIVE, precision_of
 from musicgen.request import DURATION_MAX_SECONDS
 from musicgen.settings import Settings
+from musicgen.startup import mark
 
 # A clip with guidance takes two rows; one request may have eight variations.
 ROWS_OF_A_SLOT, LEAST_ROWS = 2, 16
@@ -24,19 +28,27 @@ logger = logging.getLogger(__name__)
 
 
 def load_engine(folder: Path, name: str, settings: Settings) -> Engine:
-    """Loads the checkpoint in `folder` with the engine that `settings` ask for.
+    """Loads the checkpoint in `folder` with the engine that `settings` ask for, or a packed file,
+    which `folder` may also be or hold.
 
     A checkpoint that the own engine does not know goes to transformers, with a warning.
     Raises: `SettingsError`, `ModelTooLarge`, `MissingDependency`, a `CheckpointError`.
     """
-    config = MusicGenConfig.from_folder(folder)
     device = resolve_device(settings.device)
+    if settings.engine == "musicgen":
+        pack = open_packed(folder, device, settings.precision, settings.revision)
+        if pack is not None:
+            return _load_packed(pack, name, device, settings)
+    elif folder.is_file():
+        raise SettingsError("MUSICGEN_ENGINE", settings.engine, "a packed file needs musicgen")
+    config = MusicGenConfig.from_folder(folder)
     if settings.engine == "musicgen":
         precision = resolve_precision(settings.precision, device)
         check_memory(config, name, device, precision)
         try:
-            rows = max(LEAST_ROWS, ROWS_OF_A_SLOT * settings.slots)
-            return MusicGenEngine.load(folder, config, device, precision, rows=rows)
+            return MusicGenEngine.load(
+                folder, config, device, precision, rows=_rows(settings.slots)
+            )
         except UnsupportedCheckpoint as error:
             logger.warning("%s; using transformers instead, which is slower", error)
     from musicgen.engine.transformers_engine import TransformersEngine
@@ -44,6 +56,23 @@ def load_engine(folder: Path, name: str, settings: Settings) -> Engine:
     precision = resolve_precision(settings.precision, device, quantized=False)
     check_memory(config, name, device, precision)
     return TransformersEngine.load(folder, config, device, precision)
+
+
+def _load_packed(pack: PackFile, name: str, device: str, settings: Settings) -> Engine:
+    """What is damaged is found here, and all of it is in memory before anybody waits for it."""
+    config, form = config_of(pack), pack.manifest.form
+    precision = settings.precision
+    if precision == "auto" and form.startswith(NATIVE):
+        precision = precision_of(form)
+    precision = resolve_precision(precision, device)
+    check_memory(config, name, device, precision)
+    pack.check()
+    mark("weights_resident")
+    return MusicGenEngine.load_packed(pack, config, device, precision, rows=_rows(settings.slots))
+
+
+def _rows(slots: int) -> int:
+    return max(LEAST_ROWS, ROWS_OF_A_SLOT * slots)
 
 
 def resolve_device(device: str) -> str:

@@ -116,26 +116,43 @@ class MusicGenConfig:
 
         Raises: `CheckpointIncomplete`, `CheckpointCorrupt`, `UnsupportedCheckpoint`.
         """
-        raw = read_json(folder / "config.json")
-        generation_file = folder / "generation_config.json"
-        generation = read_json(generation_file) if generation_file.exists() else {}
+        generation = folder / "generation_config.json"
+        return cls.from_json(
+            read_json(folder / "config.json"),
+            read_json(generation) if generation.exists() else {},
+            folder,
+        )
+
+    @classmethod
+    def from_json(
+        cls, raw: Mapping[str, Any], generation: Mapping[str, Any], where: Path
+    ) -> MusicGenConfig:
+        """`raw` and `generation`: what the two files of `from_folder` hold; `where` they lie."""
         try:
             return _parse(raw, generation)
         except (KeyError, TypeError, ValueError) as error:
             raise UnsupportedCheckpoint(
-                f"{folder / 'config.json'}: not a MusicGen configuration ({error!r})"
+                f"{where / 'config.json'}: not a MusicGen configuration ({error!r})"
             ) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """One JSON object of a checkpoint folder. Raises the two checkpoint errors."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_bytes(), path)
     except FileNotFoundError:
         raise CheckpointIncomplete(
             f"{path.parent} has no {path.name}: is it a Hugging Face MusicGen folder?"
         ) from None
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        raise CheckpointCorrupt(f"{path} cannot be read as JSON: {error}") from error
+
+
+def parse_json(text: bytes, path: Path) -> dict[str, Any]:
+    """One JSON object that lies, or lay, at `path`. Raises: `CheckpointCorrupt`."""
+    try:
+        content = json.loads(text)
+    except ValueError as error:
         raise CheckpointCorrupt(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(content, dict):
         raise CheckpointCorrupt(f"{path} holds no JSON object")

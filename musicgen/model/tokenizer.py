@@ -16,18 +16,28 @@ def load_tokenizer(folder: Path) -> Tokenize:
     Raises: `CheckpointIncomplete` when the folder has neither file, `CheckpointCorrupt`,
     `MissingDependency` when only spiece.model is there and sentencepiece is not installed.
     """
-    if (folder / "tokenizer.json").exists():
-        return _fast_tokenizer(folder / "tokenizer.json")
-    if (folder / "spiece.model").exists():
-        return _sentencepiece_tokenizer(folder / "spiece.model")
+
+    def read(name: str) -> bytes | None:
+        path = folder / name
+        return path.read_bytes() if path.exists() else None
+
+    return tokenizer_of(read, folder)
+
+
+def tokenizer_of(read: Callable[[str], bytes | None], folder: Path) -> Tokenize:
+    """The same of files that `read` gives by their names; `folder` is where they lie."""
+    for name, parse in (("tokenizer.json", _fast), ("spiece.model", _sentencepiece)):
+        content = read(name)
+        if content is not None:
+            return parse(content, folder / name)
     raise CheckpointIncomplete(f"{folder} has no tokenizer.json and no spiece.model")
 
 
-def _fast_tokenizer(path: Path) -> Tokenize:
+def _fast(content: bytes, path: Path) -> Tokenize:
     from tokenizers import Tokenizer
 
     try:
-        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_buffer(content)
     except Exception as error:  # tokenizers raises nothing narrower
         raise CheckpointCorrupt(f"{path} cannot be read as a tokenizer: {error}") from error
     # A saved padding or truncation rule belongs to training, not to one prompt.
@@ -36,7 +46,7 @@ def _fast_tokenizer(path: Path) -> Tokenize:
     return lambda prompt: list(tokenizer.encode(prompt).ids)
 
 
-def _sentencepiece_tokenizer(path: Path) -> Tokenize:
+def _sentencepiece(content: bytes, path: Path) -> Tokenize:
     try:
         from sentencepiece import SentencePieceProcessor
     except ImportError:
@@ -44,7 +54,7 @@ def _sentencepiece_tokenizer(path: Path) -> Tokenize:
             "sentencepiece", f"{path}, a checkpoint without tokenizer.json,", "sentencepiece"
         ) from None
     try:
-        processor = SentencePieceProcessor(model_file=str(path))
+        processor = SentencePieceProcessor(model_proto=content)
     except (OSError, RuntimeError) as error:
         raise CheckpointCorrupt(f"{path} cannot be read as sentencepiece: {error}") from error
     return lambda prompt: [*processor.encode(prompt), processor.eos_id()]

@@ -13,9 +13,14 @@ import torch
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.graphs import SlotSteps
 from musicgen.engine.interface import GenerationJob, Row
+from musicgen.engine.loading import load_engine
 from musicgen.machine import free_memory
 from musicgen.model.config import MusicGenConfig
+from musicgen.model.staging import Staging
+from musicgen.pack import pack
 from musicgen.request import SamplingParams
+from musicgen.settings import Settings
+from musicgen.sources import locate
 from tests.support import engines
 from tests.support.checkpoints import FAMILIES
 
@@ -55,6 +60,27 @@ def test_bfloat16_repeats_itself(checkpoints: Callable[[str], Path], name: str) 
     first, again = (engines.codes(engine, ["piano"], 30, SAMPLED, seeds=[5]) for _ in range(2))
     assert torch.equal(first, again)
     assert first.unique().numel() > 10
+
+
+def test_a_packed_file_gives_the_checkpoint_s_tokens(
+    checkpoints: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Its weights go through pinned buffers, smaller here than some of them."""
+    folder = checkpoints("musicgen-small")
+    path = pack(locate(str(folder)), "plain-float32", tmp_path).path
+    settings = Settings(device="cuda", precision="float32")
+    found = engines.codes(load_engine(path, "small", settings), ["piano"], 30, SAMPLED, seeds=[5])
+    wanted = engines.codes(_cuda(folder, "float32"), ["piano"], 30, SAMPLED, seeds=[5])
+    assert torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_staged_copies_are_copies(dtype: torch.dtype) -> None:
+    staging = Staging(torch.device("cuda:0"), piece_bytes=4096)
+    tensors = [torch.randn(size).to(dtype) for size in (1, 1000, 5000, 100_000)]
+    copies = [staging.copy(tensor) for tensor in tensors]
+    for tensor, copy in zip(tensors, copies, strict=True):
+        assert torch.equal(copy.cpu(), tensor)
 
 
 def test_closing_gives_the_memory_back(checkpoints: Callable[[str], Path]) -> None:

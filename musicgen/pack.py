@@ -1,0 +1,243 @@
+"""From a checkpoint to one packed file (`musicgen.packed_format`), weight by weight.
+
+The file grows under another name, with a journal of the weights that it has. A pack that was ended,
+however suddenly, goes on from there the next time; under its own name the file is complete, and
+until then an earlier one of that name stays as it is.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+
+from musicgen import __version__
+from musicgen.errors import CheckpointError, DiskFull, NotWritable
+from musicgen.model.config import MusicGenConfig
+from musicgen.model.pack_file import PackFile, bytes_of, sha256_of, shape_of, sums_of
+from musicgen.model.pack_model import Packing
+from musicgen.model.tensor_files import weight_files
+from musicgen.model.weights import CheckpointWeights
+from musicgen.packed_format import (
+    FILE_PREFIX,
+    SMALL_FILES,
+    SUFFIX,
+    SUMS,
+    Layout,
+    Manifest,
+    header_of,
+    layout_of,
+)
+from musicgen.sources import Source
+
+_BLANK = "0" * 64
+_PIECE = 2**22
+_SNAPSHOTS = "snapshots"
+
+
+@dataclass(frozen=True)
+class PackReport:
+    """`before` and `after`: bytes of the checkpoint's weight files and of the packed file.
+    `resumed`: weights that an earlier try had packed already."""
+
+    path: Path
+    manifest: Manifest
+    before: int
+    after: int
+    weights: int
+    resumed: int
+
+
+def pack(
+    source: Source, form: str, output: Path, tell: Callable[[str, int, int], None] | None = None
+) -> PackReport:
+    """Packs a checkpoint's folder into `output`, a file, or a folder that gets it under its usual
+    name. `tell` hears what is packed, how many of how many.
+
+    Raises: a `CheckpointError`, `DiskFull`, `NotWritable`.
+    """
+    if source.folder.is_file():
+        raise CheckpointError(f"{source.folder} is packed already: pack the checkpoint itself")
+    if output.suffix != SUFFIX:
+        output = output / f"{source.label.replace('/', '--')}.{form}{SUFFIX}"
+    config = MusicGenConfig.from_folder(source.folder)
+    job = _Job(source, config, form)
+    with _explained(output.parent):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(output.with_name(f".{output.name}.lock")):
+            resumed = job.run(output, tell or (lambda *_: None))
+    before = sum(file.stat().st_size for file in weight_files(source.folder))
+    after = output.stat().st_size
+    return PackReport(output, job.manifest, before, after, len(job.packing.weights), resumed)
+
+
+class _Job:
+    def __init__(self, source: Source, config: MusicGenConfig, form: str) -> None:
+        self.packing = Packing(config, form)
+        self._weights = CheckpointWeights(source.folder, config)
+        self._small = {
+            FILE_PREFIX + name: torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
+            for name in SMALL_FILES
+            if (path := source.folder / name).is_file()
+        }
+        shapes = {
+            held: shape_of(tensor)
+            for name in self.packing.weights
+            for held, tensor in self.packing.expected(name).items()
+        } | {name: shape_of(tensor) for name, tensor in self._small.items()}
+        self.manifest = Manifest(
+            form=form,
+            source=source.label,
+            revision=_revision_of(source.folder),
+            licence=source.licence,
+            versions={"musicgen": __version__, "torch": torch.__version__.partition("+")[0]},
+            source_files={p.name: _sha256_of_file(p) for p in weight_files(source.folder)},
+            sha256=dict.fromkeys(sorted(shapes), _BLANK),
+        )
+        self.layout: Layout = layout_of(shapes, self.manifest)
+        self._blank_header = header_of(self.layout, self.manifest)
+
+    def run(self, output: Path, tell: Callable[[str, int, int], None]) -> int:
+        """Writes the file; returns how many weights were there already."""
+        partial = output.with_name(f".{output.name}.partial")
+        journal = _Journal(output.with_name(f".{output.name}.journal"), self._identity())
+        hashes: dict[str, str] = {}
+        with _opened(partial) as file:
+            file.truncate(self.layout.total)
+            known = {name: done for name, done in journal.done.items() if self._has(file, done)}
+            for number, (name, empty) in enumerate(self.packing.weights.items()):
+                tell(name, number, len(self.packing.weights))
+                if name in known:
+                    hashes |= known[name]
+                    continue
+                made = self.packing.packed(name, self._weights.get(name, empty.shape))
+                written = self._write(file, made)
+                journal.add(name, written)
+                hashes |= written
+            hashes |= self._write(file, self._small)
+            self._finish(file, partial, hashes)
+        partial.replace(output)
+        _sync_folder(output.parent)
+        journal.remove()
+        PackFile(output).check()
+        return len(known)
+
+    def _finish(self, file: BinaryIO, partial: Path, hashes: dict[str, str]) -> None:
+        summed, total = self.layout.summed, self.layout.total
+        data = torch.from_file(str(partial), shared=False, size=total, dtype=torch.uint8)
+        sums = sums_of(data[summed.start : summed.stop])
+        _write_at(file, bytes_of(sums), self.layout.places[SUMS][0])
+        self.manifest = replace(self.manifest, sha256=dict(sorted(hashes.items())))
+        _write_at(file, memoryview(header_of(self.layout, self.manifest)), 0)
+        os.fsync(file.fileno())
+
+    def _write(self, file: BinaryIO, tensors: dict[str, torch.Tensor]) -> dict[str, str]:
+        for name, tensor in tensors.items():
+            start, shape = self.layout.places[name]
+            assert shape_of(tensor) == shape, name
+            _write_at(file, bytes_of(tensor), start)
+        return {name: sha256_of(tensor) for name, tensor in tensors.items()}
+
+    def _has(self, file: BinaryIO, hashes: dict[str, str]) -> bool:
+        """Whether the file holds these tensors, as an earlier try wrote them."""
+        for name, wanted in hashes.items():
+            start, shape = self.layout.places[name]
+            file.seek(start)
+            if hashlib.sha256(file.read(shape.bytes)).hexdigest() != wanted:
+                return False
+        return True
+
+    def _identity(self) -> str:
+        return hashlib.sha256(self._blank_header).hexdigest()
+
+
+class _Journal:
+    """A line for each weight that is in the partial file, begun anew for another pack."""
+
+    def __init__(self, path: Path, identity: str) -> None:
+        self._path = path
+        self.done: dict[str, dict[str, str]] = {}
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        if lines[:1] == [identity]:
+            for line in lines[1:]:
+                try:
+                    self.done |= json.loads(line)
+                except ValueError:
+                    break  # the line that was being written
+            lines = [identity, *(json.dumps({n: each}) for n, each in self.done.items())]
+        else:
+            lines = [identity]
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+    def add(self, name: str, hashes: dict[str, str]) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({name: hashes}) + "\n")
+
+    def remove(self) -> None:
+        self._path.unlink()
+
+
+def _revision_of(folder: Path) -> str | None:
+    """The commit, of a folder in the hub's cache."""
+    return folder.name if folder.parent.name == _SNAPSHOTS else None
+
+
+def _sha256_of_file(path: Path) -> str:
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            found.update(piece)
+    return found.hexdigest()
+
+
+def _write_at(file: BinaryIO, content: memoryview, start: int) -> None:
+    """All of it: the system may take less than two gigabytes at once."""
+    done = 0
+    while done < len(content):
+        done += os.pwrite(file.fileno(), content[done:], start + done)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """For reading and writing, with what it holds already."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    with os.fdopen(descriptor, "r+b") as file:
+        yield file
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise DiskFull(
+                f"no room in {folder} ({reason}): free some space and pack again, which goes on "
+                "from here, or choose another folder"
+            ) from error
+        raise NotWritable(f"cannot write to {folder} ({reason}): choose another one") from error

@@ -1,0 +1,430 @@
+"""A packed file: the same tokens, the same bytes, and nothing damaged is ever loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from bench.full_size import FULL_SIZES
+from bench.random_checkpoints import build_config
+from musicgen import pack as packing
+from musicgen.engine.engine import MusicGenEngine
+from musicgen.engine.loading import load_engine
+from musicgen.errors import (
+    CheckpointCorrupt,
+    CheckpointError,
+    CheckpointIncomplete,
+    CheckpointMismatch,
+    DiskFull,
+    SettingsError,
+    UnsupportedCheckpoint,
+)
+from musicgen.model.config import MusicGenConfig, _parse
+from musicgen.model.native.library import library
+from musicgen.model.pack_file import PackFile, shape_of
+from musicgen.model.pack_model import PACK_FORMS, Packing, load_packed, precision_of
+from musicgen.model.tokenizer import tokenizer_of
+from musicgen.pack import PackReport, pack
+from musicgen.packed_format import SUMS, check_hashes, packed_files, read_header
+from musicgen.request import SamplingParams
+from musicgen.settings import Settings
+from musicgen.sources import locate
+from tests.support import engines, oracle
+
+ROOT = Path(__file__).parent.parent
+VARIED = ["musicgen-small", "musicgen-stereo-medium", "musicgen-melody", "three-codebooks"]
+SAMPLED = SamplingParams(1.0, 20, 0.0, 3.0)
+native = pytest.mark.skipif(library() is None, reason="the native step was not compiled here")
+
+
+def _packed(folder: Path, form: str, output: Path) -> PackReport:
+    return pack(locate(str(folder)), form, output)
+
+
+@pytest.fixture(scope="session")
+def packed(
+    checkpoints: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, str], Path]:
+    """`packed(name, form)`: a toy checkpoint's packed file, made once; not to be changed."""
+    root = tmp_path_factory.mktemp("packed")
+
+    def file(name: str, form: str) -> Path:
+        found = root / f"{name}.{form}.packed"
+        return found if found.exists() else _packed(checkpoints(name), form, root).path
+
+    return file
+
+
+@native
+@pytest.mark.parametrize("name", VARIED)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+def test_a_packed_model_makes_the_bits_of_its_checkpoint(
+    checkpoints: Callable[[str], Path],
+    packed: Callable[[str, str], Path],
+    name: str,
+    precision: str,
+) -> None:
+    """Text encoder, decoder and codec, with guidance, sampled: nothing may differ at all."""
+    engine = load_engine(packed(name, f"native-{precision}"), name, Settings(precision=precision))
+    wanted = engines.engine(checkpoints(name), precision)
+    assert isinstance(engine, MusicGenEngine)
+    for prompt in engines.PROMPTS:
+        found, known = (
+            engines.run(each, engines.GenerationJob((engines.Row(prompt, 5, SAMPLED),), 30))
+            for each in (engine, wanted)
+        )
+        assert (found.codes == known.codes).all()
+        assert (found.pcm[0] == known.pcm[0]).all()
+
+
+@pytest.mark.parametrize("name", VARIED)
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_rounded_weights_give_transformers_tokens(
+    checkpoints: Callable[[str], Path], tmp_path: Path, name: str, guidance: float
+) -> None:
+    """Of a checkpoint whose weights are bfloat16 already, the 16-bit pack loses nothing."""
+    folder = tmp_path / name
+    shutil.copytree(checkpoints(name), folder)
+    weights = load_file(folder / "model.safetensors")
+    rounded = {key: value.bfloat16().float() for key, value in weights.items()}
+    save_file(rounded, folder / "model.safetensors", metadata={"format": "pt"})
+    opened = PackFile(_packed(folder, "plain-bfloat16", tmp_path).path)
+    config = MusicGenConfig.from_folder(folder)
+    model = load_packed(opened, config, torch.device("cpu"), torch.float32, None)
+    engine = MusicGenEngine(model, tokenizer_of(opened.read, folder), "float32")
+    known = oracle.load(folder), oracle.load_tokenizer(folder)
+    for prompt in engines.PROMPTS:
+        wanted = oracle.greedy_tokens(*known, [prompt], 24, guidance)
+        assert torch.equal(engines.codes(engine, [prompt], 24, engines.greedy(guidance)), wanted)
+
+
+@pytest.mark.parametrize("form", PACK_FORMS)
+def test_packing_again_gives_the_same_bytes(
+    checkpoints: Callable[[str], Path],
+    packed: Callable[[str, str], Path],
+    tmp_path: Path,
+    form: str,
+) -> None:
+    again = _packed(checkpoints("musicgen-small"), form, tmp_path).path
+    assert again.read_bytes() == packed("musicgen-small", form).read_bytes()
+    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".lock", ".packed"], "nothing is left"
+
+
+def test_a_packed_file_is_a_safetensors_file(packed: Callable[[str, str], Path]) -> None:
+    path = packed("musicgen-small", "plain-bfloat16")
+    layout, manifest = read_header(path)
+    with safe_open(str(path), framework="pt") as file:
+        assert set(file.keys()) == set(layout.places)
+        assert json.loads(file.metadata()["musicgen"])["form"] == manifest.form == "plain-bfloat16"
+        assert file.get_tensor("decoder.heads.weight").dtype == torch.bfloat16
+    assert layout.header_bytes % 4096 == 0
+    for start, shape in layout.places.values():
+        assert start % {"I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2}.get(shape.dtype, 1) == 0
+
+
+def test_the_manifest_says_what_it_was_packed_from(
+    checkpoints: Callable[[str], Path], packed: Callable[[str, str], Path]
+) -> None:
+    path = packed("musicgen-small", "native-int8")
+    manifest = check_hashes(path)
+    weights = checkpoints("musicgen-small") / "model.safetensors"
+    assert manifest.source_files == {weights.name: hashlib.sha256(weights.read_bytes()).hexdigest()}
+    assert manifest.source == "musicgen-small" and manifest.revision is None
+    assert manifest.versions.keys() == {"musicgen", "torch"}
+
+
+@pytest.mark.parametrize("form", ["native-int8", "plain-bfloat16"])
+def test_a_flipped_bit_is_found_wherever_it_is(
+    packed: Callable[[str, str], Path], tmp_path: Path, form: str
+) -> None:
+    """In any tensor, the small files and the sums, by what every load does."""
+    whole = packed("musicgen-small", form).read_bytes()
+    layout, _ = read_header(packed("musicgen-small", form))
+    path = tmp_path / "damaged.packed"
+    for name, (start, shape) in layout.places.items():
+        damaged = bytearray(whole)
+        damaged[start + shape.bytes // 2] ^= 16
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointCorrupt, match=r"damaged\.packed is damaged .* pack or down"):
+            PackFile(path).check()
+        if name != SUMS:
+            with pytest.raises(CheckpointCorrupt, match=r"damaged\.packed: .* is not what was pac"):
+                check_hashes(path)
+
+
+def test_a_flipped_bit_in_the_header_is_refused_or_does_no_harm(
+    packed: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    source = packed("musicgen-small", "native-int8")
+    whole, path = source.read_bytes(), tmp_path / "damaged.packed"
+    layout, known = read_header(source)
+    refused = 0
+    for at in range(0, layout.header_bytes, max(1, layout.header_bytes // 300)):
+        damaged = bytearray(whole)
+        damaged[at] ^= 4
+        path.write_bytes(damaged)
+        try:
+            found, manifest = read_header(path)
+            check_hashes(path)
+        except CheckpointError:
+            refused += 1
+            continue
+        assert found.places == layout.places and manifest.sha256 == known.sha256
+    assert refused > 200
+
+
+@pytest.mark.parametrize("kept", [0, 5, 1000, 0.5, 0.999])
+def test_a_truncated_file_is_refused(
+    packed: Callable[[str, str], Path], tmp_path: Path, kept: float
+) -> None:
+    whole = packed("musicgen-small", "native-int8").read_bytes()
+    path = tmp_path / "short.packed"
+    path.write_bytes(whole[: int(kept * len(whole)) if 0 < kept < 1 else int(kept)])
+    with pytest.raises((CheckpointIncomplete, CheckpointCorrupt), match=r"short\.packed .*again"):
+        load_engine(path, "short", Settings())
+
+
+def test_another_revision_is_refused(packed: Callable[[str, str], Path]) -> None:
+    path = packed("musicgen-small", "plain-float32")
+    with pytest.raises(CheckpointMismatch, match=r"revision None .*not from abc"):
+        load_engine(path, "small", Settings(precision="float32", revision="abc"))
+
+
+def test_the_revision_is_the_hub_s_commit(
+    checkpoints: Callable[[str], Path], tmp_path: Path
+) -> None:
+    snapshot = tmp_path / "snapshots" / "0123abc"
+    shutil.copytree(checkpoints("musicgen-small"), snapshot)
+    report = _packed(snapshot, "plain-float32", tmp_path)
+    assert report.manifest.revision == "0123abc"
+    settings = Settings(precision="float32", revision="0123abc")
+    load_engine(report.path, "small", settings).close()
+
+
+@native
+def test_a_form_that_does_not_go_with_the_precision_is_refused(
+    packed: Callable[[str, str], Path], checkpoints: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Beside a checkpoint it is passed over instead."""
+    path = packed("musicgen-small", "native-int8")
+    with pytest.raises(CheckpointMismatch, match=r"packed as native-int8.*--form native-float32"):
+        load_engine(path, "small", Settings(precision="float32"))
+    folder = tmp_path / "both"
+    shutil.copytree(checkpoints("musicgen-small"), folder)
+    shutil.copy(path, folder)
+    engine = load_engine(folder, "small", Settings(precision="float32"))
+    assert engine.precision == "float32"
+    assert load_engine(folder, "small", Settings()).precision == "int8"
+
+
+@native
+@pytest.mark.parametrize("form", PACK_FORMS)
+def test_auto_is_the_precision_that_was_packed(
+    packed: Callable[[str, str], Path], form: str
+) -> None:
+    engine = load_engine(packed("musicgen-small", form), "small", Settings())
+    assert engine.precision == (precision_of(form) if form.startswith("native") else "int8")
+
+
+def test_a_packed_file_needs_our_engine(packed: Callable[[str, str], Path]) -> None:
+    with pytest.raises(SettingsError, match="MUSICGEN_ENGINE"):
+        load_engine(packed("musicgen-small", "plain-float32"), "s", Settings(engine="transformers"))
+
+
+@pytest.mark.parametrize("form", ["native-bfloat16", "plain-bfloat16"])
+def test_weights_that_16_bits_cannot_hold_are_not_packed(
+    checkpoints: Callable[[str], Path], tmp_path: Path, form: str
+) -> None:
+    folder = tmp_path / "large-weights"
+    shutil.copytree(checkpoints("musicgen-small"), folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["decoder.model.decoder.layers.0.fc1.weight"][0, 0] = 3.4e38
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UnsupportedCheckpoint, match=r"layers\.0\.up.*float32"):
+        _packed(folder, form, tmp_path)
+    assert not packed_files(tmp_path)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from musicgen.pack import pack
+from musicgen.sources import locate
+def tell(name, done, of):
+    if done == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+pack(locate(sys.argv[1]), "native-int8", Path(sys.argv[2]), tell)
+"""
+
+
+def test_a_killed_pack_goes_on_and_harms_no_earlier_one(
+    checkpoints: Callable[[str], Path], packed: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    folder, wanted = checkpoints("musicgen-small"), packed("musicgen-small", "native-int8")
+    earlier = tmp_path / "musicgen-small.native-int8.packed"
+    shutil.copy(packed("musicgen-small", "plain-float32"), earlier)
+    before = earlier.read_bytes()
+    done = subprocess.run([sys.executable, "-c", KILLED, folder, tmp_path, "20"], cwd=ROOT)
+    assert done.returncode == -signal.SIGKILL
+    assert earlier.read_bytes() == before
+    check_hashes(earlier)
+    report = _packed(folder, "native-int8", tmp_path)
+    assert report.resumed == 20
+    assert report.path.read_bytes() == wanted.read_bytes()
+
+
+def test_a_half_written_weight_is_packed_again(
+    checkpoints: Callable[[str], Path], packed: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    """The system may have lost what the journal says was written."""
+    folder, wanted = checkpoints("musicgen-small"), packed("musicgen-small", "native-int8")
+    subprocess.run([sys.executable, "-c", KILLED, folder, tmp_path, "20"], cwd=ROOT)
+    (partial,) = tmp_path.glob(".*.partial")
+    content = bytearray(partial.read_bytes())
+    (journal,) = tmp_path.glob(".*.journal")
+    last = json.loads(journal.read_text().splitlines()[-1])
+    (hashes,) = last.values()
+    start, _ = read_header(wanted)[0].places[next(iter(hashes))]
+    content[start] ^= 255
+    partial.write_bytes(content)
+    with journal.open("a") as file:
+        file.write('{"a line that was cut')
+    report = _packed(folder, "native-int8", tmp_path)
+    assert report.resumed == 19
+    assert report.path.read_bytes() == wanted.read_bytes()
+
+
+def test_another_checkpoint_does_not_go_on_from_this_one(
+    checkpoints: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "musicgen-small"
+    shutil.copytree(checkpoints("musicgen-small"), folder)
+    subprocess.run([sys.executable, "-c", KILLED, folder, tmp_path, "20"], cwd=ROOT)
+    weights = load_file(folder / "model.safetensors")
+    weights["enc_to_dec_proj.bias"] += 1
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    report = _packed(folder, "native-int8", tmp_path)
+    assert report.resumed == 0
+    fresh = _packed(folder, "native-int8", tmp_path / "fresh").path
+    assert report.path.read_bytes() == fresh.read_bytes()
+
+
+def test_a_full_disk_is_said_and_leaves_the_earlier_file(
+    checkpoints: Callable[[str], Path],
+    packed: Callable[[str, str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    earlier = tmp_path / "musicgen-small.native-int8.packed"
+    shutil.copy(packed("musicgen-small", "plain-float32"), earlier)
+    script = """
+import resource, signal, sys
+from pathlib import Path
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+from musicgen.cli import main
+sys.exit(main(["pack", sys.argv[1], "-o", sys.argv[2]]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, checkpoints("musicgen-small"), tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert f"no room in {tmp_path}" in done.stderr and "free some space" in done.stderr
+    check_hashes(earlier)
+    with pytest.raises(DiskFull):
+        _raise_full(monkeypatch, checkpoints("musicgen-small"), tmp_path)
+
+
+def _raise_full(monkeypatch: pytest.MonkeyPatch, folder: Path, output: Path) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(packing.os, "pwrite", full)
+    _packed(folder, "native-int8", output / "other")
+
+
+def test_two_packs_of_one_file_do_not_meet(
+    checkpoints: Callable[[str], Path], packed: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    folder = checkpoints("musicgen-small")
+    command = [sys.executable, "-m", "musicgen.cli", "pack", str(folder), "-o", str(tmp_path)]
+    both = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [each.wait(120) for each in both] == [0, 0]
+    (found,) = packed_files(tmp_path)
+    assert found.read_bytes() == packed("musicgen-small", "native-int8").read_bytes()
+
+
+def test_a_packed_file_is_not_packed_again(
+    packed: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match="packed already"):
+        pack(locate(str(packed("musicgen-small", "plain-float32"))), "native-int8", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "most"),
+    [
+        ("musicgen-small", "native-int8", 0.39),
+        ("musicgen-small", "plain-bfloat16", 0.56),
+        ("musicgen-large", "native-int8", 0.29),
+        ("musicgen-large", "plain-bfloat16", 0.51),
+        ("musicgen-stereo-melody", "native-int8", 0.33),
+    ],
+)
+def test_a_packed_file_s_share_of_a_full_size_float32_checkpoint(
+    name: str, form: str, most: float
+) -> None:
+    """From shapes alone. The codec stays in float32, which counts in a small model."""
+    config = _parse(build_config(FULL_SIZES[name]).to_dict(), {})
+    made = Packing(config, form)
+    size = sum(
+        shape_of(tensor).bytes
+        for weight in made.weights
+        for tensor in made.expected(weight).values()
+    )
+    assert size <= most * 4 * sum(weight.numel() for weight in made.weights.values())
+
+
+def test_the_command_says_bytes_and_licence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from musicgen.cli import main
+
+    assert main(["pack", "demo", "-o", str(tmp_path), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["licence"] == "Apache-2.0"
+    assert 0 < report["after"] < report["before"]
+    path = Path(report["path"])
+    assert main(["pack", "--check", str(path)]) == 0
+    assert "is as it was packed: demo as native-int8" in capsys.readouterr().out
+    damaged = bytearray(path.read_bytes())
+    damaged[-1] ^= 1
+    path.write_bytes(damaged)
+    assert main(["pack", "--check", str(path)]) == 1
+    assert "is not what was packed" in capsys.readouterr().err
+    assert main(["pack"]) == 2
+
+
+def test_a_packed_file_has_the_name_and_licence_of_its_model(tmp_path: Path) -> None:
+    path = pack(locate("demo"), "native-int8", tmp_path / "mine.packed").path
+    for place in (path, tmp_path):
+        found = locate(str(place))
+        assert (found.name, found.label, found.licence) == (str(place), "demo", "Apache-2.0")
+    odd = replace(locate("demo"), name="OWNER/NAME")
+    assert pack(odd, "native-int8", tmp_path).path.name == "OWNER--NAME.native-int8.packed"
