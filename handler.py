@@ -7,8 +7,14 @@ clips go into the answer, or into MUSICGEN_BUCKET.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+# ruff: noqa: E402
 from pathlib import Path
+
+from musicgen import startup
+
+startup.begin(Path(__file__).parent)  # the weights are read while the rest is imported
+
+from collections.abc import Mapping
 from typing import Any
 
 from handlers.hf_endpoint import Endpoint, model_in
@@ -31,6 +37,7 @@ class EndpointHandler:
         predictor = Predictor.load(settings)
         predictor.warm_up()
         self.answer = Endpoint(predictor, settings)
+        startup.ready()
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any] | list[dict[str, Any]]:
         """One call. Raises: `EndpointError`, whose text the caller reads with status 400."""

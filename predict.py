@@ -19,6 +19,11 @@ it to `musicgen.request`.
 
 from __future__ import annotations
 
+# ruff: noqa: E402
+from musicgen import startup
+
+startup.begin()  # the weights are read while the rest is imported
+
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -86,6 +91,7 @@ class _Loaded(BaseRunner):  # type: ignore[misc]
         predictor = Predictor.load(settings)
         predictor.warm_up()
         self.cog_run = CogRun(predictor, folder, settings.input_networks)
+        startup.ready()
 
     def healthcheck(self) -> bool:
         """False once the device is lost to this process: the platform then starts another."""

@@ -7,6 +7,11 @@ the answer, into MUSICGEN_BUCKET, or into the bucket that a job brings along.
 
 from __future__ import annotations
 
+# ruff: noqa: E402
+from musicgen import startup
+
+startup.begin()  # the weights are read while the rest is imported, the SDK not least
+
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -51,6 +56,7 @@ def main() -> None:
     one_job = IS_LOCAL_TEST and "--rp_serve_api" not in sys.argv
     config["handler"] = jobs.handle_stream if settings.stream and not one_job else jobs.handle
     config["concurrency_modifier"] = jobs.concurrency
+    startup.ready()
     runpod.serverless.start(config)
 
 

@@ -202,7 +202,8 @@ def progress_line(progress: Progress, elapsed: float, seconds: float) -> str:
 
 
 def metrics_of(result: GenerationResult) -> dict[str, float | int | str]:
-    """Cog's metrics of a prediction. Loudness is left out where none is defined."""
+    """Cog's metrics of a prediction. Loudness is left out where none is defined; the phases of the
+    worker's start are those of its first prediction."""
     clip = result.clips[0]
     metrics: dict[str, float | int | str] = {
         "seed": clip.seed,
@@ -214,6 +215,8 @@ def metrics_of(result: GenerationResult) -> dict[str, float | int | str]:
     }
     if clip.loudness_lufs is not None:
         metrics["loudness_lufs"] = clip.loudness_lufs
+    for phase, seconds in (result.start or {}).items():
+        metrics[f"start_{phase}_seconds"] = seconds
     return metrics
 
 

@@ -66,6 +66,9 @@ class ServedPredictor(Protocol):
     def model(self) -> str: ...
 
     @property
+    def label(self) -> str: ...
+
+    @property
     def licence(self) -> str: ...
 
     @property

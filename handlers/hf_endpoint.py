@@ -30,6 +30,7 @@ from handlers.input_audio import with_input_audio
 from handlers.reply import delivery_of, error_text, reply_of
 from handlers.serving import Serving
 from musicgen.errors import InvalidRequest, MusicGenError
+from musicgen.packed_format import packed_files
 from musicgen.request import GenerationRequest
 from musicgen.settings import Settings
 
@@ -122,7 +123,7 @@ def from_query(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def model_in(folder: Path) -> str | None:
     """The model that an endpoint's repository brings or names; None is neither."""
-    if (folder / "config.json").is_file():
+    if (folder / "config.json").is_file() or packed_files(folder):
         return str(folder)
     named = folder / MODEL_NAME_FILE
     return named.read_text(encoding="utf-8").strip() if named.is_file() else None

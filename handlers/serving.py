@@ -37,7 +37,7 @@ class Serving:
 
     def __init__(self, predictor: ServedPredictor) -> None:
         self._predictor = predictor
-        self._default_model = predictor.model
+        self._default_model, self._default_label = predictor.model, predictor.label
         self._entrance = threading.Lock()
         self._changed = threading.Condition()
         self._running = 0
@@ -102,7 +102,7 @@ class Serving:
     def _model_of(self, request: GenerationRequest) -> str:
         """Only names of the catalog: a caller must not make this machine read or fetch others."""
         asked = request.model_version
-        if asked is None or asked == self._default_model:
+        if asked is None or asked in (self._default_model, self._default_label):
             return self._default_model
         entry = catalog.find(asked)
         if entry is None:

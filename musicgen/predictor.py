@@ -17,7 +17,7 @@ from dataclasses import replace
 
 import torch
 
-from musicgen import __version__, catalog
+from musicgen import __version__, catalog, startup
 from musicgen.audio.decode import read_audio, to_channels
 from musicgen.audio.encode import largest_size
 from musicgen.audio.normalize import Normalized, normalize
@@ -48,7 +48,7 @@ from musicgen.storing import store_clips
 from musicgen.streaming import ClipStream, told
 
 GENERATOR = f"musicgen-serverless {__version__}"
-WARM_UP_SECONDS = 0.2
+WARM_UP_SECONDS = 0.04
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +70,10 @@ class Predictor:
 
         Raises: `UnknownModel`, `ModelTooLarge`, `MissingDependency`, a `CheckpointError`.
         """
+        startup.mark("torch_imported")
         torch.set_num_threads(settings.threads or cpu_quota())
-        source = locate(settings.model)
+        source = _obtain(settings)
+        startup.mark("weights_found")
         watch = Stopwatch()
         engine = load_engine(source.folder, source.name, settings)
         logger.info(
@@ -83,12 +85,18 @@ class Predictor:
             engine.name,
             watch.lap(),
         )
+        startup.mark("model_loaded")
         return cls(engine, source, settings, storage or open_storage(settings))
 
     @property
     def model(self) -> str:
         """What the loaded model is called: its catalog name, folder or hub name."""
         return self._source.name
+
+    @property
+    def label(self) -> str:
+        """The name as callers may see it."""
+        return self._source.label
 
     @property
     def licence(self) -> str:
@@ -138,6 +146,7 @@ class Predictor:
         row = Row("warm up", 0, SamplingParams(temperature=0.0, top_k=1))
         for _ in self._engine.generate(GenerationJob((row,), frames)):
             pass
+        startup.mark("warmed_up")
 
     def switch_model(self, name: str) -> None:
         """Loads another model in place of this one, which is freed first.
@@ -211,6 +220,7 @@ class Predictor:
             steps=output.steps,
             timings=timings,
             notes=_notes(request, source, finished, streamed=stream is not None),
+            start=startup.first_audio(),
         )
 
     def _open(self, delivery: Delivery) -> Storage:
@@ -220,11 +230,20 @@ class Predictor:
 
     def _check_model(self, request: GenerationRequest) -> None:
         asked = request.model_version
-        if asked is None or asked == self.model:
+        if asked is None or asked in (self.model, self.label):
             return
         entry = catalog.find(asked)
         if entry is None or entry.name != self.model:
             raise UnknownModel("model_version", asked, [self._source.label])
+
+
+def _obtain(settings: Settings) -> Source:
+    """Raises: what `locate` and `fetch` raise."""
+    if not startup.is_address(settings.model):
+        return locate(settings.model, settings.revision)
+    from musicgen.fetching import fetch
+
+    return locate(str(fetch(settings.model, settings)))
 
 
 def _job(

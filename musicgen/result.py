@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -86,6 +87,8 @@ class GenerationResult:
     steps: int
     timings: Timings
     notes: tuple[str, ...] = field(default=())
+    start: Mapping[str, float] | None = None
+    """Of the first result of a process: seconds from its start to the end of each phase."""
 
     @property
     def real_time_factor(self) -> float:

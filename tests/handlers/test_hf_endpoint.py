@@ -43,7 +43,8 @@ class _Recorded:
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
-        self.model, self.licence, self.slots = predictor.model, predictor.licence, 1
+        self.model, self.label, self.licence = predictor.model, predictor.label, predictor.licence
+        self.slots = 1
         self.requests: list[GenerationRequest] = []
         self.deliveries: list[Delivery | None] = []
         self.audio: list[bytes] = []

@@ -28,7 +28,8 @@ class _Switching:
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
-        self.model, self.licence, self.slots = "demo", "Apache-2.0", 4
+        self.model = self.label = "demo"
+        self.licence, self.slots = "Apache-2.0", 4
         self.log: list[str] = []
 
     def start(
@@ -121,6 +122,16 @@ def test_a_switch_waits_for_what_runs_and_is_not_overtaken(
         "switch to demo",
         "start on demo",
     ]
+
+
+def test_the_name_of_a_packed_model_is_the_model_that_is_loaded(demo: Predictor) -> None:
+    """Callers say "small"; the file that it was packed into is the operator's affair."""
+    known = _Switching(demo)
+    known.model, known.label = "/weights/small.native-int8.packed", "small"
+    serving = Serving(known)
+    for asked in (None, "small"):
+        serving.run(GenerationRequest(prompt="piano", duration=0.2, model_version=asked))
+    assert [line.split()[0] for line in known.log] == ["start", "start"]
 
 
 def test_a_failed_switch_lets_the_next_one_in(serving: Serving) -> None:

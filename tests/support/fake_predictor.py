@@ -33,6 +33,10 @@ class FakePredictor:
     begun: threading.Event = field(default_factory=threading.Event)
     given_up: int = 0
 
+    @property
+    def label(self) -> str:
+        return Path(self.model).name
+
     def start(
         self,
         request: GenerationRequest,

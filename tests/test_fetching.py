@@ -1,0 +1,183 @@
+"""Weights from an address: whole and compared, or not there at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from musicgen import fetching
+from musicgen.errors import CheckpointCorrupt, CheckpointNotFound, DiskFull
+from musicgen.fetching import fetch
+from musicgen.pack import pack
+from musicgen.packed_format import check_hashes
+from musicgen.predictor import Predictor
+from musicgen.request import GenerationRequest
+from musicgen.settings import BucketSettings, Settings
+from musicgen.sources import locate
+from tests.support.range_server import RangeServer, range_server
+from tests.support.seaweedfs import APP, BUCKET, seaweedfs
+
+ROOT = Path(__file__).parent.parent
+PART = 200_000
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pack(locate("demo"), "plain-float32", tmp_path_factory.mktemp("demo")).path
+
+
+@pytest.fixture
+def server(packed: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RangeServer]:
+    """It has a file of many parts, and a client that does not wait long between attempts."""
+    monkeypatch.setattr(fetching, "PART_BYTES", PART)
+    monkeypatch.setattr(fetching, "PAUSE_SECONDS", 0.01)
+    with range_server(packed.read_bytes()) as known:
+        yield known
+
+
+def _settings(folder: Path, model: str = "demo") -> Settings:
+    return Settings(model=model, weights_dir=folder, data_dir=folder / "out", precision="float32")
+
+
+def _nothing_of_it_in(folder: Path) -> bool:
+    return not [path for path in folder.iterdir() if path.suffix != ".lock"]
+
+
+def test_a_file_is_fetched_in_parts_and_kept(
+    server: RangeServer, packed: Path, tmp_path: Path
+) -> None:
+    path = fetch(server.url, _settings(tmp_path))
+    assert path.read_bytes() == packed.read_bytes()
+    assert set(server.asked[1:]) == set(range(0, len(server.content), PART))
+    asked = len(server.asked)
+    assert fetch(server.url, _settings(tmp_path)) == path
+    assert len(server.asked) == asked, "what is there is not fetched again"
+    assert [each.name for each in tmp_path.iterdir() if each.suffix != ".lock"] == [path.name]
+
+
+def test_the_predictor_takes_an_address(server: RangeServer, tmp_path: Path) -> None:
+    predictor = Predictor.load(_settings(tmp_path, server.url))
+    result = predictor.generate(GenerationRequest(prompt="piano", duration=0.2))
+    assert result.model == "demo"
+    assert result.licence == "Apache-2.0"
+
+
+def test_a_part_that_fails_is_asked_for_again(server: RangeServer, tmp_path: Path) -> None:
+    server.fail_at = {0, PART, 5 * PART}
+    check_hashes(fetch(server.url, _settings(tmp_path)))
+    assert not server.fail_at
+
+
+def test_a_server_that_ends_every_answer_early(server: RangeServer, tmp_path: Path) -> None:
+    server.cut = True
+    with pytest.raises(CheckpointNotFound, match=r"packed stopped at byte \d+ of .*check the serv"):
+        fetch(server.url, _settings(tmp_path))
+    assert _nothing_of_it_in(tmp_path)
+
+
+def test_a_file_that_changes_meanwhile_is_not_mixed(server: RangeServer, tmp_path: Path) -> None:
+    server.change_after = 3
+    with pytest.raises(CheckpointCorrupt, match="was changed while it was fetched"):
+        fetch(server.url, _settings(tmp_path))
+    assert _nothing_of_it_in(tmp_path)
+
+
+def test_a_server_without_ranges(server: RangeServer, packed: Path, tmp_path: Path) -> None:
+    server.ranges = False
+    assert fetch(server.url, _settings(tmp_path)).read_bytes() == packed.read_bytes()
+
+
+def test_a_flipped_bit_on_the_way_is_found(server: RangeServer, tmp_path: Path) -> None:
+    """Also two that hide from the sums, because they cancel out."""
+    content = bytearray(server.content)
+    content[-1] ^= 1
+    server.content = bytes(content)
+    with pytest.raises(CheckpointCorrupt, match="is not what was packed"):
+        fetch(server.url, _settings(tmp_path))
+    assert _nothing_of_it_in(tmp_path)
+
+
+def test_a_pinned_hash_holds(server: RangeServer, tmp_path: Path) -> None:
+    right = hashlib.sha256(server.content).hexdigest()
+    check_hashes(fetch(f"{server.url}#sha256={right}", _settings(tmp_path)))
+    with pytest.raises(CheckpointCorrupt, match=f"sha256 {right} and not that of MUSICGEN_MODEL"):
+        fetch(f"{server.url}#sha256={'0' * 64}", _settings(tmp_path))
+    with pytest.raises(CheckpointNotFound, match="64 hexadecimal digits"):
+        fetch(f"{server.url}#sha256=abc", _settings(tmp_path))
+
+
+def test_a_signature_is_not_told(server: RangeServer, tmp_path: Path) -> None:
+    server.cut = True
+    with pytest.raises(CheckpointNotFound) as raised:
+        fetch(f"{server.url}?signature=secret", _settings(tmp_path))
+    assert "secret" not in str(raised.value)
+
+
+def test_nobody_is_there(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointNotFound, match="could not be fetched"):
+        fetch("http://127.0.0.1:9/x.packed", _settings(tmp_path))
+
+
+def test_a_disk_without_room_is_said_before(
+    server: RangeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = type("usage", (), {"free": 1000})
+    monkeypatch.setattr(fetching.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(DiskFull, match="MUSICGEN_WEIGHTS_DIR"):
+        fetch(server.url, _settings(tmp_path))
+    assert len(server.asked) == 1 and _nothing_of_it_in(tmp_path)
+
+
+FETCH = "from musicgen.fetching import main; main()"
+
+
+def _worker(address: str, folder: Path) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"MUSICGEN_MODEL": address, "MUSICGEN_WEIGHTS_DIR": str(folder)}
+    return subprocess.Popen([sys.executable, "-c", FETCH], cwd=ROOT, env=environment)
+
+
+def test_workers_that_share_a_volume_fetch_once(
+    server: RangeServer, packed: Path, tmp_path: Path
+) -> None:
+    workers = [_worker(server.url, tmp_path) for _ in range(3)]
+    assert [each.wait(60) for each in workers] == [0, 0, 0]
+    (found,) = tmp_path.glob("*.packed")
+    assert found.read_bytes() == packed.read_bytes()
+    assert server.asked.count(0) <= 2, "one question for the size, one for the first part"
+
+
+def test_a_killed_download_leaves_nothing_that_is_loaded(
+    server: RangeServer, packed: Path, tmp_path: Path
+) -> None:
+    server.cut = True
+    worker = _worker(server.url, tmp_path)
+    while not list(tmp_path.glob(".*.partial")):
+        assert worker.poll() is None
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    assert not list(tmp_path.glob("*.packed"))
+    server.cut = False
+    assert fetch(server.url, _settings(tmp_path)).read_bytes() == packed.read_bytes()
+    assert not list(tmp_path.glob(".*.partial"))
+
+
+def test_s3(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real server that speaks S3."""
+    monkeypatch.setattr(fetching, "PART_BYTES", PART)
+    with seaweedfs(tmp_path) as store:
+        store.client().upload_file(str(packed), BUCKET, "models/demo.packed")
+        bucket = BucketSettings(
+            endpoint_url=store.url, access_key_id=APP[0], secret_access_key=APP[1]
+        )
+        settings = Settings(weights_dir=tmp_path / "weights", bucket=bucket)
+        found = fetch(f"s3://{BUCKET}/models/demo.packed", settings)
+        assert found.read_bytes() == packed.read_bytes()
+        with pytest.raises(CheckpointNotFound, match=r"s3://.*/other could not be fetched"):
+            fetch(f"s3://{BUCKET}/other", settings)
