@@ -3,8 +3,9 @@
     python -m infra.huggingface.layout --model small --output endpoint
     python -m infra.huggingface.layout --model small --output endpoint --without-weights
 
-The first form copies the checkpoint, so that the endpoint loads it from its own repository. The
-second names it: the endpoint downloads it from the hub at each start.
+The first form copies the checkpoint, or the packed file that --model may also be, so that the
+endpoint loads it from its own repository. The second names it: the endpoint downloads it from the
+hub at each start.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from handlers.hf_endpoint import MODEL_NAME_FILE
 from infra.huggingface.card import card_of, hub_name
 from musicgen import catalog
 from musicgen.errors import MusicGenError
+from musicgen.packed_format import SUFFIX, packed_files
 from musicgen.sources import Source, locate
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("handlers", "musicgen")
 _SMALL_FILES = ("*.json", "spiece.model")
 _WEIGHTS_BY_PREFERENCE = ("*.safetensors", "*.bin")
-_LARGE_FILES = (*_WEIGHTS_BY_PREFERENCE, "spiece.model")
+_LARGE_FILES = (f"*{SUFFIX}", *_WEIGHTS_BY_PREFERENCE, "spiece.model")
 
 
 class LayoutError(Exception):
@@ -89,7 +91,12 @@ def _check_output(output: Path, source: Source) -> None:
 
 
 def _checkpoint_files(folder: Path) -> list[Path]:
-    """Only the weights that are loaded: hubs often hold the same ones in two formats."""
+    """Only the weights that are loaded: hubs often hold the same ones in two formats, and a packed
+    file is all of a model."""
+    if folder.is_file():
+        return [folder]
+    if packed := packed_files(folder):
+        return list(packed)
     files = [file for pattern in _SMALL_FILES for file in sorted(folder.glob(pattern))]
     for pattern in _WEIGHTS_BY_PREFERENCE:
         weights = sorted(folder.glob(pattern))
@@ -101,7 +108,7 @@ def _checkpoint_files(folder: Path) -> list[Path]:
 def _clear(output: Path) -> None:
     for package in PACKAGES:
         shutil.rmtree(output / package, ignore_errors=True)
-    for pattern in (*_SMALL_FILES, *_WEIGHTS_BY_PREFERENCE, MODEL_NAME_FILE):
+    for pattern in (*_SMALL_FILES, *_LARGE_FILES, MODEL_NAME_FILE):
         for file in output.glob(pattern):
             file.unlink()
 
@@ -109,7 +116,9 @@ def _clear(output: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns its exit status."""
     parser = argparse.ArgumentParser(description="the repository of an Inference Endpoint")
-    parser.add_argument("--model", required=True, help="a catalog name, a folder or a hub name")
+    parser.add_argument(
+        "--model", required=True, help="a catalog name, a folder, a packed file or a hub name"
+    )
     parser.add_argument("--output", required=True, type=Path, help="a new or an empty folder")
     parser.add_argument("--without-weights", action="store_true", help="name the hub's model only")
     parser.add_argument("--force", action="store_true", help="replace an earlier layout")

@@ -2,6 +2,7 @@
 
     python -m infra.replicate.push OWNER/MODEL
     python -m infra.replicate.push OWNER/MODEL --model small --streaming
+    python -m infra.replicate.push OWNER/MODEL --model packed/small.plain-bfloat16.packed
     python -m infra.replicate.push OWNER/MODEL --dry-run        # lay out and show, run nothing
 
 The page OWNER/MODEL has to exist on Replicate: make it private at replicate.com/create. All
@@ -29,6 +30,8 @@ from tempfile import TemporaryDirectory
 
 from infra.replicate.openapi_schema import COG_VERSION, PREDICT, ROOT, SCHEMA, rendered
 from musicgen import catalog
+from musicgen.errors import MusicGenError
+from musicgen.packed_format import read_header
 from musicgen.settings import RemoteTokens
 
 REGISTRY = "r8.im"
@@ -37,6 +40,7 @@ GET_COG = (
     f"get Cog {COG_VERSION} from https://github.com/replicate/cog/releases/tag/v{COG_VERSION}; "
     "no package index has it (the `cog` of Debian is a browser)"
 )
+WEIGHTS = "weights.packed"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*")
 _TOKEN_VARIABLE = "REPLICATE_API_TOKEN"
 
@@ -47,7 +51,7 @@ class PushError(Exception):
 
 def lay_out(folder: Path, runner: str, model: str | None) -> None:
     """Copies what the image needs into `folder`, which is empty, with a cog.yaml that names the
-    runner and the model, and the schema of that runner."""
+    runner and the model, which may be a packed file, and the schema of that runner."""
     for name in FILES:
         source, target = ROOT / name, folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -58,6 +62,10 @@ def lay_out(folder: Path, runner: str, model: str | None) -> None:
     config = (ROOT / "cog.yaml").read_text(encoding="utf-8")
     config = _replaced(config, r'^run: "predict\.py:\w+"$', f'run: "predict.py:{runner}"')
     if model is not None:
+        if model not in catalog.CATALOG:
+            # Not a link: Docker does not follow one out of a build's folder.
+            shutil.copyfile(model, folder / WEIGHTS)
+            model = WEIGHTS
         config = _replaced(config, r"^  - MUSICGEN_MODEL=\S+$", f"  - MUSICGEN_MODEL={model}")
     (folder / "cog.yaml").write_text(config, encoding="utf-8")
     schema = folder / ".cog" / SCHEMA.name
@@ -105,7 +113,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="push this project to Replicate")
     parser.add_argument("name", metavar="OWNER/MODEL", help="a page that exists on Replicate")
     parser.add_argument("--streaming", action="store_true", help="StreamingRunner, not Runner")
-    parser.add_argument("--model", choices=list(catalog.CATALOG), help="else that of cog.yaml")
+    parser.add_argument(
+        "--model",
+        type=_model,
+        help="a name from `musicgen models`, or a packed file to put into the image; else that of "
+        "cog.yaml",
+    )
     parser.add_argument("--token-stdin", action="store_true", help="read the token from there")
     parser.add_argument("--dry-run", action="store_true", help="run nothing, show what would be")
     options = parser.parse_args(arguments)
@@ -131,8 +144,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
+def _model(given: str) -> str:
+    try:
+        if given not in catalog.CATALOG:
+            read_header(Path(given))
+    except MusicGenError as error:
+        names = ", ".join(catalog.CATALOG)
+        raise argparse.ArgumentTypeError(f"{error}; or choose one of {names}") from None
+    return given
+
+
 def _note(image: str, model: str | None) -> None:
-    licence = catalog.CATALOG[model].licence if model else catalog.MUSICGEN_LICENCE
+    licence = catalog.MUSICGEN_LICENCE
+    if model is not None:
+        entry = catalog.CATALOG.get(model)
+        licence = entry.licence if entry else read_header(Path(model))[1].licence
     page = image.partition("/")[2]
     sys.stderr.write(
         f"replicate.com/{page} has to exist: make it private at replicate.com/create.\n"

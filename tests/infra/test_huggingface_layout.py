@@ -18,7 +18,8 @@ from infra.huggingface.card import licence_identifier
 from infra.huggingface.layout import ROOT, LayoutError, lay_out, main
 from musicgen import catalog
 from musicgen.errors import MusicGenError
-from musicgen.sources import licence_in
+from musicgen.pack import pack
+from musicgen.sources import licence_in, locate
 
 DEMO = ROOT / "musicgen" / "demo" / "checkpoint"
 # What the endpoint's image has: its toolkit pins the first three.
@@ -67,11 +68,24 @@ def test_the_repository_has_everything_the_endpoint_reads(tmp_path: Path) -> Non
     assert model_in(tmp_path / "out") == str(tmp_path / "out")
 
 
+def test_a_packed_file_is_all_of_a_model(tmp_path: Path) -> None:
+    path = pack(locate("demo"), "plain-bfloat16", tmp_path).path
+    lay_out(str(path), tmp_path / "out")
+    placed = tmp_path / "out" / path.name
+    assert placed.read_bytes() == path.read_bytes()
+    assert not (tmp_path / "out" / "config.json").exists()
+    assert model_in(tmp_path / "out") == str(tmp_path / "out")
+    assert "apache-2.0" in (tmp_path / "out" / "README.md").read_text()
+    lay_out("demo", tmp_path / "out", force=True)
+    assert not placed.exists()
+
+
 def test_the_weights_are_files_for_lfs(tmp_path: Path) -> None:
     lay_out("demo", tmp_path / "out")
     lines = (tmp_path / "out" / ".gitattributes").read_text().splitlines()
     assert "*.safetensors filter=lfs diff=lfs merge=lfs -text" in lines
-    assert {line.split()[0] for line in lines} == {"*.safetensors", "*.bin", "spiece.model"}
+    wanted = {"*.packed", "*.safetensors", "*.bin", "spiece.model"}
+    assert {line.split()[0] for line in lines} == wanted
 
 
 def test_only_the_weights_that_are_loaded_are_copied(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ import yaml  # type: ignore[import-untyped]
 from infra.replicate import push
 from infra.replicate.openapi_schema import COG_VERSION, PREDICT, ROOT, rendered
 from musicgen.catalog import CATALOG
+from musicgen.pack import pack
+from musicgen.sources import locate
 
 TOKEN = "r8_very-secret"
 WORKFLOW = ROOT / ".github" / "workflows" / "push-replicate.yml"
@@ -110,6 +112,20 @@ def test_the_streaming_runner_gets_its_own_schema_and_the_model_that_was_asked_f
     assert config["run"] == "predict.py:StreamingRunner"
     assert "MUSICGEN_MODEL=small" in config["environment"]
     assert pushed["schema"] == rendered(PREDICT.read_text(), "StreamingRunner")
+
+
+def test_a_packed_file_goes_into_the_image(cog: Cog, tmp_path: Path) -> None:
+    path = pack(locate("demo"), "plain-bfloat16", tmp_path).path
+    assert push.main(["me/musicgen", "--model", str(path)]) == 0
+    [pushed] = cog.calls()
+    assert "MUSICGEN_MODEL=weights.packed" in yaml.safe_load(pushed["config"])["environment"]
+    assert "weights.packed" in pushed["files"]
+
+
+def test_what_is_no_packed_file_is_refused(cog: Cog, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        push.main(["me/musicgen", "--model", "no-such.packed"])
+    assert "cannot be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("by_stdin", [True, False])

@@ -265,4 +265,4 @@ def test_the_image_runs_as_a_user_without_rights_and_from_a_pinned_base() -> Non
 
 def test_the_image_holds_no_licensed_weights_unless_they_are_asked_for() -> None:
     assert "MODEL=demo" in _instructions("ARG")
-    assert "MUSICGEN_MODEL=${MODEL}" in _instructions("ENV")
+    assert "MUSICGEN_MODEL=/app/weights.packed" in _instructions("ENV")

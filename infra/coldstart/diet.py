@@ -1,0 +1,159 @@
+"""Takes out of site-packages what making music never reads, and proves that it still can.
+
+For the last step of an image:
+
+    python -m infra.coldstart.diet --site-packages /usr/lib/python3/site-packages --dry-run
+    python -m infra.coldstart.diet            # of this interpreter
+
+Smaller images are pulled faster. What goes: tests, C++ headers and static libraries of torch, its
+command line programs but the one that it looks for when imported, type stubs and documentation.
+Extensions can then no longer be compiled against this
+torch, and torch.compile for processors not used. With `--strip` also the symbols of shared
+libraries, where `strip` is installed.
+
+Bytecode is compiled for what stays: a container whose disk is read-only, or that runs with
+PYTHONDONTWRITEBYTECODE, would compile every module again at each start, which takes twice as long
+as importing them. Afterwards a clip is made by a fresh interpreter; if that fails the exit status
+is 1, and the image must not be used. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import compileall
+import json
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+RULES: dict[str, tuple[str, ...]] = {
+    "tests": (
+        "torch/test",
+        "torch/testing/_internal",
+        "*/tests",
+        "*/*/tests",
+        "*/*/*/tests",
+        "sympy/**/tests",
+    ),
+    "headers and static libraries": ("torch/include", "torch/share", "torch/lib/*.a"),
+    "programs of torch": ("torch/bin",),
+    "type stubs": ("torch/**/*.pyi", "numpy/**/*.pyi"),
+    "documentation": ("*/docs", "*/doc", "*/examples"),
+}
+"""Paths below site-packages, by what they are."""
+KEPT = ("torch/bin/torch_shm_manager", "numpy/testing/tests", "numpy/_core/tests")
+"""torch does not start without the first."""
+GENERATE = """
+from pathlib import Path
+import sys
+from musicgen.predictor import Predictor
+from musicgen.request import GenerationRequest
+from musicgen.settings import Settings
+for precision in ("int8", "bfloat16", "float32"):
+    predictor = Predictor.load(Settings(data_dir=Path(sys.argv[1]), precision=precision))
+    for form in ("wav", "mp3"):
+        result = predictor.generate(GenerationRequest("piano", duration=0.5, output_format=form))
+        assert result.clips[0].bytes > 1000
+"""
+
+
+def matching(site: Path, patterns: Iterable[str]) -> list[Path]:
+    """What the patterns name, without what is kept and without what lies in another one."""
+    kept = {site / name for name in KEPT}
+    found: list[Path] = []
+    for path in sorted({p for pattern in patterns for p in site.glob(pattern)}):
+        if path in kept or any(parent in found for parent in path.parents):
+            continue
+        if any(path in each.parents for each in kept):
+            found += [each for each in sorted(path.iterdir()) if each not in kept]
+        else:
+            found.append(path)
+    return found
+
+
+def size_of(path: Path) -> int:
+    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    return sum(file.lstat().st_size for file in files)
+
+
+def prune(site: Path, *, dry_run: bool = False) -> dict[str, int]:
+    """Bytes removed, by rule."""
+    removed = {}
+    for rule, patterns in RULES.items():
+        paths = matching(site, patterns)
+        removed[rule] = sum(map(size_of, paths))
+        for path in paths if not dry_run else ():
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    return removed
+
+
+def strip(site: Path) -> int:
+    """Bytes of symbols removed from shared libraries."""
+    program = shutil.which("strip")
+    if program is None:
+        return 0
+    before = size_of(site)
+    for library in site.rglob("*.so*"):
+        if library.is_file() and not library.is_symlink():
+            subprocess.run([program, "--strip-unneeded", str(library)], capture_output=True)
+    return before - size_of(site)
+
+
+def compile_all(site: Path) -> int:
+    """Compiles what has no bytecode; how many modules are without it afterwards."""
+    compileall.compile_dir(site, quiet=2, workers=0, legacy=False)
+    return len(without_bytecode(site))
+
+
+def without_bytecode(site: Path) -> list[Path]:
+    """Modules of the hot path's packages that would be compiled at each start."""
+    packages = ("torch", "numpy", "tokenizers", "safetensors", "soundfile.py", "musicgen")
+    modules = (
+        module
+        for name in packages
+        for module in ([site / name] if name.endswith(".py") else (site / name).rglob("*.py"))
+        if module.is_file()
+    )
+    tag = sys.implementation.cache_tag
+    return [m for m in modules if not (m.parent / "__pycache__" / f"{m.stem}.{tag}.pyc").is_file()]
+
+
+def generates() -> bool:
+    """Whether a fresh interpreter still makes music, in every precision."""
+    with TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, "-c", GENERATE, folder], capture_output=True, text=True
+        )
+    sys.stderr.write(done.stderr if done.returncode else "")
+    return done.returncode == 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--site-packages", type=Path, default=Path(sysconfig.get_path("purelib")))
+    parser.add_argument("--strip", action="store_true", help="symbols of shared libraries too")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would go")
+    options = parser.parse_args(arguments)
+    site: Path = options.site_packages
+    before = size_of(site)
+    removed = prune(site, dry_run=options.dry_run)
+    result: dict[str, object] = {"name": "image-diet", "dry_run": options.dry_run}
+    if not options.dry_run:
+        if options.strip:
+            removed["symbols"] = strip(site)
+        result["modules_without_bytecode"] = compile_all(site)
+        result["generates"] = generates()
+    for rule, size in removed.items():
+        sys.stdout.write(f"{size / 1e6:8.1f} MB  {rule}\n")
+    result |= {"mb_before": before / 1e6, "mb_after": size_of(site) / 1e6}
+    result["mb_by_rule"] = {rule: size / 1e6 for rule, size in removed.items()}
+    sys.stdout.write(json.dumps(result) + "\n")
+    return 0 if result.get("generates", True) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

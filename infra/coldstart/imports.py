@@ -1,0 +1,96 @@
+"""What importing costs: the modules of a start, each in a fresh interpreter.
+
+    python -m infra.coldstart.imports --rounds 5
+    python -m infra.coldstart.imports --cold
+
+`hot path` is what a worker imports before it makes music. Targets take turns, so that a busy moment
+meets all of them. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from bench.decode import machine
+from infra.coldstart.caches import make_cold
+from infra.coldstart.servers import ROOT
+from musicgen.machine import cpu_quota
+
+TARGETS = {
+    "nothing": "pass",
+    "numpy": "import numpy",
+    "torch": "import torch",
+    "hot path": "import musicgen.predictor, tokenizers",
+    "hot path and cog": "import cog, musicgen.predictor, tokenizers",
+    "hot path and runpod": "import runpod, musicgen.predictor, tokenizers",
+    "boto3": "import boto3",
+    "huggingface_hub": "from huggingface_hub import snapshot_download",
+    "transformers' MusicGen": "from transformers import MusicgenForConditionalGeneration",
+}
+PROBE = """
+import json, resource, sys, time
+began = time.perf_counter()
+{code}
+seconds = time.perf_counter() - began
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(json.dumps(dict(seconds=seconds, cpu=used.ru_utime + used.ru_stime, mb=used.ru_maxrss / 1024,
+                      modules=len(sys.modules))))
+"""
+
+
+def import_once(code: str) -> dict[str, float]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE.format(code=code)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def measured(rounds: int, cold: bool) -> dict[str, dict[str, float]]:
+    """Medians by target."""
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in TARGETS}
+    for _ in range(rounds):
+        for name, code in TARGETS.items():
+            if cold:
+                make_cold([])
+            runs[name].append(import_once(code))
+    return {
+        name: {key: statistics.median(run[key] for run in each) for key in each[0]}
+        | {"least": min(run["seconds"] for run in each)}
+        for name, each in runs.items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cold", action="store_true", help="also with nothing in the page cache")
+    parser.add_argument("--save", type=Path, help="also write the JSON to this file")
+    options = parser.parse_args()
+    result: dict[str, Any] = {
+        "name": "coldstart-imports",
+        "machine": machine("cpu", cpu_quota()),
+        "rounds": options.rounds,
+        "warm": measured(options.rounds, cold=False),
+    }
+    if options.cold:
+        result["cold"] = measured(options.rounds, cold=True)
+    slow = result["warm"]["transformers' MusicGen"]["seconds"]
+    result["ratios"] = {"hot path": slow / result["warm"]["hot path"]["seconds"]}
+    line = json.dumps(result)
+    if options.save:
+        options.save.write_text(line + "\n", encoding="utf-8")
+    sys.stdout.write(line + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""The tools that measure starts: real servers on the demo and on toy checkpoints."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from infra.coldstart import diet
+from infra.coldstart.bench import summary
+from infra.coldstart.servers import Start, StartFailed, naive, ours, start_once
+from infra.coldstart.trace import cog_timeline, plot, table
+from musicgen.pack import pack
+from musicgen.sources import locate
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_a_start_of_our_server_tells_its_phases() -> None:
+    start = start_once(*ours("demo", "auto"), seconds=0.2)
+    assert 0 < start.phases["ready"] < start.phases["first_audio"]
+    assert start.phases["ready"] < start.first_audio
+    assert start.ready < start.first_audio and start.cpu > 0
+
+
+def test_a_start_of_the_naive_server(checkpoints: Callable[[str], Path]) -> None:
+    start = start_once(*naive(checkpoints("musicgen-small"), "float32"), seconds=0.2)
+    assert 0 < start.ready < start.first_audio and not start.phases
+
+
+def test_a_server_that_cannot_start_says_why() -> None:
+    with pytest.raises(StartFailed, match=r"model=.no-such-model. is not allowed"):
+        start_once(*ours("no-such-model", "auto"), seconds=0.2)
+
+
+def test_the_bench_counts_every_start() -> None:
+    starts = {
+        "musicgen": [Start(1.0, 2.0, 3.0, 0), Start(2.0, 2.0, 3.0, 0), Start(1.0, 4.0, 1.0, 0)],
+        "naive": [Start(5.0, 6.0, 9.0, 0), Start(5.0, 8.0, 9.0, 0), Start(6.0, 8.0, 9.0, 0)],
+    }
+    found = summary(starts)
+    assert found["ready"]["ratios"] == [5.0, 2.5, 6.0] and found["ready"]["ratio"] == 5.0
+    assert found["first_audio"]["naive"] == {"median": 8.0, "min": 6.0, "max": 8.0}
+    assert len(found["runs"]["naive"]) == 3
+
+
+@pytest.mark.slow
+def test_the_bench_itself(checkpoints: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = checkpoints("musicgen-small")
+    path = pack(locate(str(folder)), "native-float32", tmp_path).path
+    command = [sys.executable, "-m", "infra.coldstart.bench", "--pairs", "2", "--states", "warm"]
+    arguments = ["--checkpoint", folder, "--packed", path, "--seconds", "0.2"]
+    done = subprocess.run(
+        [*command, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["name"] == "coldstart" and result["ratios"].keys() == {
+        "warm ready",
+        "warm first_audio",
+        "warm cpu",
+    }
+    assert len(result["warm"]["runs"]["musicgen"]) == 2
+
+
+def test_the_timeline_as_table_and_picture(tmp_path: Path) -> None:
+    timeline = cog_timeline("demo", "auto", 0.2)
+    assert next(iter(timeline)) == "server" and timeline["server"] > 0
+    lines = table(timeline).splitlines()
+    assert len(lines) == len(timeline) and lines[-1].startswith("first audio")
+    plot({"cog": timeline, "again": timeline}, tmp_path / "trace.png")
+    assert (tmp_path / "trace.png").stat().st_size > 5000
+
+
+def test_the_trace_ends_with_json() -> None:
+    command = [sys.executable, "-m", "infra.coldstart.trace", "--seconds", "0.2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["name"] == "coldstart-trace" and "first_audio" in result["timeline"]
+
+
+def _site(folder: Path) -> Path:
+    """The shape of an installed torch, in small."""
+    for name in (
+        "torch/__init__.py",
+        "torch/test/x.py",
+        "torch/bin/protoc",
+        "torch/bin/torch_shm_manager",
+        "torch/include/a/b.h",
+        "torch/nn/functional.pyi",
+        "sympy/core/tests/test_x.py",
+        "numpy/_core/tests/_natype.py",
+        "numpy/linalg/tests/test_x.py",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x = 1\n")
+    return folder
+
+
+def test_the_diet_takes_what_its_rules_say_and_no_more(tmp_path: Path) -> None:
+    site = _site(tmp_path / "site")
+    would = diet.prune(site, dry_run=True)
+    assert len([p for p in site.rglob("*") if p.is_file()]) == 9
+    assert diet.prune(site) == would
+    left = {str(p.relative_to(site)) for p in site.rglob("*") if p.is_file()}
+    assert left == {
+        "torch/__init__.py",
+        "torch/bin/torch_shm_manager",
+        "numpy/_core/tests/_natype.py",
+    }
+    assert sum(would.values()) == 6 * len("x = 1\n")
+
+
+@pytest.mark.slow
+def test_music_is_still_made_after_the_diet(tmp_path: Path) -> None:
+    """On a copy of what is installed here."""
+    import sysconfig
+
+    site = tmp_path / "site"
+    shutil.copytree(sysconfig.get_path("purelib"), site, symlinks=True)
+    removed = diet.prune(site)
+    assert removed["headers and static libraries"] > 20_000_000
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-S",
+            "-c",
+            f"import sys; sys.path[:0] = [{str(site)!r}, {str(ROOT)!r}]\n"
+            + "import torch; assert torch.__file__.startswith("
+            + repr(str(site))
+            + ")\n"
+            + diet.GENERATE,
+            str(tmp_path / "out"),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
