@@ -12,6 +12,10 @@ from musicgen import startup
 
 startup.begin()  # the weights are read while the rest is imported, the SDK not least
 
+from handlers.runpod_sdk import know_the_processor
+
+know_the_processor()
+
 import sys
 from collections.abc import Mapping
 from typing import Any

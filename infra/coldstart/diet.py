@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import compileall
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -50,6 +51,8 @@ KEPT = ("torch/bin/torch_shm_manager", "numpy/testing/tests", "numpy/_core/tests
 GENERATE = """
 from pathlib import Path
 import sys
+import torch
+assert Path(torch.__file__).is_relative_to(sys.argv[2]), torch.__file__
 from musicgen.predictor import Predictor
 from musicgen.request import GenerationRequest
 from musicgen.settings import Settings
@@ -122,11 +125,14 @@ def without_bytecode(site: Path) -> list[Path]:
     return [m for m in modules if not (m.parent / "__pycache__" / f"{m.stem}.{tag}.pyc").is_file()]
 
 
-def generates() -> bool:
-    """Whether a fresh interpreter still makes music, in every precision."""
+def generates(site: Path) -> bool:
+    """Whether a fresh interpreter that has only these packages makes music, in every precision."""
     with TemporaryDirectory() as folder:
         done = subprocess.run(
-            [sys.executable, "-c", GENERATE, folder], capture_output=True, text=True
+            [sys.executable, "-S", "-c", GENERATE, folder, str(site)],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(site), str(Path.cwd())])},
+            capture_output=True,
+            text=True,
         )
     sys.stderr.write(done.stderr if done.returncode else "")
     return done.returncode == 0
@@ -137,6 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--site-packages", type=Path, default=Path(sysconfig.get_path("purelib")))
     parser.add_argument("--strip", action="store_true", help="symbols of shared libraries too")
     parser.add_argument("--dry-run", action="store_true", help="only say what would go")
+    parser.add_argument("--save", type=Path, help="also write the JSON to this file")
     options = parser.parse_args(arguments)
     site: Path = options.site_packages
     before = size_of(site)
@@ -146,12 +153,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.strip:
             removed["symbols"] = strip(site)
         result["modules_without_bytecode"] = compile_all(site)
-        result["generates"] = generates()
+        result["generates"] = generates(site.resolve())
     for rule, size in removed.items():
         sys.stdout.write(f"{size / 1e6:8.1f} MB  {rule}\n")
     result |= {"mb_before": before / 1e6, "mb_after": size_of(site) / 1e6}
     result["mb_by_rule"] = {rule: size / 1e6 for rule, size in removed.items()}
-    sys.stdout.write(json.dumps(result) + "\n")
+    line = json.dumps(result) + "\n"
+    if options.save:
+        options.save.write_text(line, encoding="utf-8")
+    sys.stdout.write(line)
     return 0 if result.get("generates", True) else 1
 
 

@@ -3,8 +3,8 @@
     python -m infra.coldstart.imports --rounds 5
     python -m infra.coldstart.imports --cold
 
-`hot path` is what a worker imports before it makes music. Targets take turns, so that a busy moment
-meets all of them. The last line is one JSON object.
+`hot path` is what makes music; the root files are what workers import. Targets take turns, so that
+a busy moment meets all of them. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ TARGETS = {
     "numpy": "import numpy",
     "torch": "import torch",
     "hot path": "import musicgen.predictor, tokenizers",
-    "hot path and cog": "import cog, musicgen.predictor, tokenizers",
-    "hot path and runpod": "import runpod, musicgen.predictor, tokenizers",
+    "predict.py, with cog": "import predict, tokenizers",
+    "runpod_handler.py, with runpod": "import runpod_handler, tokenizers",
+    "handler.py": "import handler, tokenizers",
+    "runpod alone": "import runpod",
     "boto3": "import boto3",
     "huggingface_hub": "from huggingface_hub import snapshot_download",
     "transformers' MusicGen": "from transformers import MusicgenForConditionalGeneration",
@@ -39,8 +41,9 @@ began = time.perf_counter()
 {code}
 seconds = time.perf_counter() - began
 used = resource.getrusage(resource.RUSAGE_SELF)
-print(json.dumps(dict(seconds=seconds, cpu=used.ru_utime + used.ru_stime, mb=used.ru_maxrss / 1024,
-                      modules=len(sys.modules))))
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(json.dumps(dict(seconds=seconds, cpu=used.ru_utime + used.ru_stime,
+                      mb=int(status["VmHWM"].split()[0]) / 1024, modules=len(sys.modules))))
 """
 
 
