@@ -20,7 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, DOCS = ROOT / "bench/results", ROOT / "docs"
-PAGES = ("performance.md", "precision.md")
+PAGES = ("performance.md", "precision.md", "coldstart.md")
 _TABLE = re.compile(r"(<!-- table ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -100,12 +100,72 @@ def soak_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def coldstart_table(result: dict[str, Any]) -> str:
+    lines = _head("page cache", "until", "musicgen", "naive", "times faster")
+    for state in ("cold", "warm"):
+        for measure, shown in (("ready", "ready"), ("first_audio", "first audio")):
+            found = result[state][measure]
+            spreads = [
+                f"{each['median']:.2f} s ({each['min']:.2f} to {each['max']:.2f})"
+                for each in (found["musicgen"], found["naive"])
+            ]
+            low, high = min(found["ratios"]), max(found["ratios"])
+            ratio = f"{found['ratio']:.1f}x ({low:.1f} to {high:.1f})"
+            lines.append(_line(state, shown, *spreads, ratio))
+    sizes = (result["bytes"][name] / 1e6 for name in ("musicgen", "naive"))
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"{result['model']}, {result['precision']}, {result['pairs']} pairs each, medians and "
+            f"extremes; {' and '.join(f'{size:.0f} MB' for size in sizes)} of weights; "
+            f"{result['machine']['threads']} threads.",
+        ]
+    )
+
+
+def imports_table(result: dict[str, Any]) -> str:
+    states = [state for state in ("warm", "cold") if state in result]
+    lines = _head("import", *(f"s, {state}" for state in states), "processor s", "MB", "modules")
+    for name, warm in result["warm"].items():
+        seconds = [
+            f"{result[state][name]['seconds']:.2f} (at least {result[state][name]['least']:.2f})"
+            for state in states
+        ]
+        rest = (f"{warm['cpu']:.2f}", f"{warm['mb']:.0f}", f"{warm['modules']:.0f}")
+        lines.append(_line(name, *seconds, *rest))
+    return "\n".join([*lines, "", f"{result['rounds']} rounds, medians."])
+
+
+def loaders_table(result: dict[str, Any]) -> str:
+    states = [state for state in ("warm", "cold") if state in result]
+    lines = _head("loaded", "MB of files", *(f"s, {state}" for state in states), "MB at the peak")
+    for name, warm in result["warm"].items():
+        seconds = [
+            f"{result[state][name]['seconds']:.2f} (at least {result[state][name]['least']:.2f})"
+            for state in states
+        ]
+        lines.append(_line(name, f"{warm['file_mb']:.0f}", *seconds, f"{warm['mb']:.0f}"))
+    return "\n".join([*lines, "", f"{result['model']}, {result['rounds']} rounds, medians."])
+
+
+def diet_table(result: dict[str, Any]) -> str:
+    lines = _head("removed", "MB")
+    lines += [_line(rule, f"{size:.0f}") for rule, size in result["mb_by_rule"].items()]
+    lines.append(_line("left", f"{result['mb_after']:.0f} of {result['mb_before']:.0f}"))
+    return "\n".join(lines)
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "decode": decode_table,
     "serve": serve_table,
     "codec": codec_table,
     "precision": precision_table,
     "soak": soak_table,
+    "coldstart": coldstart_table,
+    "coldstart-imports": imports_table,
+    "coldstart-loaders": loaders_table,
+    "image-diet": diet_table,
 }
 
 
@@ -125,7 +185,7 @@ def plot_serve(name: str) -> None:
     from matplotlib.figure import Figure
 
     result = json.loads((RESULTS / f"{name}.json").read_text())
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
     throughput, first = figure.subplots(1, 2)
     for contestant, loads in result["medians"].items():
         callers = [int(number) for number in loads]
@@ -136,7 +196,7 @@ def plot_serve(name: str) -> None:
     throughput.set(title="Seconds of audio made in a second", xlabel="callers", ylim=(0, None))
     first.set(title="Seconds to the first sound", xlabel="callers", yscale="log")
     throughput.axhline(1, color="gray", linewidth=0.8)
-    throughput.legend()
+    figure.legend(ncols=5, loc="outside lower center", frameon=False)
     for axes in (throughput, first):
         axes.grid(alpha=0.3)
     (DOCS / "images").mkdir(exist_ok=True)

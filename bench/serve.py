@@ -38,7 +38,13 @@ from bench.contestants import GUIDANCE, PROMPT, TOP_K
 from bench.decode import machine
 
 ARRIVALS_APART_SECONDS = 0.2
-CONTESTANTS = ("musicgen float32", "musicgen bfloat16", "musicgen int8", "transformers float32")
+CONTESTANTS = (
+    "musicgen float32",
+    "musicgen bfloat16",
+    "musicgen int8",
+    "transformers float32",
+    "transformers bfloat16",
+)
 Served = dict[str, Any]
 """seconds: of the clock; latency, first: lists of seconds, one for each clip."""
 

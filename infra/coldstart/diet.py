@@ -7,9 +7,8 @@ For the last step of an image:
 
 Smaller images are pulled faster. What goes: tests, C++ headers and static libraries of torch, its
 command line programs but the one that it looks for when imported, type stubs and documentation.
-Extensions can then no longer be compiled against this
-torch, and torch.compile for processors not used. With `--strip` also the symbols of shared
-libraries, where `strip` is installed.
+Extensions can then no longer be compiled against this torch, and torch.compile for processors not
+used. With `--strip` also the symbols of torch's libraries, where `strip` is installed.
 
 Bytecode is compiled for what stays: a container whose disk is read-only, or that runs with
 PYTHONDONTWRITEBYTECODE, would compile every module again at each start, which takes twice as long
@@ -34,7 +33,6 @@ from tempfile import TemporaryDirectory
 RULES: dict[str, tuple[str, ...]] = {
     "tests": (
         "torch/test",
-        "torch/testing/_internal",
         "*/tests",
         "*/*/tests",
         "*/*/*/tests",
@@ -59,7 +57,8 @@ from musicgen.settings import Settings
 for precision in ("int8", "bfloat16", "float32"):
     predictor = Predictor.load(Settings(data_dir=Path(sys.argv[1]), precision=precision))
     for form in ("wav", "mp3"):
-        result = predictor.generate(GenerationRequest("piano", duration=0.5, output_format=form))
+        request = GenerationRequest(prompt="piano", duration=0.5, output_format=form)
+        result = predictor.generate(request)
         assert result.clips[0].bytes > 1000
 """
 
@@ -95,15 +94,17 @@ def prune(site: Path, *, dry_run: bool = False) -> dict[str, int]:
 
 
 def strip(site: Path) -> int:
-    """Bytes of symbols removed from shared libraries."""
+    """Bytes of symbols removed from torch's libraries. Those of others may have been patched in a
+    way that `strip` breaks: numpy's were."""
     program = shutil.which("strip")
     if program is None:
         return 0
-    before = size_of(site)
-    for library in site.rglob("*.so*"):
+    folder = site / "torch" / "lib"
+    before = size_of(folder)
+    for library in folder.glob("*.so*"):
         if library.is_file() and not library.is_symlink():
             subprocess.run([program, "--strip-unneeded", str(library)], capture_output=True)
-    return before - size_of(site)
+    return before - size_of(folder)
 
 
 def compile_all(site: Path) -> int:
@@ -113,13 +114,14 @@ def compile_all(site: Path) -> int:
 
 
 def without_bytecode(site: Path) -> list[Path]:
-    """Modules of the hot path's packages that would be compiled at each start."""
+    """Modules of the hot path's packages that would be compiled at each start. torch's tests of
+    other versions of Python cannot be compiled at all."""
     packages = ("torch", "numpy", "tokenizers", "safetensors", "soundfile.py", "musicgen")
     modules = (
         module
         for name in packages
         for module in ([site / name] if name.endswith(".py") else (site / name).rglob("*.py"))
-        if module.is_file()
+        if module.is_file() and "testing" not in module.parts
     )
     tag = sys.implementation.cache_tag
     return [m for m in modules if not (m.parent / "__pycache__" / f"{m.stem}.{tag}.pyc").is_file()]
@@ -141,7 +143,7 @@ def generates(site: Path) -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--site-packages", type=Path, default=Path(sysconfig.get_path("purelib")))
-    parser.add_argument("--strip", action="store_true", help="symbols of shared libraries too")
+    parser.add_argument("--strip", action="store_true", help="symbols of torch's libraries too")
     parser.add_argument("--dry-run", action="store_true", help="only say what would go")
     parser.add_argument("--save", type=Path, help="also write the JSON to this file")
     options = parser.parse_args(arguments)

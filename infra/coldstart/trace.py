@@ -95,7 +95,7 @@ def plot(timelines: Mapping[str, Mapping[str, float]], path: Path) -> None:
     """Bars, one row for each timeline, a colour for each phase."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 1.4 + 0.7 * len(timelines)), layout="constrained")
+    figure = Figure(figsize=(10, 2 + 0.6 * len(timelines)), layout="constrained")
     axes = figure.subplots()
     names = [n for n in ("server", *BARS) if any(n in each for each in timelines.values())]
     colours = {name: f"C{index}" for index, name in enumerate(names)}
@@ -111,7 +111,7 @@ def plot(timelines: Mapping[str, Mapping[str, float]], path: Path) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("seconds since the process was started")
     axes.set_xlim(0, 1.12 * max(max(each.values()) for each in timelines.values()))
-    axes.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.35), frameon=False)
+    figure.legend(ncols=5, loc="outside lower center", frameon=False)
     figure.savefig(path, dpi=100, metadata={"Software": None})
 
 
