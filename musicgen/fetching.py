@@ -9,7 +9,6 @@ there can put another one in its place.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -30,11 +29,11 @@ from musicgen.errors import (
     CheckpointNotFound,
     DiskFull,
     MissingDependency,
-    NotWritable,
 )
 from musicgen.packed_format import SUFFIX, check_hashes, read_header
 from musicgen.settings import BucketSettings, Settings
 from musicgen.storage.s3_client import open_client
+from musicgen.weights_folder import explained, locked
 
 PART_BYTES = 16 * 2**20
 CONNECTIONS = 8
@@ -43,6 +42,7 @@ TIMEOUT_SECONDS = 30.0
 PAUSE_SECONDS = 0.5
 _PIN = re.compile(r"sha256=[0-9a-fA-F]{64}")
 _PIECE = 2**20
+_ADVICE = "set MUSICGEN_WEIGHTS_DIR to a folder with room that may be written to"
 
 logger = logging.getLogger(__name__)
 
@@ -71,10 +71,10 @@ def fetch(address: str, settings: Settings) -> Path:
         raise CheckpointNotFound(f"{shown}: #{pin} is not #sha256= and 64 hexadecimal digits")
     folder = settings.weights_dir.expanduser()
     target = folder / _name_of(shown, pin)
-    with _explained(folder):
+    with explained(folder, _ADVICE):
         folder.mkdir(parents=True, exist_ok=True)
         if not target.exists():
-            with _locked(target.with_name(f".{target.name}.lock")):
+            with locked(target):
                 if not target.exists():
                     _download(url, pin, target, settings.bucket)
     read_header(target)
@@ -234,20 +234,3 @@ def _check_pin(target: Path, pin: str, shown: str) -> None:
             f"{shown} has sha256 {found.hexdigest()} and not that of MUSICGEN_MODEL: was it packed "
             "again? If not, check who can write there"
         )
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        advice = "set MUSICGEN_WEIGHTS_DIR to a folder with room that may be written to"
-        kind = DiskFull if error.errno in (28, 122) else NotWritable
-        raise kind(f"{folder}: {error.strerror or error}: {advice}") from error

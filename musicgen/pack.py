@@ -7,8 +7,6 @@ until then an earlier one of that name stays as it is.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -21,7 +19,7 @@ from typing import BinaryIO
 import torch
 
 from musicgen import __version__
-from musicgen.errors import CheckpointError, DiskFull, NotWritable
+from musicgen.errors import CheckpointError
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.pack_file import PackFile, bytes_of, sha256_of, shape_of, sums_of
 from musicgen.model.pack_model import Packing
@@ -38,10 +36,12 @@ from musicgen.packed_format import (
     layout_of,
 )
 from musicgen.sources import Source
+from musicgen.weights_folder import explained, locked
 
 _BLANK = "0" * 64
 _PIECE = 2**22
 _SNAPSHOTS = "snapshots"
+_ADVICE = "free some space and pack again, which goes on from here, or choose another folder"
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ def pack(
         output = output / f"{source.label.replace('/', '--')}.{form}{SUFFIX}"
     config = MusicGenConfig.from_folder(source.folder)
     job = _Job(source, config, form)
-    with _explained(output.parent):
+    with explained(output.parent, _ADVICE):
         output.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(output.with_name(f".{output.name}.lock")):
+        with locked(output):
             resumed = job.run(output, tell or (lambda *_: None))
     before = sum(file.stat().st_size for file in weight_files(source.folder))
     after = output.stat().st_size
@@ -220,24 +220,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise DiskFull(
-                f"no room in {folder} ({reason}): free some space and pack again, which goes on "
-                "from here, or choose another folder"
-            ) from error
-        raise NotWritable(f"cannot write to {folder} ({reason}): choose another one") from error

@@ -40,6 +40,9 @@ FILE_PREFIX = "file:"
 SMALL_FILES = ("config.json", "generation_config.json", "tokenizer.json", "spiece.model")
 BLOCK_BYTES = 2**20
 AGAIN = "pack or download it again"
+NATIVE, PLAIN = "native-", "plain-"
+FORMS = ("native-int8", "native-bfloat16", "native-float32", "plain-bfloat16", "plain-float32")
+"""What weights may be packed as: `musicgen.model.pack_model` says what each holds."""
 ITEM_BYTES = {"I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I8": 1, "U8": 1}
 """Types of numbers, as safetensors names them."""
 _PAGE = 4096
@@ -96,6 +99,10 @@ class Layout:
         """The bytes that the sums are of."""
         start, shape = self.places[SUMS]
         return range(start + shape.bytes, self.total)
+
+
+def precision_of(form: str) -> str:
+    return form.removeprefix(NATIVE).removeprefix(PLAIN)
 
 
 def layout_of(shapes: Mapping[str, Shape], manifest: Manifest) -> Layout:

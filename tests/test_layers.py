@@ -27,6 +27,7 @@ VALUES = {
     "musicgen.archives",
     "musicgen.packed_format",
     "musicgen.startup",
+    "musicgen.weights_folder",
 }
 LAYERS = {
     "root": VALUES | {"handlers", "musicgen.predictor"},

@@ -35,10 +35,17 @@ from musicgen.errors import (
 from musicgen.model.config import MusicGenConfig, _parse
 from musicgen.model.native.library import library
 from musicgen.model.pack_file import PackFile, shape_of
-from musicgen.model.pack_model import PACK_FORMS, Packing, load_packed, precision_of
+from musicgen.model.pack_model import Packing, load_packed
 from musicgen.model.tokenizer import tokenizer_of
 from musicgen.pack import PackReport, pack
-from musicgen.packed_format import SUMS, check_hashes, packed_files, read_header
+from musicgen.packed_format import (
+    FORMS,
+    SUMS,
+    check_hashes,
+    packed_files,
+    precision_of,
+    read_header,
+)
 from musicgen.request import SamplingParams
 from musicgen.settings import Settings
 from musicgen.sources import locate
@@ -111,7 +118,7 @@ def test_rounded_weights_give_transformers_tokens(
         assert torch.equal(engines.codes(engine, [prompt], 24, engines.greedy(guidance)), wanted)
 
 
-@pytest.mark.parametrize("form", PACK_FORMS)
+@pytest.mark.parametrize("form", FORMS)
 def test_packing_again_gives_the_same_bytes(
     checkpoints: Callable[[str], Path],
     packed: Callable[[str, str], Path],
@@ -231,7 +238,7 @@ def test_a_form_that_does_not_go_with_the_precision_is_refused(
 
 
 @native
-@pytest.mark.parametrize("form", PACK_FORMS)
+@pytest.mark.parametrize("form", FORMS)
 def test_auto_is_the_precision_that_was_packed(
     packed: Callable[[str, str], Path], form: str
 ) -> None:

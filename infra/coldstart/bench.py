@@ -13,7 +13,6 @@ No start is left out. The last line is one JSON object.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from typing import Any
 
 from bench.decode import machine
 from infra.coldstart.caches import files_of, make_cold, make_warm
+from infra.coldstart.results import add_save, tell
 from infra.coldstart.servers import Start, naive, ours, start_once
 from musicgen.machine import cpu_quota
 from musicgen.packed_format import read_header
@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--states", nargs="+", choices=("cold", "warm"), default=["cold", "warm"])
     parser.add_argument("--seconds", type=float, default=AUDIO_SECONDS, help="of the first clip")
-    parser.add_argument("--save", type=Path, help="also write the JSON to this file")
+    add_save(parser)
     options = parser.parse_args()
     precision = read_header(options.packed)[1].form.partition("-")[2]
     peers = {
@@ -107,10 +107,7 @@ def main() -> None:
         for state in options.states
         for measure in MEASURES
     }
-    line = json.dumps(result)
-    if options.save:
-        options.save.write_text(line + "\n", encoding="utf-8")
-    sys.stdout.write(line + "\n")
+    tell(result, options)
 
 
 if __name__ == "__main__":

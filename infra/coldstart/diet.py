@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import compileall
-import json
 import os
 import shutil
 import subprocess
@@ -29,6 +28,9 @@ import sysconfig
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
+
+from infra.coldstart.results import add_save, tell
 
 RULES: dict[str, tuple[str, ...]] = {
     "tests": (
@@ -145,12 +147,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--site-packages", type=Path, default=Path(sysconfig.get_path("purelib")))
     parser.add_argument("--strip", action="store_true", help="symbols of torch's libraries too")
     parser.add_argument("--dry-run", action="store_true", help="only say what would go")
-    parser.add_argument("--save", type=Path, help="also write the JSON to this file")
+    add_save(parser)
     options = parser.parse_args(arguments)
     site: Path = options.site_packages
     before = size_of(site)
     removed = prune(site, dry_run=options.dry_run)
-    result: dict[str, object] = {"name": "image-diet", "dry_run": options.dry_run}
+    result: dict[str, Any] = {"name": "image-diet", "dry_run": options.dry_run}
     if not options.dry_run:
         if options.strip:
             removed["symbols"] = strip(site)
@@ -160,10 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"{size / 1e6:8.1f} MB  {rule}\n")
     result |= {"mb_before": before / 1e6, "mb_after": size_of(site) / 1e6}
     result["mb_by_rule"] = {rule: size / 1e6 for rule, size in removed.items()}
-    line = json.dumps(result) + "\n"
-    if options.save:
-        options.save.write_text(line, encoding="utf-8")
-    sys.stdout.write(line)
+    tell(result, options)
     return 0 if result.get("generates", True) else 1
 
 

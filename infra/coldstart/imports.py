@@ -14,11 +14,11 @@ import json
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from bench.decode import machine
 from infra.coldstart.caches import make_cold
+from infra.coldstart.results import add_save, tell
 from infra.coldstart.servers import ROOT
 from musicgen.machine import cpu_quota
 
@@ -77,7 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cold", action="store_true", help="also with nothing in the page cache")
-    parser.add_argument("--save", type=Path, help="also write the JSON to this file")
+    add_save(parser)
     options = parser.parse_args()
     result: dict[str, Any] = {
         "name": "coldstart-imports",
@@ -89,10 +89,7 @@ def main() -> None:
         result["cold"] = measured(options.rounds, cold=True)
     slow = result["warm"]["transformers' MusicGen"]["seconds"]
     result["ratios"] = {"hot path": slow / result["warm"]["hot path"]["seconds"]}
-    line = json.dumps(result)
-    if options.save:
-        options.save.write_text(line + "\n", encoding="utf-8")
-    sys.stdout.write(line + "\n")
+    tell(result, options)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import Any
 
 from bench.decode import machine
 from infra.coldstart.caches import files_of, make_cold, make_warm
+from infra.coldstart.results import add_save, tell
 from infra.coldstart.servers import ROOT
 from musicgen.machine import cpu_quota
 from musicgen.packed_format import read_header
@@ -98,7 +99,7 @@ def main() -> None:
     parser.add_argument("--packed", type=Path, nargs="+", required=True)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cold", action="store_true", help="also with nothing in the page cache")
-    parser.add_argument("--save", type=Path, help="also write the JSON to this file")
+    add_save(parser)
     options = parser.parse_args()
     chosen = contestants(options.checkpoint.resolve(), options.packed)
     result: dict[str, Any] = {
@@ -114,10 +115,7 @@ def main() -> None:
     result["ratios"] = {
         name: slow / each["seconds"] for name, each in result["warm"].items() if "packed" in name
     }
-    line = json.dumps(result)
-    if options.save:
-        options.save.write_text(line + "\n", encoding="utf-8")
-    sys.stdout.write(line + "\n")
+    tell(result, options)
 
 
 if __name__ == "__main__":

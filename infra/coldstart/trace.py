@@ -15,12 +15,12 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from infra.coldstart.caches import files_of, make_cold
+from infra.coldstart.results import add_save, tell
 from infra.coldstart.servers import PROMPT, ROOT, ours, start_once
 
 WORKER = """
@@ -123,30 +123,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=0.5, help="of the first clip")
     parser.add_argument("--cold", action="store_true", help="with nothing in the page cache")
     parser.add_argument("--plot", type=Path, metavar="PNG")
-    parser.add_argument("--save", type=Path, help="also write the JSON to this file")
+    add_save(parser)
     options = parser.parse_args(arguments)
     model = Path(options.model)
     cache = make_cold(files_of(model) if model.exists() else []) if options.cold else "as it was"
-    started = time.time()
     timeline_of = cog_timeline if options.server == "cog" else worker_timeline
     known = str(model.resolve()) if model.exists() else options.model
     timeline = timeline_of(known, options.precision, options.seconds)
     sys.stdout.write(table(timeline) + "\n")
     if options.plot:
         plot({options.server: timeline}, options.plot)
-    line = json.dumps(
-        {
-            "name": "coldstart-trace",
-            "model": model.name,
-            "server": options.server,
-            "cache": cache,
-            "at": round(started),
-            "timeline": timeline,
-        }
-    )
-    if options.save:
-        options.save.write_text(line + "\n", encoding="utf-8")
-    sys.stdout.write(line + "\n")
+    result = {
+        "name": "coldstart-trace",
+        "model": model.name,
+        "server": options.server,
+        "cache": cache,
+        "timeline": timeline,
+    }
+    tell(result, options)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,8 @@ from pathlib import Path
 
 from musicgen.commands.options import Commands
 from musicgen.errors import InvalidRequest
+from musicgen.packed_format import FORMS, check_hashes
 from musicgen.settings import Settings
-
-FORMS = ("native-int8", "native-bfloat16", "native-float32", "plain-bfloat16", "plain-float32")
-"""Those of `musicgen.model.pack_model`, which would import torch."""
 
 
 def add(commands: Commands) -> None:
@@ -34,7 +32,7 @@ def add(commands: Commands) -> None:
         metavar="PATH",
         help="a folder, or a file that ends in .packed (default: %(default)s)",
     )
-    add("--form", choices=FORMS, default="native-int8", help="default: %(default)s")
+    add("--form", choices=FORMS, default=FORMS[0], help="default: %(default)s")
     add("--check", type=Path, metavar="FILE", help="only compare a packed file with its hashes")
     add("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_pack)
@@ -75,8 +73,6 @@ def _pack(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _check(path: Path) -> int:
-    from musicgen.packed_format import check_hashes
-
     manifest = check_hashes(path)
     sys.stdout.write(
         f"{path} is as it was packed: {manifest.source} as {manifest.form} "

@@ -29,9 +29,10 @@ from musicgen.model.encodec import encode_channels
 from musicgen.model.musicgen import MusicGen
 from musicgen.model.native.library import library
 from musicgen.model.pack_file import PackFile
-from musicgen.model.pack_model import NATIVE, load_packed
+from musicgen.model.pack_model import load_packed
 from musicgen.model.tokenizer import Tokenize, load_tokenizer, tokenizer_of
 from musicgen.model.weights import load_model
+from musicgen.packed_format import NATIVE
 from musicgen.result import Timings
 from musicgen.stopwatch import Stopwatch
 

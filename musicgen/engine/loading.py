@@ -16,7 +16,7 @@ from musicgen.machine import free_memory
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.memory import memory_needed
 from musicgen.model.pack_file import PackFile
-from musicgen.model.pack_model import NATIVE, precision_of
+from musicgen.packed_format import NATIVE, precision_of
 from musicgen.request import DURATION_MAX_SECONDS
 from musicgen.settings import Settings
 from musicgen.startup import mark

@@ -10,8 +10,7 @@ from musicgen.errors import CheckpointMismatch
 from musicgen.model.config import MusicGenConfig, parse_json
 from musicgen.model.native.library import library
 from musicgen.model.pack_file import PackFile
-from musicgen.model.pack_model import NATIVE, PLAIN
-from musicgen.packed_format import packed_files, read_header
+from musicgen.packed_format import NATIVE, PLAIN, packed_files, read_header
 
 
 def forms_for(device: str, precision: str) -> Sequence[str]:

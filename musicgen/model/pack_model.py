@@ -28,14 +28,9 @@ from musicgen.model.native.library import Library
 from musicgen.model.native.model import FORMS, Forms, expect_native, holds, start_native
 from musicgen.model.pack_file import PackFile
 from musicgen.model.staging import Staging
+from musicgen.packed_format import NATIVE, PLAIN, precision_of
 
-NATIVE, PLAIN = "native-", "plain-"
-PACK_FORMS = (*(NATIVE + each for each in FORMS), PLAIN + "bfloat16", PLAIN + "float32")
 _EMBEDDING = "text_encoder.embedding.weight"
-
-
-def precision_of(form: str) -> str:
-    return form.removeprefix(NATIVE).removeprefix(PLAIN)
 
 
 class Packing:
