@@ -254,6 +254,15 @@ def test_the_image_has_what_its_command_needs() -> None:
     assert json.loads(command) == ["python", "-u", "runpod_handler.py"]
 
 
+def test_the_image_has_bytecode_and_packed_weights_when_it_is_built() -> None:
+    """Else each start compiles every module and converts every weight."""
+    commands = _instructions("RUN")
+    assert any("compileall" in each and "musicgen handlers" in each for each in commands)
+    [packing] = [each for each in commands if "musicgen.cli pack" in each]
+    assert '--form "${FORM}" -o "${MUSICGEN_MODEL}"' in packing
+    assert "FORM=plain-bfloat16" in _instructions("ARG")
+
+
 def test_the_image_runs_as_a_user_without_rights_and_from_a_pinned_base() -> None:
     [base] = _instructions("FROM")
     assert base == "python:${PYTHON}"
