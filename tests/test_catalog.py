@@ -9,7 +9,6 @@ from bench.random_checkpoints import build_config
 from musicgen import catalog
 from musicgen.model.config import _parse
 from musicgen.model.memory import count_parameters, memory_needed
-from musicgen.request import DURATION_MAX_SECONDS
 
 PUBLISHED = [entry for entry in catalog.CATALOG.values() if entry.source != "package"]
 
@@ -25,7 +24,7 @@ def test_figures_follow_from_the_shapes(entry: catalog.CatalogEntry) -> None:
     counts = count_parameters(config)
     assert entry.parameters == counts.decoder + counts.other
     for precision, size in entry.memory.items():
-        assert size == memory_needed(config, precision, DURATION_MAX_SECONDS)
+        assert size == memory_needed(config, precision)
     assert (entry.family, entry.channels) == (config.family, config.channels)
 
 

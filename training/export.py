@@ -22,7 +22,8 @@ from training.language_model.tokenizer import write_tokenizer
 from training.language_model.train import load_codec
 
 FILES = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json"}
-LONGEST_FRAMES = 1500
+LONGEST_FRAMES = 400
+"""Of the clips that it is trained on: how much of its past the demo hears at once."""
 SHARPNESS = 1.5
 """Of the logits. MusicGen draws from its 250 best tokens at temperature 1; of a vocabulary of 512
 that is half, and what a small model thinks improbable would often be among what is drawn."""

@@ -94,11 +94,16 @@ class Batch:
             return ticket.admitted
 
     def decode(self, ticket: Ticket, state: DecodeState) -> None:
-        """Hands the prepared job of an admitted ticket over."""
+        """Hands over what an admitted ticket is to decode next, from its first step on."""
         with self._changed:
             self._check_open()
-            ticket.state = state
+            ticket.state, ticket.done, ticket.seen = state, 0, 0
             self._wake()
+
+    def forget(self, ticket: Ticket) -> None:
+        """Drops what a ticket has decoded; its place stays."""
+        with self._changed:
+            ticket.state = None
 
     def next_step(self, ticket: Ticket) -> int:
         """Waits for the next step of a ticket and counts it as seen; the number of the step.

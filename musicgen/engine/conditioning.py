@@ -7,8 +7,8 @@ left and masked, so that every row's own positions start at 0 as if it were alon
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -44,31 +44,54 @@ class Conditioning:
 
 
 def decoder_rows(job: GenerationJob) -> int:
-    """How many rows of a batch a job takes: its clips, and their unconditional halves."""
+    """How many rows of a batch a job takes: its clips, and their unconditional halves; the most of
+    its sections."""
     has_melody = job.melody is not None
-    return len(job.rows) + sum(_is_guided(row, has_melody) for row in job.rows)
+    return max(
+        len(rows) + sum(_is_guided(row, has_melody) for row in rows) for rows in rows_of(job)
+    )
+
+
+def rows_of(job: GenerationJob) -> list[tuple[Row, ...]]:
+    """The rows of each section, with its prompt."""
+    if not job.sections:
+        return [job.rows]
+    return [tuple(replace(row, prompt=each.prompt) for row in job.rows) for each in job.sections]
 
 
 def condition(
-    model: MusicGen, tokenize: Tokenize, job: GenerationJob, chroma: Tensor | None
+    model: MusicGen, tokenize: Tokenize, rows: Sequence[Row], chroma: Tensor | None
 ) -> Conditioning:
-    """Encodes each distinct prompt once. `chroma`: (frames, bins) of the job's melody."""
-    states = {row.prompt: _prompt_states(model, tokenize, row.prompt) for row in job.rows}
+    """Encodes each distinct prompt once. `chroma`: (frames, bins) of the melody of all rows."""
+    prompts = {row.prompt for row in rows} | {row.negative_prompt for row in rows}
+    states = {prompt: _prompt_states(model, tokenize, prompt) for prompt in sorted(prompts)}
     has_melody = chroma is not None
-    guided = tuple(i for i, row in enumerate(job.rows) if _is_guided(row, has_melody))
-    per_clip = [states[row.prompt] for row in job.rows]
+    guided = tuple(i for i, row in enumerate(rows) if _is_guided(row, has_melody))
+    wanted = [states[row.prompt] for row in rows]
+    avoided = [states[rows[i].negative_prompt] for i in guided]
     if model.config.family == "text":
-        return Conditioning(len(per_clip), guided, _cross_attention(model, per_clip))
+        # Without any negative prompt the unconditional rows need no cross-attention at all.
+        prompted = (
+            [*wanted, *avoided] if any(row.negative_prompt.strip() for row in rows) else wanted
+        )
+        return Conditioning(len(rows), guided, _cross_attention(model, prompted))
     melody, silence = model.chroma_states(chroma), model.chroma_states(None)
-    prefixes = [torch.cat([melody, state], dim=1) for state in per_clip]
-    prefixes += [torch.cat([silence, torch.zeros_like(per_clip[i])], dim=1) for i in guided]
+    prefixes = [torch.cat([melody, state], dim=1) for state in wanted]
+    prefixes += [torch.cat([silence, _unconditional(states, rows[i])], dim=1) for i in guided]
     prefix, padding = _pad_left(prefixes)
-    return Conditioning(len(per_clip), guided, None, prefix, padding)
+    return Conditioning(len(rows), guided, None, prefix, padding)
+
+
+def _unconditional(states: Mapping[str, Tensor], row: Row) -> Tensor:
+    """Of the melody family: as long as the prompt, and zero, where there is nothing to avoid."""
+    avoided = row.negative_prompt
+    return states[avoided] if avoided.strip() else torch.zeros_like(states[row.prompt])
 
 
 def _is_guided(row: Row, has_melody: bool) -> bool:
     """Guidance away from "no prompt" changes nothing for a row that has none."""
-    return row.sampling.guidance > 1 and (has_melody or bool(row.prompt.strip()))
+    has_condition = has_melody or row.prompt.strip() or row.negative_prompt.strip()
+    return row.sampling.guidance > 1 and bool(has_condition)
 
 
 def _prompt_states(model: MusicGen, tokenize: Tokenize, prompt: str) -> Tensor:

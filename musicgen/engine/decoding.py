@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from musicgen.engine.conditioning import Conditioning
-from musicgen.engine.interface import GenerationJob
+from musicgen.engine.interface import Row
 from musicgen.engine.kv_cache import StaticCache
-from musicgen.engine.sampling import SamplerKind, SamplerRows, draw, guide, uniform_draws
+from musicgen.engine.sampling import Draws, SamplerKind, SamplerRows, draw, guide
 from musicgen.model.decoder import Decoder, Segment, sinusoidal_positions
 from musicgen.model.delay_pattern import UNKNOWN, DelayPattern
 
@@ -36,11 +36,12 @@ class Slots(Protocol):
 
 
 class DecodeState:
-    """Fills a job's delayed sequence one step at a time, all rows together.
+    """Fills the delayed sequence of one window of a job step by step, all its clips together.
 
-    Making one runs the decoder over everything known (the prefix, the start token and the audio
-    prompt); each step then samples the next column and runs the decoder over it. `done` counts
-    the steps. Whoever steps it may be in another thread than whoever reads `codes`.
+    `prefill` runs the decoder over everything known: the prefix, the start token and the codes of
+    `known` (clips, codebooks, frames). Each step then samples the next column and runs the decoder
+    over it. `done` counts the steps. Whoever steps it may be in another thread than whoever reads
+    `codes`.
 
     With `slots` it may go on there: then its `lease` has what is decoded, and it keeps no cache.
     """
@@ -48,9 +49,11 @@ class DecodeState:
     def __init__(
         self,
         decoder: Decoder,
-        job: GenerationJob,
+        clips: Sequence[Row],
+        frames: int,
         conditioning: Conditioning,
-        prompt: Tensor | None,
+        known: Tensor,
+        draws: Draws,
         *,
         slots: Slots | None = None,
     ) -> None:
@@ -59,20 +62,17 @@ class DecodeState:
         self.conditioning = conditioning
         self._device, dtype = decoder.embeddings.device, decoder.embeddings.dtype
         self._pattern = DelayPattern(config.codebooks, config.channels, config.start_token)
-        template = self._pattern.template(job.frames, prompt).to(self._device)
-        self.sequence = template.repeat(len(job.rows), 1, 1)
-        length = template.shape[1]
-        prompt_frames = 0 if prompt is None else prompt.shape[1]
-        self.next = self._pattern.first_unknown(prompt_frames)
+        self.sequence = self._pattern.template(frames, known)
+        length = self.sequence.shape[2]
+        self.next = self._pattern.first_unknown(known.shape[2])
         self.steps = length - self.next
         self.first = self.next
-        sampling = [row.sampling for row in job.rows]
+        sampling = [clip.sampling for clip in clips]
         self.sampler_rows = SamplerRows.of(sampling, self._device)
         self.sampler_kind = SamplerKind.of(sampling)
-        draws = uniform_draws([row.seed for row in job.rows], self.steps, config.codebooks)
-        self.draws = draws.to(self._device)
+        self.draws = draws.next(self.steps, config.codebooks).to(self._device)
         self.scale = torch.tensor(
-            [job.rows[i].sampling.guidance for i in conditioning.guided], device=self._device
+            [clips[i].sampling.guidance for i in conditioning.guided], device=self._device
         )[:, None, None]
         self._guided = torch.tensor(conditioning.guided, device=self._device, dtype=torch.int64)
         capacity = conditioning.prefix_length + length - 1
@@ -85,7 +85,22 @@ class DecodeState:
         self._positions = sinusoidal_positions(capacity, config.hidden_size).to(self._device, dtype)
         self._finite = torch.ones((), dtype=torch.bool, device=self._device)
         self.done = 0
-        self.logits = self._prefill()
+        self.logits = torch.empty(0)
+        self._unread = self._embedded_past()
+
+    @torch.inference_mode()
+    def prefill(self, most: int | None = None) -> bool:
+        """Reads `most` columns of what is known, None for all; whether none is left."""
+        x = self._unread[:, :most]
+        length = x.shape[1]
+        self._unread = self._unread[:, length:]
+        x = x + self._position_embeddings(length)
+        hidden = self.decoder.together(x, [self.segment(0, length)])
+        self.cache.advance(length)
+        if self._unread.shape[1]:
+            return False
+        self.logits = self.decoder.logits(hidden[:, -1])
+        return True
 
     @property
     def rows(self) -> int:
@@ -135,15 +150,11 @@ class DecodeState:
         sequence = self.sequence if self.lease is None else self.lease.sequence()
         return self._pattern.revert(sequence[:, :, :known])
 
-    def _prefill(self) -> Tensor:
+    def _embedded_past(self) -> Tensor:
+        """The decoder's input up to the first step, without its positions."""
         x = self.decoder.embed(self._with_unconditional(self.sequence[:, :, : self.first]))
-        if self.conditioning.prefix is not None:
-            x = torch.cat([self.conditioning.prefix, x], dim=1)
-        length = x.shape[1]
-        x = x + self._position_embeddings(length)
-        hidden = self.decoder.together(x, [self.segment(0, length)])
-        self.cache.advance(length)
-        return self.decoder.logits(hidden[:, -1])
+        prefix = self.conditioning.prefix
+        return x if prefix is None else torch.cat([prefix, x], dim=1)
 
     def _with_unconditional(self, tokens: Tensor) -> Tensor:
         """Columns (clips, codebooks, length) for all decoder rows: a guided clip's twice."""

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from musicgen.engine.batching import Batch, Ticket
-from musicgen.engine.conditioning import Conditioning, condition, decoder_rows
-from musicgen.engine.decoding import DecodeState, Slots
+from musicgen.engine.conditioning import decoder_rows
+from musicgen.engine.decoding import DecodeState
 from musicgen.engine.device_thread import DeviceThread
 from musicgen.engine.faults import typed_device_errors
 from musicgen.engine.graphs import EagerSteps, Steps
-from musicgen.engine.interface import Decoded, EngineOutput, GenerationJob, Pcm, check_job
+from musicgen.engine.interface import (
+    Decoded,
+    EngineOutput,
+    GenerationJob,
+    Pcm,
+    check_job,
+    plan_of,
+)
+from musicgen.engine.job_run import JobRun
 from musicgen.engine.likelihood import negative_log_likelihood
 from musicgen.engine.packing import packing
 from musicgen.engine.planning import plan_steps
+from musicgen.engine.waveforms import Waveforms, waveform
+from musicgen.engine.windows import Window
 from musicgen.errors import NonFiniteLogits
 from musicgen.machine import return_free_memory
-from musicgen.model.chroma import chroma_of
-from musicgen.model.codec_stream import CodecStream, pieces_of
 from musicgen.model.config import MusicGenConfig
-from musicgen.model.encodec import encode_channels
+from musicgen.model.delay_pattern import DelayPattern
 from musicgen.model.musicgen import MusicGen
 from musicgen.model.native.library import library
 from musicgen.model.pack_file import PackFile
@@ -33,7 +41,6 @@ from musicgen.model.pack_model import load_packed
 from musicgen.model.tokenizer import Tokenize, load_tokenizer, tokenizer_of
 from musicgen.model.weights import load_model
 from musicgen.packed_format import NATIVE
-from musicgen.result import Timings
 from musicgen.stopwatch import Stopwatch
 
 # On a GPU reading the flag waits for the step, so it is not read at each.
@@ -134,60 +141,58 @@ class MusicGenEngine:
     def generate(self, job: GenerationJob) -> Generator[Decoded, None, EngineOutput]:
         model = self._loaded()
         check_job(job, self.config)
-        seconds, watch = Timings(), Stopwatch()
+        watch = Stopwatch()
+        total = sum(_steps_of(window, self.config) for window in plan_of(job, self.config))
         with self._batch.place(decoder_rows(job)) as ticket:
             while not self._batch.wait_for_turn(ticket, TOLD_WHILE_WAITING_SECONDS):
-                yield Decoded(0, 1)
-            seconds.waiting = watch.lap()
-            state = self._prepared(model, job, seconds)
-            watch.lap()
-            waveforms = _Waveforms(model, job, state.steps, self._thread) if job.stream else None
-            try:
-                yield from self._decoded(ticket, state, waveforms)
-                with typed_device_errors(self.device):
-                    codes = state.codes()
-            finally:
-                self._steps.end(state)
+                yield Decoded(0, total)
+            waiting = watch.lap()
+            with typed_device_errors(self.device):
+                run = JobRun(model, self._tokenize, job, self._thread)
+            waveforms = Waveforms(model, len(job.rows), self._thread) if job.stream else None
+            done = 0
+            for window in run.windows:
+                for decoded in self._decoded(ticket, run, window, waveforms):
+                    yield replace(decoded, done=done + decoded.done, total=total)
+                done += _steps_of(window, self.config)
+        seconds = replace(run.seconds, waiting=waiting)
+        seconds.decode = watch.lap() - seconds.text - seconds.audio_prompt
         with typed_device_errors(self.device):
             if waveforms is not None:
                 seconds.codec, pcm = waveforms.seconds, waveforms.joined()
-                seconds.decode = watch.lap() - seconds.codec
+                seconds.decode -= seconds.codec
             else:
-                seconds.decode = watch.lap()
-                pcm = tuple(_waveform(model, row, self._thread) for row in codes)
+                pcm = tuple(waveform(model, row, self._thread) for row in run.codes)
                 seconds.codec = watch.lap()
-            return EngineOutput(codes.cpu().numpy(), pcm, state.steps, seconds)
+            return EngineOutput(run.codes.cpu().numpy(), pcm, total, seconds)
 
     def _step(self, states: Sequence[DecodeState]) -> None:
         self._thread.run(self._steps.step, states)
 
     def _decoded(
-        self, ticket: Ticket, state: DecodeState, waveforms: _Waveforms | None
+        self, ticket: Ticket, run: JobRun, window: Window, waveforms: Waveforms | None
     ) -> Iterator[Decoded]:
-        """All steps of a job, in the batch."""
+        """All steps of one window, in the batch."""
         with typed_device_errors(self.device):
+            state = run.begin(window, self._steps.slots)
             self._steps.start(state)
-        self._batch.decode(ticket, state)
-        for _ in range(state.steps):
-            done = self._batch.next_step(ticket)
-            with typed_device_errors(self.device):
-                due = waveforms is not None and waveforms.due(done)
-                checked = due or self._checks_finiteness(done, state.steps)
-                if checked and not state.all_finite():
-                    raise NonFiniteLogits(done, self.precision)
-                pcm = waveforms.advance(state.codes(done), done) if waveforms and due else ()
-            yield Decoded(done, state.steps, pcm=pcm)
-
-    def _prepared(self, model: MusicGen, job: GenerationJob, seconds: Timings) -> DecodeState:
-        """Everything before the first step."""
-        watch = Stopwatch()
-        with typed_device_errors(self.device):
-            run = self._thread.run
-            prompt, chroma = run(_audio_inputs, model, job)
-            seconds.audio_prompt = watch.lap()
-            conditioning = run(_condition, model, self._tokenize, job, chroma)
-            seconds.text = watch.lap()
-            return run(_prefill, model, job, conditioning, prompt, self._steps.slots)
+        try:
+            self._batch.decode(ticket, state)
+            for _ in range(state.steps):
+                done = self._batch.next_step(ticket)
+                is_last = done == state.steps
+                with typed_device_errors(self.device):
+                    due = waveforms is not None and (is_last or done % STREAM_STEPS == 0)
+                    checked = due or self._checks_finiteness(done, state.steps)
+                    if checked and not state.all_finite():
+                        raise NonFiniteLogits(done, self.precision)
+                    if due or is_last:
+                        run.take(window, state, done)
+                    pcm = waveforms.advance(run) if waveforms and due else ()
+                yield Decoded(done, state.steps, pcm=pcm)
+        finally:
+            self._steps.end(state)
+            self._batch.forget(ticket)
 
     def negative_log_likelihood(self, prompt: str, pcm: Pcm) -> NDArray[np.float64]:
         """Nats for each token of the clip `pcm`, by codebook: `engine.likelihood`."""
@@ -209,78 +214,7 @@ class MusicGenEngine:
         return on_cpu or done == steps or done % FINITE_CHECK_INTERVAL_ON_GPU == 0
 
 
-class _Waveforms:
-    """The samples of all rows of a stream, decoded while later codes are still being made."""
-
-    def __init__(
-        self, model: MusicGen, job: GenerationJob, steps: int, thread: DeviceThread
-    ) -> None:
-        self._streams = [CodecStream(model.codec, model.config.channels) for _ in job.rows]
-        self._steps, self._run = steps, thread.run
-        self._frames = 0
-        self._pieces: list[tuple[Pcm, ...]] = []
-        self.seconds = 0.0
-
-    def due(self, done: int) -> bool:
-        return done == self._steps or done % STREAM_STEPS == 0
-
-    def advance(self, codes: Tensor, done: int) -> tuple[Pcm, ...]:
-        """Decodes what is new in `codes` (rows, codebooks, frames complete so far)."""
-        watch = Stopwatch()
-        new, self._frames = codes[:, :, self._frames :], codes.shape[2]
-        piece = tuple(
-            _samples(self._run(stream.push, row, last=done == self._steps))
-            for stream, row in zip(self._streams, new, strict=True)
-        )
-        self._pieces.append(piece)
-        self.seconds += watch.lap()
-        return piece
-
-    def joined(self) -> tuple[Pcm, ...]:
-        return tuple(np.concatenate(pieces) for pieces in zip(*self._pieces, strict=True))
-
-
-# inference_mode is thread state: a generator must not hold it across a yield, so the functions
-# that touch tensors carry it.
-
-
-@torch.inference_mode()
-def _audio_inputs(model: MusicGen, job: GenerationJob) -> tuple[Tensor | None, Tensor | None]:
-    """Codes (codebooks, frames) of the audio prompt and chroma (frames, bins) of the melody."""
-    codes = chroma = None
-    if job.audio_prompt is not None:
-        waveform = torch.from_numpy(np.ascontiguousarray(job.audio_prompt.T))
-        codes = encode_channels(model.codec, waveform[None].to(model.device))[0]
-    if job.melody is not None:
-        chroma = chroma_of(torch.from_numpy(job.melody), model.config)
-    return codes, chroma
-
-
-@torch.inference_mode()
-def _condition(
-    model: MusicGen, tokenize: Tokenize, job: GenerationJob, chroma: Tensor | None
-) -> Conditioning:
-    return condition(model, tokenize, job, chroma)
-
-
-@torch.inference_mode()
-def _prefill(
-    model: MusicGen,
-    job: GenerationJob,
-    conditioning: Conditioning,
-    prompt: Tensor | None,
-    slots: Slots | None,
-) -> DecodeState:
-    return DecodeState(model.decoder, job, conditioning, prompt, slots=slots)
-
-
-def _waveform(model: MusicGen, codes: Tensor, thread: DeviceThread) -> Pcm:
-    """Codes (codebooks, frames) of one row to PCM (samples, channels), in pieces between which
-    others have the thread."""
-    pieces = pieces_of(model.codec, codes, model.config.channels)
-    made = iter(lambda: thread.run(next, pieces, None), None)
-    return np.concatenate([_samples(piece) for piece in made])
-
-
-def _samples(waveform: Tensor) -> Pcm:
-    return waveform.t().float().cpu().contiguous().numpy()
+def _steps_of(window: Window, config: MusicGenConfig) -> int:
+    """Of the decoder: the last codebook of the last frame comes later than the first."""
+    decoder = config.decoder
+    return window.new + DelayPattern(decoder.codebooks, decoder.channels, 0).delays[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -10,9 +11,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from musicgen.engine.windows import Window, plan_windows, stride_frames
 from musicgen.errors import InvalidInputAudio, InvalidTopK
 from musicgen.model.config import MusicGenConfig
-from musicgen.request import SamplingParams
+from musicgen.request import STRIDE_DEFAULT_SECONDS, SamplingParams
 from musicgen.result import Progress, Timings
 
 Pcm = NDArray[np.float32]
@@ -20,11 +22,21 @@ Pcm = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Row:
-    """One clip to make. An empty prompt means unconditional."""
+    """One clip to make. An empty prompt means unconditional. Guidance leads away from
+    `negative_prompt`, which is nothing where it is empty."""
 
     prompt: str
     seed: int
     sampling: SamplingParams
+    negative_prompt: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """`frames` of a clip that have a prompt of their own."""
+
+    prompt: str
+    frames: int
 
 
 @dataclass(frozen=True)
@@ -33,7 +45,9 @@ class GenerationJob:
 
     `audio_prompt`: the music to continue, `melody`: the tune to follow; float32 PCM (samples,
     channels) at the model's sampling rate, `audio_prompt` with the model's channels. `stream`
-    asks for the samples as they are made.
+    asks for the samples as they are made. `sections` follow the audio prompt and last to the end;
+    their prompts stand in for those of the rows. `stride_seconds` is how far the windows of a long
+    clip are apart, see `musicgen.engine.windows`.
     """
 
     rows: tuple[Row, ...]
@@ -41,6 +55,8 @@ class GenerationJob:
     audio_prompt: Pcm | None = None
     melody: Pcm | None = None
     stream: bool = False
+    sections: tuple[Section, ...] = ()
+    stride_seconds: float = STRIDE_DEFAULT_SECONDS
 
 
 @dataclass(frozen=True)
@@ -100,6 +116,17 @@ def run_to_end(steps: Generator[Decoded, None, EngineOutput]) -> EngineOutput:
         except StopIteration as finished:
             output: EngineOutput = finished.value
             return output
+
+
+def plan_of(job: GenerationJob, config: MusicGenConfig) -> tuple[Window, ...]:
+    """The windows of a job that `check_job` has let through."""
+    known = 0
+    if job.audio_prompt is not None:
+        known = math.ceil(job.audio_prompt.shape[0] / config.codec.hop_length)
+    lengths = [section.frames for section in job.sections] or [job.frames - known]
+    ends = list(itertools.accumulate(lengths, initial=known))[1:]
+    stride = stride_frames(job.stride_seconds, config.window_frames)
+    return plan_windows(ends, known, config.window_frames, stride)
 
 
 def check_job(job: GenerationJob, config: MusicGenConfig) -> None:

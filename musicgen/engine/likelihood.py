@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from musicgen.engine.conditioning import condition
-from musicgen.engine.interface import GenerationJob, Pcm, Row
+from musicgen.engine.interface import Pcm, Row
 from musicgen.engine.kv_cache import StaticCache
 from musicgen.model.decoder import sinusoidal_positions
 from musicgen.model.delay_pattern import UNKNOWN, DelayPattern
@@ -51,8 +51,8 @@ def _forced(model: MusicGen, tokenize: Tokenize, prompt: str, tokens: Tensor) ->
     vocabulary)."""
     decoder, steps = model.decoder, tokens.shape[2]
     # Without guidance there is one row, and nothing of it is padded.
-    job = GenerationJob((Row(prompt, 0, SamplingParams(guidance=1.0)),), steps)
-    conditioning = condition(model, tokenize, job, None)
+    row = Row(prompt, 0, SamplingParams(guidance=1.0))
+    conditioning = condition(model, tokenize, [row], None)
     x = decoder.embed(tokens)
     if conditioning.prefix is not None:
         x = torch.cat([conditioning.prefix, x], dim=1)

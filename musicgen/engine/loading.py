@@ -17,7 +17,6 @@ from musicgen.model.config import MusicGenConfig
 from musicgen.model.memory import memory_needed
 from musicgen.model.pack_file import PackFile
 from musicgen.packed_format import NATIVE, precision_of
-from musicgen.request import DURATION_MAX_SECONDS
 from musicgen.settings import Settings
 from musicgen.startup import mark
 
@@ -107,7 +106,7 @@ def resolve_precision(precision: str, device: str, *, quantized: bool = True) ->
 
 def check_memory(config: MusicGenConfig, name: str, device: str, precision: str) -> None:
     """Raises: `ModelTooLarge` when the longest single clip would not fit beside the weights."""
-    needed = memory_needed(config, precision, DURATION_MAX_SECONDS)
+    needed = memory_needed(config, precision)
     free = free_memory(device)
     if free is not None and needed > free:
         raise ModelTooLarge(name, precision, device, needed, free)

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 def plan_steps(model: MusicGen, device: str, rows: int) -> tuple[Steps, int]:
     """How to run steps on `device`, and for how many rows of the `rows` wished for.
 
-    A GPU gets slots for the longest clip, recorded as CUDA graphs, if two rows fit.
+    A GPU gets slots for whole windows, recorded as CUDA graphs, if two rows fit.
     """
     if device == "cpu":
         return EagerSteps(), rows
@@ -32,7 +32,8 @@ def plan_steps(model: MusicGen, device: str, rows: int) -> tuple[Steps, int]:
     size = decoder.embeddings.element_size()
     each = RowSlots.bytes_of_row(decoder.config, capacity, PROMPT_TOKENS, size)
     free = free_memory(device) or 0
-    spare = free * (1 - KEPT_FREE) - codec_memory(model.config, DURATION_MAX_SECONDS)
+    longest = math.ceil(DURATION_MAX_SECONDS * model.config.frame_rate)
+    spare = free * (1 - KEPT_FREE) - codec_memory(model.config, longest)
     fitting = min(rows, int(spare // each))
     if fitting < 2:
         logger.warning("%.1f GB free: too few for slots, steps will be slower", free / 1e9)
@@ -43,10 +44,9 @@ def plan_steps(model: MusicGen, device: str, rows: int) -> tuple[Steps, int]:
 
 
 def longest_sequence(model: MusicGen) -> int:
-    """Steps of the longest clip with its prefix."""
+    """Steps of a whole window with its prefix."""
     config = model.config
     decoder = config.decoder
     pattern = DelayPattern(decoder.codebooks, decoder.channels, decoder.start_token)
-    frames = math.ceil(DURATION_MAX_SECONDS * config.frame_rate)
     prefix = 0 if config.family == "text" else config.chroma_frames + PROMPT_TOKENS
-    return pattern.template(frames).shape[1] + prefix
+    return pattern.template(config.window_frames).shape[1] + prefix

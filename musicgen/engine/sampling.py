@@ -16,13 +16,21 @@ from torch import Tensor
 from musicgen.request import SamplingParams
 
 
-def uniform_draws(seeds: Sequence[int], steps: int, codebooks: int) -> Tensor:
-    """Uniform numbers in [0, 1) for every row: (rows, steps, codebooks), float64."""
-    draws = []
-    for seed in seeds:
-        generator = torch.Generator().manual_seed(seed)
-        draws.append(torch.rand(steps, codebooks, generator=generator, dtype=torch.float64))
-    return torch.stack(draws)
+class Draws:
+    """Uniform numbers in [0, 1) of rows, each by a generator of its own; they go on from window to
+    window of a clip."""
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def next(self, steps: int, codebooks: int) -> Tensor:
+        """The next ones: (rows, steps, codebooks), float64."""
+        return torch.stack(
+            [
+                torch.rand(steps, codebooks, generator=generator, dtype=torch.float64)
+                for generator in self._generators
+            ]
+        )
 
 
 def guide(conditional: Tensor, unconditional: Tensor, scale: Tensor) -> Tensor:

@@ -24,7 +24,13 @@ from musicgen.engine.interface import (
     Row,
     check_job,
 )
-from musicgen.errors import MissingDependency, NonFiniteLogits, SettingsError
+from musicgen.errors import (
+    InvalidDuration,
+    InvalidRequest,
+    MissingDependency,
+    NonFiniteLogits,
+    SettingsError,
+)
 from musicgen.model.chroma import chroma_of
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.delay_pattern import DelayPattern
@@ -73,6 +79,7 @@ class TransformersEngine:
 
     def generate(self, job: GenerationJob) -> Generator[Decoded, None, EngineOutput]:
         check_job(job, self.config)
+        _check_one_window(job, self.config)
         seconds, watch = Timings(), Stopwatch()
         inputs = self._audio_inputs(job)
         seconds.audio_prompt = watch.lap()
@@ -131,6 +138,18 @@ class TransformersEngine:
             arguments["top_k"] = 0 if sampling.top_p > 0 else sampling.top_k
             arguments["top_p"] = sampling.top_p or 1.0
         return arguments
+
+
+def _check_one_window(job: GenerationJob, config: MusicGenConfig) -> None:
+    """transformers has neither windows nor a prompt to lead away from."""
+    only = "engine=musicgen does that, engine=transformers does not"
+    if job.frames > config.window_frames or job.sections:
+        seconds = config.window_frames / config.frame_rate
+        raise InvalidDuration(
+            "duration", job.frames / config.frame_rate, f"{seconds:g} s in one section: {only}"
+        )
+    if any(row.negative_prompt.strip() for row in job.rows):
+        raise InvalidRequest("negative_prompt", job.rows[0].negative_prompt, only)
 
 
 class _Stopped(Exception):

@@ -14,10 +14,11 @@ from musicgen.audio.decode import read_audio, to_channels
 from musicgen.audio.resample import resample
 from musicgen.engine.interface import Pcm
 from musicgen.errors import InvalidInputAudio
-from musicgen.request import DURATION_MAX_SECONDS
 
 Score = Callable[[str, Pcm], NDArray[np.float64]]
 """A prompt and a clip to nats for each token, by codebook."""
+SECONDS_AT_ONCE = 30.0
+"""The longest clip that MusicGen was trained on."""
 _Z = 1.959964
 
 
@@ -65,7 +66,7 @@ def read_music(folder: Path, rate: int, channels: int) -> list[Described]:
         sound = next((p for p in sorted(folder.glob(f"{text.stem}.*")) if p != text), None)
         if sound is None:
             raise InvalidInputAudio("music", str(text), "a text needs an audio file of its name")
-        pcm, stored_rate = read_audio(sound, max_seconds=DURATION_MAX_SECONDS)
+        pcm, stored_rate = read_audio(sound, max_seconds=SECONDS_AT_ONCE)
         pcm = resample(to_channels(pcm, channels), stored_rate, rate)
         music.append(Described(text.read_text(encoding="utf-8").strip(), pcm))
     if len(music) < 2:

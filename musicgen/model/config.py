@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from musicgen.errors import CheckpointCorrupt, CheckpointIncomplete, UnsupportedCheckpoint
 
+WINDOW_FRAMES, SHORTEST_WINDOW_FRAMES = 1500, 250
+"""30 s, and what is too short to have been meant."""
 Family = Literal["text", "melody"]
 _FAMILIES: dict[str, Family] = {"musicgen": "text", "musicgen_melody": "melody"}
 
@@ -89,12 +91,14 @@ class CodecConfig:
 
 @dataclass(frozen=True)
 class MusicGenConfig:
-    """A whole checkpoint. `chroma_*` are 0 for the text family."""
+    """A whole checkpoint. `chroma_*` are 0 for the text family; `window_frames` is the length of
+    the clips that it was trained on, and so the most that it hears at once."""
 
     family: Family
     text_encoder: TextEncoderConfig
     decoder: DecoderConfig
     codec: CodecConfig
+    window_frames: int = WINDOW_FRAMES
     chroma_bins: int = 0
     chroma_frames: int = 0
 
@@ -171,9 +175,16 @@ def _parse(raw: Mapping[str, Any], generation: Mapping[str, Any]) -> MusicGenCon
         text_encoder=_text_encoder(raw["text_encoder"]),
         decoder=_decoder(raw["decoder"], generation, cross_attention=not melody),
         codec=_codec(raw["audio_encoder"]),
+        window_frames=_window_frames(generation),
         chroma_bins=int(raw.get("num_chroma", 12)) if melody else 0,
         chroma_frames=int(raw.get("chroma_length", 235)) if melody else 0,
     )
+
+
+def _window_frames(generation: Mapping[str, Any]) -> int:
+    """As Meta's checkpoints say it. A fine-tune's may be left-over from how it was tried out."""
+    stated = generation.get("max_length", WINDOW_FRAMES)
+    return stated if SHORTEST_WINDOW_FRAMES <= stated <= WINDOW_FRAMES else WINDOW_FRAMES
 
 
 def _text_encoder(raw: Mapping[str, Any]) -> TextEncoderConfig:

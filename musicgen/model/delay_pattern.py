@@ -43,17 +43,20 @@ class DelayPattern:
         return frames + self.delays[-1] + 1
 
     def template(self, frames: int, prompt: Tensor | None = None) -> Tensor:
-        """The sequence before decoding: (codebooks, steps), `UNKNOWN` where a token is to come.
+        """The sequence before decoding: (..., codebooks, steps), `UNKNOWN` where a token is to
+        come.
 
-        `prompt`: codes (codebooks, prompt frames) already known, placed at the beginning.
+        `prompt`: codes (..., codebooks, prompt frames) already known, placed at the beginning.
         """
         device = None if prompt is None else prompt.device
-        length = self.sequence_length(frames)
-        template = torch.full((self.codebooks, length), self.start_token, device=device)
+        rows = () if prompt is None else prompt.shape[:-2]
+        shape = (*rows, self.codebooks, self.sequence_length(frames))
+        template = torch.full(shape, self.start_token, device=device)
         for k, delay in enumerate(self.delays):
-            template[k, 1 + delay : 1 + delay + frames] = UNKNOWN
+            template[..., k, 1 + delay : 1 + delay + frames] = UNKNOWN
             if prompt is not None:
-                template[k, 1 + delay : 1 + delay + prompt.shape[1]] = prompt[k]
+                known = prompt.shape[-1]
+                template[..., k, 1 + delay : 1 + delay + known] = prompt[..., k, :]
         return template
 
     def first_unknown(self, prompt_frames: int) -> int:

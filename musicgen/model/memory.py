@@ -34,19 +34,18 @@ def count_parameters(config: MusicGenConfig) -> ParameterCounts:
     return ParameterCounts(decoder, sum(p.numel() for p in model.parameters()) - decoder)
 
 
-def memory_needed(config: MusicGenConfig, precision: str, seconds: float) -> int:
-    """Bytes for the weights and for one guided clip of `seconds`."""
+def memory_needed(config: MusicGenConfig, precision: str) -> int:
+    """Bytes for the weights and for one guided clip of a whole window; a longer one takes no more
+    but for its samples."""
     counts = count_parameters(config)
     weights = counts.decoder * BYTES_PER_WEIGHT[precision] + counts.other * 4
-    frames = int(seconds * config.frame_rate)
     rows = 2
-    cached = 2 * config.decoder.layers * rows * frames * config.decoder.hidden_size
+    cached = 2 * config.decoder.layers * rows * config.window_frames * config.decoder.hidden_size
     cache = cached * BYTES_PER_CACHED[precision]
-    return weights + cache + codec_memory(config, seconds)
+    return weights + cache + codec_memory(config, config.window_frames)
 
 
-def codec_memory(config: MusicGenConfig, seconds: float) -> int:
+def codec_memory(config: MusicGenConfig, frames: int) -> int:
     """Bytes at the peak of decoding one clip's waveform: of a piece, and of all samples."""
-    frames = int(seconds * config.frame_rate)
     piece = min(frames, max(PIECE_FRAMES.values())) * config.codec.filters * CODEC_MAPS_ALIVE
     return (piece + frames * config.channels) * config.codec.hop_length * 4

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from musicgen import errors
 from musicgen.engine import graphs
 from musicgen.engine.batching import STEPS_AHEAD
-from musicgen.engine.conditioning import condition
 from musicgen.engine.decoding import DecodeState
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import GenerationJob, Row
@@ -116,10 +115,8 @@ def _gap_where_they_part(
     engine: MusicGenEngine, job: GenerationJob, row: int, found: np.ndarray
 ) -> float:
     """Between the two best logits, where `found` first differs from what the job makes alone."""
-    model = engine._loaded()
+    state = engines.decode_state(engine, job)
     with torch.inference_mode():
-        conditioning = condition(model, engine._tokenize, job, None)
-        state = DecodeState(model.decoder, job, conditioning, None)
         while True:
             best = state.guided_logits()[row].topk(2).values
             state.step()

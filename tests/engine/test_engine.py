@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicgen import errors
-from musicgen.engine.conditioning import condition
 from musicgen.engine.decoding import DecodeState
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import GenerationJob, Row
@@ -78,10 +77,7 @@ def test_nothing_but_rounding_tells_a_batch_from_a_clip_alone(
 
 
 def _decode_state(engine: MusicGenEngine, rows: list[Row]) -> DecodeState:
-    model, job = engine._loaded(), GenerationJob(tuple(rows), 20)
-    with torch.inference_mode():
-        conditioning = condition(model, engine._tokenize, job, None)
-        return DecodeState(model.decoder, job, conditioning, None)
+    return engines.decode_state(engine, GenerationJob(tuple(rows), 20))
 
 
 @settings(max_examples=12)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicgen.engine.sampling import SamplerKind, SamplerRows, draw, guide, uniform_draws
+from musicgen.engine.sampling import Draws, SamplerKind, SamplerRows, draw, guide
 from musicgen.request import SamplingParams
 
 CPU = torch.device("cpu")
@@ -28,7 +28,7 @@ def _sample(
 ) -> torch.Tensor:
     """Tokens (steps, rows, codebooks) of the same logits, step after step."""
     sampler, kind = SamplerRows.of(rows, CPU), kind or SamplerKind.of(rows)
-    uniform = uniform_draws(seeds, steps, logits.shape[1])
+    uniform = Draws(seeds).next(steps, logits.shape[1])
     return torch.stack([draw(logits, sampler, kind, uniform[:, step]) for step in range(steps)])
 
 
@@ -99,7 +99,7 @@ def test_impossible_tokens_are_never_drawn_even_at_the_ends() -> None:
 
 
 def test_a_longer_clip_draws_the_same_numbers_first() -> None:
-    short, long = uniform_draws([3, 4], 10, 4), uniform_draws([3, 4], 1500, 4)
+    short, long = Draws([3, 4]).next(10, 4), Draws([3, 4]).next(1500, 4)
     assert torch.equal(short, long[:, :10])
     assert not torch.equal(short[0], short[1])
 

@@ -93,7 +93,7 @@ def test_a_failing_device_is_told_apart_from_a_full_one_and_from_a_mistake(
     def fail(*_: object) -> None:
         raise RuntimeError(message)
 
-    monkeypatch.setattr(engine_module, "_waveform", fail)
+    monkeypatch.setattr(engine_module, "waveform", fail)
     with pytest.raises(expected) as raised:
         _run(_job(False), checkpoints("musicgen-small"))
     assert type(raised.value) is expected

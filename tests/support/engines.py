@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from musicgen.engine.conditioning import condition
+from musicgen.engine.decoding import DecodeState
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import Engine, EngineOutput, GenerationJob, Pcm, Row
+from musicgen.engine.sampling import Draws
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.musicgen import MusicGen
 from musicgen.model.weights import load_model
@@ -38,6 +41,18 @@ def model(folder: Path) -> MusicGen:
 
 def greedy(guidance: float = 3.0) -> SamplingParams:
     return SamplingParams(temperature=0.0, top_k=1, guidance=guidance)
+
+
+def decode_state(engine: MusicGenEngine, job: GenerationJob) -> DecodeState:
+    """Of a job of one window, without an audio prompt, before its first step."""
+    model, config = engine._loaded(), engine.config
+    with torch.inference_mode():
+        conditioning = condition(model, engine._tokenize, job.rows, None)
+        known = torch.zeros(len(job.rows), config.decoder.codebooks, 0, dtype=torch.int64)
+        draws = Draws([row.seed for row in job.rows])
+        state = DecodeState(model.decoder, job.rows, job.frames, conditioning, known, draws)
+        assert state.prefill()
+        return state
 
 
 def run(engine: Engine, job: GenerationJob) -> EngineOutput:
