@@ -1,9 +1,9 @@
 """MusicGen on Cog and Replicate: `run: "predict.py:Runner"` in cog.yaml, or `StreamingRunner`.
 
-The fields are those of replicate/cog-musicgen, so that its callers can switch, and `bit_depth`.
-One prediction makes one clip, because they expect one file: for variations run it again with
-`seed + 1`, which gives what `variations` gives elsewhere. MUSICGEN_DATA_DIR has no meaning here:
-clips live in a folder of their own, or in the bucket that MUSICGEN_BUCKET names.
+The fields are those of replicate/cog-musicgen, so that its callers can switch, and those that it
+lacks. One prediction makes one clip, because they expect one file: for variations run it again
+with `seed + 1`, which gives what `variations` gives elsewhere. MUSICGEN_DATA_DIR has no meaning
+here: clips live in a folder of their own, or in the bucket that MUSICGEN_BUCKET names.
 
 `input_audio` is a text and not a `Path`, because Cog fetches the URL of a Path itself, from private
 addresses too. The schema that is shipped (infra/replicate/openapi_schema.py) shows it as a file.
@@ -54,21 +54,36 @@ MODELS = [
 STRATEGIES = ["loudness", "peak", "rms", "clip", "none"]
 FORMATS = ["wav", "flac", "mp3", "ogg", "opus"]
 DEPTHS = ["16", "24", "float"]
+RATES = [32000, 44100, 48000]
+BITRATES = [32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320]
 
 PROMPT = "What the music is like. May be empty only if input_audio is given."
 MODEL = "Left out: the model this deployment started with; another one is loaded in its place first. All but demo are Meta's weights, licensed CC-BY-NC-4.0: no commercial use. demo is a toy trained on synthetic music. Melody models can follow input_audio; stereo models make two channels."  # noqa: E501
 AUDIO = "With continuation: the music to continue. Without: the melody to follow (melody models)."
+NEGATIVE = "What the music should not be like. Needs guidance above 1."
+SECTIONS = "One clip whose prompt changes, as JSON: a list of objects with prompt and duration. Each goes on from the one before; prompt stands before all of theirs, and their durations take the place of duration."  # noqa: E501
 DURATION = "Seconds of audio to make. With continuation this counts the part that is continued."
+STRIDE = "Over 30 s the music is made in windows of 30 s: how many seconds of each are new. Less lets the model hear more of what was before, and takes longer."  # noqa: E501
 CONTINUATION = "Continue input_audio; the result begins with the part that is continued."
 START = "With continuation: where the part to continue begins, in seconds."
 END = "With continuation: where the part to continue ends, in seconds; -1 is the clip's end."
+LOOP = "Make whole bars that go on into their own beginning without a seam. Needs bpm; duration is rounded to bars."  # noqa: E501
+BPM = "Beats per minute of a loop, also told to the model."
+BEATS = "Beats in a bar of a loop."
+TRIM = "Cut silence off both ends; the clip may then be shorter than duration."
+FADE_IN = "Seconds in which the beginning rises from silence."
+FADE_OUT = "Seconds in which the end falls to silence."
+STEADY = "Take slow drifts of the level out of music of over 30 s. Sections keep their levels."
 STRATEGY = "How the level of the result is set."
+LOUDNESS = "With the strategy loudness: the goal in LUFS."
 TOP_K = "Sample from the k likeliest tokens; 0 switches this off."
 TOP_P = "Sample from the likeliest tokens up to this probability together; 0 leaves it to top_k."
 TEMPERATURE = "Higher is more varied; 0 always takes the likeliest token."
 GUIDANCE = "How closely the prompt is followed; 1 switches guidance off, which is faster."
 FORMAT = "The format of the file."
 DEPTH = "Bits of a sample in wav and flac. float is 32-bit; flac then takes 24."
+RATE = "In Hz. Left out: the model's own, 32000; opus always has 48000."
+BITRATE = "Of mp3 and opus, in kbit/s. Left out: 320, or 96 for each channel of opus."
 SEED = "Repeats a result on the same machine. Left out or -1: one is chosen, and told in the logs."
 
 
@@ -105,20 +120,33 @@ class Runner(_Loaded):
         self,
         prompt: str = Input(description=PROMPT, max_length=2000),
         model_version: str | None = Input(description=MODEL, choices=MODELS, default=None),
-        duration: float = Input(description=DURATION, default=8.0, ge=0.1, le=30.0),
+        negative_prompt: str = Input(description=NEGATIVE, default="", max_length=2000),
+        sections: str | None = Input(description=SECTIONS, default=None),
+        duration: float = Input(description=DURATION, default=8.0, ge=0.1, le=300.0),
+        extend_stride: float = Input(description=STRIDE, default=18.0, ge=1.0, le=29.0),
         input_audio: str | None = Input(description=AUDIO, default=None),
         continuation: bool = Input(description=CONTINUATION, default=False),
         continuation_start: float = Input(description=START, default=0.0, ge=0.0),
         continuation_end: float = Input(description=END, default=-1.0, ge=-1.0),
+        loop: bool = Input(description=LOOP, default=False),
+        bpm: float | None = Input(description=BPM, default=None, ge=30.0, le=300.0),
+        beats_per_bar: int = Input(description=BEATS, default=4, ge=2, le=12),
+        trim_silence: bool = Input(description=TRIM, default=False),
+        fade_in: float = Input(description=FADE_IN, default=0.0, ge=0.0, le=30.0),
+        fade_out: float = Input(description=FADE_OUT, default=0.0, ge=0.0, le=30.0),
+        steady_level: bool = Input(description=STEADY, default=True),
         normalization_strategy: str = Input(
             description=STRATEGY, choices=STRATEGIES, default="loudness"
         ),
+        target_loudness: float = Input(description=LOUDNESS, default=-14.0, ge=-40.0, le=-5.0),
         top_k: int = Input(description=TOP_K, default=250, ge=0, le=2048),
         top_p: float = Input(description=TOP_P, default=0.0, ge=0.0, le=1.0),
         temperature: float = Input(description=TEMPERATURE, default=1.0, ge=0.0),
         classifier_free_guidance: float = Input(description=GUIDANCE, default=3.0, ge=1.0),
         output_format: str = Input(description=FORMAT, choices=FORMATS, default="wav"),
         bit_depth: str = Input(description=DEPTH, choices=DEPTHS, default="16"),
+        sample_rate: int | None = Input(description=RATE, choices=RATES, default=None),
+        bitrate: int | None = Input(description=BITRATE, choices=BITRATES, default=None),
         seed: int | None = Input(description=SEED, default=None, ge=-1, le=4294967295),
     ) -> Path:
         """Makes one clip."""
@@ -134,20 +162,33 @@ class StreamingRunner(_Loaded):
         self,
         prompt: str = Input(description=PROMPT, max_length=2000),
         model_version: str | None = Input(description=MODEL, choices=MODELS, default=None),
-        duration: float = Input(description=DURATION, default=8.0, ge=0.1, le=30.0),
+        negative_prompt: str = Input(description=NEGATIVE, default="", max_length=2000),
+        sections: str | None = Input(description=SECTIONS, default=None),
+        duration: float = Input(description=DURATION, default=8.0, ge=0.1, le=300.0),
+        extend_stride: float = Input(description=STRIDE, default=18.0, ge=1.0, le=29.0),
         input_audio: str | None = Input(description=AUDIO, default=None),
         continuation: bool = Input(description=CONTINUATION, default=False),
         continuation_start: float = Input(description=START, default=0.0, ge=0.0),
         continuation_end: float = Input(description=END, default=-1.0, ge=-1.0),
+        loop: bool = Input(description=LOOP, default=False),
+        bpm: float | None = Input(description=BPM, default=None, ge=30.0, le=300.0),
+        beats_per_bar: int = Input(description=BEATS, default=4, ge=2, le=12),
+        trim_silence: bool = Input(description=TRIM, default=False),
+        fade_in: float = Input(description=FADE_IN, default=0.0, ge=0.0, le=30.0),
+        fade_out: float = Input(description=FADE_OUT, default=0.0, ge=0.0, le=30.0),
+        steady_level: bool = Input(description=STEADY, default=True),
         normalization_strategy: str = Input(
             description=STRATEGY, choices=STRATEGIES, default="loudness"
         ),
+        target_loudness: float = Input(description=LOUDNESS, default=-14.0, ge=-40.0, le=-5.0),
         top_k: int = Input(description=TOP_K, default=250, ge=0, le=2048),
         top_p: float = Input(description=TOP_P, default=0.0, ge=0.0, le=1.0),
         temperature: float = Input(description=TEMPERATURE, default=1.0, ge=0.0),
         classifier_free_guidance: float = Input(description=GUIDANCE, default=3.0, ge=1.0),
         output_format: str = Input(description=FORMAT, choices=FORMATS, default="wav"),
         bit_depth: str = Input(description=DEPTH, choices=DEPTHS, default="16"),
+        sample_rate: int | None = Input(description=RATE, choices=RATES, default=None),
+        bitrate: int | None = Input(description=BITRATE, choices=BITRATES, default=None),
         seed: int | None = Input(description=SEED, default=None, ge=-1, le=4294967295),
     ) -> Iterator[Path]:
         """Makes one clip, in wav, mp3 or ogg."""

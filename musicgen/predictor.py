@@ -18,24 +18,22 @@ from dataclasses import replace
 import torch
 
 from musicgen import __version__, catalog, startup
-from musicgen.audio.decode import read_audio, to_channels
 from musicgen.audio.encode import largest_size
-from musicgen.audio.normalize import Normalized, normalize
-from musicgen.audio.resample import resample
+from musicgen.audio.finishing import finish_clip
+from musicgen.audio.normalize import Normalized
 from musicgen.audio.tags import AudioTags
-from musicgen.engine.interface import Engine, GenerationJob, Pcm, Row
+from musicgen.engine.interface import Engine, GenerationJob, Row
 from musicgen.engine.loading import load_engine
-from musicgen.errors import InvalidContinuation, InvalidRequest, MusicGenError, UnknownModel
+from musicgen.errors import InvalidRequest, MusicGenError, UnknownModel
 from musicgen.generation import Generation
+from musicgen.jobs import BETWEEN_PROMPTS, PreparedJob, prepare
 from musicgen.machine import cpu_quota
 from musicgen.model.config import MusicGenConfig
 from musicgen.request import (
-    CONTINUATION_TO_THE_END,
     SEED_MAX,
     GenerationRequest,
     SamplingParams,
     StreamForm,
-    seed_of_variation,
 )
 from musicgen.result import GenerationResult, Progress
 from musicgen.settings import Delivery, Settings
@@ -179,39 +177,36 @@ class Predictor:
         self._check_model(request)
         engine, source = self._engine, self._source
         config, watch = engine.config, Stopwatch()
-        samples = round(request.duration * config.sample_rate)
-        size = largest_size(
-            samples, config.sample_rate, config.channels, request.output_format, request.bit_depth
-        )
-        storage.prepare(size * request.variations)
+        finish = request.finish
+        rate = finish.sample_rate or config.sample_rate
+        samples = round(finish.seconds * rate)
+        form = (request.output_format, request.bit_depth, request.bitrate)
+        size = largest_size(samples, rate, config.channels, *form)
+        storage.prepare(size * len(request.texts))
         seed = secrets.randbelow(SEED_MAX + 1) if request.seed is None else request.seed
-        job = _job(request, seed, math.ceil(samples / config.codec.hop_length), config)
+        prepared = prepare(request, seed, config)
+        job = replace(prepared.job, stream=stream is not None)
         tags = [
-            AudioTags(request.prompt, row.seed, source.label, source.licence, GENERATOR)
-            for row in job.rows
+            AudioTags(text, row.seed, source.label, source.licence, GENERATOR)
+            for text, row in zip(prepared.texts, job.rows, strict=True)
         ]
-        streams = []
-        if stream is not None:
-            job = replace(job, stream=True)
-            shape = (config.sample_rate, config.channels, samples)
-            streams = [ClipStream(request, stream, *shape, each) for each in tags]
+        streams = [] if stream is None else _streams(request, stream, prepared, config, tags)
         preparing = watch.lap()
         output = yield from told(engine.generate(job), streams)
         timings = replace(output.seconds, audio_prompt=output.seconds.audio_prompt + preparing)
         watch.lap()
-        finished = [
-            normalize(pcm[:samples], config.sample_rate, request.normalization_strategy)
-            for pcm in output.pcm
-        ]
+        sound = [prepared.joined(pcm, config.sample_rate) for pcm in output.pcm]
+        steady = request.sections is None
+        finished = [finish_clip(p, config.sample_rate, finish, steady=steady) for p in sound]
         timings.finish = watch.lap()
-        clips = store_clips(storage, job_id, request, config.sample_rate, finished, tags)
+        clips = store_clips(storage, job_id, request, rate, finished, tags)
         timings.store = watch.lap()
         return GenerationResult(
             job_id=job_id,
             clips=clips,
-            prompt=request.prompt,
+            prompt=BETWEEN_PROMPTS.join(dict.fromkeys(prepared.texts)),
             seed=seed,
-            seconds=samples / config.sample_rate,
+            seconds=samples / rate,
             model=source.label,
             licence=source.licence,
             engine=engine.name,
@@ -246,32 +241,17 @@ def _obtain(settings: Settings) -> Source:
     return locate(str(fetch(settings.model, settings)))
 
 
-def _job(
-    request: GenerationRequest, seed: int, frames: int, config: MusicGenConfig
-) -> GenerationJob:
-    rows = tuple(
-        Row(request.prompt, seed_of_variation(seed, i), request.sampling)
-        for i in range(request.variations)
-    )
-    if request.input_audio is None:
-        return GenerationJob(rows, frames)
-    pcm, rate = read_audio(request.input_audio)
-    if not request.continuation:
-        return GenerationJob(rows, frames, melody=resample(pcm, rate, config.sample_rate))
-    part = resample(_cropped(pcm, rate, request), rate, config.sample_rate)
-    return GenerationJob(rows, frames, audio_prompt=to_channels(part, config.channels))
-
-
-def _cropped(pcm: Pcm, rate: int, request: GenerationRequest) -> Pcm:
-    """The part of the clip that is continued; the melody is never cropped by these fields."""
-    seconds = pcm.shape[0] / rate
-    start, end = request.continuation_start, request.continuation_end
-    if start >= seconds:
-        raise InvalidContinuation(
-            "continuation_start", start, f"the clip is only {seconds:.2f} seconds long"
-        )
-    last = pcm.shape[0] if end == CONTINUATION_TO_THE_END else round(end * rate)
-    return pcm[round(start * rate) : last]
+def _streams(
+    request: GenerationRequest,
+    form: StreamForm,
+    prepared: PreparedJob,
+    config: MusicGenConfig,
+    tags: Sequence[AudioTags],
+) -> list[ClipStream]:
+    """One for each clip. Raises: `UnknownFormat`."""
+    rate = config.sample_rate
+    shape = (rate, config.channels, round(request.finish.seconds * rate))
+    return [ClipStream(request, form, *shape, each, prepared.joint(rate)) for each in tags]
 
 
 def _notes(
@@ -285,4 +265,6 @@ def _notes(
         notes.append("the melody was taken from the whole mix, without source separation")
     if streamed and request.normalization_strategy != "none":
         notes.append("the stream has the model's own level; the stored clip is normalized")
+    if request.loop and request.output_format in ("mp3", "opus"):
+        notes.append("players of this format may pause between rounds of a loop: wav does not")
     return tuple(dict.fromkeys(notes))

@@ -7,12 +7,12 @@ MusicGen on Replicate already use. This module imports no torch.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
+from musicgen.checks import check_bool, check_integer, check_number
 from musicgen.errors import (
     EmptyPrompt,
     InvalidBitDepth,
@@ -31,10 +31,13 @@ from musicgen.errors import (
     UnknownFormat,
     UnknownStrategy,
 )
+from musicgen.finish import BEATS_DEFAULT, LOUDNESS_DEFAULT_LUFS, Finish
+from musicgen.parts import Section, prompts_from, sections_from
 
 PROMPT_MAX_CHARACTERS = 2000
 DURATION_MIN_SECONDS = 0.1
-DURATION_MAX_SECONDS = 30.0
+DURATION_MAX_SECONDS = 300.0
+STRIDE_DEFAULT_SECONDS, STRIDE_MIN_SECONDS, STRIDE_MAX_SECONDS = 18.0, 1.0, 29.0
 DURATION_DEFAULT_SECONDS = 8.0
 SEED_MAX = 2**32 - 1
 VARIATIONS_MAX = 8
@@ -69,14 +72,22 @@ class SamplingParams:
 class GenerationRequest:
     """One request; constructing it validates it. Durations are seconds.
 
-    `seed` None asks for a random one, which the result names; variation i uses `seed + i`
-    (modulo 2^32). `input_audio` is a local file that the platform has already fetched: the music
-    to continue when `continuation` is set, otherwise a melody to follow (melody models only).
+    `seed` None asks for a random one, which the result names; clip i uses `seed + i` (modulo 2^32).
+    `prompts` asks for clips of several prompts at once, each with its `variations`; `sections` for
+    one clip whose prompt changes: `prompt` then stands before each of theirs, and their durations
+    make up `duration`. Guidance leads away from `negative_prompt`. `extend_stride` is how many of
+    30 s a long clip goes on at a time; the rest is what is heard of its past. The fields of
+    `musicgen.finish` say what is done to the music then. `input_audio` is a local file that the
+    platform has already fetched: the music to continue when `continuation` is set, otherwise a
+    melody to follow (melody models only).
 
     Raises: a subclass of `InvalidRequest` that names the field, the value and what is allowed.
     """
 
     prompt: str = ""
+    prompts: tuple[str, ...] | None = None
+    sections: tuple[Section, ...] | None = None
+    negative_prompt: str = ""
     model_version: str | None = None
     duration: float = DURATION_DEFAULT_SECONDS
     seed: int | None = None
@@ -85,27 +96,34 @@ class GenerationRequest:
     top_p: float = 0.0
     temperature: float = 1.0
     classifier_free_guidance: float = GUIDANCE_DEFAULT
+    extend_stride: float = STRIDE_DEFAULT_SECONDS
     input_audio: Path | None = None
     continuation: bool = False
     continuation_start: float = 0.0
     continuation_end: float = CONTINUATION_TO_THE_END
+    loop: bool = False
+    bpm: float | None = None
+    beats_per_bar: int = BEATS_DEFAULT
+    trim_silence: bool = False
+    fade_in: float = 0.0
+    fade_out: float = 0.0
+    steady_level: bool = True
     normalization_strategy: str = "loudness"
+    target_loudness: float = LOUDNESS_DEFAULT_LUFS
+    sample_rate: int | None = None
     output_format: str = "wav"
     bit_depth: str = "16"
+    bitrate: int | None = None
 
     def __post_init__(self) -> None:
-        _check_prompt(self.prompt, has_audio=self.input_audio is not None)
-        _check_number(
-            "duration",
-            self.duration,
-            InvalidDuration,
-            low=DURATION_MIN_SECONDS,
-            high=DURATION_MAX_SECONDS,
-            unit=" seconds",
-        )
+        _check_prompts(self)
+        low, high = DURATION_MIN_SECONDS, DURATION_MAX_SECONDS
+        check_number("duration", self.duration, InvalidDuration, low, high, " seconds")
+        low, high = STRIDE_MIN_SECONDS, STRIDE_MAX_SECONDS
+        check_number("extend_stride", self.extend_stride, InvalidRequest, low, high, " seconds")
         if self.seed is not None:
-            _check_integer("seed", self.seed, InvalidSeed, 0, SEED_MAX)
-        _check_integer("variations", self.variations, InvalidVariations, 1, VARIATIONS_MAX)
+            check_integer("seed", self.seed, InvalidSeed, 0, SEED_MAX)
+        check_integer("variations", self.variations, InvalidVariations, 1, VARIATIONS_MAX)
         _check_sampling(self)
         _check_input_audio(self)
         if self.output_format not in OUTPUT_FORMATS:
@@ -116,6 +134,11 @@ class GenerationRequest:
             )
         if self.bit_depth not in BIT_DEPTHS:
             raise InvalidBitDepth("bit_depth", self.bit_depth, f"one of {', '.join(BIT_DEPTHS)}")
+        seconds = self.finish.seconds_made
+        if seconds > DURATION_MAX_SECONDS:
+            raise InvalidDuration(
+                "duration", seconds, f"a loop of at most {DURATION_MAX_SECONDS:g} s"
+            )
 
     @classmethod
     def from_mapping(cls, payload: Mapping[str, Any]) -> GenerationRequest:
@@ -128,10 +151,24 @@ class GenerationRequest:
             if name not in known:
                 raise UnknownField(name, value, known)
         given = {name: value for name, value in payload.items() if value is not None}
+        for name, read in _READ.items():
+            if name in given:
+                given[name] = read(given[name])
         # True == 1 and 1.0 == 1: the type is looked at so that -1.0 is still refused.
         if type(given.get("seed")) is int and given["seed"] == RANDOM_SEED:
             del given["seed"]
         return cls(**given)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The prompt of each clip, one after another; variations of a prompt are neighbours."""
+        return tuple(
+            text for text in self.prompts or (self.prompt,) for _ in range(self.variations)
+        )
+
+    @property
+    def finish(self) -> Finish:
+        return Finish(**{field.name: getattr(self, field.name) for field in fields(Finish)})
 
     @property
     def sampling(self) -> SamplingParams:
@@ -148,39 +185,92 @@ def seed_of_variation(seed: int, index: int) -> int:
     return (seed + index) % (SEED_MAX + 1)
 
 
-def _check_prompt(prompt: object, *, has_audio: bool) -> None:
-    if not isinstance(prompt, str):
-        raise InvalidRequest("prompt", prompt, "a text")
-    if not prompt.strip() and not has_audio:
-        raise EmptyPrompt("prompt", prompt, "describe the music, or give input_audio")
-    if len(prompt) > PROMPT_MAX_CHARACTERS:
-        raise PromptTooLong("prompt", prompt, f"at most {PROMPT_MAX_CHARACTERS} characters")
+_READ: dict[str, Callable[[object], object]] = {"prompts": prompts_from, "sections": sections_from}
+"""Fields that some platforms have as JSON."""
+
+
+def _check_prompts(request: GenerationRequest) -> None:
+    _check_text("prompt", request.prompt)
+    _check_text("negative_prompt", request.negative_prompt)
+    for name in ("prompts", "sections"):
+        if getattr(request, name) is not None:
+            object.__setattr__(request, name, _READ[name](getattr(request, name)))
+    if request.sections is not None:
+        _check_sections(request, request.sections)
+    elif request.prompts is not None:
+        if request.prompt.strip():
+            raise InvalidRequest("prompts", request.prompts, "one of prompt and prompts, not both")
+        most = VARIATIONS_MAX // max(1, request.variations)
+        if not 1 <= len(request.prompts) <= most:
+            raise InvalidRequest("prompts", request.prompts, f"1 to {most}, with the variations")
+        for text in request.prompts:
+            _check_text("prompts", text)
+            _check_is_given("prompts", text, request)
+    else:
+        _check_is_given("prompt", request.prompt, request)
+
+
+def _check_sections(request: GenerationRequest, sections: tuple[Section, ...]) -> None:
+    """Their durations take the place of the request's."""
+    others = {
+        "prompts": request.prompts,
+        "continuation": request.continuation,
+        "loop": request.loop,
+    }
+    for name, value in others.items():
+        if value:
+            raise InvalidRequest("sections", len(sections), f"without {name}")
+    for section in sections:
+        text = f"{request.prompt} {section.prompt}"
+        _check_text("sections", text)
+        _check_is_given("sections", text, request)
+    total = round(sum(section.duration for section in sections), 6)
+    if request.duration not in (DURATION_DEFAULT_SECONDS, total):
+        raise InvalidDuration(
+            "duration", request.duration, f"left out: the sections make {total:g} s"
+        )
+    object.__setattr__(request, "duration", total)
+
+
+def _check_text(field: str, text: object) -> None:
+    if not isinstance(text, str):
+        raise InvalidRequest(field, text, "a text")
+    if len(text) > PROMPT_MAX_CHARACTERS:
+        raise PromptTooLong(field, text, f"at most {PROMPT_MAX_CHARACTERS} characters")
+
+
+def _check_is_given(field: str, text: str, request: GenerationRequest) -> None:
+    if not text.strip() and request.input_audio is None:
+        raise EmptyPrompt(field, text, "describe the music, or give input_audio")
 
 
 def _check_sampling(request: GenerationRequest) -> None:
-    _check_number(
+    check_number(
         "temperature", request.temperature, InvalidTemperature, low=0.0, note=" (0 is greedy)"
     )
-    _check_number("top_p", request.top_p, InvalidTopP, low=0.0, high=1.0)
-    _check_number(
+    check_number("top_p", request.top_p, InvalidTopP, low=0.0, high=1.0)
+    check_number(
         "classifier_free_guidance",
         request.classifier_free_guidance,
         InvalidGuidance,
         low=1.0,
         note=" (1 switches guidance off)",
     )
-    _check_integer("top_k", request.top_k, InvalidTopK, 0, TOP_K_MAX)
+    check_integer("top_k", request.top_k, InvalidTopK, 0, TOP_K_MAX)
     if request.top_k == 0 and request.top_p == 0:
         raise InvalidTopK("top_k", 0, "top_k and top_p cannot both be 0: set one of them")
+    if request.negative_prompt.strip() and request.classifier_free_guidance == 1:
+        raise InvalidRequest(
+            "negative_prompt", request.negative_prompt, "with classifier_free_guidance above 1"
+        )
 
 
 def _check_input_audio(request: GenerationRequest) -> None:
-    if not isinstance(request.continuation, bool):
-        raise InvalidContinuation("continuation", request.continuation, "true or false")
+    check_bool("continuation", request.continuation, InvalidContinuation)
     start, end = request.continuation_start, request.continuation_end
-    _check_number("continuation_start", start, InvalidContinuation, low=0.0, unit=" seconds")
+    check_number("continuation_start", start, InvalidContinuation, low=0.0, unit=" seconds")
     if end != CONTINUATION_TO_THE_END:
-        _check_number(
+        check_number(
             "continuation_end",
             end,
             InvalidContinuation,
@@ -198,29 +288,3 @@ def _check_input_audio(request: GenerationRequest) -> None:
         )
     if request.continuation and request.input_audio is None:
         raise InvalidContinuation("continuation", True, "needs input_audio, the clip to continue")
-
-
-def _check_number(
-    field: str,
-    value: object,
-    error: type[InvalidRequest],
-    *,
-    low: float,
-    high: float | None = None,
-    unit: str = "",
-    note: str = "",
-) -> None:
-    allowed = f"{low:g} or more" if high is None else f"a number from {low:g} to {high:g}"
-    highest = sys.float_info.max if high is None else high
-    # bool is an int in Python: `duration: true` would otherwise pass as one second.
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    # NaN is on neither side of anything, so it fails the comparison too.
-    if not is_number or not low <= cast(float, value) <= highest:
-        raise error(field, value, f"{allowed}{unit}{note}")
-
-
-def _check_integer(
-    field: str, value: object, error: type[InvalidRequest], low: int, high: int
-) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise error(field, value, f"a whole number from {low} to {high}")

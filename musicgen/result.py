@@ -50,12 +50,14 @@ class Timings:
 class Clip:
     """One variation, as it was stored.
 
-    `loudness_lufs` is the integrated loudness (BS.1770) of the stored waveform, None where the
-    standard defines none (silence, or shorter than 0.4 s). `clipped_samples` counts samples that
+    `prompt` is what the model was given, of several sections one after another. `loudness_lufs` is
+    the integrated loudness (BS.1770) of the stored waveform, None where the standard defines none
+    (silence, or shorter than 0.4 s). `clipped_samples` counts samples that
     normalization had to limit. `sha256` is of the file's bytes.
     """
 
     address: str
+    prompt: str
     seed: int
     seconds: float
     samples: int

@@ -27,7 +27,14 @@ def store_clips(
     streams, files = [], []
     for index, (clip, tag) in enumerate(zip(clips, tags, strict=True)):
         stream = _Hashed(
-            encode_blocks(clip.pcm, sample_rate, request.output_format, request.bit_depth, tag)
+            encode_blocks(
+                clip.pcm,
+                sample_rate,
+                request.output_format,
+                request.bit_depth,
+                tag,
+                request.bitrate,
+            )
         )
         name = ClipName(job_id, index, len(clips), extension)
         streams.append(stream)
@@ -82,6 +89,7 @@ def _clip(
     samples, channels = clip.pcm.shape
     return Clip(
         address=address,
+        prompt=tags.prompt,
         seed=tags.seed,
         seconds=samples / sample_rate,
         samples=samples,

@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 
 from musicgen.audio.encode import encode
+from musicgen.audio.joining import Joint
 from musicgen.audio.live import LiveEncoder, check_live_format
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.tags import AudioTags
@@ -15,7 +16,8 @@ from musicgen.result import Progress
 
 
 class ClipStream:
-    """One clip of a stream; it is `samples` long, though the engine makes whole frames.
+    """One clip of a stream; it is `samples` long, though the engine makes whole frames. `joint` is
+    that of a continuation.
 
     The level is what the model made, limited to full scale: normalizing needs the whole clip.
     """
@@ -28,11 +30,13 @@ class ClipStream:
         channels: int,
         samples: int,
         tags: AudioTags,
+        joint: Joint | None = None,
     ) -> None:
         check_live_format(request.output_format)
         self._request = request
         self._sample_rate = sample_rate
         self._left = samples
+        self._joint = joint
         self._tags = tags
         self._live = (
             LiveEncoder(sample_rate, channels, request.output_format, request.bit_depth, tags)
@@ -42,6 +46,8 @@ class ClipStream:
 
     def push(self, pcm: Pcm) -> bytes:
         """What the next samples (samples, channels) become; without any there is nothing."""
+        if self._joint is not None and len(pcm):
+            pcm = self._joint.push(pcm)
         pcm = pcm[: self._left]
         if not len(pcm):
             return b""

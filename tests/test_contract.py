@@ -21,7 +21,7 @@ from infra.replicate.predict_inputs import (
     read_inputs,
     read_output,
 )
-from musicgen import request
+from musicgen import finish, request
 from musicgen.catalog import CATALOG, MUSICGEN_LICENCE
 from musicgen.errors import InvalidRequest
 from musicgen.request import GenerationRequest
@@ -31,10 +31,18 @@ INPUTS = {each.name: each for each in read_inputs(SOURCE)}
 DEFAULTS = {each.name: each.default for each in fields(GenerationRequest)}
 
 # Fields that Cog's callers do not have, each with the reason.
-LEFT_OUT_OF_COG = {"variations": "one prediction answers with one file"}
+ONE_FILE = "one prediction answers with one file"
+LEFT_OUT_OF_COG = {"variations": ONE_FILE, "prompts": ONE_FILE}
 # None of these has an upper bound but for what the model can do.
 BOUNDS: dict[str, dict[str, float]] = {
     "prompt": {"max_length": request.PROMPT_MAX_CHARACTERS},
+    "negative_prompt": {"max_length": request.PROMPT_MAX_CHARACTERS},
+    "extend_stride": {"ge": request.STRIDE_MIN_SECONDS, "le": request.STRIDE_MAX_SECONDS},
+    "bpm": {"ge": finish.BPM_MIN, "le": finish.BPM_MAX},
+    "beats_per_bar": {"ge": finish.BEATS_MIN, "le": finish.BEATS_MAX},
+    "fade_in": {"ge": 0.0, "le": finish.FADE_MAX_SECONDS},
+    "fade_out": {"ge": 0.0, "le": finish.FADE_MAX_SECONDS},
+    "target_loudness": {"ge": finish.LOUDNESS_MIN_LUFS, "le": finish.LOUDNESS_MAX_LUFS},
     "duration": {"ge": request.DURATION_MIN_SECONDS, "le": request.DURATION_MAX_SECONDS},
     "continuation_start": {"ge": 0.0},
     "continuation_end": {"ge": request.CONTINUATION_TO_THE_END},
@@ -49,6 +57,8 @@ CHOICES = {
     "normalization_strategy": list(request.NORMALIZATION_STRATEGIES),
     "output_format": list(request.OUTPUT_FORMATS),
     "bit_depth": list(request.BIT_DEPTHS),
+    "sample_rate": list(finish.SAMPLE_RATES),
+    "bitrate": list(finish.BITRATES),
 }
 
 

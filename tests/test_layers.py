@@ -14,6 +14,9 @@ ROOT = Path(__file__).parent.parent
 VALUES = {
     "musicgen",
     "musicgen.errors",
+    "musicgen.checks",
+    "musicgen.finish",
+    "musicgen.parts",
     "musicgen.request",
     "musicgen.result",
     "musicgen.settings",
@@ -55,9 +58,17 @@ LAYERS = {
         "musicgen.model.config",
         "musicgen.audio",
         "musicgen.storage",
+        "musicgen.jobs",
         "musicgen.storing",
         "musicgen.streaming",
         "musicgen.fetching",
+    },
+    "musicgen.jobs": VALUES
+    | {
+        "musicgen.audio",
+        "musicgen.engine.interface",
+        "musicgen.engine.windows",
+        "musicgen.model.config",
     },
     "musicgen.storing": VALUES | {"musicgen.audio", "musicgen.storage"},
     "musicgen.streaming": VALUES | {"musicgen.audio", "musicgen.engine.interface"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from musicgen import errors
+from musicgen.finish import BEATS_MAX, BEATS_MIN, BPM_MAX, BPM_MIN, Finish
+from musicgen.parts import sections_from, to_json
 from musicgen.request import (
     DURATION_MAX_SECONDS,
     DURATION_MIN_SECONDS,
@@ -23,6 +26,8 @@ from musicgen.request import (
 )
 
 NAN = float("nan")
+CLIP = Path("clip.wav")
+PARTS = [{"prompt": "a", "duration": 4.0}]
 BAD: list[tuple[type[errors.InvalidRequest], dict[str, Any]]] = [
     (errors.EmptyPrompt, {"prompt": ""}),
     (errors.EmptyPrompt, {"prompt": " \n\t"}),
@@ -51,6 +56,54 @@ BAD: list[tuple[type[errors.InvalidRequest], dict[str, Any]]] = [
     (errors.InvalidContinuation, {"continuation_end": -2}),
     (errors.InvalidInputAudio, {"input_audio": "/etc/hostname"}),
     (errors.UnknownField, {"promt": "piano"}),
+    *[(errors.InvalidRequest, {"extend_stride": v}) for v in (0, 0.99, 29.01, NAN, "18", True)],
+    (errors.InvalidRequest, {"negative_prompt": 7}),
+    (errors.PromptTooLong, {"negative_prompt": "x" * (PROMPT_MAX_CHARACTERS + 1)}),
+    (errors.InvalidRequest, {"negative_prompt": "drums", "classifier_free_guidance": 1}),
+    *[
+        (errors.InvalidRequest, {"prompts": value, "prompt": ""})
+        for value in ([], "x", '["a"', [1], {"a": 1}, ["a"] * 9, "[" * 100_000)
+    ],
+    (errors.EmptyPrompt, {"prompts": ["a", " "], "prompt": ""}),
+    (errors.InvalidRequest, {"prompts": ["a"], "prompt": "b"}),
+    (errors.InvalidRequest, {"prompts": ["a"] * 3, "prompt": "", "variations": 3}),
+    *[
+        (errors.InvalidRequest, {"sections": value})
+        for value in (
+            [],
+            "x",
+            7,
+            ["a"],
+            [{"prompt": "a"}],
+            [{"prompt": 1, "duration": 1}],
+            [{"prompt": "a", "duration": 0.05}],
+            [{"prompt": "a", "duration": "1"}],
+            [{"prompt": "a", "duration": 1, "bars": 4}],
+            [{"prompt": "a", "duration": 1}] * 33,
+        )
+    ],
+    (errors.InvalidDuration, {"sections": [{"prompt": "a", "duration": 200}] * 2}),
+    (errors.InvalidDuration, {"sections": [{"prompt": "a", "duration": 5}], "duration": 9}),
+    (errors.InvalidRequest, {"sections": PARTS, "loop": True, "bpm": 100}),
+    (errors.InvalidRequest, {"sections": PARTS, "continuation": True, "input_audio": CLIP}),
+    (errors.InvalidRequest, {"loop": True}),
+    (errors.InvalidRequest, {"loop": 1, "bpm": 100}),
+    (errors.InvalidRequest, {"loop": True, "bpm": 100, "trim_silence": True}),
+    (errors.InvalidRequest, {"loop": True, "bpm": 100, "fade_out": 1.0}),
+    (errors.InvalidDuration, {"loop": True, "bpm": 100, "duration": DURATION_MAX_SECONDS}),
+    *[(errors.InvalidRequest, {"bpm": value}) for value in (29, 301, NAN, "120")],
+    *[(errors.InvalidRequest, {"beats_per_bar": value}) for value in (1, 13, 3.5)],
+    *[(errors.InvalidRequest, {"fade_in": value}) for value in (-1, 31, NAN, True)],
+    (errors.InvalidRequest, {"fade_in": 5.0, "fade_out": 4.0}),
+    (errors.InvalidRequest, {"trim_silence": "yes"}),
+    (errors.InvalidRequest, {"steady_level": 0}),
+    *[(errors.InvalidRequest, {"target_loudness": value}) for value in (-41, 0, NAN)],
+    (errors.InvalidRequest, {"target_loudness": -20.0, "normalization_strategy": "peak"}),
+    *[(errors.InvalidRequest, {"sample_rate": value}) for value in (22_050, 0, "48000", True)],
+    (errors.InvalidRequest, {"sample_rate": 44_100, "output_format": "opus"}),
+    (errors.InvalidRequest, {"bitrate": 128}),
+    (errors.InvalidRequest, {"bitrate": 128, "output_format": "ogg"}),
+    *[(errors.InvalidRequest, {"bitrate": v, "output_format": "mp3"}) for v in (100, 0, "64")],
 ]
 
 
@@ -130,7 +183,41 @@ def test_any_payload_becomes_a_valid_request_or_a_typed_error(payload: dict[str,
         assert error.code
         return
     assert DURATION_MIN_SECONDS <= request.duration <= DURATION_MAX_SECONDS
-    assert request.prompt.strip() or request.input_audio
+    assert all(text.strip() for text in request.texts) or request.sections or request.input_audio
+
+
+def test_parts_may_be_json_where_a_platform_has_only_texts() -> None:
+    lists = {"prompts": ["a", "b"]}, {"prompt": "x", "sections": PARTS}
+    for given_as_list in lists:
+        as_text = {
+            name: json.dumps(value) if isinstance(value, list) else value
+            for name, value in given_as_list.items()
+        }
+        request = GenerationRequest.from_mapping(given_as_list)
+        assert GenerationRequest.from_mapping(as_text) == request
+    parts = GenerationRequest.from_mapping(lists[1]).sections or ()
+    assert sections_from(to_json(parts)) == parts
+
+
+def test_sections_are_the_duration() -> None:
+    """Cog sends the default duration with them."""
+    request = GenerationRequest.from_mapping({"prompt": "", "sections": PARTS, "duration": 8.0})
+    assert request.duration == 4.0 == request.finish.seconds
+    assert GenerationRequest.from_mapping({"sections": PARTS, "duration": 4.0}) == request
+
+
+@given(
+    st.floats(0.1, 250),
+    st.floats(BPM_MIN, BPM_MAX),
+    st.integers(BEATS_MIN, BEATS_MAX),
+)
+def test_a_loop_is_the_nearest_number_of_bars(duration: float, bpm: float, beats: int) -> None:
+    finish = Finish(duration=duration, loop=True, bpm=bpm, beats_per_bar=beats)
+    bar = 60 * beats / bpm
+    bars = finish.seconds / bar
+    assert bars >= 0.999 and bars == pytest.approx(round(bars))
+    assert abs(finish.seconds - duration) <= max(bar / 2, bar - duration) + 1e-6
+    assert finish.seconds_made > finish.seconds
 
 
 @given(st.integers(0, SEED_MAX), st.integers(0, 7))

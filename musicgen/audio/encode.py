@@ -57,14 +57,20 @@ _HIGHEST_BITS_PER_SECOND = {"mp3": 320_000, "ogg": 500_000, "opus": 510_000}
 
 
 def encode(
-    pcm: Pcm, sample_rate: int, output_format: str, bit_depth: str, tags: AudioTags
+    pcm: Pcm,
+    sample_rate: int,
+    output_format: str,
+    bit_depth: str,
+    tags: AudioTags,
+    bitrate: int | None = None,
 ) -> bytes:
     """Encodes `pcm` (samples, 1 or 2 channels) and writes `tags` into the container.
 
     Channels keep their number and order. Integers are rounded to the nearest and limited, never
     wrapped. `bit_depth` "float" is 32-bit IEEE in wav and unlimited there; flac has no floating
     point and takes 24 bits; lossy formats ignore it and encode from float32 limited to full
-    scale. The same arguments give the same bytes, in every format, on the same build.
+    scale. `bitrate` is for mp3 and opus, in kbit/s of all channels; None is 320, or 96 for each
+    channel of opus. The same arguments give the same bytes, in every format, on the same build.
 
     Decoding gives back exactly the samples that went in, aligned: mp3 too (by the encoder delay
     and padding in its LAME header, which mpg123, ffmpeg and browsers honour); opus, which is at
@@ -72,11 +78,16 @@ def encode(
 
     Raises: `GenerationError` for NaN or infinity, `UnknownFormat`, `InvalidBitDepth`.
     """
-    return b"".join(encode_blocks(pcm, sample_rate, output_format, bit_depth, tags))
+    return b"".join(encode_blocks(pcm, sample_rate, output_format, bit_depth, tags, bitrate))
 
 
 def encode_blocks(
-    pcm: Pcm, sample_rate: int, output_format: str, bit_depth: str, tags: AudioTags
+    pcm: Pcm,
+    sample_rate: int,
+    output_format: str,
+    bit_depth: str,
+    tags: AudioTags,
+    bitrate: int | None = None,
 ) -> Iterator[bytes]:
     """What `encode` returns, in order and in pieces, so that storing can begin before the end.
 
@@ -88,7 +99,7 @@ def encode_blocks(
     require_finite(pcm)
     if output_format == "opus":
         pcm, sample_rate = resample(pcm, sample_rate, OPUS_RATE), OPUS_RATE
-    file = _File(container, pcm, sample_rate, output_format, bit_depth, tags)
+    file = _File(container, pcm, sample_rate, output_format, bit_depth, tags, bitrate)
     return _wav_blocks(file) if output_format == "wav" else iter([_whole(file, output_format)])
 
 
@@ -128,6 +139,7 @@ class _File:
     output_format: str
     bit_depth: str
     tags: AudioTags
+    bitrate: int | None
 
     def write(self, target: Any) -> Iterator[None]:
         """Writes it to the file-like `target`; yields after each block and once more at the end."""
@@ -135,7 +147,13 @@ class _File:
         samples = stored_samples(self.pcm, codec)
         channels = self.pcm.shape[1]
         with open_writer(
-            target, self.output_format, codec, self.sample_rate, channels, self.tags
+            target,
+            self.output_format,
+            codec,
+            self.sample_rate,
+            channels,
+            self.tags,
+            self.bitrate,
         ) as sound:
             for start in range(0, len(samples), _BLOCK_SAMPLES):
                 sound.write(samples[start : start + _BLOCK_SAMPLES])
@@ -144,13 +162,22 @@ class _File:
 
 
 def open_writer(
-    target: Any, output_format: str, codec: str, sample_rate: int, channels: int, tags: AudioTags
+    target: Any,
+    output_format: str,
+    codec: str,
+    sample_rate: int,
+    channels: int,
+    tags: AudioTags,
+    bitrate: int | None = None,
 ) -> sf.SoundFile:
     """libsndfile's writer for `output_format` on the file-like `target`, its tags written.
 
     `codec` is that of `stored_codec`; tags of an mp3 stand before the file, see `AudioTags.to_id3`.
     """
     container = _container(output_format)
+    quality = dict(container.quality)
+    if bitrate is not None:
+        quality["compression_level"] = _level(output_format, bitrate, channels)
     sound = sf.SoundFile(
         target,
         "w",
@@ -158,12 +185,20 @@ def open_writer(
         channels,
         codec,
         format=container.format,
-        **dict(container.quality),
+        **quality,
     )
     if output_format != "mp3":
         for name, text in tags.to_fields().items():
             setattr(sound, name, text)
     return sound
+
+
+def _level(output_format: str, bitrate: int, channels: int) -> float:
+    """libsndfile's compression level of a bitrate in kbit/s: linear, from 1 at the lowest that a
+    codec has to 0 at its highest."""
+    lowest, highest = (32, 320) if output_format == "mp3" else (6 * channels, 256 * channels)
+    # Its own end it does not take.
+    return min(0.999, max(0.0, (highest - bitrate) / (highest - lowest)))
 
 
 def check_bit_depth(bit_depth: str) -> None:
@@ -173,14 +208,23 @@ def check_bit_depth(bit_depth: str) -> None:
 
 
 def largest_size(
-    samples: int, sample_rate: int, channels: int, output_format: str, bit_depth: str
+    samples: int,
+    sample_rate: int,
+    channels: int,
+    output_format: str,
+    bit_depth: str,
+    bitrate: int | None = None,
 ) -> int:
     """The most bytes that a clip of `samples` can have in a format, its tags included.
 
-    Exact for wav but for the tags; of a lossy format it is the codec's highest rate.
+    Exact for wav but for the tags; of a lossy format without a `bitrate` it is the codec's highest
+    rate. Opus keeps to its bitrate on the whole, not in each moment.
     """
     if output_format in _HIGHEST_BITS_PER_SECOND:
-        bits = _HIGHEST_BITS_PER_SECOND[output_format] * samples / sample_rate
+        rate = _HIGHEST_BITS_PER_SECOND[output_format]
+        if bitrate is not None:
+            rate = min(rate, 1000 * bitrate * (2 if output_format == "opus" else 1))
+        bits = rate * samples / sample_rate
         return HEADER_BYTES + math.ceil(bits / 8)
     width = {"16": 2, "24": 3, "float": 4 if output_format == "wav" else 3}[bit_depth]
     return HEADER_BYTES + samples * channels * width

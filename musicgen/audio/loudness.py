@@ -18,6 +18,7 @@ from musicgen.audio.pcm import Pcm
 BLOCK_SECONDS = 0.4
 OVERLAP = 4
 """A block starts every quarter of a block: 75 % overlap."""
+HOPS_A_SECOND = OVERLAP / BLOCK_SECONDS
 ABSOLUTE_GATE_LUFS = -70.0
 RELATIVE_GATE_LU = -10.0
 OFFSET_LU = -0.691
@@ -29,6 +30,8 @@ Biquad: TypeAlias = tuple[tuple[float, float, float], tuple[float, float, float]
 # The impulse response falls by 2100 dB a second (double pole at 38 Hz): after this much padding
 # what wraps around in the circular convolution is below the last bit of a double.
 _SETTLE_SECONDS = 0.25
+# Ten seconds: the spectrum of a long clip as a whole would take ten times the clip's memory.
+_HOPS_AT_ONCE = 100
 
 
 def integrated_loudness(pcm: Pcm, sample_rate: int) -> float | None:
@@ -41,19 +44,35 @@ def integrated_loudness(pcm: Pcm, sample_rate: int) -> float | None:
     Returns: None where the standard defines no loudness: a clip shorter than one 0.4 s block,
     or one in which no block is above the absolute gate of -70 LUFS (silence).
     """
-    hop = round(BLOCK_SECONDS * sample_rate / OVERLAP)
-    hops = len(pcm) // hop
-    if hops < OVERLAP:
-        return None
-    power = (_k_weighted(pcm, sample_rate)[: hops * hop] ** 2).sum(axis=1)
-    power_of_hops = power.reshape(hops, hop).mean(axis=1)
-    blocks = np.lib.stride_tricks.sliding_window_view(power_of_hops, OVERLAP).mean(axis=1)
+    return gated_loudness(power_of_hops(pcm, sample_rate))
 
+
+def power_of_hops(pcm: Pcm, sample_rate: int) -> NDArray[np.float64]:
+    """K-weighted power of `pcm` (samples, channels), all channels together, in each tenth of a
+    second: (hops,). What is left behind the last whole one is not counted."""
+    hop = hop_samples(sample_rate)
+    hops = len(pcm) // hop
+    parts = [
+        _power_of(pcm, sample_rate, range(first, min(first + _HOPS_AT_ONCE, hops)))
+        for first in range(0, hops, _HOPS_AT_ONCE)
+    ]
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def gated_loudness(power: NDArray[np.float64]) -> float | None:
+    """`integrated_loudness` of what `power_of_hops` gave, or of a part of it."""
+    if len(power) < OVERLAP:
+        return None
+    blocks = np.lib.stride_tricks.sliding_window_view(power, OVERLAP).mean(axis=1)
     audible = blocks[blocks > _power(ABSOLUTE_GATE_LUFS)]
     if not audible.size:
         return None
     foreground = audible[audible > _power(_lufs(float(audible.mean())) + RELATIVE_GATE_LU)]
     return _lufs(float(foreground.mean()))
+
+
+def hop_samples(sample_rate: int) -> int:
+    return round(BLOCK_SECONDS * sample_rate / OVERLAP)
 
 
 def k_weighting(sample_rate: int) -> tuple[Biquad, Biquad]:
@@ -81,6 +100,16 @@ def k_weighting(sample_rate: int) -> tuple[Biquad, Biquad]:
         (1.0, 2 * (pass_k**2 - 1) / norm, (1 - pass_k / pass_q + pass_k**2) / norm),
     )
     return shelf, high_pass
+
+
+def _power_of(pcm: Pcm, sample_rate: int, hops: range) -> NDArray[np.float64]:
+    """Of some hops of a clip. The filters begin early enough to have settled."""
+    hop = hop_samples(sample_rate)
+    start, stop = hops.start * hop, hops.stop * hop
+    begun = max(0, start - math.ceil(_SETTLE_SECONDS * sample_rate))
+    filtered = _k_weighted(pcm[begun:stop], sample_rate)[start - begun :]
+    power: NDArray[np.float64] = (filtered**2).sum(axis=1).reshape(len(hops), hop).mean(axis=1)
+    return power
 
 
 def _k_weighted(pcm: Pcm, sample_rate: int) -> NDArray[np.float64]:

@@ -14,9 +14,10 @@ import numpy as np
 from musicgen.audio.loudness import BLOCK_SECONDS, OFFSET_LU, integrated_loudness
 from musicgen.audio.pcm import Pcm, require_finite
 from musicgen.errors import UnknownStrategy
+from musicgen.finish import LOUDNESS_DEFAULT_LUFS
 from musicgen.request import NORMALIZATION_STRATEGIES
 
-TARGET_LUFS = -14.0
+TARGET_LUFS = LOUDNESS_DEFAULT_LUFS
 TARGET_RMS = 10 ** (-18 / 20)
 CEILING = 10 ** (-1 / 20)
 """1 dB below full scale: the goal of "peak" and the limit of "clip"."""
@@ -44,10 +45,12 @@ class Normalized:
     note: str | None
 
 
-def normalize(pcm: Pcm, sample_rate: int, strategy: str) -> Normalized:
+def normalize(
+    pcm: Pcm, sample_rate: int, strategy: str, target_lufs: float = TARGET_LUFS
+) -> Normalized:
     """Scales and limits `pcm` (samples, channels); the argument itself is never changed.
 
-    * "loudness": to -14 LUFS integrated, then limited to full scale. A clip with an RMS below
+    * "loudness": to `target_lufs` integrated, then limited to full scale. A clip with an RMS below
       2e-3 is left alone; one shorter than 0.4 s, which has no loudness, is scaled by its RMS.
     * "peak": to a peak of -1 dBFS.
     * "rms": the RMS of the channel mean to -18 dBFS, then limited to full scale. Where the
@@ -60,7 +63,7 @@ def normalize(pcm: Pcm, sample_rate: int, strategy: str) -> Normalized:
     if strategy not in NORMALIZATION_STRATEGIES:
         raise UnknownStrategy("normalization_strategy", strategy, NORMALIZATION_STRATEGIES)
     require_finite(pcm)
-    gain, note = _gain(pcm, sample_rate, strategy)
+    gain, note = _gain(pcm, sample_rate, strategy, target_lufs)
     limit = CEILING if strategy == "clip" else 1.0
     scaled = pcm * np.float32(gain)
     clipped = int(np.count_nonzero(np.abs(scaled) > np.float32(limit)))
@@ -80,7 +83,9 @@ def normalize(pcm: Pcm, sample_rate: int, strategy: str) -> Normalized:
     )
 
 
-def _gain(pcm: Pcm, sample_rate: int, strategy: str) -> tuple[float, str | None]:
+def _gain(
+    pcm: Pcm, sample_rate: int, strategy: str, target_lufs: float
+) -> tuple[float, str | None]:
     """The linear gain that `strategy` asks for, and what is unusual about it."""
     if strategy in ("clip", "none"):
         return 1.0, None
@@ -91,7 +96,7 @@ def _gain(pcm: Pcm, sample_rate: int, strategy: str) -> tuple[float, str | None]
         return CEILING / peak, None
     if strategy == "rms":
         return _rms_gain(pcm)
-    return _loudness_gain(pcm, sample_rate)
+    return _loudness_gain(pcm, sample_rate, target_lufs)
 
 
 def _rms_gain(pcm: Pcm) -> tuple[float, str | None]:
@@ -101,18 +106,18 @@ def _rms_gain(pcm: Pcm) -> tuple[float, str | None]:
     return TARGET_RMS / mixed, None
 
 
-def _loudness_gain(pcm: Pcm, sample_rate: int) -> tuple[float, str | None]:
+def _loudness_gain(pcm: Pcm, sample_rate: int, target_lufs: float) -> tuple[float, str | None]:
     rms = _rms(pcm)
     if rms < QUIET_RMS:
         return 1.0, "the clip is almost silent: left at its own level"
     loudness = integrated_loudness(pcm, sample_rate)
     if loudness is not None:
-        return 10 ** ((TARGET_LUFS - loudness) / 20), None
+        return 10 ** ((target_lufs - loudness) / 20), None
     if len(pcm) >= BLOCK_SECONDS * sample_rate:
         return 1.0, "nothing in the clip is audible by BS.1770: left at its own level"
     unweighted = OFFSET_LU + 20 * math.log10(rms) + 10 * math.log10(pcm.shape[1])
     note = f"shorter than {BLOCK_SECONDS} s, which has no loudness: scaled by its RMS"
-    return 10 ** ((TARGET_LUFS - unweighted) / 20), note
+    return 10 ** ((target_lufs - unweighted) / 20), note
 
 
 def _peak(pcm: Pcm) -> float:

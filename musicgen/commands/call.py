@@ -10,6 +10,7 @@ from typing import Any
 
 from musicgen.commands.options import Commands, request_from, request_options
 from musicgen.errors import InvalidInputAudio, NotWritable
+from musicgen.parts import to_json
 from musicgen.request import GenerationRequest
 from musicgen.settings import RemoteTokens, Settings
 
@@ -21,7 +22,6 @@ def add(commands: Commands) -> None:
         "call", help="ask a deployment on Replicate, RunPod, Hugging Face or at a URL"
     )
     add = parser.add_argument
-    add("prompt", metavar="PROMPT", help="what the music should sound like")
     add(
         "--target",
         required=True,
@@ -71,6 +71,9 @@ def _fields(request: GenerationRequest) -> dict[str, Any]:
         for name, field in GenerationRequest.__dataclass_fields__.items()
         if name == "prompt" or getattr(request, name) != field.default
     }
+    for name in ("prompts", "sections"):
+        if fields.get(name):
+            fields[name] = to_json(fields[name])
     audio = fields.get("input_audio")
     if audio is not None:
         try:

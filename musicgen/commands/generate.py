@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     parser = commands.add_parser("generate", help="make clips from a prompt")
-    parser.add_argument("prompt", metavar="PROMPT", help="what the music should sound like")
     add_model_options(parser)
     request_options(parser)
     add = parser.add_argument
@@ -70,7 +69,7 @@ def _with_progress_bar(
 ) -> GenerationResult:
     from tqdm import tqdm
 
-    audio = request.duration * request.variations
+    audio = request.finish.seconds * len(request.texts)
     layout = (
         "{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} steps, {remaining} left{postfix}"
     )

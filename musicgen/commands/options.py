@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musicgen.errors import InvalidRequest
+from musicgen.finish import BEATS_DEFAULT, LOUDNESS_DEFAULT_LUFS, SAMPLE_RATES
 from musicgen.request import (
     BIT_DEPTHS,
     DURATION_DEFAULT_SECONDS,
@@ -14,6 +15,7 @@ from musicgen.request import (
     GUIDANCE_DEFAULT,
     NORMALIZATION_STRATEGIES,
     OUTPUT_FORMATS,
+    STRIDE_DEFAULT_SECONDS,
     TOP_K_DEFAULT,
     GenerationRequest,
 )
@@ -40,6 +42,12 @@ def request_options(parser: argparse.ArgumentParser) -> None:
     """The fields of a request that are the same wherever it runs, and where the clip goes."""
     add = parser.add_argument
     add(
+        "prompts",
+        nargs="*",
+        metavar="PROMPT",
+        help="what the music should sound like; several make several clips",
+    )
+    add(
         "-o",
         "--output",
         type=Path,
@@ -53,15 +61,22 @@ def request_options(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help=f"seconds, up to {DURATION_MAX_SECONDS:g} (default: %(default)g)",
     )
+    add(
+        "--sections",
+        metavar="JSON",
+        help='one clip whose prompt changes: \'[{"prompt": "calm piano", "duration": 20}, ...]\'',
+    )
+    add("--negative-prompt", default="", metavar="TEXT", help="what it should not sound like")
+    add(
+        "--extend-stride",
+        type=float,
+        default=STRIDE_DEFAULT_SECONDS,
+        metavar="S",
+        help="over 30 s: how much of each window of 30 s is new (default: %(default)g)",
+    )
     add("--seed", type=int, metavar="N", help="from 0 to 2^32-1 (default: random, and told)")
     add("--variations", type=int, default=1, metavar="N", help="clips with seed, seed+1, ...")
-    add(
-        "--format",
-        dest="output_format",
-        metavar="FORMAT",
-        help=f"{', '.join(OUTPUT_FORMATS)} (default: FILE's ending, or wav)",
-    )
-    add("--bit-depth", default="16", help=f"{', '.join(BIT_DEPTHS)}, for wav and flac")
+    finish_options(parser)
     add("--temperature", type=float, default=1.0, help="0 is greedy (default: %(default)g)")
     add("--top-k", type=int, default=TOP_K_DEFAULT, help="default: %(default)s")
     add("--top-p", type=float, default=0.0, help="wins over top-k when above 0")
@@ -71,12 +86,6 @@ def request_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=GUIDANCE_DEFAULT,
         help="how closely to follow the prompt, from 1 (default: %(default)g)",
-    )
-    add(
-        "--normalization",
-        dest="normalization_strategy",
-        default="loudness",
-        help=f"{', '.join(NORMALIZATION_STRATEGIES)} (default: %(default)s)",
     )
     add(
         "--input-audio",
@@ -89,10 +98,52 @@ def request_options(parser: argparse.ArgumentParser) -> None:
     add("--continuation-end", type=float, default=-1.0, metavar="S", help="-1 is the clip's end")
 
 
+def finish_options(parser: argparse.ArgumentParser) -> None:
+    """What is done to the music when it has been made, and the file's form."""
+    add = parser.add_argument
+    add("--loop", action="store_true", help="whole bars that go on into themselves; needs --bpm")
+    add("--bpm", type=float, metavar="N", help="beats per minute of a loop")
+    add("--beats-per-bar", type=int, default=BEATS_DEFAULT, metavar="N", help="of a loop")
+    add("--trim-silence", action="store_true", help="cut silence off both ends")
+    add("--fade-in", type=float, default=0.0, metavar="S")
+    add("--fade-out", type=float, default=0.0, metavar="S")
+    add(
+        "--no-steady-level",
+        dest="steady_level",
+        action="store_false",
+        help="leave slow drifts of the level in music of over 30 s",
+    )
+    add(
+        "--normalization",
+        dest="normalization_strategy",
+        default="loudness",
+        help=f"{', '.join(NORMALIZATION_STRATEGIES)} (default: %(default)s)",
+    )
+    add(
+        "--target-loudness",
+        type=float,
+        default=LOUDNESS_DEFAULT_LUFS,
+        metavar="LUFS",
+        help="default: %(default)g",
+    )
+    add(
+        "--format",
+        dest="output_format",
+        metavar="FORMAT",
+        help=f"{', '.join(OUTPUT_FORMATS)} (default: FILE's ending, or wav)",
+    )
+    add("--bit-depth", default="16", help=f"{', '.join(BIT_DEPTHS)}, for wav and flac")
+    rates = ", ".join(map(str, SAMPLE_RATES))
+    add("--sample-rate", type=int, metavar="HZ", help=f"{rates} (default: the model's)")
+    add("--bitrate", type=int, metavar="KBIT", help="of mp3 (default: 320) and opus")
+
+
 def request_from(options: argparse.Namespace) -> GenerationRequest:
     """Raises: `InvalidRequest`."""
     fields = GenerationRequest.__dataclass_fields__
     payload = {name: value for name, value in vars(options).items() if name in fields}
+    if len(options.prompts) < 2:
+        payload["prompt"], payload["prompts"] = "".join(options.prompts), None
     ending = options.output.suffix.removeprefix(".").lower() if options.output else ""
     payload["output_format"] = payload["output_format"] or ending or None
     request = GenerationRequest.from_mapping(payload)

@@ -47,7 +47,7 @@ def test_one_slot_is_busy_until_it_is_cancelled_and_then_serves_again(
     plain_cog: Server, neighbour: Neighbour
 ) -> None:
     plain_cog.wait_for("READY", 10)
-    body = _input(duration=30) | {"webhook": f"{neighbour.url}/webhook"}
+    body = _input(duration=300, output_format="mp3") | {"webhook": f"{neighbour.url}/webhook"}
     for turn in range(2):
         again = plain_cog.client.put("/predictions/long", json=body, headers=ASYNC)
         assert again.status_code == 202, f"turn {turn}: the same id is the same prediction"
@@ -64,7 +64,9 @@ def test_one_slot_is_busy_until_it_is_cancelled_and_then_serves_again(
 def test_a_caller_who_hangs_up_frees_the_slot(plain_cog: Server) -> None:
     plain_cog.wait_for("READY", 10)
     with suppress(httpx.ReadTimeout):
-        plain_cog.client.post("/predictions", json=_input(duration=30), timeout=0.3)
+        plain_cog.client.post(
+            "/predictions", json=_input(duration=300, output_format="mp3"), timeout=0.3
+        )
     assert plain_cog.succeed()["metrics"]["audio_seconds"] == 0.5
 
 

@@ -77,7 +77,7 @@ def test_a_seed_that_was_chosen_is_told_and_repeats_the_result(server: Server) -
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("duration", 30.1),
+        ("duration", 300.1),
         ("duration", 0.05),
         ("duration", "5"),
         ("top_k", 2049),

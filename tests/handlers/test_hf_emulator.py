@@ -117,7 +117,7 @@ def test_a_raw_audio_body_is_the_input_audio(endpoint: Endpoint) -> None:
     [
         ("", {}, "empty_prompt"),
         ("x" * 2001, {}, "prompt_too_long"),
-        ("x", {"duration": 31}, "invalid_duration"),
+        ("x", {"duration": 301}, "invalid_duration"),
         ("x", {"durations": 1}, "unknown_field"),
         ("x", {"output_format": "aiff"}, "unknown_format"),
         ("x", {"model_version": "huge"}, "unknown_model"),

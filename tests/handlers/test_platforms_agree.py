@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -16,7 +17,7 @@ from handlers.contract import report_of
 from handlers.hf_endpoint import Endpoint, EndpointError
 from handlers.runpod_job import RunPodJobs
 from infra.replicate.predict_inputs import read_inputs
-from musicgen import errors, request
+from musicgen import errors, finish, request
 from musicgen.errors import MusicGenError
 from musicgen.request import GenerationRequest
 from musicgen.settings import Settings
@@ -57,6 +58,19 @@ BEYOND: list[dict[str, Any]] = [
     {"bit_depth": 16},
     {"model_version": "OWNER/NAME"},
     {"tempo": 120},
+    {"extend_stride": request.STRIDE_MAX_SECONDS + 0.1},
+    {"negative_prompt": "x" * (request.PROMPT_MAX_CHARACTERS + 1)},
+    {"sections": "[]"},
+    {"loop": True},
+    {"bpm": finish.BPM_MAX + 1},
+    {"beats_per_bar": finish.BEATS_MAX + 1},
+    {"fade_in": finish.FADE_MAX_SECONDS + 0.1},
+    {"fade_out": 9.0},
+    {"trim_silence": "yes"},
+    {"steady_level": "yes"},
+    {"target_loudness": finish.LOUDNESS_MAX_LUFS + 0.1},
+    {"sample_rate": 22_050},
+    {"bitrate": 128},
 ]
 Ask = Callable[[FakePredictor, dict[str, Any]], str | None]
 """Runs a request on one platform and returns the error that its caller reads, None of success."""
@@ -110,12 +124,24 @@ def test_every_field_reaches_the_predictor_as_it_was_sent(
         "prompt": "x", "duration": 5.5, "seed": 3, "top_k": 5, "top_p": 0.5, "temperature": 0.5,
         "classifier_free_guidance": 2.0, "normalization_strategy": "peak", "output_format": "mp3",
         "bit_depth": "24", "continuation_start": 1.0, "continuation_end": 2.0,
-        "model_version": "small",
+        "model_version": "small", "negative_prompt": "drums", "extend_stride": 10.0, "bpm": 100.0,
+        "beats_per_bar": 3, "trim_silence": True, "fade_in": 0.5, "fade_out": 1.5,
+        "steady_level": False, "sample_rate": 48_000, "bitrate": 128,
     }  # fmt: skip
-    left = {"variations", "input_audio", "continuation"}
-    assert set(given) | left == {each.name for each in fields(GenerationRequest)}
+    others = {
+        "sections": [{"prompt": "a", "duration": 2.0}], "loop": True, "bpm": 90.0,
+        "target_loudness": -20.0,
+    }  # fmt: skip
+    left = {"variations", "prompts", "input_audio", "continuation"}
+    known = {each.name for each in fields(GenerationRequest)}
+    assert set(given) | set(others) | left == known
     assert ask(predictor, given) is None
-    assert predictor.requests == [GenerationRequest(**given)]
+    looped = {name: value for name, value in others.items() if name != "sections"}
+    divided = {"prompt": "x", "sections": json.dumps(others["sections"])}
+    for each in (looped | {"prompt": "x"}, divided):
+        assert ask(predictor, each) is None
+    wanted = [given, looped | {"prompt": "x"}, divided]
+    assert predictor.requests == [GenerationRequest.from_mapping(each) for each in wanted]
 
 
 @pytest.mark.parametrize("given", BEYOND, ids=str)

@@ -32,9 +32,9 @@ from tests.support.runpod_queue import (
     until,
 )
 
-LONG = {"duration": 30.0, "temperature": 0.0}
+LONG = {"duration": 200.0, "temperature": 0.0, "output_format": "mp3", "bitrate": 64}
 """Some thousand steps: seconds on one processor, so that there are updates and time to stop."""
-MEDIUM = {"duration": 30.0, "temperature": 0.0, "variations": 2}
+MEDIUM = LONG | {"variations": 2}
 SLOTS = 3
 
 
@@ -77,7 +77,7 @@ def test_the_same_seed_makes_the_same_bytes(queue: Queue) -> None:
     ("name", "given", "error"),
     [
         ("field", {"input": {"prompt": "x", "durration": 3}}, "unknown_field: durration=3"),
-        ("range", {"input": {"prompt": "x", "duration": 99}}, "invalid_duration: duration=99"),
+        ("range", {"input": {"prompt": "x", "duration": 999}}, "invalid_duration: duration=999"),
         ("text", {"input": "calm piano"}, "invalid_request: input='calm piano'"),
         ("path", {"input": {"prompt": "x", "input_audio": "/etc/hostname"}}, "invalid_input_audio"),
         ("model", {"input": {"prompt": "x", "model_version": "/etc"}}, "unknown_model"),
@@ -254,7 +254,7 @@ def test_a_job_on_the_command_line_ends_with_its_status(tmp_path: Path) -> None:
     """Also where the settings ask for streams: the SDK would not run the generator at all."""
     right, wrong = (
         ["--test_input", json.dumps({"input": {"prompt": "x", "duration": duration}})]
-        for duration in (0.2, 99)
+        for duration in (0.2, 999)
     )
     with (
         local_process(tmp_path / "right", right, MUSICGEN_STREAM="1") as done,
@@ -263,7 +263,7 @@ def test_a_job_on_the_command_line_ends_with_its_status(tmp_path: Path) -> None:
         assert done.ended() == 0
         assert "'clips': [{'audio': " in done.log.read_text()
         assert failed.ended() == 1
-        assert "invalid_duration: duration=99" in failed.log.read_text()
+        assert "invalid_duration: duration=999" in failed.log.read_text()
 
 
 def test_the_development_api_answers(tmp_path: Path) -> None:

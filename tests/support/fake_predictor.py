@@ -80,9 +80,9 @@ class FakePredictor:
 
 def result_of(address: str, job_id: str, seed: int, model: str) -> GenerationResult:
     clip = Clip(
-        address=address, seed=seed, seconds=2.0, samples=64000, sample_rate=32000, channels=1,
-        format="wav", content_type="audio/wav", bytes=5, sha256="0", loudness_lufs=-14.0,
-        peak=0.5, clipped_samples=0,
+        address=address, prompt="x", seed=seed, seconds=2.0, samples=64000, sample_rate=32000,
+        channels=1, format="wav", content_type="audio/wav", bytes=5, sha256="0",
+        loudness_lufs=-14.0, peak=0.5, clipped_samples=0,
     )  # fmt: skip
     return GenerationResult(
         job_id=job_id, clips=(clip,), prompt="x", seed=seed, seconds=2.0, model=model,

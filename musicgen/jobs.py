@@ -1,0 +1,129 @@
+"""From a request to an engine's job: seconds to frames, a file to samples, words to a prompt."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+
+from musicgen.audio.decode import read_audio, to_channels
+from musicgen.audio.joining import Joint
+from musicgen.audio.resample import resample
+from musicgen.engine.interface import GenerationJob, Pcm, Row, Section
+from musicgen.engine.windows import stride_frames
+from musicgen.errors import InvalidContinuation, InvalidInputAudio
+from musicgen.model.config import MusicGenConfig
+from musicgen.request import CONTINUATION_TO_THE_END, GenerationRequest, seed_of_variation
+
+BETWEEN_PROMPTS = " | "
+
+
+@dataclass(frozen=True)
+class PreparedJob:
+    """`job`, and what is around it: `texts` as they are told of each clip, and of a continuation
+    the `continued` clip, of which the job hears what follows the sample `offset`."""
+
+    job: GenerationJob
+    texts: tuple[str, ...]
+    continued: Pcm | None = None
+    offset: int = 0
+
+    def joint(self, sample_rate: int) -> Joint | None:
+        """A new one for each clip."""
+        if self.continued is None:
+            return None
+        return Joint(self.continued, self.offset, sample_rate)
+
+    def joined(self, pcm: Pcm, sample_rate: int) -> Pcm:
+        """What was made, behind the clip that it continues."""
+        joint = self.joint(sample_rate)
+        return pcm if joint is None else joint.push(pcm)
+
+
+def prepare(request: GenerationRequest, seed: int, config: MusicGenConfig) -> PreparedJob:
+    """Reads the input audio too. Raises: a subclass of `InvalidRequest`."""
+    texts = tuple(_with_tempo(text, request) for text in request.texts)
+    rows = tuple(
+        Row(text, seed_of_variation(seed, index), request.sampling, request.negative_prompt)
+        for index, text in enumerate(texts)
+    )
+    # Not a sample more for what floats make of 16.26 s.
+    samples = math.ceil(request.finish.seconds_made * config.sample_rate - 1e-6)
+    frames = math.ceil(samples / config.codec.hop_length)
+    sections = _sections(request, frames, config)
+    if sections:
+        texts = (BETWEEN_PROMPTS.join(section.prompt for section in sections),) * len(texts)
+    job = GenerationJob(rows, frames, sections=sections, stride_seconds=request.extend_stride)
+    if request.input_audio is None:
+        return PreparedJob(job, texts)
+    pcm, rate = read_audio(request.input_audio)
+    if not request.continuation:
+        heard = request.duration + config.window_frames / config.frame_rate
+        tune = to_channels(pcm[: math.ceil(heard * rate)], 1)
+        return PreparedJob(replace(job, melody=resample(tune, rate, config.sample_rate)), texts)
+    part = resample(_cropped(pcm, rate, request), rate, config.sample_rate)
+    clip = to_channels(part, config.channels)
+    if len(clip) >= round(request.duration * config.sample_rate):
+        raise InvalidInputAudio(
+            "input_audio",
+            f"{len(clip) / config.sample_rate:g} s to continue",
+            f"shorter than duration ({request.duration:g} s), which counts it: ask for more, or "
+            "continue a part of it with continuation_start and continuation_end",
+        )
+    return _continuing(clip, samples, job, texts, config)
+
+
+def _continuing(
+    clip: Pcm, samples: int, job: GenerationJob, texts: tuple[str, ...], config: MusicGenConfig
+) -> PreparedJob:
+    """Only whole frames of the clip are heard, up to its very end: a frame that is filled up with
+    silence would be continued with silence. Of a long one no more than a window's context."""
+    hop, window = config.codec.hop_length, config.window_frames
+    frames = len(clip) // hop
+    if frames >= window:
+        frames = window - stride_frames(job.stride_seconds, window)
+    if not frames:
+        least = hop / config.sample_rate
+        raise InvalidInputAudio(
+            "input_audio", f"{len(clip)} samples to continue", f"at least {least:g} s of them"
+        )
+    offset = len(clip) - frames * hop
+    job = replace(job, audio_prompt=clip[offset:], frames=math.ceil((samples - offset) / hop))
+    return PreparedJob(job, texts, clip, offset)
+
+
+def _sections(
+    request: GenerationRequest, frames: int, config: MusicGenConfig
+) -> tuple[Section, ...]:
+    if request.sections is None:
+        return ()
+    lengths = [section.duration for section in request.sections]
+    ends = [round(end * config.frame_rate) for end in itertools.accumulate(lengths)]
+    ends[-1] = frames
+    starts = [0, *ends[:-1]]
+    words = [
+        ", ".join(text.strip() for text in (request.prompt, section.prompt) if text.strip())
+        for section in request.sections
+    ]
+    return tuple(
+        Section(text, end - start) for text, start, end in zip(words, starts, ends, strict=True)
+    )
+
+
+def _with_tempo(text: str, request: GenerationRequest) -> str:
+    """A loop is cut at bars, so the model should know how long they are."""
+    if not request.loop or "bpm" in text.lower():
+        return text
+    return f"{text}, {request.bpm:g} bpm" if text.strip() else f"{request.bpm:g} bpm"
+
+
+def _cropped(pcm: Pcm, rate: int, request: GenerationRequest) -> Pcm:
+    """The part of the clip that is continued; the melody is never cropped by these fields."""
+    seconds = pcm.shape[0] / rate
+    start, end = request.continuation_start, request.continuation_end
+    if start >= seconds:
+        raise InvalidContinuation(
+            "continuation_start", start, f"the clip is only {seconds:.2f} seconds long"
+        )
+    last = pcm.shape[0] if end == CONTINUATION_TO_THE_END else round(end * rate)
+    return pcm[round(start * rate) : last]

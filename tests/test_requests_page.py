@@ -1,0 +1,33 @@
+"""docs/requests.md shows every field, and its examples work."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from musicgen.request import GenerationRequest
+
+PAGE = (Path(__file__).parent.parent / "docs" / "requests.md").read_text(encoding="utf-8")
+EXAMPLES: list[dict[str, Any]] = [
+    json.loads(text) for text in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
+]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+def test_an_example_is_a_valid_request(example: dict[str, Any]) -> None:
+    if "input_audio" in example:
+        example = example | {"input_audio": Path("clip.wav")}
+    request = GenerationRequest.from_mapping(example)
+    assert request.finish.seconds > 0
+
+
+def test_every_field_is_in_an_example() -> None:
+    shown = {name for example in EXAMPLES for name in example}
+    # What it does when it is left out is what there is to say of it.
+    assert shown | {"steady_level"} == {field.name for field in fields(GenerationRequest)}
+    assert "`steady_level` is false" in PAGE
