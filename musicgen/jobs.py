@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from musicgen.audio.decode import read_audio, to_channels
 from musicgen.audio.joining import Joint
 from musicgen.audio.resample import resample
-from musicgen.engine.interface import GenerationJob, Pcm, Row, Section
+from musicgen.engine.interface import NO_MELODY, GenerationJob, Pcm, Row, Section
 from musicgen.engine.windows import stride_frames
-from musicgen.errors import InvalidContinuation, InvalidInputAudio
+from musicgen.errors import InvalidInputAudio
 from musicgen.model.config import MusicGenConfig
 from musicgen.request import CONTINUATION_TO_THE_END, GenerationRequest, seed_of_variation
 
 BETWEEN_PROMPTS = " | "
+WHOLE_MIX = "the melody was taken from the whole mix, without source separation"
+SEPARATED = "the melody was taken from the vocals and other instruments, without drums and bass"
+TuneOf = Callable[[Pcm, int], Pcm | None]
+"""A recording (samples, channels) and its rate to its tune (samples, 1), or None for all of it."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,7 @@ class PreparedJob:
 
     job: GenerationJob
     texts: tuple[str, ...]
+    notes: tuple[str, ...] = ()
     continued: Pcm | None = None
     offset: int = 0
 
@@ -40,8 +46,13 @@ class PreparedJob:
         return pcm if joint is None else joint.push(pcm)
 
 
-def prepare(request: GenerationRequest, seed: int, config: MusicGenConfig) -> PreparedJob:
-    """Reads the input audio too. Raises: a subclass of `InvalidRequest`."""
+def prepare(
+    request: GenerationRequest,
+    seed: int,
+    config: MusicGenConfig,
+    tune_of: TuneOf = lambda pcm, rate: None,
+) -> PreparedJob:
+    """Reads the input audio too. Raises: a subclass of `InvalidRequest`, what `tune_of` raises."""
     texts = tuple(_with_tempo(text, request) for text in request.texts)
     rows = tuple(
         Row(text, seed_of_variation(seed, index), request.sampling, request.negative_prompt)
@@ -56,13 +67,22 @@ def prepare(request: GenerationRequest, seed: int, config: MusicGenConfig) -> Pr
     job = GenerationJob(rows, frames, sections=sections, stride_seconds=request.extend_stride)
     if request.input_audio is None:
         return PreparedJob(job, texts)
-    pcm, rate = read_audio(request.input_audio)
     if not request.continuation:
+        if config.family == "text":
+            raise InvalidInputAudio("input_audio", "a melody", NO_MELODY)
         heard = request.duration + config.window_frames / config.frame_rate
-        tune = to_channels(pcm[: math.ceil(heard * rate)], 1)
-        return PreparedJob(replace(job, melody=resample(tune, rate, config.sample_rate)), texts)
-    part = resample(_cropped(pcm, rate, request), rate, config.sample_rate)
-    clip = to_channels(part, config.channels)
+        pcm, rate = read_audio(request.input_audio, stop=heard)
+        tune = tune_of(pcm, rate)
+        note = WHOLE_MIX if tune is None else SEPARATED
+        melody = resample(to_channels(pcm, 1) if tune is None else tune, rate, config.sample_rate)
+        return PreparedJob(replace(job, melody=melody), texts, (note,))
+    end = request.continuation_end
+    pcm, rate = read_audio(
+        request.input_audio,
+        start=request.continuation_start,
+        stop=None if end == CONTINUATION_TO_THE_END else end,
+    )
+    clip = to_channels(resample(pcm, rate, config.sample_rate), config.channels)
     if len(clip) >= round(request.duration * config.sample_rate):
         raise InvalidInputAudio(
             "input_audio",
@@ -89,7 +109,7 @@ def _continuing(
         )
     offset = len(clip) - frames * hop
     job = replace(job, audio_prompt=clip[offset:], frames=math.ceil((samples - offset) / hop))
-    return PreparedJob(job, texts, clip, offset)
+    return PreparedJob(job, texts, continued=clip, offset=offset)
 
 
 def _sections(
@@ -115,15 +135,3 @@ def _with_tempo(text: str, request: GenerationRequest) -> str:
     if not request.loop or "bpm" in text.lower():
         return text
     return f"{text}, {request.bpm:g} bpm" if text.strip() else f"{request.bpm:g} bpm"
-
-
-def _cropped(pcm: Pcm, rate: int, request: GenerationRequest) -> Pcm:
-    """The part of the clip that is continued; the melody is never cropped by these fields."""
-    seconds = pcm.shape[0] / rate
-    start, end = request.continuation_start, request.continuation_end
-    if start >= seconds:
-        raise InvalidContinuation(
-            "continuation_start", start, f"the clip is only {seconds:.2f} seconds long"
-        )
-    last = pcm.shape[0] if end == CONTINUATION_TO_THE_END else round(end * rate)
-    return pcm[round(start * rate) : last]

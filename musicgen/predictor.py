@@ -36,6 +36,7 @@ from musicgen.request import (
     StreamForm,
 )
 from musicgen.result import GenerationResult, Progress
+from musicgen.separation import Separation
 from musicgen.settings import Delivery, Settings
 from musicgen.sources import Source, locate
 from musicgen.stopwatch import Stopwatch
@@ -61,6 +62,7 @@ class Predictor:
         self._source = source
         self._settings = settings
         self._storage = storage
+        self._separation = Separation(settings.separation, engine.device)
 
     @classmethod
     def load(cls, settings: Settings, storage: Storage | None = None) -> Predictor:
@@ -184,7 +186,7 @@ class Predictor:
         size = largest_size(samples, rate, config.channels, *form)
         storage.prepare(size * len(request.texts))
         seed = secrets.randbelow(SEED_MAX + 1) if request.seed is None else request.seed
-        prepared = prepare(request, seed, config)
+        prepared = prepare(request, seed, config, self._separation.tune_of)
         job = replace(prepared.job, stream=stream is not None)
         tags = [
             AudioTags(text, row.seed, source.label, source.licence, GENERATOR)
@@ -214,7 +216,7 @@ class Predictor:
             precision=engine.precision,
             steps=output.steps,
             timings=timings,
-            notes=_notes(request, source, finished, streamed=stream is not None),
+            notes=prepared.notes + _notes(request, source, finished, streamed=stream is not None),
             start=startup.first_audio(),
         )
 
@@ -261,8 +263,6 @@ def _notes(
     notes = [clip.note for clip in clips if clip.note]
     if source.name == catalog.DEMO:
         notes.append("the demo model is a toy: it plays short synthetic pieces, not real music")
-    if request.input_audio is not None and not request.continuation:
-        notes.append("the melody was taken from the whole mix, without source separation")
     if streamed and request.normalization_strategy != "none":
         notes.append("the stream has the model's own level; the stored clip is normalized")
     if request.loop and request.output_format in ("mp3", "opus"):

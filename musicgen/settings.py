@@ -84,6 +84,7 @@ class Settings:
     `stream`: RunPod answers with audio while it is being made. `data_dir`: where clips go without
     a bucket. `spool_dir`: where clips wait that a bucket has not taken yet. `input_networks`: the
     private networks, such as 10.1.0.0/16, from which input audio may be fetched all the same.
+    `separation`: what takes melodies apart, see `musicgen.separation`.
     """
 
     model: str = DEFAULT_MODEL
@@ -98,6 +99,7 @@ class Settings:
     data_dir: Path = Path("outputs")
     spool_dir: Path = Path("outputs/spool")
     input_networks: tuple[str, ...] = ()
+    separation: str = "auto"
     log_level: str = "INFO"
     bucket: BucketSettings = field(default_factory=BucketSettings)
 
@@ -140,6 +142,7 @@ class Settings:
             data_dir=data_dir,
             spool_dir=Path(read.text("MUSICGEN_SPOOL_DIR") or data_dir / "spool"),
             input_networks=read.several("MUSICGEN_INPUT_NETWORKS"),
+            separation=read.text("MUSICGEN_SEPARATION") or cls.separation,
             bucket=_bucket(read),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from musicgen.request import GenerationRequest
 from musicgen.sources import locate
 
 CONFIG = MusicGenConfig.from_folder(locate("demo").folder)
+MELODY = replace(CONFIG, family="melody")
 RATE, HOP, WINDOW = CONFIG.sample_rate, CONFIG.codec.hop_length, CONFIG.window_frames
 
 
@@ -116,6 +118,11 @@ def test_what_cannot_be_continued_is_refused_with_what_to_do(
         prepare(_request(input_audio=path, continuation=True, **fields), 0, CONFIG)
 
 
+def test_a_text_model_refuses_a_melody_before_it_is_read(tmp_path: Path) -> None:
+    with pytest.raises(errors.InvalidInputAudio, match="follows text only"):
+        prepare(_request(input_audio=tmp_path / "missing.wav"), 0, CONFIG)
+
+
 def test_the_end_of_a_clip_may_be_later_than_it_is(tmp_path: Path) -> None:
     path = _clip(tmp_path / "a.wav", RATE)
     fields = {"input_audio": path, "continuation": True, "duration": 2.0}
@@ -133,7 +140,7 @@ def test_a_melody_is_heard_at_its_own_speed(tmp_path: Path, rate: int, channels:
     time = np.arange(2 * rate) / rate
     tone = np.repeat(0.5 * np.sin(2 * np.pi * 440 * time)[:, None], channels, axis=1)
     sf.write(tmp_path / "a.wav", tone, rate, format="WAV")
-    melody = prepare(_request(input_audio=tmp_path / "a.wav"), 0, CONFIG).job.melody
+    melody = prepare(_request(input_audio=tmp_path / "a.wav"), 0, MELODY).job.melody
     assert melody is not None and melody.shape == (2 * RATE, 1)
     spectrum = np.abs(np.fft.rfft(melody[:, 0]))
     assert spectrum.argmax() / 2 == pytest.approx(440, abs=1)
@@ -141,5 +148,5 @@ def test_a_melody_is_heard_at_its_own_speed(tmp_path: Path, rate: int, channels:
 
 def test_a_melody_of_an_hour_is_not_kept(tmp_path: Path) -> None:
     path = _clip(tmp_path / "a.wav", 3600 * 8000, rate=8000)
-    melody = prepare(_request(input_audio=path, duration=5), 0, CONFIG).job.melody
+    melody = prepare(_request(input_audio=path, duration=5), 0, MELODY).job.melody
     assert melody is not None and len(melody) == (5 + WINDOW / 50) * RATE

@@ -8,7 +8,7 @@ import numpy as np
 import soundfile as sf
 
 from musicgen.audio.pcm import Pcm
-from musicgen.errors import InvalidInputAudio
+from musicgen.errors import InvalidContinuation, InvalidInputAudio
 
 READABLE = "wav, flac, mp3, ogg, opus or aiff"
 MAX_VALUES = 2**29
@@ -20,15 +20,20 @@ _CONTAINERS = frozenset({"WAV", "WAVEX", "RF64", "FLAC", "MP3", "OGG", "AIFF"})
 _OPEN_LENGTH = 2**63 - 1
 
 
-def read_audio(path: Path, *, max_seconds: float = 3600) -> tuple[Pcm, int]:
-    """Reads a whole file of any channel count; its name's suffix does not matter.
+def read_audio(
+    path: Path, *, max_seconds: float = 3600, start: float = 0.0, stop: float | None = None
+) -> tuple[Pcm, int]:
+    """Reads a file of any channel count, from `start` to `stop` seconds (None is its end); its
+    name's suffix does not matter.
 
     The header is checked before memory is taken, and the samples are read block by block, so a
-    small file that claims to be long costs no more than what it really holds.
+    small file that claims to be long costs no more than what it really holds, and a part of a long
+    one no more than the part.
 
     Returns: (samples, channels) and the sample rate in Hz. Floating point files may exceed 1.
     Raises: `InvalidInputAudio` for what is missing, not audio, damaged, empty, longer than
-    `max_seconds`, too large, or holds NaN or infinity.
+    `max_seconds`, too large, or holds NaN or infinity; `InvalidContinuation` for one that has ended
+    before `start`.
     """
     try:
         # Opening a named pipe would wait for ever, so only regular files are opened.
@@ -42,7 +47,10 @@ def read_audio(path: Path, *, max_seconds: float = 3600) -> tuple[Pcm, int]:
             sf.SoundFile(file.fileno(), closefd=False) as sound,
         ):
             _check_header(path, sound, max_seconds)
-            return _read_samples(path, sound), sound.samplerate
+            rate = sound.samplerate
+            last = sound.frames if stop is None else round(stop * rate)
+            wanted = slice(round(start * rate), min(last, sound.frames))
+            return _read_samples(path, sound, wanted), rate
     except sf.SoundFileError as error:
         raise _refused(path, f"not audio that can be read ({READABLE}), or damaged") from error
     except OSError as error:
@@ -75,20 +83,30 @@ def _check_header(path: Path, sound: sf.SoundFile, max_seconds: float) -> None:
         raise _refused(path, f"too large: {sound.frames} samples of {sound.channels} channels")
 
 
-def _read_samples(path: Path, sound: sf.SoundFile) -> Pcm:
+def _read_samples(path: Path, sound: sf.SoundFile, wanted: slice) -> Pcm:
+    if wanted.start >= sound.frames:
+        raise InvalidContinuation(
+            "continuation_start",
+            wanted.start / sound.samplerate,
+            f"the clip is only {sound.frames / sound.samplerate:.2f} seconds long",
+        )
     # Untouched pages of an empty array take no memory, whatever the header promised.
-    pcm = np.empty((sound.frames, sound.channels), np.float32)
-    done = 0
-    while done < len(pcm):
-        block = sound.read(out=pcm[done : done + _BLOCK_SAMPLES])
+    pcm = np.empty((max(0, wanted.stop - wanted.start), sound.channels), np.float32)
+    read = 0
+    # What comes before is read too: a lossy file cannot be entered in the middle to the sample.
+    while read < wanted.stop:
+        block = sound.read(min(_BLOCK_SAMPLES, wanted.stop - read), np.float32, always_2d=True)
         if not len(block):
             break
         if not np.isfinite(block).all():
             raise _refused(path, "the samples hold NaN or infinity")
-        done += len(block)
-    if not done:
+        kept = block[max(0, wanted.start - read) :]
+        at = max(0, read - wanted.start)
+        pcm[at : at + len(kept)] = kept
+        read += len(block)
+    if not read and wanted.stop:
         raise _refused(path, "the file holds no audio")
-    return pcm[:done]
+    return pcm[: max(0, read - wanted.start)]
 
 
 def _refused(path: Path, why: str) -> InvalidInputAudio:

@@ -18,6 +18,10 @@ from musicgen.request import STRIDE_DEFAULT_SECONDS, SamplingParams
 from musicgen.result import Progress, Timings
 
 Pcm = NDArray[np.float32]
+NO_MELODY = (
+    "this model follows text only: choose a melody model, "
+    "or set continuation=true to continue the clip"
+)
 
 
 @dataclass(frozen=True)
@@ -138,12 +142,7 @@ def check_job(job: GenerationJob, config: MusicGenConfig) -> None:
                 "top_k", row.sampling.top_k, f"this model has {vocabulary} tokens a codebook"
             )
     if job.melody is not None and config.family != "melody":
-        raise InvalidInputAudio(
-            "input_audio",
-            "a melody",
-            "this model follows text only: choose a melody model, "
-            "or set continuation=true to continue the clip",
-        )
+        raise InvalidInputAudio("input_audio", "a melody", NO_MELODY)
     if job.audio_prompt is not None:
         frames = math.ceil(job.audio_prompt.shape[0] / config.codec.hop_length)
         if frames >= job.frames:

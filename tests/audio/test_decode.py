@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from musicgen.audio.decode import read_audio, to_channels
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.reproducible import with_serial
-from musicgen.errors import InvalidInputAudio
+from musicgen.errors import InvalidContinuation, InvalidInputAudio
 
 KINDS = {
     "wav": ("WAV", "PCM_16"),
@@ -332,7 +332,7 @@ MEASURE = """
     import resource, sys
     from pathlib import Path
     from musicgen.audio.decode import read_audio
-    from musicgen.errors import InvalidInputAudio
+    from musicgen.errors import InvalidContinuation, InvalidInputAudio
     def used():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     before = used()
@@ -411,3 +411,24 @@ def test_other_numbers_of_channels_are_the_mean_repeated(have: int, want: int) -
     assert mixed.dtype == np.float32
     for channel in range(want):
         assert np.allclose(mixed[:, channel], pcm.mean(axis=1), atol=1e-7)
+
+
+@given(
+    samples=st.integers(1, 3000), start=st.floats(0, 0.4), length=st.none() | st.floats(0.001, 0.4)
+)
+def test_a_part_is_that_part_of_the_whole(
+    tmp_path_factory: pytest.TempPathFactory, samples: int, start: float, length: float | None
+) -> None:
+    path = tmp_path_factory.mktemp("part") / "a.wav"
+    whole = np.random.default_rng(samples).normal(0, 0.1, (samples, 2)).astype(np.float32)
+    sf.write(path, whole, 8000, subtype="FLOAT")
+    stop = None if length is None else start + length
+    first, last = round(start * 8000), samples if stop is None else round(stop * 8000)
+    if first >= samples:
+        with pytest.raises(InvalidContinuation, match="seconds long"):
+            read_audio(path, start=start, stop=stop)
+        return
+    if last <= first:
+        return
+    pcm, _ = read_audio(path, start=start, stop=stop)
+    np.testing.assert_array_equal(pcm, whole[first:last])
