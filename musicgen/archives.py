@@ -22,7 +22,7 @@ UNPACKED_MAX_BYTES = 40_000_000_000
 """The largest model of the family is 13 GB in float32, and may come in two formats at once."""
 FILES_MAX = 1000
 _BLOCK_BYTES = 2**20
-_CONFIG = "config.json"
+_CONFIGS = ("config.json", "adapter_config.json")
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError)
 
 
@@ -69,13 +69,15 @@ def unpack(archive: Path, target: Path, limit_bytes: int = UNPACKED_MAX_BYTES) -
 
 
 def checkpoint_in(folder: Path) -> Path:
-    """The one folder, here or further down, that holds a config.json.
+    """The one folder, here or further down, that holds a config.json or an adapter's.
 
     Raises: `CheckpointIncomplete` for none, `CheckpointError` for several.
     """
-    found = sorted(path.parent for path in folder.rglob(_CONFIG))
+    found = sorted({path.parent for name in _CONFIGS for path in folder.rglob(name)})
     if not found:
-        raise CheckpointIncomplete(f"no {_CONFIG} in the archive: it does not hold a checkpoint")
+        raise CheckpointIncomplete(
+            f"no {_CONFIGS[0]} in the archive: it does not hold a checkpoint"
+        )
     nearest = min(len(each.parts) for each in found)
     roots = [each for each in found if len(each.parts) == nearest]
     if len(roots) > 1:

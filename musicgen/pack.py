@@ -20,6 +20,7 @@ import torch
 
 from musicgen import __version__
 from musicgen.errors import CheckpointError
+from musicgen.model.adapter import Adapter
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.pack_file import PackFile, bytes_of, sha256_of, shape_of, sums_of
 from musicgen.model.pack_model import Packing
@@ -83,7 +84,7 @@ def pack(
 class _Job:
     def __init__(self, source: Source, config: MusicGenConfig, form: str) -> None:
         self.packing = Packing(config, form)
-        self._weights = CheckpointWeights(source.folder, config)
+        self._weights = CheckpointWeights(source.folder, config, source.adapter)
         self._small = {
             FILE_PREFIX + name: torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
             for name in SMALL_FILES
@@ -100,7 +101,7 @@ class _Job:
             revision=_revision_of(source.folder),
             licence=source.licence,
             versions={"musicgen": __version__, "torch": torch.__version__.partition("+")[0]},
-            source_files={p.name: _sha256_of_file(p) for p in weight_files(source.folder)},
+            source_files={p.name: _sha256_of_file(p) for p in _files_of(source)},
             sha256=dict.fromkeys(sorted(shapes), _BLANK),
         )
         self.layout: Layout = layout_of(shapes, self.manifest)
@@ -189,6 +190,11 @@ class _Journal:
 def _revision_of(folder: Path) -> str | None:
     """The commit, of a folder in the hub's cache."""
     return folder.name if folder.parent.name == _SNAPSHOTS else None
+
+
+def _files_of(source: Source) -> list[Path]:
+    own = [] if source.adapter is None else [Adapter(source.adapter).path]
+    return [*weight_files(source.folder), *own]
 
 
 def _sha256_of_file(path: Path) -> str:

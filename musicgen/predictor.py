@@ -75,7 +75,7 @@ class Predictor:
         source = _obtain(settings)
         startup.mark("weights_found")
         watch = Stopwatch()
-        engine = load_engine(source.folder, source.name, settings)
+        engine = load_engine(source.folder, source.name, settings, source.adapter)
         logger.info(
             "loaded %s (licence %s) on %s in %s with engine %s in %.1f s",
             source.name,
@@ -154,16 +154,19 @@ class Predictor:
         The caller sees to it that no job runs meanwhile. Raises: what `load` raises; this model
         is then loaded again.
         """
-        source = locate(name)
+        source = locate(name, base=self._settings.base_model)
         if source == self._source:
             return
         self._engine.close()
         try:
-            self._engine = load_engine(source.folder, source.name, self._settings)
+            self._engine = self._loaded(source)
         except MusicGenError:
-            self._engine = load_engine(self._source.folder, self._source.name, self._settings)
+            self._engine = self._loaded(self._source)
             raise
         self._source = source
+
+    def _loaded(self, source: Source) -> Engine:
+        return load_engine(source.folder, source.name, self._settings, source.adapter)
 
     def close(self) -> None:
         """Frees the weights."""
@@ -237,7 +240,7 @@ class Predictor:
 def _obtain(settings: Settings) -> Source:
     """Raises: what `locate` and `fetch` raise."""
     if not startup.is_address(settings.model):
-        return locate(settings.model, settings.revision)
+        return locate(settings.model, settings.revision, settings.base_model)
     from musicgen.fetching import fetch
 
     return locate(str(fetch(settings.model, settings)))

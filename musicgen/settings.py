@@ -78,8 +78,10 @@ class Settings:
     """How a predictor is built.
 
     `model`: a catalog name, a local folder, a packed file or its address (https or s3), or a hub
-    name. `revision`: the commit of the hub that it must be, None for any. `weights_dir`: where what
-    was downloaded from an address is kept. `device`: auto, cpu, cuda or cuda:N.
+    name, of a whole model or of a LoRA adapter. `base_model`: what an adapter is merged into, None
+    for what it says itself. `revision`: the commit of the hub that it must be, None for any.
+    `weights_dir`: where what was downloaded from an address is kept. `device`: auto, cpu, cuda or
+    cuda:N.
     `threads`: CPU threads, None for the container's CPU quota. `slots`: requests decoded at once.
     `stream`: RunPod answers with audio while it is being made. `data_dir`: where clips go without
     a bucket. `spool_dir`: where clips wait that a bucket has not taken yet. `input_networks`: the
@@ -89,6 +91,7 @@ class Settings:
 
     model: str = DEFAULT_MODEL
     revision: str | None = None
+    base_model: str | None = None
     weights_dir: Path = Path("~/.cache/musicgen")
     device: str = "auto"
     precision: str = "auto"
@@ -134,6 +137,7 @@ class Settings:
         return cls(
             **plain,
             revision=read.text("MUSICGEN_REVISION"),
+            base_model=read.text("MUSICGEN_BASE_MODEL"),
             weights_dir=Path(read.text("MUSICGEN_WEIGHTS_DIR") or cls.weights_dir),
             threads=read.whole("MUSICGEN_THREADS"),
             # Cog gives its worker this one: predictions side by side are then slots as well.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from musicgen import catalog
-from musicgen.errors import CheckpointNotFound, UnknownModel
+from musicgen.errors import CheckpointIncomplete, CheckpointNotFound, UnknownModel
 from musicgen.packed_format import packed_files, read_header
 
+ADAPTER_CONFIG = "adapter_config.json"
 _SMALL_FILES = ("*.json", "spiece.model")
 _WEIGHTS_BY_PREFERENCE = ("*.safetensors", "*.bin")
 _DEMO_FOLDER = Path(__file__).parent / "demo" / "checkpoint"
@@ -21,32 +23,53 @@ _LICENCE_LINE = re.compile(r"""^license:[ \t]*["']?([\w.+-]+)["']?[ \t]*(?:#.*)?
 @dataclass(frozen=True)
 class Source:
     """A checkpoint on this machine, or a packed file, which `folder` then is. `name` is what the
-    caller called it, `title` what a packed file was packed from."""
+    caller called it, `title` what a packed file was packed from, `adapter` the folder of a LoRA
+    adapter that is merged into it."""
 
     name: str
     folder: Path
     licence: str
     title: str | None = None
+    adapter: Path | None = None
 
     @property
     def label(self) -> str:
         """The name as results and tags show it: of a folder its last part alone, because callers
         need not know where it lies."""
-        if self.title is not None or self.name != str(self.folder):
+        own = self.adapter or self.folder
+        if self.title is not None or self.name != str(own):
             return self.title or self.name
-        return self.folder.resolve().name
+        return own.resolve().name
 
 
-def locate(name: str, revision: str | None = None) -> Source:
+def locate(name: str, revision: str | None = None, base: str | None = None) -> Source:
     """Finds the folder of a model, downloading it to the hub's cache when it is not there.
 
     A name of the catalog is what the catalog says (write ./small for a folder called small);
     then an existing folder or packed file; anything else with one slash is a hub name, of which
     `revision` may be wanted. HF_HOME, HF_TOKEN and HF_HUB_OFFLINE mean what they mean to
-    huggingface_hub.
+    huggingface_hub. Where an adapter lies, its model is `base`, or else the one that its own
+    configuration names.
 
     Raises: `UnknownModel`, `CheckpointNotFound`.
     """
+    source = _located(name, revision)
+    folder = source.folder
+    is_whole = any(folder.glob("model*.safetensors*")) or any(folder.glob("pytorch_model*"))
+    if is_whole or not (folder / ADAPTER_CONFIG).is_file():
+        return source
+    below = base or _base_of(folder)
+    try:
+        found = locate(below)
+    except (UnknownModel, CheckpointNotFound) as error:
+        raise CheckpointNotFound(
+            f"the adapter {source.label} is for {below}, which cannot be had: name a checkpoint "
+            f"with MUSICGEN_BASE_MODEL ({error})"
+        ) from error
+    return Source(source.name, found.folder, found.licence, adapter=folder)
+
+
+def _located(name: str, revision: str | None) -> Source:
     path = Path(name)
     if name and name not in catalog.CATALOG and path.exists():
         packed = [path] if path.is_file() else packed_files(path)
@@ -63,6 +86,19 @@ def locate(name: str, revision: str | None = None) -> Source:
         return Source(name, _from_hub(name, revision), catalog.UNKNOWN_LICENCE)
     choices = [*catalog.CATALOG, "a folder", "a packed file", "a hub name such as OWNER/NAME"]
     raise UnknownModel("model", name, choices)
+
+
+def _base_of(folder: Path) -> str:
+    """The model that an adapter was trained on. Raises: `CheckpointIncomplete`."""
+    try:
+        named = json.loads((folder / ADAPTER_CONFIG).read_bytes())["base_model_name_or_path"]
+    except (ValueError, KeyError, TypeError):
+        named = None
+    if not isinstance(named, str) or not named:
+        raise CheckpointIncomplete(
+            f"{folder / ADAPTER_CONFIG} names no base model: set MUSICGEN_BASE_MODEL"
+        )
+    return named
 
 
 def licence_in(folder: Path) -> str:

@@ -36,13 +36,13 @@ def verify(settings: Settings, prompt: str, seconds: float) -> Difference | None
     In float32 unless the settings name a precision: only there is "identical" a fair demand.
     Raises: what loading raises, `MissingDependency` without transformers.
     """
-    source = locate(settings.model)
+    source = locate(settings.model, base=settings.base_model)
     precision = "float32" if settings.precision == "auto" else settings.precision
     torch.set_num_threads(settings.threads or cpu_quota())
     tokens = []
     for name in ("musicgen", "transformers"):
         chosen = replace(settings, engine=name, precision=precision)
-        engine = load_engine(source.folder, source.name, chosen)
+        engine = load_engine(source.folder, source.name, chosen, source.adapter)
         tokens.append([greedy_codes(engine, [prompt], seconds, g) for g in GUIDANCE_SCALES])
         engine.close()
     for guidance, ours, theirs in zip(GUIDANCE_SCALES, *tokens, strict=True):

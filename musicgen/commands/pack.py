@@ -48,7 +48,7 @@ def _pack(options: argparse.Namespace, settings: Settings) -> int:
     from musicgen.pack import pack
     from musicgen.sources import locate
 
-    source = locate(options.model, settings.revision)
+    source = locate(options.model, settings.revision, settings.base_model)
     with tqdm(unit=" weights", leave=False, disable=None) as bar:
 
         def tell(_: str, done: int, of: int) -> None:

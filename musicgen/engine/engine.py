@@ -92,16 +92,17 @@ class MusicGenEngine:
         *,
         rows: int = BATCH_ROWS,
         compiled: bool = True,
+        adapter: Path | None = None,
     ) -> MusicGenEngine:
-        """Reads a checkpoint folder; `rows` of the decoder run together at most. `compiled` false
-        does without this project's own C++.
+        """Reads a checkpoint folder, and merges the `adapter` of another one into it; `rows` of the
+        decoder run together at most. `compiled` false does without this project's own C++.
 
         Raises: a subclass of `CheckpointError`.
         """
         tokenize = load_tokenizer(folder)
         pack = packing(precision, compiled=compiled) if device == "cpu" else None
         dtype = torch.bfloat16 if precision == "bfloat16" and pack is None else torch.float32
-        model = load_model(folder, config, torch.device(device), dtype, pack=pack)
+        model = load_model(folder, config, torch.device(device), dtype, pack=pack, adapter=adapter)
         return_free_memory()
         return cls._planned(model, tokenize, precision, rows)
 

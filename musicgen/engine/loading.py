@@ -26,9 +26,9 @@ ROWS_OF_A_SLOT, LEAST_ROWS = 2, 16
 logger = logging.getLogger(__name__)
 
 
-def load_engine(folder: Path, name: str, settings: Settings) -> Engine:
+def load_engine(folder: Path, name: str, settings: Settings, adapter: Path | None = None) -> Engine:
     """Loads the checkpoint in `folder` with the engine that `settings` ask for, or a packed file,
-    which `folder` may also be or hold.
+    which `folder` may also be or hold. `adapter` is the folder of a LoRA adapter to merge into it.
 
     A checkpoint that the own engine does not know goes to transformers, with a warning.
     Raises: `SettingsError`, `ModelTooLarge`, `MissingDependency`, a `CheckpointError`.
@@ -36,6 +36,10 @@ def load_engine(folder: Path, name: str, settings: Settings) -> Engine:
     device = resolve_device(settings.device)
     if settings.engine == "musicgen":
         pack = open_packed(folder, device, settings.precision, settings.revision)
+        if pack is not None and adapter is not None:
+            raise UnsupportedCheckpoint(
+                f"{folder} is packed: an adapter is merged into the checkpoint itself"
+            )
         if pack is not None:
             return _load_packed(pack, name, device, settings)
     elif folder.is_file():
@@ -46,7 +50,12 @@ def load_engine(folder: Path, name: str, settings: Settings) -> Engine:
         check_memory(config, name, device, precision)
         try:
             return MusicGenEngine.load(
-                folder, config, device, precision, rows=_rows(settings.slots)
+                folder,
+                config,
+                device,
+                precision,
+                rows=_rows(settings.slots),
+                adapter=adapter,
             )
         except UnsupportedCheckpoint as error:
             logger.warning("%s; using transformers instead, which is slower", error)
@@ -54,7 +63,7 @@ def load_engine(folder: Path, name: str, settings: Settings) -> Engine:
 
     precision = resolve_precision(settings.precision, device, quantized=False)
     check_memory(config, name, device, precision)
-    return TransformersEngine.load(folder, config, device, precision)
+    return TransformersEngine.load(folder, config, device, precision, adapter)
 
 
 def _load_packed(pack: PackFile, name: str, device: str, settings: Settings) -> Engine:

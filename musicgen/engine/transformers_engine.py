@@ -31,6 +31,7 @@ from musicgen.errors import (
     NonFiniteLogits,
     SettingsError,
 )
+from musicgen.model.adapter import apply_to
 from musicgen.model.chroma import chroma_of
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.delay_pattern import DelayPattern
@@ -60,7 +61,12 @@ class TransformersEngine:
 
     @classmethod
     def load(
-        cls, folder: Path, config: MusicGenConfig, device: str, precision: str
+        cls,
+        folder: Path,
+        config: MusicGenConfig,
+        device: str,
+        precision: str,
+        adapter: Path | None = None,
     ) -> TransformersEngine:
         """Raises: `MissingDependency`, a subclass of `CheckpointError`, `SettingsError`."""
         if precision == "int8":
@@ -74,6 +80,8 @@ class TransformersEngine:
             "melody": transformers.MusicgenMelodyForConditionalGeneration,
         }
         model = classes[config.family].from_pretrained(folder, dtype=getattr(torch, precision))
+        if adapter is not None:
+            apply_to(model, adapter)
         tokenize = load_tokenizer(folder)
         return cls(model.to(device).eval(), config, tokenize, device, precision)
 

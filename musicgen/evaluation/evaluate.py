@@ -137,9 +137,9 @@ def evaluate(
     Raises: what loading raises, `InvalidInputAudio` for what is in `music`, `SettingsError` when
     the likelihood of music is asked of another engine than this project's.
     """
-    source = locate(settings.model)
+    source = locate(settings.model, base=settings.base_model)
     torch.set_num_threads(settings.threads or cpu_quota())
-    engine = load_engine(source.folder, source.name, settings)
+    engine = load_engine(source.folder, source.name, settings, source.adapter)
     try:
         likelihood = _likelihood(engine, music, told) if music else None
         adherence = tuple(_adherence(engine, plan, scale, told) for scale in guidance)

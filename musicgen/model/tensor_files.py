@@ -22,7 +22,7 @@ SAFETENSORS = "model.safetensors"
 PYTORCH_BIN = "pytorch_model.bin"
 
 
-class _File(Protocol):
+class TensorFile(Protocol):
     def names(self) -> list[str]: ...
     def tensor(self, name: str) -> Tensor: ...
 
@@ -32,7 +32,7 @@ class TensorFiles:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._files = {path.name: _open(path) for path in weight_files(folder)}
+        self._files = {path.name: open_file(path) for path in weight_files(folder)}
         self._where = {
             name: file for file, opened in self._files.items() for name in opened.names()
         }
@@ -68,7 +68,8 @@ def weight_files(folder: Path) -> list[Path]:
     )
 
 
-def _open(path: Path) -> _File:
+def open_file(path: Path) -> TensorFile:
+    """One file of tensors. Raises: `CheckpointCorrupt`."""
     return _Safetensors(path) if path.suffix == ".safetensors" else _Pickled(path)
 
 

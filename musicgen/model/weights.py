@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from musicgen.errors import CheckpointIncomplete, CheckpointMismatch, UnsupportedCheckpoint
+from musicgen.model.adapter import AdaptedFiles, Adapter
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.musicgen import MusicGen
 from musicgen.model.tensor_files import TensorFiles
@@ -83,17 +84,20 @@ def recipes(config: MusicGenConfig) -> dict[str, Recipe]:
 
 
 class CheckpointWeights:
-    """The weights of a checkpoint's folder by the names of `MusicGen`, each made when asked for.
+    """The weights of a checkpoint's folder by the names of `MusicGen`, each made when asked for,
+    those of the folder `adapter` merged into them.
 
     Raises: `CheckpointIncomplete`, `CheckpointCorrupt`, `UnsupportedCheckpoint`.
     """
 
-    def __init__(self, folder: Path, config: MusicGenConfig) -> None:
+    def __init__(self, folder: Path, config: MusicGenConfig, adapter: Path | None = None) -> None:
         if config.codec.unsupported:
             raise UnsupportedCheckpoint(
                 f"{folder}: EnCodec with {', '.join(config.codec.unsupported)}"
             )
-        self._files = TensorFiles(folder)
+        self._files = (
+            TensorFiles(folder) if adapter is None else AdaptedFiles(folder, Adapter(adapter))
+        )
         try:
             self._made = recipes(config)
         except ValueError as error:
@@ -120,16 +124,18 @@ def load_model(
     dtype: torch.dtype,
     *,
     pack: Callable[[MusicGen], None] | None = None,
+    adapter: Path | None = None,
 ) -> MusicGen:
     """A `MusicGen` with the weights of `folder`, in eval mode on `device`.
 
     `dtype` is the decoder's; text encoder and codec stay float32, they run once per request.
-    `pack` packs the weights of products (`model.packed`, `model.native`).
+    `pack` packs the weights of products (`model.packed`, `model.native`). `adapter` is the folder
+    of one to merge (`model.adapter`).
 
     Raises: `CheckpointIncomplete`, `CheckpointCorrupt`, `CheckpointMismatch`,
     `UnsupportedCheckpoint`.
     """
-    weights = CheckpointWeights(folder, config)
+    weights = CheckpointWeights(folder, config, adapter)
     with torch.device("meta"):
         model = MusicGen(config)
     state = {}
