@@ -37,6 +37,10 @@ class TensorFiles:
             name: file for file, opened in self._files.items() for name in opened.names()
         }
 
+    @property
+    def names(self) -> list[str]:
+        return list(self._where)
+
     def __contains__(self, name: str) -> bool:
         return name in self._where
 

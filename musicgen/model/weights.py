@@ -95,6 +95,7 @@ class CheckpointWeights:
             raise UnsupportedCheckpoint(
                 f"{folder}: EnCodec with {', '.join(config.codec.unsupported)}"
             )
+        self._config = config
         self._files = (
             TensorFiles(folder) if adapter is None else AdaptedFiles(folder, Adapter(adapter))
         )
@@ -115,6 +116,13 @@ class CheckpointWeights:
                 f"config.json asks for {tuple(shape)}"
             )
         return tensor
+
+    def check_shapes(self) -> None:
+        """Raises: `CheckpointMismatch` for the first one that has not the shape that it should."""
+        with torch.device("meta"):
+            model = MusicGen(self._config)
+        for name, empty in model.state_dict().items():
+            self.get(name, empty.shape)
 
 
 def load_model(

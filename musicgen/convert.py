@@ -1,0 +1,120 @@
+"""From audiocraft's files of a fine-tune to a Hugging Face checkpoint.
+
+audiocraft keeps the language model in `state_dict.bin` and names its text encoder, and mostly its
+codec too, without holding them: those come from a checkpoint of the model that was tuned.
+"""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from musicgen.errors import CheckpointCorrupt, CheckpointIncomplete, CheckpointMismatch
+from musicgen.model.audiocraft_names import codec, language_model
+from musicgen.model.config import MusicGenConfig
+from musicgen.model.tensor_files import SAFETENSORS, TensorFiles
+from musicgen.model.weights import CheckpointWeights
+from musicgen.packed_format import SMALL_FILES
+from musicgen.sources import Source
+from musicgen.weights_folder import explained
+
+LANGUAGE_MODEL, COMPRESSION_MODEL = "state_dict.bin", "compression_state_dict.bin"
+_KEPT = ("text_encoder.", "audio_encoder.")
+_ADVICE = "free some space or choose another folder"
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was written. `own_codec`: its codec is the fine-tune's own, not that of the base."""
+
+    folder: Path
+    tensors: int
+    own_codec: bool
+
+
+def convert(files: Path, base: Source, output: Path) -> Conversion:
+    """Writes the checkpoint of audiocraft's `files`, a folder, as the new folder `output`. `base`
+    is the checkpoint of the size and family that was tuned.
+
+    Raises: a `CheckpointError`, `DiskFull`, `NotWritable`.
+    """
+    if output.exists():
+        raise CheckpointMismatch(f"{output} is there already: choose a new folder")
+    tuned = language_model(_state(files / LANGUAGE_MODEL), files / LANGUAGE_MODEL)
+    compression = files / COMPRESSION_MODEL
+    own = _codec_state(compression) if compression.is_file() else None
+    kept = TensorFiles(base.folder)
+    tensors = {name: kept[name] for name in kept.names if name.startswith(_KEPT)} | tuned
+    if own is not None:
+        others = {n: t for n, t in tensors.items() if not n.startswith("audio_encoder.")}
+        tensors = others | codec(own)
+    with explained(output.parent, _ADVICE):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+        try:
+            _write(made, tensors, base)
+            _check(made, base)
+            made.chmod(0o755)
+            made.rename(output)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+    return Conversion(output, len(tensors), own is not None)
+
+
+def _write(folder: Path, tensors: Mapping[str, Tensor], base: Source) -> None:
+    for name in SMALL_FILES:
+        if (base.folder / name).is_file():
+            shutil.copy(base.folder / name, folder / name)
+    save_file({n: t.contiguous() for n, t in tensors.items()}, folder / SAFETENSORS)
+    card = f"---\nlicense: {base.licence.lower()}\n---\n\nA fine-tune of {base.label}.\n"
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _check(folder: Path, base: Source) -> None:
+    """That it is whole, and as large as its configuration says."""
+    config = MusicGenConfig.from_folder(folder)
+    try:
+        weights = CheckpointWeights(folder, config)
+        weights.check_shapes()
+    except (CheckpointIncomplete, CheckpointMismatch) as error:
+        raise CheckpointMismatch(
+            f"the fine-tune does not fit {base.label}: name the model that was tuned with --base "
+            f"({error})"
+        ) from error
+
+
+def _state(path: Path) -> dict[str, Tensor]:
+    package = _read(path)
+    state = package.get("best_state", package)
+    # What a trainer saved itself, and did not export, has one level more.
+    state = state.get("model", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
+        raise CheckpointCorrupt(f"{path} holds no weights under best_state: export it first")
+    return state
+
+
+def _codec_state(path: Path) -> dict[str, Tensor] | None:
+    """None where it only names the codec that was used."""
+    return None if "pretrained" in _read(path) else _state(path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise CheckpointIncomplete(f"{path.parent} has no {path.name}: is it audiocraft's folder?")
+    try:
+        # weights_only: a pickle may otherwise run any code it likes.
+        package = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointCorrupt(f"{path} cannot be read as PyTorch weights: {error}") from error
+    if not isinstance(package, dict):
+        raise CheckpointCorrupt(f"{path} holds no dictionary of weights")
+    return package

@@ -1,0 +1,188 @@
+"""Fine-tunes as audiocraft keeps them. Their names were read from audiocraft 1.3, in whose own
+modules the same weights give the same logits and the same sound."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from musicgen import cli, errors
+from musicgen.convert import convert
+from musicgen.model.audiocraft_names import codec, language_model
+from musicgen.sources import locate
+from tests.support import engines, oracle
+
+DECODER = "decoder.model.decoder"
+LAYER = {
+    "linear1": "fc1",
+    "linear2": "fc2",
+    "norm1": "self_attn_layer_norm",
+    "norm2": "final_layer_norm",
+    "norm_cross": "encoder_attn_layer_norm",
+    "self_attn.out_proj": "self_attn.out_proj",
+    "cross_attention.out_proj": "encoder_attn.out_proj",
+}
+FUSED = {"self_attn": "self_attn", "cross_attention": "encoder_attn"}
+
+
+def _audiocraft(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A language model of transformers' under audiocraft's names."""
+    made: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        for theirs, ours in (
+            ("emb.", f"{DECODER}.embed_tokens."),
+            ("linears.", "decoder.lm_heads."),
+            ("out_norm.", f"{DECODER}.layer_norm."),
+            ("condition_provider.conditioners.description.output_proj.", "enc_to_dec_proj."),
+            ("condition_provider.conditioners.self_wav.output_proj.", "audio_enc_to_dec_proj."),
+        ):
+            if name.startswith(ours):
+                made[theirs + name.removeprefix(ours)] = tensor
+        if not name.startswith(f"{DECODER}.layers."):
+            continue
+        number, _, part = name.removeprefix(f"{DECODER}.layers.").partition(".")
+        for theirs, ours in LAYER.items():
+            if part.rpartition(".")[0] == ours:
+                kind = part.rpartition(".")[2]
+                made[f"transformer.layers.{number}.{theirs}.{kind}"] = tensor
+        for theirs, ours in FUSED.items():
+            if part == f"{ours}.q_proj.weight":
+                parts = [state[name.replace("q_proj", f"{p}_proj")] for p in "qkv"]
+                key = f"transformer.layers.{number}.{theirs}.in_proj_weight"
+                made[key] = torch.cat(parts)
+    return made
+
+
+def _fine_tune(
+    folder: Path, base: Path, *, nested: bool = False, pretrained: bool = True
+) -> dict[str, Tensor]:
+    """Files of a fine-tune whose weights are those of `base`, a little changed."""
+    torch.manual_seed(5)
+    state = dict(oracle.load(base).state_dict())
+    tuned = {
+        name: t + 0.05 * torch.randn_like(t) if name.startswith("decoder.") else t
+        for name, t in state.items()
+    }
+    folder.mkdir()
+    weights = _audiocraft(tuned)
+    weights["condition_provider.conditioners.self_wav.chroma.spec.window"] = torch.ones(4)
+    package = {"best_state": {"model": weights} if nested else weights, "xp.cfg": "seed: 1\n"}
+    torch.save(package, folder / "state_dict.bin")
+    if pretrained:
+        pointer = {"pretrained": "facebook/encodec_32khz", "exported": True}
+        torch.save(pointer, folder / "compression_state_dict.bin")
+    return tuned
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("name", ["musicgen-small", "musicgen-stereo-small", "musicgen-melody"])
+def test_a_converted_fine_tune_makes_the_tokens_of_its_weights(
+    checkpoints: Callable[[str], Path], tmp_path: Path, name: str, nested: bool
+) -> None:
+    base = checkpoints(name)
+    tuned = _fine_tune(tmp_path / "files", base, nested=nested)
+    done = convert(tmp_path / "files", locate(str(base)), tmp_path / "new" / "tuned")
+    assert not done.own_codec
+    theirs = oracle.load(base)
+    theirs.load_state_dict(tuned)
+    prompt = engines.PROMPTS[0]
+    expected = oracle.greedy_tokens(theirs, oracle.load_tokenizer(base), [prompt], 20, 3.0)
+    found = engines.codes(engines.engine(done.folder), [prompt], 20, engines.greedy())
+    assert torch.equal(found, expected)
+    plain = engines.codes(engines.engine(base), [prompt], 20, engines.greedy())
+    assert not torch.equal(found, plain)
+    # transformers reads it too.
+    again = oracle.greedy_tokens(
+        oracle.load(done.folder), oracle.load_tokenizer(done.folder), [prompt], 20, 3.0
+    )
+    assert torch.equal(again, expected)
+
+
+def test_a_codec_of_its_own_is_taken(checkpoints: Callable[[str], Path], tmp_path: Path) -> None:
+    base = checkpoints("musicgen-small")
+    _fine_tune(tmp_path / "files", base, pretrained=False)
+    theirs = oracle.load(base).audio_encoder.state_dict()
+    state = {
+        name.replace(".layers.", ".model." if "quantizer" not in name else ".vq.layers.")
+        .replace(".conv.", ".conv.conv.")
+        .replace(".codebook.", "._codebook.")
+        .replace("parametrizations.weight.original0", "weight_g")
+        .replace("parametrizations.weight.original1", "weight_v"): tensor * 1.5
+        for name, tensor in theirs.items()
+    }
+    torch.save({"best_state": state}, tmp_path / "files" / "compression_state_dict.bin")
+    done = convert(tmp_path / "files", locate(str(base)), tmp_path / "tuned")
+    assert done.own_codec
+    made = oracle.load(done.folder).audio_encoder.state_dict()
+    for name, tensor in theirs.items():
+        torch.testing.assert_close(made[name], tensor * 1.5)
+
+
+def test_transposed_convolutions_have_names_of_their_own() -> None:
+    names = {
+        "decoder.model.3.convtr.convtr.weight_g": "decoder.layers.3.conv.weight_g",
+        "encoder.model.1.block.1.conv.conv.bias": "encoder.layers.1.block.1.conv.bias",
+        "encoder.model.1.shortcut.conv.conv.bias": "encoder.layers.1.shortcut.conv.bias",
+        "decoder.model.1.lstm.weight_ih_l0": "decoder.layers.1.lstm.weight_ih_l0",
+        "quantizer.vq.layers.2._codebook.embed": "quantizer.layers.2.codebook.embed",
+    }
+    made = codec({name: torch.zeros(1) for name in names})
+    assert list(made) == [f"audio_encoder.{name}" for name in names.values()]
+
+
+def test_another_model_s_fine_tune_is_refused_and_nothing_is_left(
+    checkpoints: Callable[[str], Path], tmp_path: Path
+) -> None:
+    _fine_tune(tmp_path / "files", checkpoints("musicgen-small"))
+    for base in ("one-layer", "musicgen-melody", "musicgen-stereo-small"):
+        with pytest.raises(errors.CheckpointMismatch, match="--base"):
+            convert(tmp_path / "files", locate(str(checkpoints(base))), tmp_path / "tuned")
+    assert [path.name for path in tmp_path.iterdir()] == ["files"]
+
+
+def test_an_unknown_tensor_is_named(tmp_path: Path) -> None:
+    """Guards a part of an unknown architecture being dropped in silence."""
+    with pytest.raises(errors.UnsupportedCheckpoint, match=r"linears\.0\.bias"):
+        language_model({"linears.0.bias": torch.zeros(1)}, tmp_path)
+
+
+class _Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("this must not run",)
+
+
+def test_bad_files_are_refused_with_what_to_do(
+    checkpoints: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = locate(str(checkpoints("musicgen-small")))
+    files = tmp_path / "files"
+    files.mkdir()
+    with pytest.raises(errors.CheckpointIncomplete, match=r"no state_dict\.bin"):
+        convert(files, base, tmp_path / "tuned")
+    for content in (b"", b"PK\x03\x04 truncated", pickle.dumps(_Evil())):
+        (files / "state_dict.bin").write_bytes(content)
+        with pytest.raises(errors.CheckpointCorrupt):
+            convert(files, base, tmp_path / "tuned")
+    torch.save({"best_state": {"model": 7}}, files / "state_dict.bin")
+    with pytest.raises(errors.CheckpointCorrupt, match="export it first"):
+        convert(files, base, tmp_path / "tuned")
+    assert "must not run" not in capsys.readouterr().out
+    with pytest.raises(errors.CheckpointMismatch, match="there already"):
+        convert(files, base, files)
+
+
+def test_the_command_says_what_it_wrote_and_the_licence(
+    checkpoints: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = checkpoints("musicgen-small")
+    _fine_tune(tmp_path / "files", base)
+    new = tmp_path / "tuned"
+    assert cli.main(["convert", str(tmp_path / "files"), "--base", str(base), "-o", str(new)]) == 0
+    assert "the codec of musicgen-small" in capsys.readouterr().out
+    assert locate(str(new)).licence == locate(str(base)).licence
+    assert cli.main(["convert", str(tmp_path), "--base", str(base), "-o", str(new)]) == 1
