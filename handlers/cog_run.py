@@ -58,7 +58,6 @@ class CogRun:
         say: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._predictor = predictor
         self._serving = Serving(predictor)
         self._folder = folder
         self._networks = networks
@@ -125,8 +124,8 @@ class CogRun:
         else:
             _delete_older(self._folder, time.time() - KEPT_SECONDS)
         model = arguments.get("model_version") or self._default_model
-        if model != self._predictor.model:
-            self._say(f"loading model {_shown(model)} in place of {_shown(self._predictor.model)}")
+        if not self._serving.has_loaded(model):
+            self._say(f"loading model {_shown(model)}")
         return ProgressLines(self._say, self._clock, arguments)
 
     @contextmanager

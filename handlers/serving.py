@@ -19,33 +19,38 @@ from pathlib import Path
 from handlers.contract import ServedPredictor
 from handlers.following import Followed
 from musicgen import catalog
-from musicgen.errors import GenerationCancelled, UnknownModel
+from musicgen.errors import UnknownModel
 from musicgen.generation import Generation
+from musicgen.model_pool import ModelPool
 from musicgen.request import GenerationRequest, StreamForm
 from musicgen.result import GenerationResult
 from musicgen.settings import Delivery
 
-LOOK_AGAIN_SECONDS = 0.1
-
 
 class Serving:
-    """Starts requests on `predictor`, loading another model of the catalog when one is named.
+    """Starts requests on `predictor`, or on another model of the catalog when one is named.
 
-    A caller that names no model gets the one that was loaded first, whoever came in between. The
-    model is only changed while nothing runs; who waits for that is not overtaken.
+    A caller that names no model gets the one that was loaded first, whoever came in between. As
+    many models as the predictor says are kept; who waits for one is not overtaken.
     """
 
     def __init__(self, predictor: ServedPredictor) -> None:
-        self._predictor = predictor
+        self._first = predictor
         self._default_model, self._default_label = predictor.model, predictor.label
-        self._entrance = threading.Lock()
-        self._changed = threading.Condition()
-        self._running = 0
+        self._pool: ModelPool[ServedPredictor] = ModelPool(
+            predictor.model, predictor, predictor.other, predictor.models_kept
+        )
 
     @property
     def slots(self) -> int:
         """How many requests may run at once."""
-        return self._predictor.slots
+        return self._first.slots
+
+    def has_loaded(self, model: str | None) -> bool:
+        """Whether requests for `model` need not wait for it to be loaded."""
+        entry = catalog.find(model) if model else None
+        name = entry.name if entry else model or self._default_model
+        return name in (*self._pool.names, self._default_label)
 
     def run(
         self,
@@ -87,17 +92,12 @@ class Serving:
 
         Raises: `GenerationCancelled` when `gave_up` is set before its turn comes.
         """
-        self._enter(self._model_of(request), gave_up or threading.Event())
-        try:
-            generation = self._predictor.start(request, job_id, stream=stream, delivery=delivery)
+        with self._pool.using(self._model_of(request), gave_up) as predictor:
+            generation = predictor.start(request, job_id, stream=stream, delivery=delivery)
             try:
                 yield generation
             finally:
                 generation.close()
-        finally:
-            with self._changed:
-                self._running -= 1
-                self._changed.notify_all()
 
     def _model_of(self, request: GenerationRequest) -> str:
         """Only names of the catalog: a caller must not make this machine read or fetch others."""
@@ -111,22 +111,3 @@ class Serving:
             names = dict.fromkeys([*own, *catalog.CATALOG])
             raise UnknownModel("model_version", asked, names)
         return entry.name
-
-    def _enter(self, model: str, gave_up: threading.Event) -> None:
-        while not self._entrance.acquire(timeout=LOOK_AGAIN_SECONDS):
-            _check(gave_up)
-        try:
-            with self._changed:
-                while self._predictor.model != model and self._running:
-                    _check(gave_up)
-                    self._changed.wait(LOOK_AGAIN_SECONDS)
-                if self._predictor.model != model:
-                    self._predictor.switch_model(model)
-                self._running += 1
-        finally:
-            self._entrance.release()
-
-
-def _check(gave_up: threading.Event) -> None:
-    if gave_up.is_set():
-        raise GenerationCancelled("the request was given up before its turn came")

@@ -24,7 +24,7 @@ from musicgen.audio.normalize import Normalized
 from musicgen.audio.tags import AudioTags
 from musicgen.engine.interface import Engine, GenerationJob, Row
 from musicgen.engine.loading import load_engine
-from musicgen.errors import InvalidRequest, MusicGenError, UnknownModel
+from musicgen.errors import InvalidRequest, UnknownModel
 from musicgen.generation import Generation
 from musicgen.jobs import BETWEEN_PROMPTS, PreparedJob, prepare
 from musicgen.machine import cpu_quota
@@ -56,13 +56,18 @@ class Predictor:
     """Holds one loaded model; `generate` may be called from several threads."""
 
     def __init__(
-        self, engine: Engine, source: Source, settings: Settings, storage: Storage
+        self,
+        engine: Engine,
+        source: Source,
+        settings: Settings,
+        storage: Storage,
+        separation: Separation | None = None,
     ) -> None:
         self._engine = engine
         self._source = source
         self._settings = settings
         self._storage = storage
-        self._separation = Separation(settings.separation, engine.device)
+        self._separation = separation or Separation(settings.separation, engine.device)
 
     @classmethod
     def load(cls, settings: Settings, storage: Storage | None = None) -> Predictor:
@@ -148,25 +153,21 @@ class Predictor:
             pass
         startup.mark("warmed_up")
 
-    def switch_model(self, name: str) -> None:
-        """Loads another model in place of this one, which is freed first.
+    @property
+    def models_kept(self) -> int:
+        """How many models may be loaded at once, this one included."""
+        return self._settings.models_kept
 
-        The caller sees to it that no job runs meanwhile. Raises: what `load` raises; this model
-        is then loaded again.
+    def other(self, name: str) -> Predictor:
+        """A predictor of another model, which keeps its clips where this one does. This one may be
+        closed by then. Raises: what `load` raises.
         """
-        source = locate(name, base=self._settings.base_model)
-        if source == self._source:
-            return
-        self._engine.close()
-        try:
-            self._engine = self._loaded(source)
-        except MusicGenError:
-            self._engine = self._loaded(self._source)
-            raise
-        self._source = source
-
-    def _loaded(self, source: Source) -> Engine:
-        return load_engine(source.folder, source.name, self._settings, source.adapter)
+        settings = replace(self._settings, model=name)
+        is_first = name == self._settings.model
+        source = _obtain(settings) if is_first else locate(name, base=settings.base_model)
+        engine = load_engine(source.folder, source.name, settings, source.adapter)
+        logger.info("loaded %s (licence %s)", source.name, source.licence)
+        return Predictor(engine, source, settings, self._storage, self._separation)
 
     def close(self) -> None:
         """Frees the weights."""

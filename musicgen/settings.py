@@ -83,6 +83,7 @@ class Settings:
     `weights_dir`: where what was downloaded from an address is kept. `device`: auto, cpu, cuda or
     cuda:N.
     `threads`: CPU threads, None for the container's CPU quota. `slots`: requests decoded at once.
+    `models_kept`: models that may be loaded at once, for requests that name one.
     `stream`: RunPod answers with audio while it is being made. `data_dir`: where clips go without
     a bucket. `spool_dir`: where clips wait that a bucket has not taken yet. `input_networks`: the
     private networks, such as 10.1.0.0/16, from which input audio may be fetched all the same.
@@ -98,6 +99,7 @@ class Settings:
     engine: str = "musicgen"
     threads: int | None = None
     slots: int = 1
+    models_kept: int = 1
     stream: bool = False
     data_dir: Path = Path("outputs")
     spool_dir: Path = Path("outputs/spool")
@@ -115,8 +117,9 @@ class Settings:
             raise SettingsError("MUSICGEN_DEVICE", self.device, "auto, cpu, cuda or cuda:N")
         if self.threads is not None and self.threads < 1:
             raise SettingsError("MUSICGEN_THREADS", str(self.threads), "a whole number from 1")
-        if self.slots < 1:
-            raise SettingsError("MUSICGEN_SLOTS", str(self.slots), "a whole number from 1")
+        for name, number in (("SLOTS", self.slots), ("MODELS_KEPT", self.models_kept)):
+            if number < 1:
+                raise SettingsError(f"MUSICGEN_{name}", str(number), "a whole number from 1")
         for network in self.input_networks:
             _check_network("MUSICGEN_INPUT_NETWORKS", network)
 
@@ -142,6 +145,7 @@ class Settings:
             threads=read.whole("MUSICGEN_THREADS"),
             # Cog gives its worker this one: predictions side by side are then slots as well.
             slots=read.whole("MUSICGEN_SLOTS") or read.whole("COG_MAX_CONCURRENCY") or cls.slots,
+            models_kept=read.whole("MUSICGEN_MODELS_KEPT") or cls.models_kept,
             stream=read.switch("MUSICGEN_STREAM"),
             data_dir=data_dir,
             spool_dir=Path(read.text("MUSICGEN_SPOOL_DIR") or data_dir / "spool"),

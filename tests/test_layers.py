@@ -24,6 +24,7 @@ VALUES = {
     "musicgen.sources",
     "musicgen.machine",
     "musicgen.generation",
+    "musicgen.model_pool",
     "musicgen.stopwatch",
     "musicgen.logs",
     "musicgen.guarded_http",

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile as sf
 
+from handlers.serving import Serving
 from musicgen import errors
+from musicgen import predictor as predictor_module
 from musicgen.audio.tags import read_tags
 from musicgen.engine import loading
+from musicgen.model.musicgen import MusicGen
 from musicgen.predictor import Predictor
 from musicgen.request import OUTPUT_FORMATS, GenerationRequest
 from musicgen.settings import Settings
+from musicgen.sources import Source
 from musicgen.storage.base import ClipName
 from musicgen.storage.local import LocalStorage
 from tests.support.checkpoints import truncate
@@ -186,22 +193,30 @@ def test_another_model_s_name_is_refused(demo: Predictor) -> None:
         demo.generate(_request(model_version="large"))
 
 
-def test_switching_replaces_the_model_or_keeps_the_old_one(
-    checkpoints: Callable[[str], Path], tmp_path: Path
+def test_models_are_taken_from_the_catalog_one_at_a_time_and_freed(
+    checkpoints: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predictor = Predictor.load(Settings(data_dir=tmp_path))
-    with pytest.raises(errors.UnknownModel):
-        predictor.switch_model("no such model")
-    assert predictor.generate(_request()).clips[0].channels == 1
-    broken = Path(shutil.copytree(checkpoints("musicgen-small"), tmp_path / "broken"))
-    truncate(broken / "model.safetensors")
-    with pytest.raises(errors.CheckpointCorrupt):
-        predictor.switch_model(str(broken))
-    assert predictor.generate(_request()).model == "demo"
-    predictor.switch_model(str(checkpoints("musicgen-stereo-small")))
-    result = predictor.generate(_request(top_k=20))
-    assert result.clips[0].channels == 2
-    assert result.model == "musicgen-stereo-small"
+    """Guards a worker whose memory grows with every model that is asked for."""
+    folders = {"small": "musicgen-small", "stereo-small": "musicgen-stereo-small"}
+    real = predictor_module.locate
+
+    def locate(name: str, *args: Any, **kwargs: Any) -> Source:
+        found = real(str(checkpoints(folders[name]))) if name in folders else real(name)
+        return replace(found, name=name)
+
+    monkeypatch.setattr(predictor_module, "locate", locate)
+    before = _alive()
+    serving = Serving(Predictor.load(Settings(data_dir=tmp_path)))
+    for name, channels in (("small", 1), ("stereo-small", 2), ("demo", 1), ("small", 1)):
+        result = serving.run(_request(model_version=name, top_k=20))
+        assert (result.clips[0].channels, result.model) == (channels, name)
+        assert _alive() == before + 1
+
+
+def _alive() -> int:
+    """Models that have not been freed."""
+    gc.collect()
+    return sum(type(each) is MusicGen for each in gc.get_objects())
 
 
 def test_warming_up_writes_nothing(demo: Predictor, tmp_path: Path) -> None:

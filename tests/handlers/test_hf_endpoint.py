@@ -66,8 +66,13 @@ class _Recorded:
             self.audio.append(request.input_audio.read_bytes())
         return self._predictor.start(request, job_id, stream=stream, delivery=Delivery(None))
 
-    def switch_model(self, name: str) -> None:
-        self._predictor.switch_model(name)
+    models_kept = 1
+
+    def other(self, name: str) -> _Recorded:
+        raise AssertionError("no other model is asked for")
+
+    def close(self) -> None:
+        pass
 
 
 @pytest.fixture(scope="module")

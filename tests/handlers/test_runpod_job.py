@@ -199,19 +199,19 @@ def test_a_stream_in_a_format_that_cannot_be_streamed_fails(jobs: RunPodJobs) ->
 def test_a_cancelled_job_has_stopped_when_its_task_ends(jobs: RunPodJobs) -> None:
     async def main() -> None:
         task = asyncio.create_task(jobs.handle(_job(30.0)))
-        while not jobs._serving._running:
+        while not jobs._serving._pool.users:
             await asyncio.sleep(0.005)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert jobs._serving._running == 0
+        assert jobs._serving._pool.users == 0
         assert "clips" in await jobs.handle(_job())
 
     asyncio.run(main())
 
 
 async def _idle(jobs: RunPodJobs) -> None:
-    while jobs._serving._running:
+    while jobs._serving._pool.users:
         await asyncio.sleep(0.005)
 
 

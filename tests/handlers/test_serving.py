@@ -44,11 +44,17 @@ class _Switching:
         plain = replace(request, model_version=None)
         return self._predictor.start(plain, job_id, stream=stream, delivery=delivery)
 
-    def switch_model(self, name: str) -> None:
+    models_kept = 1
+
+    def other(self, name: str) -> _Switching:
         if name == "large":
             raise errors.CheckpointCorrupt("large is cut off")
         self.log.append(f"switch to {name}")
         self.model = name
+        return self
+
+    def close(self) -> None:
+        pass
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +116,8 @@ def test_a_switch_waits_for_what_runs_and_is_not_overtaken(
             request = _request(model_version=model)
             others.append(threading.Thread(target=partial(serving.run, request, delivery=INLINE)))
             others[-1].start()
-            # The first of them stands at the entrance before the second one comes.
-            _eventually(serving._entrance.locked)
+            # The first of them stands in line before the second one comes.
+            _eventually(lambda: len(serving._pool._line) == len(others))
         next(first)
         assert predictor.log == ["start on demo"]
     for thread in others:
@@ -233,7 +239,7 @@ def test_cancelling_stops_the_decode_before_it_returns(
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert serving._running == 0
+        assert serving._pool.users == 0
 
     asyncio.run(main())
     serving.run(_request(model_version="small"), delivery=INLINE)

@@ -24,6 +24,7 @@ class FakePredictor:
     model: str = "demo"
     licence: str = "Apache-2.0"
     slots: int = 1
+    models_kept: int = 1
     fails: Exception | None = None
     switch_fails: Exception | None = None
     endless: bool = False
@@ -49,11 +50,16 @@ class FakePredictor:
         name = f"job-{len(self.requests)}"
         return Generation(name, self._steps(request, name, stream))
 
-    def switch_model(self, name: str) -> None:
+    def other(self, name: str) -> FakePredictor:
+        """This one again: what was asked of it is in one place."""
         self.switches.append(name)
-        if self.switch_fails:
+        if self.switch_fails and name != "demo":
             raise self.switch_fails
         self.model = name
+        return self
+
+    def close(self) -> None:
+        pass
 
     def _steps(
         self, request: GenerationRequest, name: str, stream: StreamForm | None
