@@ -84,6 +84,7 @@ FORMAT = "The format of the file."
 DEPTH = "Bits of a sample in wav and flac. float is 32-bit; flac then takes 24."
 RATE = "In Hz. Left out: the model's own, 32000; opus always has 48000."
 BITRATE = "Of mp3 and opus, in kbit/s. Left out: 320, or 96 for each channel of opus."
+TOKENS = "Keep in a wav or flac what it was made of, so that continuing that file needs no second trip through the codec."  # noqa: E501
 SEED = "Repeats a result on the same machine. Left out or -1: one is chosen, and told in the logs."
 
 
@@ -147,6 +148,7 @@ class Runner(_Loaded):
         bit_depth: str = Input(description=DEPTH, choices=DEPTHS, default="16"),
         sample_rate: int | None = Input(description=RATE, choices=RATES, default=None),
         bitrate: int | None = Input(description=BITRATE, choices=BITRATES, default=None),
+        save_tokens: bool = Input(description=TOKENS, default=False),
         seed: int | None = Input(description=SEED, default=None, ge=-1, le=4294967295),
     ) -> Path:
         """Makes one clip."""
@@ -189,6 +191,7 @@ class StreamingRunner(_Loaded):
         bit_depth: str = Input(description=DEPTH, choices=DEPTHS, default="16"),
         sample_rate: int | None = Input(description=RATE, choices=RATES, default=None),
         bitrate: int | None = Input(description=BITRATE, choices=BITRATES, default=None),
+        save_tokens: bool = Input(description=TOKENS, default=False),
         seed: int | None = Input(description=SEED, default=None, ge=-1, le=4294967295),
     ) -> Iterator[Path]:
         """Makes one clip, in wav, mp3 or ogg."""

@@ -20,6 +20,7 @@ SEAM_SECONDS = 0.11
 BITRATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 """kbit/s, of MPEG-1 layer III."""
 WITH_BITRATE = ("mp3", "opus")
+WITH_TOKENS = ("wav", "flac")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,8 @@ class Finish:
     `trim_silence` cuts silence off both ends, `fade_in` and `fade_out` are seconds. `steady_level`
     takes slow drifts of the level out of a clip of over 30 s. `target_loudness` is the goal of the
     strategy "loudness" in LUFS. `sample_rate` (Hz) and `bitrate` (kbit/s) None leave it to the
-    model and to the format.
+    model and to the format. With `save_tokens` the file carries what it was made of, to be
+    continued from there.
 
     Raises: `InvalidRequest`, also for what does not go together.
     """
@@ -49,9 +51,10 @@ class Finish:
     target_loudness: float = LOUDNESS_DEFAULT_LUFS
     sample_rate: int | None = None
     bitrate: int | None = None
+    save_tokens: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("loop", "trim_silence", "steady_level"):
+        for name in ("loop", "trim_silence", "steady_level", "save_tokens"):
             check_bool(name, getattr(self, name))
         self._check_loop()
         for name in ("fade_in", "fade_out"):
@@ -119,6 +122,10 @@ class Finish:
             raise InvalidRequest("sample_rate", rate, _one_of(SAMPLE_RATES))
         if rate not in (None, 48_000) and self.output_format == "opus":
             raise InvalidRequest("sample_rate", rate, "48000 or left out: opus has no other")
+        if self.save_tokens and self.output_format not in WITH_TOKENS:
+            raise InvalidRequest("save_tokens", True, f"with {' or '.join(WITH_TOKENS)}")
+        if self.save_tokens and (self.loop or self.trim_silence):
+            raise InvalidRequest("save_tokens", True, "without loop and trim_silence, which cut")
         if self.bitrate is None:
             return
         if self.output_format not in WITH_BITRATE:

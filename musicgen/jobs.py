@@ -6,10 +6,15 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from musicgen.audio.decode import read_audio, to_channels
 from musicgen.audio.joining import Joint
 from musicgen.audio.resample import resample
+from musicgen.audio.tokens import tokens_in
 from musicgen.engine.interface import NO_MELODY, GenerationJob, Pcm, Row, Section
 from musicgen.engine.windows import stride_frames
 from musicgen.errors import InvalidInputAudio
@@ -18,6 +23,7 @@ from musicgen.request import CONTINUATION_TO_THE_END, GenerationRequest, seed_of
 
 BETWEEN_PROMPTS = " | "
 WHOLE_MIX = "the melody was taken from the whole mix, without source separation"
+FROM_TOKENS = "continued from the tokens that the clip carries"
 SEPARATED = "the melody was taken from the vocals and other instruments, without drums and bass"
 TuneOf = Callable[[Pcm, int], Pcm | None]
 """A recording (samples, channels) and its rate to its tune (samples, 1), or None for all of it."""
@@ -51,6 +57,7 @@ def prepare(
     seed: int,
     config: MusicGenConfig,
     tune_of: TuneOf = lambda pcm, rate: None,
+    codec_mark: str | None = None,
 ) -> PreparedJob:
     """Reads the input audio too. Raises: a subclass of `InvalidRequest`, what `tune_of` raises."""
     texts = tuple(_with_tempo(text, request) for text in request.texts)
@@ -77,20 +84,41 @@ def prepare(
         melody = resample(to_channels(pcm, 1) if tune is None else tune, rate, config.sample_rate)
         return PreparedJob(replace(job, melody=melody), texts, (note,))
     end = request.continuation_end
+    if not request.continuation_start and end == CONTINUATION_TO_THE_END:
+        codes = _codes_in(request.input_audio, config, codec_mark)
+        if codes is not None:
+            _check_room(codes.shape[1] / config.frame_rate, request)
+            return PreparedJob(replace(job, known_codes=codes), texts, (FROM_TOKENS,))
     pcm, rate = read_audio(
         request.input_audio,
         start=request.continuation_start,
         stop=None if end == CONTINUATION_TO_THE_END else end,
     )
     clip = to_channels(resample(pcm, rate, config.sample_rate), config.channels)
-    if len(clip) >= round(request.duration * config.sample_rate):
+    _check_room(len(clip) / config.sample_rate, request)
+    return _continuing(clip, samples, job, texts, config)
+
+
+def _codes_in(
+    path: Path, config: MusicGenConfig, codec_mark: str | None
+) -> NDArray[np.int64] | None:
+    """The tokens in a clip, if this model's codec has made them."""
+    if codec_mark is None or not path.is_file():
+        return None
+    saved = tokens_in(path)
+    if saved is None or saved.codec != codec_mark or len(saved.codes) != config.decoder.codebooks:
+        return None
+    return saved.codes if saved.codes.max() < config.decoder.vocab_size else None
+
+
+def _check_room(seconds: float, request: GenerationRequest) -> None:
+    if seconds >= request.duration:
         raise InvalidInputAudio(
             "input_audio",
-            f"{len(clip) / config.sample_rate:g} s to continue",
+            f"{seconds:g} s to continue",
             f"shorter than duration ({request.duration:g} s), which counts it: ask for more, or "
             "continue a part of it with continuation_start and continuation_end",
         )
-    return _continuing(clip, samples, job, texts, config)
 
 
 def _continuing(

@@ -43,7 +43,7 @@ from musicgen.stopwatch import Stopwatch
 from musicgen.storage.base import JOB_ID, JOB_ID_ALLOWED, Storage
 from musicgen.storage.inline import INLINE_MAX_BYTES, InlineStorage
 from musicgen.storage.opening import open_bucket, open_storage
-from musicgen.storing import store_clips
+from musicgen.storing import store_clips, with_tokens
 from musicgen.streaming import ClipStream, told
 
 GENERATOR = f"musicgen-serverless {__version__}"
@@ -190,7 +190,9 @@ class Predictor:
         size = largest_size(samples, rate, config.channels, *form)
         storage.prepare(size * len(request.texts))
         seed = secrets.randbelow(SEED_MAX + 1) if request.seed is None else request.seed
-        prepared = prepare(request, seed, config, self._separation.tune_of)
+        tune_of, mark = self._separation.tune_of, engine.codec_mark
+        prepared = prepare(request, seed, config, tune_of, mark)
+        _check_tokens(request, prepared, mark)
         job = replace(prepared.job, stream=stream is not None)
         tags = [
             AudioTags(text, row.seed, source.label, source.licence, GENERATOR)
@@ -204,6 +206,8 @@ class Predictor:
         sound = [prepared.joined(pcm, config.sample_rate) for pcm in output.pcm]
         steady = request.sections is None
         finished = [finish_clip(p, config.sample_rate, finish, steady=steady) for p in sound]
+        if request.save_tokens:
+            tags = with_tokens(tags, output.codes, mark or "", finished, request)
         timings.finish = watch.lap()
         clips = store_clips(storage, job_id, request, rate, finished, tags)
         timings.store = watch.lap()
@@ -258,6 +262,13 @@ def _streams(
     rate = config.sample_rate
     shape = (rate, config.channels, round(request.finish.seconds * rate))
     return [ClipStream(request, form, *shape, each, prepared.joint(rate)) for each in tags]
+
+
+def _check_tokens(request: GenerationRequest, prepared: PreparedJob, mark: str | None) -> None:
+    """Raises: `InvalidRequest` where the clips would not be made of their tokens alone."""
+    if request.save_tokens and (mark is None or prepared.offset):
+        why = "with engine=musicgen" if mark is None else "with a shorter clip to continue"
+        raise InvalidRequest("save_tokens", True, why)
 
 
 def _notes(

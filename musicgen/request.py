@@ -114,6 +114,7 @@ class GenerationRequest:
     output_format: str = "wav"
     bit_depth: str = "16"
     bitrate: int | None = None
+    save_tokens: bool = False
 
     def __post_init__(self) -> None:
         _check_prompts(self)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from musicgen.audio.encode import content_type, encode_blocks, file_extension
 from musicgen.audio.normalize import Normalized
 from musicgen.audio.tags import AudioTags
+from musicgen.audio.tokens import SavedTokens, checksum
 from musicgen.request import GenerationRequest
 from musicgen.result import Clip
 from musicgen.storage.base import ClipFile, ClipName, Storage
@@ -44,6 +49,22 @@ def store_clips(
         _clip(clip, tag, stream, address, sample_rate, request.output_format, kind)
         for clip, tag, stream, address in zip(clips, tags, streams, addresses, strict=True)
     )
+
+
+def with_tokens(
+    tags: Sequence[AudioTags],
+    codes: NDArray[np.int64],
+    mark: str,
+    clips: Sequence[Normalized],
+    request: GenerationRequest,
+) -> list[AudioTags]:
+    """`tags` with the codes (clips, codebooks, frames) of each clip, made by the codec `mark`."""
+    form = (request.output_format, request.bit_depth)
+    saved = [
+        SavedTokens(each, mark, checksum(clip.pcm, *form))
+        for each, clip in zip(codes, clips, strict=True)
+    ]
+    return [replace(tag, tokens=each.to_text()) for tag, each in zip(tags, saved, strict=True)]
 
 
 class _Hashed:

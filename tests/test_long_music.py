@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import soundfile as sf
 
 from musicgen.audio.loudness import integrated_loudness
+from musicgen.audio.tokens import tokens_in
 from musicgen.engine.interface import plan_of
 from musicgen.jobs import prepare
 from musicgen.predictor import Predictor
@@ -123,3 +125,40 @@ def test_prompts_make_clips_that_each_says_what_it_is(demo: Predictor) -> None:
     ]
     alone = demo.generate(GenerationRequest(prompt="fast bells", duration=0.5, seed=11))
     assert alone.clips[0].sha256 == result.clips[2].sha256
+
+
+def test_a_clip_is_continued_from_the_tokens_that_it_carries(
+    demo: Predictor, tmp_path: Path
+) -> None:
+    """Guards a second trip through the codec, after which the beginning is another one."""
+    fields = {"prompt": PROMPT, "seed": 3, "normalization_strategy": "none", "bit_depth": "float"}
+    whole = GenerationRequest.from_mapping(fields | {"duration": 3.0, "save_tokens": True})
+    first = demo.generate(whole).clips[0]
+    tokens = tokens_in(Path(first.address))
+    assert tokens is not None and tokens.codes.shape == (4, 150)
+    longer = fields | {"continuation": True, "input_audio": Path(first.address), "duration": 5.0}
+    result = demo.generate(GenerationRequest.from_mapping(longer | {"save_tokens": True}))
+    assert any("tokens that the clip carries" in note for note in result.notes)
+    again = tokens_in(Path(result.clips[0].address))
+    assert again is not None
+    np.testing.assert_array_equal(again.codes[:, :150], tokens.codes)
+    before, _ = sf.read(first.address)
+    after, _ = sf.read(result.clips[0].address)
+    # But for what the codec hears of the future at the old end.
+    settled = len(before) - 32_000 // 4
+    np.testing.assert_allclose(after[:settled], before[:settled], atol=1e-4)
+    assert len(after) == 5 * 32_000
+
+
+def test_a_part_of_it_or_a_clip_of_another_codec_is_continued_from_its_sound(
+    demo: Predictor, checkpoints: Callable[[str], Path], tmp_path: Path
+) -> None:
+    request = GenerationRequest(prompt=PROMPT, seed=3, duration=2.0, save_tokens=True)
+    path = Path(demo.generate(request).clips[0].address)
+    fields = {"prompt": "x", "continuation": True, "input_audio": path, "duration": 2.5}
+    other = Predictor.load(
+        Settings(model=str(checkpoints("musicgen-small")), data_dir=tmp_path, precision="float32")
+    )
+    for predictor, more in ((demo, {"continuation_start": 0.5}), (other, {"top_k": 20})):
+        result = predictor.generate(GenerationRequest.from_mapping(fields | more))
+        assert not any("tokens" in note for note in result.notes)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from musicgen.audio.drain import HEADER_BYTES, Drain
 from musicgen.audio.pcm import Pcm, require_finite
 from musicgen.audio.reproducible import with_serial, without_time
 from musicgen.audio.resample import resample
-from musicgen.audio.tags import AudioTags
+from musicgen.audio.tags import AudioTags, with_tokens_chunk
 from musicgen.errors import InvalidBitDepth, UnknownFormat
 from musicgen.request import BIT_DEPTHS, OUTPUT_FORMATS
 
@@ -109,11 +110,15 @@ def _wav_blocks(file: _File) -> Iterator[bytes]:
     for _ in file.write(drain):
         drain.take()
     header = without_time(bytes(drain.header))
+    behind = with_tokens_chunk(file.tags.tokens)
+    (size,) = struct.unpack_from("<I", header, 4)
+    header = header[:4] + struct.pack("<I", size + len(behind)) + header[8:]
     drain, start = Drain(), 0
     for _ in file.write(drain):
         block = drain.take()
         yield header[start : start + len(block)] + block[max(0, len(header) - start) :]
         start += len(block)
+    yield behind
 
 
 def _whole(file: _File, output_format: str) -> bytes:
@@ -187,6 +192,8 @@ def open_writer(
         format=container.format,
         **quality,
     )
+    if output_format == "wav":
+        tags = replace(tags, tokens=None)
     if output_format != "mp3":
         for name, text in tags.to_fields().items():
             setattr(sound, name, text)

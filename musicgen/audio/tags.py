@@ -10,7 +10,7 @@ import io
 import json
 import re
 import struct
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import soundfile as sf
@@ -18,6 +18,8 @@ import soundfile as sf
 from musicgen.audio.reproducible import riff_chunks
 
 TITLE_CHARACTERS = 80
+TOKENS_CHUNK = b"mgtk"
+"""Of a wav, behind its sound: libsndfile writes no comment of over some 50,000 characters there."""
 # Control characters end strings in C and lines in players; lone surrogates have no UTF-8; FLAC
 # drops a text with U+FFFE or U+FFFF.
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff\u2028\u2029\ufffe\uffff]+")
@@ -25,13 +27,15 @@ _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff\u2028\u2029\ufffe\u
 
 @dataclass(frozen=True)
 class AudioTags:
-    """Where a clip comes from. `licence` is the one of the model's weights."""
+    """Where a clip comes from. `licence` is the one of the model's weights, `tokens` what
+    `musicgen.audio.tokens` made of those of the clip."""
 
     prompt: str
     seed: int
     model: str
     licence: str
     generator: str
+    tokens: str | None = None
 
     @property
     def title(self) -> str:
@@ -47,9 +51,14 @@ class AudioTags:
             "software": _one_line(self.generator),
             "copyright": _one_line(self.licence),
             "license": _one_line(self.licence),
-            "comment": json.dumps(asdict(self), separators=(",", ":")),
+            "comment": self.to_json(),
         }
         return {name: text for name, text in fields.items() if text}
+
+    def to_json(self) -> str:
+        """All of it; `tokens` only where there are some."""
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        return json.dumps(given, separators=(",", ":"))
 
     def to_id3(self) -> bytes:
         """An ID3v2.4 tag in UTF-8, to put before the first frame of an MP3.
@@ -71,7 +80,8 @@ def read_tags(source: Path | bytes) -> AudioTags | None:
     """
     data = source if isinstance(source, bytes) else source.read_bytes()
     try:
-        return AudioTags(**json.loads(_comment(data)))
+        tags = AudioTags(**json.loads(_comment(data)))
+        return replace(tags, tokens=_wav_tokens(data)) if data[:4] == b"RIFF" else tags
     except (ValueError, TypeError, RecursionError):
         return None
 
@@ -94,6 +104,22 @@ def _wav_comment(wav: bytes) -> str:
                 if field == b"ICMT":
                     return wav[at : at + size].rstrip(b"\0").decode("ascii", "replace")
     return ""
+
+
+def with_tokens_chunk(tokens: str | None) -> bytes:
+    """The chunk at the end of a wav that holds `tokens`; nothing without."""
+    if tokens is None:
+        return b""
+    content = tokens.encode("ascii")
+    padding = bytes(len(content) % 2)
+    return TOKENS_CHUNK + struct.pack("<I", len(content)) + content + padding
+
+
+def _wav_tokens(wav: bytes) -> str | None:
+    for name, start, length in riff_chunks(wav):
+        if name == TOKENS_CHUNK:
+            return wav[start : start + length].decode("ascii", "replace")
+    return None
 
 
 def _one_line(text: str) -> str:

@@ -135,6 +135,11 @@ def finish_options(parser: argparse.ArgumentParser) -> None:
     add("--bit-depth", default="16", help=f"{', '.join(BIT_DEPTHS)}, for wav and flac")
     rates = ", ".join(map(str, SAMPLE_RATES))
     add("--sample-rate", type=int, metavar="HZ", help=f"{rates} (default: the model's)")
+    add(
+        "--save-tokens",
+        action="store_true",
+        help="keep in a wav or flac what it was made of, to continue it from there",
+    )
     add("--bitrate", type=int, metavar="KBIT", help="of mp3 (default: 320) and opus")
 
 

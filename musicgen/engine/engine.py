@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,10 @@ class MusicGenEngine:
         self._steps = steps or EagerSteps()
         self._thread = DeviceThread(self.device)
         self._batch = Batch(self.device, rows, most_waiting, self._step)
+
+    @cached_property
+    def codec_mark(self) -> str | None:
+        return self._loaded().codec.mark()
 
     @classmethod
     def load(

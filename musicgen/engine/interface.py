@@ -48,7 +48,8 @@ class GenerationJob:
     """Rows that are decoded together, all `frames` frames long, the audio prompt included.
 
     `audio_prompt`: the music to continue, `melody`: the tune to follow; float32 PCM (samples,
-    channels) at the model's sampling rate, `audio_prompt` with the model's channels. `stream`
+    channels) at the model's sampling rate, `audio_prompt` with the model's channels. `known_codes`
+    (codebooks, frames) may stand in for `audio_prompt`. `stream`
     asks for the samples as they are made. `sections` follow the audio prompt and last to the end;
     their prompts stand in for those of the rows. `stride_seconds` is how far the windows of a long
     clip are apart, see `musicgen.engine.windows`.
@@ -58,6 +59,7 @@ class GenerationJob:
     frames: int
     audio_prompt: Pcm | None = None
     melody: Pcm | None = None
+    known_codes: NDArray[np.int64] | None = None
     stream: bool = False
     sections: tuple[Section, ...] = ()
     stride_seconds: float = STRIDE_DEFAULT_SECONDS
@@ -94,6 +96,11 @@ class Engine(Protocol):
     def device(self) -> str: ...
     @property
     def precision(self) -> str: ...
+    @property
+    def codec_mark(self) -> str | None:
+        """What tells this checkpoint's tokens from those of another codec; None where the engine
+        does not go on from tokens."""
+        ...
 
     def generate(self, job: GenerationJob) -> Generator[Decoded, None, EngineOutput]:
         """Yields after every decode step and returns the clips. Closing it cancels the job.
@@ -122,11 +129,18 @@ def run_to_end(steps: Generator[Decoded, None, EngineOutput]) -> EngineOutput:
             return output
 
 
+def known_frames(job: GenerationJob, config: MusicGenConfig) -> int:
+    """How many frames of its clips a job brings along."""
+    if job.known_codes is not None:
+        return len(job.known_codes[0])
+    if job.audio_prompt is None:
+        return 0
+    return math.ceil(len(job.audio_prompt) / config.codec.hop_length)
+
+
 def plan_of(job: GenerationJob, config: MusicGenConfig) -> tuple[Window, ...]:
     """The windows of a job that `check_job` has let through."""
-    known = 0
-    if job.audio_prompt is not None:
-        known = math.ceil(job.audio_prompt.shape[0] / config.codec.hop_length)
+    known = known_frames(job, config)
     lengths = [section.frames for section in job.sections] or [job.frames - known]
     ends = list(itertools.accumulate(lengths, initial=known))[1:]
     stride = stride_frames(job.stride_seconds, config.window_frames)
@@ -143,11 +157,10 @@ def check_job(job: GenerationJob, config: MusicGenConfig) -> None:
             )
     if job.melody is not None and config.family != "melody":
         raise InvalidInputAudio("input_audio", "a melody", NO_MELODY)
-    if job.audio_prompt is not None:
-        frames = math.ceil(job.audio_prompt.shape[0] / config.codec.hop_length)
-        if frames >= job.frames:
-            raise InvalidInputAudio(
-                "input_audio",
-                f"{frames / config.frame_rate:g} s to continue",
-                f"shorter than duration ({job.frames / config.frame_rate:g} s), which counts it",
-            )
+    frames = known_frames(job, config)
+    if frames >= job.frames:
+        raise InvalidInputAudio(
+            "input_audio",
+            f"{frames / config.frame_rate:g} s to continue",
+            f"shorter than duration ({job.frames / config.frame_rate:g} s), which counts it",
+        )

@@ -86,6 +86,10 @@ def _begun(model: MusicGen, job: GenerationJob) -> tuple[Tensor, int]:
     """The codes of all clips with those of the audio prompt, and how many frames that are."""
     shape = (len(job.rows), model.config.decoder.codebooks, job.frames)
     codes = torch.zeros(shape, dtype=torch.int64, device=model.device)
+    if job.known_codes is not None:
+        known = job.known_codes.shape[1]
+        codes[:, :, :known] = torch.from_numpy(job.known_codes)
+        return codes, known
     if job.audio_prompt is None:
         return codes, 0
     waveform = torch.from_numpy(np.ascontiguousarray(job.audio_prompt.T))

@@ -47,6 +47,7 @@ class TransformersEngine:
     """One checkpoint behind `MusicgenForConditionalGeneration.generate`."""
 
     name = "transformers"
+    codec_mark = None
 
     def __init__(
         self, model: Any, config: MusicGenConfig, tokenize: Tokenize, device: str, precision: str

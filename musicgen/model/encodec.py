@@ -5,6 +5,7 @@ Weight normalization is folded into plain weights when a checkpoint is read.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,11 @@ class Codec(nn.Module):
         self.decoder = _decoder(config)
         shape = (config.codebooks, config.codebook_size, config.codebook_dim)
         self.codebooks = nn.Parameter(torch.empty(shape), requires_grad=False)
+
+    def mark(self) -> str:
+        """The same for codecs whose tokens mean the same: a hash of the codebooks."""
+        books = self.codebooks.detach().float().cpu().contiguous()
+        return hashlib.sha256(books.numpy().tobytes()).hexdigest()[:32]
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (batch, codebooks, frames) to waveform (batch, channels, frames * hop_length)."""

@@ -71,6 +71,7 @@ BEYOND: list[dict[str, Any]] = [
     {"target_loudness": finish.LOUDNESS_MAX_LUFS + 0.1},
     {"sample_rate": 22_050},
     {"bitrate": 128},
+    {"save_tokens": True, "output_format": "mp3"},
 ]
 Ask = Callable[[FakePredictor, dict[str, Any]], str | None]
 """Runs a request on one platform and returns the error that its caller reads, None of success."""
@@ -130,14 +131,16 @@ def test_every_field_reaches_the_predictor_as_it_was_sent(
     }  # fmt: skip
     others = {
         "sections": [{"prompt": "a", "duration": 2.0}], "loop": True, "bpm": 90.0,
-        "target_loudness": -20.0,
+        "target_loudness": -20.0, "save_tokens": True,
     }  # fmt: skip
     left = {"variations", "prompts", "input_audio", "continuation"}
     known = {each.name for each in fields(GenerationRequest)}
     assert set(given) | set(others) | left == known
     assert ask(predictor, given) is None
-    looped = {name: value for name, value in others.items() if name != "sections"}
-    divided = {"prompt": "x", "sections": json.dumps(others["sections"])}
+    looped = {
+        name: value for name, value in others.items() if name not in ("sections", "save_tokens")
+    }
+    divided = {"prompt": "x", "sections": json.dumps(others["sections"]), "save_tokens": True}
     for each in (looped | {"prompt": "x"}, divided):
         assert ask(predictor, each) is None
     wanted = [given, looped | {"prompt": "x"}, divided]

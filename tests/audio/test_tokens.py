@@ -1,0 +1,127 @@
+"""Tokens in a file are read back whole, or not at all."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile as sf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from musicgen.audio.encode import encode
+from musicgen.audio.tags import AudioTags, read_tags
+from musicgen.audio.tokens import SavedTokens, checksum, tokens_in
+
+TAGS = AudioTags("bells", 1, "demo", "Apache-2.0", "test")
+FORMS = [("wav", "16"), ("wav", "24"), ("wav", "float"), ("flac", "16"), ("flac", "24")]
+
+
+def _saved(frames: int, codebooks: int = 4, sound: int = 0) -> SavedTokens:
+    codes = np.random.default_rng(frames).integers(0, 2048, (codebooks, frames))
+    return SavedTokens(codes, "mark", sound)
+
+
+def _file(path: Path, frames: int, form: tuple[str, str], channels: int = 1) -> SavedTokens:
+    noise = np.random.default_rng(1).normal(0, 0.3, (8001, channels)).astype(np.float32)
+    saved = SavedTokens(_saved(frames).codes, "mark", checksum(noise, *form))
+    tags = AudioTags("bells", 1, "demo", "Apache-2.0", "test", saved.to_text())
+    path.write_bytes(encode(noise, 32_000, *form, tags))
+    return saved
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("frames", [1, 1500, 15_000])
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_a_file_gives_back_what_it_was_made_of(
+    tmp_path: Path, form: tuple[str, str], frames: int, channels: int
+) -> None:
+    path = tmp_path / f"a.{form[0]}"
+    saved = _file(path, frames, form, channels)
+    found = tokens_in(path)
+    assert found is not None and found.codec == "mark"
+    np.testing.assert_array_equal(found.codes, saved.codes)
+    pcm, rate = sf.read(path)
+    assert (len(pcm), rate) == (8001, 32_000)
+    tags = read_tags(path)
+    assert tags is not None and tags.prompt == "bells"
+
+
+def test_a_wav_s_length_covers_the_tokens(tmp_path: Path) -> None:
+    """Guards a header that players take for a damaged file."""
+    path = tmp_path / "a.wav"
+    for frames in (3, 4):
+        _file(path, frames, ("wav", "16"))
+        data = path.read_bytes()
+        assert struct.unpack_from("<I", data, 4)[0] == len(data) - 8
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_of_a_file_that_was_changed_the_sound_counts(tmp_path: Path, form: tuple[str, str]) -> None:
+    path = tmp_path / f"a.{form[0]}"
+    _file(path, 100, form)
+    tags = read_tags(path)
+    assert tags is not None
+    pcm, rate = sf.read(path, dtype="float32", always_2d=True)
+    pcm[4000] += 0.25
+    path.write_bytes(encode(pcm, rate, *form, tags))
+    assert tokens_in(path) is None
+
+
+def test_files_without_tokens_have_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(encode(np.zeros((100, 1), np.float32), 32_000, "wav", "16", TAGS))
+    assert tokens_in(path) is None
+    path.write_bytes(b"RIFF nothing")
+    assert tokens_in(path) is None
+    sound = io.BytesIO()
+    sf.write(sound, np.zeros(100), 8000, format="OGG")
+    path.write_bytes(sound.getvalue())
+    assert tokens_in(path) is None
+
+
+@given(
+    st.one_of(
+        st.text(max_size=50),
+        st.dictionaries(
+            st.sampled_from(["codebooks", "codec", "sound", "data"]),
+            st.one_of(st.none(), st.integers(), st.text(max_size=20), st.floats(), st.booleans()),
+        ).map(json.dumps),
+    )
+)
+def test_anything_else_is_no_tokens(text: str) -> None:
+    found = SavedTokens.from_text(text)
+    assert found is None or found.codes.size
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"codebooks": 0},
+        {"codebooks": 3},
+        {"codebooks": 10**9},
+        {"data": "!!!"},
+        {"data": "AAAA"},
+        {"data": ""},
+        {"codec": 7},
+        {"sound": "7"},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_damaged_tokens_are_none(change: dict[str, Any]) -> None:
+    fields = json.loads(_saved(10).to_text()) | change
+    assert SavedTokens.from_text(json.dumps(fields)) is None
+
+
+def test_a_bomb_is_not_unpacked() -> None:
+    """Guards a kilobyte that becomes a gigabyte."""
+    bomb = SavedTokens(np.zeros((1, 50_000_000), np.uint8), "mark", 0)
+    assert len(bomb.to_text()) < 200_000
+    found = SavedTokens.from_text(bomb.to_text())
+    assert found is None or found.codes.size <= 2**19
