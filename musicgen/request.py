@@ -117,6 +117,7 @@ class GenerationRequest:
     save_tokens: bool = False
 
     def __post_init__(self) -> None:
+        check_integer("variations", self.variations, InvalidVariations, 1, VARIATIONS_MAX)
         _check_prompts(self)
         low, high = DURATION_MIN_SECONDS, DURATION_MAX_SECONDS
         check_number("duration", self.duration, InvalidDuration, low, high, " seconds")
@@ -124,7 +125,6 @@ class GenerationRequest:
         check_number("extend_stride", self.extend_stride, InvalidRequest, low, high, " seconds")
         if self.seed is not None:
             check_integer("seed", self.seed, InvalidSeed, 0, SEED_MAX)
-        check_integer("variations", self.variations, InvalidVariations, 1, VARIATIONS_MAX)
         _check_sampling(self)
         _check_input_audio(self)
         if self.output_format not in OUTPUT_FORMATS:
@@ -201,7 +201,7 @@ def _check_prompts(request: GenerationRequest) -> None:
     elif request.prompts is not None:
         if request.prompt.strip():
             raise InvalidRequest("prompts", request.prompts, "one of prompt and prompts, not both")
-        most = VARIATIONS_MAX // max(1, request.variations)
+        most = VARIATIONS_MAX // request.variations
         if not 1 <= len(request.prompts) <= most:
             raise InvalidRequest("prompts", request.prompts, f"1 to {most}, with the variations")
         for text in request.prompts:

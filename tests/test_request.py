@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from musicgen import errors
@@ -173,9 +173,12 @@ def test_none_means_not_given() -> None:
             st.text(max_size=20),
             st.sampled_from(OUTPUT_FORMATS),
             st.lists(st.integers(), max_size=2),
+            st.lists(st.text(min_size=1, max_size=3), max_size=2),
+            st.lists(st.fixed_dictionaries({"prompt": st.text(), "duration": st.floats()})),
         ),
     )
 )
+@example({"prompts": [], "variations": ""})
 def test_any_payload_becomes_a_valid_request_or_a_typed_error(payload: dict[str, Any]) -> None:
     try:
         request = GenerationRequest.from_mapping(payload)
