@@ -99,7 +99,9 @@ class _Loaded(BaseRunner):  # type: ignore[misc]
         start_logging(settings.log_level, sys.__stderr__)
         self.outputs = TemporaryDirectory(prefix="musicgen-outputs-")
         folder = Path(self.outputs.name)
-        settings = replace(settings, data_dir=folder)
+        # Without a bucket the answer is one file, and what lies beside it is not sent.
+        manifest = settings.manifest and settings.bucket.name is not None
+        settings = replace(settings, data_dir=folder, manifest=manifest)
         if weights:
             self.weights = TemporaryDirectory(prefix="musicgen-weights-")
             model = model_in(weights, Path(self.weights.name), settings.input_networks)

@@ -17,7 +17,7 @@ from musicgen.audio.resample import resample
 from musicgen.audio.tokens import tokens_in
 from musicgen.engine.interface import NO_MELODY, GenerationJob, Pcm, Row, Section
 from musicgen.engine.windows import stride_frames
-from musicgen.errors import InvalidInputAudio
+from musicgen.errors import InvalidInputAudio, InvalidRequest
 from musicgen.model.config import MusicGenConfig
 from musicgen.request import CONTINUATION_TO_THE_END, GenerationRequest, seed_of_variation
 
@@ -97,6 +97,13 @@ def prepare(
     clip = to_channels(resample(pcm, rate, config.sample_rate), config.channels)
     _check_room(len(clip) / config.sample_rate, request)
     return _continuing(clip, samples, job, texts, config)
+
+
+def check_tokens(request: GenerationRequest, prepared: PreparedJob, mark: str | None) -> None:
+    """Raises: `InvalidRequest` where the clips would not be made of their tokens alone."""
+    if request.save_tokens and (mark is None or prepared.offset):
+        why = "with engine=musicgen" if mark is None else "with a shorter clip to continue"
+        raise InvalidRequest("save_tokens", True, why)
 
 
 def _codes_in(

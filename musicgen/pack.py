@@ -41,7 +41,6 @@ from musicgen.weights_folder import explained, locked
 
 _BLANK = "0" * 64
 _PIECE = 2**22
-_SNAPSHOTS = "snapshots"
 _ADVICE = "free some space and pack again, which goes on from here, or choose another folder"
 
 
@@ -98,7 +97,7 @@ class _Job:
         self.manifest = Manifest(
             form=form,
             source=source.label,
-            revision=_revision_of(source.folder),
+            revision=source.revision,
             licence=source.licence,
             versions={"musicgen": __version__, "torch": torch.__version__.partition("+")[0]},
             source_files={p.name: _sha256_of_file(p) for p in _files_of(source)},
@@ -185,11 +184,6 @@ class _Journal:
 
     def remove(self) -> None:
         self._path.unlink()
-
-
-def _revision_of(folder: Path) -> str | None:
-    """The commit, of a folder in the hub's cache."""
-    return folder.name if folder.parent.name == _SNAPSHOTS else None
 
 
 def _files_of(source: Source) -> list[Path]:

@@ -14,6 +14,7 @@ import secrets
 import uuid
 from collections.abc import Generator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -26,7 +27,7 @@ from musicgen.engine.interface import Engine, GenerationJob, Row
 from musicgen.engine.loading import load_engine
 from musicgen.errors import InvalidRequest, UnknownModel
 from musicgen.generation import Generation
-from musicgen.jobs import BETWEEN_PROMPTS, PreparedJob, prepare
+from musicgen.jobs import BETWEEN_PROMPTS, PreparedJob, check_tokens, prepare
 from musicgen.machine import cpu_quota
 from musicgen.model.config import MusicGenConfig
 from musicgen.request import (
@@ -190,9 +191,9 @@ class Predictor:
         size = largest_size(samples, rate, config.channels, *form)
         storage.prepare(size * len(request.texts))
         seed = secrets.randbelow(SEED_MAX + 1) if request.seed is None else request.seed
-        tune_of, mark = self._separation.tune_of, engine.codec_mark
-        prepared = prepare(request, seed, config, tune_of, mark)
-        _check_tokens(request, prepared, mark)
+        mark = engine.codec_mark if request.continuation or request.save_tokens else None
+        prepared = prepare(request, seed, config, self._separation.tune_of, mark)
+        check_tokens(request, prepared, mark)
         job = replace(prepared.job, stream=stream is not None)
         tags = [
             AudioTags(text, row.seed, source.label, source.licence, GENERATOR)
@@ -209,11 +210,13 @@ class Predictor:
         if request.save_tokens:
             tags = with_tokens(tags, output.codes, mark or "", finished, request)
         timings.finish = watch.lap()
-        clips = store_clips(storage, job_id, request, rate, finished, tags)
+        beside = None if isinstance(storage, InlineStorage) else self._made_with()
+        stored = store_clips(storage, job_id, request, rate, finished, tags, beside)
         timings.store = watch.lap()
         return GenerationResult(
             job_id=job_id,
-            clips=clips,
+            clips=stored.clips,
+            manifest=stored.manifest,
             prompt=BETWEEN_PROMPTS.join(dict.fromkeys(prepared.texts)),
             seed=seed,
             seconds=samples / rate,
@@ -227,6 +230,21 @@ class Predictor:
             notes=prepared.notes + _notes(request, source, finished, streamed=stream is not None),
             start=startup.first_audio(),
         )
+
+    def _made_with(self) -> dict[str, Any] | None:
+        """What a manifest says of this predictor; None where none is wanted."""
+        if not self._settings.manifest:
+            return None
+        source, engine = self._source, self._engine
+        return {
+            "model": source.label,
+            "revision": source.revision,
+            "licence": source.licence,
+            "engine": engine.name,
+            "device": engine.device,
+            "precision": engine.precision,
+            "versions": {"musicgen": __version__, "torch": torch.__version__},
+        }
 
     def _open(self, delivery: Delivery) -> Storage:
         if delivery.bucket is None:
@@ -262,13 +280,6 @@ def _streams(
     rate = config.sample_rate
     shape = (rate, config.channels, round(request.finish.seconds * rate))
     return [ClipStream(request, form, *shape, each, prepared.joint(rate)) for each in tags]
-
-
-def _check_tokens(request: GenerationRequest, prepared: PreparedJob, mark: str | None) -> None:
-    """Raises: `InvalidRequest` where the clips would not be made of their tokens alone."""
-    if request.save_tokens and (mark is None or prepared.offset):
-        why = "with engine=musicgen" if mark is None else "with a shorter clip to continue"
-        raise InvalidRequest("save_tokens", True, why)
 
 
 def _notes(

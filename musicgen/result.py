@@ -89,6 +89,8 @@ class GenerationResult:
     steps: int
     timings: Timings
     notes: tuple[str, ...] = field(default=())
+    manifest: str | None = None
+    """The address of the JSON file beside the clips, where there is one."""
     start: Mapping[str, float] | None = None
     """Of the first result of a process: seconds from its start to the end of each phase."""
 

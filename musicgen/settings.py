@@ -87,7 +87,8 @@ class Settings:
     `stream`: RunPod answers with audio while it is being made. `data_dir`: where clips go without
     a bucket. `spool_dir`: where clips wait that a bucket has not taken yet. `input_networks`: the
     private networks, such as 10.1.0.0/16, from which input audio may be fetched all the same.
-    `separation`: what takes melodies apart, see `musicgen.separation`.
+    `separation`: what takes melodies apart, see `musicgen.separation`. `manifest`: a JSON file goes
+    beside the clips of each job, see `musicgen.manifest`.
     """
 
     model: str = DEFAULT_MODEL
@@ -105,6 +106,7 @@ class Settings:
     spool_dir: Path = Path("outputs/spool")
     input_networks: tuple[str, ...] = ()
     separation: str = "auto"
+    manifest: bool = False
     log_level: str = "INFO"
     bucket: BucketSettings = field(default_factory=BucketSettings)
 
@@ -150,6 +152,7 @@ class Settings:
             data_dir=data_dir,
             spool_dir=Path(read.text("MUSICGEN_SPOOL_DIR") or data_dir / "spool"),
             input_networks=read.several("MUSICGEN_INPUT_NETWORKS"),
+            manifest=read.switch("MUSICGEN_MANIFEST"),
             separation=read.text("MUSICGEN_SEPARATION") or cls.separation,
             bucket=_bucket(read),
         )

@@ -24,13 +24,21 @@ _LICENCE_LINE = re.compile(r"""^license:[ \t]*["']?([\w.+-]+)["']?[ \t]*(?:#.*)?
 class Source:
     """A checkpoint on this machine, or a packed file, which `folder` then is. `name` is what the
     caller called it, `title` what a packed file was packed from, `adapter` the folder of a LoRA
-    adapter that is merged into it."""
+    adapter that is merged into it, `packed_from` the revision of a packed file."""
 
     name: str
     folder: Path
     licence: str
     title: str | None = None
     adapter: Path | None = None
+    packed_from: str | None = None
+
+    @property
+    def revision(self) -> str | None:
+        """The commit of the hub, where it is known: of its cache, and of what was packed there."""
+        if self.packed_from is not None or self.folder.parent.name != "snapshots":
+            return self.packed_from
+        return self.folder.name
 
     @property
     def label(self) -> str:
@@ -76,7 +84,9 @@ def _located(name: str, revision: str | None) -> Source:
         if not packed:
             return Source(str(path), path, licence_in(path))
         manifest = read_header(packed[0])[1]
-        return Source(str(path), path, manifest.licence, manifest.source)
+        return Source(
+            str(path), path, manifest.licence, manifest.source, packed_from=manifest.revision
+        )
     entry = catalog.find(name)
     if entry is not None and entry.source == "package":
         return Source(entry.name, _DEMO_FOLDER, entry.licence)

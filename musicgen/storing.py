@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,18 @@ from musicgen.audio.encode import content_type, encode_blocks, file_extension
 from musicgen.audio.normalize import Normalized
 from musicgen.audio.tags import AudioTags
 from musicgen.audio.tokens import SavedTokens, checksum
+from musicgen.manifest import manifest_of
 from musicgen.request import GenerationRequest
 from musicgen.result import Clip
 from musicgen.storage.base import ClipFile, ClipName, Storage
+
+
+@dataclass(frozen=True)
+class StoredClips:
+    """The clips of a job, and the address of their manifest if there is one."""
+
+    clips: tuple[Clip, ...]
+    manifest: str | None
 
 
 def store_clips(
@@ -25,8 +35,10 @@ def store_clips(
     sample_rate: int,
     clips: Sequence[Normalized],
     tags: Sequence[AudioTags],
-) -> tuple[Clip, ...]:
-    """Encodes and stores the variations of one request. Raises: `StorageError`."""
+    made_with: Mapping[str, Any] | None = None,
+) -> StoredClips:
+    """Encodes and stores the variations of one request, and beside them, where it is said what they
+    are `made_with`, their manifest. Raises: `StorageError`."""
     extension = file_extension(request.output_format)
     kind = content_type(request.output_format)
     streams, files = [], []
@@ -44,11 +56,23 @@ def store_clips(
         name = ClipName(job_id, index, len(clips), extension)
         streams.append(stream)
         files.append(ClipFile(name, stream, kind, _metadata(job_id, tag)))
+
+    def described(addresses: Sequence[str]) -> tuple[Clip, ...]:
+        return tuple(
+            _clip(clip, tag, stream, address, sample_rate, request.output_format, kind)
+            for clip, tag, stream, address in zip(clips, tags, streams, addresses, strict=True)
+        )
+
+    def manifest(made_with: Mapping[str, Any]) -> Iterator[bytes]:
+        """Made when it is its turn: the hashes are known when the clips have been pulled."""
+        yield manifest_of(job_id, request, described([""] * len(clips)), made_with)
+
+    if made_with is not None:
+        name = ClipName(job_id, 0, 1, "json")
+        files.append(ClipFile(name, manifest(made_with), "application/json"))
     addresses = storage.put_all(files)
-    return tuple(
-        _clip(clip, tag, stream, address, sample_rate, request.output_format, kind)
-        for clip, tag, stream, address in zip(clips, tags, streams, addresses, strict=True)
-    )
+    own = addresses[len(clips)] if made_with is not None else None
+    return StoredClips(described(addresses[: len(clips)]), own)
 
 
 def with_tokens(

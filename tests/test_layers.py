@@ -25,6 +25,7 @@ VALUES = {
     "musicgen.machine",
     "musicgen.generation",
     "musicgen.model_pool",
+    "musicgen.manifest",
     "musicgen.stopwatch",
     "musicgen.logs",
     "musicgen.guarded_http",

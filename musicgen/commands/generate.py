@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -32,6 +33,7 @@ def add(commands: Commands) -> None:
     request_options(parser)
     add = parser.add_argument
     add("--plot", type=Path, metavar="FILE.png", help="draw waveform and spectrogram")
+    add("--manifest", action="store_true", help="write how it was made beside the clips, as JSON")
     add("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=_generate)
 
@@ -46,6 +48,7 @@ def _generate(options: argparse.Namespace, settings: Settings) -> int:
     storage = LocalStorage(settings.data_dir)
     if options.output is not None:
         storage = LocalStorage(options.output.parent, _named_after(options.output))
+    settings = replace(settings, manifest=settings.manifest or options.manifest)
     predictor = Predictor.load(settings, storage)
     result = _with_progress_bar(predictor.start(request), request, sys.stderr)
     if options.plot is not None:
@@ -57,6 +60,8 @@ def _generate(options: argparse.Namespace, settings: Settings) -> int:
 
 def _named_after(output: Path) -> Callable[[ClipName], str]:
     def key(clip: ClipName) -> str:
+        if clip.extension == "json":
+            return f"{output.stem}.json"
         return (
             output.name if clip.count == 1 else (f"{output.stem}-{clip.index + 1}{output.suffix}")
         )
