@@ -283,6 +283,10 @@ def _check_input_audio(request: GenerationRequest) -> None:
             raise InvalidContinuation(
                 "continuation_end", end, f"later than continuation_start={start}, or -1 for the end"
             )
+    if not request.continuation and (start, end) != (0, CONTINUATION_TO_THE_END):
+        why = "needs continuation=true; a melody is heard whole"
+        name, value = ("continuation_start", start) if start else ("continuation_end", end)
+        raise InvalidContinuation(name, value, why)
     if request.input_audio is not None and not isinstance(request.input_audio, Path):
         raise InvalidInputAudio(
             "input_audio", request.input_audio, "a file that the platform has fetched, not a name"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,13 @@ def wav(seconds: float) -> bytes:
     file = io.BytesIO()
     sf.write(file, 0.5 * np.sin(2 * np.pi * 440 * time_axis), RATE, format="WAV")
     return file.getvalue()
+
+
+def tone_file(path: Path, seconds: float, rate: int = RATE, hertz: float = 440.0) -> Path:
+    """Writes a tone, and returns where."""
+    time_axis = np.arange(round(seconds * rate)) / rate
+    sf.write(path, 0.3 * np.sin(2 * np.pi * hertz * time_axis), rate)
+    return path
 
 
 def data_uri(data: bytes) -> str:
