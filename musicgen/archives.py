@@ -22,6 +22,7 @@ UNPACKED_MAX_BYTES = 40_000_000_000
 """The largest model of the family is 13 GB in float32, and may come in two formats at once."""
 FILES_MAX = 1000
 _BLOCK_BYTES = 2**20
+_ZIP = b"PK\3\4"
 _CONFIGS = ("config.json", "adapter_config.json")
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError)
 
@@ -66,6 +67,32 @@ def unpack(archive: Path, target: Path, limit_bytes: int = UNPACKED_MAX_BYTES) -
                 f"{archive.name} cannot be unpacked: {error.strerror or error}"
             ) from error
         raise
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is a tar, compressed or not, or a zip."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) == _ZIP or tarfile.is_tarfile(path)
+
+
+def kept_checkpoint(archive: Path, target: Path) -> Path:
+    """The checkpoint of `archive`, unpacked into the folder `target` once: whole or not at all.
+
+    Raises: what `unpack` and `checkpoint_in` raise.
+    """
+    if not target.exists():
+        partial = target.with_name(f".{target.name}.partial")
+        # Of a process that was killed: whoever calls holds the lock of `target`.
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            unpack(archive, partial)
+            checkpoint_in(partial)
+            partial.replace(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return checkpoint_in(target)
 
 
 def checkpoint_in(folder: Path) -> Path:

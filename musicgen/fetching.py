@@ -1,10 +1,12 @@
-"""A packed file from where it lies, https or S3, to a folder of this machine or a shared volume.
+"""A packed file, or a checkpoint in an archive, from where it lies, https or S3, to a folder of
+this machine or a shared volume.
 
 Parts are asked for side by side, because one connection seldom has all of a network's speed. The
 file appears under its name only when every byte of it has been compared with its manifest; a lock
 keeps a second worker on the same volume waiting instead of downloading too, and it then finds the
-file. An address may end in `#sha256=HEX`, the hash of the whole file: then nobody who can write
-there can put another one in its place.
+file. An archive has no manifest: it is unpacked whole or not at all, and not kept. An address may
+end in `#sha256=HEX`, the hash of the whole file: then nobody who can write there can put another
+one in its place.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from musicgen import startup
+from musicgen.archives import checkpoint_in, is_archive, kept_checkpoint
 from musicgen.errors import (
     CheckpointCorrupt,
     CheckpointNotFound,
@@ -41,6 +45,7 @@ ATTEMPTS = 4
 TIMEOUT_SECONDS = 30.0
 PAUSE_SECONDS = 0.5
 _PIN = re.compile(r"sha256=[0-9a-fA-F]{64}")
+_ARCHIVE_SUFFIX = re.compile(r"\.(zip|tar|tgz|tar\.(gz|bz2|xz))$", re.IGNORECASE)
 _PIECE = 2**20
 _ADVICE = "set MUSICGEN_WEIGHTS_DIR to a folder with room that may be written to"
 
@@ -61,24 +66,41 @@ class Remote:
 
 
 def fetch(address: str, settings: Settings) -> Path:
-    """The packed file of `address` in the folder of weights, downloaded if it is not there.
+    """The packed file of `address` in the folder of weights, or the folder of an archive there,
+    downloaded if it is not there. An archive of this machine is unpacked there.
 
-    Raises: `CheckpointNotFound`, `CheckpointCorrupt`, `DiskFull`, `NotWritable`.
+    Raises: `CheckpointNotFound`, `DiskFull`, `NotWritable`, and what `archives.unpack` raises.
     """
+    if not startup.is_address(address):
+        return _from_here(Path(address), settings)
     url, _, pin = address.partition("#")
     shown = url.partition("?")[0]
     if pin and not _PIN.fullmatch(pin):
         raise CheckpointNotFound(f"{shown}: #{pin} is not #sha256= and 64 hexadecimal digits")
     folder = settings.weights_dir.expanduser()
-    target = folder / _name_of(shown, pin)
+    target = folder / _name_of(shown, f"{shown}#{pin}", SUFFIX)
+    unpacked = _unpacked_beside(target)
     with explained(folder, _ADVICE):
         folder.mkdir(parents=True, exist_ok=True)
-        if not target.exists():
+        if not (target.exists() or unpacked.exists()):
             with locked(target):
-                if not target.exists():
+                if not (target.exists() or unpacked.exists()):
                     _download(url, pin, target, settings.bucket)
+    if unpacked.exists():
+        return checkpoint_in(unpacked)
     read_header(target)
     return target
+
+
+def _from_here(archive: Path, settings: Settings) -> Path:
+    """An archive that is replaced by another one is unpacked anew."""
+    folder, status = settings.weights_dir.expanduser(), archive.stat()
+    known = f"{archive.resolve()} {status.st_mtime_ns} {status.st_size}"
+    target = folder / _name_of(archive.name, known)
+    with explained(folder, _ADVICE):
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(target):
+            return kept_checkpoint(archive, target)
 
 
 def main() -> None:
@@ -101,8 +123,11 @@ def _download(url: str, pin: str, target: Path, bucket: BucketSettings) -> None:
             _fill(partial, remote, shown)
             if pin:
                 _check_pin(partial, pin, shown)
-            check_hashes(partial)
-            partial.replace(target)
+            if is_archive(partial):
+                kept_checkpoint(partial, _unpacked_beside(target))
+            else:
+                check_hashes(partial)
+                partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
     seconds = time.perf_counter() - started
@@ -216,12 +241,17 @@ def _unreachable(shown: str, error: Exception) -> CheckpointNotFound:
     )
 
 
-def _name_of(shown: str, pin: str) -> str:
-    """A file's name for an address: its own, and what tells it from its namesakes."""
-    digest = hashlib.sha256(f"{shown}#{pin}".encode()).hexdigest()[:12]
+def _name_of(shown: str, known: str, suffix: str = "") -> str:
+    """A name here for an address: its own, and what tells it from its namesakes."""
+    digest = hashlib.sha256(known.encode()).hexdigest()[:12]
     last = PurePosixPath(unquote(urlsplit(shown).path)).name.removesuffix(SUFFIX)
+    last = _ARCHIVE_SUFFIX.sub("", last)
     kept = "".join(each for each in last if each.isascii() and (each.isalnum() or each in "-_."))
-    return f"{kept.strip('.')[:80] or 'weights'}-{digest}{SUFFIX}"
+    return f"{kept.strip('.')[:80] or 'weights'}-{digest}{suffix}"
+
+
+def _unpacked_beside(target: Path) -> Path:
+    return target.with_name(target.name.removesuffix(SUFFIX))
 
 
 def _check_pin(target: Path, pin: str, shown: str) -> None:

@@ -262,11 +262,12 @@ class Predictor:
 
 def _obtain(settings: Settings) -> Source:
     """Raises: what `locate` and `fetch` raise."""
-    if not startup.is_address(settings.model):
-        return locate(settings.model, settings.revision, settings.base_model)
-    from musicgen.fetching import fetch
+    name = settings.model
+    if startup.is_to_be_fetched(name):
+        from musicgen.fetching import fetch
 
-    return locate(str(fetch(settings.model, settings)))
+        name = str(fetch(name, settings))
+    return locate(name, settings.revision, settings.base_model)
 
 
 def _streams(

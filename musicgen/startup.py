@@ -22,7 +22,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from musicgen.packed_format import packed_files
+from musicgen.packed_format import SUFFIX, packed_files
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +105,16 @@ def prefetch(model: str) -> subprocess.Popen[bytes] | None:
 def is_address(model: str) -> bool:
     """Whether a model is named by where it can be downloaded from."""
     return model.startswith(("https://", "http://", "s3://"))
+
+
+def is_to_be_fetched(model: str) -> bool:
+    """Whether a model is an address, or an archive that has to be unpacked first."""
+    if is_address(model) or not Path(model).is_file() or model.endswith(SUFFIX):
+        return is_address(model)
+    # Half a dozen modules of compression, which no other start needs.
+    from musicgen.archives import is_archive
+
+    return is_archive(Path(model))
 
 
 def weights_of(path: Path) -> Sequence[Path]:

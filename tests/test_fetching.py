@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from musicgen import fetching
-from musicgen.errors import CheckpointCorrupt, CheckpointNotFound, DiskFull
+from musicgen.errors import CheckpointCorrupt, CheckpointIncomplete, CheckpointNotFound, DiskFull
 from musicgen.fetching import fetch
 from musicgen.pack import pack
 from musicgen.packed_format import check_hashes
@@ -181,3 +182,52 @@ def test_s3(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert found.read_bytes() == packed.read_bytes()
         with pytest.raises(CheckpointNotFound, match=r"s3://.*/other could not be fetched"):
             fetch(f"s3://{BUCKET}/other", settings)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """The demo in a folder of a tar, as fine-tunes are handed around."""
+    path = tmp_path / "tuned.tar.gz"
+    with tarfile.open(path, "w:gz", compresslevel=1) as tape:
+        tape.add(locate("demo").folder, "my-tune")
+    return path
+
+
+def _model_of(settings: Settings) -> str:
+    predictor = Predictor.load(settings)
+    predictor.generate(GenerationRequest(prompt="piano", duration=0.1))
+    return predictor.label
+
+
+def test_an_archive_of_this_machine_is_unpacked_once(archive: Path, tmp_path: Path) -> None:
+    settings = _settings(tmp_path / "kept", str(archive))
+    assert _model_of(settings) == "my-tune"
+    folder = fetch(str(archive), settings)
+    (folder / "mark").touch()
+    assert (fetch(str(archive), settings) / "mark").exists()
+    os.utime(archive, (0, 0))
+    assert not (fetch(str(archive), settings) / "mark").exists(), "another one of this name"
+
+
+def test_an_archive_at_an_address_is_fetched_and_unpacked(
+    server: RangeServer, archive: Path, tmp_path: Path
+) -> None:
+    server.content = archive.read_bytes()
+    kept = tmp_path / "kept"
+    assert _model_of(_settings(kept, server.url)) == "my-tune"
+    asked = len(server.asked)
+    assert _model_of(_settings(kept, server.url)) == "my-tune"
+    assert len(server.asked) == asked
+    assert not list(kept.glob("*.packed")) and not list(kept.glob(".*.partial"))
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty"])
+def test_of_a_damaged_archive_nothing_is_kept(archive: Path, tmp_path: Path, damage: str) -> None:
+    if damage == "cut":
+        archive.write_bytes(archive.read_bytes()[:-100_000])
+    else:
+        with tarfile.open(archive, "w:gz"):
+            pass
+    with pytest.raises((CheckpointCorrupt, CheckpointIncomplete)):
+        fetch(str(archive), _settings(tmp_path / "kept"))
+    assert not [path for path in (tmp_path / "kept").iterdir() if path.suffix != ".lock"]
