@@ -129,8 +129,13 @@ def test_the_name_does_not_matter(tmp_path: Path, name: str) -> None:
         b"RIFF\xff\xff\xff\xffWAVE",
         b"ID3\x04\0\0\0\0\0\x0a" + bytes(10),
         b"\x00",
+        b"\0\0\0\x20ftypM4A \0\0\0\0M4A mp42isom\0\0\0\0" + bytes(range(256)) * 100,
+        b"PK\x03\x04" + bytes(range(256)) * 100,
     ],
-    ids=["jpeg", "png", "text", "html", "zeros", "ones", "wav without chunks", "tag only", "byte"],
+    ids=[
+        *("jpeg", "png", "text", "html", "zeros", "ones", "wav without chunks", "tag only"),
+        *("byte", "m4a", "zip"),
+    ],
 )
 @pytest.mark.parametrize("name", ["song.wav", "song.raw"])
 def test_what_is_not_audio_is_refused_whatever_it_is_called(
