@@ -64,7 +64,7 @@ def set_codec(theirs: Any, ours: Codec) -> None:
         layer.codebook.inited.fill_(True)
 
 
-def write(model: Any, output: Path) -> None:
+def write(model: Any, output: Path, longest_frames: int = LONGEST_FRAMES) -> None:
     """Saves `model` in float16 with its tokenizer, and nothing that a loader does not read."""
     from transformers import GenerationConfig
 
@@ -74,7 +74,7 @@ def write(model: Any, output: Path) -> None:
         bos_token_id=START_TOKEN,
         do_sample=True,
         guidance_scale=GUIDANCE,
-        max_length=LONGEST_FRAMES,
+        max_length=longest_frames,
     )
     output.mkdir(parents=True)
     model.eval().to(torch.float16).save_pretrained(output)

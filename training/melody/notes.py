@@ -1,0 +1,51 @@
+"""Random melodies of steady notes, and what MusicGen's melody condition hears of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor
+
+from musicgen.model.chroma import chroma_of
+from musicgen.model.config import MusicGenConfig
+from training.music.instruments import RATE
+from training.music.render import FRAME_SECONDS, note_frequency
+
+LOWEST_PITCH, PITCHES = 60, 12
+NOTE_FRAMES = (30, 70)
+"""The shortest and the longest note."""
+_PARTIALS = (1.0, 0.5, 0.25)
+
+
+def melody(frames: int, rng: Generator) -> NDArray[np.float32]:
+    """(samples,) mono at 32 kHz: one note after another, each of them another one than before.
+
+    Every note is tuned to whole periods in a whole number of frames and does not fade, so that a
+    small codec gives the same codes for it again and again.
+    """
+    sound = np.zeros(round(frames * FRAME_SECONDS * RATE), np.float32)
+    frame, pitch = 0, int(rng.integers(PITCHES))
+    while frame < frames:
+        length = int(rng.integers(*NOTE_FRAMES, endpoint=True))
+        note = _note(note_frequency(LOWEST_PITCH + pitch), length * FRAME_SECONDS)
+        start = round(frame * FRAME_SECONDS * RATE)
+        sound[start : start + len(note)] = note[: len(sound) - start]
+        frame, pitch = frame + length, (pitch + int(rng.integers(1, PITCHES))) % PITCHES
+    return sound
+
+
+def heard(sound: NDArray[np.float32], config: MusicGenConfig) -> Tensor:
+    """Of (samples,): one-hot chroma (frames, 12)."""
+    return chroma_of(torch.from_numpy(sound)[:, None], config)
+
+
+def _note(frequency: float, seconds: float) -> NDArray[np.float32]:
+    time = np.arange(round(seconds * RATE)) / RATE
+    tone = sum(
+        strength * np.sin(2 * np.pi * frequency * (number + 1) * time)
+        for number, strength in enumerate(_PARTIALS)
+    )
+    rise = np.minimum(1, time / 0.005) * np.minimum(1, (seconds - time) / 0.005)
+    return (0.25 * tone * rise).astype(np.float32)
