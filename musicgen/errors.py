@@ -36,7 +36,7 @@ MusicGenError
 │   ├── EngineBusy            as many requests wait as may: later, or elsewhere
 │   ├── DeviceFault           the device is lost to this process: start another one
 │   └── GenerationCancelled
-├── RemoteError               `musicgen call`: another deployment did not do what was asked
+├── RemoteError               another deployment did not do what was asked of it
 └── StorageError              the clip was made but could not be kept
     ├── DiskFull
     ├── NotWritable

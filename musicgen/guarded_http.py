@@ -17,15 +17,16 @@ import re
 import socket
 import threading
 import zlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+from musicgen.addresses import Address, Networks, may_be_asked
 from musicgen.errors import InputAudioRefused, InputAudioTooLarge, InputAudioUnreachable
 
 if TYPE_CHECKING:
@@ -34,14 +35,6 @@ if TYPE_CHECKING:
     import httpx
 
 FIELD = "input_audio"
-Address = IPv4Address | IPv6Address
-Networks = Sequence[IPv4Network | IPv6Network]
-_NAT64 = IPv6Network("64:ff9b::/96")
-_6TO4 = IPv6Network("2002::/16")
-# The rest of IPv6 is local or unassigned, and Python calls some of it global.
-_GLOBAL_UNICAST = IPv6Network("2000::/3")
-# Public by their number, but answered inside a cloud: services of Oracle's and of Azure's.
-_CLOUD_INTERNAL = (IPv4Network("192.0.0.0/24"), IPv4Network("168.63.129.16/32"))
 _SHOWN_CHARACTERS = 120
 _PIECE_BYTES = 2**18
 _GRACE_SECONDS = 1.0
@@ -55,6 +48,14 @@ class DownloadLimits:
     seconds: float = 60.0
     connect_seconds: float = 10.0
     redirects: int = 5
+
+
+@dataclass(frozen=True)
+class Posted:
+    """What is sent, where it is more than a question."""
+
+    headers: Mapping[str, str]
+    body: bytes
 
 
 def download(
@@ -80,7 +81,7 @@ def download(
         import anyio
 
         try:
-            with _explained(url, limits):
+            with explained_errors(url, limits):
                 anyio.run(_fetch, url, temporary, limits, networks)
         except BaseException as error:  # handed to the thread that waits
             failure.append(error)
@@ -110,8 +111,8 @@ async def _fetch(url: str, target: Path, limits: DownloadLimits, networks: Netwo
         place = httpx.URL(url)
         # Not httpx's own redirects: it reads their bodies into memory, however long.
         for _ in range(limits.redirects + 1):
-            _check_place(url, place)
-            async with _answer(url, place, limits, networks, tls) as response:
+            check_place(url, place)
+            async with answer(url, place, limits, networks, tls) as response:
                 if not response.has_redirect_location:
                     await _save(url, response, target, limits)
                     return
@@ -120,21 +121,28 @@ async def _fetch(url: str, target: Path, limits: DownloadLimits, networks: Netwo
 
 
 @asynccontextmanager
-async def _answer(
-    url: str, place: httpx.URL, limits: DownloadLimits, networks: Networks, tls: SSLContext
+async def answer(
+    url: str,
+    place: httpx.URL,
+    limits: DownloadLimits,
+    networks: Networks,
+    tls: SSLContext,
+    posted: Posted | None = None,
 ) -> AsyncIterator[httpx.Response]:
     """The answer of the first address of `place` that can be connected to."""
     import httpx
 
-    addresses = await _permitted_addresses(url, place, networks)
+    headers = {"Accept-Encoding": "identity", **(posted.headers if posted else {})}
+    addresses = await permitted_addresses(url, place, networks)
     for address in addresses:
         # A client for each, so that neither a cookie nor a TLS connection, which was checked for
         # one name, serves another name of the same address.
         async with _client(limits, networks, tls) as client:
             request = client.build_request(
-                "GET",
+                "POST" if posted else "GET",
                 place.copy_with(host=str(address)),
-                headers={"Host": place.netloc.decode("ascii"), "Accept-Encoding": "identity"},
+                headers={**headers, "Host": place.netloc.decode("ascii")},
+                content=posted.body if posted else None,
                 extensions={"sni_hostname": place.raw_host.decode("ascii")},
             )
             try:
@@ -150,7 +158,7 @@ async def _answer(
             return
 
 
-async def _permitted_addresses(url: str, place: httpx.URL, networks: Networks) -> list[Address]:
+async def permitted_addresses(url: str, place: httpx.URL, networks: Networks) -> list[Address]:
     """What `place` resolves to and may be asked, IPv4 first: many containers have no other."""
     import anyio
 
@@ -161,7 +169,7 @@ async def _permitted_addresses(url: str, place: httpx.URL, networks: Networks) -
     except socket.gaierror:
         raise _unreachable(url, "its name is not known here") from None
     addresses = dict.fromkeys(ip_address(entry[4][0]) for entry in found)
-    permitted = [address for address in addresses if _may_be_asked(address, networks)]
+    permitted = [address for address in addresses if may_be_asked(address, networks)]
     if not permitted:
         raise _refused(url, "it leads to an address that is not public")
     return sorted(permitted, key=lambda address: address.version)
@@ -213,33 +221,12 @@ def _client(limits: DownloadLimits, networks: Networks, tls: SSLContext) -> http
     return httpx_ssrf_protection(
         client,
         check_globally_reachable=not networks,
-        custom_validator=lambda _host, address, _port: _may_be_asked(address, networks),
+        custom_validator=lambda _host, address, _port: may_be_asked(address, networks),
     )
 
 
-def _may_be_asked(address: Address, networks: Networks) -> bool:
-    return _is_public(address) or any(address in network for network in networks)
-
-
-def _is_public(address: Address) -> bool:
-    """Also looks at an IPv4 address inside an IPv6 one."""
-    if isinstance(address, IPv6Address):
-        inner = address.ipv4_mapped
-        if address in _NAT64:
-            inner = IPv4Address(address.packed[-4:])
-        elif address in _6TO4:
-            inner = IPv4Address(address.packed[2:6])
-        if inner is not None:
-            return _is_public(inner)
-        if address not in _GLOBAL_UNICAST:
-            return False
-    elif any(address in network for network in _CLOUD_INTERNAL):
-        return False
-    return address.is_global and not address.is_multicast
-
-
 @contextmanager
-def _explained(url: str, limits: DownloadLimits) -> Iterator[None]:
+def explained_errors(url: str, limits: DownloadLimits) -> Iterator[None]:
     """Errors of the libraries as ours; none tells what a public name resolved to."""
     import httpx
     from httpx_secure import SSRFProtectionError
@@ -258,7 +245,7 @@ def _explained(url: str, limits: DownloadLimits) -> Iterator[None]:
         raise _unreachable(url, "the connection broke before the end") from None
 
 
-def _check_place(url: str, place: httpx.URL) -> None:
+def check_place(url: str, place: httpx.URL) -> None:
     try:
         urlsplit(url)
         parts = urlsplit(str(place))
