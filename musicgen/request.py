@@ -193,6 +193,8 @@ _READ: dict[str, Callable[[object], object]] = {"prompts": prompts_from, "sectio
 def _check_prompts(request: GenerationRequest) -> None:
     _check_text("prompt", request.prompt)
     _check_text("negative_prompt", request.negative_prompt)
+    if request.model_version is not None:
+        _check_text("model_version", request.model_version)
     for name in ("prompts", "sections"):
         if getattr(request, name) is not None:
             object.__setattr__(request, name, _READ[name](getattr(request, name)))

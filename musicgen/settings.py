@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from musicgen.errors import SettingsError
+from musicgen.remote_settings import RemoteSettings
 
 ENGINES = ("musicgen", "transformers")
 PRECISIONS = ("auto", "float32", "bfloat16", "int8")
@@ -48,8 +49,8 @@ class BucketSettings:
     secret_access_key: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        _check_choice("MUSICGEN_BUCKET_ADDRESSING", self.addressing, ADDRESSING_STYLES)
-        _check_choice("MUSICGEN_BUCKET_ENCRYPTION", self.encryption, ENCRYPTIONS)
+        check_choice("MUSICGEN_BUCKET_ADDRESSING", self.addressing, ADDRESSING_STYLES)
+        check_choice("MUSICGEN_BUCKET_ENCRYPTION", self.encryption, ENCRYPTIONS)
         _check_range("MUSICGEN_BUCKET_URL_SECONDS", self.url_seconds, 1, URL_SECONDS_MAX)
         _check_range("MUSICGEN_BUCKET_DEADLINE", self.deadline, 1, 24 * 3600)
         if "@" in urlsplit(self.endpoint_url or "").netloc:
@@ -88,7 +89,8 @@ class Settings:
     a bucket. `spool_dir`: where clips wait that a bucket has not taken yet. `input_networks`: the
     private networks, such as 10.1.0.0/16, from which input audio may be fetched all the same.
     `separation`: what takes melodies apart, see `musicgen.separation`. `manifest`: a JSON file goes
-    beside the clips of each job, see `musicgen.manifest`.
+    beside the clips of each job, see `musicgen.manifest`. `remote`: what is made elsewhere by those
+    who take jobs.
     """
 
     model: str = DEFAULT_MODEL
@@ -109,11 +111,12 @@ class Settings:
     manifest: bool = False
     log_level: str = "INFO"
     bucket: BucketSettings = field(default_factory=BucketSettings)
+    remote: RemoteSettings = field(default_factory=RemoteSettings)
 
     def __post_init__(self) -> None:
-        _check_choice("MUSICGEN_ENGINE", self.engine, ENGINES)
-        _check_choice("MUSICGEN_PRECISION", self.precision, PRECISIONS)
-        _check_choice("MUSICGEN_LOG_LEVEL", self.log_level, LOG_LEVELS)
+        check_choice("MUSICGEN_ENGINE", self.engine, ENGINES)
+        check_choice("MUSICGEN_PRECISION", self.precision, PRECISIONS)
+        check_choice("MUSICGEN_LOG_LEVEL", self.log_level, LOG_LEVELS)
         kind, _, index = self.device.partition(":")
         if kind not in ("auto", "cpu", "cuda") or (index and not index.isdigit()):
             raise SettingsError("MUSICGEN_DEVICE", self.device, "auto, cpu, cuda or cuda:N")
@@ -123,7 +126,7 @@ class Settings:
             if number < 1:
                 raise SettingsError(f"MUSICGEN_{name}", str(number), "a whole number from 1")
         for network in self.input_networks:
-            _check_network("MUSICGEN_INPUT_NETWORKS", network)
+            check_network("MUSICGEN_INPUT_NETWORKS", network)
 
     @classmethod
     def from_env(
@@ -135,7 +138,8 @@ class Settings:
         `default_model` is for platforms that bring a checkpoint of their own.
         Raises: `SettingsError` naming the variable.
         """
-        read = _Variables(os.environ if env is None else env)
+        env = os.environ if env is None else env
+        read = Variables(env)
         plain = read.given("MUSICGEN_", "model", "device", "precision", "engine", "log_level")
         plain.setdefault("model", default_model)
         data_dir = Path(read.text("MUSICGEN_DATA_DIR") or cls.data_dir)
@@ -155,13 +159,14 @@ class Settings:
             manifest=read.switch("MUSICGEN_MANIFEST"),
             separation=read.text("MUSICGEN_SEPARATION") or cls.separation,
             bucket=_bucket(read),
+            remote=RemoteSettings.from_env(env),
         )
 
 
 @dataclass(frozen=True)
 class RemoteTokens:
-    """What `musicgen call` proves itself with, by the variables that the platforms' own tools use:
-    REPLICATE_API_TOKEN, RUNPOD_API_KEY, HF_TOKEN."""
+    """What deployments elsewhere are asked with, by the variables that the platforms' own tools
+    use: REPLICATE_API_TOKEN, RUNPOD_API_KEY, HF_TOKEN."""
 
     replicate: str | None = field(default=None, repr=False)
     runpod: str | None = field(default=None, repr=False)
@@ -169,12 +174,12 @@ class RemoteTokens:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> RemoteTokens:
-        read = _Variables(os.environ if env is None else env)
+        read = Variables(os.environ if env is None else env)
         names = ("REPLICATE_API_TOKEN", "RUNPOD_API_KEY", "HF_TOKEN")
         return cls(*(read.text(name) for name in names))
 
 
-def _bucket(read: _Variables) -> BucketSettings:
+def _bucket(read: Variables) -> BucketSettings:
     texts = read.given(
         "MUSICGEN_BUCKET_",
         *("endpoint_url", "region", "prefix", "addressing", "encryption", "kms_key"),
@@ -188,7 +193,7 @@ def _bucket(read: _Variables) -> BucketSettings:
     )
 
 
-class _Variables:
+class Variables:
     """Variables of the environment by type; an empty one is None."""
 
     def __init__(self, env: Mapping[str, str]) -> None:
@@ -218,12 +223,12 @@ class _Variables:
         return value in _TRUE
 
 
-def _check_choice(variable: str, value: str, choices: tuple[str, ...]) -> None:
+def check_choice(variable: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise SettingsError(variable, value, f"choose one of {', '.join(choices)}")
 
 
-def _check_network(variable: str, value: str) -> None:
+def check_network(variable: str, value: str) -> None:
     try:
         ip_network(value)
     except ValueError:

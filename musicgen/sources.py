@@ -77,6 +77,14 @@ def locate(name: str, revision: str | None = None, base: str | None = None) -> S
     return Source(source.name, found.folder, found.licence, adapter=folder)
 
 
+def named(name: str) -> str:
+    """What callers may call the model `name`, as far as that is known before it is loaded."""
+    entry = catalog.find(name)
+    if entry is not None:
+        return entry.name
+    return Path(name.partition("?")[0]).name if "://" in name or Path(name).exists() else name
+
+
 def _located(name: str, revision: str | None) -> Source:
     path = Path(name)
     if name and name not in catalog.CATALOG and path.exists():
