@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import base64
 import sys
 from pathlib import Path
-from typing import Any
 
 from musicgen.commands.options import Commands, request_from, request_options
-from musicgen.errors import InvalidInputAudio, NotWritable
-from musicgen.parts import to_json
-from musicgen.request import GenerationRequest
+from musicgen.errors import NotWritable
 from musicgen.settings import RemoteTokens, Settings
 
 TIMEOUT_SECONDS = 900.0
@@ -46,13 +42,14 @@ def add(commands: Commands) -> None:
 
 
 def _call(options: argparse.Namespace, _: Settings) -> int:
+    from musicgen.remote.fields import fields_of
     from musicgen.remote.opening import open_remote
     from musicgen.storage.local import write_atomically
 
     request = request_from(options)
     output = options.output or Path(f"musicgen.{request.output_format}")
     remote = open_remote(options.target, options.name, RemoteTokens.from_env(), options.timeout)
-    clips = remote.generate(_fields(request), _Teller())
+    clips = remote.generate(fields_of(request), _Teller())
     for index, clip in enumerate(clips):
         path = output if len(clips) == 1 else output.with_stem(f"{output.stem}-{index + 1}")
         try:
@@ -62,26 +59,6 @@ def _call(options: argparse.Namespace, _: Settings) -> int:
         seed = "" if clip.seed is None else f", seed {clip.seed}"
         sys.stdout.write(f"{path}: {len(clip.data)} bytes of {clip.content_type}{seed}\n")
     return 0
-
-
-def _fields(request: GenerationRequest) -> dict[str, Any]:
-    """What differs from the defaults, so that an older deployment is not asked for new fields."""
-    fields = {
-        name: getattr(request, name)
-        for name, field in GenerationRequest.__dataclass_fields__.items()
-        if name == "prompt" or getattr(request, name) != field.default
-    }
-    for name in ("prompts", "sections"):
-        if fields.get(name):
-            fields[name] = to_json(fields[name])
-    audio = fields.get("input_audio")
-    if audio is not None:
-        try:
-            data = audio.read_bytes()
-        except OSError as error:
-            raise InvalidInputAudio("input_audio", str(audio), f"{error.strerror}") from error
-        fields["input_audio"] = f"data:audio/wav;base64,{base64.b64encode(data).decode()}"
-    return fields
 
 
 class _Teller:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from musicgen.errors import RemoteError
-from musicgen.remote.base import Api, RemoteClip, Tell
+from musicgen.parts import prompts_from
+from musicgen.remote.base import Api, Tell
+from musicgen.remote.clips import RemoteClip
+from musicgen.remote.refused import Refused
 from musicgen.request import seed_of_variation
 
 
@@ -18,20 +20,32 @@ class CogServer:
 
     def generate(self, fields: Mapping[str, Any], tell: Tell) -> list[RemoteClip]:
         clips = []
-        for one in one_by_one(fields):
-            tell("waiting for the prediction")
-            answer = self._api.post("/predictions", {"input": one}, wait=True)
+        for which, one in one_by_one(fields):
+            tell(f"{which}waiting for the prediction")
+            answer = self._api.post_and_wait("/predictions", {"input": one})
+            self._api.meter.tell(_metrics(answer).get("predict_time"))
             clips.append(clip_of_prediction(self._api, answer))
         return clips
 
 
-def one_by_one(fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Cog makes one clip of a prediction: variation i is a request of its own with `seed + i`."""
+def one_by_one(fields: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Cog makes one clip of a prediction: clip i is a request of its own with `seed + i`.
+
+    Returns: the fields of each, and what a line about it begins with.
+    """
     rest = dict(fields)
-    count = rest.pop("variations", 1)
-    for index in range(count):
+    variations = rest.pop("variations", 1)
+    texts = prompts_from(rest.pop("prompts")) if rest.get("prompts") else (rest.get("prompt", ""),)
+    each = [text for text in texts for _ in range(variations)]
+    requests = []
+    for index, text in enumerate(each):
         seed = rest.get("seed")
-        yield rest if seed is None else rest | {"seed": seed_of_variation(seed, index)}
+        which = f"clip {index + 1} of {len(each)}: " if len(each) > 1 else ""
+        one = rest | {"prompt": text}
+        requests.append(
+            (which, one if seed is None else one | {"seed": seed_of_variation(seed, index)})
+        )
+    return requests
 
 
 def clip_of_prediction(api: Api, prediction: Mapping[str, Any]) -> RemoteClip:
@@ -41,8 +55,19 @@ def clip_of_prediction(api: Api, prediction: Mapping[str, Any]) -> RemoteClip:
     """
     if prediction.get("status") != "succeeded":
         reason = prediction.get("error") or prediction.get("status")
-        raise RemoteError(f"the prediction did not succeed: {reason}")
+        raise Refused("the prediction did not succeed", str(reason))
     output = prediction["output"]
     data, kind = api.download(output[-1] if isinstance(output, list) else output)
-    seed = (prediction.get("metrics") or {}).get("seed")
-    return RemoteClip(data, kind, seed)
+    told = _metrics(prediction)
+    return RemoteClip(
+        data,
+        kind,
+        told.get("seed"),
+        told.get("audio_seconds"),
+        model=told.get("model"),
+        licence=told.get("licence"),
+    )
+
+
+def _metrics(prediction: Mapping[str, Any]) -> Mapping[str, Any]:
+    return prediction.get("metrics") or {}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from musicgen.remote.base import Api, RemoteClip, Tell, clips_of_reply
+from musicgen.remote.base import Api, Tell, clips_of_reply, compute_of_reply
+from musicgen.remote.clips import RemoteClip
 
 
 class HuggingFaceEndpoint:
@@ -18,4 +19,6 @@ class HuggingFaceEndpoint:
         tell("waiting for the endpoint")
         parameters = dict(fields)
         body = {"inputs": parameters.pop("prompt"), "parameters": parameters}
-        return clips_of_reply(self._api, self._api.post("/", body, wait=True))
+        reply = self._api.post_and_wait("/", body)
+        self._api.meter.tell(compute_of_reply(reply))
+        return clips_of_reply(self._api, reply)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+
 from musicgen.errors import InvalidRequest, RemoteError
 from musicgen.remote import replicate, runpod_endpoint
 from musicgen.remote.base import Api, Remote
 from musicgen.remote.cog_server import CogServer
 from musicgen.remote.huggingface_endpoint import HuggingFaceEndpoint
+from musicgen.remote.meter import Meter
+from musicgen.remote.refused import Refused
 from musicgen.remote.replicate import ReplicateModel
 from musicgen.remote.runpod_endpoint import RunPodEndpoint, RunPodLocalServer
+from musicgen.remote_settings import PLATFORMS, URLS
 from musicgen.settings import RemoteTokens
 
-TARGETS = ("replicate", "runpod", "hf")
 _NAMES = {
     "replicate": "--name OWNER/MODEL",
     "runpod": "--name ENDPOINT_ID",
@@ -19,34 +23,46 @@ _NAMES = {
 }
 
 
-def open_remote(target: str, name: str | None, tokens: RemoteTokens, timeout: float) -> Remote:
-    """`target` is one of `TARGETS` with the deployment's `name`, or the URL of a server that runs
-    one of the platforms' own containers. `timeout`: seconds for all of it.
+def open_remote(
+    target: str,
+    name: str | None,
+    tokens: RemoteTokens,
+    timeout: float,
+    cancelled: threading.Event | None = None,
+    meter: Meter | None = None,
+) -> Remote:
+    """`target` is one of `PLATFORMS` with the deployment's `name`, or the URL of a server that runs
+    one of the platforms' own containers. `timeout`: seconds for all of it. `cancelled`, once set,
+    cancels what is asked for; `meter` counts what it uses.
 
-    Raises: `InvalidRequest`, `RemoteError`.
+    Raises: `InvalidRequest`, `RemoteError`, `GenerationCancelled`.
     """
-    if target.startswith(("http://", "https://")):
-        return _of_server(Api(target.rstrip("/"), None, timeout), target)
-    if target not in TARGETS:
-        raise InvalidRequest("target", target, f"one of {', '.join(TARGETS)}, or a URL")
+
+    def api(address: str, token: str | None) -> Api:
+        return Api(address, token, timeout, cancelled, meter)
+
+    if target.startswith(URLS):
+        return _of_server(api(target.rstrip("/"), None), target)
+    if target not in PLATFORMS:
+        raise InvalidRequest("target", target, f"one of {', '.join(PLATFORMS)}, or a URL")
     if not name:
         raise InvalidRequest("name", name, f"{target} needs {_NAMES[target]}")
     if target == "hf":
-        if not name.startswith(("http://", "https://")):
+        if not name.startswith(URLS):
             raise InvalidRequest("name", name, "the URL of the endpoint")
-        return HuggingFaceEndpoint(Api(name.rstrip("/"), tokens.huggingface, timeout))
+        return HuggingFaceEndpoint(api(name.rstrip("/"), tokens.huggingface))
     if target == "replicate":
         token = _needed(tokens.replicate, "REPLICATE_API_TOKEN")
-        return ReplicateModel(Api(replicate.BASE_URL, token, timeout), name)
+        return ReplicateModel(api(replicate.BASE_URL, token), name)
     token = _needed(tokens.runpod, "RUNPOD_API_KEY")
-    return RunPodEndpoint(Api(f"{runpod_endpoint.BASE_URL}/{name}", token, timeout))
+    return RunPodEndpoint(api(f"{runpod_endpoint.BASE_URL}/{name}", token))
 
 
 def _of_server(api: Api, target: str) -> Remote:
     """Which platform's server it is, by the paths it says it has; Hugging Face's says none."""
     try:
         paths = api.get("/openapi.json")["paths"]
-    except (RemoteError, KeyError, TypeError):
+    except (Refused, KeyError, TypeError):
         return HuggingFaceEndpoint(api)
     if "/predictions" in paths:
         return CogServer(api)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from musicgen.errors import RemoteError
-from musicgen.remote.base import Api, RemoteClip, Tell
+from musicgen.remote.base import Api, Tell
+from musicgen.remote.clips import RemoteClip
 from musicgen.remote.cog_server import clip_of_prediction, one_by_one
 
 BASE_URL = "https://api.replicate.com"
+LIFETIME_MIN_SECONDS = 5
 _ENDED = frozenset({"succeeded", "failed", "canceled", "aborted"})
 _PERCENT = re.compile(r"^\s*(\d+)%\s*\|", re.MULTILINE)
 
@@ -25,21 +27,24 @@ class ReplicateModel:
 
     def generate(self, fields: Mapping[str, Any], tell: Tell) -> list[RemoteClip]:
         version = self._version()
-        return [self._predict(version, one, tell) for one in one_by_one(fields)]
+        return [self._predict(version, one, which, tell) for which, one in one_by_one(fields)]
 
-    def _predict(self, version: str, fields: Mapping[str, Any], tell: Tell) -> RemoteClip:
+    def _predict(
+        self, version: str, fields: Mapping[str, Any], which: str, tell: Tell
+    ) -> RemoteClip:
         body = {"version": version, "input": fields}
-        prediction = self._api.post("/v1/predictions", body)
+        # Replicate's own deadline, for when nobody is left here to cancel.
+        lifetime = max(math.ceil(self._api.left), LIFETIME_MIN_SECONDS)
+        prediction = self._api.post("/v1/predictions", body, {"Cancel-After": f"{lifetime}s"})
         path = f"/v1/predictions/{prediction['id']}"
-        try:
+        with self._api.job(f"{path}/cancel") as job:
             while prediction["status"] not in _ENDED:
-                tell(_progress(prediction))
+                if prediction["status"] != "starting":
+                    job.seen_running()
+                tell(which + _progress(prediction))
                 self._api.pause()
                 prediction = self._api.get(path)
-        except BaseException:
-            with suppress(RemoteError):
-                self._api.post(f"{path}/cancel")
-            raise
+            job.told = (prediction.get("metrics") or {}).get("predict_time")
         return clip_of_prediction(self._api, prediction)
 
     def _version(self) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
-from musicgen.errors import RemoteError
-from musicgen.remote.base import Api, RemoteClip, Tell, clips_of_reply
+from musicgen.remote.base import Api, Tell, clips_of_reply, compute_of_reply
+from musicgen.remote.clips import RemoteClip
+from musicgen.remote.refused import Refused
 
 BASE_URL = "https://api.runpod.ai/v2"
+LIFETIME_MIN_SECONDS = 10
 _ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
 
 
@@ -21,17 +23,20 @@ class RunPodEndpoint:
         self._api = api
 
     def generate(self, fields: Mapping[str, Any], tell: Tell) -> list[RemoteClip]:
-        job = self._api.post("/run", {"input": dict(fields)})
-        try:
-            while job["status"] not in _ENDED:
-                tell(_progress(job))
+        # RunPod's own deadlines, for when nobody is left here to cancel.
+        milliseconds = 1000 * max(math.ceil(self._api.left), LIFETIME_MIN_SECONDS)
+        policy = {"executionTimeout": milliseconds, "ttl": milliseconds}
+        status = self._api.post("/run", {"input": dict(fields), "policy": policy})
+        with self._api.job(f"/cancel/{status['id']}") as job:
+            while status["status"] not in _ENDED:
+                if status["status"] != "IN_QUEUE":
+                    job.seen_running()
+                tell(_progress(status))
                 self._api.pause()
-                job = self._api.get(f"/status/{job['id']}")
-        except BaseException:
-            with suppress(RemoteError):
-                self._api.post(f"/cancel/{job['id']}")
-            raise
-        return clips_of_job(self._api, job)
+                status = self._api.get(f"/status/{status['id']}")
+            if isinstance(status.get("executionTime"), (int, float)):
+                job.told = status["executionTime"] / 1000
+        return clips_of_job(self._api, status)
 
 
 class RunPodLocalServer:
@@ -42,7 +47,9 @@ class RunPodLocalServer:
 
     def generate(self, fields: Mapping[str, Any], tell: Tell) -> list[RemoteClip]:
         tell("waiting for the job")
-        return clips_of_job(self._api, self._api.post("/runsync", {"input": fields}, wait=True))
+        status = self._api.post_and_wait("/runsync", {"input": fields})
+        self._api.meter.tell(compute_of_reply(status.get("output")))
+        return clips_of_job(self._api, status)
 
 
 def clips_of_job(api: Api, job: Mapping[str, Any]) -> list[RemoteClip]:
@@ -52,7 +59,7 @@ def clips_of_job(api: Api, job: Mapping[str, Any]) -> list[RemoteClip]:
     Raises: `RemoteError` for one that did not complete.
     """
     if job.get("status") != "COMPLETED":
-        raise RemoteError(f"the job did not complete: {job.get('error') or job.get('status')}")
+        raise Refused("the job did not complete", str(job.get("error") or job.get("status")))
     output = job.get("output")
     if not isinstance(output, list):
         return clips_of_reply(api, output)

@@ -16,45 +16,21 @@ import soundfile as sf
 from musicgen import cli
 from musicgen.errors import RemoteError
 from musicgen.predictor import Predictor
-from musicgen.remote import base, replicate, runpod_endpoint
 from musicgen.remote.base import Api
 from musicgen.remote.opening import open_remote
 from musicgen.remote.runpod_endpoint import clips_of_job
 from musicgen.request import GenerationRequest
 from musicgen.settings import RemoteTokens, Settings
-from tests.support.cog_server import Server, cog_server
-from tests.support.hf_emulator import emulator_folder, hf_endpoint
-from tests.support.platform_apis import TOKEN, ReplicateApi, RunPodApi, served
-from tests.support.runpod_queue import ROOT, Queue, local_process, runpod_queue, runpod_worker
+from tests.support.cog_server import Server
+from tests.support.platform_apis import TOKEN, ReplicateApi, RunPodApi
+from tests.support.runpod_queue import Queue, local_process, runpod_queue, runpod_worker
 
 FIELDS = {"prompt": "slow calm piano", "duration": 0.3, "seed": 11, "temperature": 0.9}
 OPTIONS = ["--duration", "0.3", "--seed", "11", "--temperature", "0.9"]
+pytestmark = pytest.mark.usefixtures("platforms")
 TOKENS = RemoteTokens(TOKEN, TOKEN, TOKEN)
 NAMES = {"replicate": "me/music", "runpod": "ep1"}
 DEADLINE = 60.0
-
-
-@pytest.fixture(scope="module")
-def cog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with cog_server(tmp_path_factory.mktemp("call-cog")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Queue]:
-    """RunPod's queue with one worker on it."""
-    with runpod_queue() as known, runpod_worker(known, tmp_path_factory.mktemp("call-worker")):
-        yield known
-
-
-@pytest.fixture(scope="module")
-def runpod_api(queue: Queue) -> RunPodApi:
-    return RunPodApi(queue)
-
-
-@pytest.fixture(scope="module")
-def replicate_api(cog: Server) -> ReplicateApi:
-    return ReplicateApi(cog)
 
 
 @pytest.fixture(scope="module")
@@ -75,30 +51,6 @@ def runpod_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 assert time.monotonic() < end and worker.process.poll() is None
                 time.sleep(0.05)
         yield url
-
-
-@pytest.fixture(scope="module")
-def hf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    emulator = emulator_folder()
-    if emulator is None:
-        pytest.skip("make .venv/hf-emulator/installed")
-    log = tmp_path_factory.mktemp("call-hf") / "log"
-    with hf_endpoint(emulator, ROOT, log) as endpoint:
-        yield str(endpoint.client.base_url)
-
-
-@pytest.fixture(autouse=True)
-def _platforms(
-    monkeypatch: pytest.MonkeyPatch, replicate_api: ReplicateApi, runpod_api: RunPodApi
-) -> Iterator[None]:
-    """The public addresses of the platforms, here; a look every so often, oftener."""
-    for variable in ("REPLICATE_API_TOKEN", "RUNPOD_API_KEY", "HF_TOKEN"):
-        monkeypatch.setenv(variable, TOKEN)
-    monkeypatch.setattr(base, "POLL_SECONDS", 0.05)
-    with served(replicate_api) as first, served(runpod_api) as second:
-        monkeypatch.setattr(replicate, "BASE_URL", first)
-        monkeypatch.setattr(runpod_endpoint, "BASE_URL", second)
-        yield
 
 
 @pytest.fixture(params=["replicate", "runpod", "hf", "cog container", "runpod container"])

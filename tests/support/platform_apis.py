@@ -45,6 +45,7 @@ class ReplicateApi:
                 return 200, self.predictions[name]
             case ["predictions", name, "cancel"]:
                 self.cancelled.append(name)
+                self.cog.client.post(f"/predictions/{name}/cancel")
                 return 200, self.predictions[name]
         return 404, {"detail": path}
 
@@ -54,7 +55,8 @@ class ReplicateApi:
         started = self.predictions[name] = {"id": name, "status": "processing", "logs": ""}
 
         def run() -> None:
-            answer = self.cog.client.post("/predictions", json={"input": body["input"]}, timeout=60)
+            asked = {"input": body["input"]}
+            answer = self.cog.client.put(f"/predictions/{name}", json=asked, timeout=60)
             if answer.status_code == 200:
                 self.predictions[name] = answer.json() | {"id": name}
             else:
@@ -72,6 +74,9 @@ class RunPodApi:
     queue: Queue
     cancelled: list[str] = field(default_factory=list)
     jobs: int = 0
+    execution_ms: int = 1500
+    """What it says that every job took."""
+    status_of_waiting: str = "IN_PROGRESS"
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> Answer:
         match path.strip("/").split("/")[1:]:
@@ -92,9 +97,11 @@ class RunPodApi:
         results = self.queue.of(name, "result")
         if results:
             status = "FAILED" if "error" in results[0] else "COMPLETED"
-            return {"status": status} | results[0]
+            return {"status": status, "executionTime": self.execution_ms} | results[0]
         updates = self.queue.of(name, "update")
-        return {"status": "IN_PROGRESS"} | ({"output": updates[-1]["output"]} if updates else {})
+        return {"status": self.status_of_waiting} | (
+            {"output": updates[-1]["output"]} if updates else {}
+        )
 
 
 @contextmanager
@@ -125,6 +132,6 @@ def served(api: Api) -> Iterator[str]:
             """Says nothing on standard error."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
-        threading.Thread(target=web.serve_forever, daemon=True).start()
+        threading.Thread(target=web.serve_forever, args=(0.05,), daemon=True).start()
         yield f"http://127.0.0.1:{web.server_port}"
         web.shutdown()

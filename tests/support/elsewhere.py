@@ -1,0 +1,60 @@
+"""Deployments elsewhere as the library asks them: at a price, up to a cap, at a time we set."""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from musicgen.remote.breaker import Breaker
+from musicgen.remote.hybrid import Hybrid
+from musicgen.remote.ledger import FileLedger
+from musicgen.remote.maker import Made, RemoteMaker
+from musicgen.remote_settings import RemoteSettings
+from musicgen.settings import RemoteTokens
+from tests.support.platform_apis import TOKEN
+
+FIELDS = {"prompt": "slow calm piano", "duration": 0.3, "seed": 11, "temperature": 0.9}
+TOKENS = RemoteTokens(TOKEN, TOKEN, TOKEN)
+PRICE, CAP = Decimal("0.001"), Decimal(1)
+MONTH = "2026-01"
+
+
+class Elsewhere:
+    """A `Hybrid` of any target, with clocks that stand still."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now = 0.0
+        self.ledger_file = folder / "spent.json"
+        self.ledger = FileLedger(self.ledger_file)
+
+    def hybrid(
+        self,
+        target: str,
+        name: str | None = None,
+        tokens: RemoteTokens = TOKENS,
+        timeout: float = 60.0,
+        cap: Decimal = CAP,
+    ) -> Hybrid:
+        settings = RemoteSettings(
+            policy="remote",
+            target=target,
+            name=name,
+            timeout_seconds=timeout,
+            price=PRICE,
+            monthly_cap=cap,
+        )
+        maker = RemoteMaker(settings, tokens)
+        breaker = Breaker(3, 60.0, lambda: self.now)
+        month = datetime(2026, 1, 31, tzinfo=timezone.utc)
+        return Hybrid(maker, breaker, self.ledger, cap, lambda: month)
+
+    @property
+    def spent(self) -> Decimal:
+        return self.ledger.spent(MONTH)
+
+
+def make(hybrid: Hybrid, fields: dict[str, Any], cancelled: threading.Event | None = None) -> Made:
+    return hybrid.make(fields, tell=lambda *_: None, cancelled=cancelled or threading.Event())
