@@ -1,4 +1,4 @@
-"""The command line: `musicgen generate | call | models | pack | uploads | verify | evaluate`."""
+"""The command line: `musicgen generate | serve | call | models | pack | verify | ...`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from musicgen import __version__, catalog
-from musicgen.commands import call, convert, evaluate, generate, models, pack, uploads, verify
+from musicgen.commands import (
+    call,
+    convert,
+    evaluate,
+    generate,
+    keys,
+    models,
+    pack,
+    serve,
+    uploads,
+    verify,
+)
 from musicgen.commands.options import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED
 from musicgen.errors import InvalidRequest, MusicGenError
 from musicgen.logs import start_logging
@@ -40,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (generate, call, models, pack, convert, uploads, verify, evaluate):
+    for command in (generate, serve, keys, call, models, pack, convert, uploads, verify, evaluate):
         command.add(commands)
     return parser
 

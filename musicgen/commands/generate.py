@@ -34,12 +34,17 @@ def add(commands: Commands) -> None:
     add = parser.add_argument
     add("--plot", type=Path, metavar="FILE.png", help="draw waveform and spectrogram")
     add("--manifest", action="store_true", help="write how it was made beside the clips, as JSON")
+    add("--server", metavar="URL", help="have a job API make it; MUSICGEN_API_KEY is its key")
     add("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=_generate)
 
 
 def _generate(options: argparse.Namespace, settings: Settings) -> int:
     request = request_from(options)
+    if options.server is not None:
+        from musicgen.commands.ask import ask_server
+
+        return ask_server(request, options)
     if options.plot is not None and find_spec("matplotlib") is None:
         raise MissingDependency("matplotlib", "--plot", "plot")
     from musicgen.predictor import Predictor

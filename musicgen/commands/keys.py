@@ -1,0 +1,86 @@
+"""`musicgen keys create|list|revoke`: who may call the job API."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from musicgen.api_settings import ApiSettings
+from musicgen.commands.options import EXIT_FAILED, Commands
+from musicgen.settings import Settings
+
+if TYPE_CHECKING:
+    from handlers.job_api.database import Pool
+
+SCOPES = ("generate", "models", "priority")
+
+
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("keys", help="make, list and revoke API keys of the job API")
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    create = actions.add_parser("create", help="make a key, which is shown once")
+    create.add_argument("name", help="whose it is, for `musicgen keys list`")
+    create.add_argument(
+        "--scope",
+        action="append",
+        choices=SCOPES,
+        help="what it may do, may be given again (default: generate)",
+    )
+    create.add_argument("--days", type=float, help="how long it is valid (default: until revoked)")
+    create.set_defaults(run=_create)
+    actions.add_parser("list", help="list the keys").set_defaults(run=_list)
+    revoke = actions.add_parser("revoke", help="end a key at once")
+    revoke.add_argument("prefix", help="of the key, as `musicgen keys list` shows it")
+    revoke.set_defaults(run=_revoke)
+
+
+def _create(options: argparse.Namespace, _: Settings) -> int:
+    from handlers.job_api import keys
+
+    until = options.days and datetime.now(timezone.utc) + timedelta(days=options.days)
+    scopes = frozenset(options.scope or SCOPES[:1])
+    made = _with_database(lambda pool: keys.create(pool, options.name, scopes, until or None))
+    sys.stdout.write(
+        f"key: {made.key}\nwebhook secret: {made.webhook_secret}\n"
+        "Neither is shown again. Send the key as `Authorization: Bearer KEY`.\n"
+    )
+    return 0
+
+
+def _list(_options: argparse.Namespace, _: Settings) -> int:
+    from handlers.job_api import keys
+
+    for row in _with_database(keys.listed):
+        end = "revoked" if row["revoked_at"] else f"until {row['expires_at'] or 'revoked'}"
+        scopes = ",".join(row["scopes"])
+        sys.stdout.write(f"{row['prefix']}  {row['created_at']:%Y-%m-%d}  {scopes}  {end}  ")
+        sys.stdout.write(f"{row['name']}\n")
+    return 0
+
+
+def _revoke(options: argparse.Namespace, _: Settings) -> int:
+    from handlers.job_api import keys
+
+    if _with_database(lambda pool: keys.revoke(pool, options.prefix)):
+        sys.stdout.write(f"{options.prefix} is revoked\n")
+        return 0
+    sys.stderr.write(f"musicgen: no valid key begins with {options.prefix}\n")
+    return EXIT_FAILED
+
+
+def _with_database(work: Callable[[Pool], Awaitable[Any]]) -> Any:
+    from handlers.job_api.database import connected, create_tables, database_url
+
+    settings = ApiSettings.from_env()
+    url = database_url(settings.database_url, settings.data_dir)
+
+    async def run() -> Any:
+        async with connected(url, largest=1) as pool:
+            await create_tables(pool)
+            return await work(pool)
+
+    return asyncio.run(run())

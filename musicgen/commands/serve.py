@@ -1,0 +1,174 @@
+"""`musicgen serve all|api|worker|relay`: the job API and what does its jobs."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from musicgen import startup
+from musicgen.api_settings import ApiSettings
+from musicgen.commands.options import EXIT_FAILED, Commands
+from musicgen.errors import MissingDependency
+from musicgen.settings import Settings
+
+if TYPE_CHECKING:
+    from handlers.job_api.files import Files
+
+HOST, PORT = "127.0.0.1", 8000
+KEEP_ALIVE_SECONDS = 75
+LAST_ANSWERS_SECONDS = 30
+RELAYED_AT_ONCE = 8
+
+
+def add(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "serve",
+        help="serve the job API and its web page",
+        description="`api` takes jobs, `worker` does them here, `relay` has them done elsewhere; "
+        "`all` is one of each that the settings ask for. Without DATABASE_URL they share a "
+        "PostgreSQL of their own in the data folder.",
+    )
+    parser.add_argument("part", choices=("all", "api", "worker", "relay"))
+    parser.add_argument("--host", default=HOST, help="of the API (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=PORT, help="of the API (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="of `all` (default: %(default)s)")
+    parser.set_defaults(run=_serve)
+
+
+def _serve(options: argparse.Namespace, settings: Settings) -> int:
+    api = ApiSettings.from_env()
+    if settings.log_level != "DEBUG":
+        logging.getLogger("procrastinate").setLevel(logging.WARNING)
+    # Said before anything is started.
+    api.needs_keys(options.host)
+    try:
+        import fastapi  # noqa: F401
+        import procrastinate  # noqa: F401
+    except ImportError as error:
+        raise MissingDependency(str(error.name), "the job API", "api") from None
+    if options.part == "all":
+        from handlers.job_api.supervisor import supervise
+
+        policy = settings.remote.policy
+        workers = 0 if policy == "remote" else options.workers
+        return supervise(api, options.host, options.port, workers, relay=policy != "local")
+    from handlers.job_api.database import database_url
+
+    url = database_url(api.database_url, api.data_dir)
+    if options.part == "api":
+        return _api(url, api, settings, options.host, options.port)
+    if options.part == "relay":
+        return asyncio.run(_relay(url, api, settings))
+    return asyncio.run(_worker(url, api, settings))
+
+
+def _api(url: str, api: ApiSettings, settings: Settings, host: str, port: int) -> int:
+    import uvicorn
+
+    from handlers.job_api.app import make_app
+    from handlers.job_api.queue import LOCAL, REMOTE
+    from musicgen.sources import named
+
+    remote = settings.remote
+    app = make_app(
+        url,
+        api,
+        host=host,
+        default_model=named(settings.model),
+        files=_files(api, settings),
+        to=REMOTE if remote.policy == "remote" else LOCAL,
+        overflow_seconds=remote.overflow_seconds if remote.policy == "overflow" else None,
+        orphans_to=REMOTE if remote.policy == "fallback" else None,
+    )
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=LAST_ANSWERS_SECONDS,
+        server_header=False,
+    )
+    return 0
+
+
+async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
+    startup.begin()
+    from handlers.job_api.database import connected, create_tables
+    from handlers.job_api.maintenance import maintain
+    from handlers.job_api.maker import LocalMaker
+    from handlers.job_api.queue import LOCAL, REMOTE, open_queue
+    from handlers.job_api.swap import Swap
+    from handlers.job_api.worker import Duty, Worker
+    from handlers.serving import Serving
+    from musicgen.predictor import Predictor
+
+    files = _files(api, settings)
+    storage = None if settings.bucket.name else files.storage
+    predictor = Predictor.load(settings, storage)
+    predictor.warm_up()
+    startup.ready()
+    serving = Serving(predictor)
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(connected(url))
+        await create_tables(pool)
+        app = await open_queue(pool)
+        swap = Swap(serving, pool)
+        elsewhere = REMOTE if settings.remote.policy == "fallback" else None
+        networks = settings.input_networks
+        maker = LocalMaker(serving, pool, app, files, networks, elsewhere)
+        duty = Duty(LOCAL, serving.slots, maker, lambda: serving.models, lambda: swap.loading)
+        worker = Worker(pool, app, duty, api.drain)
+        worker.stop_on_signals()
+        beside = [
+            asyncio.create_task(swap.follow()),
+            asyncio.create_task(maintain(pool, app, files, api, elsewhere)),
+        ]
+        sys.stderr.write(f"taking jobs as {worker.name}\n")
+        await worker.run()
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+    predictor.close()
+    return EXIT_FAILED if worker.lost_device else 0
+
+
+async def _relay(url: str, api: ApiSettings, settings: Settings) -> int:
+    from handlers.job_api.database import connected, create_tables
+    from handlers.job_api.queue import LOCAL, REMOTE, open_queue
+    from handlers.job_api.relay import RelayMaker
+    from handlers.job_api.spending import SqlLedger
+    from handlers.job_api.worker import Duty, Worker
+    from musicgen.remote.hybrid import Hybrid
+    from musicgen.storage.opening import open_bucket
+
+    files, remote = _files(api, settings), settings.remote
+    hybrid = Hybrid.from_settings(remote, SqlLedger(url))
+    storage = (
+        open_bucket(settings.bucket, settings.spool_dir) if settings.bucket.name else files.storage
+    )
+    back = LOCAL if remote.policy == "overflow" else None
+    async with connected(url) as pool:
+        await create_tables(pool)
+        app = await open_queue(pool)
+        maker = RelayMaker(hybrid, pool, app, files, storage, api.attempts, back)
+        worker = Worker(pool, app, Duty(REMOTE, RELAYED_AT_ONCE, maker, tuple), api.drain)
+        worker.stop_on_signals()
+        sys.stderr.write(f"having jobs done by {hybrid.made_by} as {worker.name}\n")
+        await worker.run()
+    return 0
+
+
+def _files(api: ApiSettings, settings: Settings) -> Files:
+    from handlers.job_api.files import Files
+
+    if settings.bucket.name is None:
+        return Files(api.data_dir)
+    from musicgen.storage.opening import open_bucket
+
+    return Files(api.data_dir, open_bucket(settings.bucket, settings.spool_dir))
