@@ -46,6 +46,21 @@ class Serving:
         """How many requests may run at once."""
         return self._first.slots
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """What is loaded, by the names that callers use; the first one is the default's if it is
+        among them."""
+        names = sorted(self._pool.names, key=lambda name: name != self._default_model)
+        return tuple(self._default_label if n == self._default_model else n for n in names)
+
+    def load(self, model: str) -> None:
+        """Loads a model of the catalog, if it is not there, without a request for it.
+
+        Raises: `UnknownModel`, a `CheckpointError`, `ModelTooLarge`.
+        """
+        with self._pool.using(self._named(model)):
+            pass
+
     def has_loaded(self, model: str | None) -> bool:
         """Whether requests for `model` need not wait for it to be loaded."""
         entry = catalog.find(model) if model else None
@@ -101,7 +116,9 @@ class Serving:
 
     def _model_of(self, request: GenerationRequest) -> str:
         """Only names of the catalog: a caller must not make this machine read or fetch others."""
-        asked = request.model_version
+        return self._named(request.model_version)
+
+    def _named(self, asked: str | None) -> str:
         if asked is None or asked in (self._default_model, self._default_label):
             return self._default_model
         entry = catalog.find(asked)

@@ -11,6 +11,7 @@ import pytest
 from handlers.contract import status_of
 from musicgen import catalog
 from musicgen.errors import MusicGenError
+from musicgen.remote_settings import VARIABLES, RemoteSettings
 from musicgen.request import GenerationRequest
 from musicgen.settings import BucketSettings, Settings
 
@@ -66,7 +67,8 @@ def test_the_table_of_fields_is_the_request() -> None:
 
 def test_the_tables_of_settings_are_the_settings() -> None:
     own = {f"MUSICGEN_{field.name.upper()}": field.default for field in fields(Settings)}
-    del own["MUSICGEN_BUCKET"]
+    del own["MUSICGEN_BUCKET"], own["MUSICGEN_REMOTE"]
+    own |= {VARIABLES[field.name]: field.default for field in fields(RemoteSettings)}
     bucket = {f"MUSICGEN_BUCKET_{field.name.upper()}": field for field in fields(BucketSettings)}
     defaults = {name: field.default for name, field in bucket.items()}
     defaults["MUSICGEN_BUCKET"] = defaults.pop("MUSICGEN_BUCKET_NAME")

@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from musicgen.settings import BucketSettings, Settings
 from musicgen.storage.base import Storage
 from musicgen.storage.local import LocalStorage
+
+if TYPE_CHECKING:
+    from musicgen.storage.s3 import S3Storage
 
 CLIENTS_KEPT = 16
 """Buckets that requests bring with them: making a client takes longer than a small upload."""
@@ -30,7 +34,7 @@ def open_storage(settings: Settings) -> Storage:
 
 
 @lru_cache(CLIENTS_KEPT)
-def open_bucket(bucket: BucketSettings, spool_dir: Path) -> Storage:
+def open_bucket(bucket: BucketSettings, spool_dir: Path) -> S3Storage:
     """Raises: `MissingDependency`, `SettingsError`, `BucketRefused`."""
     from musicgen.storage.s3 import RETRY_COMMAND, S3Storage
     from musicgen.storage.spool import Spool

@@ -139,6 +139,10 @@ class S3Storage:
         prefix = self._bucket.prefix.strip("/")
         return f"{prefix}/" if prefix else ""
 
+    def fresh(self, address: str) -> str:
+        """The address of a stored clip, valid from now on: a presigned one ends after a time."""
+        return self._address(self._key_of(address))
+
     def _address(self, key: str) -> str:
         if self._bucket.public_url:
             return f"{self._bucket.public_url.rstrip('/')}/{quote(key)}"

@@ -1,0 +1,51 @@
+"""Who calls: by a key in a header, or in the cookie of the web page; and how often."""
+
+from __future__ import annotations
+
+from fastapi import Request
+
+from handlers.job_api.context import Context
+from handlers.job_api.keys import NOBODY, Caller, caller_of
+from handlers.job_api.refusals import KeyNeeded, NotAllowed, TooManyCalls
+
+COOKIE = "musicgen_key"
+_BEARER = "bearer "
+
+
+async def caller(request: Request) -> Caller:
+    """Raises: `KeyNeeded`, `TooManyCalls`."""
+    context: Context = request.app.state.context
+    found = await found_caller(request)
+    if found is None:
+        raise KeyNeeded("send an API key: Authorization: Bearer KEY")
+    # Where nobody has a key, everybody on this machine is one caller, but each address counts.
+    of = found.owner if context.needs_keys else _address(request)
+    if (wait := context.rate.wait(of)) is not None:
+        raise TooManyCalls(f"more than {context.settings.rate_limit}: call again later", wait)
+    return found
+
+
+async def found_caller(request: Request) -> Caller | None:
+    """None for a missing or wrong key, where keys are needed."""
+    context: Context = request.app.state.context
+    if not context.needs_keys:
+        return NOBODY
+    header = request.headers.get("authorization", "")
+    key = header[len(_BEARER) :] if header.lower().startswith(_BEARER) else None
+    key = key or request.cookies.get(COOKIE)
+    if not key:
+        return None
+    found = await caller_of(context.pool, key.strip())
+    if found is None and (wait := context.wrong_keys.wait(_address(request))) is not None:
+        raise TooManyCalls("too many wrong keys from this address", wait)
+    return found
+
+
+def require(who: Caller, scope: str) -> None:
+    """Raises: `NotAllowed`."""
+    if scope not in who.scopes:
+        raise NotAllowed(f"this key lacks the scope {scope!r}")
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else "unknown"

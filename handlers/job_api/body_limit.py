@@ -1,0 +1,88 @@
+"""No body is larger, and none takes longer, than its route allows: an ASGI middleware.
+
+Starlette's own limit of size would do for one limit; uploads have another one than JSON, and a body
+that trickles in would hold a connection for as long as its sender likes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from handlers.job_api.files import UPLOAD_MAX_BYTES
+
+JSON_MAX_BYTES = 140_000_000
+"""A sound of 100 MB in base64, and the fields around it."""
+SECONDS = 60.0
+UPLOAD_SECONDS = 600.0
+
+
+class _TooMuch(Exception):
+    pass
+
+
+class BodyLimit:
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.seconds = SECONDS
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        is_upload = scope["path"] == "/uploads"
+        most = UPLOAD_MAX_BYTES if is_upload else JSON_MAX_BYTES
+        end = time.monotonic() + (UPLOAD_SECONDS if is_upload else self.seconds)
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > most:
+            await _refused(413, "body_too_large", f"at most {most / 1e6:g} MB")(
+                scope, receive, send
+            )
+            return
+        started = False
+
+        async def watched_send(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, _Limited(receive, most, end), watched_send)
+        except (_TooMuch, TimeoutError, asyncio.TimeoutError) as error:
+            if started:
+                raise
+            is_late = not isinstance(error, _TooMuch)
+            answer = (
+                _refused(408, "body_too_slow", "the body did not come in time")
+                if is_late
+                else _refused(413, "body_too_large", f"at most {most / 1e6:g} MB")
+            )
+            await answer(scope, receive, send)
+
+
+class _Limited:
+    """`receive` of a body that ends in time and below its limit."""
+
+    def __init__(self, receive: Receive, most: int, end: float) -> None:
+        self._receive, self._left, self._end = receive, most, end
+        self._is_whole = False
+
+    async def __call__(self) -> Message:
+        if self._is_whole:
+            # Only whether the caller goes away is still to be heard.
+            return await self._receive()
+        left = max(0.0, self._end - time.monotonic())
+        message = await asyncio.wait_for(self._receive(), left)
+        if message["type"] == "http.request":
+            self._left -= len(message.get("body", b""))
+            self._is_whole = not message.get("more_body", False)
+            if self._left < 0:
+                raise _TooMuch
+        return message
+
+
+def _refused(status: int, code: str, message: str) -> JSONResponse:
+    return JSONResponse({"error": {"code": code, "message": message}}, status)

@@ -1,0 +1,59 @@
+"""What the routes of one API process share."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from limits import parse
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+
+from handlers.job_api.database import Pool
+from handlers.job_api.files import Files
+from handlers.job_api.news import News
+from handlers.job_api.status import LoadMeter
+from musicgen.api_settings import ApiSettings
+
+if TYPE_CHECKING:
+    from procrastinate import App
+
+    from handlers.job_api.metrics import ApiMetrics
+
+WRONG_KEYS = "20/minute"
+
+
+class Rate:
+    """Calls of each caller in a moving window, in this process."""
+
+    def __init__(self, limit: str) -> None:
+        self._limit = parse(limit)
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+
+    def wait(self, caller: str) -> int | None:
+        """Counts a call; None where it may be made, or the seconds until one may."""
+        if self._limiter.hit(self._limit, caller):
+            return None
+        reset = self._limiter.get_window_stats(self._limit, caller).reset_time
+        return max(1, round(reset - time.time()))
+
+
+@dataclass
+class Context:
+    """`default_model`: of requests that name none, unless another one is wanted by now."""
+
+    pool: Pool
+    app: App
+    files: Files
+    settings: ApiSettings
+    news: News
+    meter: LoadMeter
+    metrics: ApiMetrics
+    rate: Rate
+    wrong_keys: Rate
+    needs_keys: bool
+    default_model: str
+    queue_for_new: str
+    overflow_seconds: float | None = None
+    draining: bool = False

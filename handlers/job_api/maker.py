@@ -1,0 +1,136 @@
+"""Doing one job with a predictor: from the queue's row to clips, and what the job's row then says.
+
+The sound of a job is also written while it is made, into a file that the API reads as it grows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from handlers.contract import report_of
+from handlers.following import Followed
+from handlers.input_audio import with_input_audio
+from handlers.job_api import jobs
+from handlers.job_api.database import Pool
+from handlers.job_api.files import Files
+from handlers.job_api.progress import Teller
+from handlers.serving import Serving
+from musicgen.errors import InvalidRequest
+from musicgen.generation import Generation
+from musicgen.remote.policy import may_be_made_elsewhere
+from musicgen.request import GenerationRequest, StreamForm
+from musicgen.result import GenerationResult, Progress
+
+if TYPE_CHECKING:
+    from procrastinate import App
+
+LIVE_FORMATS = ("wav", "mp3", "ogg")
+MADE_HERE = "local"
+_OF_THE_WORKER = ("job_id", "start")
+
+logger = logging.getLogger(__name__)
+
+
+class LocalMaker:
+    """Does jobs with `serving`, several at once where it has slots. What fails here and may be
+    made `elsewhere` goes to that queue."""
+
+    def __init__(
+        self,
+        serving: Serving,
+        pool: Pool,
+        app: App,
+        files: Files,
+        networks: tuple[str, ...] = (),
+        elsewhere: str | None = None,
+    ) -> None:
+        self._serving = serving
+        self._pool = pool
+        self._app = app
+        self._elsewhere = elsewhere
+        self._files = files
+        self._networks = networks
+
+    async def do(self, run: jobs.Run) -> None:
+        """Ends the job, unless it turns out to be another run's by now.
+
+        Raises: `MusicGenError` for what another machine may be able to do.
+        """
+        try:
+            result = await self._made(run)
+        except InvalidRequest as error:
+            await jobs.fail(self._pool, run, failure_of(error))
+            self._files.discard(run)
+            return
+        except Exception as error:
+            self._files.discard(run)
+            if self._elsewhere is None or not may_be_made_elsewhere(error):
+                raise
+            logger.warning("job %s goes elsewhere: %s", run.id, error)
+            await jobs.move(self._pool, self._app, run, self._elsewhere)
+            return
+        except BaseException:
+            self._files.discard(run)
+            raise
+        if result is None or not await jobs.complete(self._pool, run, told(result, MADE_HERE)):
+            logger.info("job %s was cancelled or taken over: its clips are dropped", run.id)
+            self._files.discard(run, result)
+
+    async def _made(self, run: jobs.Run) -> GenerationResult | None:
+        """None where the job is not this run's any more."""
+        teller = Teller(self._pool, run)
+        form: StreamForm | None = "joined" if _streams(run.request) else None
+        with self._files.growing(run) as growing:
+            async with self._follow(run, form) as followed:
+                async for progress in followed:
+                    streams = _written(progress, growing)
+                    if not await teller.tell(progress.fraction, streams=streams):
+                        return None
+                return await followed.finished()
+
+    def _follow(self, run: jobs.Run, form: StreamForm | None) -> Followed:
+        @contextmanager
+        def started(gave_up: Any) -> Iterator[Generation]:
+            """In the thread of the generation, where fetching the input audio may wait too."""
+            with ExitStack() as stack:
+                fields = self._files.with_upload(run.owner, run.request)
+                if not isinstance(fields.get("input_audio"), Path):
+                    fields = stack.enter_context(with_input_audio(fields, self._networks))
+                request = GenerationRequest.from_mapping(fields)
+                yield stack.enter_context(
+                    self._serving.started(request, run.name, stream=form, gave_up=gave_up)
+                )
+
+        return Followed(started)
+
+
+def failure_of(error: BaseException) -> dict[str, Any]:
+    """What a job's row says of an error: never more than its caller may know."""
+    report = report_of(error)
+    failure = {"code": report.code, "message": report.text}
+    if isinstance(error, InvalidRequest):
+        failure["field"] = error.field
+    return failure
+
+
+def told(result: GenerationResult, made_by: str) -> dict[str, Any]:
+    """What a job's row says of its result."""
+    mapping = {**result.to_mapping(), "made_by": made_by}
+    return {name: value for name, value in mapping.items() if name not in _OF_THE_WORKER}
+
+
+def _streams(request: dict[str, Any]) -> bool:
+    return request.get("output_format", "wav") in LIVE_FORMATS
+
+
+def _written(progress: Progress, growing: dict[int, BinaryIO]) -> bool:
+    """Whether there is anything to hear by now."""
+    for index, piece in enumerate(progress.audio):
+        if piece:
+            growing[index].write(piece)
+            growing[index].flush()
+    return any(file.tell() for file in growing.values())

@@ -1,0 +1,139 @@
+"""Jobs whose worker is gone are put into the queue again, and old ones are forgotten."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from psycopg.types.json import Jsonb
+
+from handlers.job_api import queue
+from handlers.job_api.database import Pool, query
+
+if TYPE_CHECKING:
+    from procrastinate import App
+
+_LOCK = 7_062_030_911
+_GAVE_UP = "attempts_exhausted"
+_ORPHANS = """
+    SELECT j.id, j.attempt, j.queue, j.queue_id, j.priority, p.status
+    FROM musicgen_jobs j
+    LEFT JOIN procrastinate_jobs p ON p.id = j.queue_id
+    LEFT JOIN procrastinate_workers w ON w.id = p.worker_id
+    WHERE j.state IN ('queued', 'running') AND (
+        p.id IS NULL OR p.status NOT IN ('todo', 'doing') OR (p.status = 'doing' AND (
+            w.id IS NULL OR w.last_heartbeat < now() - make_interval(secs => %s))))
+    FOR UPDATE OF j SKIP LOCKED
+"""
+_STRANDED = """
+    SELECT j.id, j.attempt, j.queue, j.queue_id, j.priority, 'todo' AS status
+    FROM musicgen_jobs j
+    WHERE j.state = 'queued' AND j.queue <> %s
+        AND j.created_at < now() - make_interval(secs => %s)
+        AND NOT EXISTS (SELECT 1 FROM musicgen_workers w
+            WHERE w.makes = j.queue AND w.seen_at > now() - interval '20 s')
+    FOR UPDATE OF j SKIP LOCKED
+"""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """How many jobs were queued again, and how many had no attempt left."""
+
+    again: int
+    failed: int
+
+
+async def recover(
+    pool: Pool, app: App, worker_timeout: float, attempts: int, to: str | None = None
+) -> Recovered:
+    """Finds jobs that nobody runs: their worker has not been heard of for `worker_timeout`
+    seconds, or it stopped before their end. Each gets a new run, in its own queue or `to`; its old
+    one is fenced off. With `to` also those go there that wait for workers of which none is left.
+    """
+    again = failed = 0
+    async with pool.connection() as connection, connection.transaction():
+        cursor = await connection.execute("SELECT pg_try_advisory_xact_lock(%s) AS mine", [_LOCK])
+        row = await cursor.fetchone()
+        if row is None or not row["mine"]:
+            return Recovered(0, 0)
+        cursor = await connection.execute(_ORPHANS.encode(), [worker_timeout])
+        orphans = await cursor.fetchall()
+        if to is not None:
+            cursor = await connection.execute(_STRANDED.encode(), [to, worker_timeout])
+            orphans += await cursor.fetchall()
+        for orphan in orphans:
+            if orphan["attempt"] >= attempts:
+                await connection.execute(
+                    "UPDATE musicgen_jobs SET state = 'failed', finished_at = now(), error = %s "
+                    "WHERE id = %s",
+                    [Jsonb(_gave_up(orphan["attempt"])), orphan["id"]],
+                )
+                failed += 1
+            else:
+                queue_id = await queue.put(
+                    app,
+                    connection,
+                    queue.GENERATE,
+                    to or orphan["queue"],
+                    priority=orphan["priority"],
+                    job_id=orphan["id"],
+                )
+                await connection.execute(
+                    "UPDATE musicgen_jobs SET state = 'queued', queue = %s, queue_id = %s, "
+                    "streams = false WHERE id = %s",
+                    [to or orphan["queue"], queue_id, orphan["id"]],
+                )
+                again += 1
+            if orphan["status"] == "doing":
+                # Not by its own function, which would raise if the lost worker came back first.
+                await connection.execute(
+                    "UPDATE procrastinate_jobs SET status = 'failed' "
+                    "WHERE id = %s AND status = 'doing'",
+                    [orphan["queue_id"]],
+                )
+    if again or failed:
+        logger.warning("of lost workers %d jobs were queued again, %d given up", again, failed)
+    return Recovered(again, failed)
+
+
+async def forget(
+    pool: Pool, data_dir: Path, retention_hours: float, upload_hours: float
+) -> list[dict[str, Any]]:
+    """Removes finished jobs, their files, and uploads past their time; returns the jobs' rows."""
+    gone = await query(
+        pool,
+        "DELETE FROM musicgen_jobs WHERE finished_at < now() - make_interval(secs => %s) "
+        "RETURNING id, queue_id, result",
+        retention_hours * 3600,
+    )
+    uploads = await query(
+        pool,
+        "DELETE FROM musicgen_uploads WHERE created_at < now() - make_interval(secs => %s) "
+        "RETURNING id",
+        upload_hours * 3600,
+    )
+    for row in gone:
+        for folder in (data_dir / "clips").glob(f"{row['id']}-*"):
+            shutil.rmtree(folder, ignore_errors=True)
+    for row in uploads:
+        (data_dir / "uploads" / row["id"]).unlink(missing_ok=True)
+    # What the queue keeps of tasks that are over.
+    await query(
+        pool,
+        "DELETE FROM procrastinate_jobs p WHERE p.status IN ('succeeded', 'failed', 'cancelled', "
+        "'aborted') AND NOT EXISTS (SELECT 1 FROM musicgen_jobs j WHERE j.queue_id = p.id)",
+    )
+    return gone
+
+
+def _gave_up(attempts: int) -> dict[str, str]:
+    return {
+        "code": _GAVE_UP,
+        "message": f"{attempts} workers were lost while they made this: a shorter clip may do",
+    }

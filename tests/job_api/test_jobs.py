@@ -1,0 +1,228 @@
+"""A job ends exactly once, whoever dies, comes back late or asks again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from handlers.job_api import jobs, queue, recovery
+from handlers.job_api.database import Pool, query
+from handlers.job_api.refusals import DuplicateKey, QueueFull, TooManyJobs
+
+LIMITS = jobs.Limits(queue_max=100, jobs_per_key=100)
+WithPool = Callable[[Callable[[Pool], Any]], Any]
+TIMEOUT, ATTEMPTS = 10.0, 3
+
+
+def _new(owner: str = "one", **fields: Any) -> jobs.NewJob:
+    usual = {"request": {"prompt": "x"}, "request_hash": "h", "audio_seconds": 5.0}
+    return jobs.NewJob(owner, **usual | fields)
+
+
+async def _submitted(pool: Pool, app: Any, **fields: Any) -> str:
+    return await jobs.submit(pool, app, _new(**fields), LIMITS, queue.LOCAL)
+
+
+async def _queue_id(pool: Pool, job_id: str) -> int:
+    row = await jobs.get(pool, job_id)
+    assert row is not None
+    return int(row["queue_id"])
+
+
+async def _begun(pool: Pool, job_id: str) -> jobs.Run:
+    run = await jobs.begin(pool, job_id, await _queue_id(pool, job_id), "w")
+    assert run is not None
+    return run
+
+
+async def _lose_worker(pool: Pool, job_id: str) -> None:
+    """As the queue sees it when a worker is killed in a job, and has been silent for long."""
+    worker = await query(
+        pool,
+        "INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now() - interval '1 hour') "
+        "RETURNING id",
+    )
+    await query(
+        pool,
+        "UPDATE procrastinate_jobs SET status = 'doing', worker_id = %s WHERE id = %s",
+        *(worker[0]["id"], await _queue_id(pool, job_id)),
+    )
+
+
+def test_a_job_of_a_lost_worker_is_run_again_and_the_late_one_is_fenced(
+    with_pool: WithPool,
+) -> None:
+    async def work(pool: Pool) -> None:
+        app = await queue.open_queue(pool)
+        job_id = await _submitted(pool, app)
+        late = await _begun(pool, job_id)
+        await _lose_worker(pool, job_id)
+        found = await recovery.recover(pool, app, TIMEOUT, ATTEMPTS)
+        assert found == recovery.Recovered(1, 0)
+        second = await _begun(pool, job_id)
+        assert second.name != late.name and second.attempt == 2
+        assert not await jobs.advance(pool, late, 0.9, streams=False)
+        assert not await jobs.complete(pool, late, {"clips": ["late"]})
+        assert not await jobs.fail(pool, late, {"code": "late"})
+        assert await jobs.begin(pool, job_id, late.queue_id, "late") is None
+        assert await jobs.complete(pool, second, {"clips": ["second"]})
+        row = await jobs.get(pool, job_id)
+        assert row is not None and row["result"] == {"clips": ["second"]}
+        assert await recovery.recover(pool, app, TIMEOUT, ATTEMPTS) == recovery.Recovered(0, 0)
+
+    with_pool(work)
+
+
+def test_an_end_that_is_told_twice_is_the_same_end(with_pool: WithPool) -> None:
+    """The answer to the first statement was lost with the connection."""
+
+    async def work(pool: Pool) -> None:
+        run = await _begun(pool, await _submitted(pool, await queue.open_queue(pool)))
+        assert await jobs.complete(pool, run, {"clips": []})
+        assert await jobs.complete(pool, run, {"clips": []})
+        assert not await jobs.fail(pool, run, {"code": "x"})
+
+    with_pool(work)
+
+
+def test_attempts_end(with_pool: WithPool) -> None:
+    async def work(pool: Pool) -> None:
+        app = await queue.open_queue(pool)
+        job_id = await _submitted(pool, app)
+        for _ in range(ATTEMPTS):
+            await _begun(pool, job_id)
+            await _lose_worker(pool, job_id)
+            found = await recovery.recover(pool, app, TIMEOUT, ATTEMPTS)
+        assert found == recovery.Recovered(0, 1)
+        row = await jobs.get(pool, job_id)
+        assert row is not None
+        assert (row["state"], row["error"]["code"]) == ("failed", "attempts_exhausted")
+
+    with_pool(work)
+
+
+@pytest.mark.parametrize("status", ["succeeded", "failed", "aborted", "gone"])
+def test_a_job_that_the_queue_forgot_is_put_back(with_pool: WithPool, status: str) -> None:
+    """Of a worker that stopped before the end, or came back late and closed another's task."""
+
+    async def work(pool: Pool) -> None:
+        app = await queue.open_queue(pool)
+        job_id = await _submitted(pool, app)
+        queue_id = await _queue_id(pool, job_id)
+        if status == "gone":
+            await query(pool, "DELETE FROM procrastinate_jobs WHERE id = %s", queue_id)
+        else:
+            change = f"UPDATE procrastinate_jobs SET status = '{status}' WHERE id = %s"
+            await query(pool, change, queue_id)
+        assert (await recovery.recover(pool, app, TIMEOUT, ATTEMPTS)).again == 1
+        assert (await recovery.recover(pool, app, TIMEOUT, ATTEMPTS)).again == 0
+        assert await _queue_id(pool, job_id) != queue_id
+
+    with_pool(work)
+
+
+def test_a_cancelled_job_is_nobody_s(with_pool: WithPool) -> None:
+    async def work(pool: Pool) -> None:
+        app = await queue.open_queue(pool)
+        waiting, running = await _submitted(pool, app), await _submitted(pool, app)
+        run = await _begun(pool, running)
+        for job_id in (waiting, running):
+            await jobs.cancel(pool, "another", job_id)
+            row = await jobs.get(pool, job_id)
+            assert row is not None and row["state"] != "cancelled"
+            await jobs.cancel(pool, "one", job_id)
+        assert not await jobs.advance(pool, run, 0.5, streams=False)
+        assert not await jobs.complete(pool, run, {})
+        assert await jobs.begin(pool, waiting, await _queue_id(pool, waiting), "w") is None
+        assert (await recovery.recover(pool, app, TIMEOUT, ATTEMPTS)).again == 0
+
+    with_pool(work)
+
+
+def test_one_idempotency_key_is_one_job(with_pool: WithPool) -> None:
+    async def work(pool: Pool) -> None:
+        app = await queue.open_queue(pool)
+        ids = await asyncio.gather(*(_submitted(pool, app, idempotency_key="k") for _ in range(8)))
+        assert len(set(ids)) == 1
+        other = await _submitted(pool, app, owner="another", idempotency_key="k")
+        assert other not in ids
+        with pytest.raises(DuplicateKey):
+            await _submitted(pool, app, idempotency_key="k", request_hash="other")
+        tasks = await query(pool, "SELECT count(*) AS n FROM procrastinate_jobs")
+        assert tasks[0]["n"] == 2
+
+    with_pool(work)
+
+
+def test_quota_and_queue_have_an_end(with_pool: WithPool) -> None:
+    async def work(pool: Pool) -> None:
+        app = await queue.open_queue(pool)
+        limits = jobs.Limits(queue_max=5, jobs_per_key=3)
+
+        async def one(owner: str) -> object:
+            try:
+                return await jobs.submit(pool, app, _new(owner), limits, queue.LOCAL)
+            except (TooManyJobs, QueueFull) as refusal:
+                return refusal
+
+        first = await asyncio.gather(*(one("one") for _ in range(8)))
+        assert sum(isinstance(each, str) for each in first) == 3
+        assert sum(isinstance(each, TooManyJobs) for each in first) == 5
+        assert isinstance(await one("two"), str) and isinstance(await one("three"), str)
+        assert isinstance(await one("four"), QueueFull)
+        await jobs.cancel(pool, "one", next(each for each in first if isinstance(each, str)))
+        assert isinstance(await one("four"), str)
+
+    with_pool(work)
+
+
+def test_the_urgent_come_first_and_know_their_place(with_pool: WithPool) -> None:
+    async def work(pool: Pool) -> None:
+        app = await queue.open_queue(pool)
+        ids = [await _submitted(pool, app, priority=priority) for priority in (0, 5, 0, -5)]
+        rows = [await jobs.get(pool, job_id) for job_id in ids]
+        assert [row["position"] for row in rows if row] == [2, 1, 3, 4]
+        taken = []
+        worker = await app.job_manager.register_worker()
+        while task := await app.job_manager.fetch_job(queues=None, worker_id=worker):
+            taken.append(task.task_kwargs["job_id"])
+        assert taken == [ids[1], ids[0], ids[2], ids[3]]
+
+    with_pool(work)
+
+
+def test_pages_hold_each_job_of_a_key_once(with_pool: WithPool) -> None:
+    async def work(pool: Pool) -> None:
+        app = await queue.open_queue(pool)
+        ids = [await _submitted(pool, app) for _ in range(7)]
+        await _submitted(pool, app, owner="another")
+        seen: list[str] = []
+        before = None
+        while rows := await jobs.listed(pool, "one", 3, before, None):
+            seen += [row["id"] for row in rows]
+            before = (rows[-1]["created_at"].isoformat(), rows[-1]["id"])
+        assert seen == ids[::-1]
+
+    with_pool(work)
+
+
+def test_what_is_past_its_time_is_forgotten_with_its_files(
+    with_pool: WithPool, tmp_path: Any
+) -> None:
+    async def work(pool: Pool) -> None:
+        app = await queue.open_queue(pool)
+        old, new = await _submitted(pool, app), await _submitted(pool, app)
+        for job_id in (old, new):
+            run = await _begun(pool, job_id)
+            await jobs.complete(pool, run, {"clips": []})
+            (tmp_path / "clips" / run.name).mkdir(parents=True)
+        past = "UPDATE musicgen_jobs SET finished_at = now() - interval '2 hours' WHERE id = %s"
+        await query(pool, past, old)
+        await recovery.forget(pool, tmp_path, retention_hours=1, upload_hours=1)
+        assert await jobs.get(pool, old) is None and await jobs.get(pool, new) is not None
+        assert [path.name.split("-")[0] for path in (tmp_path / "clips").iterdir()] == [new]
+
+    with_pool(work)

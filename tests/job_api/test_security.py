@@ -1,0 +1,250 @@
+"""Who may not, cannot: keys, owners, names, bodies, headers."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from handlers.job_api import body_limit
+from musicgen.api_settings import ApiSettings
+from musicgen.errors import SettingsError
+from tests.support.clips import wav
+from tests.support.job_server import ROOT, JobServer, data_folder, environment, job_server
+
+
+@dataclass
+class Guarded:
+    """A server that asks for keys; `keys` by name."""
+
+    server: JobServer
+    keys: dict[str, str]
+
+    def as_(self, name: str) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {self.keys[name]}"}
+        return httpx.Client(base_url=self.server.url, headers=headers, timeout=30)
+
+    def command(self, *arguments: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-m", "musicgen.cli", "keys", *arguments],
+            env=environment(self.server.folder),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[Guarded]:
+    """Without a worker: jobs wait, and nobody needs one here."""
+    limits = {"MUSICGEN_RATE_LIMIT": "1000/minute", "MUSICGEN_JOBS_PER_KEY": 3}
+    settings = {"MUSICGEN_API_AUTH": "on", **limits}
+    with data_folder() as folder, job_server(folder, "api", **settings) as server:
+        guarded = Guarded(server, {})
+        for name, scopes in {
+            "one": ["generate"], "two": ["generate"], "all": ["generate", "models", "priority"],
+            "watcher": ["models"],
+        }.items():  # fmt: skip
+            options = [part for scope in scopes for part in ("--scope", scope)]
+            told = guarded.command("create", name, *options)
+            guarded.keys[name] = told.split("key: ")[1].split()[0]
+        yield guarded
+
+
+CALLS = [
+    ("POST", "/generate"),
+    ("GET", "/jobs"),
+    ("GET", "/status/" + "0" * 32),
+    ("DELETE", "/jobs/" + "0" * 32),
+    ("GET", "/jobs/" + "0" * 32 + "/events"),
+    ("GET", "/audio/" + "0" * 32 + ".wav"),
+    ("GET", "/audio/" + "0" * 32 + "/stream"),
+    ("POST", "/uploads"),
+    ("GET", "/models"),
+    ("POST", "/models/small/load"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), CALLS)
+@pytest.mark.parametrize("key", [None, "mg_", "mg_0000_wrong", "x" * 5000, "mg_" + "é" * 3])
+def test_without_a_key_nothing_is_told(
+    guarded: Guarded, method: str, path: str, key: str | None
+) -> None:
+    headers = {} if key is None else {"Authorization": f"Bearer {key}".encode()}
+    answer = httpx.request(method, guarded.server.url + path, headers=headers)
+    # Wrong keys are counted too: who guesses is made to wait.
+    assert answer.status_code in (401, 429), answer.text
+    assert answer.json()["error"]["code"] in ("key_needed", "too_many_calls")
+
+
+def test_a_wrong_secret_of_a_known_prefix_is_wrong(guarded: Guarded) -> None:
+    prefix = guarded.keys["one"].rsplit("_", 1)[0].split("_")[1]
+    key = f"mg_{prefix}_{'A' * 43}"
+    answer = httpx.get(guarded.server.url + "/jobs", headers={"Authorization": f"Bearer {key}"})
+    assert answer.status_code in (401, 429)
+
+
+def test_one_key_never_sees_another_s(guarded: Guarded) -> None:
+    with guarded.as_("one") as one, guarded.as_("two") as two:
+        job_id = one.post("/generate", json={"prompt": "secret"}).json()["job_id"]
+        upload = one.post("/uploads", content=wav(0.5)).json()["input_audio"]
+        assert one.get(f"/status/{job_id}").json()["request"]["prompt"] == "secret"
+        paths = (f"/status/{job_id}", f"/jobs/{job_id}/events", f"/audio/{job_id}.wav",
+                 f"/audio/{job_id}/stream")  # fmt: skip
+        for path in paths:
+            assert two.get(path).status_code == 404
+        assert two.delete(f"/jobs/{job_id}").status_code == 404
+        assert two.get("/jobs").json()["jobs"] == []
+        body = {"prompt": "x", "input_audio": upload, "continuation": True}
+        assert two.post("/generate", json=body).status_code == 422
+        assert one.get(f"/status/{job_id}").json()["status"] == "queued"
+        one.delete(f"/jobs/{job_id}")
+
+
+def test_scopes_are_what_a_key_may(guarded: Guarded) -> None:
+    with guarded.as_("one") as one, guarded.as_("all") as anything, guarded.as_("watcher") as other:
+        urgent = {"prompt": "x", "priority": 5}
+        assert one.post("/generate", json=urgent).status_code == 403
+        assert one.post("/models/demo/load").status_code == 403
+        assert other.post("/generate", json={"prompt": "x"}).status_code == 403
+        assert other.post("/uploads", content=wav(0.1)).status_code == 403
+        answer = anything.post("/generate", json=urgent)
+        assert answer.status_code == 202
+        anything.delete(f"/jobs/{answer.json()['job_id']}")
+
+
+def test_a_key_has_a_quota(guarded: Guarded) -> None:
+    with guarded.as_("two") as two:
+        answers = [two.post("/generate", json={"prompt": "x"}) for _ in range(4)]
+        assert [answer.status_code for answer in answers] == [202, 202, 202, 429]
+        assert int(answers[-1].headers["retry-after"]) >= 1
+        for answer in answers[:3]:
+            two.delete(f"/jobs/{answer.json()['job_id']}")
+
+
+def test_revoked_and_expired_keys_end(guarded: Guarded) -> None:
+    told = guarded.command("create", "gone").split("key: ")[1].split()[0]
+    short = guarded.command("create", "short", "--days", "0.00001").split("key: ")[1].split()[0]
+    assert "gone" in guarded.command("list") and told not in guarded.command("list")
+    guarded.command("revoke", told.split("_")[1])
+    time.sleep(1)
+    for key in (told, short):
+        answer = httpx.get(guarded.server.url + "/jobs", headers={"Authorization": f"Bearer {key}"})
+        assert answer.status_code in (401, 429)
+
+
+def test_the_page_signs_in_with_a_cookie_that_scripts_cannot_read(guarded: Guarded) -> None:
+    with httpx.Client(base_url=guarded.server.url) as browser:
+        assert browser.get("/session").json()["signed_in"] is False
+        answer = browser.post("/session", json={"key": guarded.keys["all"]})
+        assert answer.status_code == 204
+        cookie = answer.headers["set-cookie"].lower()
+        assert "httponly" in cookie and "samesite=strict" in cookie
+        assert browser.get("/session").json() | {"version": ""} == {
+            "auth": True, "signed_in": True, "name": "all", "version": "",
+        }  # fmt: skip
+        assert browser.get("/jobs").status_code == 200
+        browser.delete("/session")
+        assert browser.get("/jobs").status_code == 401
+
+
+NAMES = [
+    "../../etc/passwd", "..%2f..%2fetc%2fpasswd", "%2e%2e/secret.wav", "x.wav", "0" * 32,
+    "0" * 31 + ".wav", "0" * 32 + ".exe", "0" * 32 + "-0.wav", "0" * 32 + ".wav/..",
+    "0" * 32 + "%00.wav", "stream",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_that_lead_elsewhere_lead_nowhere(guarded: Guarded, name: str) -> None:
+    with guarded.as_("one") as one:
+        for path in ("/audio/", "/static/", "/status/"):
+            answer = one.get(path + name, follow_redirects=True)
+            assert answer.status_code == 404, (path, answer.text[:200])
+
+
+def _raw(server: JobServer, head: bytes, body: bytes = b"", seconds: float = 10.0) -> bytes:
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=seconds) as connection:
+        connection.sendall(head + body)
+        return connection.recv(4096)
+
+
+def test_a_body_that_says_it_is_huge_is_not_read(guarded: Guarded) -> None:
+    key = guarded.keys["one"].encode()
+    for path in (b"/generate", b"/uploads"):
+        head = (
+            b"POST " + path + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer " + key
+            + b"\r\nContent-Length: 1000000000\r\n\r\n"
+        )  # fmt: skip
+        assert b" 413 " in _raw(guarded.server, head).split(b"\r\n")[0]
+
+
+def test_a_body_that_is_larger_than_it_says_is_cut(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def endless() -> Iterator[bytes]:
+        for _ in range(140):
+            yield bytes(2**20)
+
+    with guarded.as_("one") as one:
+        try:
+            answer = one.post("/uploads", content=endless())
+        except httpx.WriteError:
+            return  # it was hung up on before it had sent everything
+        assert answer.status_code == 413
+    assert not list((guarded.server.folder / "uploads").glob(".*"))
+
+
+def test_a_body_that_trickles_in_is_given_up() -> None:
+    """Its time is counted for the whole body, not from byte to byte."""
+    import asyncio
+
+    async def app(scope: object, receive: object, send: object) -> None:
+        while (await receive())["more_body"]:  # type: ignore[operator]
+            pass
+
+    async def trickle() -> dict[str, object]:
+        await asyncio.sleep(0.02)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    sent: list[dict[str, object]] = []
+
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message)
+
+    limited = body_limit.BodyLimit(app)  # type: ignore[arg-type]
+    limited.seconds = 0.3
+    scope = {"type": "http", "path": "/generate", "headers": [], "method": "POST"}
+    asyncio.run(limited(scope, trickle, send))  # type: ignore[arg-type]
+    assert sent[0]["status"] == 408
+
+
+def test_answers_carry_the_headers_of_a_careful_server(guarded: Guarded) -> None:
+    answer = httpx.get(guarded.server.url + "/session")
+    assert "default-src 'self'" in answer.headers["content-security-policy"]
+    assert "unsafe" not in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert "server" not in answer.headers
+
+
+def test_a_page_elsewhere_cannot_pass_as_this_machine(guarded: Guarded) -> None:
+    """A name that is made to mean 127.0.0.1 comes with that name."""
+    answer = httpx.get(guarded.server.url + "/session", headers={"Host": "evil.example"})
+    assert answer.status_code == 400
+
+
+def test_keys_cannot_be_turned_off_where_others_can_call() -> None:
+    assert not ApiSettings().needs_keys("127.0.0.1")
+    assert ApiSettings().needs_keys("0.0.0.0")
+    assert ApiSettings(auth="on").needs_keys("localhost")
+    with pytest.raises(SettingsError, match="MUSICGEN_API_AUTH"):
+        ApiSettings(auth="off").needs_keys("0.0.0.0")

@@ -1,0 +1,125 @@
+"""Workers come and go, the database too: no job is lost, none is done twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import psycopg
+import pytest
+
+from handlers.job_api.embedded import EmbeddedServer
+from tests.support.job_server import (
+    JobServer,
+    environment,
+    job_server,
+    start,
+    stop,
+    wait_until_ready,
+)
+
+FAST = {"MUSICGEN_WORKER_TIMEOUT": 6}
+
+
+@pytest.fixture
+def api(data: Path) -> Iterator[JobServer]:
+    with job_server(data, "api", **FAST) as running:
+        yield running
+
+
+def _worker(api: JobServer, tmp_path: Path, **settings: object) -> subprocess.Popen[bytes]:
+    log = tmp_path / "worker.log"
+    worker = start("worker", environment(api.folder, **FAST, **settings), log)
+    wait_until_ready(api.http, api.process, log, 1)
+    return worker
+
+
+def test_a_killed_worker_s_job_is_done_by_the_next(api: JobServer, tmp_path: Path) -> None:
+    job_id = api.submit(duration=300, seed=1)
+    first = _worker(api, tmp_path)
+    api.until(job_id, lambda now: now["progress"] > 0.02)
+    first.kill()
+    first.wait()
+    second = _worker(api, tmp_path)
+    try:
+        status = api.until(job_id, lambda now: now["attempt"] == 2)
+        assert status["status"] == "running"
+        api.http.delete(f"/jobs/{job_id}")
+        short = api.submit(duration=0.5)
+        assert api.ended(short)["status"] == "completed"
+    finally:
+        assert stop(second) == 0
+
+
+def test_a_worker_that_is_asked_to_stop_finishes_its_job(api: JobServer, tmp_path: Path) -> None:
+    worker = _worker(api, tmp_path)
+    running = api.submit(duration=60)
+    api.until(running, lambda now: now["status"] == "running")
+    waiting = api.submit(duration=0.5)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(60) == 0
+    status = api.status(running)
+    assert (status["status"], status["attempt"]) == ("completed", 1)
+    assert api.status(waiting)["status"] == "queued"
+    assert api.http.get("/readyz").json()["workers"] == 0
+
+
+def test_a_worker_that_may_not_finish_leaves_its_job_to_others(
+    api: JobServer, tmp_path: Path
+) -> None:
+    worker = _worker(api, tmp_path, MUSICGEN_DRAIN_SECONDS=1)
+    job_id = api.submit(duration=300)
+    api.until(job_id, lambda now: now["progress"] > 0.01)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(60) == 0
+    api.until(job_id, lambda now: now["status"] == "queued")
+    assert not list((api.folder / "clips").glob("*"))
+
+
+def test_the_database_may_restart_under_everything(data: Path) -> None:
+    with job_server(data, **FAST) as server:
+        before = server.submit(duration=30)
+        server.until(before, lambda now: now["status"] == "running")
+        database = EmbeddedServer(server.folder)
+        postmaster = psutil.Process(database._server.get_postmaster_info().pid)
+        postmaster.send_signal(signal.SIGINT)  # every connection is cut
+        postmaster.wait(30)
+        _wait_for_database(database.url)
+        assert server.ended(before)["status"] == "completed"
+        after = server.submit()
+        assert server.ended(after)["status"] == "completed"
+
+
+def test_a_parent_starts_again_what_dies_and_takes_all_with_it(data: Path) -> None:
+    with job_server(data, **FAST) as server:
+        children = psutil.Process(server.process.pid).children()
+        worker = next(child for child in children if "worker" in child.cmdline())
+        os.kill(worker.pid, signal.SIGKILL)
+        assert server.ended(server.submit())["status"] == "completed"
+    gone, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive and gone
+
+
+def _wait_for_database(url: str) -> None:
+    end = time.monotonic() + 30
+    while True:
+        try:
+            psycopg.connect(url, connect_timeout=2).close()
+            return
+        except psycopg.OperationalError:
+            assert time.monotonic() < end
+            time.sleep(0.2)
+
+
+def test_the_api_answers_while_there_is_no_worker(api: JobServer) -> None:
+    job_id = api.submit()
+    status = api.status(job_id)
+    assert (status["status"], status["position"], status["expected_seconds"]) == ("queued", 1, None)
+    with httpx.stream("GET", f"{api.url}/jobs/{job_id}/events") as events:
+        assert next(events.iter_lines()) == "event: status"

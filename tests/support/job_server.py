@@ -1,0 +1,129 @@
+"""The job API as it is started: processes on a free port of this machine, and a way to ask them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).parents[2]
+START_SECONDS, JOB_SECONDS, STOP_SECONDS = 90.0, 90.0, 60.0
+
+
+@contextmanager
+def data_folder() -> Iterator[Path]:
+    """A new folder, not below pytest's: those are closed to the user that PostgreSQL runs as where
+    tests are run by root."""
+    with TemporaryDirectory(prefix="musicgen-data-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder) / "data"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class JobServer:
+    """`http` asks it; `process` is what was started."""
+
+    folder: Path
+    url: str
+    process: subprocess.Popen[bytes]
+    http: httpx.Client
+
+    def submit(self, **fields: Any) -> str:
+        answer = self.http.post("/generate", json={"prompt": "piano", "duration": 0.5} | fields)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["job_id"])
+
+    def status(self, job_id: str) -> dict[str, Any]:
+        answer = self.http.get(f"/status/{job_id}")
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def ended(self, job_id: str, seconds: float = JOB_SECONDS) -> dict[str, Any]:
+        """The status of a job when it has ended."""
+        return self.until(
+            job_id, lambda now: now["status"] in ("completed", "failed", "cancelled"), seconds
+        )
+
+    def until(self, job_id: str, condition: Any, seconds: float = JOB_SECONDS) -> dict[str, Any]:
+        end = time.monotonic() + seconds
+        while not condition(now := self.status(job_id)):
+            assert time.monotonic() < end, now
+            time.sleep(0.05)
+        return now
+
+
+def environment(folder: Path, **settings: object) -> dict[str, str]:
+    """Of a server in `folder`; nothing of this machine's own settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MUSICGEN_")}
+    kept.pop("DATABASE_URL", None)
+    own = {"MUSICGEN_DATA_DIR": str(folder), "MUSICGEN_THREADS": "1", "MUSICGEN_MODEL": "demo"}
+    return {**kept, **own, **{name: str(value) for name, value in settings.items()}}
+
+
+def start(part: str, env: dict[str, str], log: Path, *options: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "musicgen.cli", "serve", part, *options]
+    with log.open("ab") as file:
+        return subprocess.Popen(command, cwd=ROOT, env=env, stdout=file, stderr=file)
+
+
+def stop(process: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> int:
+    """Asks a process to stop, and waits; its status."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+
+
+@contextmanager
+def job_server(
+    folder: Path, part: str = "all", *, workers: int = 1, key: str | None = None, **settings: object
+) -> Iterator[JobServer]:
+    """A server that is ready; of `all` with a worker that has loaded its model."""
+    port, log = free_port(), folder.with_name(f"{folder.name}.log")
+    folder.mkdir(parents=True, exist_ok=True)
+    options = ["--port", str(port), *(["--workers", str(workers)] if part == "all" else [])]
+    url = f"http://127.0.0.1:{port}"
+    process = start(part, environment(folder, **settings), log, *options)
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    try:
+        with httpx.Client(base_url=url, headers=headers, timeout=30) as http:
+            wait_until_ready(http, process, log, workers if part == "all" else 0)
+            yield JobServer(folder, url, process, http)
+    finally:
+        stop(process)
+
+
+def wait_until_ready(
+    http: httpx.Client, process: subprocess.Popen[bytes], log: Path, workers: int
+) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        assert process.poll() is None, log.read_text()[-2000:]
+        try:
+            answer = http.get("/readyz")
+            if answer.status_code == 200 and answer.json()["workers"] >= workers:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError(f"not ready: {log.read_text()[-2000:]}")
