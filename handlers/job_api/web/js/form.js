@@ -1,0 +1,171 @@
+/** The form as a request, a request as the form, and errors at the control that they are about. */
+
+import { $, h } from "./dom.js";
+import { isNumber } from "./fields.js";
+import { sections, setSections } from "./sections.js";
+import { sentence } from "./words.js";
+
+export class FieldError extends Error {
+  constructor(field, message) {
+    super(message);
+    this.field = field;
+  }
+}
+
+const form = () => $("request");
+const controlOf = (name) => $(`f-${name}`);
+/** Handled by hand: these are not one control with one value. */
+const SPECIAL = new Set(["prompts", "sections", "input_audio", "continuation", "model_version"]);
+
+function isDefault(control) {
+  if (control.type === "checkbox") return control.checked === control.defaultChecked;
+  if (control.tagName !== "SELECT") return control.value === control.defaultValue;
+  const first = [...control.options].find((option) => option.defaultSelected) ?? control.options[0];
+  return control.value === first?.value;
+}
+
+function plainControls() {
+  return [...form().elements].filter(
+    (control) => control.name && control.type !== "radio" && !SPECIAL.has(control.name),
+  );
+}
+
+function valueOf(control) {
+  if (control.type === "checkbox") return control.checked;
+  if (!isNumber(control.name)) return control.value;
+  if (control.validity.badInput) throw new FieldError(control.name, "This is not a number.");
+  return control.value === "" ? null : Number(control.value);
+}
+
+/**
+ * What the form asks for, without what is as it always is. `sound` is the uploaded one, or null.
+ * Throws: `FieldError`. Limits are the server's affair: it says the same on every platform.
+ */
+export function collect(sound) {
+  const body = { prompt: controlOf("prompt").value };
+  for (const control of plainControls()) {
+    const value = valueOf(control);
+    const left = control.name === "duration" ? control.disabled : isDefault(control);
+    if (!left && value !== null && value !== "") body[control.name] = value;
+  }
+  const model = controlOf("model_version");
+  if (model.value && !model.selectedOptions[0].hasAttribute("data-default")) {
+    body.model_version = model.value;
+  }
+  const more = controlOf("prompts")
+    .value.split("\n")
+    .map((line) => line.trim())
+    .filter(Boolean);
+  if (more.length) {
+    body.prompts = body.prompt.trim() ? [body.prompt, ...more] : more;
+    delete body.prompt;
+  }
+  const parts = sections();
+  if (parts) body.sections = parts;
+  if (sound) body.input_audio = sound;
+  addContinuation(body, sound);
+  return body;
+}
+
+function addContinuation(body, sound) {
+  const continues = form().elements.continuation.value === "true";
+  if (sound && continues) body.continuation = true;
+  else {
+    delete body.continuation_start;
+    delete body.continuation_end;
+  }
+}
+
+/** Shows `request` in the form, but for its sound; what it does not say becomes the default. */
+export function fill(request) {
+  clearErrors();
+  form().reset();
+  const given = { ...request };
+  if (given.prompts?.length) {
+    [given.prompt, ...given.prompts] = given.prompts;
+    controlOf("prompts").value = given.prompts.join("\n");
+  }
+  for (const control of plainControls()) {
+    const value = given[control.name];
+    if (value === undefined || value === null) continue;
+    if (control.type === "checkbox") control.checked = value;
+    else if (!(control.name === "seed" && value < 0)) control.value = value;
+  }
+  const model = controlOf("model_version");
+  const known = [...model.options].some((option) => option.value === given.model_version);
+  if (known) model.value = given.model_version;
+  form().elements.continuation.value = String(given.continuation ?? false);
+  if (given.continuation_end === -1) controlOf("continuation_end").value = "";
+  setSections(given.sections);
+  openWhatIsSet();
+  form().dispatchEvent(new Event("optionschange"));
+}
+
+/** Whether a control inside `details` says something; counted for its badge. */
+function isSet(control) {
+  if (control.name === "input_audio" || control.type === "radio" || !control.name) return false;
+  return !isDefault(control);
+}
+
+function countOf(details) {
+  const rows = details.querySelectorAll(".section-row").length;
+  const sound = details.querySelector("#upload:not([hidden])") ? 1 : 0;
+  const controls = [...details.querySelectorAll("input, select, textarea")];
+  return controls.filter(isSet).length + (rows ? 1 : 0) + sound;
+}
+
+function openWhatIsSet() {
+  for (const details of form().querySelectorAll("details")) details.open = countOf(details) > 0;
+}
+
+/** The badge of each folded group says how much of it is set. */
+export function showCounts() {
+  for (const details of form().querySelectorAll("details")) {
+    const count = countOf(details);
+    const badge = details.querySelector(".badge");
+    badge.hidden = count === 0;
+    badge.textContent = `${count} set`;
+  }
+}
+
+export function clearErrors() {
+  for (const message of form().querySelectorAll(".field-error")) message.remove();
+  for (const control of form().querySelectorAll("[aria-invalid]")) {
+    control.removeAttribute("aria-invalid");
+  }
+  for (const control of form().querySelectorAll("[aria-describedby*='-error']")) {
+    const rest = (control.getAttribute("aria-describedby") ?? "")
+      .split(" ")
+      .filter((id) => !id.endsWith("-error"));
+    if (rest.join("")) control.setAttribute("aria-describedby", rest.join(" "));
+    else control.removeAttribute("aria-describedby");
+  }
+}
+
+/** Puts `message` at the control of `field` and the focus there; false where there is none. */
+export function showFieldError(field, message) {
+  const control = controlOf(String(field).split(/[.[]/)[0]);
+  if (!control) return false;
+  const id = `${control.id}-error`;
+  // The name of the field in front is for programs; the control shows which it is.
+  const text = message.startsWith(`${field}=`) ? message.slice(field.length + 1) : message;
+  const line = h("p", { class: "field-error", id }, sentence(text));
+  const home = control.closest(".field") ?? control;
+  home.append(line);
+  // A group as such cannot be invalid; a group of radio buttons can.
+  const isGroup = control.tagName === "FIELDSET";
+  const isRadios = control.getAttribute("role") === "radiogroup";
+  (isGroup && !isRadios ? control.querySelector("input") : control)?.setAttribute(
+    "aria-invalid",
+    "true",
+  );
+  const described = [control.getAttribute("aria-describedby"), id].filter(Boolean).join(" ");
+  control.setAttribute("aria-describedby", described);
+  control.closest("details")?.setAttribute("open", "");
+  for (let part = control.parentElement; part && part !== form(); part = part.parentElement) {
+    part.hidden = false;
+  }
+  (isGroup ? control.querySelector("input, button") : control).focus();
+  control.scrollIntoView({ block: "center" });
+  return true;
+}

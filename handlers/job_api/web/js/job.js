@@ -1,0 +1,245 @@
+/** The job that is looked at: waiting, being made, or finished. */
+
+import * as api from "./api.js";
+import { clipView } from "./clip.js";
+import { $, announce, h, setText } from "./dom.js";
+import { liveView } from "./live.js";
+import { watch } from "./watch.js";
+import { FINAL, STATES, duration, isNotCommercial, licence, sentence, titleOf } from "./words.js";
+
+const clipsOf = (request) => (request.variations ?? 1) * (request.prompts?.length ?? 1);
+
+function leftOf(status) {
+  return status.expected_seconds === null
+    ? ""
+    : `about ${duration(Math.ceil(status.expected_seconds))} left`;
+}
+
+/** What the line under the progress bar says. */
+function lineOf(status) {
+  if (status.status === "queued") {
+    const place =
+      status.position === 1 ? "Next in the queue" : `Number ${status.position} in the queue`;
+    return [status.position ? place : "In the queue", leftOf(status)].filter(Boolean).join(", ");
+  }
+  const percent = `${Math.floor((status.progress ?? 0) * 100)} %`;
+  const again = status.attempt > 1 ? `attempt ${status.attempt}` : "";
+  return [percent, leftOf(status), again].filter(Boolean).join(", ");
+}
+
+/** What a tab in the background says. */
+function titleBar(status) {
+  return status.status === "running"
+    ? `${Math.floor((status.progress ?? 0) * 100)} %`
+    : STATES[status.status];
+}
+
+/** What is spoken: a new state, place or quarter, not each percent. */
+function spokenOf(status) {
+  if (status.status === "queued") return lineOf({ ...status, expected_seconds: null });
+  if (status.status === "running") {
+    const quarter = Math.floor((status.progress ?? 0) * 4) * 25;
+    return quarter ? `${quarter} percent made` : "Your music is being made";
+  }
+  return { completed: "Your music is ready", failed: "The job failed", cancelled: "Cancelled" }[
+    status.status
+  ];
+}
+
+/**
+ * Shows the job `id` in the panel. `actions` are those of `clipView`, with the job's request first,
+ * and `fillFrom(request)`; `onFinished(status)` and `onTrouble(error)` tell the page. Returns a
+ * function that takes it away.
+ */
+export function showJob(id, { actions, onStatus, onTrouble }) {
+  const view = new JobView(id, actions);
+  let first = true;
+  const stop = watch(
+    id,
+    (status) => {
+      view.update(status, first);
+      first = false;
+      onStatus(status);
+    },
+    (error) => {
+      view.trouble(error);
+      onTrouble(error);
+    },
+  );
+  return () => {
+    stop();
+    view.destroy();
+  };
+}
+
+class JobView {
+  constructor(id, actions) {
+    this.id = id;
+    this.actions = actions;
+    this.clips = [];
+    this.shown = null;
+    this.title = h("h2", { id: "job-title", tabindex: "-1" }, "Job");
+    this.state = h("span", { class: "state", "data-state": "queued" }, "…");
+    this.bar = h("progress", { max: "1", "aria-label": "Progress" });
+    this.line = h("p", { class: "progress-line" }, "Asking the server…");
+    this.stop = h(
+      "button",
+      { type: "button", class: "danger", hidden: true, onclick: () => this.cancel() },
+      "Cancel",
+    );
+    this.notice = h("p", { class: "notice", role: "alert", hidden: true });
+    this.live = liveView();
+    this.going = h(
+      "div",
+      { class: "going" },
+      this.bar,
+      h("div", { class: "going-line" }, this.line, this.stop),
+    );
+    this.done = h("div", { class: "done" });
+    $("job").replaceChildren(
+      h("div", { class: "job-head" }, this.title, this.state),
+      this.notice,
+      this.going,
+      this.live.element,
+      this.done,
+    );
+  }
+
+  /** `first`: it was opened just now, so a finished job is no news. */
+  update(status, first) {
+    setText(this.title, titleOf(status.request));
+    setText(this.state, STATES[status.status]);
+    this.state.dataset.state = status.status;
+    document.title = `${titleBar(status)} · MusicGen`;
+    this.live.offer(status.stream_url, clipsOf(status.request));
+    if (FINAL.has(status.status)) this.finish(status);
+    else this.progress(status);
+    if (!first || !FINAL.has(status.status)) announce(spokenOf(status));
+  }
+
+  progress(status) {
+    this.stop.hidden = false;
+    if (status.status === "queued") this.bar.removeAttribute("value");
+    else this.bar.value = status.progress ?? 0;
+    setText(this.line, lineOf(status));
+  }
+
+  finish(status) {
+    if (this.shown === status.status) return;
+    this.shown = status.status;
+    const hadFocus = this.going.contains(document.activeElement);
+    this.going.remove();
+    this.live.finish();
+    this.notice.hidden = true;
+    if (status.status === "completed") this.showClips(status);
+    else this.showEnd(status);
+    if (hadFocus) this.title.focus();
+  }
+
+  showClips(status) {
+    const { result, request } = status;
+    const actions = {
+      useSeed: (seed) => this.actions.useSeed(seed),
+      moreLike: () => this.actions.moreLike(request),
+      carryOn: (clip, button) => this.actions.carryOn(request, clip, button),
+    };
+    this.clips = result.clips.map((clip, index) =>
+      clipView(clip, {
+        number: index + 1,
+        several: result.clips.length > 1,
+        ownPrompt: Boolean(request.prompts),
+        loops: request.loop ?? false,
+        actions,
+      }),
+    );
+    const notes = (result.notes ?? []).map((note) => h("li", {}, sentence(note)));
+    this.done.replaceChildren(
+      h(
+        "p",
+        { class: isNotCommercial(result.licence) ? "licence-note restricted" : "licence-note" },
+        `Made with ${result.model}. Licence of its weights: `,
+        h("strong", {}, licence(result.licence)),
+        ".",
+      ),
+      h(
+        "ul",
+        { class: "clips", "aria-label": "Clips" },
+        this.clips.map((clip) => clip.element),
+      ),
+      notes.length ? h("ul", { class: "notes", "aria-label": "Notes" }, notes) : "",
+      aboutView(status),
+    );
+  }
+
+  showEnd(status) {
+    const text = sentence(status.error?.message ?? "It was stopped before it was ready.");
+    const again = () => this.actions.fillFrom(status.request);
+    this.done.replaceChildren(
+      h("p", { class: status.status === "failed" ? "notice" : "muted" }, text),
+      h(
+        "div",
+        { class: "actions" },
+        h(
+          "button",
+          { type: "button", class: "quiet", onclick: again },
+          "Put it into the form again",
+        ),
+      ),
+    );
+  }
+
+  trouble(error) {
+    this.notice.hidden = error === null;
+    if (error === null) return;
+    if (error.status === 404) {
+      this.going.remove();
+      setText(this.title, "This job is not here");
+      setText(this.state, "");
+    }
+    const goesOn = error.isWorthRepeating ? " It is tried again by itself." : "";
+    setText(this.notice, `${sentence(error.message)}${goesOn}`);
+  }
+
+  async cancel() {
+    this.stop.disabled = true;
+    try {
+      const status = await api.cancel(this.id);
+      if (status) this.update(status, false);
+    } catch (error) {
+      this.trouble(error);
+    }
+    this.stop.disabled = false;
+  }
+
+  destroy() {
+    for (const clip of this.clips) clip.destroy();
+    this.live.finish();
+    document.title = "MusicGen";
+  }
+}
+
+function aboutView({ job_id, result, request, attempt }) {
+  const rows = [
+    ["Prompt", titleOf(request)],
+    ["Model", result.model],
+    ["Made by", result.made_by],
+    [
+      "Took",
+      result.real_time_factor
+        ? `${duration(result.real_time_factor * result.seconds)} for ${duration(result.seconds)}`
+        : null,
+    ],
+    ["Attempts", attempt > 1 ? String(attempt) : null],
+    ["Job", job_id],
+    ...result.clips.map((clip, index) => [
+      `SHA-256${result.clips.length > 1 ? ` of clip ${index + 1}` : ""}`,
+      clip.sha256,
+    ]),
+  ].filter(([, value]) => value);
+  return h(
+    "details",
+    { class: "about" },
+    h("summary", {}, "About this job"),
+    h("dl", {}, rows.map(([term, value]) => [h("dt", {}, term), h("dd", {}, value)]).flat()),
+  );
+}

@@ -1,0 +1,61 @@
+/** "Listen while it is made": a player on the growing stream of a running job. */
+
+import { h } from "./dom.js";
+
+/** Returns `{element, offer(url, clips), finish()}`; nothing is fetched before play is pressed. */
+export function liveView() {
+  const audio = h("audio", {
+    controls: true,
+    preload: "none",
+    "aria-label": "Listen while it is made",
+  });
+  const which = h("select", { "aria-label": "Which clip to listen to" });
+  const label = h(
+    "p",
+    { class: "live-label" },
+    h("span", { class: "live-dot", "aria-hidden": "true" }),
+    "Listen while it is made",
+  );
+  const element = h(
+    "div",
+    { class: "live", hidden: true },
+    h("div", { class: "live-head" }, label, which),
+    audio,
+  );
+  let offered = null;
+
+  function choose() {
+    const number = Number(which.value);
+    const wasPlaying = !audio.paused;
+    audio.src = number > 1 ? `${offered}?clip=${number}` : offered;
+    if (wasPlaying) audio.play().catch(() => {});
+  }
+
+  which.addEventListener("change", choose);
+  return {
+    element,
+    offer(url, clips) {
+      if (!url || offered === url) return;
+      offered = url;
+      which.replaceChildren(
+        ...Array.from({ length: clips }, (_, index) =>
+          h("option", { value: index + 1 }, `Clip ${index + 1}`),
+        ),
+      );
+      which.hidden = clips < 2;
+      choose();
+      element.hidden = false;
+    },
+    /** Who listens may listen to the end; otherwise it goes, as the finished clip is better. */
+    finish() {
+      const close = () => {
+        audio.removeAttribute("src");
+        element.remove();
+      };
+      if (audio.paused || audio.ended) close();
+      else
+        for (const event of ["ended", "error", "pause"])
+          audio.addEventListener(event, close, { once: true });
+    },
+  };
+}

@@ -1,0 +1,273 @@
+/** Puts the page together: session, form, the job in the address, history. */
+
+import * as api from "./api.js";
+import { $, announce } from "./dom.js";
+import { buildGroups } from "./fields.js";
+import { clearErrors, collect, fill, showCounts, showFieldError } from "./form.js";
+import {
+  addressOf,
+  forgetHistory,
+  markOpened,
+  noteStatus,
+  refresh,
+  startHistory,
+} from "./history.js";
+import { showJob } from "./job.js";
+import { showModels, startModels } from "./models.js";
+import { hideNotice, showNotice } from "./notice.js";
+import { startSections } from "./sections.js";
+import { forget as forgetSound, soundToSend, startSound, takeSound } from "./sound.js";
+import { FINAL, fileName } from "./words.js";
+
+const LONGEST_SECONDS = 300;
+let closeJob = null;
+let openId = null;
+let justSent = false;
+const nothingYet = $("job").firstElementChild;
+
+// What may go wrong anywhere
+
+function showTrouble(error, again = null) {
+  if (error.status === 401) showSignIn();
+  else showNotice($("page-notice"), error, again, true);
+}
+
+// The session
+
+async function start() {
+  hideNotice($("page-notice"));
+  try {
+    const session = await api.session();
+    $("version").textContent = `Version ${session.version}.`;
+    const signedOut = session.auth && !session.signed_in;
+    $("sign-out").hidden = !session.auth || signedOut;
+    $("who").hidden = !session.name || !session.auth;
+    $("who").textContent = session.name ?? "";
+    if (signedOut) showSignIn();
+    else await enter();
+  } catch (error) {
+    showTrouble(error, start);
+  }
+}
+
+/** What other people and other tabs have changed meanwhile; the next time will do as well. */
+function refreshAll() {
+  refresh().catch(() => {});
+  api
+    .models()
+    .then(showModels)
+    .catch(() => {});
+}
+
+async function enter() {
+  showModels(await api.models());
+  await refresh();
+  $("sign-in").hidden = true;
+  $("studio").hidden = false;
+  openFromAddress();
+}
+
+function showSignIn() {
+  closeJob?.();
+  closeJob = openId = null;
+  $("studio").hidden = true;
+  $("sign-in").hidden = false;
+  $("sign-out").hidden = $("who").hidden = true;
+  $("key").focus();
+}
+
+async function signIn(event) {
+  event.preventDefault();
+  hideNotice($("sign-in-notice"));
+  $("key").removeAttribute("aria-invalid");
+  try {
+    await api.signIn($("key").value.trim());
+    $("key").value = "";
+    await start();
+    if (!$("studio").hidden) $("f-prompt").focus();
+  } catch (error) {
+    showNotice($("sign-in-notice"), error);
+    if (error.status === 401) $("key").setAttribute("aria-invalid", "true");
+    $("key").focus();
+  }
+}
+
+async function signOut() {
+  try {
+    await api.signOut();
+    history.replaceState(null, "", location.pathname);
+    forgetHistory();
+    forgetSound();
+    $("request").reset();
+    showSignIn();
+    announce("Signed out");
+  } catch (error) {
+    showTrouble(error);
+  }
+}
+
+// The form
+
+let sending = false;
+
+/** `body` null: what the form says now. */
+async function submit(body, key) {
+  if (sending) return;
+  sending = true;
+  hideNotice($("form-notice"));
+  clearErrors();
+  $("submit").setAttribute("aria-disabled", "true");
+  $("submit").textContent = "Sending…";
+  try {
+    body ??= collect(await soundToSend());
+    const { job_id } = await api.generate(body, key);
+    justSent = true;
+    location.hash = addressOf(job_id);
+    refresh().catch(() => {});
+  } catch (error) {
+    refused(error, body, key);
+  } finally {
+    sending = false;
+    $("submit").removeAttribute("aria-disabled");
+    $("submit").textContent = "Make music";
+  }
+}
+
+function refused(error, body, key) {
+  if (error.status === 401) return showSignIn();
+  if (error.field && showFieldError(error.field, error.message)) return;
+  // The same key again: if the first call did arrive, no second job is made.
+  showNotice($("form-notice"), error, () => submit(body, key));
+}
+
+function followSlider() {
+  const [field, slider] = [$("f-duration"), $("length-slider")];
+  // Short lengths are chosen more finely than long ones.
+  const toSeconds = (part) => Math.max(1, Math.round(LONGEST_SECONDS * (part / 100) ** 2));
+  const toPart = (seconds) => 100 * Math.sqrt(Math.min(1, Math.max(0, seconds / LONGEST_SECONDS)));
+  const follow = () => {
+    slider.value = toPart(Number(field.value));
+  };
+  slider.addEventListener("input", () => {
+    field.value = toSeconds(Number(slider.value));
+  });
+  field.addEventListener("input", follow);
+  $("request").addEventListener("optionschange", follow);
+  follow();
+}
+
+function startForm() {
+  buildGroups($("option-groups"));
+  startSections();
+  startModels();
+  startSound();
+  followSlider();
+  $("request").addEventListener("submit", (event) => {
+    event.preventDefault();
+    submit(null, api.freshKey());
+  });
+  $("f-prompt").addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) $("request").requestSubmit();
+  });
+  $("request").addEventListener("input", showCounts);
+  $("request").addEventListener("optionschange", showCounts);
+  for (const chip of document.querySelectorAll("[data-prompt]")) {
+    chip.addEventListener("click", () => {
+      $("f-prompt").value = chip.dataset.prompt;
+      $("f-prompt").focus();
+    });
+  }
+}
+
+// What can be done with a job
+
+function refill(request) {
+  forgetSound();
+  fill(request);
+  $("f-prompt").focus();
+  if (request.input_audio) {
+    $("sound-group").open = true;
+    announce("The form is filled in. Choose the sound file again.");
+  } else announce("The form is filled in");
+}
+
+const actions = {
+  useSeed(seed) {
+    $("f-seed").value = seed;
+    $("f-seed").focus();
+    announce(`Seed ${seed} is in the form`);
+  },
+  fillFrom: refill,
+  moreLike: (request) => refill({ ...request, seed: null }),
+  async carryOn(request, clip, button) {
+    button.disabled = true;
+    try {
+      const response = await fetch(clip.url);
+      if (!response.ok) throw api.errorOf(response.status, await response.text(), null);
+      const sound = await response.blob();
+      const { model_version } = request;
+      fill({
+        prompt: clip.prompt,
+        model_version,
+        continuation: true,
+        duration: Math.min(LONGEST_SECONDS, Math.ceil(clip.seconds * 2)),
+      });
+      const name = fileName(clip.prompt || "music", clip.seed, clip.url.split(".").pop());
+      $("f-prompt").focus();
+      await takeSound(sound, name);
+    } catch (error) {
+      if (!error.field)
+        showTrouble(
+          error instanceof api.ApiError
+            ? error
+            : new api.ApiError("The clip could not be fetched. Try again."),
+        );
+    } finally {
+      button.disabled = false;
+    }
+  },
+};
+
+// The job in the address
+
+function openFromAddress() {
+  const id = new URLSearchParams(location.hash.slice(1)).get("job");
+  if (id === openId) return;
+  closeJob?.();
+  closeJob = null;
+  openId = id;
+  if (!id) {
+    $("job").replaceChildren(nothingYet);
+    markOpened(null);
+    return;
+  }
+  closeJob = showJob(id, {
+    actions,
+    onStatus(status) {
+      noteStatus(status);
+      if (FINAL.has(status.status)) refreshAll();
+    },
+    onTrouble(error) {
+      if (error?.status === 401) showSignIn();
+    },
+  });
+  markOpened(id);
+  $("job-title").focus({ preventScroll: !justSent && document.readyState !== "complete" });
+  if (justSent) $("job").scrollIntoView({ block: "nearest" });
+  justSent = false;
+}
+
+startForm();
+startHistory(showTrouble);
+$("skip").addEventListener("click", (event) => {
+  // The address names the job: a jump must not take its place.
+  event.preventDefault();
+  $("results").focus();
+});
+$("sign-in-form").addEventListener("submit", signIn);
+$("sign-out").addEventListener("click", signOut);
+window.addEventListener("hashchange", openFromAddress);
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden && !$("studio").hidden) refreshAll();
+});
+await start();
