@@ -17,7 +17,7 @@ Run = dict[str, float]
 
 
 def ours(
-    folder: Path, device: str, precision: str, seconds: float, compiled: bool = True
+    folder: Path, device: str, precision: str, seconds: float, **options: bool
 ) -> Callable[[int], Run]:
     """A function from a seed to the seconds of one clip."""
     from musicgen.engine.engine import MusicGenEngine
@@ -26,7 +26,7 @@ def ours(
     from musicgen.request import SamplingParams
 
     config = MusicGenConfig.from_folder(folder)
-    engine = MusicGenEngine.load(folder, config, device, precision, compiled=compiled)
+    engine = MusicGenEngine.load(folder, config, device, precision, **options)
     sampling = SamplingParams(1.0, TOP_K, 0.0, GUIDANCE)
 
     def run(seed: int) -> Run:
@@ -48,6 +48,11 @@ def ours(
 def plain(folder: Path, device: str, precision: str, seconds: float) -> Callable[[int], Run]:
     """This engine where its C++ was not compiled."""
     return ours(folder, device, precision, seconds, compiled=False)
+
+
+def fused(folder: Path, device: str, precision: str, seconds: float) -> Callable[[int], Run]:
+    """This engine with its layers compiled by torch, on a GPU."""
+    return ours(folder, device, precision, seconds, torch_compile=True)
 
 
 def compiled(folder: Path, device: str, precision: str, seconds: float) -> Callable[[int], Run]:
@@ -108,6 +113,7 @@ def synchronize(device: str) -> None:
 
 ENGINES: dict[str, Callable[[Path, str, str, float], Callable[[int], Run]]] = {
     "musicgen": ours,
+    "musicgen-compiled": fused,
     "pytorch": plain,
     "transformers": theirs,
     "transformers-static": compiled,

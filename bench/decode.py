@@ -50,12 +50,14 @@ CONTESTANTS = (
     "musicgen float32",
     "musicgen bfloat16",
     "musicgen int8",
+    "musicgen-compiled bfloat16",
     "pytorch int8",
     "transformers float32",
     "transformers bfloat16",
     "transformers-static bfloat16",
 )
-DEFAULT = tuple(name for name in CONTESTANTS if "static" not in name)
+FOR_GPUS = ("musicgen-compiled bfloat16", "transformers-static bfloat16")
+DEFAULT = tuple(name for name in CONTESTANTS if name not in FOR_GPUS)
 
 
 def contestant(

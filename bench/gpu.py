@@ -23,7 +23,8 @@ if not __package__:  # run as a script: the repository root is not on the path
 
 import torch
 
-OURS, PEER, COMPILED = "musicgen bfloat16", "transformers bfloat16", "transformers-static bfloat16"
+OURS, FUSED = "musicgen bfloat16", "musicgen-compiled bfloat16"
+PEER, COMPILED = "transformers bfloat16", "transformers-static bfloat16"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def commands(plan: Plan, results: Path) -> list[list[str]]:
     for model in plan.models:
         common = [*where, "--model", model, "--seconds", str(plan.seconds)]
         made += [
-            ["decode.py", *common, "--contestants", OURS, PEER, COMPILED],
+            ["decode.py", *common, "--contestants", OURS, FUSED, PEER, COMPILED],
             ["serve.py", *common, "--contestants", OURS, PEER, "--callers"]
             + [str(each) for each in plan.callers],
         ]

@@ -83,6 +83,7 @@ class Settings:
     for what it says itself. `revision`: the commit of the hub that it must be, None for any.
     `weights_dir`: where what was downloaded from an address is kept. `device`: auto, cpu, cuda or
     cuda:N.
+    `compile`: torch.compile fuses what lies between the products, on a GPU.
     `threads`: CPU threads, None for the container's CPU quota. `slots`: requests decoded at once.
     `models_kept`: models that may be loaded at once, for requests that name one.
     `stream`: RunPod answers with audio while it is being made. `data_dir`: where clips go without
@@ -100,6 +101,7 @@ class Settings:
     device: str = "auto"
     precision: str = "auto"
     engine: str = "musicgen"
+    compile: bool = False
     threads: int | None = None
     slots: int = 1
     models_kept: int = 1
@@ -148,6 +150,7 @@ class Settings:
             revision=read.text("MUSICGEN_REVISION"),
             base_model=read.text("MUSICGEN_BASE_MODEL"),
             weights_dir=Path(read.text("MUSICGEN_WEIGHTS_DIR") or cls.weights_dir),
+            compile=read.switch("MUSICGEN_COMPILE"),
             threads=read.whole("MUSICGEN_THREADS"),
             # Cog gives its worker this one: predictions side by side are then slots as well.
             slots=read.whole("MUSICGEN_SLOTS") or read.whole("COG_MAX_CONCURRENCY") or cls.slots,

@@ -97,10 +97,12 @@ class MusicGenEngine:
         *,
         rows: int = BATCH_ROWS,
         compiled: bool = True,
+        torch_compile: bool = False,
         adapter: Path | None = None,
     ) -> MusicGenEngine:
         """Reads a checkpoint folder, and merges the `adapter` of another one into it; `rows` of the
-        decoder run together at most. `compiled` false does without this project's own C++.
+        decoder run together at most. `compiled` false does without this project's own C++,
+        `torch_compile` has torch's compiler fuse what lies between the products on a GPU.
 
         Raises: a subclass of `CheckpointError`.
         """
@@ -109,7 +111,7 @@ class MusicGenEngine:
         dtype = torch.bfloat16 if precision == "bfloat16" and pack is None else torch.float32
         model = load_model(folder, config, torch.device(device), dtype, pack=pack, adapter=adapter)
         return_free_memory()
-        return cls._planned(model, tokenize, precision, rows)
+        return cls._planned(model, tokenize, precision, rows, torch_compile)
 
     @classmethod
     def load_packed(
@@ -120,6 +122,7 @@ class MusicGenEngine:
         precision: str,
         *,
         rows: int = BATCH_ROWS,
+        torch_compile: bool = False,
     ) -> MusicGenEngine:
         """The same of a packed file, which may be of any form that `device` and `precision` go
         with; it stays mapped on a processor if it is of a native one.
@@ -135,13 +138,13 @@ class MusicGenEngine:
         repack = packing(precision) if device == "cpu" and not native else None
         if repack is not None:
             repack(model)
-        return cls._planned(model, tokenize, precision, rows)
+        return cls._planned(model, tokenize, precision, rows, torch_compile)
 
     @classmethod
     def _planned(
-        cls, model: MusicGen, tokenize: Tokenize, precision: str, rows: int
+        cls, model: MusicGen, tokenize: Tokenize, precision: str, rows: int, torch_compile: bool
     ) -> MusicGenEngine:
-        steps, rows = plan_steps(model, str(model.device), rows)
+        steps, rows = plan_steps(model, str(model.device), rows, torch_compile=torch_compile)
         return cls(model, tokenize, precision, rows=rows, steps=steps)
 
     def generate(self, job: GenerationJob) -> Generator[Decoded, None, EngineOutput]:

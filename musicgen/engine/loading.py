@@ -55,6 +55,7 @@ def load_engine(folder: Path, name: str, settings: Settings, adapter: Path | Non
                 device,
                 precision,
                 rows=_rows(settings.slots),
+                torch_compile=settings.compile,
                 adapter=adapter,
             )
         except UnsupportedCheckpoint as error:
@@ -76,7 +77,14 @@ def _load_packed(pack: PackFile, name: str, device: str, settings: Settings) -> 
     check_memory(config, name, device, precision)
     pack.check()
     mark("weights_resident")
-    return MusicGenEngine.load_packed(pack, config, device, precision, rows=_rows(settings.slots))
+    return MusicGenEngine.load_packed(
+        pack,
+        config,
+        device,
+        precision,
+        rows=_rows(settings.slots),
+        torch_compile=settings.compile,
+    )
 
 
 def _rows(slots: int) -> int:

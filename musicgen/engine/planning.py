@@ -21,12 +21,17 @@ KEPT_FREE = 0.1
 logger = logging.getLogger(__name__)
 
 
-def plan_steps(model: MusicGen, device: str, rows: int) -> tuple[Steps, int]:
+def plan_steps(
+    model: MusicGen, device: str, rows: int, *, torch_compile: bool = False
+) -> tuple[Steps, int]:
     """How to run steps on `device`, and for how many rows of the `rows` wished for.
 
-    A GPU gets slots for whole windows, recorded as CUDA graphs, if two rows fit.
+    A GPU gets slots for whole windows, recorded as CUDA graphs, if two rows fit; with
+    `torch_compile` their layers are compiled before they are recorded.
     """
     if device == "cpu":
+        if torch_compile:
+            logger.warning("MUSICGEN_COMPILE is for GPUs: nothing is compiled for a processor")
         return EagerSteps(), rows
     decoder, capacity = model.decoder, longest_sequence(model)
     size = decoder.embeddings.element_size()
@@ -40,7 +45,8 @@ def plan_steps(model: MusicGen, device: str, rows: int) -> tuple[Steps, int]:
         return EagerSteps(), rows
     if fitting < rows:
         logger.warning("memory for %d of %d rows in a batch", fitting, rows)
-    return SlotSteps(RowSlots(decoder, fitting, capacity, PROMPT_TOKENS), record=True), fitting
+    slots = RowSlots(decoder, fitting, capacity, PROMPT_TOKENS, compiled=torch_compile)
+    return SlotSteps(slots, record=True), fitting
 
 
 def longest_sequence(model: MusicGen) -> int:

@@ -20,8 +20,9 @@ from torch import Tensor
 from musicgen.engine.conditioning import Conditioning
 from musicgen.engine.decoding import DecodeState
 from musicgen.engine.sampling import SamplerKind, SamplerRows, draw, guide
+from musicgen.engine.slot_layers import RowsNow, SlotLayers
 from musicgen.model.config import DecoderConfig
-from musicgen.model.decoder import CrossAttentionStates, Decoder, Segment, sinusoidal_positions
+from musicgen.model.decoder import CrossAttentionStates, Decoder, sinusoidal_positions
 from musicgen.model.delay_pattern import UNKNOWN
 
 
@@ -37,12 +38,18 @@ class StepShape:
 
 
 class RowSlots:
-    """`rows` slots for sequences of up to `capacity` steps and prompts of up to `tokens` tokens."""
+    """`rows` slots for sequences of up to `capacity` steps and prompts of up to `tokens` tokens.
 
-    def __init__(self, decoder: Decoder, rows: int, capacity: int, tokens: int) -> None:
+    `compiled`: the layers by torch.compile.
+    """
+
+    def __init__(
+        self, decoder: Decoder, rows: int, capacity: int, tokens: int, *, compiled: bool = False
+    ) -> None:
         config, device = decoder.config, decoder.embeddings.device
         dtype = decoder.embeddings.dtype
         self.decoder, self.rows, self.capacity, self.tokens = decoder, rows, capacity, tokens
+        self._layers = SlotLayers(decoder, compiled=compiled)
         books = config.codebooks
 
         def zeros(*shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
@@ -145,7 +152,7 @@ class RowSlots:
         self.finite[first] &= guided.isfinite().flatten(1).all(1) | ~active
         column = self._drawn(guided, shape)
         x = self.decoder.embed(column[:, :, None]) + self._position(first)
-        hidden = self.decoder.together(x, [self._segment(shape)])
+        hidden = self.decoder.norm(self._through_layers(x, shape))
         predicted = self.decoder.logits(hidden[:, -1])
         logits.copy_(torch.where(active[:, None, None], predicted, logits))
         for counter in (self.column, self.length, self.step_number):
@@ -172,24 +179,21 @@ class RowSlots:
         steps = (self.length[first] - self.padding[first]).clamp(0, self.capacity - 1)
         return self.positions[steps][:, None]
 
-    def _segment(self, shape: StepShape) -> Segment:
-        """All rows as one segment of the decoder, each masked to its own past."""
+    def _through_layers(self, x: Tensor, shape: StepShape) -> Tensor:
+        """All rows, each masked to its own past."""
         first = slice(shape.rows)
-        now = self.length[first].clamp(max=shape.length - 1)[:, None]
-        steps = torch.arange(shape.length, device=now.device)
+        at = self.length[first].clamp(max=shape.length - 1)
+        steps, now = torch.arange(shape.length, device=at.device), at[:, None]
         # A row sees itself even in its padding: no softmax may be empty.
         seen = (steps <= now) & (steps >= self.padding[first, None]) | (steps == now)
-        cross = None
+        past = self.keys[:, first, :, : shape.length], self.values[:, first, :, : shape.length]
+        prompts = tokens_seen = None
         if self.decoder.config.cross_attention:
-            tokens = torch.arange(shape.tokens, device=now.device)
-            cross = CrossAttentionStates(
-                self.cross_keys[:, first, :, : shape.tokens],
-                self.cross_values[:, first, :, : shape.tokens],
-                (shape.tokens,) * shape.rows,
-                (tokens < self.cross_length[first, None])[:, None, None],
-            )
-        cache = _SlotCache(self, shape, now)
-        return Segment(first, cache, cross, seen[:, None, None])
+            of = slice(shape.tokens)
+            prompts = self.cross_keys[:, first, :, of], self.cross_values[:, first, :, of]
+            tokens = torch.arange(shape.tokens, device=at.device)
+            tokens_seen = (tokens < self.cross_length[first, None])[:, None, None]
+        return self._layers(x, RowsNow(at, seen[:, None, None], tokens_seen), past, prompts)
 
 
 class RowLease:
@@ -203,19 +207,3 @@ class RowLease:
 
     def finite(self) -> Tensor:
         return self._slots.finite[self._at].all()
-
-
-class _SlotCache:
-    """The cache of the first slots, each written at its own length."""
-
-    def __init__(self, slots: RowSlots, shape: StepShape, now: Tensor) -> None:
-        self.keys = slots.keys[:, : shape.rows, :, : shape.length]
-        self.values = slots.values[:, : shape.rows, :, : shape.length]
-        self.length = shape.length
-        self._at = now[:, :, None, None].expand(-1, *self.keys.shape[2:3], 1, self.keys.shape[4])
-
-    def update(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        keys, values = self.keys[layer], self.values[layer]
-        keys.scatter_(2, self._at, key)
-        values.scatter_(2, self._at, value)
-        return keys, values

@@ -1,0 +1,76 @@
+"""Layers made by torch.compile, on this processor: the same tokens, from one piece of code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch._dynamo
+from torch._dynamo.utils import counters
+
+from musicgen.engine.engine import MusicGenEngine
+from musicgen.engine.graphs import SlotSteps
+from musicgen.engine.interface import GenerationJob, Row
+from musicgen.engine.slots import RowSlots
+from musicgen.request import SamplingParams
+from tests.support import engines
+
+CAPACITY, TOKENS, ROWS = 800, 24, 16
+SAMPLED = SamplingParams(temperature=1.0, top_k=30, guidance=3.0)
+UNGUIDED = SamplingParams(temperature=0.0, top_k=0, guidance=1.0)
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """What one test compiled is not the next one's."""
+    torch._dynamo.reset()
+    counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+def _compiled(folder: Path) -> tuple[MusicGenEngine, MusicGenEngine]:
+    """An engine whose slots' layers are compiled, and its peer without slots."""
+    plain = engines.engine(folder, compiled=False)
+    model = plain._loaded()
+    slots = RowSlots(model.decoder, ROWS, CAPACITY, TOKENS, compiled=True)
+    steps = SlotSteps(slots, record=False)
+    return MusicGenEngine(model, plain._tokenize, "float32", rows=ROWS, steps=steps), plain
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["musicgen-small", "musicgen-stereo-melody"])
+def test_compiled_layers_make_the_same_tokens(
+    checkpoints: Callable[[str], Path], name: str
+) -> None:
+    """Also with other numbers of rows and a longer past, for which little is compiled anew: a
+    service that compiled for each would stand still for each."""
+    engine, plain = _compiled(checkpoints(name))
+    jobs = [GenerationJob((Row("piano", 1, UNGUIDED),), 12)]
+    for clips in (1, 2, 3, 5, 8):
+        rows = tuple(Row(engines.PROMPTS[seed % 2], seed, SAMPLED) for seed in range(clips))
+        jobs.append(GenerationJob(rows, 12))
+    jobs += [GenerationJob((Row("bells", 5, SAMPLED),), frames) for frames in (260, 520)]
+    for job in jobs:
+        expected = engines.run(plain, job).codes
+        np.testing.assert_array_equal(engines.run(engine, job).codes, expected)
+    assert 0 < counters["stats"]["unique_graphs"] <= 6
+
+
+def test_where_nothing_can_be_compiled_the_layers_run_as_they_are(
+    checkpoints: Callable[[str], Path],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """A container whose files are read-only: the compiler has nowhere to write."""
+    engine, plain = _compiled(checkpoints("musicgen-small"))
+    job = GenerationJob((Row("piano", 1, SAMPLED),), 20)
+    expected = engines.run(plain, job).codes
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    np.testing.assert_array_equal(engines.run(engine, job).codes, expected)
+    assert sum("no compiled layers" in record.message for record in caplog.records) == 1
