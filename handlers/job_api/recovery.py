@@ -24,10 +24,14 @@ _ORPHANS = """
     LEFT JOIN procrastinate_jobs p ON p.id = j.queue_id
     LEFT JOIN procrastinate_workers w ON w.id = p.worker_id
     WHERE j.state IN ('queued', 'running') AND (
-        p.id IS NULL OR p.status NOT IN ('todo', 'doing') OR (p.status = 'doing' AND (
-            w.id IS NULL OR w.last_heartbeat < now() - make_interval(secs => %s))))
+        p.id IS NULL OR p.status NOT IN ('todo', 'doing') OR (p.status = 'doing' AND
+            coalesce(w.last_heartbeat < now() - make_interval(secs => %s), true) AND
+            NOT EXISTS (SELECT 1 FROM musicgen_workers o WHERE j.state = 'running'
+                AND o.name = j.maker AND o.seen_at > now() - make_interval(secs => %s))))
     FOR UPDATE OF j SKIP LOCKED
 """
+# A worker that drains is heard of through its own row alone: procrastinate's falls silent as soon
+# as it is told to stop, however long its last jobs take.
 _STRANDED = """
     SELECT j.id, j.attempt, j.queue, j.queue_id, j.priority, 'todo' AS status
     FROM musicgen_jobs j
@@ -62,7 +66,7 @@ async def recover(
         row = await cursor.fetchone()
         if row is None or not row["mine"]:
             return Recovered(0, 0)
-        cursor = await connection.execute(_ORPHANS.encode(), [worker_timeout])
+        cursor = await connection.execute(_ORPHANS.encode(), [worker_timeout] * 2)
         orphans = await cursor.fetchall()
         if to is not None:
             cursor = await connection.execute(_STRANDED.encode(), [to, worker_timeout])

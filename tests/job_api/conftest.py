@@ -56,6 +56,11 @@ def with_pool(database: str) -> Callable[[Callable[[Pool], Awaitable[Any]]], Any
 @pytest.fixture(scope="session")
 def server() -> Iterator[JobServer]:
     """`musicgen serve all` with the demo model."""
-    settings = {"MUSICGEN_SLOTS": 2, "MUSICGEN_MODELS_KEPT": 2}
+    # Tests ask more often than people.
+    settings = {
+        "MUSICGEN_SLOTS": 2,
+        "MUSICGEN_MODELS_KEPT": 2,
+        "MUSICGEN_RATE_LIMIT": "100000/minute",
+    }
     with data_folder() as folder, job_server(folder, **settings) as running:
         yield running
