@@ -5,18 +5,23 @@ TORCH ?= torch==2.13.0
 
 BIN := .venv/bin
 DEMO_OUT ?= outputs/demo.wav
+API_PORT ?= 8000
 # `make train` keeps its state here and goes on from it; `make evaluate` measures MODEL.
 TRAINING ?= $(HOME)/.cache/musicgen-training
 MODEL ?= demo
 
-.PHONY: demo test check bench bench-gpu train evaluate clean
+.PHONY: demo api test check bench bench-gpu train evaluate clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
 	$(BIN)/musicgen generate "upbeat piano melody in C major" --model demo --duration 4 --seed 7 -o $(DEMO_OUT)
 
+# The job API and its page at http://127.0.0.1:$(API_PORT), until Ctrl-C.
+api: .venv/api-installed
+	$(BIN)/musicgen serve all --port $(API_PORT)
+
 test: .venv/dev-installed .venv/hf-emulator/installed
-	$(BIN)/python -m pytest -m "not slow and not gpu" -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not gpu and not browser" -n auto --maxprocesses 4 --dist loadfile
 
 check: .venv/dev-installed
 	$(BIN)/ruff check .
@@ -49,9 +54,13 @@ clean:
 	$(BIN)/pip install --quiet --disable-pip-version-check -e .
 	touch $@
 
+.venv/api-installed: .venv/torch-installed pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[api,s3]"
+	touch .venv/installed $@
+
 .venv/dev-installed: .venv/torch-installed pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]"
-	touch .venv/installed $@
+	touch .venv/installed .venv/api-installed $@
 
 # Hugging Face's emulator needs an older starlette than runpod: a folder of its own, which only the
 # emulator's process sees (tests/support/hf_emulator.py).

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from handlers.job_api.request_schema import generate_schema
 from infra.replicate.openapi_schema import FILE_INPUTS, SCHEMA, document, main, rendered
 from infra.replicate.predict_inputs import (
     RUNNERS,
@@ -60,6 +61,30 @@ CHOICES = {
     "sample_rate": list(finish.SAMPLE_RATES),
     "bitrate": list(finish.BITRATES),
 }
+
+
+OF_THE_JOB_API = {"priority", "webhook_url"}
+API_BOUNDS: dict[str, dict[str, float]] = {
+    "prompt": {"maxLength": request.PROMPT_MAX_CHARACTERS},
+    "negative_prompt": {"maxLength": request.PROMPT_MAX_CHARACTERS},
+    "variations": {"minimum": 1, "maximum": request.VARIATIONS_MAX},
+}
+_NAMES = {"ge": "minimum", "le": "maximum"}
+
+
+def test_the_job_api_documents_every_field_of_a_request() -> None:
+    properties = generate_schema()["properties"]
+    assert set(properties) == set(DEFAULTS) | OF_THE_JOB_API
+    for name, default in DEFAULTS.items():
+        assert properties[name].get("default") == default, name
+        assert properties[name].get("enum") == (
+            CHOICES.get(name) if name != "model_version" else None
+        )
+        bounds = {
+            k: v for k, v in properties[name].items() if k in ("minimum", "maximum", "maxLength")
+        }
+        wanted = {_NAMES[k]: v for k, v in BOUNDS.get(name, {}).items() if k in _NAMES}
+        assert bounds == API_BOUNDS.get(name, wanted), name
 
 
 def test_cog_has_every_field_of_a_request_or_says_why_not() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from handlers.contract import status_of
 from musicgen import catalog
+from musicgen.api_settings import ApiSettings
 from musicgen.errors import MusicGenError
 from musicgen.remote_settings import VARIABLES, RemoteSettings
 from musicgen.request import GenerationRequest
@@ -17,6 +18,12 @@ from musicgen.settings import BucketSettings, Settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+
+API_NAMES = {
+    "database_url": "DATABASE_URL",
+    "auth": "MUSICGEN_API_AUTH",
+    "drain": "MUSICGEN_DRAIN_SECONDS",
+}
 
 
 def _table(first_column: str) -> dict[str, list[str]]:
@@ -72,7 +79,12 @@ def test_the_tables_of_settings_are_the_settings() -> None:
     bucket = {f"MUSICGEN_BUCKET_{field.name.upper()}": field for field in fields(BucketSettings)}
     defaults = {name: field.default for name, field in bucket.items()}
     defaults["MUSICGEN_BUCKET"] = defaults.pop("MUSICGEN_BUCKET_NAME")
-    for header, wanted in (("variable", own), ("variable of the bucket", defaults)):
+    api = {
+        API_NAMES.get(f.name, f"MUSICGEN_{f.name.upper()}"): f.default for f in fields(ApiSettings)
+    }
+    del api["MUSICGEN_DATA_DIR"]  # everybody's
+    tables = {"variable": own, "variable of the bucket": defaults, "variable of the job API": api}
+    for header, wanted in tables.items():
         table = _table(header)
         assert set(table) == set(wanted)
         for name, default in wanted.items():

@@ -16,10 +16,10 @@ from typing import Any
 from handlers.input_audio import fetched
 from handlers.job_api.files import UPLOAD, Files
 from handlers.job_api.models import Known
+from handlers.job_api.request_schema import PRIORITY_MAX
 from musicgen.errors import InvalidRequest, UnknownModel
 from musicgen.request import GenerationRequest
 
-PRIORITY_MAX = 10
 OF_THE_JOB = ("priority", "webhook_url")
 _PLACEHOLDER = Path("input")
 _URLS = ("http://", "https://")

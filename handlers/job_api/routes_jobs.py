@@ -21,7 +21,8 @@ from handlers.job_api.context import Context
 from handlers.job_api.keys import Caller
 from handlers.job_api.models import models_of
 from handlers.job_api.refusals import NotFound
-from handlers.job_api.schemas import GENERATE_SCHEMA, ErrorReply, Jobs, State, Status, Submitted
+from handlers.job_api.request_schema import generate_schema
+from handlers.job_api.schemas import ErrorReply, Jobs, State, Status, Submitted
 from handlers.job_api.status import shown
 from musicgen.errors import InvalidRequest
 from musicgen.guarded_post import check
@@ -51,7 +52,7 @@ Who = Annotated[Caller, Depends(caller)]
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": GENERATE_SCHEMA}},
+            "content": {"application/json": {"schema": generate_schema()}},
         }
     },
 )

@@ -1,21 +1,10 @@
-"""The bodies of the API, as its OpenAPI document tells them. What is allowed in a request's fields
-is said once, by `musicgen.request`, and checked there."""
+"""The bodies of the API but for that of a request, as its OpenAPI document tells them."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-
-from musicgen.request import (
-    BIT_DEPTHS,
-    DURATION_DEFAULT_SECONDS,
-    DURATION_MAX_SECONDS,
-    DURATION_MIN_SECONDS,
-    NORMALIZATION_STRATEGIES,
-    OUTPUT_FORMATS,
-    VARIATIONS_MAX,
-)
 
 State = Literal["queued", "running", "completed", "failed", "cancelled"]
 
@@ -127,36 +116,3 @@ class Session(BaseModel):
 
 class SignIn(BaseModel):
     key: str = Field(max_length=200)
-
-
-GENERATE_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "additionalProperties": True,
-    "properties": {
-        "prompt": {"type": "string"},
-        "duration": {
-            "type": "number",
-            "minimum": DURATION_MIN_SECONDS,
-            "maximum": DURATION_MAX_SECONDS,
-            "default": DURATION_DEFAULT_SECONDS,
-        },
-        "seed": {"type": "integer", "description": "left out or -1: a random one, told later"},
-        "variations": {"type": "integer", "minimum": 1, "maximum": VARIATIONS_MAX, "default": 1},
-        "model_version": {"type": "string", "description": "one of GET /models"},
-        "input_audio": {
-            "type": "string",
-            "description": "upload:ID of POST /uploads, an http(s) URL, a data: URI or base64",
-        },
-        "output_format": {"enum": list(OUTPUT_FORMATS), "default": "wav"},
-        "normalization_strategy": {"enum": list(NORMALIZATION_STRATEGIES)},
-        "bit_depth": {"enum": list(BIT_DEPTHS), "default": "16"},
-        "priority": {"type": "integer", "minimum": -10, "maximum": 10, "default": 0},
-        "webhook_url": {"type": "string", "description": "told when the job has ended"},
-    },
-    "description": "The fields of a request, and of the job. Others than those shown here: "
-    "docs/requests.md",
-    "examples": [
-        {"prompt": "upbeat electronic music", "duration": 5},
-        {"prompt": "calm piano", "duration": 60, "seed": 7, "output_format": "mp3"},
-    ],
-}
