@@ -28,6 +28,8 @@ class ApiSettings:
     `drain`: seconds that a worker which is told to stop may take for its jobs. `retention_hours`:
     how long finished jobs and their files are kept, `upload_hours`: uploads. `cors_origins`: sites
     whose pages may call. `webhook_networks`: private networks that webhooks may go to all the same.
+    `metrics_port`, `metrics_host`: where a worker or relay tells its metrics and health, None for
+    nowhere.
     """
 
     database_url: str | None = None
@@ -44,6 +46,7 @@ class ApiSettings:
     cors_origins: tuple[str, ...] = ()
     webhook_networks: tuple[str, ...] = ()
     metrics_port: int | None = None
+    metrics_host: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
         check_choice("MUSICGEN_API_AUTH", self.auth, AUTH)
@@ -71,6 +74,7 @@ class ApiSettings:
             cors_origins=read.several("MUSICGEN_CORS_ORIGINS"),
             webhook_networks=read.several("MUSICGEN_WEBHOOK_NETWORKS"),
             metrics_port=read.whole("MUSICGEN_METRICS_PORT"),
+            metrics_host=read.text("MUSICGEN_METRICS_HOST") or cls.metrics_host,
         )
 
     def needs_keys(self, host: str) -> bool:
@@ -82,6 +86,11 @@ class ApiSettings:
             why = f"off only with --host {LOOPBACK[0]}: others could call {host}"
             raise SettingsError("MUSICGEN_API_AUTH", self.auth, why)
         return self.auth == "on" or (self.auth == "auto" and host not in LOOPBACK)
+
+
+def environment_with(variables: Mapping[str, str]) -> dict[str, str]:
+    """Of a process that is started with this one's environment and `variables`."""
+    return {**os.environ, **variables}
 
 
 def api_key(env: Mapping[str, str] | None = None) -> str | None:

@@ -22,7 +22,7 @@ from handlers.contract import report_of
 from handlers.job_api import queue, routes_audio, routes_jobs, routes_service
 from handlers.job_api.body_limit import BodyLimit
 from handlers.job_api.context import WRONG_KEYS, Context, Rate
-from handlers.job_api.database import connected, create_tables
+from handlers.job_api.database import LOST, connected, create_tables
 from handlers.job_api.files import Files
 from handlers.job_api.maintenance import maintain
 from handlers.job_api.metrics import ApiMetrics
@@ -94,7 +94,9 @@ def make_app(
             app.state.context = context
             await stack.enter_async_context(context.news.running())
             webhooks = deliver_webhooks(pool, context.app, settings.webhook_networks)
-            for work in (maintain(pool, context.app, files, settings, orphans_to), webhooks):
+            count = context.metrics.orphans.inc
+            maintenance = maintain(pool, context.app, files, settings, orphans_to, count)
+            for work in (maintenance, webhooks):
                 stack.push_async_callback(_ended, asyncio.create_task(work))
             stack.callback(_drain, context)
             yield
@@ -178,6 +180,14 @@ def _add_error_handlers(app: FastAPI) -> None:
     async def http(_: Request, error: HTTPException) -> JSONResponse:
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "refused")
         return _error(error.status_code, code, str(error.detail), headers=dict(error.headers or {}))
+
+    async def away(_: Request, error: Exception) -> JSONResponse:
+        logger.error("the database is away", exc_info=error)
+        why = "the database does not answer: send the same call again"
+        return _error(503, "database_away", why, headers={"Retry-After": "10"})
+
+    for lost in LOST:
+        app.add_exception_handler(lost, away)
 
     @app.exception_handler(Exception)
     async def unexpected(_: Request, error: Exception) -> JSONResponse:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.rows import dict_row
@@ -15,6 +15,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from handlers.job_api.embedded import EmbeddedServer
 
+T = TypeVar("T")
 Pool = AsyncConnectionPool[psycopg.AsyncConnection[dict[str, Any]]]
 Connection = psycopg.AsyncConnection[dict[str, Any]]
 LOST = (psycopg.OperationalError, psycopg.errors.AdminShutdown)
@@ -75,15 +76,26 @@ async def create_tables(pool: Pool) -> None:
 
 
 async def query(pool: Pool, statement: str, *values: object) -> list[dict[str, Any]]:
-    """The rows of a statement that may be sent twice; waits up to a minute for a database that is
-    away."""
+    """The rows of a statement that may be sent twice; see `patiently`."""
+
+    async def once() -> list[dict[str, Any]]:
+        async with pool.connection() as connection:
+            cursor = await connection.execute(statement.encode(), values or None)
+            return await cursor.fetchall() if cursor.description else []
+
+    return await patiently(once)
+
+
+async def patiently(work: Callable[[], Awaitable[T]]) -> T:
+    """Does what may be done twice, again and again while the database is away, up to a minute.
+
+    Raises: one of `LOST` then.
+    """
     end = asyncio.get_running_loop().time() + PATIENCE_SECONDS
     pause = _FIRST_PAUSE_SECONDS
     while True:
         try:
-            async with pool.connection() as connection:
-                cursor = await connection.execute(statement.encode(), values or None)
-                return await cursor.fetchall() if cursor.description else []
+            return await work()
         except LOST as error:
             if asyncio.get_running_loop().time() + pause > end:
                 raise

@@ -16,7 +16,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from handlers.job_api import queue
-from handlers.job_api.database import Pool, query
+from handlers.job_api.database import Pool, patiently, query
 from handlers.job_api.refusals import DuplicateKey, QueueFull, TooManyJobs
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Run:
-    """A job that is this worker's now."""
+    """A job that is this worker's now. `waited`: seconds from its submission to this run."""
 
     id: str
     queue_id: int
@@ -59,6 +59,7 @@ class Run:
     request: dict[str, Any]
     audio_seconds: float
     trace: str | None
+    waited: float
 
     @property
     def name(self) -> str:
@@ -71,7 +72,16 @@ async def submit(pool: Pool, app: App, job: NewJob, limits: Limits, to: str) -> 
 
     Raises: `DuplicateKey` where that one is another request, `TooManyJobs`, `QueueFull`.
     """
+    job_id = secrets.token_hex(16)
+    return await patiently(lambda: _submit(pool, app, job, limits, to, job_id))
+
+
+async def _submit(pool: Pool, app: App, job: NewJob, limits: Limits, to: str, job_id: str) -> str:
     async with pool.connection() as connection, connection.transaction():
+        # There already, where the database went away before it could say so.
+        cursor = await connection.execute("SELECT FROM musicgen_jobs WHERE id = %s", [job_id])
+        if await cursor.fetchone() is not None:
+            return job_id
         # One submission of a key at a time: what is counted below stays true until the end.
         lock = "SELECT pg_advisory_xact_lock(hashtext(%s))"
         await connection.execute(lock, [job.owner])
@@ -97,7 +107,6 @@ async def submit(pool: Pool, app: App, job: NewJob, limits: Limits, to: str) -> 
             raise TooManyJobs(limits.jobs_per_key)
         if waiting["queued"] >= limits.queue_max:
             raise QueueFull(limits.queue_max)
-        job_id = secrets.token_hex(16)
         queue_id = await queue.put(
             app, connection, queue.GENERATE, to, priority=job.priority, job_id=job_id
         )
@@ -121,7 +130,8 @@ async def begin(pool: Pool, job_id: str, queue_id: int, maker: str) -> Run | Non
         "UPDATE musicgen_jobs SET state = 'running', attempt = attempt + 1, maker = %s, "
         "progress = 0, streams = false, started_at = now() "
         f"WHERE id = %s AND queue_id = %s AND {_UNFINISHED} "
-        "RETURNING attempt, owner, request, audio_seconds, trace",
+        "RETURNING attempt, owner, request, audio_seconds, trace, "
+        "extract(epoch FROM now() - created_at)::float AS waited",
         *(maker, job_id, queue_id),
     )
     return Run(job_id, queue_id, **rows[0]) if rows else None
@@ -162,6 +172,10 @@ async def _end(pool: Pool, run: Run, state: str, column: str, value: Mapping[str
 async def move(pool: Pool, app: App, run: Run, to: str, *, seconds: int = 0) -> bool:
     """Gives a job of this run to the queue `to`, to be taken in `seconds`; whether it was still
     this run's."""
+    return await patiently(lambda: _move(pool, app, run, to, seconds))
+
+
+async def _move(pool: Pool, app: App, run: Run, to: str, seconds: int) -> bool:
     async with pool.connection() as connection, connection.transaction():
         queue_id = await queue.put(
             app, connection, queue.GENERATE, to, seconds=seconds, job_id=run.id

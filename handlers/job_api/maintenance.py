@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from handlers.job_api import queue
@@ -24,14 +25,21 @@ logger = logging.getLogger(__name__)
 
 
 async def maintain(
-    pool: Pool, app: App, files: Files, settings: ApiSettings, orphans_to: str | None = None
+    pool: Pool,
+    app: App,
+    files: Files,
+    settings: ApiSettings,
+    orphans_to: str | None = None,
+    count: Callable[[int], object] = lambda _: None,
 ) -> None:
     """Runs until it is cancelled; what fails is tried again the next time. `orphans_to`: the queue
-    for jobs of lost workers, where it is another one than theirs."""
+    for jobs of lost workers, where it is another one than theirs. `count` is told how many such
+    jobs were queued again."""
     forget_at = time.monotonic()
     while True:
         try:
-            await recover(pool, app, settings.worker_timeout, settings.attempts, orphans_to)
+            found = await recover(pool, app, settings.worker_timeout, settings.attempts, orphans_to)
+            count(found.again)
             await queue_webhooks(pool, app)
             if time.monotonic() >= forget_at:
                 forget_at = time.monotonic() + FORGET_EVERY_SECONDS

@@ -6,6 +6,7 @@ The sound of a job is also written while it is made, into a file that the API re
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from handlers.input_audio import with_input_audio
 from handlers.job_api import jobs
 from handlers.job_api.database import Pool
 from handlers.job_api.files import Files
+from handlers.job_api.outcome import DROPPED, FAILED, MOVED, Outcome
 from handlers.job_api.progress import Teller
 from handlers.serving import Serving
 from musicgen.errors import InvalidRequest
@@ -55,42 +57,48 @@ class LocalMaker:
         self._files = files
         self._networks = networks
 
-    async def do(self, run: jobs.Run) -> None:
+    async def do(self, run: jobs.Run) -> Outcome:
         """Ends the job, unless it turns out to be another run's by now.
 
         Raises: `MusicGenError` for what another machine may be able to do.
         """
         try:
-            result = await self._made(run)
+            result, first_audio = await self._made(run)
         except InvalidRequest as error:
             await jobs.fail(self._pool, run, failure_of(error))
             self._files.discard(run)
-            return
+            return FAILED
         except Exception as error:
             self._files.discard(run)
             if self._elsewhere is None or not may_be_made_elsewhere(error):
                 raise
             logger.warning("job %s goes elsewhere: %s", run.id, error)
             await jobs.move(self._pool, self._app, run, self._elsewhere)
-            return
+            return MOVED
         except BaseException:
             self._files.discard(run)
             raise
         if result is None or not await jobs.complete(self._pool, run, told(result, MADE_HERE)):
             logger.info("job %s was cancelled or taken over: its clips are dropped", run.id)
             self._files.discard(run, result)
+            return DROPPED
+        audio = result.seconds * len(result.clips)
+        return Outcome("completed", audio, result.real_time_factor, first_audio)
 
-    async def _made(self, run: jobs.Run) -> GenerationResult | None:
-        """None where the job is not this run's any more."""
+    async def _made(self, run: jobs.Run) -> tuple[GenerationResult | None, float | None]:
+        """None where the job is not this run's any more; and the seconds to its first sound."""
+        began, first_audio = time.monotonic(), None
         teller = Teller(self._pool, run)
         form: StreamForm | None = "joined" if _streams(run.request) else None
         with self._files.growing(run) as growing:
             async with self._follow(run, form) as followed:
                 async for progress in followed:
                     streams = _written(progress, growing)
+                    if streams and first_audio is None:
+                        first_audio = time.monotonic() - began
                     if not await teller.tell(progress.fraction, streams=streams):
-                        return None
-                return await followed.finished()
+                        return None, first_audio
+                return await followed.finished(), first_audio
 
     def _follow(self, run: jobs.Run, form: StreamForm | None) -> Followed:
         @contextmanager

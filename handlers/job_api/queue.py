@@ -39,7 +39,10 @@ async def put(
     seconds: int = 0,
     **values: Any,
 ) -> int:
-    """The queue's id of a new task, part of the transaction that `connection` is in."""
+    """The queue's id of a new task, part of the transaction that `connection` is in.
+
+    Raises: psycopg's errors.
+    """
     deferrer = app.configure_task(
         task,
         queue=queue,
@@ -47,4 +50,10 @@ async def put(
         schedule_in={"seconds": seconds} if seconds else None,
         connection=connection,
     )
-    return await deferrer.defer_async(**values)
+    from procrastinate.exceptions import ConnectorException
+
+    try:
+        return await deferrer.defer_async(**values)
+    except ConnectorException as error:
+        # As everybody else here knows it, who would try again.
+        raise error.__cause__ or error from None

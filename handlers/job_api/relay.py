@@ -13,6 +13,7 @@ from handlers.job_api import jobs, queue
 from handlers.job_api.database import Pool
 from handlers.job_api.files import Files, clips_of
 from handlers.job_api.maker import failure_of
+from handlers.job_api.outcome import DROPPED, FAILED, MOVED, Outcome
 from handlers.job_api.progress import EVERY_SECONDS, Teller
 from musicgen.errors import InvalidRequest, RemoteError
 from musicgen.remote.hybrid import Hybrid, RemoteUnavailable
@@ -52,18 +53,20 @@ class RelayMaker:
         self._attempts = attempts
         self._back = back
 
-    async def do(self, run: jobs.Run) -> None:
+    async def do(self, run: jobs.Run) -> Outcome:
         """Ends the job, or moves it."""
         try:
             made = await self._made(run)
         except InvalidRequest as error:
             await jobs.fail(self._pool, run, failure_of(error))
+            return FAILED
         except RemoteError as error:
-            await self._not_made(run, error)
-        else:
-            if made is None or not await self._complete(run, made):
-                logger.info("job %s was cancelled or taken over: its clips are dropped", run.id)
-                self._files.discard(run)
+            return await self._not_made(run, error)
+        if made is None or not await self._complete(run, made):
+            logger.info("job %s was cancelled or taken over: its clips are dropped", run.id)
+            self._files.discard(run)
+            return DROPPED
+        return Outcome("completed", sum(clip.seconds or 0.0 for clip in made.clips))
 
     async def _made(self, run: jobs.Run) -> Made | None:
         """None where the job is not this run's any more."""
@@ -92,7 +95,7 @@ class RelayMaker:
         making.exception()
         return None
 
-    async def _not_made(self, run: jobs.Run, error: RemoteError) -> None:
+    async def _not_made(self, run: jobs.Run, error: RemoteError) -> Outcome:
         is_unavailable = isinstance(error, RemoteUnavailable)
         of_the_request = isinstance(error, Refused) and error.of_the_request
         logger.warning("job %s was not made elsewhere: %s", run.id, error)
@@ -103,6 +106,8 @@ class RelayMaker:
         else:
             told = str(error) if of_the_request else FAILED_ELSEWHERE
             await jobs.fail(self._pool, run, {"code": error.code, "message": told})
+            return FAILED
+        return MOVED
 
     async def _complete(self, run: jobs.Run, made: Made) -> bool:
         count = clips_of(run.request)

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from handlers.job_api.embedded import EmbeddedServer
-from musicgen.api_settings import ApiSettings
+from musicgen.api_settings import ApiSettings, environment_with
 
 LOOK_SECONDS = 0.2
-PAUSE_SECONDS = (0.5, 1, 2, 5, 10, 30)
+PAUSE_SECONDS = (0.2, 1, 2, 5)
 """Before a process is started again that has died, the longer the oftener."""
-HEALTHY_SECONDS = 60.0
+HEALTHY_SECONDS = 10.0
 LAST_SECONDS = 30.0
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class _Child:
+    """`variables`: of its environment, beside this process's."""
+
     arguments: list[str]
+    variables: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     deaths: int = 0
@@ -44,7 +47,9 @@ class _Child:
         if self.process is None and now >= self.start_at:
             command = [sys.executable, "-m", "musicgen.cli", *self.arguments]
             # A group of its own: Ctrl-C is for the parent, which stops its children in order.
-            self.process = subprocess.Popen(command, start_new_session=True)
+            self.process = subprocess.Popen(
+                command, start_new_session=True, env=environment_with(self.variables)
+            )
             self.started = now
 
     def stop(self) -> None:
@@ -61,15 +66,21 @@ class _Child:
             self.process.wait()
 
 
+def _port(settings: ApiSettings, number: int) -> dict[str, str]:
+    """No two of them can listen on one."""
+    if settings.metrics_port is None:
+        return {}
+    return {"MUSICGEN_METRICS_PORT": str(settings.metrics_port + number)}
+
+
 def supervise(
     settings: ApiSettings, host: str, port: int, workers: int, *, relay: bool = False
 ) -> int:
     """Runs until SIGTERM or SIGINT; then the workers finish their jobs before the API goes."""
     database = None if settings.database_url else EmbeddedServer(settings.data_dir)
     api = _Child(["serve", "api", "--host", host, "--port", str(port)])
-    makers = [_Child(["serve", "worker"]) for _ in range(workers)]
-    if relay:
-        makers.append(_Child(["serve", "relay"]))
+    parts = ["worker"] * workers + ["relay"] * relay
+    makers = [_Child(["serve", part], _port(settings, number)) for number, part in enumerate(parts)]
     stopping = False
 
     def stop(_number: int, _frame: FrameType | None) -> None:

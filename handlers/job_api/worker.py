@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,10 +20,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from handlers.job_api import jobs, queue
 from handlers.job_api.database import Pool, query
 from handlers.job_api.maker import failure_of
+from handlers.job_api.outcome import FAILED, LEFT, Outcome
 from musicgen.errors import DeviceFault, GenerationCancelled, MusicGenError
 
 if TYPE_CHECKING:
     from procrastinate import App, JobContext
+
+    from handlers.job_api.worker_metrics import WorkerMetrics
 
 HEARTBEAT_SECONDS = 3.0
 _PAUSE_SECONDS = 1.0
@@ -33,7 +37,7 @@ logger = logging.getLogger(__name__)
 class Maker(Protocol):
     """Does one job and ends it in the database. Raises: `MusicGenError` for what failed here."""
 
-    async def do(self, run: jobs.Run) -> None: ...
+    async def do(self, run: jobs.Run) -> Outcome: ...
 
 
 @dataclass(frozen=True)
@@ -50,15 +54,27 @@ class Duty:
 class Worker:
     """`drain` is how many seconds it may take to finish its jobs once it is told to stop."""
 
-    def __init__(self, pool: Pool, app: App, duty: Duty, drain: float) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        app: App,
+        duty: Duty,
+        drain: float,
+        metrics: WorkerMetrics | None = None,
+    ) -> None:
         self._pool = pool
         self._app = app
         self._duty = duty
         self._drain = drain
+        self._metrics = metrics
         self._stopping = asyncio.Event()
         self.name = f"{socket.gethostname()}-{os.getpid()}"
         self.lost_device = False
         app.task(name=queue.GENERATE, pass_context=True)(self._generate)
+
+    @property
+    def takes_jobs(self) -> bool:
+        return not self._stopping.is_set()
 
     def stop(self) -> None:
         """Takes no more jobs; those that run are finished."""
@@ -115,22 +131,34 @@ class Worker:
         run = await jobs.begin(self._pool, job_id, queue_id, self.name)
         if run is None:
             return
+        began, outcome = time.monotonic(), LEFT
+        if self._metrics is not None:
+            self._metrics.begun(run.waited)
         try:
-            await self._duty.maker.do(run)
+            outcome = await self._done(run)
+        finally:
+            if self._metrics is not None:
+                self._metrics.ended(outcome, run.waited, time.monotonic() - began)
+
+    async def _done(self, run: jobs.Run) -> Outcome:
+        try:
+            return await self._duty.maker.do(run)
         except GenerationCancelled:
             # Of a worker that stops before its end: somebody else does it.
-            logger.info("job %s was given up by this worker", job_id)
+            logger.info("job %s was given up by this worker", run.id)
+            return LEFT
         except DeviceFault:
             # Nothing works on this device any more: whoever started this process replaces it, and
             # the job is found by the others.
-            logger.exception("the device is lost in job %s", job_id)
+            logger.exception("the device is lost in job %s", run.id)
             self.lost_device = True
             self.stop()
             raise
         except Exception as error:
             if not isinstance(error, MusicGenError):
-                logger.exception("job %s failed unexpectedly", job_id)
+                logger.exception("job %s failed unexpectedly", run.id)
             await jobs.fail(self._pool, run, failure_of(error))
+            return FAILED
 
     async def _tell(self) -> None:
         """Says that it is there, and what it has loaded."""

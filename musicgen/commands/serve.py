@@ -17,6 +17,7 @@ from musicgen.settings import Settings
 
 if TYPE_CHECKING:
     from handlers.job_api.files import Files
+    from handlers.job_api.health_port import HealthPort
 
 HOST, PORT = "127.0.0.1", 8000
 KEEP_ALIVE_SECONDS = 75
@@ -108,6 +109,7 @@ async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
     from handlers.serving import Serving
     from musicgen.predictor import Predictor
 
+    health = _health(api, settings)
     files = _files(api, settings)
     storage = None if settings.bucket.name else files.storage
     predictor = Predictor.load(settings, storage)
@@ -123,13 +125,16 @@ async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
         networks = settings.input_networks
         maker = LocalMaker(serving, pool, app, files, networks, elsewhere)
         duty = Duty(LOCAL, serving.slots, maker, lambda: serving.models, lambda: swap.loading)
-        worker = Worker(pool, app, duty, api.drain)
+        worker = Worker(pool, app, duty, api.drain, health.metrics if health else None)
         worker.stop_on_signals()
+        count = health.metrics.orphans.inc if health else (lambda _: None)
         beside = [
             asyncio.create_task(swap.follow()),
-            asyncio.create_task(maintain(pool, app, files, api, elsewhere)),
+            asyncio.create_task(maintain(pool, app, files, api, elsewhere, count)),
         ]
         sys.stderr.write(f"taking jobs as {worker.name}\n")
+        if health is not None:
+            health.watch(worker)
         await worker.run()
         for task in beside:
             task.cancel()
@@ -147,6 +152,7 @@ async def _relay(url: str, api: ApiSettings, settings: Settings) -> int:
     from musicgen.remote.hybrid import Hybrid
     from musicgen.storage.opening import open_bucket
 
+    health = _health(api, settings)
     files, remote = _files(api, settings), settings.remote
     hybrid = Hybrid.from_settings(remote, SqlLedger(url))
     storage = (
@@ -157,11 +163,26 @@ async def _relay(url: str, api: ApiSettings, settings: Settings) -> int:
         await create_tables(pool)
         app = await open_queue(pool)
         maker = RelayMaker(hybrid, pool, app, files, storage, api.attempts, back)
-        worker = Worker(pool, app, Duty(REMOTE, RELAYED_AT_ONCE, maker, tuple), api.drain)
+        duty = Duty(REMOTE, RELAYED_AT_ONCE, maker, tuple)
+        worker = Worker(pool, app, duty, api.drain, health.metrics if health else None)
         worker.stop_on_signals()
+        if health is not None:
+            health.watch(worker)
         sys.stderr.write(f"having jobs done by {hybrid.made_by} as {worker.name}\n")
         await worker.run()
     return 0
+
+
+def _health(api: ApiSettings, settings: Settings) -> HealthPort | None:
+    """Listens from before anything is loaded, where the settings ask for it."""
+    if api.metrics_port is None:
+        return None
+    from handlers.job_api.health_port import HealthPort
+    from handlers.job_api.worker_metrics import WorkerMetrics
+    from musicgen.storage.opening import clips_waiting
+
+    waiting = (lambda: clips_waiting(settings.spool_dir)) if settings.bucket.name else None
+    return HealthPort(api.metrics_host, api.metrics_port, WorkerMetrics(waiting))
 
 
 def _files(api: ApiSettings, settings: Settings) -> Files:

@@ -34,6 +34,13 @@ def open_storage(settings: Settings) -> Storage:
 
 
 @lru_cache(CLIENTS_KEPT)
+def clips_waiting(spool_dir: Path) -> int:
+    """How many clips wait there for a bucket."""
+    from musicgen.storage.spool import Spool
+
+    return len(Spool(spool_dir).waiting())
+
+
 def open_bucket(bucket: BucketSettings, spool_dir: Path) -> S3Storage:
     """Raises: `MissingDependency`, `SettingsError`, `BucketRefused`."""
     from musicgen.storage.s3 import RETRY_COMMAND, S3Storage

@@ -226,7 +226,7 @@ def test_metrics_count_what_happens(server: JobServer) -> None:
     server.ended(server.submit())
     text = server.http.get("/metrics").text
     lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-    assert float(lines['musicgen_jobs{state="completed"}']) >= 1
+    assert float(lines['musicgen_jobs_kept{state="completed"}']) >= 1
     assert float(lines["musicgen_workers"]) == 1 and float(lines["musicgen_slots"]) == 2
     assert any(name.startswith("musicgen_http_request_seconds_count") for name in lines)
 

@@ -226,3 +226,32 @@ def test_what_is_past_its_time_is_forgotten_with_its_files(
         assert [path.name.split("-")[0] for path in (tmp_path / "clips").iterdir()] == [new]
 
     with_pool(work)
+
+
+def test_a_submission_whose_answer_the_database_lost_is_made_once(with_pool: WithPool) -> None:
+    """Every connection is cut again and again meanwhile, before and after what it was asked to
+    commit: it was a failed call once, and would be a job made twice if it were simply repeated."""
+    count = 60
+
+    async def cut(pool: Pool, done: asyncio.Event) -> None:
+        while not done.is_set():
+            await query(
+                pool,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            )
+            await asyncio.sleep(0.03)
+
+    async def work(pool: Pool) -> None:
+        app, done = await queue.open_queue(pool), asyncio.Event()
+        cutting = asyncio.create_task(cut(pool, done))
+        ids = [await _submitted(pool, app, owner=f"owner {n % 7}") for n in range(count)]
+        done.set()
+        await cutting
+        rows = await query(pool, "SELECT j.id, p.status FROM musicgen_jobs j "
+                                 "JOIN procrastinate_jobs p ON p.id = j.queue_id")  # fmt: skip
+        assert {row["id"] for row in rows} == set(ids) and len(rows) == count
+        tasks = await query(pool, "SELECT count(*) AS tasks FROM procrastinate_jobs")
+        assert tasks[0]["tasks"] == count
+
+    with_pool(work)
