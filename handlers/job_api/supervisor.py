@@ -15,7 +15,7 @@ from handlers.job_api.embedded import EmbeddedServer
 from musicgen.api_settings import ApiSettings, environment_with
 
 LOOK_SECONDS = 0.2
-PAUSE_SECONDS = (0.2, 1, 2, 5)
+PAUSE_SECONDS = (0.2, 0.5, 1, 2)
 """Before a process is started again that has died, the longer the oftener."""
 HEALTHY_SECONDS = 10.0
 LAST_SECONDS = 30.0
