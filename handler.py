@@ -33,7 +33,7 @@ class EndpointHandler:
         Raises: what `Predictor.load` raises; the endpoint does not start then.
         """
         settings = Settings.from_env(default_model=model_in(Path(path)) or DEFAULT_MODEL)
-        start_logging(settings.log_level)
+        start_logging(settings.log_level, as_json=settings.logs_json)
         predictor = Predictor.load(settings)
         predictor.warm_up()
         self.answer = Endpoint(predictor, settings)

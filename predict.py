@@ -96,7 +96,7 @@ class _Loaded(BaseRunner):  # type: ignore[misc]
         waits for neither."""
         settings = Settings.from_env()
         # Not sys.stderr: during a prediction Cog gives what is written there to the caller.
-        start_logging(settings.log_level, sys.__stderr__)
+        start_logging(settings.log_level, sys.__stderr__, as_json=settings.logs_json)
         self.outputs = TemporaryDirectory(prefix="musicgen-outputs-")
         folder = Path(self.outputs.name)
         # Without a bucket the answer is one file, and what lies beside it is not sent.

@@ -40,7 +40,7 @@ def main() -> None:
     """
     try:
         settings = Settings.from_env()
-        start_logging(settings.log_level)
+        start_logging(settings.log_level, as_json=settings.logs_json)
         predictor = Predictor.load(settings)
         predictor.warm_up()
     except MusicGenError as error:

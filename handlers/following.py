@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import partial
 from types import TracebackType
 
 from musicgen.generation import Generation
@@ -43,7 +45,9 @@ class Followed(AsyncIterator[Progress]):
         # A thread of its own: in the loop's few shared ones, jobs would keep name look-ups waiting.
         # Not a task: the loop cancels those when it ends, and the thread would run on unseen.
         with_one_thread = ThreadPoolExecutor(1, thread_name_prefix="generation")
-        self._work = self._loop.run_in_executor(with_one_thread, self._run)
+        # In this context: what the thread logs is about the same job.
+        run = partial(contextvars.copy_context().run, self._run)
+        self._work = self._loop.run_in_executor(with_one_thread, run)
         with_one_thread.shutdown(wait=False)
         self._work.add_done_callback(lambda _: self._news.set())
         return self

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         settings = _settings(options)
-        start_logging(settings.log_level, form="%(message)s")
+        start_logging(settings.log_level, form="%(message)s", as_json=settings.logs_json)
         status: int = options.run(options, settings)
     except InvalidRequest as error:
         return _complain(error, EXIT_BAD_INPUT)

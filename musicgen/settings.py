@@ -14,6 +14,7 @@ from musicgen.remote_settings import RemoteSettings
 
 ENGINES = ("musicgen", "transformers")
 PRECISIONS = ("auto", "float32", "bfloat16", "int8")
+LOG_FORMATS = ("text", "json")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 ADDRESSING_STYLES = ("auto", "path", "virtual")
 ENCRYPTIONS = ("none", "AES256", "aws:kms")
@@ -112,6 +113,7 @@ class Settings:
     separation: str = "auto"
     manifest: bool = False
     log_level: str = "INFO"
+    log_format: str = "text"
     bucket: BucketSettings = field(default_factory=BucketSettings)
     remote: RemoteSettings = field(default_factory=RemoteSettings)
 
@@ -119,6 +121,7 @@ class Settings:
         check_choice("MUSICGEN_ENGINE", self.engine, ENGINES)
         check_choice("MUSICGEN_PRECISION", self.precision, PRECISIONS)
         check_choice("MUSICGEN_LOG_LEVEL", self.log_level, LOG_LEVELS)
+        check_choice("MUSICGEN_LOG_FORMAT", self.log_format, LOG_FORMATS)
         kind, _, index = self.device.partition(":")
         if kind not in ("auto", "cpu", "cuda") or (index and not index.isdigit()):
             raise SettingsError("MUSICGEN_DEVICE", self.device, "auto, cpu, cuda or cuda:N")
@@ -129,6 +132,10 @@ class Settings:
                 raise SettingsError(f"MUSICGEN_{name}", str(number), "a whole number from 1")
         for network in self.input_networks:
             check_network("MUSICGEN_INPUT_NETWORKS", network)
+
+    @property
+    def logs_json(self) -> bool:
+        return self.log_format == "json"
 
     @classmethod
     def from_env(
@@ -142,7 +149,9 @@ class Settings:
         """
         env = os.environ if env is None else env
         read = Variables(env)
-        plain = read.given("MUSICGEN_", "model", "device", "precision", "engine", "log_level")
+        plain = read.given(
+            "MUSICGEN_", "model", "device", "precision", "engine", "log_level", "log_format"
+        )
         plain.setdefault("model", default_model)
         data_dir = Path(read.text("MUSICGEN_DATA_DIR") or cls.data_dir)
         return cls(

@@ -22,6 +22,7 @@ from handlers.job_api.database import Pool, query
 from handlers.job_api.maker import failure_of
 from handlers.job_api.outcome import FAILED, LEFT, Outcome
 from musicgen.errors import DeviceFault, GenerationCancelled, MusicGenError
+from musicgen.logs import about
 
 if TYPE_CHECKING:
     from procrastinate import App, JobContext
@@ -135,7 +136,8 @@ class Worker:
         if self._metrics is not None:
             self._metrics.begun(run.waited)
         try:
-            outcome = await self._done(run)
+            with about(run.id, run.trace):
+                outcome = await self._done(run)
         finally:
             if self._metrics is not None:
                 self._metrics.ended(outcome, run.waited, time.monotonic() - began)

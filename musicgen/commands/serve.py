@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,8 @@ from musicgen.settings import Settings
 if TYPE_CHECKING:
     from handlers.job_api.files import Files
     from handlers.job_api.health_port import HealthPort
+
+logger = logging.getLogger(__name__)
 
 HOST, PORT = "127.0.0.1", 8000
 KEEP_ALIVE_SECONDS = 75
@@ -132,7 +133,7 @@ async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
             asyncio.create_task(swap.follow()),
             asyncio.create_task(maintain(pool, app, files, api, elsewhere, count)),
         ]
-        sys.stderr.write(f"taking jobs as {worker.name}\n")
+        logger.info("taking jobs as %s", worker.name)
         if health is not None:
             health.watch(worker)
         await worker.run()
@@ -168,7 +169,7 @@ async def _relay(url: str, api: ApiSettings, settings: Settings) -> int:
         worker.stop_on_signals()
         if health is not None:
             health.watch(worker)
-        sys.stderr.write(f"having jobs done by {hybrid.made_by} as {worker.name}\n")
+        logger.info("having jobs done by %s as %s", hybrid.made_by, worker.name)
         await worker.run()
     return 0
 
