@@ -10,7 +10,7 @@ API_PORT ?= 8000
 TRAINING ?= $(HOME)/.cache/musicgen-training
 MODEL ?= demo
 
-.PHONY: demo api test check bench bench-gpu train evaluate clean
+.PHONY: demo api test check check-infra bench bench-gpu train evaluate clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -28,6 +28,11 @@ check: .venv/dev-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layers.py
+
+# What infra/ says to clusters, image builders and workflow runners, by the tools of their kind.
+check-infra: .venv/dev-installed .venv/infra-installed
+	$(BIN)/python -m infra.check
+	$(BIN)/python -m pytest -q tests/infra/test_manifests.py tests/infra/test_infra_files.py
 
 bench: .venv/dev-installed
 	$(BIN)/python bench/decode.py
@@ -61,6 +66,10 @@ clean:
 .venv/dev-installed: .venv/torch-installed pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]"
 	touch .venv/installed .venv/api-installed $@
+
+.venv/infra-installed: .venv/dev-installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[infra]"
+	touch $@
 
 # Hugging Face's emulator needs an older starlette than runpod: a folder of its own, which only the
 # emulator's process sees (tests/support/hf_emulator.py).

@@ -1,0 +1,39 @@
+# The image of the job API and its relay. No torch, no GPU, some hundred megabytes.
+#     docker build -f infra/docker/api.Dockerfile --build-arg BASE=python@sha256:... -t OWNER/musicgen-api .
+# BASE has no default, which would move: a build names the digest that it was tested with, such as
+# one of python:3.12-slim-bookworm. .github/workflows/images.yml takes it from the variable BASE_IMAGE.
+ARG BASE
+FROM ${BASE} AS build
+
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+COPY infra/docker/api-requirements.txt /tmp/
+RUN python -m venv /opt/venv && /opt/venv/bin/pip install --requirement /tmp/api-requirements.txt
+COPY musicgen /opt/app/musicgen
+COPY handlers /opt/app/handlers
+# Bytecode is made once, here: the root of the container is read-only.
+RUN /opt/venv/bin/python -m compileall -q /opt/app
+
+FROM ${BASE}
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="MusicGen job API" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONPATH=/opt/app \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    MUSICGEN_DATA_DIR=/data
+RUN useradd --uid 1000 --no-create-home --shell /usr/sbin/nologin musicgen \
+    && install --directory --owner=1000 --group=1000 /data
+COPY --from=build /opt/venv /opt/venv
+COPY --from=build /opt/app /opt/app
+WORKDIR /opt/app
+USER 1000:1000
+VOLUME /data
+EXPOSE 8000
+HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
+CMD ["python", "-m", "musicgen.cli", "serve", "api", "--host", "0.0.0.0", "--port", "8000"]

@@ -1,0 +1,57 @@
+# The image of a GPU worker of the job API.
+#     docker build -f infra/docker/worker.Dockerfile --build-arg BASE=python@sha256:... -t OWNER/musicgen-worker .
+# torch brings CUDA with it; the machine needs NVIDIA's driver and container toolkit alone. On a
+# machine without a GPU the same image works on the processor.
+#
+# --build-arg MODEL=small puts its weights into the image, packed, so that a worker starts without a
+# download and without a conversion. All but `demo` are Meta's and licensed CC-BY-NC-4.0, no
+# commercial use; so is an image that holds them. MODEL=none leaves them to a volume: then
+# MUSICGEN_MODEL names a packed file there.
+ARG BASE
+FROM ${BASE} AS build
+
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 HF_HOME=/tmp/huggingface
+COPY infra/docker/api-requirements.txt infra/docker/worker-requirements.txt /tmp/
+RUN python -m venv /opt/venv && /opt/venv/bin/pip install --requirement /tmp/worker-requirements.txt
+COPY musicgen /opt/app/musicgen
+COPY handlers /opt/app/handlers
+RUN /opt/venv/bin/python -m compileall -q /opt/app
+ARG MODEL=demo
+ARG FORM=plain-bfloat16
+WORKDIR /opt/app
+RUN mkdir /opt/weights \
+    && if [ "${MODEL}" != none ]; then \
+         /opt/venv/bin/python -m musicgen.cli pack "${MODEL}" --form "${FORM}" -o /opt/weights/model.packed; \
+       fi
+
+FROM ${BASE}
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="MusicGen worker" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONPATH=/opt/app \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    MUSICGEN_DATA_DIR=/data \
+    MUSICGEN_MODEL=/opt/weights/model.packed \
+    MUSICGEN_METRICS_HOST=0.0.0.0 \
+    MUSICGEN_METRICS_PORT=9090 \
+    HF_HOME=/data/huggingface
+RUN useradd --uid 1000 --no-create-home --shell /usr/sbin/nologin musicgen \
+    && install --directory --owner=1000 --group=1000 /data
+COPY --from=build /opt/venv /opt/venv
+COPY --from=build /opt/app /opt/app
+COPY --from=build /opt/weights /opt/weights
+WORKDIR /opt/app
+USER 1000:1000
+VOLUME /data
+EXPOSE 9090
+# A worker that loads is healthy; a device that is lost is not.
+HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:9090/healthz', timeout=4)"]
+STOPSIGNAL SIGTERM
+CMD ["python", "-m", "musicgen.cli", "serve", "worker"]

@@ -1,0 +1,243 @@
+"""Manifests as a cluster would get them are sound, and each kind of mistake is found."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.check import overlays
+from infra.check.objects import named
+from infra.check.tools import found
+from musicgen.api_settings import ApiSettings
+from musicgen.remote_settings import VARIABLES
+from musicgen.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.skipif(
+    found("kubectl") is None, reason="needs kubectl: `make check-infra` brings it and runs this"
+)
+Object = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def rendered() -> dict[str, list[Object]]:
+    folder = overlays.FOLDER / "overlays"
+    return {name: overlays.rendered(folder / name) for name in overlays.OVERLAYS}
+
+
+def test_there_is_nothing_wrong() -> None:
+    assert overlays.problems() == []
+
+
+def _the(objects: list[Object], name: str) -> Object:
+    return next(each for each in objects if named(each) == name)
+
+
+def _pod(objects: list[Object], name: str = "Deployment musicgen-worker") -> Object:
+    spec: Object = _the(objects, name)["spec"]["template"]["spec"]
+    return spec
+
+
+def _worker(objects: list[Object]) -> Object:
+    container: Object = _pod(objects)["containers"][0]
+    return container
+
+
+def _hpa(objects: list[Object]) -> Object:
+    spec: Object = _the(objects, "HorizontalPodAutoscaler musicgen-api")["spec"]
+    return spec
+
+
+def _route(objects: list[Object]) -> Object:
+    rule: Object = _the(objects, "HTTPRoute musicgen")["spec"]["rules"][0]
+    return rule
+
+
+def _settings(objects: list[Object]) -> Object:
+    data: Object = _the(objects, "ConfigMap musicgen")["data"]
+    return data
+
+
+def _scaled(objects: list[Object]) -> Object:
+    spec: Object = _the(objects, "ScaledObject musicgen-worker")["spec"]
+    return spec
+
+
+def _second_autoscaler(objects: list[Object]) -> None:
+    second = copy.deepcopy(_the(objects, "HorizontalPodAutoscaler musicgen-api"))
+    second["metadata"]["name"] = "second"
+    second["spec"]["scaleTargetRef"]["name"] = "musicgen-worker"
+    objects.append(second)
+
+
+def _remove(objects: list[Object], name: str) -> None:
+    objects.remove(_the(objects, name))
+
+
+def _written_secret(objects: list[Object]) -> None:
+    _worker(objects)["env"][0] = {"name": "DATABASE_URL", "value": "postgresql://me:pw@db/x"}
+
+
+def _policy(objects: list[Object], name: str) -> Object:
+    spec: Object = _the(objects, f"NetworkPolicy {name}")["spec"]
+    return spec
+
+
+PLANTED: dict[str, tuple[Callable[[list[Object]], object], str]] = {
+    "a misspelt field": (lambda o: _pod(o).update(terminationGracePeriodSecond=5), "Additional"),
+    "a text for a number": (lambda o: _hpa(o).update(minReplicas="2"), "is not of type"),
+    "a text for a number in another's kind": (
+        lambda o: _scaled(o).update(maxReplicaCount="10"),
+        "ScaledObject musicgen-worker: .*maxReplicaCount",
+    ),
+    "a misspelt field in another's kind": (
+        lambda o: _scaled(o).update(coolDownPeriod=5),
+        "coolDownPeriod",
+    ),
+    "a missing field in another's kind": (
+        lambda o: _the(o, "Gateway musicgen")["spec"].pop("gatewayClassName"),
+        "gatewayClassName",
+    ),
+    "a kind that nobody knows": (
+        lambda o: o.append({"apiVersion": "x/v1", "kind": "Nothing", "metadata": {"name": "n"}}),
+        "does not know its kind",
+    ),
+    "at most less than at least": (lambda o: _hpa(o).update(minReplicas=12), "but at most 10"),
+    "two autoscalers": (_second_autoscaler, "2 autoscalers"),
+    "an autoscaler of nothing": (
+        lambda o: _scaled(o)["scaleTargetRef"].update(name="musicgen-werker"),
+        "which is not there",
+    ),
+    "replicas that an autoscaler decides": (
+        lambda o: _the(o, "Deployment musicgen-worker")["spec"].update(replicas=1),
+        "sets replicas",
+    ),
+    "a service that selects nothing": (
+        lambda o: _the(o, "Service musicgen-api")["spec"]["selector"].update(a="b"),
+        "no pod carries",
+    ),
+    "a selector of other pods": (
+        lambda o: _pod(o) and _the(o, "Deployment musicgen-worker")["spec"]["selector"].update(
+            matchLabels={"app.kubernetes.io/name": "else"}
+        ),
+        "does not match its own pods",
+    ),
+    "a probe of another port": (
+        lambda o: _worker(o)["readinessProbe"]["httpGet"].update(port="http"),
+        "readinessProbe asks port http",
+    ),
+    "a service to another port": (
+        lambda o: _the(o, "Service musicgen-api")["spec"]["ports"][0].update(targetPort=8001),
+        "port 8001 is not one",
+    ),
+    "a route to another port": (
+        lambda o: _route(o)["backendRefs"][0].update(port=81),
+        "leads to port 81",
+    ),
+    "a grace shorter than the drain": (
+        lambda o: _pod(o).update(terminationGracePeriodSeconds=900),
+        "is killed after 900 s",
+    ),
+    "a drain shorter than a job": (
+        lambda o: _settings(o).update(MUSICGEN_DRAIN_SECONDS="60"),
+        "drains for 60 s",
+    ),
+    "a start that may not take long": (
+        lambda o: _worker(o)["startupProbe"].update(failureThreshold=6),
+        "killed after 30 s of its start",
+    ),
+    "a rollout that is given up": (
+        lambda o: _the(o, "Deployment musicgen-worker")["spec"].update(progressDeadlineSeconds=300),
+        "rollout is given up",
+    ),
+    "another number of slots": (
+        lambda o: _scaled(o)["triggers"][0]["metadata"].update(targetQueryValue="4"),
+        "4 jobs for each worker, which makes 8",
+    ),
+    "root": (lambda o: _pod(o)["securityContext"].update(runAsNonRoot=False), "may run as root"),
+    "a token": (lambda o: _pod(o).update(automountServiceAccountToken=True), "mounts a token"),
+    "no seccomp profile": (lambda o: _pod(o)["securityContext"].pop("seccompProfile"), "seccomp"),
+    "the node's network": (lambda o: _pod(o).update(hostNetwork=True), "node's network"),
+    "privileges": (
+        lambda o: _worker(o)["securityContext"].update(privileged=True), "gain privileges",
+    ),
+    "a root that can be written": (
+        lambda o: _worker(o)["securityContext"].pop("readOnlyRootFilesystem"), "write to its image",
+    ),
+    "capabilities": (
+        lambda o: _worker(o)["securityContext"].pop("capabilities"), "keeps capabilities",
+    ),
+    "no limits": (lambda o: _worker(o)["resources"].pop("limits"), "says no limits"),
+    "half a GPU": (
+        lambda o: _worker(o)["resources"]["limits"].pop("nvidia.com/gpu"), "cannot be shared",
+    ),
+    "a secret written out": (_written_secret, "DATABASE_URL is written out"),
+    "a secret in a ConfigMap": (
+        lambda o: _settings(o).update(MUSICGEN_BUCKET_SECRET_ACCESS_KEY="x"),
+        "belongs into a Secret",
+    ),
+    "no default denial": (
+        lambda o: _remove(o, "NetworkPolicy default-deny"), "denies by default",
+    ),
+    "the cloud's metadata": (
+        lambda o: _policy(o, "outwards")["egress"][1]["to"][0]["ipBlock"].pop("except"),
+        "cloud's metadata",
+    ),
+    "an account that is not there": (
+        lambda o: _remove(o, "ServiceAccount musicgen-worker"), "ServiceAccount musicgen-worker is",
+    ),
+    "a claim that is not there": (
+        lambda o: _remove(o, "PersistentVolumeClaim musicgen-data"), "PersistentVolumeClaim",
+    ),
+    "an image without a version": (
+        lambda o: _worker(o).update(image="musicgen-worker:latest"), "has no version",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("plant", "said"), PLANTED.values(), ids=PLANTED)
+def test_a_planted_mistake_is_found(
+    rendered: dict[str, list[Object]], plant: Callable[[list[Object]], object], said: str
+) -> None:
+    objects = copy.deepcopy(rendered["production"])
+    assert overlays.problems_of(objects) == []
+    plant(objects)
+    assert [each for each in overlays.problems_of(objects) if re.search(said, each)]
+
+
+def test_a_patch_of_nothing_is_refused(tmp_path: Path) -> None:
+    patch = "- {op: replace, path: /spec/nothing/here, value: 1}"
+    target = "{kind: Deployment, name: musicgen-worker}"
+    (tmp_path / "kustomization.yaml").write_text(
+        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n"
+        f"resources: [one.yaml]\npatches:\n  - target: {target}\n    patch: |\n      {patch}\n"
+    )
+    one = (overlays.FOLDER / "base/worker.yaml").read_text()
+    (tmp_path / "one.yaml").write_text(one)
+    with pytest.raises(ValueError, match="nothing"):
+        overlays.rendered(tmp_path)
+
+
+def test_every_variable_is_one_that_is_read(rendered: dict[str, list[Object]]) -> None:
+    """A misspelt setting would silently be the default."""
+    sources = [
+        (ROOT / "musicgen" / name).read_text()
+        for name in ("settings.py", "api_settings.py", "remote_settings.py")
+    ]
+    fields = [*Settings.__dataclass_fields__, *ApiSettings.__dataclass_fields__]
+    known = {f"MUSICGEN_{name.upper()}" for name in fields} | set(VARIABLES.values())
+    for objects in rendered.values():
+        for each in objects:
+            names = set(each.get("data", {})) if each["kind"] == "ConfigMap" else set()
+            pods = each.get("spec", {}).get("template", {}).get("spec", {})
+            for container in pods.get("containers", []):
+                names |= {variable["name"] for variable in container.get("env", [])}
+            for name in names:
+                suffix = name.removeprefix("MUSICGEN_BUCKET_").lower()
+                is_read = any(f'"{name}"' in text or f'"{suffix}"' in text for text in sources)
+                assert is_read or name in known, name
