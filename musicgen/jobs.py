@@ -78,7 +78,7 @@ def prepare(
         if config.family == "text":
             raise InvalidInputAudio("input_audio", "a melody", NO_MELODY)
         heard = request.duration + config.window_frames / config.frame_rate
-        pcm, rate = read_audio(request.input_audio, stop=heard)
+        pcm, rate = read_audio(request.input_audio, stop=heard, most_channels=2)
         tune = tune_of(pcm, rate)
         note = WHOLE_MIX if tune is None else SEPARATED
         melody = resample(to_channels(pcm, 1) if tune is None else tune, rate, config.sample_rate)
@@ -89,13 +89,16 @@ def prepare(
         if codes is not None:
             _check_room(codes.shape[1] / config.frame_rate, request)
             return PreparedJob(replace(job, known_codes=codes), texts, (FROM_TOKENS,))
+    # Of an hour no more than is needed to see that it is too long.
+    last = request.continuation_start + request.duration + 1 / config.frame_rate
     pcm, rate = read_audio(
         request.input_audio,
         start=request.continuation_start,
-        stop=None if end == CONTINUATION_TO_THE_END else end,
+        stop=last if end == CONTINUATION_TO_THE_END else min(end, last),
+        most_channels=config.channels,
     )
+    _check_room(len(pcm) / rate, request)
     clip = to_channels(resample(pcm, rate, config.sample_rate), config.channels)
-    _check_room(len(clip) / config.sample_rate, request)
     return _continuing(clip, samples, job, texts, config)
 
 
@@ -122,7 +125,7 @@ def _check_room(seconds: float, request: GenerationRequest) -> None:
     if seconds >= request.duration:
         raise InvalidInputAudio(
             "input_audio",
-            f"{seconds:g} s to continue",
+            f"{min(seconds, request.duration):g} s or more to continue",
             f"shorter than duration ({request.duration:g} s), which counts it: ask for more, or "
             "continue a part of it with continuation_start and continuation_end",
         )

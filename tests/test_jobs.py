@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,24 @@ def test_what_cannot_be_continued_is_refused_with_what_to_do(
     path = _clip(tmp_path / "a.wav", 2 * RATE)
     with pytest.raises(error, match=words):
         prepare(_request(input_audio=path, continuation=True, **fields), 0, CONFIG)
+
+
+@pytest.mark.parametrize("channels", [1, 6])
+def test_an_hour_to_continue_is_refused_for_the_memory_of_what_was_asked_for(
+    tmp_path: Path, channels: int
+) -> None:
+    """Guards a flac of some hundred kilobytes, an hour of silence, that took gigabytes."""
+    path = tmp_path / "bomb.flac"
+    with sf.SoundFile(path, "w", 8000, channels) as file:
+        for _ in range(36):
+            file.write(np.zeros((100 * 8000, channels), np.float32))
+    assert path.stat().st_size < 1_000_000
+    tracemalloc.start()
+    with pytest.raises(errors.InvalidInputAudio, match="20 s or more to continue"):
+        prepare(_request(input_audio=path, continuation=True, duration=20), 0, CONFIG)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 8 * 2**20
 
 
 def test_a_text_model_refuses_a_melody_before_it_is_read(tmp_path: Path) -> None:

@@ -21,10 +21,15 @@ _OPEN_LENGTH = 2**63 - 1
 
 
 def read_audio(
-    path: Path, *, max_seconds: float = 3600, start: float = 0.0, stop: float | None = None
+    path: Path,
+    *,
+    max_seconds: float = 3600,
+    start: float = 0.0,
+    stop: float | None = None,
+    most_channels: int | None = None,
 ) -> tuple[Pcm, int]:
     """Reads a file of any channel count, from `start` to `stop` seconds (None is its end); its
-    name's suffix does not matter.
+    name's suffix does not matter. More than `most_channels` are mixed to so many.
 
     The header is checked before memory is taken, and the samples are read block by block, so a
     small file that claims to be long costs no more than what it really holds, and a part of a long
@@ -50,7 +55,8 @@ def read_audio(
             rate = sound.samplerate
             last = sound.frames if stop is None else round(stop * rate)
             wanted = slice(round(start * rate), min(last, sound.frames))
-            return _read_samples(path, sound, wanted), rate
+            channels = min(sound.channels, most_channels or sound.channels)
+            return _read_samples(path, sound, wanted, channels), rate
     except sf.SoundFileError as error:
         raise _refused(path, f"not audio that can be read ({READABLE}), or damaged") from error
     except OSError as error:
@@ -83,7 +89,7 @@ def _check_header(path: Path, sound: sf.SoundFile, max_seconds: float) -> None:
         raise _refused(path, f"too large: {sound.frames} samples of {sound.channels} channels")
 
 
-def _read_samples(path: Path, sound: sf.SoundFile, wanted: slice) -> Pcm:
+def _read_samples(path: Path, sound: sf.SoundFile, wanted: slice, channels: int) -> Pcm:
     if wanted.start >= sound.frames:
         raise InvalidContinuation(
             "continuation_start",
@@ -91,7 +97,7 @@ def _read_samples(path: Path, sound: sf.SoundFile, wanted: slice) -> Pcm:
             f"the clip is only {sound.frames / sound.samplerate:.2f} seconds long",
         )
     # Untouched pages of an empty array take no memory, whatever the header promised.
-    pcm = np.empty((max(0, wanted.stop - wanted.start), sound.channels), np.float32)
+    pcm = np.empty((max(0, wanted.stop - wanted.start), channels), np.float32)
     read = 0
     # What comes before is read too: a lossy file cannot be entered in the middle to the sample.
     while read < wanted.stop:
@@ -100,7 +106,7 @@ def _read_samples(path: Path, sound: sf.SoundFile, wanted: slice) -> Pcm:
             break
         if not np.isfinite(block).all():
             raise _refused(path, "the samples hold NaN or infinity")
-        kept = block[max(0, wanted.start - read) :]
+        kept = to_channels(block[max(0, wanted.start - read) :], channels)
         at = max(0, read - wanted.start)
         pcm[at : at + len(kept)] = kept
         read += len(block)
