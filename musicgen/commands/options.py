@@ -7,16 +7,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musicgen.errors import InvalidRequest
-from musicgen.finish import BEATS_DEFAULT, LOUDNESS_DEFAULT_LUFS, SAMPLE_RATES
+from musicgen.finish import (
+    BEATS_DEFAULT,
+    BEATS_MAX,
+    BEATS_MIN,
+    BITRATES,
+    BPM_MAX,
+    BPM_MIN,
+    FADE_MAX_SECONDS,
+    LOUDNESS_DEFAULT_LUFS,
+    LOUDNESS_MAX_LUFS,
+    LOUDNESS_MIN_LUFS,
+    SAMPLE_RATES,
+)
 from musicgen.request import (
     BIT_DEPTHS,
     DURATION_DEFAULT_SECONDS,
     DURATION_MAX_SECONDS,
+    DURATION_MIN_SECONDS,
     GUIDANCE_DEFAULT,
     NORMALIZATION_STRATEGIES,
     OUTPUT_FORMATS,
+    PROMPT_MAX_CHARACTERS,
+    SEED_MAX,
     STRIDE_DEFAULT_SECONDS,
+    STRIDE_MAX_SECONDS,
+    STRIDE_MIN_SECONDS,
     TOP_K_DEFAULT,
+    TOP_K_MAX,
+    VARIATIONS_MAX,
     GenerationRequest,
 )
 from musicgen.settings import ENGINES, PRECISIONS
@@ -45,7 +64,8 @@ def request_options(parser: argparse.ArgumentParser) -> None:
         "prompts",
         nargs="*",
         metavar="PROMPT",
-        help="what the music should sound like; several make several clips",
+        help="what the music should sound like, in up to "
+        f"{PROMPT_MAX_CHARACTERS} characters; several make several clips",
     )
     add(
         "-o",
@@ -59,7 +79,7 @@ def request_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=DURATION_DEFAULT_SECONDS,
         metavar="S",
-        help=f"seconds, up to {DURATION_MAX_SECONDS:g} (default: %(default)g)",
+        help=f"{_range(DURATION_MIN_SECONDS, DURATION_MAX_SECONDS)} seconds (default: %(default)g)",
     )
     add(
         "--sections",
@@ -72,14 +92,33 @@ def request_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=STRIDE_DEFAULT_SECONDS,
         metavar="S",
-        help="over 30 s: how much of each window of 30 s is new (default: %(default)g)",
+        help="over 30 s: how much of each window of 30 s is new, "
+        f"{_range(STRIDE_MIN_SECONDS, STRIDE_MAX_SECONDS)} seconds (default: %(default)g)",
     )
-    add("--seed", type=int, metavar="N", help="from 0 to 2^32-1 (default: random, and told)")
-    add("--variations", type=int, default=1, metavar="N", help="clips with seed, seed+1, ...")
+    add("--seed", type=int, metavar="N", help=f"0 to {SEED_MAX} (default: random, and told)")
+    add(
+        "--variations",
+        type=int,
+        default=1,
+        metavar="N",
+        help=f"1 to {VARIATIONS_MAX} clips with seed, seed+1, ...",
+    )
     finish_options(parser)
-    add("--temperature", type=float, default=1.0, help="0 is greedy (default: %(default)g)")
-    add("--top-k", type=int, default=TOP_K_DEFAULT, help="default: %(default)s")
-    add("--top-p", type=float, default=0.0, help="wins over top-k when above 0")
+    sampling_options(parser)
+    clip_options(parser)
+
+
+def sampling_options(parser: argparse.ArgumentParser) -> None:
+    """How tokens are chosen."""
+    add = parser.add_argument
+    add(
+        "--temperature",
+        type=float,
+        default=1.0,
+        help="from 0, which is greedy (default: %(default)g)",
+    )
+    add("--top-k", type=int, default=TOP_K_DEFAULT, help=f"0 to {TOP_K_MAX} (default: %(default)s)")
+    add("--top-p", type=float, default=0.0, help="0 to 1; wins over top-k when above 0")
     add(
         "--guidance",
         dest="classifier_free_guidance",
@@ -87,6 +126,11 @@ def request_options(parser: argparse.ArgumentParser) -> None:
         default=GUIDANCE_DEFAULT,
         help="how closely to follow the prompt, from 1 (default: %(default)g)",
     )
+
+
+def clip_options(parser: argparse.ArgumentParser) -> None:
+    """A melody, or music to continue."""
+    add = parser.add_argument
     add(
         "--input-audio",
         type=Path,
@@ -94,19 +138,38 @@ def request_options(parser: argparse.ArgumentParser) -> None:
         help="a melody to follow (melody models), or with --continuation music to continue",
     )
     add("--continuation", action="store_true", help="continue the input audio")
-    add("--continuation-start", type=float, default=0.0, metavar="S")
-    add("--continuation-end", type=float, default=-1.0, metavar="S", help="-1 is the clip's end")
+    add(
+        "--continuation-start",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="with --continuation: where the part to continue begins (default: %(default)g)",
+    )
+    add(
+        "--continuation-end",
+        type=float,
+        default=-1.0,
+        metavar="S",
+        help="where it ends; -1 is the clip's end (default: %(default)g)",
+    )
 
 
 def finish_options(parser: argparse.ArgumentParser) -> None:
     """What is done to the music when it has been made, and the file's form."""
     add = parser.add_argument
     add("--loop", action="store_true", help="whole bars that go on into themselves; needs --bpm")
-    add("--bpm", type=float, metavar="N", help="beats per minute of a loop")
-    add("--beats-per-bar", type=int, default=BEATS_DEFAULT, metavar="N", help="of a loop")
+    add("--bpm", type=float, metavar="N", help=f"{_range(BPM_MIN, BPM_MAX)}, of a loop")
+    add(
+        "--beats-per-bar",
+        type=int,
+        default=BEATS_DEFAULT,
+        metavar="N",
+        help=f"{BEATS_MIN} to {BEATS_MAX}, of a loop (default: %(default)s)",
+    )
     add("--trim-silence", action="store_true", help="cut silence off both ends")
-    add("--fade-in", type=float, default=0.0, metavar="S")
-    add("--fade-out", type=float, default=0.0, metavar="S")
+    fade = f"{_range(0, FADE_MAX_SECONDS)} seconds (default: %(default)g)"
+    add("--fade-in", type=float, default=0.0, metavar="S", help=fade)
+    add("--fade-out", type=float, default=0.0, metavar="S", help=fade)
     add(
         "--no-steady-level",
         dest="steady_level",
@@ -124,7 +187,7 @@ def finish_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=LOUDNESS_DEFAULT_LUFS,
         metavar="LUFS",
-        help="default: %(default)g",
+        help=f"{_range(LOUDNESS_MIN_LUFS, LOUDNESS_MAX_LUFS)} (default: %(default)g)",
     )
     add(
         "--format",
@@ -140,7 +203,8 @@ def finish_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keep in a wav or flac what it was made of, to continue it from there",
     )
-    add("--bitrate", type=int, metavar="KBIT", help="of mp3 (default: 320) and opus")
+    rates = f"{BITRATES[0]} to {BITRATES[-1]}, as MPEG has them"
+    add("--bitrate", type=int, metavar="KBIT", help=f"{rates}; of mp3 (default: 320) and opus")
 
 
 def request_from(options: argparse.Namespace) -> GenerationRequest:
@@ -159,3 +223,7 @@ def request_from(options: argparse.Namespace) -> GenerationRequest:
             f"the format is {request.output_format}: let the file end in that",
         )
     return request
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:g} to {high:g}"
