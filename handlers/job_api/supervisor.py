@@ -4,6 +4,7 @@ those that die and holds the embedded database for them."""
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -19,16 +20,19 @@ PAUSE_SECONDS = (0.2, 0.5, 1, 2)
 """Before a process is started again that has died, the longer the oftener."""
 HEALTHY_SECONDS = 10.0
 LAST_SECONDS = 30.0
+WORKER_NICENESS = 10
+"""Of what makes music: where it takes every core, the API and the database still answer at once."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
 class _Child:
-    """`variables`: of its environment, beside this process's."""
+    """`variables`: of its environment, beside this process's. `niceness`: above this process's."""
 
     arguments: list[str]
     variables: dict[str, str] = field(default_factory=dict)
+    niceness: int = 0
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     deaths: int = 0
@@ -50,6 +54,10 @@ class _Child:
             self.process = subprocess.Popen(
                 command, start_new_session=True, env=environment_with(self.variables)
             )
+            if self.niceness:
+                # Before it has begun any thread: those take after the one that begins them.
+                own = os.getpriority(os.PRIO_PROCESS, 0)
+                os.setpriority(os.PRIO_PROCESS, self.process.pid, own + self.niceness)
             self.started = now
 
     def stop(self) -> None:
@@ -80,7 +88,10 @@ def supervise(
     database = None if settings.database_url else EmbeddedServer(settings.data_dir)
     api = _Child(["serve", "api", "--host", host, "--port", str(port)])
     parts = ["worker"] * workers + ["relay"] * relay
-    makers = [_Child(["serve", part], _port(settings, number)) for number, part in enumerate(parts)]
+    makers = [
+        _Child(["serve", part], _port(settings, number), WORKER_NICENESS)
+        for number, part in enumerate(parts)
+    ]
     stopping = False
 
     def stop(_number: int, _frame: FrameType | None) -> None:
