@@ -25,6 +25,7 @@ class ApiSettings:
     `jobs_per_key`: that one key may have waiting or running. `rate_limit`: calls of one key or
     address, such as 120/minute. `attempts`: how often a job is begun whose worker dies.
     `worker_timeout`: seconds without a sign of a worker until its jobs are given to others.
+    `body_seconds`: that a call's body may take to come, an upload ten times as long.
     `drain`: seconds that a worker which is told to stop may take for its jobs. `retention_hours`:
     how long finished jobs and their files are kept, `upload_hours`: uploads. `cors_origins`: sites
     whose pages may call. `webhook_networks`: private networks that webhooks may go to all the same.
@@ -40,6 +41,7 @@ class ApiSettings:
     rate_limit: str = "240/minute"
     attempts: int = 3
     worker_timeout: int = 15
+    body_seconds: int = 60
     drain: int = 600
     retention_hours: int = 168
     upload_hours: int = 24
@@ -68,6 +70,7 @@ class ApiSettings:
             rate_limit=read.text("MUSICGEN_RATE_LIMIT") or cls.rate_limit,
             attempts=read.whole("MUSICGEN_ATTEMPTS") or cls.attempts,
             worker_timeout=read.whole("MUSICGEN_WORKER_TIMEOUT") or cls.worker_timeout,
+            body_seconds=read.whole("MUSICGEN_BODY_SECONDS") or cls.body_seconds,
             drain=read.whole("MUSICGEN_DRAIN_SECONDS") or cls.drain,
             retention_hours=read.whole("MUSICGEN_RETENTION_HOURS") or cls.retention_hours,
             upload_hours=read.whole("MUSICGEN_UPLOAD_HOURS") or cls.upload_hours,

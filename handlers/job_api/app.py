@@ -28,6 +28,7 @@ from handlers.job_api.maintenance import maintain
 from handlers.job_api.metrics import ApiMetrics
 from handlers.job_api.news import News
 from handlers.job_api.refusals import Refusal
+from handlers.job_api.same_site import SameSite
 from handlers.job_api.status import LoadMeter
 from handlers.job_api.webhooks import deliver_webhooks
 from musicgen import __version__
@@ -126,7 +127,8 @@ async def _ended(task: asyncio.Task[None]) -> None:
 
 
 def _add_middleware(app: FastAPI, settings: ApiSettings, host: str) -> None:
-    app.add_middleware(BodyLimit)
+    app.add_middleware(BodyLimit, seconds=settings.body_seconds)
+    app.add_middleware(SameSite, origins=settings.cors_origins)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -162,19 +164,23 @@ def _add_error_handlers(app: FastAPI) -> None:
         headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
         if error.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
-        return _error(error.status, error.code, str(error), headers=headers)
+        more = (
+            {} if error.expected_seconds is None else {"expected_seconds": error.expected_seconds}
+        )
+        return _error(error.status, error.code, str(error), headers=headers, **more)
 
     @app.exception_handler(MusicGenError)
     async def typed(_: Request, error: MusicGenError) -> JSONResponse:
         report = report_of(error)
         field = error.field if isinstance(error, InvalidRequest) else None
-        return _error(report.status, report.code, report.text, field)
+        return _error(report.status, report.code, report.text, **_named(field))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"][1:]) or None
-        return _error(422, "invalid_request", f"{field or 'the call'}: {first['msg']}", field)
+        text = f"{field or 'the call'}: {first['msg']}"
+        return _error(422, "invalid_request", text, **_named(field))
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> JSONResponse:
@@ -196,14 +202,11 @@ def _add_error_handlers(app: FastAPI) -> None:
         return _error(report.status, report.code, report.text)
 
 
+def _named(field: str | None) -> dict[str, str]:
+    return {} if field is None else {"field": field}
+
+
 def _error(
-    status: int,
-    code: str,
-    message: str,
-    field: str | None = None,
-    headers: dict[str, str] | None = None,
+    status: int, code: str, message: str, *, headers: dict[str, str] | None = None, **more: Any
 ) -> JSONResponse:
-    body: dict[str, Any] = {"code": code, "message": message}
-    if field is not None:
-        body["field"] = field
-    return JSONResponse({"error": body}, status, headers=headers)
+    return JSONResponse({"error": {"code": code, "message": message, **more}}, status, headers)

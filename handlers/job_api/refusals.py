@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
+RETRY_MAX_SECONDS = 600
+
 
 class Refusal(Exception):
-    """A call that is answered with `status` and `code`. `retry_after`: seconds, where it helps."""
+    """A call that is answered with `status` and `code`. `retry_after`: seconds, where it helps.
+    `expected_seconds`: how long a job that came now would wait, where that is why."""
 
     status = 400
     code = "refused"
     retry_after: int | None = None
+    expected_seconds: float | None = None
 
     def __init__(self, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)
@@ -46,19 +52,34 @@ class BodyTooLarge(Refusal):
     status, code = 413, "body_too_large"
 
 
-class TooManyJobs(Refusal):
+class NoRoom(Refusal):
+    """What it is about has to end first: it knows when that may be once it is told."""
+
+    retry_after = 10
+
+    def told(self, next_end: float | None, wait: float | None) -> NoRoom:
+        """`next_end`: seconds until a job ends, `wait`: until one that came now would begin; None
+        where nobody works."""
+        if next_end is not None:
+            self.retry_after = min(RETRY_MAX_SECONDS, max(1, math.ceil(next_end)))
+        self.expected_seconds = None if wait is None else round(wait, 1)
+        return self
+
+
+class TooManyJobs(NoRoom):
     status, code = 429, "too_many_jobs"
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"{limit} jobs wait or run already: wait for one, or cancel one", 5)
+        text = f"{limit} jobs wait or run already: wait for one, or cancel one"
+        super().__init__(text, self.retry_after)
 
 
 class TooManyCalls(Refusal):
     status, code = 429, "too_many_calls"
 
 
-class QueueFull(Refusal):
+class QueueFull(NoRoom):
     status, code = 503, "queue_full"
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"{limit} jobs wait already: come back later", 10)
+        super().__init__(f"{limit} jobs wait already: come back later", self.retry_after)

@@ -98,7 +98,7 @@ async def audio(request: Request, who: Who, name: str) -> Response:
     "/uploads",
     status_code=201,
     response_model=Upload,
-    responses={**_ERRORS, 413: {"model": ErrorReply}},
+    responses={**_ERRORS, 408: {"model": ErrorReply}, 413: {"model": ErrorReply}},
     openapi_extra={
         "requestBody": {
             "required": True,

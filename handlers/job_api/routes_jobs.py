@@ -20,7 +20,7 @@ from handlers.job_api.auth import caller, require
 from handlers.job_api.context import Context
 from handlers.job_api.keys import Caller
 from handlers.job_api.models import models_of
-from handlers.job_api.refusals import NotFound
+from handlers.job_api.refusals import NoRoom, NotFound
 from handlers.job_api.request_schema import generate_schema
 from handlers.job_api.schemas import ErrorReply, Jobs, State, Status, Submitted
 from handlers.job_api.status import shown
@@ -46,6 +46,7 @@ Who = Annotated[Caller, Depends(caller)]
     responses={
         **_ERRORS,
         400: {"model": ErrorReply},
+        408: {"model": ErrorReply},
         409: {"model": ErrorReply},
         413: {"model": ErrorReply},
     },
@@ -84,9 +85,12 @@ async def generate(
         trace=request.headers.get("traceparent"),
     )
     limits = jobs.Limits(context.settings.queue_max, context.settings.jobs_per_key)
-    job_id = await jobs.submit(
-        context.pool, context.app, new, limits, await _queue_for(context, accepted)
-    )
+    to = await _queue_for(context, accepted)
+    try:
+        job_id = await jobs.submit(context.pool, context.app, new, limits, to)
+    except NoRoom as full:
+        load = await context.meter.load()
+        raise full.told(load.next_end_seconds, load.wait_seconds) from None
     context.metrics.submitted.inc()
     return JSONResponse(
         {"job_id": job_id, "status": "queued"}, 202, headers={"Location": f"/status/{job_id}"}

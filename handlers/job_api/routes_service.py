@@ -76,7 +76,7 @@ async def session(request: Request) -> JSONResponse:
     "/session",
     status_code=204,
     response_class=Response,
-    responses={status: {"model": ErrorReply} for status in (400, 401, 422, 429)},
+    responses={status: {"model": ErrorReply} for status in (400, 401, 403, 408, 413, 422, 429)},
 )
 async def sign_in(request: Request, body: SignIn) -> Response:
     """Keeps a key in a cookie that only this server reads, for the page."""
@@ -100,7 +100,12 @@ async def sign_in(request: Request, body: SignIn) -> Response:
     return response
 
 
-@router.delete("/session", status_code=204, response_class=Response)
+@router.delete(
+    "/session",
+    status_code=204,
+    response_class=Response,
+    responses={403: {"model": ErrorReply}},
+)
 async def sign_out() -> Response:
     response = Response(status_code=204)
     response.delete_cookie(COOKIE)

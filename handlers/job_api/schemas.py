@@ -13,6 +13,9 @@ class ErrorBody(BaseModel):
     code: str
     message: str
     field: str | None = None
+    expected_seconds: float | None = Field(
+        None, description="that a job would wait which came now; where there is no room for one"
+    )
 
 
 class ErrorReply(BaseModel):

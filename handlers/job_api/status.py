@@ -39,6 +39,12 @@ class Load:
             return 0.0
         return self.waiting * self.pace / self.slots if self.slots else None
 
+    @property
+    def next_end_seconds(self) -> float | None:
+        """Until one more job has ended, on the average; None where nobody works."""
+        jobs = self.queued + self.running
+        return self.waiting / jobs * self.pace / self.slots if jobs and self.slots else None
+
 
 class LoadMeter:
     """The load, looked up once a second at most, however many ask."""

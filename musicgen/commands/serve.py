@@ -72,6 +72,7 @@ def _api(url: str, api: ApiSettings, settings: Settings, host: str, port: int) -
     import uvicorn
 
     from handlers.job_api.app import make_app
+    from handlers.job_api.patience import protocol
     from handlers.job_api.queue import LOCAL, REMOTE
     from musicgen.sources import named
 
@@ -90,6 +91,7 @@ def _api(url: str, api: ApiSettings, settings: Settings, host: str, port: int) -
         app,
         host=host,
         port=port,
+        http=protocol(api.body_seconds),
         log_config=None,
         access_log=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,

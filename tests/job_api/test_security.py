@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
 
-from handlers.job_api import body_limit
 from musicgen.api_settings import ApiSettings
 from musicgen.errors import SettingsError
 from tests.support.clips import wav
@@ -45,7 +46,12 @@ class Guarded:
 def guarded() -> Iterator[Guarded]:
     """Without a worker: jobs wait, and nobody needs one here."""
     limits = {"MUSICGEN_RATE_LIMIT": "1000/minute", "MUSICGEN_JOBS_PER_KEY": 3}
-    settings = {"MUSICGEN_API_AUTH": "on", **limits}
+    settings = {
+        "MUSICGEN_API_AUTH": "on",
+        "MUSICGEN_BODY_SECONDS": 1,
+        "MUSICGEN_CORS_ORIGINS": "https://studio.example",
+        **limits,
+    }
     with data_folder() as folder, job_server(folder, "api", **settings) as server:
         guarded = Guarded(server, {})
         for name, scopes in {
@@ -203,28 +209,83 @@ def test_a_body_that_is_larger_than_it_says_is_cut(
     assert not list((guarded.server.folder / "uploads").glob(".*"))
 
 
-def test_a_body_that_trickles_in_is_given_up() -> None:
+def _trickled(server: JobServer, head: bytes, piece: bytes) -> bytes:
+    """What is answered to `head` and then `piece` again and again, slowly."""
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=0.1) as connection:
+        connection.sendall(head)
+        for _ in range(400):
+            try:
+                return connection.recv(4096)
+            except TimeoutError:
+                with contextlib.suppress(OSError):
+                    connection.sendall(piece)
+    raise AssertionError("it is still listened to")
+
+
+@pytest.mark.parametrize("path", [b"/generate", b"/session"])
+def test_a_body_that_trickles_in_is_given_up(guarded: Guarded, path: bytes) -> None:
     """Its time is counted for the whole body, not from byte to byte."""
-    import asyncio
+    head = (
+        b"POST " + path + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer "
+        + guarded.keys["one"].encode()
+        + b"\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
+    )  # fmt: skip
+    assert b" 408 " in _trickled(guarded.server, head, b"x").split(b"\r\n")[0]
 
-    async def app(scope: object, receive: object, send: object) -> None:
-        while (await receive())["more_body"]:  # type: ignore[operator]
-            pass
 
-    async def trickle() -> dict[str, object]:
-        await asyncio.sleep(0.02)
-        return {"type": "http.request", "body": b"x", "more_body": True}
+def test_headers_that_trickle_in_are_given_up(guarded: Guarded) -> None:
+    """Connections are dearer than bodies: nobody has said who they are yet."""
+    assert (
+        _trickled(guarded.server, b"GET /jobs HTTP/1.1\r\nHost: 127.0.0.1\r\n", b"X: y\r\n") == b""
+    )
+    assert guarded.as_("one").get("/jobs").status_code == 200
 
-    sent: list[dict[str, object]] = []
 
-    async def send(message: dict[str, object]) -> None:
-        sent.append(message)
+PAGES = [
+    ({"Origin": "https://elsewhere.example", "Sec-Fetch-Site": "cross-site"}, 403),
+    ({"Origin": "https://elsewhere.example"}, 403),
+    ({"Origin": "null", "Sec-Fetch-Site": "cross-site"}, 403),
+    ({"Origin": "http://127.0.0.1:1", "Sec-Fetch-Site": "same-site"}, 403),
+    ({"Origin": "https://studio.example", "Sec-Fetch-Site": "cross-site"}, 202),
+    ({"Origin": "https://proxied.example", "Sec-Fetch-Site": "same-origin"}, 202),
+    ({}, 202),
+]
 
-    limited = body_limit.BodyLimit(app)  # type: ignore[arg-type]
-    limited.seconds = 0.3
-    scope = {"type": "http", "path": "/generate", "headers": [], "method": "POST"}
-    asyncio.run(limited(scope, trickle, send))  # type: ignore[arg-type]
-    assert sent[0]["status"] == 408
+
+@pytest.mark.parametrize(("headers", "status"), PAGES)
+def test_pages_of_other_sites_start_nothing(
+    guarded: Guarded, headers: dict[str, str], status: int
+) -> None:
+    """A form or plain text is sent to any address without asking it first."""
+    with guarded.as_("all") as everything:
+        more = {**headers, "Content-Type": "text/plain"}
+        answer = everything.post("/generate", content=b'{"prompt": "x"}', headers=more)
+        assert answer.status_code == status, answer.text
+        if status == 202:
+            everything.delete(f"/jobs/{answer.json()['job_id']}")
+
+
+def test_only_listed_sites_may_read_answers(guarded: Guarded) -> None:
+    asked = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization, idempotency-key",
+    }
+    for origin, may in (("https://studio.example", True), ("https://elsewhere.example", False)):
+        headers = {"Origin": origin, **asked}
+        preflight = httpx.options(guarded.server.url + "/generate", headers=headers)
+        answer = httpx.get(guarded.server.url + "/session", headers={"Origin": origin})
+        allowed = {each.headers.get("access-control-allow-origin") for each in (preflight, answer)}
+        assert allowed == ({origin} if may else {None})
+        assert preflight.is_success == may
+
+
+def test_who_calls_too_often_waits(data: Path) -> None:
+    with job_server(data, "api", MUSICGEN_RATE_LIMIT="5/minute") as server:
+        answers = [server.http.get("/jobs") for _ in range(6)]
+        assert [answer.status_code for answer in answers] == [200] * 5 + [429]
+        assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
+        assert answers[-1].json()["error"]["code"] == "too_many_calls"
 
 
 def test_answers_carry_the_headers_of_a_careful_server(guarded: Guarded) -> None:

@@ -106,6 +106,32 @@ def test_a_parent_starts_again_what_dies_and_takes_all_with_it(data: Path) -> No
     assert not alive and gone
 
 
+def test_where_there_is_no_room_it_says_how_long_a_job_would_wait(data: Path) -> None:
+    """A constant would have callers come back too early, all of them at once."""
+    room = {"MUSICGEN_QUEUE_MAX": 2, "MUSICGEN_SLOTS": 1, "MUSICGEN_JOBS_PER_KEY": 4}
+    with job_server(data, **FAST, **room) as server:
+        server.ended(server.submit(duration=5))
+        ids = [server.submit(duration=300)]
+        server.until(ids[0], lambda now: now["status"] == "running")
+        ids += [server.submit(duration=300) for _ in range(2)]
+        time.sleep(1.1)  # the load is looked up once a second
+        full = server.http.post("/generate", json={"prompt": "x", "duration": 1})
+        assert (full.status_code, full.json()["error"]["code"]) == (503, "queue_full")
+        wait = full.json()["error"]["expected_seconds"]
+        assert 1 <= int(full.headers["retry-after"]) < wait
+        server.http.delete(f"/jobs/{ids.pop()}")
+        time.sleep(1.1)
+        ids.append(server.submit(duration=1))
+        server.http.delete(f"/jobs/{ids[1]}")
+        time.sleep(1.1)
+        ids[1] = server.submit(duration=1)
+        time.sleep(1.1)
+        full = server.http.post("/generate", json={"prompt": "x", "duration": 1})
+        assert full.json()["error"]["expected_seconds"] < wait / 2
+        for job_id in ids:
+            server.http.delete(f"/jobs/{job_id}")
+
+
 def _wait_for_database(url: str) -> None:
     end = time.monotonic() + 30
     while True:

@@ -1,0 +1,88 @@
+"""Rules, dashboard and runbook fit each other and the metrics that there are."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from handlers.job_api.metrics import ApiMetrics
+from handlers.job_api.worker_metrics import WorkerMetrics
+from infra.monitoring.dashboard import WIDTH, dashboard
+
+ROOT = Path(__file__).parents[2]
+MONITORING = ROOT / "infra/monitoring"
+RULES = yaml.safe_load((MONITORING / "rules.yml").read_text())
+ALERTS = {r["alert"]: r for g in RULES["groups"] for r in g["rules"] if "alert" in r}
+RECORDED = {r["record"] for g in RULES["groups"] for r in g["rules"] if "record" in r}
+PANELS = [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
+_METRIC = re.compile(r"\bmusicgen[_:][a-z0-9_:]+")
+
+
+def _exported() -> set[str]:
+    """Names of all samples that a process can tell."""
+    found = set()
+    for registry in (ApiMetrics().registry, WorkerMetrics(lambda: 0).registry):
+        for family in registry.collect():
+            found.add(family.name)
+            endings = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
+            found |= {family.name + ending for ending in endings.get(family.type, ())}
+    return found
+
+
+@pytest.mark.parametrize("expression", [
+    *(rule["expr"] for group in RULES["groups"] for rule in group["rules"]),
+    *(target["expr"] for panel in PANELS for target in panel["targets"]),
+])  # fmt: skip
+def test_only_metrics_that_there_are_are_asked_for(expression: str) -> None:
+    asked = set(_METRIC.findall(re.sub(r'"[^"]*"', "", expression)))
+    assert asked <= _exported() | RECORDED
+
+
+def test_every_alert_has_its_section_in_the_runbook_and_every_section_its_alert() -> None:
+    sections = set(re.findall(r"^## (\w+)$", (ROOT / "docs/runbook.md").read_text(), re.M))
+    assert sections == set(ALERTS)
+    for name, rule in ALERTS.items():
+        assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{name.lower()}"
+        assert rule["labels"]["severity"] in ("page", "warn")
+
+
+def test_every_alert_is_driven_to_firing_and_back() -> None:
+    """By `promtool test rules`, which `make check-infra` runs."""
+    tests = yaml.safe_load((MONITORING / "tests/alerts.yml").read_text())["tests"]
+    outcomes: dict[str, list[bool]] = {}
+    for each in tests:
+        for step in sorted(each["alert_rule_test"], key=lambda s: int(s["eval_time"].rstrip("m"))):
+            outcomes.setdefault(step["alertname"], []).append("exp_alerts" in step)
+    assert outcomes == {name: [False, True, False] for name in ALERTS}
+
+
+def test_the_dashboard_is_what_the_script_makes() -> None:
+    assert json.loads((MONITORING / "dashboard.json").read_text()) == dashboard()
+
+
+def test_no_two_panels_overlap_or_have_one_number() -> None:
+    everything: list[dict[str, Any]] = dashboard()["panels"]
+    assert len({panel["id"] for panel in everything}) == len(everything)
+    taken: set[tuple[int, int]] = set()
+    for panel in everything:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= WIDTH
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken
+        taken |= cells
+
+
+def test_the_autoscaler_s_metric_is_made_of_one_that_there_is() -> None:
+    (rule,) = yaml.safe_load((MONITORING / "adapter-rules.yaml").read_text())["rules"]
+    assert set(_METRIC.findall(rule["seriesQuery"])) <= _exported()
+    scaling = (ROOT / "infra/k8s/base/api-scaling.yaml").read_text()
+    assert f"name: {rule['name']['as']}" in scaling
