@@ -5,7 +5,7 @@ into the system's page cache, so that they are there when PyTorch is; in this pr
 compete with the imports for the interpreter. Phases are seconds since the process was started, as
 the kernel knows it, so the interpreter's own start is in them.
 
-Imports next to nothing itself: it runs before everything else.
+Imports next to nothing before that: it runs before everything else.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from musicgen import quick_torch
 from musicgen.packed_format import SUFFIX, packed_files
 
 logger = logging.getLogger(__name__)
@@ -69,13 +70,15 @@ def timeline() -> Mapping[str, float]:
 
 
 def begin(folder: Path | None = None) -> subprocess.Popen[bytes] | None:
-    """Starts to read the weights of MUSICGEN_MODEL, or else those in `folder`.
+    """Starts to read the weights of MUSICGEN_MODEL, or else those in `folder`, and imports torch,
+    the part of it that a start needs.
 
-    Never raises: what is wrong with the settings is said where the model is loaded. Until
+    Never raises: what is wrong with the settings or with torch is said where it is used. Until
     `ready()` garbage is looked for seldom: a start makes next to none.
     """
     mark(_BEGUN)
     gc.set_threshold(_SELDOM)
+    child = None
     with contextlib.suppress(Exception):
         from musicgen.settings import DEFAULT_MODEL, Settings
 
@@ -84,8 +87,9 @@ def begin(folder: Path | None = None) -> subprocess.Popen[bytes] | None:
         if child is not None:
             _children.append(child)
         mark("prefetch_started")
-        return child
-    return None
+    with contextlib.suppress(Exception):
+        quick_torch.import_torch()
+    return child
 
 
 def prefetch(model: str) -> subprocess.Popen[bytes] | None:

@@ -35,6 +35,7 @@ VALUES = {
     "musicgen.api_settings",
     "musicgen.archives",
     "musicgen.packed_format",
+    "musicgen.quick_torch",
     "musicgen.startup",
     "musicgen.weights_folder",
 }

@@ -19,8 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from handlers.contract import report_of
-from handlers.job_api import queue, routes_audio, routes_jobs, routes_service
-from handlers.job_api.body_limit import BodyLimit
+from handlers.job_api import body_limit, queue, routes_audio, routes_jobs, routes_service
 from handlers.job_api.context import WRONG_KEYS, Context, Rate
 from handlers.job_api.database import LOST, connected, create_tables
 from handlers.job_api.files import Files
@@ -45,6 +44,7 @@ SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+_CODES = {404: "not_found", 405: "method_not_allowed", **body_limit.CODES}
 _DOCS = ("/docs", "/redoc")
 _DESCRIPTION = """Music from text. `POST /generate`, then `GET /status/{job_id}` until it is
 completed, then `GET /audio/{job_id}.wav`. Meta's MusicGen weights are CC-BY-NC-4.0: not for
@@ -127,7 +127,7 @@ async def _ended(task: asyncio.Task[None]) -> None:
 
 
 def _add_middleware(app: FastAPI, settings: ApiSettings, host: str) -> None:
-    app.add_middleware(BodyLimit, seconds=settings.body_seconds)
+    app.add_middleware(body_limit.BodyLimit, seconds=settings.body_seconds)
     app.add_middleware(SameSite, origins=settings.cors_origins)
     if settings.cors_origins:
         app.add_middleware(
@@ -184,7 +184,7 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> JSONResponse:
-        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "refused")
+        code = _CODES.get(error.status_code, "refused")
         return _error(error.status_code, code, str(error.detail), headers=dict(error.headers or {}))
 
     async def away(_: Request, error: Exception) -> JSONResponse:
@@ -202,7 +202,7 @@ def _add_error_handlers(app: FastAPI) -> None:
         return _error(report.status, report.code, report.text)
 
 
-def _named(field: str | None) -> dict[str, str]:
+def _named(field: str | None) -> dict[str, Any]:
     return {} if field is None else {"field": field}
 
 

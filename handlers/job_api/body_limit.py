@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,12 +17,9 @@ from handlers.job_api.files import UPLOAD_MAX_BYTES
 
 JSON_MAX_BYTES = 140_000_000
 """A sound of 100 MB in base64, and the fields around it."""
+CODES = {408: "body_too_slow", 413: "body_too_large"}
 UPLOAD_FACTOR = 10
 """How much longer than other bodies an upload may take."""
-
-
-class _TooMuch(Exception):
-    pass
 
 
 class BodyLimit:
@@ -40,36 +38,22 @@ class BodyLimit:
         end = time.monotonic() + self._seconds * (UPLOAD_FACTOR if is_upload else 1)
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > most:
-            await _refused(413, "body_too_large", f"at most {most / 1e6:g} MB")(
-                scope, receive, send
-            )
+            error = {"code": CODES[413], "message": _at_most(most)}
+            await JSONResponse({"error": error}, 413)(scope, receive, send)
             return
-        started = False
-
-        async def watched_send(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self._app(scope, _Limited(receive, most, end), watched_send)
-        except (_TooMuch, TimeoutError, asyncio.TimeoutError) as error:
-            if started:
-                raise
-            is_late = not isinstance(error, _TooMuch)
-            answer = (
-                _refused(408, "body_too_slow", "the body did not come in time")
-                if is_late
-                else _refused(413, "body_too_large", f"at most {most / 1e6:g} MB")
-            )
-            await answer(scope, receive, send)
+        await self._app(scope, _Limited(receive, most, end), send)
 
 
 class _Limited:
-    """`receive` of a body that ends in time and below its limit."""
+    """`receive` of a body that ends in time and below its limit.
+
+    Raises: `HTTPException`, the one kind of error that is not taken for a mistake in the body by
+    those who read it.
+    """
 
     def __init__(self, receive: Receive, most: int, end: float) -> None:
-        self._receive, self._left, self._end = receive, most, end
+        self._receive, self._most, self._end = receive, most, end
+        self._size = 0
         self._is_whole = False
 
     async def __call__(self) -> Message:
@@ -77,14 +61,17 @@ class _Limited:
             # Only whether the caller goes away is still to be heard.
             return await self._receive()
         left = max(0.0, self._end - time.monotonic())
-        message = await asyncio.wait_for(self._receive(), left)
+        try:
+            message = await asyncio.wait_for(self._receive(), left)
+        except asyncio.TimeoutError:
+            raise HTTPException(408, "the body did not come in time") from None
         if message["type"] == "http.request":
-            self._left -= len(message.get("body", b""))
+            self._size += len(message.get("body", b""))
             self._is_whole = not message.get("more_body", False)
-            if self._left < 0:
-                raise _TooMuch
+            if self._size > self._most:
+                raise HTTPException(413, _at_most(self._most))
         return message
 
 
-def _refused(status: int, code: str, message: str) -> JSONResponse:
-    return JSONResponse({"error": {"code": code, "message": message}}, status)
+def _at_most(size: int) -> str:
+    return f"at most {size / 1e6:g} MB"

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import json
+import math
 from collections.abc import AsyncIterator
 from datetime import datetime
 from functools import partial
@@ -26,6 +27,7 @@ from handlers.job_api.schemas import ErrorReply, Jobs, State, Status, Submitted
 from handlers.job_api.status import shown
 from musicgen.errors import InvalidRequest
 from musicgen.guarded_post import check
+from musicgen.remote.policy import goes_elsewhere_first
 
 KEEP_ALIVE_SECONDS = 15.0
 IDEMPOTENCY_KEY_MAX = 200
@@ -171,7 +173,8 @@ async def _queue_for(context: Context, accepted: Accepted) -> str:
     if context.overflow_seconds is None:
         return context.queue_for_new
     wait = (await context.meter.load()).wait_seconds
-    late = wait is None or wait > context.overflow_seconds
+    expected = math.inf if wait is None else wait  # nobody works here
+    late = goes_elsewhere_first("overflow", expected, context.overflow_seconds)
     return queue.REMOTE if late else queue.LOCAL
 
 

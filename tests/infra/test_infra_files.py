@@ -1,0 +1,143 @@
+"""Dockerfiles, scripts, workflows and rules are clean, and each linter finds a planted mistake."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from infra.check import files, tools
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+COPIED = (".github", "infra", ".runpod", ".ci")
+_TOOLS = ("hadolint", "shellcheck", "actionlint", "zizmor", "promtool")
+needs_tools = pytest.mark.skipif(
+    any(tools.found(name) is None for name in _TOOLS),
+    reason="needs the linters: `make check-infra` brings all but promtool",
+)
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of what is checked, to plant mistakes in."""
+    for name in COPIED:
+        shutil.copytree(ROOT / name, tmp_path / name)
+    monkeypatch.setattr(files, "ROOT", tmp_path)
+    monkeypatch.setattr(tools, "ROOT", tmp_path)
+    return tmp_path
+
+
+def _replace(path: str, old: str, new: str) -> Callable[[Path], None]:
+    def plant(tree: Path) -> None:
+        text = (tree / path).read_text()
+        assert old in text
+        (tree / path).write_text(text.replace(old, new, 1))
+
+    return plant
+
+
+PLANTED = {
+    "a command that is no list": (
+        _replace(
+            "infra/docker/api.Dockerfile",
+            'CMD ["python", "-m", "musicgen.cli", "serve", "api", "--host", "0.0.0.0", "--port", '
+            '"8000"]',
+            "CMD python -m musicgen.cli serve api",
+        ),
+        files.dockerfiles,
+        "DL3025",
+    ),
+    "an image without a version": (
+        _replace("infra/docker/worker.Dockerfile", "FROM ${BASE}\n", "FROM python:latest\n"),
+        files.dockerfiles,
+        "DL3007",
+    ),
+    "an unquoted variable": (
+        _replace(".ci/run", 'cd "$(dirname "$0")/.."', "cd $(dirname $0)/.."),
+        files.scripts,
+        "SC2046|SC2086",
+    ),
+    "a key that there is not": (
+        _replace(".github/workflows/check.yml", "timeout-minutes: 60", "timeout-minute: 60"),
+        files.workflows,
+        "timeout-minute",
+    ),
+    "an action that may move": (
+        _replace(
+            ".github/workflows/images.yml",
+            "setup-buildx-action@e468171a9de216ec08956ac3ada2f0791b6bd435",
+            "setup-buildx-action@v3",
+        ),
+        files.workflows,
+        "unpinned-uses",
+    ),
+    "a caller's text in a script": (
+        _replace(
+            ".github/workflows/push-huggingface.yml",
+            '--model "$MODEL"',
+            "--model ${{ inputs.name }}",
+        ),
+        files.workflows,
+        "template-injection",
+    ),
+    "a parenthesis": (
+        _replace("infra/monitoring/rules.yml", "max(musicgen_slots)", "max(musicgen_slots"),
+        files.rules,
+        "unclosed left parenthesis",
+    ),
+    "an alert that never fires": (
+        _replace(
+            "infra/monitoring/rules.yml", "musicgen_spool_clips) > 0", "musicgen_spool_clips) > 9"
+        ),
+        files.rules,
+        "MusicGenClipsNotUploaded",
+    ),
+    "a configuration that nobody reads": (
+        _replace("infra/monitoring/prometheus.yml", "scrape_interval", "scrape_intervall"),
+        files.rules,
+        "scrape_intervall",
+    ),
+}
+
+
+@needs_tools
+@pytest.mark.parametrize("check", [files.dockerfiles, files.scripts, files.workflows, files.rules])
+def test_there_is_nothing_wrong(check: Callable[[], list[str]]) -> None:
+    assert check() == []
+
+
+@needs_tools
+@pytest.mark.parametrize(("plant", "check", "said"), PLANTED.values(), ids=PLANTED)
+def test_a_planted_mistake_is_found(
+    tree: Path, plant: Callable[[Path], None], check: Callable[[], list[str]], said: str
+) -> None:
+    assert check() == []
+    plant(tree)
+    assert [line for line in check() if re.search(said, line)]
+
+
+def test_a_tool_that_is_not_there_is_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tools, "found", lambda name: None)
+    with pytest.raises(RuntimeError, match="hadolint is not installed"):
+        files.dockerfiles()
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_may_do_no_more_than_it_needs(path: Path) -> None:
+    text = path.read_text()
+    workflow = yaml.safe_load(text)
+    assert workflow["permissions"] == {}, "rights are given to jobs, one by one"
+    assert "concurrency" in workflow
+    for job in workflow["jobs"].values():
+        assert "timeout-minutes" in job and job["permissions"]
+        for step in job["steps"]:
+            if "uses" in step:
+                assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", step["uses"])
+                assert re.search(rf"{re.escape(step['uses'])} # v\d+\.\d+\.\d+", text)
+            if step.get("uses", "").startswith("actions/checkout@"):
+                assert step["with"]["persist-credentials"] is False

@@ -1,0 +1,112 @@
+"""torch without what its compiler asks for: the same music, and all of it when it is asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from musicgen import quick_torch
+
+ROOT = Path(__file__).parent.parent
+CLIP = """
+import sys
+from pathlib import Path
+from musicgen import quick_torch
+if "whole" in sys.argv:
+    quick_torch.TRIED = ()
+print(quick_torch.import_torch(), quick_torch.PUT_OFF in sys.modules)
+from musicgen.predictor import Predictor
+from musicgen.request import GenerationRequest
+from musicgen.settings import Settings
+model, precision, out = sys.argv[1:4]
+settings = Settings(model=model, precision=precision, threads=2, data_dir=Path(out))
+result = Predictor.load(settings).generate(
+    GenerationRequest(prompt="calm piano", duration=1, seed=3, variations=2, top_p=0.9)
+)
+print(*(clip.sha256 for clip in result.clips), quick_torch.PUT_OFF in sys.modules)
+"""
+needs_the_quick_way = pytest.mark.skipif(
+    quick_torch.DRIVER.exists() or not quick_torch.was_tried(quick_torch._version()),
+    reason="torch is imported as a whole here",
+)
+
+
+def _run(script: str, *arguments: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@needs_the_quick_way
+@pytest.mark.parametrize("precision", ["int8", "bfloat16", "float32"])
+def test_the_same_music_with_and_without(tmp_path: Path, precision: str) -> None:
+    quick = _run(CLIP, "demo", precision, str(tmp_path / "a"))
+    whole = _run(CLIP, "demo", precision, str(tmp_path / "b"), "whole")
+    assert (quick[0], whole[0]) == ("True False", "False True")
+    *hashes, put_off = quick[1].split()
+    assert hashes == whole[1].split()[:-1] and len(set(hashes)) == 2
+    assert put_off == "False", "making music must not bring it back"
+
+
+@needs_the_quick_way
+def test_the_compiler_finds_all_that_it_needs() -> None:
+    """Guards a torch that is left crippled for whoever compiles or exports later."""
+    script = """
+import sys
+from musicgen import quick_torch
+assert quick_torch.import_torch()
+import torch
+generator = torch.Generator().manual_seed(3)
+first = torch.rand(4, generator=generator)
+compiled = torch.compile(lambda x: x.sin() + x.cos(), backend="aot_eager")
+print(torch.equal(compiled(first), first.sin() + first.cos()))
+print(quick_torch.PUT_OFF in sys.modules, hasattr(torch, "_meta_registrations"))
+print(torch.equal(first, torch.rand(4, generator=torch.Generator().manual_seed(3))))
+exported = torch.export.export(torch.nn.Linear(2, 3), (torch.ones(1, 2),))
+print(exported.module()(torch.ones(1, 2)).shape == (1, 3))
+"""
+    assert _run(script) == ["True", "True True", "True", "True"]
+
+
+@needs_the_quick_way
+def test_a_torch_without_the_expected_names_is_imported_as_a_whole() -> None:
+    script = """
+import sys, types
+from musicgen import quick_torch
+found = quick_torch.importlib.import_module
+def other(name):
+    if name == "torch._opaque_base":
+        return types.ModuleType(name)
+    return found(name)
+quick_torch.importlib.import_module = other
+print(quick_torch.import_torch(), quick_torch.PUT_OFF in sys.modules)
+import torch
+torch.Generator().manual_seed(1)
+"""
+    assert _run(script) == ["False True"]
+
+
+@pytest.mark.parametrize(
+    ("version", "tried"),
+    [("2.13.0+cpu", True), ("2.13.1", True), ("2.12.0", False), ("2.130.0", False), ("", False)],
+)
+def test_only_versions_that_were_tried_are_imported_quickly(version: str, tried: bool) -> None:
+    assert quick_torch.was_tried(version) == tried
+
+
+def test_every_worker_begins_with_it() -> None:
+    """By its modules, not by its time: a start that has the whole of torch has lost a quarter of
+    the import."""
+    script = """
+import sys
+from musicgen import startup
+startup.begin()
+print("torch" in sys.modules, startup.quick_torch.PUT_OFF in sys.modules)
+"""
+    quick = quick_torch.was_tried(quick_torch._version()) and not quick_torch.DRIVER.exists()
+    assert _run(script) == [f"True {not quick}"]
