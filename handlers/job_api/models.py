@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +14,13 @@ from musicgen import catalog
 
 @dataclass(frozen=True)
 class Known:
-    """`loaded` and `loading`: by any worker that is alive."""
+    """`loaded` and `loading`: by any worker that is alive. `failed`: why a model is not loaded that
+    was wanted."""
 
     default: str
     loaded: frozenset[str]
     loading: frozenset[str]
+    failed: Mapping[str, str]
 
     def allows(self, name: str) -> bool:
         return name in self.names or catalog.find(name) is not None
@@ -40,24 +43,42 @@ async def models_of(context: Context) -> Known:
     loading = frozenset(row["loading"] for row in rows if row["loading"])
     wanted = await wanted_model(context.pool)
     # Until somebody has it, jobs are for the one that was there.
-    is_there = wanted is not None and wanted in loaded
-    default = wanted if wanted is not None and is_there else first
-    return Known(default, loaded, loading | ({wanted} if wanted and not is_there else set()))
+    if wanted is None or wanted.name in loaded:
+        return Known(wanted.name if wanted else first, loaded, loading, {})
+    default = wanted.before if wanted.before and wanted.before in loaded else first
+    if wanted.error is not None:
+        return Known(default, loaded, loading, {wanted.name: wanted.error})
+    return Known(default, loaded, loading | {wanted.name}, {})
 
 
-async def wanted_model(pool: Pool) -> str | None:
-    rows = await query(pool, "SELECT model FROM musicgen_wanted")
-    return rows[0]["model"] if rows else None
+@dataclass(frozen=True)
+class Wanted:
+    """`error`: why a worker could not load it. `before`: the default until one has."""
+
+    name: str
+    error: str | None
+    before: str | None
 
 
-async def want(pool: Pool, model: str) -> None:
-    """Workers load it when they next look, and it is the default as soon as one has."""
+async def wanted_model(pool: Pool) -> Wanted | None:
+    rows = await query(pool, "SELECT model AS name, error, before FROM musicgen_wanted")
+    return Wanted(**rows[0]) if rows else None
+
+
+async def want(pool: Pool, model: str, before: str) -> None:
+    """Workers load it when they next look, also if they could not before, and it is the default as
+    soon as one has; until then `before` is."""
     await query(
         pool,
-        "INSERT INTO musicgen_wanted (model) VALUES (%s) "
-        "ON CONFLICT (one) DO UPDATE SET model = excluded.model",
-        model,
+        "INSERT INTO musicgen_wanted (model, before) VALUES (%s, %s) ON CONFLICT (one) "
+        "DO UPDATE SET model = excluded.model, before = excluded.before, error = NULL",
+        *(model, before),
     )
+
+
+async def cannot_load(pool: Pool, model: str, why: str) -> None:
+    """Tells those who wait for it, and keeps workers from trying it again and again."""
+    await query(pool, "UPDATE musicgen_wanted SET error = %s WHERE model = %s", why, model)
 
 
 def replies(known: Known) -> list[dict[str, Any]]:
@@ -78,6 +99,7 @@ def _reply(name: str, entry: catalog.CatalogEntry | None, known: Known) -> dict[
         "memory_gb": _memory(entry),
         "loaded": name in known.loaded,
         "loading": name in known.loading,
+        "error": known.failed.get(name),
     }
 
 

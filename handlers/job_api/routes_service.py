@@ -52,7 +52,7 @@ async def load(request: Request, who: Who, name: str) -> JSONResponse:
     model = entry.name if entry else name
     if model not in known.names:
         raise NotFound(f"no model is called {name[:60]!r}: see GET /models")
-    await want(context.pool, model)
+    await want(context.pool, model, known.default)
     done = model in known.loaded
     return JSONResponse({"model": model, "status": "loaded" if done else "loading"}, 202)
 

@@ -66,6 +66,9 @@ CREATE TABLE IF NOT EXISTS musicgen_wanted (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     model text NOT NULL
 );
+-- Why it could not be loaded, and the default until it is.
+ALTER TABLE musicgen_wanted ADD COLUMN IF NOT EXISTS error text,
+    ADD COLUMN IF NOT EXISTS before text;
 
 CREATE TABLE IF NOT EXISTS musicgen_spent (
     month text PRIMARY KEY,

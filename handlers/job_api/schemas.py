@@ -98,6 +98,7 @@ class ModelReply(BaseModel):
     memory_gb: dict[str, float | None]
     loaded: bool
     loading: bool
+    error: str | None = Field(None, description="why it could not be loaded when it was wanted")
 
 
 class Models(BaseModel):

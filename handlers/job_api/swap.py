@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from handlers.contract import report_of
 from handlers.job_api.database import Pool
-from handlers.job_api.models import wanted_model
+from handlers.job_api.models import cannot_load, wanted_model
 from handlers.serving import Serving
 from musicgen.errors import MusicGenError
 
@@ -21,31 +22,27 @@ class Swap:
     def __init__(self, serving: Serving, pool: Pool) -> None:
         self._serving = serving
         self._pool = pool
-        self._failed: str | None = None
         self.loading: str | None = None
 
     async def follow(self) -> None:
         """Loads what is wanted whenever that changes, until it is cancelled. A model that cannot
-        be loaded is not tried again until another one was wanted."""
+        be loaded is not tried again until it is wanted again."""
         while True:
             try:
                 await self._look()
-            except MusicGenError as error:
-                self._failed = self.loading
-                logger.error(
-                    "the model %s that is wanted cannot be loaded: %s", self.loading, error
-                )
             except Exception:
                 logger.warning("looking for the wanted model failed", exc_info=True)
-            finally:
-                self.loading = None
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _look(self) -> None:
         wanted = await wanted_model(self._pool)
-        if wanted != self._failed:
-            self._failed = None
-        if wanted is None or wanted == self._failed or wanted in self._serving.models:
+        if wanted is None or wanted.error is not None or wanted.name in self._serving.models:
             return
-        self.loading = wanted
-        await asyncio.to_thread(self._serving.load, wanted)
+        self.loading = wanted.name
+        try:
+            await asyncio.to_thread(self._serving.load, wanted.name)
+        except MusicGenError as error:
+            logger.error("the model %s that is wanted cannot be loaded: %s", wanted.name, error)
+            await cannot_load(self._pool, wanted.name, report_of(error).text)
+        finally:
+            self.loading = None

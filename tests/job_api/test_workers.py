@@ -24,7 +24,7 @@ from tests.support.job_server import (
     wait_until_ready,
 )
 
-FAST = {"MUSICGEN_WORKER_TIMEOUT": 6}
+FAST = {"MUSICGEN_WORKER_TIMEOUT": 6, "MUSICGEN_RATE_LIMIT": "100000/minute"}
 
 
 @pytest.fixture

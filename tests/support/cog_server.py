@@ -106,7 +106,7 @@ def cog_server(
         "PYTHONDONTWRITEBYTECODE": "1",
         "TMPDIR": str(temporary),
         "HF_HUB_OFFLINE": "1",
-        "HF_HUB_CACHE": str(_hub_cache(folder / "hub")),
+        "HF_HUB_CACHE": str(hub_cache(folder / "hub")),
         "MUSICGEN_MODEL": "demo",
         "MUSICGEN_THREADS": "1",
         **variables,
@@ -161,7 +161,7 @@ def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
     raise AssertionError("the server did not come up")
 
 
-def _hub_cache(root: Path) -> Path:
+def hub_cache(root: Path) -> Path:
     """A hub's cache with the demo's weights under the name of `small`, and cut off as `large`."""
     for name in ("small", "large"):
         folder = root / f"models--facebook--musicgen-{name}"

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
+import psutil
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS, JOB_SECONDS, STOP_SECONDS = 90.0, 90.0, 60.0
@@ -90,7 +91,8 @@ def stop(process: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> int
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
-        process.kill()
+        for child in [*psutil.Process(process.pid).children(recursive=True), process]:
+            child.kill()
         raise
 
 

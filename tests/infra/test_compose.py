@@ -1,0 +1,87 @@
+"""The compose file: what Docker would make of it, and the same as plain processes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from infra.compose import as_processes
+from infra.compose.composed import FILE, ComposeError, filled, services
+from infra.compose.stack import Stack
+from tests.support.job_server import data_folder
+
+TEXT = FILE.read_text()
+FOUND: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
+EXAMPLE = (FILE.parent / ".env.example").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("${A}", "1"), ("${B}", ""), ("${B:-two}", "two"), ("${A:-two}", "1"), ("x${A:?}y", "x1y")],
+)
+def test_variables_are_filled_in(text: str, expected: str) -> None:
+    assert filled(text, {"A": "1"}) == expected
+
+
+def test_a_variable_that_has_to_be_given_is_named() -> None:
+    with pytest.raises(ComposeError, match="PASSWORD has to be given: a long one"):
+        filled("${PASSWORD:?a long one}", {"PASSWORD": ""})
+
+
+def test_services_start_after_those_that_they_need(tmp_path: Path) -> None:
+    names = list(services(as_processes.variables()))
+    assert max(map(names.index, ("database", "bucket"))) < min(map(names.index, ("api", "worker")))
+    circle = tmp_path / "compose.yaml"
+    circle.write_text("services: {a: {depends_on: [b]}, b: {depends_on: [a]}}")
+    with pytest.raises(ComposeError, match="wait for each other"):
+        services({}, circle)
+
+
+def test_the_example_names_every_variable_that_has_to_be_given() -> None:
+    needed = set(re.findall(r"\$\{(\w+):\?", TEXT))
+    assert needed == set(re.findall(r"^(\w+)=$", EXAMPLE, re.M))
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_a_service_is_as_closed_as_it_can_be(name: str) -> None:
+    each = FOUND[name]
+    assert each["read_only"] and each["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in each["security_opt"]
+    assert each["restart"] == "unless-stopped"
+    assert re.fullmatch(r"\$\{\w+_IMAGE:\?its digest\}", each["image"])
+    assert all(port.startswith("127.0.0.1:") for port in each.get("ports", []))
+    own_images = ("api", "worker")  # which name their user themselves
+    assert name in own_images or int(each["user"].split(":")[0]) > 0
+    for need in each.get("depends_on", {}).values():
+        assert need == {"condition": "service_healthy"}
+    if "profiles" not in each:
+        assert each["healthcheck"]["test"][0] == "CMD"
+
+
+def test_a_worker_may_finish_its_jobs() -> None:
+    from musicgen.api_settings import ApiSettings
+
+    minutes = int(FOUND["worker"]["stop_grace_period"].removesuffix("m"))
+    assert 60 * minutes > ApiSettings.drain
+
+
+def test_prometheus_is_told_the_services_names() -> None:
+    config = yaml.safe_load((FILE.parent / "prometheus.yml").read_text())
+    targets = {
+        t for job in config["scrape_configs"] for s in job["static_configs"] for t in s["targets"]
+    }
+    assert {target.split(":")[0] for target in targets} <= set(FOUND)
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_when_the_worker_and_the_database_are_killed() -> None:
+    with data_folder() as folder:
+        folder.mkdir()
+        with Stack(folder, as_processes.variables()) as stack:
+            found = as_processes.check(stack, jobs=8)
+    assert found["starts"] == {"database": 2, "bucket": 1, "api": 1, "worker": 2}
+    assert set(found["attempts"]) <= {1, 2, 3}

@@ -1,0 +1,65 @@
+"""Another model takes over while jobs go on; one that is broken takes over nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.cog_server import hub_cache
+from tests.support.job_server import JobServer, data_folder, job_server
+
+
+@pytest.fixture(scope="module")
+def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobServer]:
+    """With `small` in the hub's cache, and a `large` whose weights are cut off."""
+    hub: Path = hub_cache(tmp_path_factory.mktemp("hub"))
+    settings = {
+        "HF_HUB_OFFLINE": 1,
+        "HF_HUB_CACHE": hub,
+        "MUSICGEN_SLOTS": 2,
+        "MUSICGEN_MODELS_KEPT": 2,
+        "MUSICGEN_RATE_LIMIT": "100000/minute",
+    }
+    with data_folder() as folder, job_server(folder, **settings) as running:
+        yield running
+
+
+def _until(server: JobServer, name: str, what: str) -> dict[str, Any]:
+    """What is told of a model once `what` is true of it."""
+    end = time.monotonic() + 60
+    while True:
+        models = server.http.get("/models").json()
+        model: dict[str, Any] = next(each for each in models["models"] if each["name"] == name)
+        if model[what]:
+            return {**model, "default": models["default"]}
+        assert time.monotonic() < end, models
+        time.sleep(0.1)
+
+
+def test_a_model_is_swapped_while_a_job_goes_on(offline: JobServer) -> None:
+    running = offline.submit(duration=60)
+    offline.until(running, lambda now: now["status"] == "running")
+    answer = offline.http.post("/models/small/load")
+    assert (answer.status_code, answer.json()["status"]) == (202, "loading")
+    assert _until(offline, "small", "loaded")["default"] == "small"
+    after = offline.ended(offline.submit(seed=1))["result"]
+    assert (after["model"], after["licence"]) == ("small", "CC-BY-NC-4.0")
+    before = offline.ended(running)
+    assert (before["status"], before["attempt"]) == ("completed", 1)
+    assert before["result"]["model"] == "demo"
+
+
+def test_a_model_that_cannot_be_loaded_is_told_and_changes_nothing(offline: JobServer) -> None:
+    default = offline.http.get("/models").json()["default"]
+    assert offline.http.post("/models/large/load").json()["status"] == "loading"
+    told = _until(offline, "large", "error")
+    assert not told["loaded"] and not told["loading"]
+    assert told["default"] == offline.ended(offline.submit())["result"]["model"] == default
+    # Asked for again, it is tried again: it may have been mended.
+    assert offline.http.post("/models/large/load").status_code == 202
+    assert _until(offline, "large", "error")["error"]
+    assert offline.http.post(f"/models/{default}/load").status_code == 202
