@@ -20,7 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, DOCS = ROOT / "bench/results", ROOT / "docs"
-PAGES = ("performance.md", "precision.md", "coldstart.md")
+PAGES = ("performance.md", "precision.md", "coldstart.md", "job_api.md")
 _TABLE = re.compile(r"(<!-- table ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -156,12 +156,30 @@ def diet_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def job_load_table(result: dict[str, Any]) -> str:
+    ends, cost = result["ends"], result["queue"]
+    again = sum(jobs for attempts, jobs in result["attempts"].items() if int(attempts) > 1)
+    names = ("jobs", "completed", "cancelled", "wrong", "run more than once", "workers killed")
+    counts = (result["jobs"], ends.get("completed", 0), ends.get("cancelled", 0))
+    numbers = (*counts, len(result["wrong"]), again, result["kills"])
+    lines = [*_head(*names, "seconds"), _line(*map(str, numbers), f"{result['seconds']:.0f}")]
+    lines += ["", *_head("call", "calls", "median", "p95", "p99")]
+    for name, each in result["latency_ms"].items():
+        times = (f"{each[percentile]:.0f} ms" for percentile in ("p50", "p95", "p99"))
+        lines.append(_line(name, str(each["calls"]), *times))
+    lines += ["", *_head("the queue's own work for a job", "")]
+    lines.append(_line("putting it in", f"{cost['submit_ms']:.1f} ms"))
+    lines.append(_line("taking it out and ending it", f"{cost['run_ms']:.1f} ms"))
+    return "\n".join(lines)
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "decode": decode_table,
     "serve": serve_table,
     "codec": codec_table,
     "precision": precision_table,
     "soak": soak_table,
+    "job_load": job_load_table,
     "coldstart": coldstart_table,
     "coldstart-imports": imports_table,
     "coldstart-loaders": loaders_table,

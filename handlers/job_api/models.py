@@ -47,7 +47,8 @@ async def models_of(context: Context) -> Known:
         return Known(wanted.name if wanted else first, loaded, loading, {})
     default = wanted.before if wanted.before and wanted.before in loaded else first
     if wanted.error is not None:
-        return Known(default, loaded, loading, {wanted.name: wanted.error})
+        # A worker says what it loads every few seconds: it may still say so.
+        return Known(default, loaded, loading - {wanted.name}, {wanted.name: wanted.error})
     return Known(default, loaded, loading | {wanted.name}, {})
 
 
