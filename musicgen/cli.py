@@ -16,6 +16,7 @@ from musicgen.commands import (
     keys,
     models,
     pack,
+    plan,
     serve,
     uploads,
     verify,
@@ -51,7 +52,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (generate, serve, keys, call, models, pack, convert, uploads, verify, evaluate):
+    for command in (
+        generate,
+        serve,
+        keys,
+        call,
+        models,
+        pack,
+        plan,
+        convert,
+        uploads,
+        verify,
+        evaluate,
+    ):
         command.add(commands)
     return parser
 

@@ -20,6 +20,8 @@ import sys
 sys.stdout.write(" ".join(sys.modules))
 """
 FORBIDDEN = {"transformers", "scipy", "sympy", "matplotlib", "cog", "boto3", "huggingface_hub"}
+ROOT_FILES = {"predict": {"cog"}, "runpod_handler": {"runpod"}, "handler": set()}
+"""What a platform imports before it loads a model, and the package that is its own."""
 
 
 @pytest.mark.parametrize(("precision", "output_format"), [("float32", "wav"), ("bfloat16", "mp3")])
@@ -31,3 +33,17 @@ def test_generating_imports_no_stranger(tmp_path: Path, precision: str, output_f
     loaded = {name.split(".")[0] for name in done.stdout.split()}
     assert "torch" in loaded
     assert not loaded & FORBIDDEN
+
+
+@pytest.mark.parametrize("name", ROOT_FILES)
+def test_a_platform_s_file_imports_no_stranger(name: str) -> None:
+    own = ROOT_FILES[name]
+    for package in own:
+        pytest.importorskip(package)
+    script = f"import {name}, sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    loaded = {module.split(".")[0] for module in done.stdout.split()}
+    assert {"torch", *own} <= loaded
+    assert not loaded & ((FORBIDDEN | {"runpod", "fastapi", "pandas"}) - own)

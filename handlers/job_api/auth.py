@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from fastapi import Request
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from handlers.job_api.context import Context
 from handlers.job_api.keys import NOBODY, Caller, caller_of
@@ -10,9 +13,17 @@ from handlers.job_api.refusals import KeyNeeded, NotAllowed, TooManyCalls
 
 COOKIE = "musicgen_key"
 _BEARER = "bearer "
+_SCHEME = HTTPBearer(
+    auto_error=False,
+    scheme_name="key",
+    description="A key of `musicgen keys create`. Not needed where the API listens on loopback.",
+)
+"""For the OpenAPI document alone: a key may also come in a cookie."""
 
 
-async def caller(request: Request) -> Caller:
+async def caller(
+    request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_SCHEME)]
+) -> Caller:
     """Raises: `KeyNeeded`, `TooManyCalls`."""
     context: Context = request.app.state.context
     found = await found_caller(request)

@@ -170,11 +170,14 @@ def _parse(raw: Mapping[str, Any], generation: Mapping[str, Any]) -> MusicGenCon
             f"model_type {raw.get('model_type')!r} is not one of {', '.join(_FAMILIES)}"
         )
     melody = family == "melody"
+    decoder = _decoder(raw["decoder"], generation, cross_attention=not melody)
+    codec = _codec(raw["audio_encoder"])
+    _check_that_they_fit(decoder, codec)
     return MusicGenConfig(
         family=family,
         text_encoder=_text_encoder(raw["text_encoder"]),
-        decoder=_decoder(raw["decoder"], generation, cross_attention=not melody),
-        codec=_codec(raw["audio_encoder"]),
+        decoder=decoder,
+        codec=codec,
         window_frames=_window_frames(generation),
         chroma_bins=int(raw.get("num_chroma", 12)) if melody else 0,
         chroma_frames=int(raw.get("chroma_length", 235)) if melody else 0,
@@ -231,6 +234,17 @@ def _decoder(
     if config.channels not in (1, 2) or config.codebooks % config.channels:
         raise ValueError(f"{config.codebooks} codebooks for {config.channels} channels")
     return config
+
+
+def _check_that_they_fit(decoder: DecoderConfig, codec: CodecConfig) -> None:
+    """Each channel of the decoder is a clip of the codec. Without this a stereo decoder that is
+    called mono, or beside another codec, would fail at its first sound."""
+    each = decoder.codebooks // decoder.channels
+    if each > codec.codebooks or decoder.vocab_size > codec.codebook_size:
+        raise ValueError(
+            f"{decoder.codebooks} codebooks of {decoder.vocab_size} for {decoder.channels} "
+            f"channels, and a codec with {codec.codebooks} of {codec.codebook_size} for each"
+        )
 
 
 def _codec(raw: Mapping[str, Any]) -> CodecConfig:

@@ -197,3 +197,23 @@ def test_an_unknown_codec_is_unsupported_not_wrong(
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(errors.UnsupportedCheckpoint, match=next(iter(part))):
         _load(folder)
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("decoder", {"audio_channels": 1}),
+        ("audio_encoder", {"codebook_size": 32}),
+        ("decoder", {"num_codebooks": 10}),
+    ],
+)
+def test_a_decoder_and_a_codec_that_do_not_fit_are_refused(
+    checkpoints: Callable[[str], Path], part: str, change: dict[str, object]
+) -> None:
+    """Guards eight codebooks that are called mono: they would fail at the first sound."""
+    folder = checkpoints("musicgen-stereo-small")
+    config = json.loads((folder / "config.json").read_text())
+    MusicGenConfig.from_json(config, {}, folder)
+    config[part] |= change
+    with pytest.raises(errors.UnsupportedCheckpoint, match=r"and a codec with 4 of"):
+        MusicGenConfig.from_json(config, {}, folder)

@@ -1,0 +1,105 @@
+"""A day of arrivals, simulated: what an autoscaler does, and what waiting and workers cost.
+
+    python bench/capacity.py            # rewrites docs/images/capacity.png; JSON comes last
+
+The worker is the one that bench/serve.py measured (two processors, int8): its pace with 1, 4 and 8
+jobs. The day has a quiet night, a busy evening, and at 12:00 ten minutes of three times as many.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if not __package__:  # run as a script: the repository root is not on the path
+    sys.path.insert(0, str(ROOT))
+
+from musicgen.planning.pace import from_bench
+from musicgen.planning.simulate import Outcome, Scaling, Simulation
+
+PER_HOUR, SECONDS, SLOTS, COLD_START = 6000.0, 10.0, 8, 30.0
+DAY, NOON, BURST_SECONDS, BURST = 86_400.0, 12 * 3600.0, 600.0, 3.0
+PICTURE = ROOT / "docs/images/capacity.png"
+RESULT = ROOT / "bench/results/serve-epyc.json"
+
+
+def rate(at: float) -> float:
+    """Jobs an hour at a second of the day."""
+    usual = PER_HOUR * (1 + 0.8 * math.sin(2 * math.pi * (at / DAY - 0.55)))
+    return usual * (BURST if NOON <= at < NOON + BURST_SECONDS else 1.0)
+
+
+def arrivals(seed: int) -> list[float]:
+    """By thinning: candidates at the highest rate, each kept as likely as its moment is busy."""
+    rng, now, found = random.Random(seed), 0.0, []
+    highest = BURST * 2 * PER_HOUR
+    while (now := now + rng.expovariate(highest / 3600)) < DAY:
+        if rng.random() < rate(now) / highest:
+            found.append(now)
+    return found
+
+
+def draw(moments: list[float], found: Outcome) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, (top, middle, bottom) = plt.subplots(3, 1, figsize=(9, 7.5), sharex=True)
+    hours = [at / 3600 for at, _, _ in found.looks]
+    top.plot(hours, [rate(at) for at, _, _ in found.looks], color="#0b6e63")
+    top.set_ylabel("jobs an hour")
+    middle.step(hours, [workers for _, workers, _ in found.looks], where="post", color="#0b6e63")
+    middle.set_ylabel("workers")
+    bins = [[] for _ in range(24 * 12)]
+    for at, latency in zip(moments, found.latencies, strict=True):
+        bins[int(at // 300)].append(latency)
+    shown = [(n / 12, sorted(each)) for n, each in enumerate(bins) if each]
+    for share, style in ((0.5, "-"), (0.95, "--")):
+        values = [each[min(len(each) - 1, int(share * len(each)))] for _, each in shown]
+        bottom.plot([hour for hour, _ in shown], values, style, label=f"p{share:.0%}".rstrip("%"))
+    bottom.set_ylabel("seconds to the clip")
+    bottom.set_xlabel("hour of the day")
+    bottom.set_ylim(bottom=0)
+    bottom.legend()
+    for axis in (top, middle, bottom):
+        axis.grid(alpha=0.3)
+        axis.set_xlim(0, 24)
+    figure.tight_layout()
+    figure.savefig(PICTURE, dpi=110)
+
+
+def main() -> None:
+    pace = from_bench(RESULT, "musicgen int8")
+    moments = arrivals(seed=1)
+    scaling = Scaling(1, 60, SLOTS // 2, COLD_START, poll=10.0, idle=300.0)
+    began = time.perf_counter()
+    found = Simulation(moments, [SECONDS] * len(moments), pace, SLOTS, scaling).run()
+    took = time.perf_counter() - began
+    draw(moments, found)
+    busiest = max(workers for _, workers, _ in found.looks)
+    print(
+        json.dumps(
+            {
+                "name": "capacity",
+                "ratios": {
+                    "always on at the peak over autoscaled": busiest * DAY / found.worker_seconds
+                },
+                "jobs": len(moments),
+                "simulated_in": round(took, 2),
+                "worker_hours": round(found.worker_seconds / 3600, 1),
+                "most_workers": busiest,
+                "cold_share": round(found.cold / len(moments), 5),
+                "latency": {f"p{p}": round(found.percentile(p / 100), 1) for p in (50, 95, 99)},
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""How many workers a load needs, and what they cost: no torch, no network."""
