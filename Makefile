@@ -20,7 +20,7 @@ demo: .venv/installed
 api: .venv/api-installed
 	$(BIN)/musicgen serve all --port $(API_PORT)
 
-test: .venv/dev-installed .venv/hf-emulator/installed
+test: .venv/infra-installed .venv/hf-emulator/installed
 	$(BIN)/python -m pytest -m "not slow and not gpu and not browser" -n auto --maxprocesses 4 --dist loadfile
 
 check: .venv/dev-installed

@@ -314,7 +314,7 @@ def test_text_and_mapping_and_parameters_mean_the_same(
 @given(_prompts, _fields)
 def test_the_address_says_the_same_as_json(prompt: str, parameters: dict[str, Any]) -> None:
     """Of raw audio every parameter arrives as a text, or as a number where a text was meant."""
-    if "continuation_start" in parameters:
+    if "continuation_start" in parameters or parameters.get("continuation_end", -1.0) >= 0:
         parameters = parameters | {"continuation": True}
     with tempfile.NamedTemporaryFile() as file:
         meant = GenerationRequest.from_mapping(

@@ -32,8 +32,8 @@ from tests.support.runpod_queue import (
     until,
 )
 
-LONG = {"duration": 200.0, "temperature": 0.0, "output_format": "mp3", "bitrate": 64}
-"""Some thousand steps: seconds on one processor, so that there are updates and time to stop."""
+LONG = {"duration": 20.0, "temperature": 0.0, "output_format": "mp3", "bitrate": 64}
+"""A thousand steps: seconds on one processor, so that there are updates and time to stop."""
 MEDIUM = LONG | {"variations": 2}
 SLOTS = 3
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -214,13 +215,14 @@ def test_the_workflow_has_few_rights_and_the_version_that_was_tested() -> None:
     triggers = workflow[True]
     assert set(triggers) == {"release", "workflow_dispatch"}
     assert triggers["workflow_dispatch"]["inputs"]["model"]["options"] == list(CATALOG)
-    assert workflow["permissions"] == {"contents": "read"}
+    assert workflow["permissions"] == {}
+    assert workflow["jobs"]["push"]["permissions"] == {"contents": "read"}
     steps = workflow["jobs"]["push"]["steps"]
     [setup] = [step["with"] for step in steps if "setup-cog" in step.get("uses", "")]
     assert setup["cog-version"] == f"v{COG_VERSION}"
     assert setup["token"] == "${{ secrets.REPLICATE_CLI_AUTH_TOKEN }}"
     assert text.count("secrets.") == 1
-    assert all("@v" in step["uses"] for step in steps if "uses" in step)
+    assert all(re.search("@[0-9a-f]{40}$", step["uses"]) for step in steps if "uses" in step)
     assert not [step["run"] for step in steps if "${{" in step.get("run", "")]
 
 
