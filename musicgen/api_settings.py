@@ -91,6 +91,23 @@ class ApiSettings:
         return self.auth == "on" or (self.auth == "auto" and host not in LOOPBACK)
 
 
+@dataclass(frozen=True)
+class TracingSettings:
+    """What OpenTelemetry's own variables say of whether and as whom a process sends traces."""
+
+    wanted: bool
+    service: str | None
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None) -> TracingSettings:
+        read = Variables(os.environ if env is None else env)
+        endpoint = read.text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or read.text(
+            "OTEL_EXPORTER_OTLP_ENDPOINT"
+        )
+        is_off = (read.text("OTEL_SDK_DISABLED") or "").lower() == "true"
+        return cls(endpoint is not None and not is_off, read.text("OTEL_SERVICE_NAME"))
+
+
 def environment_with(variables: Mapping[str, str]) -> dict[str, str]:
     """Of a process that is started with this one's environment and `variables`."""
     return {**os.environ, **variables}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TextIO
 
+_TRACEPARENT = re.compile("[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _job: ContextVar[str | None] = ContextVar("job", default=None)
 _trace: ContextVar[str | None] = ContextVar("trace", default=None)
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
@@ -35,13 +37,18 @@ def start_logging(
 def about(job_id: str, traceparent: str | None = None) -> Iterator[None]:
     """What is logged meanwhile, also by tasks begun meanwhile, names the job and the trace that a
     caller's W3C `traceparent` header names."""
-    parts = (traceparent or "").split("-")
-    job, trace = _job.set(job_id), _trace.set(parts[1] if len(parts) == 4 else None)
+    job, trace = _job.set(job_id), _trace.set(trace_id_of(traceparent))
     try:
         yield
     finally:
         _job.reset(job)
         _trace.reset(trace)
+
+
+def trace_id_of(traceparent: str | None) -> str | None:
+    """The trace that a `traceparent` header names; None where it is none."""
+    match = _TRACEPARENT.fullmatch(traceparent or "")
+    return match[1] if match else None
 
 
 class JsonLines(logging.Formatter):

@@ -20,7 +20,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 # No test may fail because the machine is busy.
-settings.register_profile("unhurried", deadline=None, suppress_health_check=list(HealthCheck))
+settings.register_profile(
+    "unhurried", deadline=None, max_examples=40, suppress_health_check=list(HealthCheck)
+)
 settings.load_profile("unhurried")
 
 

@@ -29,6 +29,7 @@ VALUES = {
     "musicgen.manifest",
     "musicgen.stopwatch",
     "musicgen.logs",
+    "musicgen.telemetry",
     "musicgen.guarded_http",
     "musicgen.guarded_post",
     "musicgen.addresses",

@@ -26,6 +26,7 @@ from musicgen.generation import Generation
 from musicgen.remote.policy import may_be_made_elsewhere
 from musicgen.request import GenerationRequest, StreamForm
 from musicgen.result import GenerationResult, Progress
+from musicgen.telemetry import span
 
 if TYPE_CHECKING:
     from procrastinate import App
@@ -63,7 +64,8 @@ class LocalMaker:
         Raises: `MusicGenError` for what another machine may be able to do.
         """
         try:
-            result, first_audio = await self._made(run)
+            with span("musicgen.generate", expected=(InvalidRequest,)):
+                result, first_audio = await self._made(run)
         except InvalidRequest as error:
             await jobs.fail(self._pool, run, failure_of(error))
             self._files.discard(run)

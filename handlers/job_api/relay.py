@@ -20,6 +20,7 @@ from musicgen.remote.hybrid import Hybrid, RemoteUnavailable
 from musicgen.remote.maker import Made
 from musicgen.remote.refused import Refused
 from musicgen.storage.base import ClipFile, ClipName, Storage
+from musicgen.telemetry import span
 
 if TYPE_CHECKING:
     from procrastinate import App
@@ -56,7 +57,8 @@ class RelayMaker:
     async def do(self, run: jobs.Run) -> Outcome:
         """Ends the job, or moves it."""
         try:
-            made = await self._made(run)
+            with span("musicgen.elsewhere", expected=(InvalidRequest,)):
+                made = await self._made(run)
         except InvalidRequest as error:
             await jobs.fail(self._pool, run, failure_of(error))
             return FAILED

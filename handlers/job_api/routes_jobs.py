@@ -21,13 +21,14 @@ from handlers.job_api.auth import caller, require
 from handlers.job_api.context import Context
 from handlers.job_api.keys import Caller
 from handlers.job_api.models import models_of
-from handlers.job_api.refusals import NoRoom, NotFound
+from handlers.job_api.refusals import NoRoom, NotFound, Refusal
 from handlers.job_api.request_schema import generate_schema
 from handlers.job_api.schemas import ErrorReply, Jobs, State, Status, Submitted
 from handlers.job_api.status import shown
 from musicgen.errors import InvalidRequest
 from musicgen.guarded_post import check
 from musicgen.remote.policy import goes_elsewhere_first
+from musicgen.telemetry import note, span, traceparent
 
 KEEP_ALIVE_SECONDS = 15.0
 IDEMPOTENCY_KEY_MAX = 200
@@ -66,6 +67,19 @@ async def generate(
 ) -> JSONResponse:
     """Puts a job into the queue. The same call again with the same Idempotency-Key is the same
     job, so that a call whose answer was lost may be sent again."""
+    caller_s = request.headers.get("traceparent")
+    with span("POST /generate", caller_s, "server", expected=(InvalidRequest, Refusal)):
+        job_id = await _submitted(request, who, idempotency_key, traceparent() or caller_s)
+        note(job_id=job_id)
+    return JSONResponse(
+        {"job_id": job_id, "status": "queued"}, 202, headers={"Location": f"/status/{job_id}"}
+    )
+
+
+async def _submitted(
+    request: Request, who: Caller, idempotency_key: str | None, trace: str | None
+) -> str:
+    """The id of the job of this call."""
     context: Context = request.app.state.context
     require(who, "generate")
     body = await json_body(request)
@@ -84,7 +98,7 @@ async def generate(
         priority=accepted.priority,
         idempotency_key=idempotency_key,
         webhook_url=accepted.webhook_url,
-        trace=request.headers.get("traceparent"),
+        trace=trace,
     )
     limits = jobs.Limits(context.settings.queue_max, context.settings.jobs_per_key)
     to = await _queue_for(context, accepted)
@@ -94,9 +108,7 @@ async def generate(
         load = await context.meter.load()
         raise full.told(load.next_end_seconds, load.wait_seconds) from None
     context.metrics.submitted.inc()
-    return JSONResponse(
-        {"job_id": job_id, "status": "queued"}, 202, headers={"Location": f"/status/{job_id}"}
-    )
+    return job_id
 
 
 @router.get("/status/{job_id}", response_model=Status, responses=_NOT_FOUND)

@@ -13,6 +13,7 @@ from handlers.job_api.database import Pool
 from handlers.job_api.keys import webhook_secret_of
 from handlers.job_api.status import shown
 from musicgen.errors import InputAudioRefused, InvalidRequest
+from musicgen.telemetry import span
 
 if TYPE_CHECKING:
     from procrastinate import App
@@ -34,7 +35,8 @@ async def deliver_webhooks(pool: Pool, app: App, networks: tuple[str, ...]) -> N
         secret = await webhook_secret_of(pool, row["owner"])
         body = json.dumps({"type": f"job.{row['state']}", "data": shown(row)})
         try:
-            await _send(row["webhook_url"], _headers(job_id, body, secret), body, networks)
+            with span("musicgen.webhook", row["trace"], job_id=job_id, attempt=attempt):
+                await _send(row["webhook_url"], _headers(job_id, body, secret), body, networks)
         except Exception as error:
             await _again(pool, app, job_id, attempt, error)
 

@@ -23,6 +23,7 @@ from handlers.job_api.maker import failure_of
 from handlers.job_api.outcome import FAILED, LEFT, Outcome
 from musicgen.errors import DeviceFault, GenerationCancelled, MusicGenError
 from musicgen.logs import about
+from musicgen.telemetry import note, past_span, span
 
 if TYPE_CHECKING:
     from procrastinate import App, JobContext
@@ -136,11 +137,23 @@ class Worker:
         if self._metrics is not None:
             self._metrics.begun(run.waited)
         try:
-            with about(run.id, run.trace):
-                outcome = await self._done(run)
+            outcome = await self._traced(run)
         finally:
             if self._metrics is not None:
                 self._metrics.ended(outcome, run.waited, time.monotonic() - began)
+
+    async def _traced(self, run: jobs.Run) -> Outcome:
+        past_span("musicgen.queue", run.waited, run.trace, job_id=run.id)
+        told: dict[str, Any] = {"job_id": run.id, "attempt": run.attempt, "worker": self.name}
+        with about(run.id, run.trace), span("musicgen.job", run.trace, "consumer", **told):
+            outcome = await self._done(run)
+            note(
+                outcome=outcome.kind,
+                audio_seconds=outcome.audio_seconds,
+                real_time_factor=outcome.real_time_factor,
+                first_audio_seconds=outcome.first_audio,
+            )
+            return outcome
 
     async def _done(self, run: jobs.Run) -> Outcome:
         try:

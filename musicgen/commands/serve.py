@@ -13,6 +13,7 @@ from musicgen.api_settings import ApiSettings
 from musicgen.commands.options import EXIT_FAILED, Commands
 from musicgen.errors import MissingDependency
 from musicgen.settings import Settings
+from musicgen.telemetry import start_tracing
 
 if TYPE_CHECKING:
     from handlers.job_api.files import Files
@@ -47,6 +48,8 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
         logging.getLogger("procrastinate").setLevel(logging.WARNING)
     # Said before anything is started.
     api.needs_keys(options.host)
+    if options.part != "all":
+        start_tracing(f"musicgen-{options.part}")
     try:
         import fastapi  # noqa: F401
         import procrastinate  # noqa: F401

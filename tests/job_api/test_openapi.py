@@ -42,7 +42,7 @@ def test_no_call_gets_an_answer_that_is_not_documented(
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json"),
-                *("--checks", CHECKS, "--max-examples", "40", "--request-timeout", "20"),
+                *("--checks", CHECKS, "--max-examples", "15", "--request-timeout", "20"),
                 *("--phases", "examples,coverage,fuzzing", "--no-color"),
                 *("--exclude-path-regex", "/events$"),
                 *key,
