@@ -33,7 +33,6 @@ def open_storage(settings: Settings) -> Storage:
     return open_bucket(settings.bucket, settings.spool_dir)
 
 
-@lru_cache(CLIENTS_KEPT)
 def clips_waiting(spool_dir: Path) -> int:
     """How many clips wait there for a bucket."""
     from musicgen.storage.spool import Spool
@@ -41,6 +40,7 @@ def clips_waiting(spool_dir: Path) -> int:
     return len(Spool(spool_dir).waiting())
 
 
+@lru_cache(CLIENTS_KEPT)
 def open_bucket(bucket: BucketSettings, spool_dir: Path) -> S3Storage:
     """Raises: `MissingDependency`, `SettingsError`, `BucketRefused`."""
     from musicgen.storage.s3 import RETRY_COMMAND, S3Storage

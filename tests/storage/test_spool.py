@@ -12,6 +12,8 @@ import pytest
 
 from musicgen import cli
 from musicgen.errors import DiskFull
+from musicgen.settings import BucketSettings
+from musicgen.storage.opening import clips_waiting, open_bucket
 from musicgen.storage.spool import Spool, Upload
 
 UPLOAD = Upload("music", "musicgen/job/clip.wav", "audio/wav", "inline", {"seed": "7"})
@@ -156,3 +158,20 @@ def test_only_clips_of_the_age_that_is_asked_for_are_listed(
     monkeypatch.setenv("MUSICGEN_SPOOL_DIR", str(spool.folder))
     assert cli.main(["uploads", "list", "--json", "--older-than", "3600"]) == 0
     assert len(json.loads(capsys.readouterr().out)) == 1
+
+
+def test_the_number_of_waiting_clips_is_that_of_now(spool: Spool) -> None:
+    assert clips_waiting(spool.folder) == 0
+    spool.keep(spool.add(UPLOAD, [b"sound"]))
+    assert clips_waiting(spool.folder) == 1
+    with spool.taken(spool.waiting()[0]) as found:
+        assert found is not None
+        spool.done(found)
+    assert clips_waiting(spool.folder) == 0
+
+
+def test_a_bucket_that_is_named_again_is_not_opened_again(tmp_path: Path) -> None:
+    settings = BucketSettings(name="music", region="us-east-1")
+    first = open_bucket(settings, tmp_path)
+    assert open_bucket(BucketSettings(name="music", region="us-east-1"), tmp_path) is first
+    assert open_bucket(BucketSettings(name="other", region="us-east-1"), tmp_path) is not first
