@@ -20,7 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, DOCS = ROOT / "bench/results", ROOT / "docs"
-PAGES = ("performance.md", "precision.md", "coldstart.md", "job_api.md")
+PAGES = ("performance.md", "precision.md", "coldstart.md", "job_api.md", "capacity.md")
 _TABLE = re.compile(r"(<!-- table ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -173,6 +173,20 @@ def job_load_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def plan_check_table(result: dict[str, Any]) -> str:
+    lines = _head("jobs", "load", "jobs an hour", "measured", "ratio", "p95", "measured", "ratio")
+    for each in result["rounds"]:
+        predicted, measured = each["predicted"], each["measured"]
+        ratios = each["predicted_over_measured"]
+        cells = [str(each["jobs"]), f"{each['load']:g}" if each["load"] else "all at once"]
+        for name, form in (("jobs_per_hour", "{:.0f}"), ("p95", "{:.2f} s")):
+            numbers = (form.format(predicted[name]), form.format(measured[name]))
+            cells += [*numbers, f"{ratios[name]:.2f}"]
+        lines.append(_line(*cells))
+    paces = (f"{pace:.2f} with {jobs}" for jobs, pace in result["pace"].items())
+    return "\n".join([*lines, "", f"Seconds of audio a second: {', '.join(paces)}."])
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "decode": decode_table,
     "serve": serve_table,
@@ -180,6 +194,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "precision": precision_table,
     "soak": soak_table,
     "job_load": job_load_table,
+    "plan_check": plan_check_table,
     "coldstart": coldstart_table,
     "coldstart-imports": imports_table,
     "coldstart-loaders": loaders_table,

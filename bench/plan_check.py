@@ -3,10 +3,10 @@
     python bench/plan_check.py [--minutes 4] [--load 0.6] [--rounds 3]
 
 Starts `musicgen serve all` with the demo model, one worker of two slots. First measures what the
-simulation takes: how long a job takes alone, and two side by side. Then predicts, for arrivals that
-are drawn anew in each round, and drives the server with the same arrivals. Compares throughput and
-the 95th percentile of the latency. The last line is one JSON object; above 1 the prediction is more
-than what was measured.
+simulation takes: how long a job takes alone, and how long eight take that come at once. Then
+predicts, for arrivals that are drawn anew in each round and at last for a burst, and drives the
+server with the same jobs. Compares throughput and the 95th percentile of the latency. The last line
+is one JSON object; above 1 the prediction is more than what was measured.
 """
 
 from __future__ import annotations
@@ -29,36 +29,52 @@ from musicgen.planning.pace import Pace
 from musicgen.planning.simulate import Simulation, fixed
 from tests.support.job_server import data_folder, job_server
 
-SLOTS, SHORT, LONG, REPEATS = 2, 10.0, 30.0, 4
+SLOTS, SHORT, LONG, REPEATS, CROWD, BURST = 2, 10.0, 30.0, 4, 8, 60
 
 
 def calibrated(url: str) -> tuple[Pace, float]:
     """The pace with one job and with two, and what a job costs beside its audio, in seconds of it.
 
-    Alone, a job of `SHORT` and one of `LONG` seconds differ by the pace; the rest is overhead.
+    Alone, a job of `SHORT` and one of `LONG` seconds differ by the pace; the rest is overhead. With
+    two it is the pace at which the simulation of `CROWD` jobs ends when the server did: jobs that
+    begin and end at different moments, as they do under load.
     """
-    alone = {seconds: _together(url, 1, seconds) for seconds in (SHORT, LONG)}
+    alone = {seconds: _ends_at(url, 1, [seconds])[0] for seconds in (SHORT, LONG)}
     pace = (LONG - SHORT) / (alone[LONG] - alone[SHORT])
     overhead = max(0.0, alone[SHORT] * pace - SHORT)
-    pair = 2 * (SHORT + overhead) / _together(url, 2, SHORT)
-    return Pace(((1, pace), (2, max(pair, pace))), "measured before"), overhead
+    ended, sizes = _ends_at(url, CROWD, [SHORT / 2, SHORT, 2 * SHORT])
+    low, high = pace, 4 * pace
+    while high - low > 0.001:
+        pair = (low + high) / 2
+        guess = Simulation([0.0] * CROWD, sizes, _pace(pace, pair), SLOTS, fixed(1), overhead)
+        low, high = (pair, high) if guess.run().ends_at > ended else (low, pair)
+    return _pace(pace, high), overhead
 
 
-def _together(url: str, jobs: int, seconds: float) -> float:
-    """Seconds until the last of `jobs` submitted at once has ended; the median of several."""
-    spans = []
-    for repeat in range(REPEATS):
-        samples = drive(job_api(url, None, 300), [0.0] * jobs, [seconds], repeat)
+def _pace(one: float, two: float) -> Pace:
+    return Pace(((1, one), (2, two)), "measured before")
+
+
+def _ends_at(url: str, jobs: int, durations: list[float]) -> tuple[float, list[float]]:
+    """Seconds until the last of `jobs` submitted at once has ended, the median of several runs of
+    the same jobs; and the seconds of audio of each."""
+    spans, moments = [], [0.01 * number for number in range(jobs)]  # in one order every time
+    for _ in range(REPEATS):
+        samples = drive(job_api(url, None, 300), moments, durations, 0)
         assert all(each.error is None for each in samples), samples
         spans.append(max(each.latency for each in samples))
-    return statistics.median(spans)
+    return statistics.median(spans), [each.audio for each in samples]
 
 
 def one_round(
     url: str, pace: Pace, overhead: float, load: float, minutes: float, seed: int
 ) -> dict[str, Any]:
+    """Arrivals at `load`, or, where that is 0, `BURST` jobs at once: then throughput is the
+    worker's and not that of the arrivals."""
     busy = pace.of(SLOTS) / (SHORT + overhead) * 3600
-    moments = poisson(load * busy, 60 * minutes, seed)
+    moments = [0.01 * number for number in range(BURST)]
+    if load:
+        moments = poisson(load * busy, 60 * minutes, seed)
     sizes = [SHORT] * len(moments)
     guess = Simulation(moments, sizes, pace, SLOTS, fixed(1), overhead).run()
     found = report(drive(job_api(url, None, 600), moments, [SHORT], seed))
@@ -70,6 +86,7 @@ def one_round(
     measured = {"jobs_per_hour": found["jobs_per_hour"], "p95": found["latency"]["p95"]}
     ratios = {name: round(predicted[name] / measured[name], 3) for name in predicted}
     return {
+        "load": load,
         "jobs": len(moments),
         "predicted": {name: round(value, 3) for name, value in predicted.items()},
         "measured": measured,
@@ -91,15 +108,13 @@ def main() -> None:
     }
     with data_folder() as folder, job_server(folder, **settings) as server:
         for seconds in (SHORT, LONG):
-            _together(server.url, 1, seconds)  # warms up
+            _ends_at(server.url, 2, [seconds])  # warms up
         pace, overhead = calibrated(server.url)
         told = f"pace {dict(pace.measured)}, overhead {overhead:.2f} s of audio"
         sys.stderr.write(f"{time.strftime('%X')} {told}\n")
         rounds = []
-        for seed in range(options.rounds):
-            rounds.append(
-                one_round(server.url, pace, overhead, options.load, options.minutes, seed)
-            )
+        for seed, load in enumerate([*[options.load] * options.rounds, 0.0]):
+            rounds.append(one_round(server.url, pace, overhead, load, options.minutes, seed))
             sys.stderr.write(f"{time.strftime('%X')} {rounds[-1]}\n")
     ratios = {
         name: statistics.median(each["predicted_over_measured"][name] for each in rounds)
@@ -109,7 +124,6 @@ def main() -> None:
         {
             "name": "plan_check",
             "ratios": ratios,
-            "load": options.load,
             "pace": dict(pace.measured),
             "overhead": round(overhead, 3),
             "rounds": rounds,

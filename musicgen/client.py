@@ -20,6 +20,7 @@ from musicgen.client_calls import (
     Calls,
     Job,
     JobClip,
+    NotDone,
     Sleep,
     Steps,
     Told,
@@ -29,7 +30,7 @@ from musicgen.client_calls import (
 )
 from musicgen.errors import NotWritable
 
-__all__ = ["AsyncMusicGenClient", "Job", "JobClip", "MusicGenClient"]
+__all__ = ["AsyncMusicGenClient", "Job", "JobClip", "MusicGenClient", "NotDone"]
 T = TypeVar("T")
 
 
@@ -50,7 +51,8 @@ def _save(clips: list[bytes], job: Job, output: Path) -> list[Path]:
 
 
 class MusicGenClient:
-    """Waits for each answer. Raises, from every method: `RemoteError`."""
+    """Waits for each answer. Raises, from every method: `RemoteError`; `NotDone`, which is one, has
+    the status and the stable code of a server that answered."""
 
     def __init__(self, url: str, key: str | None = None, timeout: float = TIMEOUT_SECONDS) -> None:
         self._http = httpx.Client(**http_options(url, key, timeout))

@@ -25,6 +25,15 @@ FINAL = ("completed", "failed", "cancelled")
 _LATER = (408, 425, 429, 502, 503, 504)
 
 
+class NotDone(RemoteError):
+    """The server answered, and the answer is that it did not do it. `status`: of HTTP, None for a
+    job that failed; `code_there`: the stable code that the server gave, if it gave one."""
+
+    def __init__(self, text: str, status: int | None, code_there: str | None) -> None:
+        super().__init__(text)
+        self.status, self.code_there = status, code_there
+
+
 @dataclass(frozen=True)
 class JobClip:
     """`url`: its path on the server. `seed` and `sha256` are those of the file."""
@@ -127,7 +136,8 @@ class Calls:
             if tell is not None:
                 tell(job)
             if job.status == "failed":
-                raise RemoteError(f"the job failed: {job.error}")
+                code = (job.raw.get("error") or {}).get("code")
+                raise NotDone(f"the job failed: {job.error}", None, code)
             if job.status == "cancelled":
                 raise GenerationCancelled(f"job {job_id} was cancelled")
             if job.status == "completed":
@@ -155,15 +165,18 @@ def _retry_after(answer: httpx.Response | None, attempt: int) -> float:
 
 
 def _checked(answer: httpx.Response) -> httpx.Response:
-    """Raises: `RemoteError` with what the server says."""
+    """Raises: `NotDone` with what the server says."""
     if answer.is_success:
         return answer
+    code = None
     try:
         error = answer.json()["error"]
-        what = f"{error['code']}: {error['message']}"
+        code = str(error["code"])
+        what = f"{code}: {error['message']}"
     except (ValueError, KeyError, TypeError):
         what = answer.text[:200]
-    raise RemoteError(f"{answer.request.url.host} answers {answer.status_code}: {what}")
+    status = answer.status_code
+    raise NotDone(f"{answer.request.url.host} answers {status}: {what}", status, code)
 
 
 def _attempts(ask: Ask) -> Generator[Ask | Sleep, Any, httpx.Response]:

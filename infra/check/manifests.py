@@ -18,7 +18,7 @@ def patience(objects: Objects) -> Iterator[str]:
     settings = _settings(objects)
     drain = int(settings.get("MUSICGEN_DRAIN_SECONDS", 600))
     for each in of_kind(objects, "Deployment"):
-        if each["metadata"]["name"] != "musicgen-worker":
+        if each["metadata"]["name"] not in ("musicgen-worker", "musicgen-relay"):
             continue
         spec = pod_of(each)["spec"]
         grace = spec.get("terminationGracePeriodSeconds", 30)
@@ -26,6 +26,8 @@ def patience(objects: Objects) -> Iterator[str]:
             yield f"{named(each)}: drains for {drain} s, a job may take {LONGEST_JOB_SECONDS}"
         if grace <= drain:
             yield f"{named(each)}: is killed after {grace} s while it may drain for {drain}"
+        if each["metadata"]["name"] == "musicgen-relay":
+            continue  # loads no model
         probe = spec["containers"][0].get("startupProbe", {})
         budget = probe.get("periodSeconds", 10) * probe.get("failureThreshold", 3)
         if budget < SLOWEST_START_SECONDS:

@@ -14,21 +14,21 @@ from infra.check.schemas import SCHEMAS
 from infra.check.tools import ROOT, run
 
 OVERLAYS = ("local", "production", "spot")
-COMPONENTS_ALONE = ("external-secrets", "weights-volume")
-"""In no overlay: checked on top of production."""
+COMPONENTS_ALONE = ("external-secrets", "weights-volume", "tracing", "relay")
+"""In no overlay: checked in production."""
 KUBERNETES = "1.34"
 FOLDER = ROOT / "infra/k8s"
 
 
 def problems() -> list[str]:
-    found = []
-    for overlay in OVERLAYS:
-        found += [
-            f"{overlay}: {each}" for each in problems_of(rendered(FOLDER / "overlays" / overlay))
-        ]
-    for component in COMPONENTS_ALONE:
-        objects = rendered(_with_component(component))
-        found += [f"production with {component}: {each}" for each in problems_of(objects)]
+    return [f"{name}: {each}" for name, objects in every().items() for each in problems_of(objects)]
+
+
+def every() -> dict[str, list[dict[str, Any]]]:
+    """All overlays, and production with each component that is in none, by what they are called."""
+    found = {name: rendered(FOLDER / "overlays" / name) for name in OVERLAYS}
+    for name in COMPONENTS_ALONE:
+        found[f"production with {name}"] = rendered(_with_component(name))
     return found
 
 
@@ -46,17 +46,13 @@ def rendered(folder: Path) -> list[dict[str, Any]]:
 
 
 def _with_component(name: str) -> Path:
-    """An overlay of production and one more component, in a folder that git does not know."""
+    """Production with one more component, in a folder that git does not know."""
     folder = FOLDER / "overlays" / f".with-{name}"
     folder.mkdir(exist_ok=True)
-    lines = [
-        "apiVersion: kustomize.config.k8s.io/v1beta1",
-        "kind: Kustomization",
-        "namespace: musicgen",
-        "resources: [../production]",
-        f"components: [../../components/{name}]",
-    ]
-    (folder / "kustomization.yaml").write_text("\n".join(lines) + "\n")
+    production = FOLDER / "overlays/production/kustomization.yaml"
+    overlay = yaml.safe_load(production.read_text(encoding="utf-8"))
+    overlay["components"].append(f"../../components/{name}")
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
     return folder
 
 

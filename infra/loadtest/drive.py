@@ -68,7 +68,7 @@ def drive(
         try:
             made = ask(fields)
         except Exception as error:
-            failed = getattr(error, "code", None) or type(error).__name__
+            failed = _code(error)
         # The server's own time, where it tells it: a client looks only now and then. What this
         # machine was late counts as well.
         span = time.monotonic() - asked if made.span is None else made.span
@@ -89,6 +89,14 @@ def drive(
     for thread in threads:
         thread.join()
     return sorted(samples, key=lambda sample: sample.due)
+
+
+def _code(error: Exception) -> str:
+    """The stable code of whoever did not do it, or else what kind of error it is."""
+    for name in ("code_there", "code"):
+        if code := getattr(error, name, None):
+            return str(code)
+    return type(error).__name__
 
 
 def report(samples: Sequence[Sample]) -> dict[str, Any]:

@@ -26,8 +26,7 @@ Object = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def rendered() -> dict[str, list[Object]]:
-    folder = overlays.FOLDER / "overlays"
-    return {name: overlays.rendered(folder / name) for name in overlays.OVERLAYS}
+    return overlays.every()
 
 
 def test_there_is_nothing_wrong() -> None:
@@ -59,7 +58,8 @@ def _route(objects: list[Object]) -> Object:
 
 
 def _settings(objects: list[Object]) -> Object:
-    data: Object = _the(objects, "ConfigMap musicgen")["data"]
+    """Their ConfigMap's name ends with a hash."""
+    data: Object = next(each for each in objects if each["kind"] == "ConfigMap")["data"]
     return data
 
 

@@ -58,15 +58,17 @@ def test_a_file_is_uploaded(server: JobServer, tmp_path: Path) -> None:
 
 def test_what_is_wrong_is_said(server: JobServer) -> None:
     with MusicGenClient(server.url) as client:
-        with pytest.raises(RemoteError, match="422: invalid_duration: duration=-1"):
+        with pytest.raises(NotDone, match="422: invalid_duration: duration=-1") as refused:
             client.submit(prompt="x", duration=-1)
+        assert (refused.value.status, refused.value.code_there) == (422, "invalid_duration")
         job_id = client.submit(prompt="x", duration=200)
         assert client.cancel(job_id).status == "cancelled"
         with pytest.raises(GenerationCancelled):
             client.wait(job_id)
         failing = {"input_audio": "http://10.0.0.1/x", "continuation": True}
-        with pytest.raises(RemoteError, match="input_audio_refused"):
+        with pytest.raises(NotDone, match="input_audio_refused") as failed:
             client.generate(prompt="x", **failing)
+        assert failed.value.code_there == "input_audio_refused"
 
 
 def test_a_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

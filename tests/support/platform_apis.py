@@ -113,8 +113,15 @@ def served(api: Api) -> Iterator[str]:
             self._answer("GET", {})
 
         def do_POST(self) -> None:
+            self._answer("POST", self._body())
+
+        def do_PATCH(self) -> None:
+            self._answer("PATCH", self._body())
+
+        def _body(self) -> dict[str, Any]:
             raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self._answer("POST", json.loads(raw) if raw else {})
+            body: dict[str, Any] = json.loads(raw) if raw else {}
+            return body
 
         def _answer(self, method: str, body: dict[str, Any]) -> None:
             known = self.headers["Authorization"] == f"Bearer {TOKEN}"

@@ -1,0 +1,168 @@
+"""The options of each target, and the target that they describe."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING, Any
+
+from infra.deploy.target import Target
+from musicgen.settings import RemoteTokens
+
+if TYPE_CHECKING:
+    Targets = argparse._SubParsersAction[argparse.ArgumentParser]
+else:
+    Targets = Any
+
+
+def add_targets(parser: argparse.ArgumentParser) -> None:
+    targets = parser.add_subparsers(metavar="TARGET", required=True)
+    for add in (_kubernetes, _compose, _replicate, _runpod, _huggingface):
+        add(targets)
+    for each in targets.choices.values():
+        each.add_argument("--dry-run", action="store_true", help="check and show, change nothing")
+        each.add_argument(
+            "--rollback", action="store_true", help="bring back what stood there before"
+        )
+        each.add_argument("--to", metavar="RELEASE", help="this one, as an earlier run named it")
+
+
+def _kubernetes(targets: Targets) -> None:
+    parser = targets.add_parser("kubernetes", help="an overlay of infra/k8s: docs/kubernetes.md")
+    parser.add_argument("--overlay", default="production", help="(default: %(default)s)")
+    parser.add_argument("--context", help="of kubectl (default: its current one)")
+    parser.add_argument(
+        "--gpus-come", action="store_true", help="nodes with GPUs are made when they are needed"
+    )
+    parser.set_defaults(target=_to_kubernetes)
+
+
+def _to_kubernetes(options: argparse.Namespace) -> Target:
+    from infra.deploy.kubernetes import Kubernetes
+
+    return Kubernetes(options.overlay, options.context, options.gpus_come)
+
+
+def _compose(targets: Targets) -> None:
+    parser = targets.add_parser("compose", help="this machine, with Docker: docs/compose.md")
+    parser.add_argument("--monitoring", action="store_true", help="Prometheus too")
+    parser.set_defaults(target=_to_compose)
+
+
+def _to_compose(options: argparse.Namespace) -> Target:
+    from infra.deploy.compose import Compose
+
+    return Compose(options.monitoring)
+
+
+def _replicate(targets: Targets) -> None:
+    parser = targets.add_parser("replicate", help="a model, and a deployment of it")
+    parser.add_argument("model", metavar="OWNER/MODEL", help="a page that exists there")
+    parser.add_argument("--deployment", metavar="OWNER/NAME", help="made where it is not there")
+    parser.add_argument("--model", dest="weights", help="a name from `musicgen models`, or a file")
+    parser.add_argument("--streaming", action="store_true", help="the runner that streams")
+    parser.add_argument("--hardware", default="gpu-l40s", help="(default: %(default)s)")
+    parser.add_argument("--min", type=int, default=0, help="instances (default: %(default)s)")
+    parser.add_argument("--max", type=int, default=1, help="instances (default: %(default)s)")
+    parser.set_defaults(target=_to_replicate)
+
+
+def _to_replicate(options: argparse.Namespace) -> Target:
+    from infra.deploy.replicate import Replicate, Served
+
+    wish = Served(
+        options.model,
+        options.deployment,
+        options.weights,
+        options.hardware,
+        options.min,
+        options.max,
+        options.streaming,
+    )
+    return Replicate(wish, RemoteTokens.from_env().replicate)
+
+
+def _runpod(targets: Targets) -> None:
+    parser = targets.add_parser("runpod", help="a serverless endpoint")
+    parser.add_argument("name", help="of the endpoint, made where it is not there")
+    parser.add_argument("--image", help="of .runpod/Dockerfile, by its digest")
+    parser.add_argument("--gpu", nargs="+", default=["ADA_24"], metavar="POOL", help="%(default)s")
+    parser.add_argument("--min", type=int, default=0, help="workers (default: %(default)s)")
+    parser.add_argument("--max", type=int, default=3, help="workers (default: %(default)s)")
+    parser.add_argument("--idle", type=int, default=60, metavar="SECONDS", help="until one goes")
+    parser.add_argument("--registry", metavar="ID", help="credentials there for a private image")
+    _env(parser)
+    parser.set_defaults(target=_to_runpod)
+
+
+def _to_runpod(options: argparse.Namespace) -> Target:
+    from infra.deploy.runpod import Endpoint, RunPod
+
+    wish = Endpoint(
+        options.name,
+        options.image,
+        tuple(options.gpu),
+        options.min,
+        options.max,
+        options.idle,
+        dict(options.env),
+        options.registry,
+    )
+    return RunPod(wish, RemoteTokens.from_env().runpod)
+
+
+def _huggingface(targets: Targets) -> None:
+    parser = targets.add_parser("huggingface", help="an inference endpoint and its repository")
+    parser.add_argument("repository", metavar="OWNER/NAME", help="made, private, if it is missing")
+    parser.add_argument("--endpoint", required=True, metavar="NAME")
+    parser.add_argument("--model", default="small", help="(default: %(default)s)")
+    parser.add_argument(
+        "--without-weights", action="store_true", help="it downloads them at each start"
+    )
+    parser.add_argument("--vendor", default="aws", help="(default: %(default)s)")
+    parser.add_argument("--region", default="us-east-1", help="(default: %(default)s)")
+    parser.add_argument("--instance-type", default="nvidia-l4", help="(default: %(default)s)")
+    parser.add_argument("--instance-size", default="x1", help="(default: %(default)s)")
+    parser.add_argument("--min", type=int, default=0, help="replicas (default: %(default)s)")
+    parser.add_argument("--max", type=int, default=1, help="replicas (default: %(default)s)")
+    parser.add_argument("--idle", type=int, default=15, metavar="MINUTES", help="until it sleeps")
+    _env(parser)
+    parser.set_defaults(target=_to_huggingface)
+
+
+def _to_huggingface(options: argparse.Namespace) -> Target:
+    from infra.deploy.huggingface import Hosted, HuggingFace
+
+    wish = Hosted(
+        options.repository,
+        options.endpoint,
+        options.model,
+        not options.without_weights,
+        options.vendor,
+        options.region,
+        options.instance_type,
+        options.instance_size,
+        options.min,
+        options.max,
+        options.idle,
+        dict(options.env),
+    )
+    return HuggingFace(wish, RemoteTokens.from_env().huggingface)
+
+
+def _env(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--env",
+        action="append",
+        default=[],
+        type=_variable,
+        metavar="NAME=VALUE",
+        help="a setting of README.md; NAME alone takes its value from here",
+    )
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, is_given, value = text.partition("=")
+    if not is_given and name not in os.environ:
+        raise argparse.ArgumentTypeError(f"{name} is not set here: give {name}=VALUE")
+    return name, value if is_given else os.environ[name]

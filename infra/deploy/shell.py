@@ -1,0 +1,74 @@
+"""Programs that a deployment runs, in the project's root: asked for something, or run before the
+operator's eyes."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+
+from infra.check.tools import ROOT, found
+from infra.deploy.target import DeployError, Step
+
+ASK_SECONDS = 60
+
+
+def ask(*command: str, text: str | None = None) -> tuple[int, str]:
+    """Its status and what it wrote, both streams. Raises: `DeployError` for a program that is not
+    there, or that does not answer."""
+    try:
+        done = subprocess.run(
+            _resolved(command),
+            cwd=ROOT,
+            input=text,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=ASK_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DeployError(f"{shlex.join(command)}: no answer for {ASK_SECONDS} s") from error
+    return done.returncode, done.stdout.strip()
+
+
+def answer(*command: str) -> str:
+    """What it wrote to its standard output. Raises: `DeployError` if it failed."""
+    done = subprocess.run(
+        _resolved(command), cwd=ROOT, capture_output=True, text=True, timeout=ASK_SECONDS
+    )
+    if done.returncode:
+        raise DeployError(f"{shlex.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+def step(
+    *command: str,
+    text: str | None = None,
+    fed_by: str = "",
+    environment: Mapping[str, str] | None = None,
+) -> Step:
+    """Runs it with its output shown. `text` goes to its standard input, `fed_by` says whose output
+    that is; `environment` is added to this process' own and shown: no secrets there."""
+    added = [f"{name}={shlex.quote(value)}" for name, value in (environment or {}).items()]
+    told = " ".join([*added, shlex.join(command)])
+
+    def run() -> None:
+        done = subprocess.run(
+            _resolved(command),
+            cwd=ROOT,
+            input=text,
+            text=True,
+            env=os.environ | dict(environment or {}),
+        )
+        if done.returncode:
+            raise DeployError(f"{shlex.join(command)}: status {done.returncode}")
+
+    return Step(f"{fed_by} | {told}" if fed_by else told, run)
+
+
+def _resolved(command: Sequence[str]) -> list[str]:
+    program = found(command[0])
+    if program is None:
+        raise DeployError(f"there is no `{command[0]}` on the PATH")
+    return [program, *command[1:]]

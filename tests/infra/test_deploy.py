@@ -1,0 +1,188 @@
+"""The course of every deployment: nothing without its checks, nothing twice, and a way back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.deploy import checks, history
+from infra.deploy.run import Wish, deploy
+from infra.deploy.target import Check, DeployError, Step
+from tests.support.s3_server import Bucket, s3_server
+
+
+class Shelf:
+    """A place that holds a word; `steps` puts it there in two halves."""
+
+    name = "shelf"
+
+    def __init__(self, wanted: str, standing: str | None = None) -> None:
+        self._wanted, self.now = wanted, standing
+        self.is_ready = True
+        self.breaks_after_step = 2
+
+    def preflight(self) -> Iterator[Check]:
+        yield Check("floor", True)
+        yield Check("wall", self.is_ready, "" if self.is_ready else "build one")
+
+    def standing(self) -> str | None:
+        return self.now
+
+    def wanted(self) -> str | None:
+        return self._wanted
+
+    def preview(self) -> str:
+        return "it will be tidier"
+
+    def steps(self, release: str | None) -> list[Step]:
+        def put() -> None:
+            self.now = release or self._wanted
+
+        def look() -> None:
+            if self.breaks_after_step < 2:
+                raise DeployError("it fell")
+
+        return [Step("put it", put), Step("look at it", look)]
+
+
+@pytest.fixture(autouse=True)
+def _own_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def test_a_release_is_brought_and_the_same_again_changes_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shelf = Shelf("two", "one")
+    assert deploy(shelf, Wish()) == 0
+    assert shelf.now == "two"
+    assert "$ put it" in capsys.readouterr().out
+    assert deploy(shelf, Wish()) == 0
+    out = capsys.readouterr().out
+    assert "nothing to do" in out and "$" not in out
+    assert [(each.before, each.after) for each in history.changes("shelf")] == [("one", "two")]
+
+
+def test_a_rollback_brings_back_what_stood_there_and_another_undoes_it() -> None:
+    shelf = Shelf("two", "one")
+    deploy(shelf, Wish())
+    assert deploy(shelf, Wish(rollback=True)) == 0
+    assert shelf.now == "one"
+    assert deploy(shelf, Wish(rollback=True)) == 0
+    assert shelf.now == "two"
+
+
+def test_a_rollback_to_what_nobody_remembers_wants_a_name() -> None:
+    shelf = Shelf("two", "one")
+    with pytest.raises(DeployError, match="--to"):
+        deploy(shelf, Wish(rollback=True))
+    assert shelf.now == "one"
+    assert deploy(shelf, Wish(rollback=True, to="zero")) == 0
+    assert shelf.now == "zero"
+
+
+def test_a_check_that_fails_keeps_everything_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    shelf = Shelf("two", "one")
+    shelf.is_ready = False
+    for wish in (Wish(), Wish(dry_run=True), Wish(rollback=True)):
+        assert deploy(shelf, wish) == 2
+    assert shelf.now == "one" and not history.changes("shelf")
+    assert "NO  wall: build one" in capsys.readouterr().out
+
+
+def test_a_dry_run_shows_and_does_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    shelf = Shelf("two", "one")
+    assert deploy(shelf, Wish(dry_run=True)) == 0
+    out = capsys.readouterr().out
+    assert "tidier" in out and "would run: put it" in out
+    assert shelf.now == "one" and not history.history_file().exists()
+
+
+def test_half_a_change_is_remembered_and_can_be_taken_back() -> None:
+    shelf = Shelf("two", "one")
+    shelf.breaks_after_step = 1
+    with pytest.raises(DeployError, match="it fell"):
+        deploy(shelf, Wish())
+    assert shelf.now == "two"
+    shelf.breaks_after_step = 2
+    deploy(shelf, Wish(rollback=True))
+    assert shelf.now == "one"
+
+
+def test_the_history_is_its_owner_s_and_of_one_place() -> None:
+    history.remember("here", None, "a")
+    history.remember("there", "x", "y")
+    history.remember("here", "a", "b")
+    file = history.history_file()
+    assert file.stat().st_mode & 0o077 == 0
+    assert [json.loads(line)["place"] for line in file.read_text().splitlines()] == [
+        "here",
+        "there",
+        "here",
+    ]
+    assert history.before("here", "b") == "a" and history.before("there", "y") == "x"
+    assert history.before("here", "a") is None and history.before("nowhere", "y") is None
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Bucket]:
+    with s3_server() as found:
+        yield found
+
+
+def test_a_bucket_is_tried_and_left_as_it_was(bucket: Bucket) -> None:
+    (found,) = checks.bucket(bucket.env)
+    assert (found.is_met, found.told) == (True, "writable")
+    assert bucket.keys() == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"MUSICGEN_BUCKET": "no-such-bucket"}, "create it first"),
+        ({"MUSICGEN_BUCKET_ENDPOINT_URL": "http://127.0.0.1:9"}, "could not be reached"),
+        ({"MUSICGEN_BUCKET_ADDRESSING": "sideways"}, "MUSICGEN_BUCKET_ADDRESSING"),
+    ],
+)
+def test_a_bucket_that_cannot_be_written_is_said(
+    bucket: Bucket, wrong: dict[str, str], said: str
+) -> None:
+    (found,) = checks.bucket(bucket.env | wrong)
+    assert not found.is_met and said in found.told
+
+
+def test_without_a_bucket_none_is_tried() -> None:
+    assert list(checks.bucket({})) == []
+
+
+@pytest.mark.parametrize(
+    ("driver", "gigabytes", "model", "said"),
+    [
+        ("580.65.06", 24, "large", "driver 580.65.06, 25.8 GB"),
+        ("570.10", 24, "small", "too old"),
+        ("580.65.06", 4, "large", "large needs 8.5 GB"),
+        ("590.1", 4, None, "driver 590.1"),
+        ("590.1", 4, "packed/mine.packed", "driver 590.1"),
+    ],
+)
+def test_a_gpu_is_new_enough_and_large_enough(
+    driver: str, gigabytes: int, model: str | None, said: str
+) -> None:
+    found = checks.gpu(driver, gigabytes * 2**30, model)
+    assert said in found.told
+    assert found.is_met is ("old" not in said and "needs" not in said)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("small", "CC-BY-NC-4.0: no commercial use"),
+        ("demo", "Apache-2.0"),
+        ("me/tune", "unknown"),
+    ],
+)
+def test_the_licence_is_shown(model: str, said: str) -> None:
+    assert said in checks.licence(model).told

@@ -1,0 +1,168 @@
+"""A `kubectl` that renders by the real one and keeps a cluster in a file: revisions of Deployments
+as their controller counts them, secrets, nodes."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+REVISION = "deployment.kubernetes.io/revision"
+PROGRAM = """#!{python}
+import sys
+sys.path.insert(0, {root!r})
+from tests.support.kubectl_program import main
+sys.exit(main({state!r}, {real!r}, sys.argv[1:]))
+"""
+
+
+class Cluster:
+    """What is in it, and what `kubectl` was told to change."""
+
+    def __init__(self, folder: Path, real: str) -> None:
+        self._state = folder / "cluster.json"
+        self.program = folder / "kubectl"
+        text = PROGRAM.format(
+            python=sys.executable, root=str(ROOT), state=str(self._state), real=real
+        )
+        self.program.write_text(text)
+        self.program.chmod(0o755)
+        self.write(
+            {
+                "is_there": True,
+                "may": True,
+                "versions": [],
+                "secrets": {},
+                "nodes": [],
+                "deployments": {},
+                "applied": "",
+                "changes": [],
+            }
+        )
+
+    def read(self) -> dict[str, Any]:
+        state: dict[str, Any] = json.loads(self._state.read_text())
+        return state
+
+    def write(self, state: dict[str, Any]) -> None:
+        self._state.write_text(json.dumps(state))
+
+    def change(self, **parts: Any) -> None:
+        self.write(self.read() | parts)
+
+    def image(self, name: str) -> str:
+        """Of the revision that runs now."""
+        template = self.read()["deployments"][name][-1]["template"]
+        return str(template["spec"]["containers"][0]["image"])
+
+
+def node(driver: str, gpus: int = 1) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "name": "node1",
+            "labels": {
+                "nvidia.com/cuda.driver-version.full": driver,
+                "nvidia.com/gpu.memory": "23034",
+            },
+        },
+        "status": {"allocatable": {"nvidia.com/gpu": str(gpus)}},
+    }
+
+
+def secret(**data: str) -> dict[str, str]:
+    return {key.replace("_", "-"): base64.b64encode(v.encode()).decode() for key, v in data.items()}
+
+
+def main(path: str, real: str, arguments: Sequence[str]) -> int:
+    if arguments[0] == "kustomize":
+        return subprocess.call([real, *arguments])
+    file = Path(path)
+    state = json.loads(file.read_text())
+    words = [word for word in arguments if not word.startswith("-")]
+    if arguments[0] == "--namespace":
+        words = words[1:]
+    if not state["is_there"] and words[0] != "config":
+        status, said = 1, "The connection to the server was refused"
+    else:
+        asked = _asked(state, words)
+        status, said = _told(state, words, arguments) if asked is None else asked
+    file.write_text(json.dumps(state))
+    (sys.stdout if status == 0 else sys.stderr).write(f"{said}\n")
+    return status
+
+
+def _asked(state: dict[str, Any], words: list[str]) -> tuple[int, str] | None:
+    """The answer to a question; None for what is none."""
+    match words:
+        case ["config", "current-context"]:
+            return 0, "test"
+        case ["version"]:
+            return 0, "{}"
+        case ["api-versions"]:
+            return 0, "\n".join(state["versions"])
+        case ["auth", "can-i", *_]:
+            return (0, "yes") if state["may"] else (1, "no")
+        case ["get", "secret", name]:
+            found = state["secrets"].get(name)
+            missing = (1, f'secrets "{name}" not found')
+            return missing if found is None else (0, json.dumps({"data": found}))
+        case ["get", "nodes"]:
+            return 0, json.dumps({"items": state["nodes"]})
+        case ["get", "deployments"]:
+            return 0, json.dumps({"items": _deployments(state)})
+    return None
+
+
+def _told(state: dict[str, Any], words: list[str], arguments: Sequence[str]) -> tuple[int, str]:
+    match words:
+        case ["diff"]:
+            return (0, "") if sys.stdin.read() == state["applied"] else (1, "+ something")
+        case ["apply"]:
+            return _apply(state, sys.stdin.read())
+        case ["rollout", "undo", name]:
+            return _undo(state, name.partition("/")[2], arguments[-1].partition("=")[2])
+        case ["rollout", "status", name]:
+            return 0, f"{name} successfully rolled out"
+    return 2, f"unknown: {arguments}"
+
+
+def _deployments(state: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {"metadata": {"name": name, "annotations": {REVISION: str(revisions[-1]["number"])}}}
+        for name, revisions in state["deployments"].items()
+    ]
+
+
+def _apply(state: dict[str, Any], text: str) -> tuple[int, str]:
+    state["changes"].append("apply")
+    state["applied"] = text
+    for each in yaml.safe_load_all(text):
+        if each and each["kind"] == "Deployment":
+            _roll(state, each["metadata"]["name"], each["spec"]["template"])
+    return 0, "serverside-applied"
+
+
+def _roll(state: dict[str, Any], name: str, template: dict[str, Any]) -> None:
+    """A template that was there before keeps its place but for the number, which is the newest."""
+    revisions = state["deployments"].setdefault(name, [])
+    if revisions and revisions[-1]["template"] == template:
+        return
+    number = revisions[-1]["number"] + 1 if revisions else 1
+    revisions[:] = [each for each in revisions if each["template"] != template]
+    revisions.append({"number": number, "template": template})
+
+
+def _undo(state: dict[str, Any], name: str, number: str) -> tuple[int, str]:
+    state["changes"].append(f"undo {name} {number}")
+    for each in state["deployments"].get(name, []):
+        if str(each["number"]) == number:
+            _roll(state, name, each["template"])
+            return 0, "rolled back"
+    return 1, f"unable to find specified revision {number} in history"
