@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from musicgen.client import AsyncMusicGenClient, Job, MusicGenClient
+from musicgen.client import AsyncMusicGenClient, Job, MusicGenClient, NotDone
 from musicgen.errors import GenerationCancelled, RemoteError
 from tests.support.clips import tone_file
 from tests.support.job_server import ROOT, JobServer, environment
