@@ -30,9 +30,10 @@ check: .venv/dev-installed
 	$(BIN)/python -m pytest -q tests/test_layers.py
 
 # What infra/ says to clusters, image builders and workflow runners, by the tools of their kind.
-check-infra: .venv/dev-installed .venv/infra-installed
+check-infra: .venv/dev-installed .venv/infra-installed .venv/checkov/installed
 	$(BIN)/python -m infra.check
-	$(BIN)/python -m pytest -q tests/infra/test_manifests.py tests/infra/test_infra_files.py
+	$(BIN)/python -m pytest -q tests/infra/test_manifests.py tests/infra/test_infra_files.py \
+		tests/infra/test_scans.py
 
 bench: .venv/dev-installed
 	$(BIN)/python bench/decode.py
@@ -69,6 +70,12 @@ clean:
 
 .venv/infra-installed: .venv/dev-installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[infra]"
+	touch $@
+
+# Checkov wants older versions of what others here use: an environment of its own.
+.venv/checkov/installed: .venv/torch-installed
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check "checkov>=3.3"
 	touch $@
 
 # Hugging Face's emulator needs an older starlette than runpod: a folder of its own, which only the

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from infra.check import files, overlays
+from infra.check import files, licences, overlays, policy, secret_scan
 
 CHECKS = {
     "manifests": overlays.problems,
@@ -17,6 +17,9 @@ CHECKS = {
     "scripts": files.scripts,
     "workflows": files.workflows,
     "rules": files.rules,
+    "policy": policy.problems,
+    "secrets": secret_scan.problems,
+    "licences": licences.problems,
 }
 
 

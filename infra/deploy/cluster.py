@@ -15,7 +15,14 @@ GPU = "nvidia.com/gpu"
 DRIVER_LABEL = "nvidia.com/cuda.driver-version.full"
 MEMORY_LABEL = "nvidia.com/gpu.memory"
 """Labels of NVIDIA's GPU feature discovery; memory in MiB."""
-PLACEHOLDERS = ("registry.example.com", "music.example.com", "GATEWAY_CLASS", "INGRESS_CLASS")
+PLACEHOLDERS = (
+    "registry.example.com",
+    "sha256:" + 16 * "0",
+    "music.example.com",
+    "GATEWAY_CLASS",
+    "INGRESS_CLASS",
+    "ENDPOINT_ID",
+)
 BUCKET = {
     "name": "MUSICGEN_BUCKET",
     "region": "MUSICGEN_BUCKET_REGION",

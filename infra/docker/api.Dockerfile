@@ -26,12 +26,12 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     MUSICGEN_DATA_DIR=/data
-RUN useradd --uid 1000 --no-create-home --shell /usr/sbin/nologin musicgen \
-    && install --directory --owner=1000 --group=1000 /data
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin musicgen \
+    && install --directory --owner=10001 --group=10001 /data
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/app /opt/app
 WORKDIR /opt/app
-USER 1000:1000
+USER 10001:10001
 VOLUME /data
 EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \

@@ -41,13 +41,13 @@ ENV PATH=/opt/venv/bin:$PATH \
     MUSICGEN_METRICS_HOST=0.0.0.0 \
     MUSICGEN_METRICS_PORT=9090 \
     HF_HOME=/data/huggingface
-RUN useradd --uid 1000 --no-create-home --shell /usr/sbin/nologin musicgen \
-    && install --directory --owner=1000 --group=1000 /data
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin musicgen \
+    && install --directory --owner=10001 --group=10001 /data
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/app /opt/app
 COPY --from=build /opt/weights /opt/weights
 WORKDIR /opt/app
-USER 1000:1000
+USER 10001:10001
 VOLUME /data
 EXPOSE 9090
 # A worker that loads is healthy; a device that is lost is not.
