@@ -26,7 +26,7 @@ class Compose:
         profile = ("--profile", "monitoring") if is_monitored else ()
         self._base = ("docker", "compose", "-f", FILE, *profile)
 
-    def preflight(self) -> Iterator[Check]:
+    def preflight(self, builds: bool) -> Iterator[Check]:
         status, said = ask("docker", "info", "--format", "{{json .Runtimes}}")
         yield Check("docker", status == 0, "answers" if status == 0 else said)
         if status:

@@ -53,7 +53,7 @@ class HuggingFace:
         self._commit: str | None = None
         self.name = f"huggingface/{wish.endpoint}"
 
-    def preflight(self) -> Iterator[Check]:
+    def preflight(self, builds: bool) -> Iterator[Check]:
         try:
             with _explained():
                 account = self._api.whoami()
@@ -66,6 +66,8 @@ class HuggingFace:
         if not is_ours:
             told += f", who may not write to {self._namespace}"
         yield Check("HF_TOKEN", is_ours, told)
+        if not builds:
+            return
         yield checks.licence(self._wish.model)
         yield from checks.bucket(self._wish.env)
 

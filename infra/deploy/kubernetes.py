@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ NAMESPACE = "musicgen"
 REVISION = "deployment.kubernetes.io/revision"
 TIMEOUT = "30m"
 """A new worker may wait for a node, an image and its weights."""
+PLACEHOLDER = "musicgen-placeholder"
+"""Waits for a GPU that is free: nobody waits for it."""
 
 
 class Kubernetes:
@@ -29,17 +31,19 @@ class Kubernetes:
         self._kubectl = ("kubectl", *(("--context", context) if context else ()))
         self.name = f"kubernetes/{context or self._current_context()}"
 
-    def preflight(self) -> Iterator[Check]:
+    def preflight(self, builds: bool) -> Iterator[Check]:
         status, said = ask(*self._kubectl, "version", "--output=json")
-        yield Check("cluster", status == 0, self.name if status == 0 else said.splitlines()[-1])
+        yield Check("cluster", status == 0, self.name if status == 0 else said)
         if status:
+            return
+        for verb in ("create", "patch"):
+            yield self._may(verb)
+        if not builds:
             return
         yield cluster.manifests(self._objects)
         yield cluster.filled_in(self._objects)
-        kinds = ask(*self._kubectl, "api-versions")[1].split()
+        kinds = answer(*self._kubectl, "api-versions").split()
         yield cluster.kinds(self._objects, kinds)
-        for verb in ("create", "patch"):
-            yield self._may(verb)
         yield from cluster.secrets(self._objects, self._secret)
         nodes = json.loads(answer(*self._kubectl, "get", "nodes", "--output=json"))
         yield cluster.gpus(self._objects, nodes["items"], self._gpus_come)
@@ -82,9 +86,13 @@ class Kubernetes:
             if now.get(name) != number
         ]
 
-    def _waits(self, names: Any) -> list[Step]:
+    def _waits(self, names: Iterable[str]) -> list[Step]:
         wait = (*self._kubectl, "--namespace", NAMESPACE, "rollout", "status")
-        return [step(*wait, f"deployment/{name}", f"--timeout={TIMEOUT}") for name in names]
+        return [
+            step(*wait, f"deployment/{name}", f"--timeout={TIMEOUT}")
+            for name in names
+            if name != PLACEHOLDER
+        ]
 
     def _deployments(self) -> list[Any]:
         return [each for each in self._objects if each["kind"] == "Deployment"]

@@ -40,9 +40,11 @@ class Replicate:
         self._api = Rest(BASE_URL, token, "REPLICATE_API_TOKEN")
         self.name = f"replicate/{wish.deployment or wish.model}"
 
-    def preflight(self) -> Iterator[Check]:
+    def preflight(self, builds: bool) -> Iterator[Check]:
         account = self._api.get("/v1/account")
         yield Check("REPLICATE_API_TOKEN", True, f"of {account.get('username')}")
+        if not builds:
+            return
         try:
             yield Check("cog", True, find_cog())
         except PushError as error:

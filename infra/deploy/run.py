@@ -22,7 +22,7 @@ class Wish:
 def deploy(target: Target, wish: Wish) -> int:
     """Checks, shows and does it. Returns 0 when the release stands, 2 when nothing was changed
     because a check failed. Raises: `DeployError`; then the history tells what stood before."""
-    if not _all_met(target.preflight()):
+    if not _all_met(target.preflight(builds=not (wish.rollback or wish.to))):
         _say(f"Nothing {'would be' if wish.dry_run else 'was'} changed.")
         return 2
     standing = target.standing()

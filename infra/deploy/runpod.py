@@ -42,9 +42,9 @@ class RunPod:
         self._api = Rest(BASE_URL, token, "RUNPOD_API_KEY")
         self.name = f"runpod/{wish.name}"
 
-    def preflight(self) -> Iterator[Check]:
+    def preflight(self, builds: bool) -> Iterator[Check]:
         yield Check("RUNPOD_API_KEY", True, f"sees {len(self._all())} endpoints")
-        if self._wish.image is not None:
+        if builds and self._wish.image is not None:
             is_pinned = "@sha256:" in self._wish.image
             told = self._wish.image if is_pinned else f"{self._wish.image}: name it by its digest"
             yield Check("image", is_pinned, told)

@@ -15,21 +15,21 @@ ASK_SECONDS = 60
 
 
 def ask(*command: str, text: str | None = None) -> tuple[int, str]:
-    """Its status and what it wrote, both streams. Raises: `DeployError` for a program that is not
-    there, or that does not answer."""
+    """Its status and what it wrote: where it failed, to both streams. Raises: `DeployError` for a
+    program that is not there, or that does not answer."""
     try:
         done = subprocess.run(
             _resolved(command),
             cwd=ROOT,
             input=text,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            capture_output=True,
             text=True,
             timeout=ASK_SECONDS,
         )
     except subprocess.TimeoutExpired as error:
         raise DeployError(f"{shlex.join(command)}: no answer for {ASK_SECONDS} s") from error
-    return done.returncode, done.stdout.strip()
+    said = done.stdout if done.returncode == 0 else f"{done.stdout}{done.stderr}"
+    return done.returncode, said.strip()
 
 
 def answer(*command: str) -> str:

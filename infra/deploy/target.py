@@ -39,8 +39,9 @@ class Target(Protocol):
     name: str
     """Of the place, in the history."""
 
-    def preflight(self) -> Iterable[Check]:
-        """Changes nothing, bar a probe that it takes away again."""
+    def preflight(self, builds: bool) -> Iterable[Check]:
+        """Changes nothing, bar a probe that it takes away again. `builds`: what is in this checkout
+        is to be brought there, and not a release that was there before."""
 
     def standing(self) -> str | None:
         """The release that is there now; None for none."""

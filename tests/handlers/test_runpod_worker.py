@@ -32,9 +32,8 @@ from tests.support.runpod_queue import (
     until,
 )
 
-LONG = {"duration": 20.0, "temperature": 0.0, "output_format": "mp3", "bitrate": 64}
-"""A thousand steps: seconds on one processor, so that there are updates and time to stop."""
-MEDIUM = LONG | {"variations": 2}
+SMALL = {"temperature": 0.0, "output_format": "mp3", "bitrate": 64}
+"""Makes long music a small answer."""
 SLOTS = 3
 
 
@@ -50,6 +49,17 @@ def queue(worker: tuple[Queue, Worker]) -> Iterator[Queue]:
     """The queue of the one worker of this module, which must outlive every test."""
     yield worker[0]
     assert worker[1].process.poll() is None, worker[1].log.read_text()
+
+
+@pytest.fixture(scope="module")
+def long(worker: tuple[Queue, Worker]) -> dict[str, Any]:
+    """A job that takes this machine some seconds, fast or slow, so that there are updates and time
+    to stop it."""
+    known, seconds = SMALL | {"duration": 10.0}, 5.0
+    began = time.monotonic()
+    worker[0].run("how-fast", **known)
+    took = time.monotonic() - began
+    return known | {"duration": round(min(250.0, max(5.0, 10.0 * seconds / took)), 1)}
 
 
 def _samples(audio: str) -> int:
@@ -96,12 +106,12 @@ def test_a_job_that_cannot_be_done_fails_with_one_line(
     assert "Traceback" not in body["error"]
 
 
-def test_updates_grow_and_none_comes_after_the_result(queue: Queue) -> None:
+def test_updates_grow_and_none_comes_after_the_result(queue: Queue, long: dict[str, Any]) -> None:
     """The SDK's own updates go out in threads: a slow one would arrive after the result, and the
     job would be in progress for ever."""
     queue.update_seconds = 1.5
     try:
-        queue.run("slow-updates", **MEDIUM)
+        queue.run("slow-updates", **long)
         until(lambda: not queue.on_their_way, "an update never arrives")
     finally:
         queue.update_seconds = 0.0
@@ -118,8 +128,8 @@ def test_a_short_job_posts_no_update(queue: Queue) -> None:
     assert queue.of("short", "update") == []
 
 
-def test_a_cancelled_job_stops_and_its_slot_is_free(queue: Queue) -> None:
-    queue.submit(job("cancelled", **LONG, variations=3))
+def test_a_cancelled_job_stops_and_its_slot_is_free(queue: Queue, long: dict[str, Any]) -> None:
+    queue.submit(job("cancelled", **long, variations=3))
     until(lambda: queue.of("cancelled", "update"), "it does not run")
     asked = len(queue.asked)
     queue.to_stop.append("cancelled")
@@ -133,10 +143,10 @@ def test_a_cancelled_job_stops_and_its_slot_is_free(queue: Queue) -> None:
     assert queue.of("cancelled", "result") == []
 
 
-def test_as_many_jobs_as_slots_run_at_once(queue: Queue) -> None:
+def test_as_many_jobs_as_slots_run_at_once(queue: Queue, long: dict[str, Any]) -> None:
     """Each of them tells of its progress before any of them is done."""
     names = [f"together-{n}" for n in range(SLOTS)]
-    queue.submit(*(job(name, **MEDIUM) for name in names))
+    queue.submit(*(job(name, **long) for name in names))
     results = [queue.result(name) for name in names]
     seen = [(post.kind, post.job_id) for post in queue.posts if post.job_id in names]
     first_result = next(n for n, (kind, _) in enumerate(seen) if kind == "result")
@@ -199,7 +209,9 @@ def object_store(bucket: str) -> Iterator[str]:
         server.stop()
 
 
-def test_streamed_pieces_join_to_a_clip_and_failures_are_failures(tmp_path: Path) -> None:
+def test_streamed_pieces_join_to_a_clip_and_failures_are_failures(
+    tmp_path: Path, long: dict[str, Any]
+) -> None:
     with runpod_queue() as queue, runpod_worker(queue, tmp_path, MUSICGEN_STREAM="1"):
         output = queue.run("streamed", duration=2.0, variations=2)["output"]
         streamed = [body["output"] for body in queue.of("streamed", "stream")]
@@ -219,7 +231,7 @@ def test_streamed_pieces_join_to_a_clip_and_failures_are_failures(tmp_path: Path
         queue.submit({"id": "worse", "input": None})
         assert queue.result("worse")["error"].startswith("invalid_request: input=None")
 
-        queue.submit(job("given-up", **LONG, variations=3))
+        queue.submit(job("given-up", **long, variations=3))
         until(lambda: queue.of("given-up", "stream"), "it does not run")
         queue.to_stop.append("given-up")
         assert "output" in queue.run("next")
@@ -232,9 +244,9 @@ def _with_length(wav: bytes) -> bytes:
     return wav[: start - 4] + struct.pack("<I", len(wav) - start) + wav[start:]
 
 
-def test_a_stopped_worker_finishes_its_job(tmp_path: Path) -> None:
+def test_a_stopped_worker_finishes_its_job(tmp_path: Path, long: dict[str, Any]) -> None:
     with runpod_queue() as queue, runpod_worker(queue, tmp_path) as known:
-        queue.submit(job("running", **MEDIUM))
+        queue.submit(job("running", **long))
         until(lambda: queue.of("running", "update"), "it does not run")
         known.process.send_signal(signal.SIGTERM)
         queue.submit(job("too-late"))

@@ -160,6 +160,7 @@ def test_a_push_is_served_by_a_deployment_that_goes_back(
     assert models.deployments["live"]["version"] == "version1"
     assert main([*command, "--max", "3"]) == 0
     assert models.deployments["live"]["version"] == "version2"
+    cog.remove()  # a way back needs no Docker
     assert main([*command, "--rollback"]) == 0
     assert models.deployments["live"]["version"] == "version1"
     pushes = [call for call in cog.calls() if call["argv"][0] == "push"]

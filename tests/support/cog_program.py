@@ -55,6 +55,9 @@ class Cog:
         )
         self._program.chmod(0o755)
 
+    def remove(self) -> None:
+        self._program.unlink()
+
     def calls(self) -> list[dict[str, Any]]:
         if not self._calls.exists():
             return []
