@@ -28,7 +28,7 @@ class Machine:
         self._smi = folder / "nvidia-smi"
         self.gpu("580.65.06, 24564")
         self.images("1")
-        programs = {"docker": str(self.docker.program), "nvidia-smi": str(self._smi)}
+        programs = {"docker": str(self.docker.path), "nvidia-smi": str(self._smi)}
         monkeypatch.setattr(shell, "found", programs.get)
 
     def images(self, digit: str) -> None:

@@ -51,7 +51,7 @@ def cluster(overlay: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
     """With all that production needs."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     made = Cluster(tmp_path, str(KUBECTL))
-    monkeypatch.setattr(shell, "found", lambda name: str(made.program))
+    monkeypatch.setattr(shell, "found", lambda name: str(made.path))
     versions = {
         each["apiVersion"]
         for each in kubernetes.Kubernetes("mine")._objects  # the kinds that the overlay has

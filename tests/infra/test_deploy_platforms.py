@@ -14,8 +14,9 @@ from infra.deploy.__main__ import main
 from tests.support import hub as hubs
 from tests.support.cog_program import Cog
 from tests.support.hub import Hub
+from tests.support.json_server import TOKEN
 from tests.support.management_apis import ReplicateManagement, RunPodManagement
-from tests.support.platform_apis import TOKEN, served
+from tests.support.platform_apis import served
 
 IMAGE = "ghcr.io/me/musicgen@sha256:" + "1" * 64
 NEWER = "ghcr.io/me/musicgen@sha256:" + "2" * 64

@@ -12,7 +12,8 @@ from musicgen.remote.hybrid import Hybrid
 from tests.support.cog_server import Server, cog_server
 from tests.support.elsewhere import Elsewhere
 from tests.support.hf_emulator import emulator_folder, hf_endpoint
-from tests.support.platform_apis import TOKEN, ReplicateApi, RunPodApi, served
+from tests.support.json_server import TOKEN
+from tests.support.platform_apis import ReplicateApi, RunPodApi, served
 from tests.support.runpod_queue import ROOT, Queue, runpod_queue, runpod_worker
 
 

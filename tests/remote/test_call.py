@@ -22,7 +22,8 @@ from musicgen.remote.runpod_endpoint import clips_of_job
 from musicgen.request import GenerationRequest
 from musicgen.settings import RemoteTokens, Settings
 from tests.support.cog_server import Server
-from tests.support.platform_apis import TOKEN, ReplicateApi, RunPodApi
+from tests.support.json_server import TOKEN
+from tests.support.platform_apis import ReplicateApi, RunPodApi
 from tests.support.runpod_queue import Queue, local_process, runpod_queue, runpod_worker
 
 FIELDS = {"prompt": "slow calm piano", "duration": 0.3, "seed": 11, "temperature": 0.9}

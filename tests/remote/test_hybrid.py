@@ -18,7 +18,8 @@ from musicgen.request import GenerationRequest
 from musicgen.settings import Settings
 from tests.support.cog_server import Server
 from tests.support.elsewhere import FIELDS, PRICE, Elsewhere, make
-from tests.support.platform_apis import TOKEN, RunPodApi
+from tests.support.json_server import TOKEN
+from tests.support.platform_apis import RunPodApi
 
 pytestmark = pytest.mark.usefixtures("platforms")
 

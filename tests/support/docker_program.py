@@ -12,33 +12,13 @@ from typing import Any
 import yaml
 
 from infra.compose.composed import ComposeError, filled
-
-ROOT = Path(__file__).parents[2]
-PROGRAM = """#!{python}
-import sys
-sys.path.insert(0, {root!r})
-from tests.support.docker_program import main
-sys.exit(main({state!r}, sys.argv[1:]))
-"""
+from tests.support.programs import Program
 
 
-class Docker:
+class Docker(Program):
     def __init__(self, folder: Path) -> None:
-        self._state, self.program = folder / "docker.json", folder / "docker"
-        text = PROGRAM.format(python=sys.executable, root=str(ROOT), state=str(self._state))
-        self.program.write_text(text)
-        self.program.chmod(0o755)
-        self.write({"runtimes": ["runc", "nvidia"], "running": {}, "ups": 0, "env": {}})
-
-    def read(self) -> dict[str, Any]:
-        state: dict[str, Any] = json.loads(self._state.read_text())
-        return state
-
-    def write(self, state: dict[str, Any]) -> None:
-        self._state.write_text(json.dumps(state))
-
-    def change(self, **parts: Any) -> None:
-        self.write(self.read() | parts)
+        state = {"runtimes": ["runc", "nvidia"], "running": {}, "ups": 0, "env": {}}
+        super().__init__(folder, "docker", __name__, **state)
 
 
 def main(path: str, arguments: Sequence[str]) -> int:

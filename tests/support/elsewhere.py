@@ -14,7 +14,7 @@ from musicgen.remote.ledger import FileLedger
 from musicgen.remote.maker import Made, RemoteMaker
 from musicgen.remote_settings import RemoteSettings
 from musicgen.settings import RemoteTokens
-from tests.support.platform_apis import TOKEN
+from tests.support.json_server import TOKEN
 
 FIELDS = {"prompt": "slow calm piano", "duration": 0.3, "seed": 11, "temperature": 0.9}
 TOKENS = RemoteTokens(TOKEN, TOKEN, TOKEN)

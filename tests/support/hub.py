@@ -6,15 +6,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.support.platform_apis import TOKEN
+from tests.support.json_server import Answer, json_server
 
 OWNER = "me"
 Files = dict[str, bytes]
@@ -32,7 +30,7 @@ class Hub:
     def files(self) -> Files:
         return self.commits[-1][1] if self.commits else {}
 
-    def answer(self, method: str, path: str, raw: bytes) -> tuple[int, Any]:
+    def answer(self, method: str, path: str, raw: bytes) -> Answer:
         parts = path.strip("/").split("/")
         match (method, parts):
             case ("GET", ["api", "whoami-v2"]):
@@ -53,7 +51,7 @@ class Hub:
                 return self._endpoint(method, rest, json.loads(raw) if raw else {})
         return 404, {"error": f"{method} {path}"}
 
-    def _create(self, body: dict[str, Any]) -> tuple[int, Any]:
+    def _create(self, body: dict[str, Any]) -> Answer:
         if self.is_private is not None:
             return 409, {"error": "You already created this model repo", "url": "/me/music"}
         self.is_private = body.get("private") or body.get("visibility") == "private"
@@ -68,7 +66,7 @@ class Hub:
         data = self.files[name]
         return {"type": "file", "path": name, "oid": _oid(data), "size": len(data)}
 
-    def _commit(self, raw: bytes) -> tuple[int, Any]:
+    def _commit(self, raw: bytes) -> Answer:
         files = dict(self.files)
         for line in raw.splitlines():
             item = json.loads(line)
@@ -80,7 +78,7 @@ class Hub:
         self.commits.append((oid, files))
         return 200, {"commitUrl": f"http://127.0.0.1/me/music/commit/{oid}", "commitOid": oid}
 
-    def _endpoint(self, method: str, rest: list[str], body: dict[str, Any]) -> tuple[int, Any]:
+    def _endpoint(self, method: str, rest: list[str], body: dict[str, Any]) -> Answer:
         name = body.get("name") if method == "POST" else rest[1]
         assert rest[0] == OWNER and name is not None
         if method == "POST":
@@ -103,33 +101,8 @@ def _oid(data: bytes) -> str:
 
 @contextmanager
 def served(hub: Hub) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._answer("GET")
+    def answer(method: str, path: str, raw: bytes) -> Answer:
+        return hub.answer(method, urlsplit(path).path, raw)
 
-        def do_POST(self) -> None:
-            self._answer("POST")
-
-        def do_PUT(self) -> None:
-            self._answer("PUT")
-
-        def _answer(self, method: str) -> None:
-            raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            known = self.headers["Authorization"] == f"Bearer {TOKEN}"
-            status, answer = 401, {"error": "Invalid credentials"}
-            if known:
-                status, answer = hub.answer(method, urlsplit(self.path).path, raw)
-            data = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *args: Any) -> None:
-            """Says nothing on standard error."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
-        threading.Thread(target=web.serve_forever, args=(0.05,), daemon=True).start()
-        yield f"http://127.0.0.1:{web.server_port}"
-        web.shutdown()
+    with json_server(answer, {"error": "Invalid credentials"}) as url:
+        yield url

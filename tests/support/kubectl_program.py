@@ -13,49 +13,29 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from tests.support.programs import Program
+
 REVISION = "deployment.kubernetes.io/revision"
-PROGRAM = """#!{python}
-import sys
-sys.path.insert(0, {root!r})
-from tests.support.kubectl_program import main
-sys.exit(main({state!r}, {real!r}, sys.argv[1:]))
-"""
 
 
-class Cluster:
-    """What is in it, and what `kubectl` was told to change."""
+class Cluster(Program):
+    """What is in it, and what `kubectl` was told to change. `real` renders."""
 
     def __init__(self, folder: Path, real: str) -> None:
-        self._state = folder / "cluster.json"
-        self.program = folder / "kubectl"
-        text = PROGRAM.format(
-            python=sys.executable, root=str(ROOT), state=str(self._state), real=real
+        super().__init__(
+            folder,
+            "kubectl",
+            __name__,
+            real=real,
+            is_there=True,
+            may=True,
+            versions=[],
+            secrets={},
+            nodes=[],
+            deployments={},
+            applied="",
+            changes=[],
         )
-        self.program.write_text(text)
-        self.program.chmod(0o755)
-        self.write(
-            {
-                "is_there": True,
-                "may": True,
-                "versions": [],
-                "secrets": {},
-                "nodes": [],
-                "deployments": {},
-                "applied": "",
-                "changes": [],
-            }
-        )
-
-    def read(self) -> dict[str, Any]:
-        state: dict[str, Any] = json.loads(self._state.read_text())
-        return state
-
-    def write(self, state: dict[str, Any]) -> None:
-        self._state.write_text(json.dumps(state))
-
-    def change(self, **parts: Any) -> None:
-        self.write(self.read() | parts)
 
     def image(self, name: str) -> str:
         """Of the revision that runs now."""
@@ -80,11 +60,11 @@ def secret(**data: str) -> dict[str, str]:
     return {key.replace("_", "-"): base64.b64encode(v.encode()).decode() for key, v in data.items()}
 
 
-def main(path: str, real: str, arguments: Sequence[str]) -> int:
-    if arguments[0] == "kustomize":
-        return subprocess.call([real, *arguments])
+def main(path: str, arguments: Sequence[str]) -> int:
     file = Path(path)
     state = json.loads(file.read_text())
+    if arguments[0] == "kustomize":
+        return subprocess.call([state["real"], *arguments])
     words = [word for word in arguments if not word.startswith("-")]
     if arguments[0] == "--namespace":
         words = words[1:]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.support.platform_apis import Answer
+from tests.support.json_server import Answer
 
 _CONTAINER = {"image", "args", "disk", "ports", "env", "registry"}
 _ENDPOINT = {"name", "gpu", "workers", "scaling", "dataCenterIds", "networkVolumes", "timeout"}

@@ -11,14 +11,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
 
 from tests.support.cog_server import Server
+from tests.support.json_server import Answer, json_server
 from tests.support.runpod_queue import Queue
-
-TOKEN = "a-token"
-Answer = tuple[int, dict[str, Any]]
 
 
 class Api(Protocol):
@@ -108,37 +105,8 @@ class RunPodApi:
 def served(api: Api) -> Iterator[str]:
     """The address of `api`, which wants `TOKEN`."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._answer("GET", {})
+    def answer(method: str, path: str, raw: bytes) -> Answer:
+        return api.answer(method, path, json.loads(raw) if raw else {})
 
-        def do_POST(self) -> None:
-            self._answer("POST", self._body())
-
-        def do_PATCH(self) -> None:
-            self._answer("PATCH", self._body())
-
-        def _body(self) -> dict[str, Any]:
-            raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            body: dict[str, Any] = json.loads(raw) if raw else {}
-            return body
-
-        def _answer(self, method: str, body: dict[str, Any]) -> None:
-            known = self.headers["Authorization"] == f"Bearer {TOKEN}"
-            status, answer = (
-                api.answer(method, self.path, body) if known else (401, {"detail": "who are you?"})
-            )
-            data = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *args: Any) -> None:
-            """Says nothing on standard error."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
-        threading.Thread(target=web.serve_forever, args=(0.05,), daemon=True).start()
-        yield f"http://127.0.0.1:{web.server_port}"
-        web.shutdown()
+    with json_server(answer, {"detail": "who are you?"}) as url:
+        yield url
