@@ -23,7 +23,6 @@ from torch import Tensor, nn
 
 from musicgen.model.config import DecoderConfig
 from musicgen.model.layers import LayerNorm, Linear, activation, attend
-from musicgen.model.native.decoder import NativeStep
 
 
 class SelfAttentionCache(Protocol):
@@ -72,6 +71,14 @@ class Segment:
     padding: tuple[int, ...] | None = None
 
 
+class WholeStep(Protocol):
+    """All layers at once, in place of theirs; `cache_dtype` is what it keeps keys and values in."""
+
+    cache_dtype: torch.dtype
+
+    def __call__(self, x: Tensor, segments: Sequence[Segment]) -> Tensor: ...
+
+
 class Decoder(nn.Module):
     """Hidden size, heads and layers come from the config; there is no dropout."""
 
@@ -83,7 +90,7 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.layers))
         self.norm = LayerNorm(config.hidden_size)
         self.heads = Linear(config.hidden_size, config.codebooks * config.vocab_size)
-        self.native: NativeStep | None = None
+        self.native: WholeStep | None = None
 
     @property
     def cache_dtype(self) -> torch.dtype:

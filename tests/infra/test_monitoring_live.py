@@ -113,7 +113,8 @@ def test_every_panel_has_data_while_jobs_run(
         _until(all_have_data, SCRAPED_SECONDS)
     except AssertionError:
         pytest.fail(f"no data: {sorted(missing)}")
-    assert _values(prometheus, "musicgen:workers") == [1.0]
+    # Recorded when the rules are next evaluated.
+    _until(lambda: _values(prometheus, "musicgen:workers") == [1.0], SCRAPED_SECONDS)
     assert _values(prometheus, 'ALERTS{alertstate="firing"}') == []
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 
+from musicgen.model.decoder import Decoder, DecoderLayer, Segment
 from musicgen.model.native.forms import FLOAT32
 from musicgen.model.native.library import (
     BFLOAT16_CACHE,
@@ -19,9 +20,6 @@ from musicgen.model.native.library import (
     NativeLinear,
     NativeRow,
 )
-
-if TYPE_CHECKING:
-    from musicgen.model.decoder import Decoder, DecoderLayer, Segment
 
 ACTIVATIONS = {"gelu": 0, "relu": 1}
 COLUMNS_AT_ONCE = 8
@@ -39,7 +37,7 @@ class NativeStep:
         self.cache_dtype = torch.float32 if form == FLOAT32 else torch.bfloat16
         config = decoder.config
         self._layers = (NativeLayer * config.layers)(
-            *(self._layer(cast("DecoderLayer", layer)) for layer in decoder.layers)
+            *(self._layer(cast(DecoderLayer, layer)) for layer in decoder.layers)
         )
         self._model = NativeDecoder(
             config.layers,
@@ -99,7 +97,7 @@ class NativeStep:
             setattr(packed, f"{name}_weight", norm.weight.data_ptr())
             setattr(packed, f"{name}_bias", norm.bias.data_ptr())
         for name, linear in linears.items():
-            setattr(packed, name, cast("NativeLinear", linear).address)
+            setattr(packed, name, cast(NativeLinear, linear).address)
         return packed
 
 
