@@ -21,7 +21,8 @@ api: .venv/api-installed
 	$(BIN)/musicgen serve all --port $(API_PORT)
 
 test: .venv/infra-installed .venv/hf-emulator/installed
-	$(BIN)/python -m pytest -m "not slow and not gpu and not browser" -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not gpu and not browser" -n auto --maxprocesses 4 \
+		--dist loadfile --no-loadscope-reorder
 
 check: .venv/dev-installed
 	$(BIN)/ruff check .

@@ -26,7 +26,8 @@ from infra.deploy.target import DeployError
 def main(arguments: Sequence[str] | None = None) -> int:
     lines = (__doc__ or "").splitlines()
     parser = argparse.ArgumentParser(
-        description=lines[0],
+        prog="python -m infra.deploy",
+        description=lines[0].partition(": ")[2],
         epilog="\n".join(lines[1:]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -64,7 +64,8 @@ class Kubernetes:
 
     def preview(self) -> str:
         """`kubectl diff`, whose status is 1 where something differs."""
-        status, said = ask(*self._kubectl, "diff", "--server-side", "-f", "-", text=self._rendered)
+        diff = (*self._kubectl, "diff", "--server-side", "-f", "-")
+        status, said = ask(*diff, text=self._rendered, fine=(0, 1))
         if status > 1:
             raise DeployError(said)
         return said or "nothing differs"

@@ -14,9 +14,12 @@ from infra.deploy.target import DeployError, Step
 ASK_SECONDS = 60
 
 
-def ask(*command: str, text: str | None = None) -> tuple[int, str]:
-    """Its status and what it wrote: where it failed, to both streams. Raises: `DeployError` for a
-    program that is not there, or that does not answer."""
+def ask(*command: str, text: str | None = None, fine: Sequence[int] = (0,)) -> tuple[int, str]:
+    """Its status and what it wrote: to its standard output where the status is `fine`, to its
+    standard error otherwise, or to the other where that is nothing.
+
+    Raises: `DeployError` for a program that is not there, or that does not answer.
+    """
     try:
         done = subprocess.run(
             _resolved(command),
@@ -28,18 +31,17 @@ def ask(*command: str, text: str | None = None) -> tuple[int, str]:
         )
     except subprocess.TimeoutExpired as error:
         raise DeployError(f"{shlex.join(command)}: no answer for {ASK_SECONDS} s") from error
-    said = done.stdout if done.returncode == 0 else f"{done.stdout}{done.stderr}"
-    return done.returncode, said.strip()
+    streams = (done.stdout.strip(), done.stderr.strip())
+    first, second = streams if done.returncode in fine else reversed(streams)
+    return done.returncode, first or second
 
 
 def answer(*command: str) -> str:
-    """What it wrote to its standard output. Raises: `DeployError` if it failed."""
-    done = subprocess.run(
-        _resolved(command), cwd=ROOT, capture_output=True, text=True, timeout=ASK_SECONDS
-    )
-    if done.returncode:
-        raise DeployError(f"{shlex.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
-    return done.stdout
+    """What it says. Raises: `DeployError` if it fails."""
+    status, said = ask(*command)
+    if status:
+        raise DeployError(f"{shlex.join(command)}: {said}")
+    return said
 
 
 def step(
