@@ -21,8 +21,7 @@ api: .venv/api-installed
 	$(BIN)/musicgen serve all --port $(API_PORT)
 
 test: .venv/infra-installed .venv/hf-emulator/installed
-	$(BIN)/python -m pytest -m "not slow and not gpu and not browser" -n auto --maxprocesses 4 \
-		--dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not slow and not gpu and not browser" -n auto --maxprocesses 4 --dist loadfile
 
 check: .venv/dev-installed
 	$(BIN)/ruff check .

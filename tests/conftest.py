@@ -26,20 +26,6 @@ settings.register_profile(
 settings.load_profile("unhurried")
 
 
-FIRST = ("handlers", "job_api", "remote", "infra", "training")
-"""Folders with few tests that take long: left to the end, they would keep one processor busy."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    root = Path(__file__).parent
-
-    def rank(item: pytest.Item) -> int:
-        folder = item.path.relative_to(root).parts[0]
-        return FIRST.index(folder) if folder in FIRST else len(FIRST)
-
-    items.sort(key=rank)
-
-
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """`checkpoints(name)`: the folder of a toy checkpoint, built once per session when asked for.
