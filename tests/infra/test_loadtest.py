@@ -8,7 +8,6 @@ import statistics
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,20 +45,17 @@ def test_arrivals_come_at_their_rate_and_independently() -> None:
 
 
 def test_a_slow_server_does_not_slow_its_callers_down() -> None:
-    begun: list[float] = []
-    lock = threading.Lock()
-    start = time.monotonic()
+    """Nobody is answered before all have asked."""
+    all_asked = threading.Barrier(4, timeout=30)
 
     def ask(fields: dict[str, Any]) -> Made:
-        with lock:
-            begun.append(time.monotonic() - start)
-        time.sleep(1.0)
+        all_asked.wait()
         return Made(fields["duration"])
 
     samples = drive(ask, [0.0, 0.1, 0.2, 0.3], [5.0], seed=0)
-    assert max(begun) < 0.9, "each came before the first was answered"
     assert [each.due for each in samples] == [0.0, 0.1, 0.2, 0.3]
-    assert all(each.latency >= 1.0 and each.error is None for each in samples)
+    assert [each.error for each in samples] == [None] * 4
+    assert samples[0].latency >= 0.3
 
 
 def test_the_same_seed_asks_for_the_same_jobs() -> None:
@@ -87,7 +83,7 @@ def test_what_fails_is_counted_by_its_code_and_is_no_latency() -> None:
     found = report(drive(ask, [0.0, 0.0, 0.0], [2.0], seed=0))
     assert (found["jobs"], found["completed"]) == (3, 1)
     assert found["errors"] == {"remote_error": 1, "OSError": 1}
-    assert found["latency"]["p100"] == pytest.approx(3.0, abs=0.2)
+    assert found["latency"]["p100"] >= 3.0
     assert found["queue_wait"]["p50"] == 0.5
 
 
