@@ -11,6 +11,11 @@ from infra.check.objects import WORKLOADS, Objects, containers_of, named, of_kin
 _SECRET = re.compile(r"(SECRET|PASSWORD|TOKEN|API_KEY|ACCESS_KEY|DATABASE_URL)")
 
 
+def is_secret(variable: str) -> bool:
+    """By its name."""
+    return bool(_SECRET.search(variable))
+
+
 def hardening(objects: Objects) -> Iterator[str]:
     """Pod Security's restricted profile, a read-only root, limits, no token nobody uses."""
     for each in of_kind(objects, *WORKLOADS):
@@ -59,12 +64,12 @@ def secrets(objects: Objects) -> Iterator[str]:
         yield f"{named(each)}: secrets do not belong into a repository"
     for each in of_kind(objects, "ConfigMap"):
         for name in each.get("data", {}):
-            if _SECRET.search(name):
+            if is_secret(name):
                 yield f"{named(each)}: {name} belongs into a Secret"
     for each in of_kind(objects, *WORKLOADS):
         for container in containers_of(each):
             for variable in container.get("env", []):
-                if "value" in variable and _SECRET.search(variable["name"]):
+                if "value" in variable and is_secret(variable["name"]):
                     yield f"{named(each)}: {variable['name']} is written out"
 
 

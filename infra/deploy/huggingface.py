@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from infra.check.security import is_secret
 from infra.deploy import checks
 from infra.deploy.target import Check, DeployError, Step
 from infra.huggingface.layout import PACKAGES, LayoutError, lay_out
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Hosted:
     """`repository`: OWNER/NAME, made as a private one where it is not there. `env`: variables to
-    set when the endpoint is made."""
+    set when the endpoint is made; secret ones become secrets there."""
 
     repository: str
     endpoint: str
@@ -158,7 +159,8 @@ class HuggingFace:
             "min_replica": wish.replicas_min,
             "max_replica": wish.replicas_max,
             "scale_to_zero_timeout": wish.idle_minutes,
-            "env": dict(wish.env),
+            "env": {name: value for name, value in wish.env.items() if not is_secret(name)},
+            "secrets": {name: value for name, value in wish.env.items() if is_secret(name)},
         }
 
     def _found(self) -> InferenceEndpoint | None:

@@ -91,7 +91,7 @@ def _runpod(targets: Targets) -> None:
     parser.add_argument("--max", type=int, default=3, help="workers (default: %(default)s)")
     parser.add_argument("--idle", type=int, default=60, metavar="SECONDS", help="until one goes")
     parser.add_argument("--registry", metavar="ID", help="credentials there for a private image")
-    _env(parser)
+    _env(parser, "a secret is {{ RUNPOD_SECRET_NAME }}, kept there")
     parser.set_defaults(target=_to_runpod)
 
 
@@ -126,7 +126,7 @@ def _huggingface(targets: Targets) -> None:
     parser.add_argument("--min", type=int, default=0, help="replicas (default: %(default)s)")
     parser.add_argument("--max", type=int, default=1, help="replicas (default: %(default)s)")
     parser.add_argument("--idle", type=int, default=15, metavar="MINUTES", help="until it sleeps")
-    _env(parser)
+    _env(parser, "when the endpoint is made; secrets become its secrets")
     parser.set_defaults(target=_to_huggingface)
 
 
@@ -150,14 +150,14 @@ def _to_huggingface(options: argparse.Namespace) -> Target:
     return HuggingFace(wish, RemoteTokens.from_env().huggingface)
 
 
-def _env(parser: argparse.ArgumentParser) -> None:
+def _env(parser: argparse.ArgumentParser, note: str) -> None:
     parser.add_argument(
         "--env",
         action="append",
         default=[],
         type=_variable,
         metavar="NAME=VALUE",
-        help="a setting of README.md; NAME alone takes its value from here",
+        help=f"a setting of README.md; NAME alone takes its value from here; {note}",
     )
 
 

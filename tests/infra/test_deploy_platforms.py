@@ -200,12 +200,14 @@ HF = ["huggingface", "me/music", "--endpoint", "music", "--model", "demo", "--wi
 
 
 def test_a_repository_is_uploaded_and_served_at_its_commit(hub: Hub) -> None:
-    assert main([*HF, "--env", "MUSICGEN_SLOTS=2"]) == 0
+    secret = "MUSICGEN_BUCKET_SECRET_ACCESS_KEY=x"
+    assert main([*HF, "--env", "MUSICGEN_SLOTS=2", "--env", secret]) == 0
     assert hub.is_private is True
     assert {"handler.py", "musicgen/predictor.py", "requirements.txt"} <= hub.files.keys()
     model = hub.endpoints["music"]["model"]
     assert model["revision"] == hub.commits[-1][0]
     assert (model["task"], model["env"]) == ("custom", {"MUSICGEN_SLOTS": "2"})
+    assert model["secrets"] == {"MUSICGEN_BUCKET_SECRET_ACCESS_KEY": "x"}
     assert hub.endpoints["music"]["compute"]["scaling"]["minReplica"] == 0
 
 
