@@ -77,7 +77,8 @@ def draw(moments: list[float], found: Outcome) -> None:
 def main() -> None:
     pace = from_bench(RESULT, "musicgen int8")
     moments = arrivals(seed=1)
-    scaling = Scaling(1, 60, SLOTS // 2, COLD_START, poll=10.0, idle=300.0)
+    # As infra/k8s has it.
+    scaling = Scaling(1, 60, SLOTS // 2, COLD_START, poll=10.0, idle=300.0, drains_every=120.0)
     began = time.perf_counter()
     found = Simulation(moments, [SECONDS] * len(moments), pace, SLOTS, scaling).run()
     took = time.perf_counter() - began

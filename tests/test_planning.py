@@ -97,6 +97,43 @@ def test_a_worker_that_is_asked_for_comes_after_its_start_and_goes_when_it_is_id
     assert found.worker_seconds == pytest.approx(100.0 + 40.0, abs=10.0)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    jobs=LOADS,
+    slots=st.integers(1, 4),
+    most=st.integers(1, 5),
+    idle=st.sampled_from([0.0, 20.0, 100.0]),
+    every=st.sampled_from([None, 0.0, 30.0]),
+)
+def test_workers_may_come_and_go_and_every_job_still_ends(
+    jobs: list[tuple[float, float]], slots: int, most: int, idle: float, every: float | None
+) -> None:
+    jobs.sort()
+    arrivals, sizes = [at for at, _ in jobs], [size for _, size in jobs]
+    scaling = Scaling(0, most, slots, cold_start=5.0, poll=3.0, idle=idle, drains_every=every)
+    found = Simulation(arrivals, sizes, BATCHED, slots, scaling).run()
+    for wait, latency, size in zip(found.waits, found.latencies, sizes, strict=True):
+        assert wait >= 0 and latency >= size - 1e-6
+    assert found.worker_seconds >= sum(sizes) / BATCHED.of(slots) - 1e-6
+    assert all(0 <= workers <= 2 * most for _, workers, _ in found.looks)
+
+
+def test_busy_workers_go_only_where_they_are_drained() -> None:
+    """A burst, then so many jobs that each worker always has one, of the four that it may have."""
+    arrivals = [*(0.1 * n for n in range(300)), *(40.0 + 0.5 * n for n in range(4000))]
+    sizes = [10.0] * len(arrivals)
+
+    def run(every: float | None) -> Outcome:
+        scaling = Scaling(1, 20, 4, cold_start=5.0, idle=100.0, drains_every=every)
+        return Simulation(arrivals, sizes, BATCHED, 4, scaling).run()
+
+    stays, drains = run(None), run(60.0)
+    assert drains.worker_seconds < 0.8 * stays.worker_seconds
+    assert drains.looks[-2][1] < stays.looks[-2][1]
+    counts = [workers for _, workers, _ in drains.looks]
+    assert all(b >= a - 1 for a, b in itertools.pairwise(counts)), "one at a time"
+
+
 def test_a_million_jobs_are_simulated() -> None:
     """At internet scale too an answer comes in seconds. A tenth of an hour's jobs here."""
     count = 100_000

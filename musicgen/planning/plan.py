@@ -6,7 +6,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ MOST_JOBS = 20_000
 """Simulated for each answer: more change no digit that is shown."""
 MOST_WORKERS = 10_000
 SERVERLESS_IDLE = 60.0
+KUBERNETES_IDLE, KUBERNETES_DRAINS_EVERY = 300.0, 120.0
+"""As infra/k8s/base/worker-scaling.yaml has them, but for the last worker's longer rest."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,10 @@ def answer(load: Load, offer: Offer, pace: Pace) -> Answer:
     replicas = _fewest(load, pace, run)
     p95 = run(fixed(replicas)).percentile(0.95) if replicas else math.inf
     most = max(1, 2 * (replicas or _at_least(load, pace)))
-    scaled = run(Scaling(0, most, load.slots, load.cold_start, idle=SERVERLESS_IDLE))
+    scaling = Scaling(0, most, load.slots, load.cold_start, idle=SERVERLESS_IDLE)
+    if offer.platform == "kubernetes":
+        scaling = replace(scaling, idle=KUBERNETES_IDLE, drains_every=KUBERNETES_DRAINS_EVERY)
+    scaled = run(scaling)
     minutes = load.jobs_per_hour * load.seconds / 60
     hours = scaled.worker_seconds / 3600
     alone = (load.cold_start + SERVERLESS_IDLE + _alone(load, pace)) / 3600 * offer.usd_per_hour

@@ -2,8 +2,9 @@
 
 A worker makes up to `slots` jobs side by side, each at an equal share of the pace that it has with
 so many (processor sharing). Jobs are taken in their order by the worker with the fewest. Workers
-are fixed, or follow the number of unfinished jobs as KEDA's autoscaler does: looked at every `poll`
-seconds, ready `cold_start` seconds after they were asked for, gone when they have been idle long.
+are fixed, or follow the number of unfinished jobs: looked at every `poll` seconds, ready
+`cold_start` seconds after they were asked for. They go when they have been idle for long, as on
+serverless platforms, or when fewer have been wanted for long, as with KEDA.
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ from musicgen.planning.pace import Pace
 
 @dataclass(frozen=True)
 class Scaling:
-    """`jobs_a_worker`: unfinished jobs for which one worker is wanted. Times in seconds."""
+    """`jobs_a_worker`: unfinished jobs for which one worker is wanted. Times in seconds.
+
+    A worker goes after `idle` without a job. Or, with `drains_every`, busy ones go too once fewer
+    were wanted for as long as `idle`: one each so many seconds, which takes no more jobs and ends
+    with its last.
+    """
 
     least: int
     most: int
@@ -27,6 +33,7 @@ class Scaling:
     cold_start: float
     poll: float = 10.0
     idle: float = 300.0
+    drains_every: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,7 @@ class _Worker:
     version: int = 0
     idle_since: float = 0.0
     fresh: bool = True
+    drains: bool = False
 
 
 _ARRIVE, _READY, _DONE, _POLL = range(4)
@@ -95,6 +103,10 @@ class Simulation:
         self._paid = 0.0
         self._cold = 0
         self._looks: list[tuple[float, int, int]] = []
+        self._draining = 0
+        self._drained_at = -math.inf
+        self._wanted: deque[tuple[float, int]] = deque()
+        """Lately: the second and how many."""
 
     def run(self) -> Outcome:
         for _ in range(self._scaling.least):
@@ -173,11 +185,16 @@ class Simulation:
         self._advance(worker, now)
         self._free[min(len(worker.jobs), self._slots - 1)].discard(number)
         _, job = heapq.heappop(worker.jobs)
-        self._free[len(worker.jobs)].add(number)
+        if not worker.drains:
+            self._free[len(worker.jobs)].add(number)
         self._ended[job] = now
         self._unfinished -= 1
         worker.idle_since = now
-        self._expect(now, number)
+        if worker.drains and not worker.jobs:
+            self._draining -= 1
+            self._gone(now, number)
+        else:
+            self._expect(now, number)
         self._take(now)
         return 1
 
@@ -199,15 +216,45 @@ class Simulation:
         self._looks.append((now, len(self._workers), len(self._queue)))
         wanted = math.ceil(self._unfinished / scaling.jobs_a_worker)
         wanted = min(scaling.most, max(scaling.least, wanted))
-        for _ in range(wanted - len(self._workers)):
+        for _ in range(wanted - len(self._workers) + self._draining):
             self._ask(now, now + scaling.cold_start)
-        for number in sorted(self._free[0], reverse=True):
-            worker = self._workers[number]
-            if len(self._workers) > wanted and now - worker.idle_since >= scaling.idle:
-                self._free[0].discard(number)
-                self._paid += now - worker.asked_at
-                del self._workers[number]
+        if scaling.drains_every is not None:
+            self._drain(now, wanted, scaling.drains_every)
+        else:
+            self._let_idle_go(now, wanted)
         self._push(now + scaling.poll, _POLL, 0)
+
+    def _let_idle_go(self, now: float, wanted: int) -> None:
+        for number in sorted(self._free[0], reverse=True):
+            idle = now - self._workers[number].idle_since
+            if len(self._workers) > wanted and idle >= self._scaling.idle:
+                self._free[0].discard(number)
+                self._gone(now, number)
+
+    def _drain(self, now: float, wanted: int, every: float) -> None:
+        """The newest one first, as a ReplicaSet does it."""
+        self._wanted.append((now, wanted))
+        while self._wanted[0][0] < now - self._scaling.idle:
+            self._wanted.popleft()
+        most_wanted = max(number for _, number in self._wanted)
+        if len(self._workers) - self._draining <= most_wanted or now - self._drained_at < every:
+            return
+        ready = [n for n, w in self._workers.items() if w.ready_at <= now and not w.drains]
+        if not ready:
+            return
+        number = max(ready)
+        worker = self._workers[number]
+        self._drained_at = now
+        if len(worker.jobs) < self._slots:
+            self._free[len(worker.jobs)].discard(number)
+        if worker.jobs:
+            worker.drains = True
+            self._draining += 1
+        else:
+            self._gone(now, number)
+
+    def _gone(self, now: float, number: int) -> None:
+        self._paid += now - self._workers.pop(number).asked_at
 
 
 def fixed(workers: int) -> Scaling:
