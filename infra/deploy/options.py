@@ -62,8 +62,7 @@ def _replicate(targets: Targets) -> None:
     parser.add_argument("--model", dest="weights", help="a name from `musicgen models`, or a file")
     parser.add_argument("--streaming", action="store_true", help="the runner that streams")
     parser.add_argument("--hardware", default="gpu-l40s", help="(default: %(default)s)")
-    parser.add_argument("--min", type=int, default=0, help="instances (default: %(default)s)")
-    parser.add_argument("--max", type=int, default=1, help="instances (default: %(default)s)")
+    _between(parser, "instances")
     parser.set_defaults(target=_to_replicate)
 
 
@@ -86,10 +85,11 @@ def _runpod(targets: Targets) -> None:
     parser = targets.add_parser("runpod", help="a serverless endpoint")
     parser.add_argument("name", help="of the endpoint, made where it is not there")
     parser.add_argument("--image", help="of .runpod/Dockerfile, by its digest")
-    parser.add_argument("--gpu", nargs="+", default=["ADA_24"], metavar="POOL", help="%(default)s")
-    parser.add_argument("--min", type=int, default=0, help="workers (default: %(default)s)")
-    parser.add_argument("--max", type=int, default=3, help="workers (default: %(default)s)")
-    parser.add_argument("--idle", type=int, default=60, metavar="SECONDS", help="until one goes")
+    # Without a default here: what was set for an endpoint stays unless it is asked for anew.
+    parser.add_argument("--gpu", nargs="+", metavar="POOL", help="of a new one: ADA_24 AMPERE_24")
+    parser.add_argument("--min", type=int, help="workers; of a new one: 0")
+    parser.add_argument("--max", type=int, help="workers; of a new one: 3")
+    parser.add_argument("--idle", type=int, metavar="SECONDS", help="until a worker goes; 60")
     parser.add_argument("--registry", metavar="ID", help="credentials there for a private image")
     _env(parser, "a secret is {{ RUNPOD_SECRET_NAME }}, kept there")
     parser.set_defaults(target=_to_runpod)
@@ -101,7 +101,7 @@ def _to_runpod(options: argparse.Namespace) -> Target:
     wish = Endpoint(
         options.name,
         options.image,
-        tuple(options.gpu),
+        tuple(options.gpu) if options.gpu else None,
         options.min,
         options.max,
         options.idle,
@@ -123,8 +123,7 @@ def _huggingface(targets: Targets) -> None:
     parser.add_argument("--region", default="us-east-1", help="(default: %(default)s)")
     parser.add_argument("--instance-type", default="nvidia-l4", help="(default: %(default)s)")
     parser.add_argument("--instance-size", default="x1", help="(default: %(default)s)")
-    parser.add_argument("--min", type=int, default=0, help="replicas (default: %(default)s)")
-    parser.add_argument("--max", type=int, default=1, help="replicas (default: %(default)s)")
+    _between(parser, "replicas")
     parser.add_argument("--idle", type=int, default=15, metavar="MINUTES", help="until it sleeps")
     _env(parser, "when the endpoint is made; secrets become its secrets")
     parser.set_defaults(target=_to_huggingface)
@@ -148,6 +147,13 @@ def _to_huggingface(options: argparse.Namespace) -> Target:
         dict(options.env),
     )
     return HuggingFace(wish, RemoteTokens.from_env().huggingface)
+
+
+def _between(parser: argparse.ArgumentParser, what: str) -> None:
+    """Of what is made; a deployment that is there keeps its own."""
+    for name, default in (("--min", 0), ("--max", 1)):
+        told = f"{what} when it is made (default: %(default)s)"
+        parser.add_argument(name, type=int, default=default, help=told)
 
 
 def _env(parser: argparse.ArgumentParser, note: str) -> None:

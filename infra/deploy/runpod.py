@@ -16,20 +16,24 @@ CUDA = "13.0"
 """The lowest that the image's torch runs on."""
 LONGEST_JOB_MS = 1_200_000
 QUEUE_DELAY_SECONDS = 4
+POOLS = ("ADA_24", "AMPERE_24")
+WORKERS = {"min": 0, "max": 3, "idleTimeout": 60}
+"""Of a new endpoint, where nothing else is asked for."""
 SECRET = "{{ RUNPOD_SECRET_"
 """How a variable names a secret that RunPod keeps: https://docs.runpod.io/pods/templates/secrets"""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """What is asked for. `env`: variables to add or change; the others stay."""
+    """What is asked for. None leaves an endpoint as it is, and is the default of a new one. `env`:
+    variables to add or change; the others stay."""
 
     name: str
     image: str | None = None
-    pools: tuple[str, ...] = ("ADA_24",)
-    workers_min: int = 0
-    workers_max: int = 3
-    idle_seconds: int = 60
+    pools: tuple[str, ...] | None = None
+    workers_min: int | None = None
+    workers_max: int | None = None
+    idle_seconds: int | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     registry: str | None = None
 
@@ -97,8 +101,8 @@ class RunPod:
             "image": wish.image,
             "disk": DISK_GB,
             "env": dict(wish.env),
-            "gpu": {"pools": list(wish.pools), "count": 1, "minCudaVersion": CUDA},
-            "workers": self._workers(),
+            "gpu": {"pools": list(wish.pools or POOLS), "count": 1, "minCudaVersion": CUDA},
+            "workers": WORKERS | self._workers(),
             "scaling": {"type": "QUEUE_DELAY", "queueDelay": QUEUE_DELAY_SECONDS},
             "timeout": LONGEST_JOB_MS,
             "flashboot": "FLASHBOOT",
@@ -106,12 +110,10 @@ class RunPod:
         return body | ({"registry": wish.registry} if wish.registry else {})
 
     def _workers(self) -> dict[str, int]:
+        """What is asked for of them."""
         wish = self._wish
-        return {
-            "min": wish.workers_min,
-            "max": wish.workers_max,
-            "idleTimeout": wish.idle_seconds,
-        }
+        asked = zip(WORKERS, (wish.workers_min, wish.workers_max, wish.idle_seconds), strict=True)
+        return {name: value for name, value in asked if value is not None}
 
     def _changes(self, found: Mapping[str, Any]) -> dict[str, Any]:
         """Only what differs is sent. Pools and exclusions are one selection there, and `env` is
@@ -119,10 +121,10 @@ class RunPod:
         wish, changes = self._wish, dict[str, Any]()
         if wish.image not in (None, found.get("image")):
             changes["image"] = wish.image
-        if found["workers"] != self._workers():
+        if found["workers"] | self._workers() != found["workers"]:
             changes["workers"] = self._workers()
         gpu = found.get("gpu") or {}
-        if tuple(gpu.get("pools", ())) != wish.pools:
+        if wish.pools is not None and tuple(gpu.get("pools", ())) != wish.pools:
             kept = {"excludedTypes": gpu["excludedTypes"]} if gpu.get("excludedTypes") else {}
             changes["gpu"] = {"pools": list(wish.pools)} | kept
         env = self._env(found)

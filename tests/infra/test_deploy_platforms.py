@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,23 @@ def test_an_endpoint_is_made_and_then_only_what_differs_is_changed(
     assert (method, path) == ("PATCH", "/v2/serverless/ep0")
     assert changes.keys() == {"image", "workers", "env"}
     assert made["env"] == {"MUSICGEN_MODEL": "small", "MUSICGEN_SLOTS": "4"}
-    assert made["workers"]["max"] == 5
+    assert made["workers"] == {"min": 0, "max": 5, "idleTimeout": 60}
+
+
+def test_a_new_endpoint_is_as_runpod_s_hub_would_make_it() -> None:
+    hub = json.loads((Path(__file__).parents[2] / ".runpod/hub.json").read_text())["config"]
+    assert ",".join(runpod.POOLS) == hub["gpuIds"]
+    assert hub["containerDiskInGb"] == runpod.DISK_GB
+    assert hub["allowedCudaVersions"] == [runpod.CUDA]
+
+
+def test_what_was_set_for_an_endpoint_stays_unless_it_is_asked_for(
+    endpoints: RunPodManagement,
+) -> None:
+    main(["runpod", "music", "--image", IMAGE, "--max", "5", "--gpu", "ADA_48_PRO"])
+    assert main(["runpod", "music", "--image", NEWER]) == 0
+    assert endpoints.calls[-1][2] == {"image": NEWER}
+    assert endpoints.endpoints[0]["workers"]["max"] == 5
 
 
 def test_an_endpoint_goes_back_to_its_image_before(endpoints: RunPodManagement) -> None:
@@ -128,8 +145,7 @@ def test_two_endpoints_of_one_name_are_not_guessed_at(
 def test_what_a_platform_refuses_is_told(
     endpoints: RunPodManagement, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(runpod, "DISK_GB", None)
-    monkeypatch.setattr(runpod.RunPod, "_workers", lambda self: {"least": 1})
+    monkeypatch.setattr(runpod, "WORKERS", {"least": 1, "max": 3, "idleTimeout": 60})
     assert main(["runpod", "music", "--image", IMAGE]) == 1
     assert "additional properties 'least' not allowed" in capsys.readouterr().err
 
@@ -159,7 +175,7 @@ def test_a_push_is_served_by_a_deployment_that_goes_back(
     command = ["replicate", "me/music", "--deployment", "me/live", "--model", "demo"]
     assert main(command) == 0
     assert models.deployments["live"]["version"] == "version1"
-    assert main([*command, "--max", "3"]) == 0
+    assert main(command) == 0
     assert models.deployments["live"]["version"] == "version2"
     cog.remove()  # a way back needs no Docker
     assert main([*command, "--rollback"]) == 0
