@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from handlers.async_generation import Followed
 from handlers.contract import ServedPredictor
-from handlers.following import Followed
 from handlers.input_audio import with_input_audio
 from handlers.reply import error_text
 from handlers.serving import Serving

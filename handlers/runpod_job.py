@@ -27,8 +27,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from handlers.async_generation import Followed
 from handlers.contract import ServedPredictor
-from handlers.following import Followed
 from handlers.input_audio import with_input_audio
 from handlers.reply import delivery_of, error_text, reply_of
 from handlers.runpod_bucket import bucket_of

@@ -16,12 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from handlers.async_generation import Followed
 from handlers.contract import ServedPredictor
-from handlers.following import Followed
+from handlers.model_pool import ModelPool
 from musicgen import catalog
 from musicgen.errors import UnknownModel
 from musicgen.generation import Generation
-from musicgen.model_pool import ModelPool
 from musicgen.request import GenerationRequest, StreamForm
 from musicgen.result import GenerationResult
 from musicgen.settings import Delivery

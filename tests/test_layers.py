@@ -25,7 +25,7 @@ VALUES = {
     "musicgen.sources",
     "musicgen.machine",
     "musicgen.generation",
-    "musicgen.model_pool",
+    "handlers.model_pool",
     "musicgen.manifest",
     "musicgen.stopwatch",
     "musicgen.logs",

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from handlers.model_pool import ModelPool
 from musicgen.errors import CheckpointCorrupt, GenerationCancelled, ModelTooLarge
-from musicgen.model_pool import ModelPool
 
 DEADLINE = 30.0
 

@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from handlers.async_generation import Followed
 from handlers.contract import report_of
-from handlers.following import Followed
 from handlers.input_audio import with_input_audio
 from handlers.job_api import jobs
 from handlers.job_api.database import Pool
