@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from musicgen import cli, finish, verify
+from handlers.cli import generate
+from handlers.cli import main as cli
+from handlers.cli.options import request_from
+from musicgen import finish, verify
 from musicgen import request as limits
-from musicgen.commands import generate
-from musicgen.commands.options import request_from
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.parts import Section
 from musicgen.remote.fields import fields_of
@@ -27,7 +28,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def _musicgen(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "musicgen.cli", *arguments]
+    command = [sys.executable, "-m", "handlers.cli.main", *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
 
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from musicgen import cli, errors
+from handlers.cli import main as cli
+from musicgen import errors
 from musicgen.convert import convert
 from musicgen.model.audiocraft_names import codec, language_model
 from musicgen.sources import locate

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from musicgen import cli
+from handlers.cli import main as cli
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import GenerationJob, Row, run_to_end
 from musicgen.engine.loading import load_engine

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from musicgen import cli, errors
+from handlers.cli import main as cli
+from musicgen import errors
 from musicgen.predictor import Predictor
 from musicgen.request import GenerationRequest
 from musicgen.settings import Delivery, Settings

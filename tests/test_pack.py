@@ -342,7 +342,7 @@ import resource, signal, sys
 from pathlib import Path
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-from musicgen.cli import main
+from handlers.cli.main import main
 sys.exit(main(["pack", sys.argv[1], "-o", sys.argv[2]]))
 """
     done = subprocess.run(
@@ -370,7 +370,7 @@ def test_two_packs_of_one_file_do_not_meet(
     checkpoints: Callable[[str], Path], packed: Callable[[str, str], Path], tmp_path: Path
 ) -> None:
     folder = checkpoints("musicgen-small")
-    command = [sys.executable, "-m", "musicgen.cli", "pack", str(folder), "-o", str(tmp_path)]
+    command = [sys.executable, "-m", "handlers.cli.main", "pack", str(folder), "-o", str(tmp_path)]
     both = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) for _ in range(2)]
     assert [each.wait(120) for each in both] == [0, 0]
     (found,) = packed_files(tmp_path)
@@ -411,7 +411,7 @@ def test_a_packed_file_s_share_of_a_full_size_float32_checkpoint(
 def test_the_command_says_bytes_and_licence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from musicgen.cli import main
+    from handlers.cli.main import main
 
     assert main(["pack", "demo", "-o", str(tmp_path), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicgen.cli import main
+from handlers.cli.main import main
 from musicgen.errors import SettingsError
 from musicgen.planning.pace import Pace, estimated, from_bench
 from musicgen.planning.plan import PRICES, Load, Offer, answer, offers, poisson

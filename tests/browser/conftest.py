@@ -61,7 +61,7 @@ def serve(environment: dict[str, str], folder: Path) -> Iterator[str]:
     log = folder / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "musicgen.cli", "serve", "all", "--port", str(port)],
+            [sys.executable, "-m", "handlers.cli.main", "serve", "all", "--port", str(port)],
             cwd=ROOT,
             env=environment,
             stdout=output,
@@ -95,7 +95,7 @@ def guarded(
     data = str(tmp_path_factory.mktemp("guarded"))
     guarded = {**environment, "MUSICGEN_DATA_DIR": data, "MUSICGEN_API_AUTH": "on"}
     for address in serve(guarded, Path(data)):
-        command = [sys.executable, "-m", "musicgen.cli", "keys", "create", "studio"]
+        command = [sys.executable, "-m", "handlers.cli.main", "keys", "create", "studio"]
         made = subprocess.run(
             command, cwd=ROOT, env=guarded, check=True, capture_output=True, text=True
         )

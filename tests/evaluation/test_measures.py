@@ -124,7 +124,7 @@ def test_an_interval_says_what_forty_pairs_can_show(right: int, low: float, high
 def test_the_command_ends_with_json() -> None:
     arguments = ["--pairs", "2", "--duration", "0.5", "--guidance", "1"]
     done = subprocess.run(
-        [sys.executable, "-m", "musicgen.cli", "evaluate", "--model", "demo", *arguments],
+        [sys.executable, "-m", "handlers.cli.main", "evaluate", "--model", "demo", *arguments],
         capture_output=True,
         text=True,
         check=True,

@@ -14,7 +14,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from musicgen import cli
+from handlers.cli import main as cli
 from musicgen.predictor import Predictor
 from musicgen.request import GenerationRequest
 from musicgen.settings import Settings

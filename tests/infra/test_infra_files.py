@@ -45,9 +45,9 @@ PLANTED = {
     "a command that is no list": (
         _replace(
             "infra/docker/api.Dockerfile",
-            'CMD ["python", "-m", "musicgen.cli", "serve", "api", "--host", "0.0.0.0", "--port", '
+            'CMD ["python", "-m", "handlers.cli.main", "serve", "api", "--host", "0.0.0.0", "--port", '
             '"8000"]',
-            "CMD python -m musicgen.cli serve api",
+            "CMD python -m handlers.cli.main serve api",
         ),
         files.dockerfiles,
         "DL3025",

@@ -258,7 +258,7 @@ def test_the_image_has_bytecode_and_packed_weights_when_it_is_built() -> None:
     """Else each start compiles every module and converts every weight."""
     commands = _instructions("RUN")
     assert any("compileall" in each and "musicgen handlers" in each for each in commands)
-    [packing] = [each for each in commands if "musicgen.cli pack" in each]
+    [packing] = [each for each in commands if "handlers.cli.main pack" in each]
     assert '--form "${FORM}" -o "${MUSICGEN_MODEL}"' in packing
     assert "FORM=plain-bfloat16" in _instructions("ARG")
 

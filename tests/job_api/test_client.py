@@ -128,7 +128,7 @@ def test_the_command_line_asks_a_server(server: JobServer, tmp_path: Path) -> No
     command = ["generate", "calm piano", "--duration", "0.5", "--seed", "9", "--json"]
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "musicgen.cli", *command),
+            *(sys.executable, "-m", "handlers.cli.main", *command),
             *("--server", server.url, "-o", str(tmp_path / "a.wav")),
         ],
         cwd=ROOT,

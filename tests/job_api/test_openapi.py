@@ -20,7 +20,7 @@ CHECKS = (
 def _key(data: Path) -> str:
     scopes = [part for scope in SCOPES for part in ("--scope", scope)]
     told = subprocess.run(
-        [sys.executable, "-m", "musicgen.cli", "keys", "create", "fuzzer", *scopes],
+        [sys.executable, "-m", "handlers.cli.main", "keys", "create", "fuzzer", *scopes],
         env=environment(data),
         cwd=ROOT,
         capture_output=True,

@@ -33,7 +33,7 @@ class Guarded:
 
     def command(self, *arguments: str) -> str:
         return subprocess.run(
-            [sys.executable, "-m", "musicgen.cli", "keys", *arguments],
+            [sys.executable, "-m", "handlers.cli.main", "keys", *arguments],
             env=environment(self.server.folder),
             cwd=ROOT,
             capture_output=True,

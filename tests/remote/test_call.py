@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from musicgen import cli
+from handlers.cli import main as cli
 from musicgen.errors import RemoteError
 from musicgen.predictor import Predictor
 from musicgen.remote.base import Api

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from musicgen import cli
+from handlers.cli import main as cli
 from musicgen.errors import BucketRefused, UploadFailed
 from musicgen.settings import BucketSettings
 from musicgen.storage.base import ClipFile, ClipName
@@ -285,7 +285,7 @@ def test_two_that_retry_at_once_send_each_clip_once(
         with pytest.raises(BucketRefused):
             S3Storage(wrong, spool).put_all([_clip(job)])
     _environment(bucket, spool, monkeypatch)
-    command = [sys.executable, "-m", "musicgen.cli", "uploads", "retry", "--json"]
+    command = [sys.executable, "-m", "handlers.cli.main", "uploads", "retry", "--json"]
     both = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) for _ in range(2)]
     outputs = [each.communicate()[0].decode() for each in both]
     assert [each.returncode for each in both] == [0, 0]

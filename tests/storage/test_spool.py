@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from musicgen import cli
+from handlers.cli import main as cli
 from musicgen.errors import DiskFull
 from musicgen.settings import BucketSettings
 from musicgen.storage.opening import clips_waiting, open_bucket

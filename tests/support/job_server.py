@@ -79,7 +79,7 @@ def environment(folder: Path, **settings: object) -> dict[str, str]:
 
 
 def start(part: str, env: dict[str, str], log: Path, *options: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "musicgen.cli", "serve", part, *options]
+    command = [sys.executable, "-m", "handlers.cli.main", "serve", part, *options]
     with log.open("ab") as file:
         return subprocess.Popen(command, cwd=ROOT, env=env, stdout=file, stderr=file)
 

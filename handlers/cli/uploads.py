@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from musicgen.commands.options import EXIT_FAILED, Commands
+from handlers.cli.options import EXIT_FAILED, Commands
 from musicgen.settings import BucketSettings, Settings
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import argparse
 import json
 import sys
 
+from handlers.cli.options import Commands
 from musicgen import catalog
-from musicgen.commands.options import Commands
 from musicgen.settings import Settings
 
 

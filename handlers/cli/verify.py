@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from musicgen.commands.options import EXIT_FAILED, Commands, add_model_options
+from handlers.cli.options import EXIT_FAILED, Commands, add_model_options
 from musicgen.settings import Settings
 
 

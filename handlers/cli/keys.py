@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
+from handlers.cli.options import EXIT_FAILED, Commands
 from musicgen.api_settings import ApiSettings
-from musicgen.commands.options import EXIT_FAILED, Commands
 from musicgen.settings import Settings
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from musicgen.commands.options import Commands
+from handlers.cli.options import Commands
 from musicgen.settings import Settings
 
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from musicgen.commands.options import EXIT_FAILED, Commands
+from handlers.cli.options import EXIT_FAILED, Commands
 from musicgen.errors import SettingsError
 from musicgen.planning.pace import EFFICIENCY, Pace, estimated, from_bench
 from musicgen.planning.plan import PRICES, Answer, Load, answer, cheapest, offers

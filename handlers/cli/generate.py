@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from musicgen.commands.options import (
+from handlers.cli.options import (
     Commands,
     add_model_options,
     request_from,
@@ -42,7 +42,7 @@ def add(commands: Commands) -> None:
 def _generate(options: argparse.Namespace, settings: Settings) -> int:
     request = request_from(options)
     if options.server is not None:
-        from musicgen.commands.ask import ask_server
+        from handlers.cli.generate_remote import ask_server
 
         return ask_server(request, options)
     if options.plot is not None and find_spec("matplotlib") is None:

@@ -7,8 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from musicgen import __version__, catalog
-from musicgen.commands import (
+from handlers.cli import (
     call,
     convert,
     evaluate,
@@ -21,7 +20,8 @@ from musicgen.commands import (
     uploads,
     verify,
 )
-from musicgen.commands.options import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED
+from handlers.cli.options import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED
+from musicgen import __version__, catalog
 from musicgen.errors import InvalidRequest, MusicGenError
 from musicgen.logs import start_logging
 from musicgen.settings import Settings

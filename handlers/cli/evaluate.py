@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from musicgen.commands.options import Commands, add_model_options
+from handlers.cli.options import Commands, add_model_options
 from musicgen.request import TOP_K_DEFAULT
 from musicgen.settings import Settings
 

@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from musicgen.commands.options import Commands
+from handlers.cli.options import Commands
 from musicgen.errors import InvalidRequest
 from musicgen.packed_format import FORMS, check_hashes
 from musicgen.settings import Settings

@@ -8,9 +8,9 @@ import logging
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+from handlers.cli.options import EXIT_FAILED, Commands
 from musicgen import startup
 from musicgen.api_settings import ApiSettings
-from musicgen.commands.options import EXIT_FAILED, Commands
 from musicgen.errors import MissingDependency
 from musicgen.settings import Settings
 from musicgen.telemetry import start_tracing

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from musicgen.commands.options import Commands, request_from, request_options
+from handlers.cli.options import Commands, request_from, request_options
 from musicgen.errors import NotWritable
 from musicgen.settings import RemoteTokens, Settings
 
