@@ -8,8 +8,8 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from handlers.job_api.context import Context
+from handlers.job_api.errors import KeyNeeded, NotAllowed, TooManyCalls
 from handlers.job_api.keys import NOBODY, Caller, caller_of
-from handlers.job_api.refusals import KeyNeeded, NotAllowed, TooManyCalls
 
 COOKIE = "musicgen_key"
 _BEARER = "bearer "

@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 
 from handlers.job_api import queue
 from handlers.job_api.database import Pool, patiently, query
-from handlers.job_api.refusals import DuplicateKey, QueueFull, TooManyJobs
+from handlers.job_api.errors import DuplicateKey, QueueFull, TooManyJobs
 
 if TYPE_CHECKING:
     from procrastinate import App

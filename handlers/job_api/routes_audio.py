@@ -23,8 +23,8 @@ from handlers.job_api import jobs
 from handlers.job_api.auth import require
 from handlers.job_api.context import Context
 from handlers.job_api.database import query
+from handlers.job_api.errors import NotFound, NotYet
 from handlers.job_api.files import UPLOAD, clips_of
-from handlers.job_api.refusals import NotFound, NotYet
 from handlers.job_api.routes_jobs import Who
 from handlers.job_api.schemas import ErrorReply, Upload
 from musicgen.audio.decode import read_audio

@@ -19,9 +19,9 @@ from handlers.job_api import jobs, queue
 from handlers.job_api.accepted import Accepted, accept
 from handlers.job_api.auth import caller, require
 from handlers.job_api.context import Context
+from handlers.job_api.errors import NoRoom, NotFound, Refusal
 from handlers.job_api.keys import Caller
 from handlers.job_api.models import models_of
-from handlers.job_api.refusals import NoRoom, NotFound, Refusal
 from handlers.job_api.request_schema import generate_schema
 from handlers.job_api.schemas import ErrorReply, Jobs, State, Status, Submitted
 from handlers.job_api.status import shown

@@ -11,10 +11,10 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 
 from handlers.job_api.auth import COOKIE, found_caller, require
 from handlers.job_api.context import Context
+from handlers.job_api.errors import KeyNeeded, NotFound, TooManyCalls
 from handlers.job_api.keys import caller_of
 from handlers.job_api.metrics import TYPE
 from handlers.job_api.models import models_of, replies, want
-from handlers.job_api.refusals import KeyNeeded, NotFound, TooManyCalls
 from handlers.job_api.routes_jobs import Who
 from handlers.job_api.schemas import ErrorReply, Loading, Models, Session, SignIn
 from musicgen import __version__, catalog

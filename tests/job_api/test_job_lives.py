@@ -10,7 +10,7 @@ import pytest
 
 from handlers.job_api import jobs, queue, recovery
 from handlers.job_api.database import Pool, query
-from handlers.job_api.refusals import DuplicateKey, QueueFull, TooManyJobs
+from handlers.job_api.errors import DuplicateKey, QueueFull, TooManyJobs
 
 LIMITS = jobs.Limits(queue_max=100, jobs_per_key=100)
 WithPool = Callable[[Callable[[Pool], Any]], Any]
