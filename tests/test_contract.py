@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from handlers.job_api.request_schema import generate_schema
+from handlers.job_api.api.request_schema import generate_schema
 from infra.replicate.openapi_schema import FILE_INPUTS, SCHEMA, document, main, rendered
 from infra.replicate.predict_inputs import (
     RUNNERS,

@@ -74,8 +74,8 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
 def _api(url: str, api: ApiSettings, settings: Settings, host: str, port: int) -> int:
     import uvicorn
 
-    from handlers.job_api.app import make_app
-    from handlers.job_api.patience import protocol
+    from handlers.job_api.api.app import make_app
+    from handlers.job_api.api.middleware.header_timeout import protocol
     from handlers.job_api.queue import LOCAL, REMOTE
     from musicgen.sources import named
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from handlers.job_api.context import Context
+from handlers.job_api.api.context import Context
 from handlers.job_api.database import Pool, query
 from handlers.job_api.status import ALIVE_SECONDS
 from musicgen import catalog

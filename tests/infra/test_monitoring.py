@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from handlers.job_api.metrics import ApiMetrics
+from handlers.job_api.api.metrics import ApiMetrics
 from handlers.job_api.worker_metrics import WorkerMetrics
 from infra.monitoring.dashboard import WIDTH, dashboard
 

@@ -14,9 +14,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from handlers.input_audio import fetched
+from handlers.job_api.api.request_schema import PRIORITY_MAX
 from handlers.job_api.files import UPLOAD, Files
 from handlers.job_api.models import Known
-from handlers.job_api.request_schema import PRIORITY_MAX
 from musicgen.errors import InvalidRequest, UnknownModel
 from musicgen.request import GenerationRequest
 

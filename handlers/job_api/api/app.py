@@ -19,15 +19,17 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from handlers.contract import report_of
-from handlers.job_api import body_limit, queue, routes_audio, routes_jobs, routes_service
-from handlers.job_api.context import WRONG_KEYS, Context, Rate
+from handlers.job_api import queue
+from handlers.job_api.api import routes_audio, routes_jobs, routes_service
+from handlers.job_api.api.context import WRONG_KEYS, Context, Rate
+from handlers.job_api.api.metrics import ApiMetrics
+from handlers.job_api.api.middleware import body_limit
+from handlers.job_api.api.middleware.csrf import SameSite
 from handlers.job_api.database import LOST, connected, create_tables
 from handlers.job_api.errors import Refusal
 from handlers.job_api.files import Files
 from handlers.job_api.maintenance import maintain
-from handlers.job_api.metrics import ApiMetrics
 from handlers.job_api.news import News
-from handlers.job_api.same_site import SameSite
 from handlers.job_api.status import LoadMeter
 from handlers.job_api.webhooks import deliver_webhooks
 from musicgen import __version__

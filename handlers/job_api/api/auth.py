@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from handlers.job_api.context import Context
+from handlers.job_api.api.context import Context
 from handlers.job_api.errors import KeyNeeded, NotAllowed, TooManyCalls
 from handlers.job_api.keys import NOBODY, Caller, caller_of
 

@@ -19,7 +19,7 @@ from musicgen.api_settings import ApiSettings
 if TYPE_CHECKING:
     from procrastinate import App
 
-    from handlers.job_api.metrics import ApiMetrics
+    from handlers.job_api.api.metrics import ApiMetrics
 
 WRONG_KEYS = "20/minute"
 

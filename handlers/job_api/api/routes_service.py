@@ -9,14 +9,14 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 
-from handlers.job_api.auth import COOKIE, found_caller, require
-from handlers.job_api.context import Context
+from handlers.job_api.api.auth import COOKIE, found_caller, require
+from handlers.job_api.api.context import Context
+from handlers.job_api.api.metrics import TYPE
+from handlers.job_api.api.routes_jobs import Who
+from handlers.job_api.api.schemas import ErrorReply, Loading, Models, Session, SignIn
 from handlers.job_api.errors import KeyNeeded, NotFound, TooManyCalls
 from handlers.job_api.keys import caller_of
-from handlers.job_api.metrics import TYPE
 from handlers.job_api.models import models_of, replies, want
-from handlers.job_api.routes_jobs import Who
-from handlers.job_api.schemas import ErrorReply, Loading, Models, Session, SignIn
 from musicgen import __version__, catalog
 
 WEB = Path(__file__).with_name("web")
