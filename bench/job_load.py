@@ -29,9 +29,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import httpx
 import psutil
 
-from handlers.job_api import jobs, queue
-from handlers.job_api.database import connected, create_tables, query
-from handlers.job_api.embedded import EmbeddedServer
+from handlers.job_api.store import jobs, queue
+from handlers.job_api.store.database import connected, create_tables, query
+from handlers.job_api.store.embedded_postgres import EmbeddedServer
 from tests.support.job_server import JobServer, data_folder, job_server
 
 SECONDS_OF_AUDIO, SEEDS, CANCELLED_SHARE = 0.2, 20, 0.05

@@ -14,7 +14,7 @@ from musicgen.api_settings import ApiSettings
 from musicgen.settings import Settings
 
 if TYPE_CHECKING:
-    from handlers.job_api.database import Pool
+    from handlers.job_api.store.database import Pool
 
 SCOPES = ("generate", "models", "priority")
 
@@ -39,7 +39,7 @@ def add(commands: Commands) -> None:
 
 
 def _create(options: argparse.Namespace, _: Settings) -> int:
-    from handlers.job_api import keys
+    from handlers.job_api.store import api_keys as keys
 
     until = options.days and datetime.now(timezone.utc) + timedelta(days=options.days)
     scopes = frozenset(options.scope or SCOPES[:1])
@@ -52,7 +52,7 @@ def _create(options: argparse.Namespace, _: Settings) -> int:
 
 
 def _list(_options: argparse.Namespace, _: Settings) -> int:
-    from handlers.job_api import keys
+    from handlers.job_api.store import api_keys as keys
 
     for row in _with_database(keys.listed):
         end = "revoked" if row["revoked_at"] else f"until {row['expires_at'] or 'revoked'}"
@@ -63,7 +63,7 @@ def _list(_options: argparse.Namespace, _: Settings) -> int:
 
 
 def _revoke(options: argparse.Namespace, _: Settings) -> int:
-    from handlers.job_api import keys
+    from handlers.job_api.store import api_keys as keys
 
     if _with_database(lambda pool: keys.revoke(pool, options.prefix)):
         sys.stdout.write(f"{options.prefix} is revoked\n")
@@ -73,7 +73,7 @@ def _revoke(options: argparse.Namespace, _: Settings) -> int:
 
 
 def _with_database(work: Callable[[Pool], Awaitable[Any]]) -> Any:
-    from handlers.job_api.database import connected, create_tables, database_url
+    from handlers.job_api.store.database import connected, create_tables, database_url
 
     settings = ApiSettings.from_env()
     url = database_url(settings.database_url, settings.data_dir)

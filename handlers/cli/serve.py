@@ -16,8 +16,8 @@ from musicgen.settings import Settings
 from musicgen.telemetry import start_tracing
 
 if TYPE_CHECKING:
-    from handlers.job_api.files import Files
     from handlers.job_api.health_port import HealthPort
+    from handlers.job_api.store.files import Files
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
         policy = settings.remote.policy
         workers = 0 if policy == "remote" else options.workers
         return supervise(api, options.host, options.port, workers, relay=policy != "local")
-    from handlers.job_api.database import database_url
+    from handlers.job_api.store.database import database_url
 
     url = database_url(api.database_url, api.data_dir)
     if options.part == "api":
@@ -76,7 +76,7 @@ def _api(url: str, api: ApiSettings, settings: Settings, host: str, port: int) -
 
     from handlers.job_api.api.app import make_app
     from handlers.job_api.api.middleware.header_timeout import protocol
-    from handlers.job_api.queue import LOCAL, REMOTE
+    from handlers.job_api.store.queue import LOCAL, REMOTE
     from musicgen.sources import named
 
     remote = settings.remote
@@ -106,10 +106,10 @@ def _api(url: str, api: ApiSettings, settings: Settings, host: str, port: int) -
 
 async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
     startup.begin()
-    from handlers.job_api.database import connected, create_tables
-    from handlers.job_api.maintenance import maintain
     from handlers.job_api.maker import LocalMaker
-    from handlers.job_api.queue import LOCAL, REMOTE, open_queue
+    from handlers.job_api.store.database import connected, create_tables
+    from handlers.job_api.store.maintenance import maintain
+    from handlers.job_api.store.queue import LOCAL, REMOTE, open_queue
     from handlers.job_api.swap import Swap
     from handlers.job_api.worker import Duty, Worker
     from handlers.serving import Serving
@@ -150,10 +150,10 @@ async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
 
 
 async def _relay(url: str, api: ApiSettings, settings: Settings) -> int:
-    from handlers.job_api.database import connected, create_tables
-    from handlers.job_api.queue import LOCAL, REMOTE, open_queue
     from handlers.job_api.relay import RelayMaker
-    from handlers.job_api.spending import SqlLedger
+    from handlers.job_api.store.database import connected, create_tables
+    from handlers.job_api.store.queue import LOCAL, REMOTE, open_queue
+    from handlers.job_api.store.spending import SqlLedger
     from handlers.job_api.worker import Duty, Worker
     from musicgen.remote.hybrid import Hybrid
     from musicgen.storage.opening import open_bucket
@@ -192,7 +192,7 @@ def _health(api: ApiSettings, settings: Settings) -> HealthPort | None:
 
 
 def _files(api: ApiSettings, settings: Settings) -> Files:
-    from handlers.job_api.files import Files
+    from handlers.job_api.store.files import Files
 
     if settings.bucket.name is None:
         return Files(api.data_dir)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from handlers.job_api import jobs
-from handlers.job_api.database import Pool
+from handlers.job_api.store import jobs
+from handlers.job_api.store.database import Pool
 
 EVERY_SECONDS = 0.5
 

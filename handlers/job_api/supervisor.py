@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from types import FrameType
 
-from handlers.job_api.embedded import EmbeddedServer
+from handlers.job_api.store.embedded_postgres import EmbeddedServer
 from musicgen.api_settings import ApiSettings, environment_with
 
 LOOK_SECONDS = 0.2

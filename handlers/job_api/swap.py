@@ -6,8 +6,8 @@ import asyncio
 import logging
 
 from handlers.contract import report_of
-from handlers.job_api.database import Pool
-from handlers.job_api.models import cannot_load, wanted_model
+from handlers.job_api.store.database import Pool
+from handlers.job_api.store.models import cannot_load, wanted_model
 from handlers.serving import Serving
 from musicgen.errors import MusicGenError
 

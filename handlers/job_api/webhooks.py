@@ -8,10 +8,10 @@ import logging
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from handlers.job_api import jobs, queue
-from handlers.job_api.database import Pool
-from handlers.job_api.keys import webhook_secret_of
-from handlers.job_api.status import shown
+from handlers.job_api.store import jobs, queue
+from handlers.job_api.store.api_keys import webhook_secret_of
+from handlers.job_api.store.database import Pool
+from handlers.job_api.store.status import shown
 from musicgen.errors import InputAudioRefused, InvalidRequest
 from musicgen.telemetry import span
 

@@ -1,7 +1,7 @@
 """A worker: takes jobs from the queue and does them, until it is told to stop.
 
 The queue may go away and come back (a restarted database); the model stays loaded meanwhile. What
-a worker cannot finish before its end is found by the others, see `handlers.job_api.recovery`.
+a worker cannot finish before its end is found by the others, see `handlers.job_api.store.recovery`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from handlers.job_api import jobs, queue
-from handlers.job_api.database import Pool, query
 from handlers.job_api.maker import failure_of
 from handlers.job_api.outcome import FAILED, LEFT, Outcome
+from handlers.job_api.store import jobs, queue
+from handlers.job_api.store.database import Pool, query
 from musicgen.errors import DeviceFault, GenerationCancelled, MusicGenError
 from musicgen.logs import about
 from musicgen.telemetry import note, past_span, span

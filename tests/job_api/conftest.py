@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import psycopg
 import pytest
 
-from handlers.job_api.database import Pool, connected, create_tables, database_url
+from handlers.job_api.store.database import Pool, connected, create_tables, database_url
 from tests.support.job_server import JobServer, data_folder, job_server
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from handlers.job_api.keys import SCOPES
+from handlers.job_api.store.api_keys import SCOPES
 from tests.support.job_server import ROOT, environment, job_server
 
 CHECKS = (

@@ -14,7 +14,7 @@ import psutil
 import psycopg
 import pytest
 
-from handlers.job_api.embedded import EmbeddedServer
+from handlers.job_api.store.embedded_postgres import EmbeddedServer
 from tests.support.job_server import (
     JobServer,
     environment,

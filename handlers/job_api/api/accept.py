@@ -15,8 +15,8 @@ from typing import Any
 
 from handlers.input_audio import fetched
 from handlers.job_api.api.request_schema import PRIORITY_MAX
-from handlers.job_api.files import UPLOAD, Files
-from handlers.job_api.models import Known
+from handlers.job_api.store.files import UPLOAD, Files
+from handlers.job_api.store.models import Known
 from musicgen.errors import InvalidRequest, UnknownModel
 from musicgen.request import GenerationRequest
 

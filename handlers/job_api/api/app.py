@@ -19,18 +19,18 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from handlers.contract import report_of
-from handlers.job_api import queue
 from handlers.job_api.api import routes_audio, routes_jobs, routes_service
 from handlers.job_api.api.context import WRONG_KEYS, Context, Rate
 from handlers.job_api.api.metrics import ApiMetrics
 from handlers.job_api.api.middleware import body_limit
 from handlers.job_api.api.middleware.csrf import SameSite
-from handlers.job_api.database import LOST, connected, create_tables
 from handlers.job_api.errors import Refusal
-from handlers.job_api.files import Files
-from handlers.job_api.maintenance import maintain
-from handlers.job_api.news import News
-from handlers.job_api.status import LoadMeter
+from handlers.job_api.store import queue
+from handlers.job_api.store.database import LOST, connected, create_tables
+from handlers.job_api.store.files import Files
+from handlers.job_api.store.maintenance import maintain
+from handlers.job_api.store.notifications import News
+from handlers.job_api.store.status import LoadMeter
 from handlers.job_api.webhooks import deliver_webhooks
 from musicgen import __version__
 from musicgen.api_settings import LOOPBACK, ApiSettings

@@ -9,7 +9,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from handlers.job_api.api.context import Context
 from handlers.job_api.errors import KeyNeeded, NotAllowed, TooManyCalls
-from handlers.job_api.keys import NOBODY, Caller, caller_of
+from handlers.job_api.store.api_keys import NOBODY, Caller, caller_of
 
 COOKIE = "musicgen_key"
 _BEARER = "bearer "

@@ -10,10 +10,10 @@ from limits import parse
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
-from handlers.job_api.database import Pool
-from handlers.job_api.files import Files
-from handlers.job_api.news import News
-from handlers.job_api.status import LoadMeter
+from handlers.job_api.store.database import Pool
+from handlers.job_api.store.files import Files
+from handlers.job_api.store.notifications import News
+from handlers.job_api.store.status import LoadMeter
 from musicgen.api_settings import ApiSettings
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from handlers.job_api.database import Pool, query
-from handlers.job_api.status import Load
+from handlers.job_api.store.database import Pool, query
+from handlers.job_api.store.status import Load
 from musicgen import __version__
 
 TYPE = CONTENT_TYPE_LATEST

@@ -19,14 +19,14 @@ from fastapi.responses import (
     StreamingResponse,
 )
 
-from handlers.job_api import jobs
 from handlers.job_api.api.auth import require
 from handlers.job_api.api.context import Context
 from handlers.job_api.api.routes_jobs import Who
 from handlers.job_api.api.schemas import ErrorReply, Upload
-from handlers.job_api.database import query
 from handlers.job_api.errors import NotFound, NotYet
-from handlers.job_api.files import UPLOAD, clips_of
+from handlers.job_api.store import jobs
+from handlers.job_api.store.database import query
+from handlers.job_api.store.files import UPLOAD, clips_of
 from musicgen.audio.decode import read_audio
 from musicgen.audio.encode import content_type
 from musicgen.request import OUTPUT_FORMATS, VARIATIONS_MAX

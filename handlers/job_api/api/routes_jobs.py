@@ -15,16 +15,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from handlers.job_api import jobs, queue
 from handlers.job_api.api.accept import Accepted, accept
 from handlers.job_api.api.auth import caller, require
 from handlers.job_api.api.context import Context
 from handlers.job_api.api.request_schema import generate_schema
 from handlers.job_api.api.schemas import ErrorReply, Jobs, State, Status, Submitted
 from handlers.job_api.errors import NoRoom, NotFound, Refusal
-from handlers.job_api.keys import Caller
-from handlers.job_api.models import models_of
-from handlers.job_api.status import shown
+from handlers.job_api.store import jobs, queue
+from handlers.job_api.store.api_keys import Caller
+from handlers.job_api.store.models import models_of
+from handlers.job_api.store.status import shown
 from musicgen.errors import InvalidRequest
 from musicgen.guarded_post import check
 from musicgen.remote.policy import goes_elsewhere_first

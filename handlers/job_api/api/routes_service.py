@@ -15,8 +15,8 @@ from handlers.job_api.api.metrics import TYPE
 from handlers.job_api.api.routes_jobs import Who
 from handlers.job_api.api.schemas import ErrorReply, Loading, Models, Session, SignIn
 from handlers.job_api.errors import KeyNeeded, NotFound, TooManyCalls
-from handlers.job_api.keys import caller_of
-from handlers.job_api.models import models_of, replies, want
+from handlers.job_api.store.api_keys import caller_of
+from handlers.job_api.store.models import models_of, replies, want
 from musicgen import __version__, catalog
 
 WEB = Path(__file__).with_name("web")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from handlers.job_api.errors import BodyTooLarge, NotFound
-from handlers.job_api.jobs import Run
+from handlers.job_api.store.jobs import Run
 from musicgen.audio.decode import read_audio
 from musicgen.audio.encode import encode
 from musicgen.audio.tags import AudioTags, read_tags

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
 
-from handlers.job_api import queue
-from handlers.job_api.database import Pool, query
+from handlers.job_api.store import queue
+from handlers.job_api.store.database import Pool, query
 
 if TYPE_CHECKING:
     from procrastinate import App

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from handlers.job_api.api.context import Context
-from handlers.job_api.database import Pool, query
-from handlers.job_api.status import ALIVE_SECONDS
+from handlers.job_api.store.database import Pool, query
+from handlers.job_api.store.status import ALIVE_SECONDS
 from musicgen import catalog
 
 

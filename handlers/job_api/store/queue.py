@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from handlers.job_api.database import Connection, Pool
+from handlers.job_api.store.database import Connection, Pool
 
 if TYPE_CHECKING:
     from procrastinate import App

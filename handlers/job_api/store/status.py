@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from handlers.job_api import queue
-from handlers.job_api.database import Pool, query
-from handlers.job_api.files import clips_of
+from handlers.job_api.store import queue
+from handlers.job_api.store.database import Pool, query
+from handlers.job_api.store.files import clips_of
 
 ALIVE_SECONDS = 20.0
 PACE_DEFAULT = 1.0

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from handlers.job_api import queue
-from handlers.job_api.database import Pool, patiently, query
 from handlers.job_api.errors import DuplicateKey, QueueFull, TooManyJobs
+from handlers.job_api.store import queue
+from handlers.job_api.store.database import Pool, patiently, query
 
 if TYPE_CHECKING:
     from procrastinate import App

@@ -13,7 +13,7 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from handlers.job_api.embedded import EmbeddedServer
+from handlers.job_api.store.embedded_postgres import EmbeddedServer
 
 T = TypeVar("T")
 Pool = AsyncConnectionPool[psycopg.AsyncConnection[dict[str, Any]]]

@@ -15,7 +15,7 @@ from datetime import datetime
 from hmac import compare_digest
 from typing import Any
 
-from handlers.job_api.database import Pool, query
+from handlers.job_api.store.database import Pool, query
 
 SCOPES = ("generate", "models", "priority")
 """`generate` is jobs and uploads, `models` which one is loaded, `priority` jobs above 0."""

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from handlers.job_api import queue
-from handlers.job_api.database import Pool, query
-from handlers.job_api.files import Files
-from handlers.job_api.recovery import forget, recover
+from handlers.job_api.store import queue
+from handlers.job_api.store.database import Pool, query
+from handlers.job_api.store.files import Files
+from handlers.job_api.store.recovery import forget, recover
 from musicgen.api_settings import ApiSettings
 
 if TYPE_CHECKING:
