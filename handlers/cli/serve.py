@@ -16,8 +16,8 @@ from musicgen.settings import Settings
 from musicgen.telemetry import start_tracing
 
 if TYPE_CHECKING:
-    from handlers.job_api.health_port import HealthPort
     from handlers.job_api.store.files import Files
+    from handlers.job_api.worker.health_server import HealthPort
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
     except ImportError as error:
         raise MissingDependency(str(error.name), "the job API", "api") from None
     if options.part == "all":
-        from handlers.job_api.supervisor import supervise
+        from handlers.job_api.worker.supervisor import supervise
 
         policy = settings.remote.policy
         workers = 0 if policy == "remote" else options.workers
@@ -106,12 +106,12 @@ def _api(url: str, api: ApiSettings, settings: Settings, host: str, port: int) -
 
 async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
     startup.begin()
-    from handlers.job_api.maker import LocalMaker
     from handlers.job_api.store.database import connected, create_tables
     from handlers.job_api.store.maintenance import maintain
     from handlers.job_api.store.queue import LOCAL, REMOTE, open_queue
-    from handlers.job_api.swap import Swap
-    from handlers.job_api.worker import Duty, Worker
+    from handlers.job_api.worker.local_executor import LocalMaker
+    from handlers.job_api.worker.model_swap import Swap
+    from handlers.job_api.worker.worker import Duty, Worker
     from handlers.serving import Serving
     from musicgen.predictor import Predictor
 
@@ -150,11 +150,11 @@ async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
 
 
 async def _relay(url: str, api: ApiSettings, settings: Settings) -> int:
-    from handlers.job_api.relay import RelayMaker
     from handlers.job_api.store.database import connected, create_tables
     from handlers.job_api.store.queue import LOCAL, REMOTE, open_queue
     from handlers.job_api.store.spending import SqlLedger
-    from handlers.job_api.worker import Duty, Worker
+    from handlers.job_api.worker.remote_executor import RelayMaker
+    from handlers.job_api.worker.worker import Duty, Worker
     from musicgen.remote.hybrid import Hybrid
     from musicgen.storage.opening import open_bucket
 
@@ -183,8 +183,8 @@ def _health(api: ApiSettings, settings: Settings) -> HealthPort | None:
     """Listens from before anything is loaded, where the settings ask for it."""
     if api.metrics_port is None:
         return None
-    from handlers.job_api.health_port import HealthPort
-    from handlers.job_api.worker_metrics import WorkerMetrics
+    from handlers.job_api.worker.health_server import HealthPort
+    from handlers.job_api.worker.metrics import WorkerMetrics
     from musicgen.storage.opening import clips_waiting
 
     waiting = (lambda: clips_waiting(settings.spool_dir)) if settings.bucket.name else None

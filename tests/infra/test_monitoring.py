@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from handlers.job_api.api.metrics import ApiMetrics
-from handlers.job_api.worker_metrics import WorkerMetrics
+from handlers.job_api.worker.metrics import WorkerMetrics
 from infra.monitoring.dashboard import WIDTH, dashboard
 
 ROOT = Path(__file__).parents[2]

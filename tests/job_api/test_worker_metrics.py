@@ -13,8 +13,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from handlers.job_api.health_port import HealthPort
-from handlers.job_api.worker_metrics import OUTCOMES, WorkerMetrics
+from handlers.job_api.worker.health_server import HealthPort
+from handlers.job_api.worker.metrics import OUTCOMES, WorkerMetrics
 from musicgen.errors import SettingsError
 from tests.support.job_server import (
     JobServer,

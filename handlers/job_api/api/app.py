@@ -31,7 +31,7 @@ from handlers.job_api.store.files import Files
 from handlers.job_api.store.maintenance import maintain
 from handlers.job_api.store.notifications import News
 from handlers.job_api.store.status import LoadMeter
-from handlers.job_api.webhooks import deliver_webhooks
+from handlers.job_api.worker.webhooks import deliver_webhooks
 from musicgen import __version__
 from musicgen.api_settings import LOOPBACK, ApiSettings
 from musicgen.errors import InvalidRequest, MusicGenError

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from handlers.job_api.outcome import Outcome
+from handlers.job_api.worker.outcome import Outcome
 from musicgen import __version__
 
 TYPE = CONTENT_TYPE_LATEST

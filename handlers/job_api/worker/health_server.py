@@ -13,7 +13,7 @@ from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any, Protocol
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from handlers.job_api.worker_metrics import TYPE, WorkerMetrics
+from handlers.job_api.worker.metrics import TYPE, WorkerMetrics
 from musicgen import startup
 from musicgen.errors import SettingsError
 

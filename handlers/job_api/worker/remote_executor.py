@@ -9,12 +9,12 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from handlers.job_api.maker import failure_of
-from handlers.job_api.outcome import DROPPED, FAILED, MOVED, Outcome
-from handlers.job_api.progress import EVERY_SECONDS, Teller
 from handlers.job_api.store import jobs, queue
 from handlers.job_api.store.database import Pool
 from handlers.job_api.store.files import Files, clips_of
+from handlers.job_api.worker.local_executor import failure_of
+from handlers.job_api.worker.outcome import DROPPED, FAILED, MOVED, Outcome
+from handlers.job_api.worker.progress import EVERY_SECONDS, Teller
 from musicgen.errors import InvalidRequest, RemoteError
 from musicgen.remote.hybrid import Hybrid, RemoteUnavailable
 from musicgen.remote.maker import Made

@@ -17,10 +17,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from handlers.job_api.maker import failure_of
-from handlers.job_api.outcome import FAILED, LEFT, Outcome
 from handlers.job_api.store import jobs, queue
 from handlers.job_api.store.database import Pool, query
+from handlers.job_api.worker.local_executor import failure_of
+from handlers.job_api.worker.outcome import FAILED, LEFT, Outcome
 from musicgen.errors import DeviceFault, GenerationCancelled, MusicGenError
 from musicgen.logs import about
 from musicgen.telemetry import note, past_span, span
@@ -28,7 +28,7 @@ from musicgen.telemetry import note, past_span, span
 if TYPE_CHECKING:
     from procrastinate import App, JobContext
 
-    from handlers.job_api.worker_metrics import WorkerMetrics
+    from handlers.job_api.worker.metrics import WorkerMetrics
 
 HEARTBEAT_SECONDS = 3.0
 _PAUSE_SECONDS = 1.0

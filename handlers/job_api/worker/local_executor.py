@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from handlers.async_generation import Followed
 from handlers.contract import report_of
 from handlers.input_audio import with_input_audio
-from handlers.job_api.outcome import DROPPED, FAILED, MOVED, Outcome
-from handlers.job_api.progress import Teller
 from handlers.job_api.store import jobs
 from handlers.job_api.store.database import Pool
 from handlers.job_api.store.files import Files
+from handlers.job_api.worker.outcome import DROPPED, FAILED, MOVED, Outcome
+from handlers.job_api.worker.progress import Teller
 from handlers.serving import Serving
 from musicgen.errors import InvalidRequest
 from musicgen.generation import Generation
