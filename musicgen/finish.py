@@ -1,6 +1,6 @@
 """What is done to the music when it has been made, and how long it must be made for that.
 
-`musicgen.audio.finishing` does it. This module imports no torch.
+`musicgen.audio.postprocess` does it. This module imports no torch.
 """
 
 from __future__ import annotations

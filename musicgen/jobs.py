@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from musicgen.audio.crossfade import Joint
 from musicgen.audio.decode import read_audio, to_channels
-from musicgen.audio.joining import Joint
+from musicgen.audio.embedded_tokens import tokens_in
 from musicgen.audio.resample import resample
-from musicgen.audio.tokens import tokens_in
 from musicgen.engine.interface import NO_MELODY, GenerationJob, Pcm, Row, Section
 from musicgen.engine.windows import stride_frames
 from musicgen.errors import InvalidInputAudio, InvalidRequest

@@ -20,8 +20,8 @@ import torch
 
 from musicgen import __version__, catalog, startup
 from musicgen.audio.encode import largest_size
-from musicgen.audio.finishing import finish_clip
 from musicgen.audio.normalize import Normalized
+from musicgen.audio.postprocess import finish_clip
 from musicgen.audio.tags import AudioTags
 from musicgen.engine.interface import Engine, GenerationJob, Row
 from musicgen.engine.loading import load_engine
@@ -134,7 +134,7 @@ class Predictor:
     ) -> Generation:
         """A request to be pulled step by step; raises, while pulled, what `generate` raises.
 
-        With `stream` the progress carries sound, in a format of `musicgen.audio.live`; what is
+        With `stream` the progress carries sound, in a format of `musicgen.audio.live_encoder`; what is
         stored at the end is the whole clip, normalized. `delivery` None is the storage that the
         predictor was loaded with.
 

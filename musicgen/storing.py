@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from musicgen.audio.embedded_tokens import SavedTokens, checksum
 from musicgen.audio.encode import content_type, encode_blocks, file_extension
 from musicgen.audio.normalize import Normalized
 from musicgen.audio.tags import AudioTags
-from musicgen.audio.tokens import SavedTokens, checksum
 from musicgen.manifest import manifest_of
 from musicgen.request import GenerationRequest
 from musicgen.result import Clip

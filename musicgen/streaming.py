@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import closing
 
+from musicgen.audio.crossfade import Joint
 from musicgen.audio.encode import encode
-from musicgen.audio.joining import Joint
-from musicgen.audio.live import LiveEncoder, check_live_format
+from musicgen.audio.live_encoder import LiveEncoder, check_live_format
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.tags import AudioTags
 from musicgen.engine.interface import Decoded, EngineOutput

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from musicgen.audio.embedded_tokens import tokens_in
 from musicgen.audio.loudness import integrated_loudness
-from musicgen.audio.tokens import tokens_in
 from musicgen.engine.interface import plan_of
 from musicgen.jobs import prepare
 from musicgen.predictor import Predictor

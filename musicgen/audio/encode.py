@@ -14,9 +14,9 @@ import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
 
-from musicgen.audio.drain import HEADER_BYTES, Drain
+from musicgen.audio.deterministic import with_serial, without_time
+from musicgen.audio.memory_file import HEADER_BYTES, Drain
 from musicgen.audio.pcm import Pcm, require_finite
-from musicgen.audio.reproducible import with_serial, without_time
 from musicgen.audio.resample import resample
 from musicgen.audio.tags import AudioTags, with_tokens_chunk
 from musicgen.errors import InvalidBitDepth, UnknownFormat

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import soundfile as sf
 
-from musicgen.audio.reproducible import riff_chunks
+from musicgen.audio.deterministic import riff_chunks
 
 TITLE_CHARACTERS = 80
 TOKENS_CHUNK = b"mgtk"
@@ -28,7 +28,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff\u2028\u2029\ufffe\u
 @dataclass(frozen=True)
 class AudioTags:
     """Where a clip comes from. `licence` is the one of the model's weights, `tokens` what
-    `musicgen.audio.tokens` made of those of the clip."""
+    `musicgen.audio.embedded_tokens` made of those of the clip."""
 
     prompt: str
     seed: int

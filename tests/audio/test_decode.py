@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicgen.audio.decode import read_audio, to_channels
+from musicgen.audio.deterministic import with_serial
 from musicgen.audio.pcm import Pcm
-from musicgen.audio.reproducible import with_serial
 from musicgen.errors import InvalidContinuation, InvalidInputAudio
 
 KINDS = {

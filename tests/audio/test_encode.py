@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from musicgen.audio.deterministic import riff_chunks
 from musicgen.audio.encode import content_type, encode, file_extension
 from musicgen.audio.pcm import Pcm
-from musicgen.audio.reproducible import riff_chunks
 from musicgen.audio.tags import AudioTags
 from musicgen.errors import GenerationError, InvalidBitDepth, UnknownFormat
 from musicgen.request import BIT_DEPTHS, OUTPUT_FORMATS

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicgen.audio.finishing import (
+from musicgen.audio.loudness import integrated_loudness
+from musicgen.audio.pcm import Pcm
+from musicgen.audio.postprocess import (
     faded,
     finish_clip,
     looped,
     steadied,
     without_silence,
 )
-from musicgen.audio.loudness import integrated_loudness
-from musicgen.audio.pcm import Pcm
 from musicgen.finish import SEAM_SECONDS, Finish
 
 RATE = 32_000

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicgen.audio.joining import CROSSFADE_SECONDS, Joint
+from musicgen.audio.crossfade import CROSSFADE_SECONDS, Joint
 
 RATE = 1000
 FADE = round(CROSSFADE_SECONDS * RATE)

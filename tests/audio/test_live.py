@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicgen.audio.encode import encode, encode_blocks, largest_size
-from musicgen.audio.live import LIVE_FORMATS, LiveEncoder
+from musicgen.audio.live_encoder import LIVE_FORMATS, LiveEncoder
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.tags import AudioTags
 from musicgen.errors import GenerationError, UnknownFormat

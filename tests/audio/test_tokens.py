@@ -14,9 +14,9 @@ import soundfile as sf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from musicgen.audio.embedded_tokens import SavedTokens, checksum, tokens_in
 from musicgen.audio.encode import encode
 from musicgen.audio.tags import AudioTags, read_tags
-from musicgen.audio.tokens import SavedTokens, checksum, tokens_in
 
 TAGS = AudioTags("bells", 1, "demo", "Apache-2.0", "test")
 FORMS = [("wav", "16"), ("wav", "24"), ("wav", "float"), ("flac", "16"), ("flac", "24")]

@@ -24,7 +24,7 @@ from handlers.runpod_job import LIVE_TYPES, STREAMED_NOTE, RunPodJobs, job_id_of
 from handlers.runpod_progress import ProgressPosts, text_of
 from musicgen import errors
 from musicgen.audio.encode import content_type
-from musicgen.audio.live import LIVE_FORMATS
+from musicgen.audio.live_encoder import LIVE_FORMATS
 from musicgen.predictor import Predictor
 from musicgen.result import Progress
 from musicgen.settings import BucketSettings, Settings

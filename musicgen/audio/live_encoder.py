@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import struct
 
-from musicgen.audio.drain import Drain
+from musicgen.audio.deterministic import riff_chunks
 from musicgen.audio.encode import check_bit_depth, open_writer, stored_codec, stored_samples
+from musicgen.audio.memory_file import Drain
 from musicgen.audio.pcm import Pcm, require_finite
-from musicgen.audio.reproducible import riff_chunks
 from musicgen.audio.tags import AudioTags
 from musicgen.errors import UnknownFormat
 
