@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as a script: the repository root is not on the path
     sys.path.insert(0, str(ROOT))
 
-from musicgen.planning.pace import from_bench
-from musicgen.planning.simulate import Outcome, Scaling, Simulation
+from musicgen.capacity.simulate import Outcome, Scaling, Simulation
+from musicgen.capacity.throughput import from_bench
 
 PER_HOUR, SECONDS, SLOTS, COLD_START = 6000.0, 10.0, 8, 30.0
 DAY, NOON, BURST_SECONDS, BURST = 86_400.0, 12 * 3600.0, 600.0, 3.0

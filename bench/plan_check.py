@@ -25,8 +25,8 @@ if not __package__:  # run as a script: the repository root is not on the path
 
 from infra.loadtest.drive import drive, poisson, report
 from infra.loadtest.targets import job_api
-from musicgen.planning.pace import Pace
-from musicgen.planning.simulate import Simulation, fixed
+from musicgen.capacity.simulate import Simulation, fixed
+from musicgen.capacity.throughput import Pace
 from tests.support.job_server import data_folder, job_server
 
 SLOTS, SHORT, LONG, REPEATS, CROWD, BURST = 2, 10.0, 30.0, 4, 8, 60

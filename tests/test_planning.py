@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handlers.cli.main import main
+from musicgen.capacity.plan import PRICES, Load, Offer, answer, offers, poisson
+from musicgen.capacity.simulate import Outcome, Scaling, Simulation, fixed
+from musicgen.capacity.throughput import Pace, estimated, from_bench
 from musicgen.errors import SettingsError
-from musicgen.planning.pace import Pace, estimated, from_bench
-from musicgen.planning.plan import PRICES, Load, Offer, answer, offers, poisson
-from musicgen.planning.simulate import Outcome, Scaling, Simulation, fixed
 
 ONE = Pace(((1, 1.0),), "test")
 BATCHED = Pace(((1, 1.0), (2, 1.6), (4, 2.4)), "test")

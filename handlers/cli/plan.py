@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from handlers.cli.options import EXIT_FAILED, Commands
+from musicgen.capacity.plan import PRICES, Answer, Load, answer, cheapest, offers
+from musicgen.capacity.throughput import EFFICIENCY, Pace, estimated, from_bench
 from musicgen.errors import SettingsError
-from musicgen.planning.pace import EFFICIENCY, Pace, estimated, from_bench
-from musicgen.planning.plan import PRICES, Answer, Load, answer, cheapest, offers
 from musicgen.settings import Settings
 
 

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from musicgen.planning.pace import Pace
+from musicgen.capacity.throughput import Pace
 
 
 @dataclass(frozen=True)

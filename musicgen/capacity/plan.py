@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from musicgen.planning.pace import Pace
-from musicgen.planning.simulate import Outcome, Scaling, Simulation, fixed
+from musicgen.capacity.simulate import Outcome, Scaling, Simulation, fixed
+from musicgen.capacity.throughput import Pace
 
 PRICES: dict[str, Any] = json.loads(
     Path(__file__).with_name("prices.json").read_text(encoding="utf-8")
