@@ -28,11 +28,11 @@ import torch
 from torch import Tensor
 
 from bench.decode import machine
+from musicgen.checkpoints.weights import load_model
 from musicgen.engine.engine import STREAM_STEPS
 from musicgen.model.codec_stream import CodecStream, decode_in_pieces, lag
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.encodec import Codec
-from musicgen.model.weights import load_model
 
 TOLERANCE = 1e-4
 Decode = Callable[[Tensor], Tensor]

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from bench.decode import machine
 from bench.full_size import build_full_size
+from musicgen.checkpoints.weights import load_model
 from musicgen.engine.kv_cache import StaticCache
 from musicgen.engine.packing import packing
 from musicgen.evaluation.likelihood import read_music
@@ -42,7 +43,6 @@ from musicgen.model.encodec import encode_channels
 from musicgen.model.musicgen import MusicGen
 from musicgen.model.native.library import library
 from musicgen.model.tokenizer import load_tokenizer
-from musicgen.model.weights import load_model
 
 PROMPT = "80s pop track with bassy drums and synth"
 TOP = 250

@@ -29,13 +29,13 @@ if not __package__:  # run as a script: the repository root is not on the path
 import numpy as np
 
 from bench.decode import machine, resident_bytes
+from musicgen.checkpoints.locate import locate
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import GenerationJob, Row
 from musicgen.engine.loading import load_engine
 from musicgen.errors import EngineBusy
 from musicgen.request import SamplingParams
 from musicgen.settings import Settings
-from musicgen.sources import locate
 
 PROMPTS = ("slow calm piano in C minor", "fast high bells", "deep bass drone", "", "loud drums")
 LONGEST_FRAMES, MOST_ROWS = 200, 20

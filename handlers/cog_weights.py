@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from musicgen.archives import checkpoint_in, unpack
+from musicgen.checkpoints.archives import checkpoint_in, unpack
 from musicgen.errors import CheckpointNotFound, InputAudioTooLarge, InvalidRequest
 from musicgen.guarded_http import DownloadLimits, download
 
@@ -14,7 +14,7 @@ _UNNAMED = "weights"
 
 
 def model_in(weights: str, folder: Path, networks: tuple[str, ...] = ()) -> str:
-    """What to load for `weights`, as `musicgen.sources.locate` takes it.
+    """What to load for `weights`, as `musicgen.checkpoints.locate.locate` takes it.
 
     An http(s) URL or a local file is a tar or zip of a checkpoint, unpacked into `folder`, where
     it has to stay while the predictor lives. A folder, a name of the catalog and a hub's

@@ -23,6 +23,7 @@ from musicgen.audio.encode import largest_size
 from musicgen.audio.normalize import Normalized
 from musicgen.audio.postprocess import finish_clip
 from musicgen.audio.tags import AudioTags
+from musicgen.checkpoints.locate import Source, locate
 from musicgen.engine.interface import Engine, GenerationJob, Row
 from musicgen.engine.loading import load_engine
 from musicgen.errors import InvalidRequest, UnknownModel
@@ -39,7 +40,6 @@ from musicgen.request import (
 from musicgen.result import GenerationResult, Progress
 from musicgen.separation import Separation
 from musicgen.settings import Delivery, Settings
-from musicgen.sources import Source, locate
 from musicgen.stopwatch import Stopwatch
 from musicgen.storage.base import JOB_ID, JOB_ID_ALLOWED, Storage
 from musicgen.storage.inline import INLINE_MAX_BYTES, InlineStorage
@@ -264,7 +264,7 @@ def _obtain(settings: Settings) -> Source:
     """Raises: what `locate` and `fetch` raise."""
     name = settings.model
     if startup.is_to_be_fetched(name):
-        from musicgen.fetching import fetch
+        from musicgen.checkpoints.download import fetch
 
         name = str(fetch(name, settings))
     return locate(name, settings.revision, settings.base_model)

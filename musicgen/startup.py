@@ -36,7 +36,7 @@ for path in sys.argv[1:]:
         pass
 """
 """Run by a bare interpreter, which starts in ten milliseconds."""
-FETCH = "from musicgen.fetching import main; main()"
+FETCH = "from musicgen.checkpoints.download import main; main()"
 _WEIGHTS = ("*.safetensors", "*.bin")
 _ENOUGH_RESIDENT = 0.95
 _COLLECTED_AFTER = gc.get_threshold()
@@ -116,7 +116,7 @@ def is_to_be_fetched(model: str) -> bool:
     if is_address(model) or not Path(model).is_file() or model.endswith(SUFFIX):
         return is_address(model)
     # Half a dozen modules of compression, which no other start needs.
-    from musicgen.archives import is_archive
+    from musicgen.checkpoints.archives import is_archive
 
     return is_archive(Path(model))
 

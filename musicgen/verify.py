@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from musicgen.checkpoints.locate import locate
 from musicgen.engine.interface import Engine, GenerationJob, Row, run_to_end
 from musicgen.engine.loading import load_engine
 from musicgen.machine import cpu_quota
 from musicgen.request import SamplingParams
 from musicgen.settings import Settings
-from musicgen.sources import locate
 
 GUIDANCE_SCALES = (1.0, 3.0)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from musicgen import archives
-from musicgen.archives import checkpoint_in, unpack
+from musicgen.checkpoints import archives
+from musicgen.checkpoints.archives import checkpoint_in, unpack
 from musicgen.errors import (
     CheckpointCorrupt,
     CheckpointError,

@@ -39,10 +39,10 @@ def test_all_that_a_gpu_would_run(tmp_path: Path) -> None:
 def test_a_short_soak_answers_every_request() -> None:
     """Too short to tell whether memory is flat: a process grows while it warms up."""
     from bench.soak import Caller, soak
+    from musicgen.checkpoints.locate import locate
     from musicgen.engine.engine import MusicGenEngine
     from musicgen.engine.loading import load_engine
     from musicgen.settings import Settings
-    from musicgen.sources import locate
 
     engine = load_engine(locate("demo").folder, "demo", Settings(threads=2))
     assert isinstance(engine, MusicGenEngine)

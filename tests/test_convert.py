@@ -13,9 +13,9 @@ from torch import Tensor
 
 from handlers.cli import main as cli
 from musicgen import errors
-from musicgen.convert import convert
-from musicgen.model.audiocraft_names import codec, language_model
-from musicgen.sources import locate
+from musicgen.checkpoints.audiocraft import convert
+from musicgen.checkpoints.audiocraft_names import codec, language_model
+from musicgen.checkpoints.locate import locate
 from tests.support import engines, oracle
 
 DECODER = "decoder.model.decoder"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from handlers.cli import main as cli
+from musicgen.checkpoints.locate import locate
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import GenerationJob, Row, run_to_end
 from musicgen.engine.loading import load_engine
@@ -20,7 +21,6 @@ from musicgen.evaluation.measures import (
 )
 from musicgen.request import SamplingParams
 from musicgen.settings import Settings
-from musicgen.sources import locate
 from training.data import HELD_OUT_SEED
 from training.export import FILES
 from training.music.piece import random_piece

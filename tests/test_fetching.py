@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from musicgen import fetching
+from musicgen.checkpoints import download as fetching
+from musicgen.checkpoints.download import fetch
+from musicgen.checkpoints.locate import locate
+from musicgen.checkpoints.pack import pack
 from musicgen.errors import CheckpointCorrupt, CheckpointIncomplete, CheckpointNotFound, DiskFull
-from musicgen.fetching import fetch
-from musicgen.pack import pack
 from musicgen.packed_format import check_hashes
 from musicgen.predictor import Predictor
 from musicgen.request import GenerationRequest
 from musicgen.settings import BucketSettings, Settings
-from musicgen.sources import locate
 from tests.support.range_server import RangeServer, range_server
 from tests.support.seaweedfs import APP, BUCKET, seaweedfs
 
@@ -136,7 +136,7 @@ def test_a_disk_without_room_is_said_before(
     assert len(server.asked) == 1 and _nothing_of_it_in(tmp_path)
 
 
-FETCH = "from musicgen.fetching import main; main()"
+FETCH = "from musicgen.checkpoints.download import main; main()"
 
 
 def _worker(address: str, folder: Path) -> subprocess.Popen[bytes]:

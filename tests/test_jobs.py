@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from musicgen import errors
+from musicgen.checkpoints.locate import locate
 from musicgen.engine.interface import check_job, plan_of
 from musicgen.jobs import prepare
 from musicgen.model.config import MusicGenConfig
 from musicgen.request import GenerationRequest
-from musicgen.sources import locate
 
 CONFIG = MusicGenConfig.from_folder(locate("demo").folder)
 MELODY = replace(CONFIG, family="melody")

@@ -20,7 +20,9 @@ from safetensors.torch import load_file, save_file
 
 from bench.full_size import FULL_SIZES
 from bench.random_checkpoints import build_config
-from musicgen import pack as packing
+from musicgen.checkpoints import pack as packing
+from musicgen.checkpoints.locate import locate
+from musicgen.checkpoints.pack import PackReport, pack
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.loading import load_engine
 from musicgen.errors import (
@@ -37,7 +39,6 @@ from musicgen.model.native.library import library
 from musicgen.model.pack_file import PackFile, shape_of
 from musicgen.model.pack_model import Packing, load_packed
 from musicgen.model.tokenizer import tokenizer_of
-from musicgen.pack import PackReport, pack
 from musicgen.packed_format import (
     FORMS,
     SUMS,
@@ -48,7 +49,6 @@ from musicgen.packed_format import (
 )
 from musicgen.request import SamplingParams
 from musicgen.settings import Settings
-from musicgen.sources import locate
 from tests.support import engines, oracle
 
 ROOT = Path(__file__).parent.parent
@@ -268,8 +268,8 @@ def test_weights_that_16_bits_cannot_hold_are_not_packed(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from musicgen.pack import pack
-from musicgen.sources import locate
+from musicgen.checkpoints.pack import pack
+from musicgen.checkpoints.locate import locate
 def tell(name, done, of):
     if done == int(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)

@@ -10,8 +10,8 @@ import pytest
 from huggingface_hub import constants
 
 from musicgen.catalog import UNKNOWN_LICENCE
+from musicgen.checkpoints.locate import locate
 from musicgen.errors import CheckpointNotFound, UnknownModel
-from musicgen.sources import locate
 
 
 def test_the_demo_is_part_of_the_package() -> None:

@@ -33,8 +33,8 @@ def test_phases_come_in_their_order() -> None:
 
 
 def test_weights_of_a_packed_file_are_resident_before_the_model_is_built(tmp_path: Path) -> None:
-    from musicgen.pack import pack
-    from musicgen.sources import locate
+    from musicgen.checkpoints.locate import locate
+    from musicgen.checkpoints.pack import pack
 
     path = pack(locate("demo"), "plain-float32", tmp_path).path
     timeline = list(worker_timeline(str(path), "float32", 0.2))

@@ -27,8 +27,8 @@ def add(commands: Commands) -> None:
 
 
 def _convert(options: argparse.Namespace, settings: Settings) -> int:
-    from musicgen.convert import convert
-    from musicgen.sources import locate
+    from musicgen.checkpoints.audiocraft import convert
+    from musicgen.checkpoints.locate import locate
 
     base = locate(options.base, settings.revision)
     done = convert(options.files, base, options.output)

@@ -45,8 +45,8 @@ def _pack(options: argparse.Namespace, settings: Settings) -> int:
         raise InvalidRequest("model", None, "say what to pack: musicgen pack MODEL -o FOLDER")
     from tqdm import tqdm
 
-    from musicgen.pack import pack
-    from musicgen.sources import locate
+    from musicgen.checkpoints.locate import locate
+    from musicgen.checkpoints.pack import pack
 
     source = locate(options.model, settings.revision, settings.base_model)
     with tqdm(unit=" weights", leave=False, disable=None) as bar:

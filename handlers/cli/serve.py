@@ -77,7 +77,7 @@ def _api(url: str, api: ApiSettings, settings: Settings, host: str, port: int) -
     from handlers.job_api.api.app import make_app
     from handlers.job_api.api.middleware.header_timeout import protocol
     from handlers.job_api.store.queue import LOCAL, REMOTE
-    from musicgen.sources import named
+    from musicgen.checkpoints.locate import named
 
     remote = settings.remote
     app = make_app(

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from musicgen import catalog
-from musicgen.sources import Source
+from musicgen.checkpoints.locate import Source
 
 UNKNOWN_IDENTIFIER = "unknown"
 _IDENTIFIER = re.compile(r"[a-z0-9.-]+")

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from musicgen.checkpoints.weights import load_model
 from musicgen.engine.batching import Batch, Ticket
 from musicgen.engine.conditioning import decoder_rows
 from musicgen.engine.decoding import DecodeState
@@ -40,7 +41,6 @@ from musicgen.model.native.library import library
 from musicgen.model.pack_file import PackFile
 from musicgen.model.pack_model import load_packed
 from musicgen.model.tokenizer import Tokenize, load_tokenizer, tokenizer_of
-from musicgen.model.weights import load_model
 from musicgen.packed_format import NATIVE
 from musicgen.stopwatch import Stopwatch
 

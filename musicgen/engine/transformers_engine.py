@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from musicgen.checkpoints.lora import apply_to
 from musicgen.engine.interface import (
     Decoded,
     EngineOutput,
@@ -31,7 +32,6 @@ from musicgen.errors import (
     NonFiniteLogits,
     SettingsError,
 )
-from musicgen.model.adapter import apply_to
 from musicgen.model.chroma import chroma_of
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.delay_pattern import DelayPattern

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from musicgen.checkpoints.locate import locate
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import Engine, GenerationJob, Row
 from musicgen.engine.loading import load_engine
@@ -26,7 +27,6 @@ from musicgen.evaluation.pairs import Pair, pairs
 from musicgen.machine import cpu_quota
 from musicgen.request import TOP_K_DEFAULT, SamplingParams
 from musicgen.settings import Settings
-from musicgen.sources import locate
 
 Told = Callable[[int, int], None]
 ROWS_AT_ONCE = 8

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicgen import errors
+from musicgen.checkpoints.weights import load_model
 from musicgen.engine.decoding import DecodeState
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import GenerationJob, Row
 from musicgen.engine.transformers_engine import TransformersEngine
 from musicgen.model.config import MusicGenConfig
-from musicgen.model.weights import load_model
 from musicgen.request import SamplingParams
 from tests.support import engines
 

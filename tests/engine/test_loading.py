@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from musicgen.checkpoints.locate import locate
 from musicgen.engine import loading
 from musicgen.engine.loading import load_engine, resolve_precision
 from musicgen.errors import SettingsError
 from musicgen.settings import Settings
-from musicgen.sources import locate
 
 
 def test_auto_is_the_fastest_that_costs_nothing_to_hear(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from musicgen.checkpoints.locate import locate
+from musicgen.checkpoints.pack import pack
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.graphs import SlotSteps
 from musicgen.engine.interface import GenerationJob, Row
@@ -17,10 +19,8 @@ from musicgen.engine.loading import load_engine
 from musicgen.machine import free_memory
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.staging import Staging
-from musicgen.pack import pack
 from musicgen.request import SamplingParams
 from musicgen.settings import Settings
-from musicgen.sources import locate
 from tests.support import engines
 from tests.support.checkpoints import FAMILIES
 

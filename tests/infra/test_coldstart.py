@@ -15,8 +15,8 @@ from infra.coldstart import diet
 from infra.coldstart.bench import summary
 from infra.coldstart.servers import Start, StartFailed, naive, ours, start_once
 from infra.coldstart.trace import cog_timeline, plot, table
-from musicgen.pack import pack
-from musicgen.sources import locate
+from musicgen.checkpoints.locate import locate
+from musicgen.checkpoints.pack import pack
 
 ROOT = Path(__file__).parent.parent.parent
 

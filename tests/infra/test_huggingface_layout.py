@@ -17,9 +17,9 @@ from handlers.hf_endpoint import MODEL_NAME_FILE, model_in
 from infra.huggingface.card import licence_identifier
 from infra.huggingface.layout import ROOT, LayoutError, lay_out, main
 from musicgen import catalog
+from musicgen.checkpoints.locate import licence_in, locate
+from musicgen.checkpoints.pack import pack
 from musicgen.errors import MusicGenError
-from musicgen.pack import pack
-from musicgen.sources import licence_in, locate
 
 DEMO = ROOT / "musicgen" / "demo" / "checkpoint"
 # What the endpoint's image has: its toolkit pins the first three.

@@ -15,8 +15,8 @@ import yaml  # type: ignore[import-untyped]
 from infra.replicate import push
 from infra.replicate.openapi_schema import COG_VERSION, PREDICT, ROOT, rendered
 from musicgen.catalog import CATALOG
-from musicgen.pack import pack
-from musicgen.sources import locate
+from musicgen.checkpoints.locate import locate
+from musicgen.checkpoints.pack import pack
 from tests.support.cog_program import Cog
 
 TOKEN = "r8_very-secret"

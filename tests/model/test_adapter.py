@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from musicgen import errors
+from musicgen.checkpoints.locate import Source, locate
+from musicgen.checkpoints.pack import pack
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.loading import load_engine
 from musicgen.model.config import MusicGenConfig
-from musicgen.pack import pack
 from musicgen.settings import Settings
-from musicgen.sources import Source, locate
 from tests.support import engines, oracle
 
 peft = pytest.importorskip("peft")

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from musicgen import errors
+from musicgen.checkpoints.weights import load_model
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.musicgen import MusicGen
 from musicgen.model.tokenizer import load_tokenizer
-from musicgen.model.weights import load_model
 from tests.support import checkpoints as forms
 from tests.support import engines
 

@@ -11,11 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from musicgen.checkpoints.weights import load_model
 from musicgen.model import encodec
 from musicgen.model.codec_stream import PIECE_FRAMES, CodecStream, decode_in_pieces, lag
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.encodec import Codec, decode_channels
-from musicgen.model.weights import load_model
 
 LONGEST = 40
 SHAPES = (

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from musicgen.checkpoints.weights import load_model
 from musicgen.engine.kv_cache import StaticCache
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.decoder import sinusoidal_positions
 from musicgen.model.encodec import decode_channels, encode_channels
 from musicgen.model.musicgen import MusicGen
 from musicgen.model.tokenizer import load_tokenizer
-from musicgen.model.weights import load_model
 from tests.support import engines, oracle
 from tests.support.checkpoints import ALL_SPECS, ODD_SHAPES
 from tests.support.oracle import Oracle

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from musicgen.checkpoints.weights import load_model
 from musicgen.engine.conditioning import condition
 from musicgen.engine.decoding import DecodeState
 from musicgen.engine.engine import MusicGenEngine
@@ -16,7 +17,6 @@ from musicgen.engine.interface import Engine, EngineOutput, GenerationJob, Pcm, 
 from musicgen.engine.sampling import Draws
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.musicgen import MusicGen
-from musicgen.model.weights import load_model
 from musicgen.request import SamplingParams
 from musicgen.result import Progress
 

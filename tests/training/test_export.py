@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from musicgen.checkpoints.weights import load_model
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.encodec import Codec
-from musicgen.model.weights import load_model
 from musicgen.predictor import Predictor
 from musicgen.request import GenerationRequest
 from musicgen.settings import Settings

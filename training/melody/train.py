@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from musicgen.checkpoints.weights import load_model
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.delay_pattern import UNKNOWN, DelayPattern
-from musicgen.model.weights import load_model
 from training.export import set_codec
 from training.export import write as write_checkpoint
 from training.melody.notes import PITCHES, heard, melody

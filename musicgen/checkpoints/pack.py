@@ -19,13 +19,15 @@ from typing import BinaryIO
 import torch
 
 from musicgen import __version__
+from musicgen.checkpoints.locate import Source
+from musicgen.checkpoints.locking import explained, locked
+from musicgen.checkpoints.lora import Adapter
+from musicgen.checkpoints.tensor_files import weight_files
+from musicgen.checkpoints.weights import CheckpointWeights
 from musicgen.errors import CheckpointError
-from musicgen.model.adapter import Adapter
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.pack_file import PackFile, bytes_of, sha256_of, shape_of, sums_of
 from musicgen.model.pack_model import Packing
-from musicgen.model.tensor_files import weight_files
-from musicgen.model.weights import CheckpointWeights
 from musicgen.packed_format import (
     FILE_PREFIX,
     SMALL_FILES,
@@ -36,8 +38,6 @@ from musicgen.packed_format import (
     header_of,
     layout_of,
 )
-from musicgen.sources import Source
-from musicgen.weights_folder import explained, locked
 
 _BLANK = "0" * 64
 _PIECE = 2**22

@@ -27,7 +27,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from musicgen import startup
-from musicgen.archives import checkpoint_in, is_archive, kept_checkpoint
+from musicgen.checkpoints.archives import checkpoint_in, is_archive, kept_checkpoint
+from musicgen.checkpoints.locking import explained, locked
 from musicgen.errors import (
     CheckpointCorrupt,
     CheckpointNotFound,
@@ -37,7 +38,6 @@ from musicgen.errors import (
 from musicgen.packed_format import SUFFIX, check_hashes, read_header
 from musicgen.settings import BucketSettings, Settings
 from musicgen.storage.s3_client import open_client
-from musicgen.weights_folder import explained, locked
 
 PART_BYTES = 16 * 2**20
 CONNECTIONS = 8

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from musicgen.checkpoints.tensor_files import TensorFiles, open_file
 from musicgen.errors import CheckpointMismatch, UnsupportedCheckpoint
 from musicgen.model.config import read_json
-from musicgen.model.tensor_files import TensorFiles, open_file
 
 ADAPTER_CONFIG = "adapter_config.json"
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")

@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from musicgen.checkpoints.lora import AdaptedFiles, Adapter
+from musicgen.checkpoints.tensor_files import TensorFiles
 from musicgen.errors import CheckpointIncomplete, CheckpointMismatch, UnsupportedCheckpoint
-from musicgen.model.adapter import AdaptedFiles, Adapter
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.musicgen import MusicGen
-from musicgen.model.tensor_files import TensorFiles
 
 _DECODER = "decoder.model.decoder"
 _T5 = "text_encoder.encoder"

@@ -18,14 +18,14 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from musicgen.checkpoints.audiocraft_names import codec, language_model
+from musicgen.checkpoints.locate import Source
+from musicgen.checkpoints.locking import explained
+from musicgen.checkpoints.tensor_files import SAFETENSORS, TensorFiles
+from musicgen.checkpoints.weights import CheckpointWeights
 from musicgen.errors import CheckpointCorrupt, CheckpointIncomplete, CheckpointMismatch
-from musicgen.model.audiocraft_names import codec, language_model
 from musicgen.model.config import MusicGenConfig
-from musicgen.model.tensor_files import SAFETENSORS, TensorFiles
-from musicgen.model.weights import CheckpointWeights
 from musicgen.packed_format import SMALL_FILES
-from musicgen.sources import Source
-from musicgen.weights_folder import explained
 
 LANGUAGE_MODEL, COMPRESSION_MODEL = "state_dict.bin", "compression_state_dict.bin"
 _KEPT = ("text_encoder.", "audio_encoder.")
