@@ -29,8 +29,8 @@ from handlers.contract import ServedPredictor
 from handlers.input_audio import with_input_audio
 from handlers.reply import delivery_of, error_text, reply_of
 from handlers.serving import Serving
+from musicgen.checkpoints.packed.format import packed_files
 from musicgen.errors import InvalidRequest, MusicGenError
-from musicgen.packed_format import packed_files
 from musicgen.request import GenerationRequest
 from musicgen.settings import Settings
 

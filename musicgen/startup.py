@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from musicgen import quick_torch
-from musicgen.packed_format import SUFFIX, packed_files
+from musicgen.checkpoints.packed.format import SUFFIX, packed_files
 
 logger = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from musicgen.checkpoints import download as fetching
 from musicgen.checkpoints.download import fetch
 from musicgen.checkpoints.locate import locate
 from musicgen.checkpoints.pack import pack
+from musicgen.checkpoints.packed.format import check_hashes
 from musicgen.errors import CheckpointCorrupt, CheckpointIncomplete, CheckpointNotFound, DiskFull
-from musicgen.packed_format import check_hashes
 from musicgen.predictor import Predictor
 from musicgen.request import GenerationRequest
 from musicgen.settings import BucketSettings, Settings

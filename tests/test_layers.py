@@ -35,7 +35,7 @@ VALUES = {
     "musicgen.addresses",
     "musicgen.api_settings",
     "musicgen.checkpoints.archives",
-    "musicgen.packed_format",
+    "musicgen.checkpoints.packed.format",
     "musicgen.quick_torch",
     "musicgen.startup",
     "musicgen.checkpoints.locking",
@@ -103,7 +103,7 @@ LAYERS = {
     "musicgen.engine": VALUES | {"musicgen.engine", "musicgen.model"},
     "musicgen.audio": VALUES | {"musicgen.audio"},
     "musicgen.storage": VALUES | {"musicgen.storage"},
-    "musicgen.model": {"musicgen.model", "musicgen.errors", "musicgen.packed_format"},
+    "musicgen.model": {"musicgen.model", "musicgen.errors", "musicgen.checkpoints.packed.format"},
     "values": VALUES,
 }
 OURS = ("musicgen", "handlers")

@@ -23,6 +23,16 @@ from bench.random_checkpoints import build_config
 from musicgen.checkpoints import pack as packing
 from musicgen.checkpoints.locate import locate
 from musicgen.checkpoints.pack import PackReport, pack
+from musicgen.checkpoints.packed.format import (
+    FORMS,
+    SUMS,
+    check_hashes,
+    packed_files,
+    precision_of,
+    read_header,
+)
+from musicgen.checkpoints.packed.layouts import Packing, load_packed
+from musicgen.checkpoints.packed.reader import PackFile, shape_of
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.loading import load_engine
 from musicgen.errors import (
@@ -36,17 +46,7 @@ from musicgen.errors import (
 )
 from musicgen.model.config import MusicGenConfig, _parse
 from musicgen.model.native.library import library
-from musicgen.model.pack_file import PackFile, shape_of
-from musicgen.model.pack_model import Packing, load_packed
 from musicgen.model.tokenizer import tokenizer_of
-from musicgen.packed_format import (
-    FORMS,
-    SUMS,
-    check_hashes,
-    packed_files,
-    precision_of,
-    read_header,
-)
 from musicgen.request import SamplingParams
 from musicgen.settings import Settings
 from tests.support import engines, oracle

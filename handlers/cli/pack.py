@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from handlers.cli.options import Commands
+from musicgen.checkpoints.packed.format import FORMS, check_hashes
 from musicgen.errors import InvalidRequest
-from musicgen.packed_format import FORMS, check_hashes
 from musicgen.settings import Settings
 
 

@@ -20,8 +20,8 @@ from handlers.hf_endpoint import MODEL_NAME_FILE
 from infra.huggingface.card import card_of, hub_name
 from musicgen import catalog
 from musicgen.checkpoints.locate import Source, locate
+from musicgen.checkpoints.packed.format import SUFFIX, packed_files
 from musicgen.errors import MusicGenError
-from musicgen.packed_format import SUFFIX, packed_files
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("handlers", "musicgen")

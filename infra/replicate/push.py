@@ -30,8 +30,8 @@ from tempfile import TemporaryDirectory
 
 from infra.replicate.openapi_schema import COG_VERSION, PREDICT, ROOT, SCHEMA, rendered
 from musicgen import catalog
+from musicgen.checkpoints.packed.format import read_header
 from musicgen.errors import MusicGenError
-from musicgen.packed_format import read_header
 from musicgen.settings import RemoteTokens
 
 REGISTRY = "r8.im"

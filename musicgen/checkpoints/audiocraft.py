@@ -21,11 +21,11 @@ from torch import Tensor
 from musicgen.checkpoints.audiocraft_names import codec, language_model
 from musicgen.checkpoints.locate import Source
 from musicgen.checkpoints.locking import explained
+from musicgen.checkpoints.packed.format import SMALL_FILES
 from musicgen.checkpoints.tensor_files import SAFETENSORS, TensorFiles
 from musicgen.checkpoints.weights import CheckpointWeights
 from musicgen.errors import CheckpointCorrupt, CheckpointIncomplete, CheckpointMismatch
 from musicgen.model.config import MusicGenConfig
-from musicgen.packed_format import SMALL_FILES
 
 LANGUAGE_MODEL, COMPRESSION_MODEL = "state_dict.bin", "compression_state_dict.bin"
 _KEPT = ("text_encoder.", "audio_encoder.")

@@ -29,13 +29,13 @@ from urllib.parse import unquote, urlsplit
 from musicgen import startup
 from musicgen.checkpoints.archives import checkpoint_in, is_archive, kept_checkpoint
 from musicgen.checkpoints.locking import explained, locked
+from musicgen.checkpoints.packed.format import SUFFIX, check_hashes, read_header
 from musicgen.errors import (
     CheckpointCorrupt,
     CheckpointNotFound,
     DiskFull,
     MissingDependency,
 )
-from musicgen.packed_format import SUFFIX, check_hashes, read_header
 from musicgen.settings import BucketSettings, Settings
 from musicgen.storage.s3_client import open_client
 

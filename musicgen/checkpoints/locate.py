@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from musicgen import catalog
+from musicgen.checkpoints.packed.format import packed_files, read_header
 from musicgen.errors import CheckpointIncomplete, CheckpointNotFound, UnknownModel
-from musicgen.packed_format import packed_files, read_header
 
 ADAPTER_CONFIG = "adapter_config.json"
 _SMALL_FILES = ("*.json", "spiece.model")

@@ -1,4 +1,4 @@
-"""From a checkpoint to one packed file (`musicgen.packed_format`), weight by weight.
+"""From a checkpoint to one packed file (`musicgen.checkpoints.packed.format`), weight by weight.
 
 The file grows under another name, with a journal of the weights that it has. A pack that was ended,
 however suddenly, goes on from there the next time; under its own name the file is complete, and
@@ -22,13 +22,7 @@ from musicgen import __version__
 from musicgen.checkpoints.locate import Source
 from musicgen.checkpoints.locking import explained, locked
 from musicgen.checkpoints.lora import Adapter
-from musicgen.checkpoints.tensor_files import weight_files
-from musicgen.checkpoints.weights import CheckpointWeights
-from musicgen.errors import CheckpointError
-from musicgen.model.config import MusicGenConfig
-from musicgen.model.pack_file import PackFile, bytes_of, sha256_of, shape_of, sums_of
-from musicgen.model.pack_model import Packing
-from musicgen.packed_format import (
+from musicgen.checkpoints.packed.format import (
     FILE_PREFIX,
     SMALL_FILES,
     SUFFIX,
@@ -38,6 +32,12 @@ from musicgen.packed_format import (
     header_of,
     layout_of,
 )
+from musicgen.checkpoints.packed.layouts import Packing
+from musicgen.checkpoints.packed.reader import PackFile, bytes_of, sha256_of, shape_of, sums_of
+from musicgen.checkpoints.tensor_files import weight_files
+from musicgen.checkpoints.weights import CheckpointWeights
+from musicgen.errors import CheckpointError
+from musicgen.model.config import MusicGenConfig
 
 _BLANK = "0" * 64
 _PIECE = 2**22

@@ -11,6 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from musicgen.checkpoints.packed.format import NATIVE
+from musicgen.checkpoints.packed.layouts import load_packed
+from musicgen.checkpoints.packed.reader import PackFile
 from musicgen.checkpoints.weights import load_model
 from musicgen.engine.batching import Batch, Ticket
 from musicgen.engine.conditioning import decoder_rows
@@ -38,10 +41,7 @@ from musicgen.model.config import MusicGenConfig
 from musicgen.model.delay_pattern import DelayPattern
 from musicgen.model.musicgen import MusicGen
 from musicgen.model.native.library import library
-from musicgen.model.pack_file import PackFile
-from musicgen.model.pack_model import load_packed
 from musicgen.model.tokenizer import Tokenize, load_tokenizer, tokenizer_of
-from musicgen.packed_format import NATIVE
 from musicgen.stopwatch import Stopwatch
 
 # On a GPU reading the flag waits for the step, so it is not read at each.

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import torch
 
+from musicgen.checkpoints.packed.format import NATIVE, precision_of
+from musicgen.checkpoints.packed.reader import PackFile
+from musicgen.checkpoints.packed.select import config_of, open_packed
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import Engine
-from musicgen.engine.packed_loading import config_of, open_packed
 from musicgen.engine.packing import packing
 from musicgen.errors import ModelTooLarge, SettingsError, UnsupportedCheckpoint
 from musicgen.machine import free_memory
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.memory import memory_needed
-from musicgen.model.pack_file import PackFile
-from musicgen.packed_format import NATIVE, precision_of
 from musicgen.settings import Settings
 from musicgen.startup import mark
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from musicgen.model.staging import Staging
+from musicgen.checkpoints.packed.staging import Staging
 
 CPU = torch.device("cpu")
 

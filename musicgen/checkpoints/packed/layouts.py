@@ -18,6 +18,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from musicgen.checkpoints.packed.format import NATIVE, PLAIN, precision_of
+from musicgen.checkpoints.packed.reader import PackFile
+from musicgen.checkpoints.packed.staging import Staging
 from musicgen.errors import CheckpointMismatch, UnsupportedCheckpoint
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.layers import Linear
@@ -26,9 +29,6 @@ from musicgen.model.native.decoder import ACTIVATIONS
 from musicgen.model.native.forms import empty, packed
 from musicgen.model.native.library import Library
 from musicgen.model.native.model import FORMS, Forms, expect_native, holds, start_native
-from musicgen.model.pack_file import PackFile
-from musicgen.model.staging import Staging
-from musicgen.packed_format import NATIVE, PLAIN, precision_of
 
 _EMBEDDING = "text_encoder.embedding.weight"
 

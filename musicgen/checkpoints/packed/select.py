@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from musicgen.checkpoints.packed.format import NATIVE, PLAIN, packed_files, read_header
+from musicgen.checkpoints.packed.reader import PackFile
 from musicgen.errors import CheckpointMismatch
 from musicgen.model.config import MusicGenConfig, parse_json
 from musicgen.model.native.library import library
-from musicgen.model.pack_file import PackFile
-from musicgen.packed_format import NATIVE, PLAIN, packed_files, read_header
 
 
 def forms_for(device: str, precision: str) -> Sequence[str]:

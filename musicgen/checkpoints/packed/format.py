@@ -13,7 +13,7 @@ can look into it. What is particular:
   for the moment a file arrives.
 
 Same checkpoint, form and versions: the same bytes. This module knows where what lies and imports no
-torch; `musicgen.model.pack_file` has the tensors.
+torch; `musicgen.checkpoints.packed.reader` has the tensors.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ BLOCK_BYTES = 2**20
 AGAIN = "pack or download it again"
 NATIVE, PLAIN = "native-", "plain-"
 FORMS = ("native-int8", "native-bfloat16", "native-float32", "plain-bfloat16", "plain-float32")
-"""What weights may be packed as: `musicgen.model.pack_model` says what each holds."""
+"""What weights may be packed as: `musicgen.checkpoints.packed.layouts` says what each holds."""
 ITEM_BYTES = {"I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I8": 1, "U8": 1}
 """Types of numbers, as safetensors names them."""
 _PAGE = 4096
@@ -68,7 +68,7 @@ class Shape:
 class Manifest:
     """What a packed file says of itself.
 
-    `form`: see `musicgen.model.pack_model`. `source`: the model's name; `revision`: the hub's
+    `form`: see `musicgen.checkpoints.packed.layouts`. `source`: the model's name; `revision`: the hub's
     commit, if it came from there. `source_files`: sha256 of the files that it was packed from.
     `sha256`: of every tensor's bytes.
     """

@@ -1,4 +1,4 @@
-"""The tensors of a packed file (`musicgen.packed_format`), where it is mapped."""
+"""The tensors of a packed file (`musicgen.checkpoints.packed.format`), where it is mapped."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from musicgen.errors import CheckpointCorrupt
-from musicgen.packed_format import (
+from musicgen.checkpoints.packed.format import (
     AGAIN,
     BLOCK_BYTES,
     FILE_PREFIX,
@@ -17,6 +16,7 @@ from musicgen.packed_format import (
     Shape,
     read_header,
 )
+from musicgen.errors import CheckpointCorrupt
 
 TYPES = {
     "I64": torch.int64,
