@@ -55,8 +55,8 @@ LAYERS = {
     },
     "handlers.cli.keys": VALUES | {"handlers.cli", "handlers"},
     "handlers.cli.generate_remote": VALUES | {"handlers.cli", "musicgen.client", "musicgen.remote"},
-    "musicgen.client": VALUES | {"musicgen.client_calls"},
-    "musicgen.client_calls": VALUES,
+    "musicgen.client": VALUES | {"musicgen.client.protocol"},
+    "musicgen.client.protocol": VALUES,
     "handlers.cli.main": VALUES | {"handlers.cli"},
     "handlers.cli": VALUES
     | {

@@ -72,7 +72,7 @@ def test_what_is_wrong_is_said(server: JobServer) -> None:
 
 
 def test_a_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("musicgen.client_calls.FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("musicgen.client.protocol.FIRST_PAUSE_SECONDS", 0.01)
     with MusicGenClient("http://127.0.0.1:9") as client, pytest.raises(RemoteError, match="answer"):
         client.submit(prompt="x")
 
@@ -114,7 +114,7 @@ def unreliable(server: JobServer) -> Iterator[tuple[str, list[str]]]:
 def test_lost_answers_make_no_second_job(
     server: JobServer, unreliable: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("musicgen.client_calls.FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("musicgen.client.protocol.FIRST_PAUSE_SECONDS", 0.01)
     url, asked = unreliable
     before = len(server.http.get("/jobs", params={"limit": 100}).json()["jobs"])
     with MusicGenClient(url) as client:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from musicgen.client_calls import (
+from musicgen.client.protocol import (
     TIMEOUT_SECONDS,
     Calls,
     Job,
