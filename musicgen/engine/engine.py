@@ -15,11 +15,12 @@ from musicgen.checkpoints.packed.format import NATIVE
 from musicgen.checkpoints.packed.layouts import load_packed
 from musicgen.checkpoints.packed.reader import PackFile
 from musicgen.checkpoints.weights import load_model
-from musicgen.engine.batching import Batch, Ticket
+from musicgen.engine.audio_output import Waveforms, waveform
+from musicgen.engine.batch import Batch, Ticket
 from musicgen.engine.conditioning import decoder_rows
-from musicgen.engine.decoding import DecodeState
+from musicgen.engine.decode_state import DecodeState
+from musicgen.engine.device_errors import typed_device_errors
 from musicgen.engine.device_thread import DeviceThread
-from musicgen.engine.faults import typed_device_errors
 from musicgen.engine.graphs import EagerSteps, Steps
 from musicgen.engine.interface import (
     Decoded,
@@ -29,11 +30,10 @@ from musicgen.engine.interface import (
     check_job,
     plan_of,
 )
-from musicgen.engine.job_run import JobRun
 from musicgen.engine.likelihood import negative_log_likelihood
 from musicgen.engine.packing import packing
 from musicgen.engine.planning import plan_steps
-from musicgen.engine.waveforms import Waveforms, waveform
+from musicgen.engine.sequence import JobRun
 from musicgen.engine.windows import Window
 from musicgen.errors import NonFiniteLogits
 from musicgen.machine import return_free_memory

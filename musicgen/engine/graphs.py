@@ -9,7 +9,7 @@ from typing import Protocol
 
 import torch
 
-from musicgen.engine.decoding import DecodeState, step_together
+from musicgen.engine.decode_state import DecodeState, step_together
 from musicgen.engine.sampling import SamplerKind
 from musicgen.engine.slots import RowSlots, StepShape
 

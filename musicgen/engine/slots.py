@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from musicgen.engine.conditioning import Conditioning
-from musicgen.engine.decoding import DecodeState
+from musicgen.engine.decode_state import DecodeState
 from musicgen.engine.sampling import SamplerKind, SamplerRows, draw, guide
 from musicgen.engine.slot_layers import RowsNow, SlotLayers
 from musicgen.model.config import DecoderConfig

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from musicgen import errors
 from musicgen.engine import graphs
-from musicgen.engine.batching import STEPS_AHEAD
-from musicgen.engine.decoding import DecodeState
+from musicgen.engine.batch import STEPS_AHEAD
+from musicgen.engine.decode_state import DecodeState
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import GenerationJob, Row
 from musicgen.request import SamplingParams

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from musicgen import errors
 from musicgen.checkpoints.weights import load_model
-from musicgen.engine.decoding import DecodeState
+from musicgen.engine.decode_state import DecodeState
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import GenerationJob, Row
 from musicgen.engine.transformers_engine import TransformersEngine

@@ -13,10 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicgen.engine import job_run
+from musicgen.engine import sequence as job_run
 from musicgen.engine.engine import STREAM_STEPS, MusicGenEngine
 from musicgen.engine.interface import Decoded, GenerationJob, Row, Section, plan_of
-from musicgen.engine.job_run import melody_from
+from musicgen.engine.sequence import melody_from
 from musicgen.engine.windows import Window, plan_windows, stride_frames
 from musicgen.model.chroma import chroma_of
 from musicgen.model.config import MusicGenConfig

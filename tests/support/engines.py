@@ -11,7 +11,7 @@ import torch
 
 from musicgen.checkpoints.weights import load_model
 from musicgen.engine.conditioning import condition
-from musicgen.engine.decoding import DecodeState
+from musicgen.engine.decode_state import DecodeState
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import Engine, EngineOutput, GenerationJob, Pcm, Row
 from musicgen.engine.sampling import Draws

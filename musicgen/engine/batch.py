@@ -12,8 +12,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from musicgen.engine.decoding import DecodeState
-from musicgen.engine.faults import typed_device_errors
+from musicgen.engine.decode_state import DecodeState
+from musicgen.engine.device_errors import typed_device_errors
 from musicgen.engine.scheduler import Scheduler
 from musicgen.errors import DeviceFault, EngineBusy
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from musicgen.engine.device_thread import DeviceThread
 from musicgen.engine.interface import Pcm
-from musicgen.engine.job_run import JobRun
+from musicgen.engine.sequence import JobRun
 from musicgen.model.codec_stream import CodecStream, pieces_of
 from musicgen.model.musicgen import MusicGen
 from musicgen.stopwatch import Stopwatch

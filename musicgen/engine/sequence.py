@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from musicgen.engine.conditioning import Conditioning, condition, rows_of
-from musicgen.engine.decoding import DecodeState, Slots
+from musicgen.engine.decode_state import DecodeState, Slots
 from musicgen.engine.device_thread import DeviceThread
 from musicgen.engine.interface import GenerationJob, Pcm, plan_of
 from musicgen.engine.sampling import Draws
