@@ -18,10 +18,11 @@ from musicgen.checkpoints.weights import load_model
 from musicgen.engine.audio_output import Waveforms, waveform
 from musicgen.engine.batch import Batch, Ticket
 from musicgen.engine.conditioning import decoder_rows
+from musicgen.engine.cuda.graphs import EagerSteps, Steps
+from musicgen.engine.cuda.memory import plan_steps
 from musicgen.engine.decode_state import DecodeState
 from musicgen.engine.device_errors import typed_device_errors
 from musicgen.engine.device_thread import DeviceThread
-from musicgen.engine.graphs import EagerSteps, Steps
 from musicgen.engine.interface import (
     Decoded,
     EngineOutput,
@@ -32,7 +33,6 @@ from musicgen.engine.interface import (
 )
 from musicgen.engine.likelihood import negative_log_likelihood
 from musicgen.engine.packing import packing
-from musicgen.engine.planning import plan_steps
 from musicgen.engine.sequence import JobRun
 from musicgen.engine.windows import Window
 from musicgen.errors import NonFiniteLogits

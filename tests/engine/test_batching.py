@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicgen import errors
-from musicgen.engine import graphs
 from musicgen.engine.batch import STEPS_AHEAD
+from musicgen.engine.cuda import graphs
 from musicgen.engine.decode_state import DecodeState
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import GenerationJob, Row

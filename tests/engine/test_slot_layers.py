@@ -11,10 +11,10 @@ import torch
 import torch._dynamo
 from torch._dynamo.utils import counters
 
+from musicgen.engine.cuda.graphs import SlotSteps
+from musicgen.engine.cuda.slots import RowSlots
 from musicgen.engine.engine import MusicGenEngine
-from musicgen.engine.graphs import SlotSteps
 from musicgen.engine.interface import GenerationJob, Row
-from musicgen.engine.slots import RowSlots
 from musicgen.request import SamplingParams
 from tests.support import engines
 

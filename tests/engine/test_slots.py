@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicgen import errors
+from musicgen.engine.cuda.graphs import SlotSteps
+from musicgen.engine.cuda.slots import RowSlots, StepShape
 from musicgen.engine.engine import MusicGenEngine
-from musicgen.engine.graphs import SlotSteps
 from musicgen.engine.interface import GenerationJob, Row
 from musicgen.engine.sampling import SamplerKind
-from musicgen.engine.slots import RowSlots, StepShape
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.decoder import Decoder
 from musicgen.request import SamplingParams

@@ -13,8 +13,8 @@ import torch
 from musicgen.checkpoints.locate import locate
 from musicgen.checkpoints.pack import pack
 from musicgen.checkpoints.packed.staging import Staging
+from musicgen.engine.cuda.graphs import SlotSteps
 from musicgen.engine.engine import MusicGenEngine
-from musicgen.engine.graphs import SlotSteps
 from musicgen.engine.interface import GenerationJob, Row
 from musicgen.engine.loading import load_engine
 from musicgen.machine import free_memory

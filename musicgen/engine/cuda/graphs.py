@@ -9,9 +9,9 @@ from typing import Protocol
 
 import torch
 
+from musicgen.engine.cuda.slots import RowSlots, StepShape
 from musicgen.engine.decode_state import DecodeState, step_together
 from musicgen.engine.sampling import SamplerKind
-from musicgen.engine.slots import RowSlots, StepShape
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import math
 
-from musicgen.engine.graphs import EagerSteps, SlotSteps, Steps
-from musicgen.engine.slots import RowSlots
+from musicgen.engine.cuda.graphs import EagerSteps, SlotSteps, Steps
+from musicgen.engine.cuda.slots import RowSlots
 from musicgen.machine import free_memory
 from musicgen.model.delay_pattern import DelayPattern
 from musicgen.model.memory import codec_memory

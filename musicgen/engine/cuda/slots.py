@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from musicgen.engine.conditioning import Conditioning
+from musicgen.engine.cuda.layers import RowsNow, SlotLayers
 from musicgen.engine.decode_state import DecodeState
 from musicgen.engine.sampling import SamplerKind, SamplerRows, draw, guide
-from musicgen.engine.slot_layers import RowsNow, SlotLayers
 from musicgen.model.config import DecoderConfig
 from musicgen.model.decoder import CrossAttentionStates, Decoder, sinusoidal_positions
 from musicgen.model.delay_pattern import UNKNOWN
