@@ -62,7 +62,7 @@ LAYERS = {
     | {
         "handlers.cli",
         "musicgen.predictor",
-        "musicgen.verify",
+        "musicgen.evaluation.verify",
         "musicgen.evaluation",
         "musicgen.audio",
         "musicgen.storage",
@@ -76,7 +76,7 @@ LAYERS = {
     "musicgen.checkpoints.audiocraft": VALUES | {"musicgen.model"},
     "musicgen.checkpoints.download": VALUES | {"musicgen.storage.s3_client"},
     "musicgen.remote": VALUES | {"musicgen.remote"},
-    "musicgen.verify": VALUES | {"musicgen.engine"},
+    "musicgen.evaluation.verify": VALUES | {"musicgen.engine"},
     "musicgen.evaluation": VALUES | {"musicgen.engine", "musicgen.audio", "musicgen.evaluation"},
     "musicgen.predictor": VALUES
     | {

@@ -26,7 +26,7 @@ def add(commands: Commands) -> None:
 
 
 def _verify(options: argparse.Namespace, settings: Settings) -> int:
-    from musicgen.verify import verify
+    from musicgen.evaluation.verify import verify
 
     difference = verify(settings, options.prompt, options.duration)
     if difference is None:
