@@ -33,13 +33,13 @@ from bench.decode import machine
 from bench.full_size import build_full_size
 from musicgen.checkpoints.weights import load_model
 from musicgen.engine.kv_cache import StaticCache
-from musicgen.engine.packing import packing
 from musicgen.evaluation.likelihood import read_music
 from musicgen.machine import cpu_quota
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.decoder import sinusoidal_positions
 from musicgen.model.delay_pattern import DelayPattern
 from musicgen.model.encodec import encode_channels
+from musicgen.model.kernels import packing
 from musicgen.model.musicgen import MusicGen
 from musicgen.model.native.library import library
 from musicgen.model.tokenizer import load_tokenizer

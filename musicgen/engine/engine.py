@@ -32,13 +32,13 @@ from musicgen.engine.interface import (
     plan_of,
 )
 from musicgen.engine.likelihood import negative_log_likelihood
-from musicgen.engine.packing import packing
 from musicgen.engine.sequence import JobRun
 from musicgen.engine.windows import Window
 from musicgen.errors import NonFiniteLogits
 from musicgen.machine import return_free_memory
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.delay_pattern import DelayPattern
+from musicgen.model.kernels import packing
 from musicgen.model.musicgen import MusicGen
 from musicgen.model.native.library import library
 from musicgen.model.tokenizer import Tokenize, load_tokenizer, tokenizer_of

@@ -12,10 +12,10 @@ from musicgen.checkpoints.packed.reader import PackFile
 from musicgen.checkpoints.packed.select import config_of, open_packed
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import Engine
-from musicgen.engine.packing import packing
 from musicgen.errors import ModelTooLarge, SettingsError, UnsupportedCheckpoint
 from musicgen.machine import free_memory
 from musicgen.model.config import MusicGenConfig
+from musicgen.model.kernels import packing
 from musicgen.model.memory import memory_needed
 from musicgen.settings import Settings
 from musicgen.startup import mark

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from musicgen.engine import packing
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import GenerationJob, Row
+from musicgen.model import kernels as packing
 from musicgen.model.config import MusicGenConfig
+from musicgen.model.fbgemm import PackedHalfLinear
 from musicgen.model.native.forms import FLOAT16, FLOAT32, INT8, packed
 from musicgen.model.native.library import (
     AVX2,
@@ -22,7 +23,6 @@ from musicgen.model.native.library import (
     NativeLinear,
     library,
 )
-from musicgen.model.packed import PackedHalfLinear
 from musicgen.request import SamplingParams
 from tests.support import engines
 

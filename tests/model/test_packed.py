@@ -7,8 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicgen.model.layers import Linear
-from musicgen.model.packed import (
+from musicgen.model.fbgemm import (
     Pack,
     PackedHalfLinear,
     PackedInt8Linear,
@@ -17,6 +16,7 @@ from musicgen.model.packed import (
     int8_linear,
     pack_linears,
 )
+from musicgen.model.layers import Linear
 
 pytestmark = pytest.mark.skipif(not can_pack(), reason="no packed kernels for this processor")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from musicgen.model.fbgemm import can_pack, pack_half, pack_int8
 from musicgen.model.musicgen import MusicGen
 from musicgen.model.native.library import library
 from musicgen.model.native.model import FORMS, use_native
-from musicgen.model.packed import can_pack, pack_half, pack_int8
 
 logger = logging.getLogger(__name__)
 
