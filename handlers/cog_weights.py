@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from musicgen.checkpoints.archives import checkpoint_in, unpack
 from musicgen.errors import CheckpointNotFound, InputAudioTooLarge, InvalidRequest
-from musicgen.guarded_http import DownloadLimits, download
+from musicgen.net.fetch import DownloadLimits, download
 
 LIMITS = DownloadLimits(bytes=20_000_000_000, seconds=1800.0)
 _UNNAMED = "weights"

@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 from uuid import uuid4
 
 from musicgen.errors import InputAudioRefused, InputAudioTooLarge, InvalidInputAudio
-from musicgen.guarded_http import DownloadLimits, download
+from musicgen.net.fetch import DownloadLimits, download
 
 FIELD = "input_audio"
 FORMS = "send an http(s) URL, a data: URI, or the file as base64"

@@ -25,7 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicgen.errors import InputAudioRefused, InputAudioTooLarge, InputAudioUnreachable
-from musicgen.guarded_http import DownloadLimits, download
+from musicgen.net.fetch import DownloadLimits, download
 
 ALLOWED = ("127.0.0.1/32",)
 FORBIDDEN_HOST = "127.0.0.2"
@@ -523,7 +523,7 @@ def test_a_failed_download_leaves_an_older_file_alone(allowed: Server, target: P
 
 
 def test_importing_it_is_cheap() -> None:
-    script = "import musicgen.guarded_http, sys; sys.exit('httpx' in sys.modules)"
+    script = "import musicgen.net.fetch, sys; sys.exit('httpx' in sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parent.parent)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from handlers import input_audio
 from handlers.input_audio import SHORTEST_BASE64, fetched, with_input_audio
 from musicgen.errors import InputAudioRefused, InputAudioTooLarge, InvalidInputAudio
-from musicgen.guarded_http import DownloadLimits
+from musicgen.net.fetch import DownloadLimits
 from tests.support.web_neighbour import Neighbour, web_neighbour
 
 SOUND = bytes(range(256))

@@ -26,7 +26,7 @@ from handlers.job_api.store.api_keys import Caller
 from handlers.job_api.store.models import models_of
 from handlers.job_api.store.status import shown
 from musicgen.errors import InvalidRequest
-from musicgen.guarded_post import check
+from musicgen.net.post import check
 from musicgen.remote.policy import goes_elsewhere_first
 from musicgen.telemetry import note, span, traceparent
 

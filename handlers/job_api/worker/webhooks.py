@@ -58,7 +58,7 @@ async def deliver_webhooks(pool: Pool, app: App, networks: tuple[str, ...]) -> N
 
 async def _send(url: str, headers: dict[str, str], body: str, networks: tuple[str, ...]) -> None:
     """Raises: what a network can do, and `OSError` for an answer that is no 2xx."""
-    from musicgen.guarded_post import post
+    from musicgen.net.post import post
 
     status = await post(url, headers, body.encode(), networks)
     if not 200 <= status < 300:

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from musicgen.addresses import Address, Networks, may_be_asked
 from musicgen.errors import InputAudioRefused, InputAudioTooLarge, InputAudioUnreachable
+from musicgen.net.ssrf import Address, Networks, may_be_asked
 
 if TYPE_CHECKING:
     from ssl import SSLContext

@@ -1,11 +1,11 @@
-"""Sending to a URL that a caller names, by the rules of `musicgen.guarded_http`; no redirects."""
+"""Sending to a URL that a caller names, by the rules of `musicgen.net.fetch`; no redirects."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from ipaddress import ip_network
 
-from musicgen.guarded_http import (
+from musicgen.net.fetch import (
     DownloadLimits,
     Posted,
     answer,
