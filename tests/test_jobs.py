@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from musicgen import errors
 from musicgen.checkpoints.locate import locate
 from musicgen.engine.interface import check_job, plan_of
-from musicgen.jobs import prepare
 from musicgen.model.config import MusicGenConfig
+from musicgen.predictor.prepare import prepare
 from musicgen.request import GenerationRequest
 
 CONFIG = MusicGenConfig.from_folder(locate("demo").folder)

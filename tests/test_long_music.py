@@ -15,8 +15,8 @@ import soundfile as sf
 from musicgen.audio.embedded_tokens import tokens_in
 from musicgen.audio.loudness import integrated_loudness
 from musicgen.engine.interface import plan_of
-from musicgen.jobs import prepare
 from musicgen.predictor import Predictor
+from musicgen.predictor.prepare import prepare
 from musicgen.request import GenerationRequest
 from musicgen.settings import Settings
 

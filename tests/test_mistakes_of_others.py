@@ -17,8 +17,8 @@ import soundfile as sf
 from musicgen import errors
 from musicgen.engine.interface import GenerationJob, Row
 from musicgen.engine.sampling import SamplingParams
-from musicgen.jobs import prepare
 from musicgen.predictor import Predictor
+from musicgen.predictor.prepare import prepare
 from musicgen.request import SEED_MAX, GenerationRequest
 from musicgen.settings import Settings
 from tests.support.clips import tone_file

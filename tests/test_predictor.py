@@ -17,12 +17,12 @@ import soundfile as sf
 
 from handlers.serving import Serving
 from musicgen import errors
-from musicgen import predictor as predictor_module
 from musicgen.audio.tags import read_tags
 from musicgen.checkpoints.locate import Source
 from musicgen.engine import loading
 from musicgen.model.musicgen import MusicGen
 from musicgen.predictor import Predictor
+from musicgen.predictor import predictor as predictor_module
 from musicgen.request import OUTPUT_FORMATS, GenerationRequest
 from musicgen.settings import Settings
 from musicgen.storage.base import ClipName

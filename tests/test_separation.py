@@ -13,11 +13,11 @@ import pytest
 import soundfile as sf
 import torch
 
-from musicgen import errors, separation
+from musicgen import errors
 from musicgen.audio.pcm import Pcm
-from musicgen.predictor import Predictor
+from musicgen.predictor import Predictor, separation
+from musicgen.predictor.separation import KEPT_TUNES, Separation
 from musicgen.request import GenerationRequest
-from musicgen.separation import KEPT_TUNES, Separation
 from musicgen.settings import Settings
 
 RATE = 44_100

@@ -219,7 +219,7 @@ def test_a_repository_is_uploaded_and_served_at_its_commit(hub: Hub) -> None:
     secret = "MUSICGEN_BUCKET_SECRET_ACCESS_KEY=x"
     assert main([*HF, "--env", "MUSICGEN_SLOTS=2", "--env", secret]) == 0
     assert hub.is_private is True
-    assert {"handler.py", "musicgen/predictor.py", "requirements.txt"} <= hub.files.keys()
+    assert {"handler.py", "musicgen/predictor/predictor.py", "requirements.txt"} <= hub.files.keys()
     model = hub.endpoints["music"]["model"]
     assert model["revision"] == hub.commits[-1][0]
     assert (model["task"], model["env"]) == ("custom", {"MUSICGEN_SLOTS": "2"})
@@ -235,7 +235,7 @@ def test_the_same_files_are_no_new_commit_and_old_ones_go(hub: Hub) -> None:
     hub.commits.append(("b" * 40, hub.files | {"musicgen/gone.py": b"old", "notes.md": b"mine"}))
     assert main(HF) == 0
     assert "musicgen/gone.py" not in hub.files and hub.files["notes.md"] == b"mine"
-    assert "musicgen/predictor.py" in hub.files
+    assert "musicgen/predictor/predictor.py" in hub.files
 
 
 def test_an_endpoint_goes_back_to_its_commit_before(hub: Hub) -> None:

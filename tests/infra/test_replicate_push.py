@@ -49,7 +49,12 @@ def test_the_image_has_what_the_runner_needs_and_no_more(cog: Cog) -> None:
     files = cog.calls()[0]["files"]
     config = yaml.safe_load(cog.calls()[0]["config"])
     assert config["build"]["python_requirements"] in files
-    assert {"predict.py", "handlers/cog_run.py", "musicgen/predictor.py", "LICENSE"} <= set(files)
+    assert {
+        "predict.py",
+        "handlers/cog_run.py",
+        "musicgen/predictor/predictor.py",
+        "LICENSE",
+    } <= set(files)
     assert any(file.startswith("musicgen/demo/checkpoint/") for file in files)
     assert not [file for file in files if file.startswith("tests") or "__pycache__" in file]
     copied = {file: ROOT / file for file in files if file.endswith(".py")}

@@ -14,7 +14,7 @@ from musicgen.audio.embedded_tokens import SavedTokens, checksum
 from musicgen.audio.encode import content_type, encode_blocks, file_extension
 from musicgen.audio.normalize import Normalized
 from musicgen.audio.tags import AudioTags
-from musicgen.manifest import manifest_of
+from musicgen.predictor.manifest import manifest_of
 from musicgen.request import GenerationRequest
 from musicgen.result import Clip
 from musicgen.storage.base import ClipFile, ClipName, Storage

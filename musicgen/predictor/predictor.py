@@ -28,9 +28,12 @@ from musicgen.engine.interface import Engine, GenerationJob, Row
 from musicgen.engine.loading import load_engine
 from musicgen.errors import InvalidRequest, UnknownModel
 from musicgen.generation import Generation
-from musicgen.jobs import BETWEEN_PROMPTS, PreparedJob, check_tokens, prepare
 from musicgen.machine import cpu_quota
 from musicgen.model.config import MusicGenConfig
+from musicgen.predictor.prepare import BETWEEN_PROMPTS, PreparedJob, check_tokens, prepare
+from musicgen.predictor.separation import Separation
+from musicgen.predictor.store import store_clips, with_tokens
+from musicgen.predictor.stream import ClipStream, told
 from musicgen.request import (
     SEED_MAX,
     GenerationRequest,
@@ -38,14 +41,11 @@ from musicgen.request import (
     StreamForm,
 )
 from musicgen.result import GenerationResult, Progress
-from musicgen.separation import Separation
 from musicgen.settings import Delivery, Settings
 from musicgen.stopwatch import Stopwatch
 from musicgen.storage.base import JOB_ID, JOB_ID_ALLOWED, Storage
 from musicgen.storage.inline import INLINE_MAX_BYTES, InlineStorage
 from musicgen.storage.opening import open_bucket, open_storage
-from musicgen.storing import store_clips, with_tokens
-from musicgen.streaming import ClipStream, told
 
 GENERATOR = f"musicgen-serverless {__version__}"
 WARM_UP_SECONDS = 0.04

@@ -1,0 +1,5 @@
+"""TODO-FACE"""
+
+from musicgen.predictor.predictor import Predictor
+
+__all__ = ["Predictor"]
