@@ -10,7 +10,7 @@ from __future__ import annotations
 # ruff: noqa: E402
 from pathlib import Path
 
-from musicgen import startup
+from musicgen.process import startup
 
 startup.begin(Path(__file__).parent)  # the weights are read while the rest is imported
 
@@ -18,8 +18,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from handlers.hf_endpoint import Endpoint, model_in
-from musicgen.logs import start_logging
 from musicgen.predictor import Predictor
+from musicgen.process.logs import start_logging
 from musicgen.settings import DEFAULT_MODEL, Settings
 
 

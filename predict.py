@@ -20,7 +20,7 @@ it to `musicgen.request`.
 from __future__ import annotations
 
 # ruff: noqa: E402
-from musicgen import startup
+from musicgen.process import startup
 
 startup.begin()  # the weights are read while the rest is imported
 
@@ -34,8 +34,8 @@ from cog import BaseRunner, Input, Path, streaming
 
 from handlers.cog_run import CogRun
 from handlers.cog_weights import model_in
-from musicgen.logs import start_logging
 from musicgen.predictor import Predictor
+from musicgen.process.logs import start_logging
 from musicgen.settings import Settings
 
 MODELS = [

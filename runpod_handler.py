@@ -8,7 +8,7 @@ the answer, into MUSICGEN_BUCKET, or into the bucket that a job brings along.
 from __future__ import annotations
 
 # ruff: noqa: E402
-from musicgen import startup
+from musicgen.process import startup
 
 startup.begin()  # the weights are read while the rest is imported, the SDK not least
 
@@ -28,8 +28,8 @@ from runpod.serverless.modules.worker_state import IS_LOCAL_TEST
 from handlers.reply import error_text
 from handlers.runpod_job import RunPodJobs
 from musicgen.errors import MusicGenError
-from musicgen.logs import start_logging
 from musicgen.predictor import Predictor
+from musicgen.process.logs import start_logging
 from musicgen.settings import Settings
 
 

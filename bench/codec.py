@@ -95,7 +95,7 @@ def measure(options: argparse.Namespace, folder: Path, frames: int) -> dict[str,
 
 def main() -> None:
     from bench.full_size import build_full_size
-    from musicgen.machine import cpu_quota
+    from musicgen.process.resources import cpu_quota
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="musicgen-small", help="shapes of a published model")

@@ -34,7 +34,6 @@ from bench.full_size import build_full_size
 from musicgen.checkpoints.weights import load_model
 from musicgen.engine.kv_cache import StaticCache
 from musicgen.evaluation.likelihood import read_music
-from musicgen.machine import cpu_quota
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.decoder import sinusoidal_positions
 from musicgen.model.delay_pattern import DelayPattern
@@ -43,6 +42,7 @@ from musicgen.model.kernels import packing
 from musicgen.model.musicgen import MusicGen
 from musicgen.model.native.library import library
 from musicgen.model.tokenizer import load_tokenizer
+from musicgen.process.resources import cpu_quota
 
 PROMPT = "80s pop track with bassy drums and synth"
 TOP = 250

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bench.full_size import build_full_size
-from musicgen.machine import cpu_quota
+from musicgen.process.resources import cpu_quota
 from tests.support import engines, oracle
 
 PROMPT = "80s pop track with bassy drums and synth"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from handlers.async_generation import Followed
-from musicgen.logs import JsonLines, about
+from musicgen.process.logs import JsonLines, about
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from musicgen.machine import cpu_quota, free_memory, return_free_memory
+from musicgen.process.resources import cpu_quota, free_memory, return_free_memory
 
 
 @pytest.mark.parametrize(("cpu_max", "expected"), [("100000 100000", 1), ("150000 100000", 2)])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from musicgen import quick_torch
+from musicgen.process import lazy_torch as quick_torch
 
 ROOT = Path(__file__).parent.parent
 CLIP = """

@@ -13,7 +13,7 @@ import pytest
 
 from infra.coldstart.caches import make_cold
 from infra.coldstart.trace import BARS, worker_timeline
-from musicgen import startup
+from musicgen.process import startup
 
 ROOT = Path(__file__).parent.parent
 
@@ -42,7 +42,7 @@ def test_weights_of_a_packed_file_are_resident_before_the_model_is_built(tmp_pat
 
 
 def test_the_age_of_a_process_counts_from_before_the_interpreter() -> None:
-    script = "from musicgen.startup import process_age; print(process_age())"
+    script = "from musicgen.process.startup import process_age; print(process_age())"
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True

@@ -23,7 +23,7 @@ from handlers.cli import (
 from handlers.cli.options import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED
 from musicgen import __version__, catalog
 from musicgen.errors import InvalidRequest, MusicGenError
-from musicgen.logs import start_logging
+from musicgen.process.logs import start_logging
 from musicgen.settings import Settings
 
 

@@ -24,7 +24,7 @@ from infra.coldstart.caches import files_of, make_cold, make_warm
 from infra.coldstart.results import add_save, tell
 from infra.coldstart.servers import Start, naive, ours, start_once
 from musicgen.checkpoints.packed.format import read_header
-from musicgen.machine import cpu_quota
+from musicgen.process.resources import cpu_quota
 
 AUDIO_SECONDS = 0.5
 MEASURES = ("ready", "first_audio", "cpu")

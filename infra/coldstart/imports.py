@@ -20,7 +20,7 @@ from bench.decode import machine
 from infra.coldstart.caches import make_cold
 from infra.coldstart.results import add_save, tell
 from infra.coldstart.servers import ROOT
-from musicgen.machine import cpu_quota
+from musicgen.process.resources import cpu_quota
 
 TARGETS = {
     "nothing": "pass",

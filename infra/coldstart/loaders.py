@@ -21,7 +21,7 @@ from infra.coldstart.caches import files_of, make_cold, make_warm
 from infra.coldstart.results import add_save, tell
 from infra.coldstart.servers import ROOT
 from musicgen.checkpoints.packed.format import read_header
-from musicgen.machine import cpu_quota
+from musicgen.process.resources import cpu_quota
 
 TIMED = """
 import json, sys, time

@@ -3,7 +3,7 @@
     python -m infra.coldstart.trace --model packed/small.native-int8.packed
     python -m infra.coldstart.trace --model demo --server cog --plot trace.png --cold
 
-Phases are those that the worker marks itself (`musicgen.startup`), the same that each platform gets
+Phases are those that the worker marks itself (`musicgen.process.startup`), the same that each platform gets
 with its first result and that stand in the log. With `--server cog` Cog's own server is around it,
 and its share is shown too. The last line is one JSON object.
 """

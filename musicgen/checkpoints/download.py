@@ -26,7 +26,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from musicgen import startup
 from musicgen.checkpoints.archives import checkpoint_in, is_archive, kept_checkpoint
 from musicgen.checkpoints.locking import explained, locked
 from musicgen.checkpoints.packed.format import SUFFIX, check_hashes, read_header
@@ -36,6 +35,7 @@ from musicgen.errors import (
     DiskFull,
     MissingDependency,
 )
+from musicgen.process import startup
 from musicgen.settings import BucketSettings, Settings
 from musicgen.storage.s3_client import open_client
 

@@ -10,7 +10,7 @@ from musicgen.engine.interface import Pcm
 from musicgen.engine.sequence import JobRun
 from musicgen.model.codec_stream import CodecStream, pieces_of
 from musicgen.model.musicgen import MusicGen
-from musicgen.stopwatch import Stopwatch
+from musicgen.process.stopwatch import Stopwatch
 
 
 class Waveforms:

@@ -35,14 +35,14 @@ from musicgen.engine.likelihood import negative_log_likelihood
 from musicgen.engine.sequence import JobRun
 from musicgen.engine.windows import Window
 from musicgen.errors import NonFiniteLogits
-from musicgen.machine import return_free_memory
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.delay_pattern import DelayPattern
 from musicgen.model.kernels import packing
 from musicgen.model.musicgen import MusicGen
 from musicgen.model.native.library import library
 from musicgen.model.tokenizer import Tokenize, load_tokenizer, tokenizer_of
-from musicgen.stopwatch import Stopwatch
+from musicgen.process.resources import return_free_memory
+from musicgen.process.stopwatch import Stopwatch
 
 # On a GPU reading the flag waits for the step, so it is not read at each.
 FINITE_CHECK_INTERVAL_ON_GPU = 25

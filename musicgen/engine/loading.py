@@ -13,12 +13,12 @@ from musicgen.checkpoints.packed.select import config_of, open_packed
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import Engine
 from musicgen.errors import ModelTooLarge, SettingsError, UnsupportedCheckpoint
-from musicgen.machine import free_memory
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.kernels import packing
 from musicgen.model.memory import memory_needed
+from musicgen.process.resources import free_memory
+from musicgen.process.startup import mark
 from musicgen.settings import Settings
-from musicgen.startup import mark
 
 # A clip with guidance takes two rows; one request may have eight variations.
 ROWS_OF_A_SLOT, LEAST_ROWS = 2, 16

@@ -16,8 +16,8 @@ from musicgen.model.chroma import chroma_of
 from musicgen.model.encodec import encode_channels
 from musicgen.model.musicgen import MusicGen
 from musicgen.model.tokenizer import Tokenize
+from musicgen.process.stopwatch import Stopwatch
 from musicgen.result import Timings
-from musicgen.stopwatch import Stopwatch
 
 PREFILL_COLUMNS = {"cpu": 64}
 """Read at once of a context: others have the processor in between."""

@@ -36,8 +36,8 @@ from musicgen.model.chroma import chroma_of
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.delay_pattern import DelayPattern
 from musicgen.model.tokenizer import Tokenize, load_tokenizer
+from musicgen.process.stopwatch import Stopwatch
 from musicgen.result import Timings
-from musicgen.stopwatch import Stopwatch
 
 # torch's global generator and the model's audio encoder are shared by all rows.
 _one_at_a_time = threading.Lock()

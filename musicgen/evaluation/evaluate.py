@@ -24,7 +24,7 @@ from musicgen.evaluation.clicks import clicks
 from musicgen.evaluation.likelihood import Likelihood, measure_likelihood, read_music
 from musicgen.evaluation.measures import Sound, clipped_share, longest_silence
 from musicgen.evaluation.pairs import Pair, pairs
-from musicgen.machine import cpu_quota
+from musicgen.process.resources import cpu_quota
 from musicgen.request import TOP_K_DEFAULT, SamplingParams
 from musicgen.settings import Settings
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from musicgen.checkpoints.locate import locate
 from musicgen.engine.interface import Engine, GenerationJob, Row, run_to_end
 from musicgen.engine.loading import load_engine
-from musicgen.machine import cpu_quota
+from musicgen.process.resources import cpu_quota
 from musicgen.request import SamplingParams
 from musicgen.settings import Settings
 

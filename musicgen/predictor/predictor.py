@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from musicgen import __version__, catalog, startup
+from musicgen import __version__, catalog
 from musicgen.audio.encode import largest_size
 from musicgen.audio.normalize import Normalized
 from musicgen.audio.postprocess import finish_clip
@@ -28,12 +28,14 @@ from musicgen.engine.interface import Engine, GenerationJob, Row
 from musicgen.engine.loading import load_engine
 from musicgen.errors import InvalidRequest, UnknownModel
 from musicgen.generation import Generation
-from musicgen.machine import cpu_quota
 from musicgen.model.config import MusicGenConfig
 from musicgen.predictor.prepare import BETWEEN_PROMPTS, PreparedJob, check_tokens, prepare
 from musicgen.predictor.separation import Separation
 from musicgen.predictor.store import store_clips, with_tokens
 from musicgen.predictor.stream import ClipStream, told
+from musicgen.process import startup
+from musicgen.process.resources import cpu_quota
+from musicgen.process.stopwatch import Stopwatch
 from musicgen.request import (
     SEED_MAX,
     GenerationRequest,
@@ -42,7 +44,6 @@ from musicgen.request import (
 )
 from musicgen.result import GenerationResult, Progress
 from musicgen.settings import Delivery, Settings
-from musicgen.stopwatch import Stopwatch
 from musicgen.storage.base import JOB_ID, JOB_ID_ALLOWED, Storage
 from musicgen.storage.inline import INLINE_MAX_BYTES, InlineStorage
 from musicgen.storage.opening import open_bucket, open_storage

@@ -17,8 +17,8 @@ from musicgen.engine.cuda.graphs import SlotSteps
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import GenerationJob, Row
 from musicgen.engine.loading import load_engine
-from musicgen.machine import free_memory
 from musicgen.model.config import MusicGenConfig
+from musicgen.process.resources import free_memory
 from musicgen.request import SamplingParams
 from musicgen.settings import Settings
 from tests.support import engines

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from musicgen.logs import trace_id_of
+from musicgen.process.logs import trace_id_of
 from tests.support.job_server import JobServer, data_folder, job_server
 from tests.support.otlp_collector import Collector, otlp_collector
 

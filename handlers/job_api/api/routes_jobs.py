@@ -27,8 +27,8 @@ from handlers.job_api.store.models import models_of
 from handlers.job_api.store.status import shown
 from musicgen.errors import InvalidRequest
 from musicgen.net.post import check
+from musicgen.process.tracing import note, span, traceparent
 from musicgen.remote.policy import goes_elsewhere_first
-from musicgen.telemetry import note, span, traceparent
 
 KEEP_ALIVE_SECONDS = 15.0
 IDEMPOTENCY_KEY_MAX = 200

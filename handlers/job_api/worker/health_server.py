@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from handlers.job_api.worker.metrics import TYPE, WorkerMetrics
-from musicgen import startup
 from musicgen.errors import SettingsError
+from musicgen.process import startup
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse

@@ -23,10 +23,10 @@ from handlers.job_api.worker.progress import Teller
 from handlers.serving import Serving
 from musicgen.errors import InvalidRequest
 from musicgen.generation import Generation
+from musicgen.process.tracing import span
 from musicgen.remote.policy import may_be_made_elsewhere
 from musicgen.request import GenerationRequest, StreamForm
 from musicgen.result import GenerationResult, Progress
-from musicgen.telemetry import span
 
 if TYPE_CHECKING:
     from procrastinate import App

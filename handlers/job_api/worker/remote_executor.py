@@ -16,11 +16,11 @@ from handlers.job_api.worker.local_executor import failure_of
 from handlers.job_api.worker.outcome import DROPPED, FAILED, MOVED, Outcome
 from handlers.job_api.worker.progress import EVERY_SECONDS, Teller
 from musicgen.errors import InvalidRequest, RemoteError
+from musicgen.process.tracing import span
 from musicgen.remote.hybrid import Hybrid, RemoteUnavailable
 from musicgen.remote.maker import Made
 from musicgen.remote.refused import Refused
 from musicgen.storage.base import ClipFile, ClipName, Storage
-from musicgen.telemetry import span
 
 if TYPE_CHECKING:
     from procrastinate import App

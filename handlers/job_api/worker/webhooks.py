@@ -13,7 +13,7 @@ from handlers.job_api.store.api_keys import webhook_secret_of
 from handlers.job_api.store.database import Pool
 from handlers.job_api.store.status import shown
 from musicgen.errors import InputAudioRefused, InvalidRequest
-from musicgen.telemetry import span
+from musicgen.process.tracing import span
 
 if TYPE_CHECKING:
     from procrastinate import App

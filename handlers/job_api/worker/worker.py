@@ -22,8 +22,8 @@ from handlers.job_api.store.database import Pool, query
 from handlers.job_api.worker.local_executor import failure_of
 from handlers.job_api.worker.outcome import FAILED, LEFT, Outcome
 from musicgen.errors import DeviceFault, GenerationCancelled, MusicGenError
-from musicgen.logs import about
-from musicgen.telemetry import note, past_span, span
+from musicgen.process.logs import about
+from musicgen.process.tracing import note, past_span, span
 
 if TYPE_CHECKING:
     from procrastinate import App, JobContext

@@ -7,10 +7,10 @@ import math
 
 from musicgen.engine.cuda.graphs import EagerSteps, SlotSteps, Steps
 from musicgen.engine.cuda.slots import RowSlots
-from musicgen.machine import free_memory
 from musicgen.model.delay_pattern import DelayPattern
 from musicgen.model.memory import codec_memory
 from musicgen.model.musicgen import MusicGen
+from musicgen.process.resources import free_memory
 from musicgen.request import DURATION_MAX_SECONDS
 
 PROMPT_TOKENS = 128

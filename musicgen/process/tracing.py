@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from musicgen.api_settings import TracingSettings
 from musicgen.errors import MissingDependency
-from musicgen.logs import trace_id_of
+from musicgen.process.logs import trace_id_of
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context

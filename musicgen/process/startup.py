@@ -22,8 +22,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from musicgen import quick_torch
 from musicgen.checkpoints.packed.format import SUFFIX, packed_files
+from musicgen.process import lazy_torch as quick_torch
 
 logger = logging.getLogger(__name__)
 
