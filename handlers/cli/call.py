@@ -42,8 +42,8 @@ def add(commands: Commands) -> None:
 
 
 def _call(options: argparse.Namespace, _: Settings) -> int:
+    from musicgen.remote.factory import open_remote
     from musicgen.remote.fields import fields_of
-    from musicgen.remote.opening import open_remote
     from musicgen.storage.local import write_atomically
 
     request = request_from(options)

@@ -155,7 +155,7 @@ async def _relay(url: str, api: ApiSettings, settings: Settings) -> int:
     from handlers.job_api.store.spending import SqlLedger
     from handlers.job_api.worker.remote_executor import RelayMaker
     from handlers.job_api.worker.worker import Duty, Worker
-    from musicgen.remote.hybrid import Hybrid
+    from musicgen.remote.guarded import Hybrid
     from musicgen.storage.opening import open_bucket
 
     health = _health(api, settings)

@@ -7,7 +7,7 @@ from typing import Any
 
 from infra.loadtest.drive import Ask, Made
 from musicgen.client import MusicGenClient
-from musicgen.remote.opening import open_remote
+from musicgen.remote.factory import open_remote
 from musicgen.settings import RemoteTokens
 
 

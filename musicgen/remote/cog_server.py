@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from musicgen.parts import prompts_from
-from musicgen.remote.base import Api, Tell
 from musicgen.remote.clips import RemoteClip
-from musicgen.remote.refused import Refused
+from musicgen.remote.errors import Refused
+from musicgen.remote.http_api import Api, Tell
 from musicgen.request import seed_of_variation
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from musicgen.remote.base import Api, Tell, clips_of_reply, compute_of_reply
 from musicgen.remote.clips import RemoteClip
+from musicgen.remote.http_api import Api, Tell, clips_of_reply, compute_of_reply
 
 
 class HuggingFaceEndpoint:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from musicgen import catalog
-from musicgen.remote.refused import Refused
+from musicgen.remote.errors import Refused
 
 NAME = "meta/musicgen"
 LICENCE = catalog.MUSICGEN_LICENCE

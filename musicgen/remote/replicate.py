@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from musicgen.errors import RemoteError
-from musicgen.remote.base import Api, Tell
 from musicgen.remote.clips import RemoteClip
 from musicgen.remote.cog_server import clip_of_prediction, one_by_one
+from musicgen.remote.http_api import Api, Tell
 
 BASE_URL = "https://api.replicate.com"
 LIFETIME_MIN_SECONDS = 5

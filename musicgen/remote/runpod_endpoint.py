@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from musicgen.remote.base import Api, Tell, clips_of_reply, compute_of_reply
 from musicgen.remote.clips import RemoteClip
-from musicgen.remote.refused import Refused
+from musicgen.remote.errors import Refused
+from musicgen.remote.http_api import Api, Tell, clips_of_reply, compute_of_reply
 
 BASE_URL = "https://api.runpod.ai/v2"
 LIFETIME_MIN_SECONDS = 10

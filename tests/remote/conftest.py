@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from musicgen.remote import base, replicate, runpod_endpoint
-from musicgen.remote.hybrid import Hybrid
+from musicgen.remote import http_api as base
+from musicgen.remote import replicate, runpod_endpoint
+from musicgen.remote.guarded import Hybrid
 from tests.support.cog_server import Server, cog_server
 from tests.support.elsewhere import Elsewhere
 from tests.support.hf_emulator import emulator_folder, hf_endpoint

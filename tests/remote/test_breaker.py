@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from musicgen.remote.breaker import Attempt, Breaker
+from musicgen.remote.circuit_breaker import Attempt, Breaker
 
 FAILURES, OPEN_SECONDS = 3, 60.0
 

@@ -16,8 +16,8 @@ import soundfile as sf
 from handlers.cli import main as cli
 from musicgen.errors import RemoteError
 from musicgen.predictor import Predictor
-from musicgen.remote.base import Api
-from musicgen.remote.opening import open_remote
+from musicgen.remote.factory import open_remote
+from musicgen.remote.http_api import Api
 from musicgen.remote.runpod_endpoint import clips_of_job
 from musicgen.request import GenerationRequest
 from musicgen.settings import RemoteTokens, Settings

@@ -11,9 +11,9 @@ import pytest
 import soundfile as sf
 
 from musicgen.predictor import Predictor
-from musicgen.remote.hybrid import Hybrid
-from musicgen.remote.ledger import FileLedger
-from musicgen.remote.refused import Refused
+from musicgen.remote.budget import FileLedger
+from musicgen.remote.errors import Refused
+from musicgen.remote.guarded import Hybrid
 from musicgen.request import GenerationRequest
 from musicgen.settings import Settings
 from tests.support.cog_server import Server

@@ -14,10 +14,10 @@ import pytest
 
 from musicgen.errors import GenerationCancelled, InvalidDuration, RemoteError, SettingsError
 from musicgen.remote import runpod_endpoint
-from musicgen.remote.base import Unreachable
-from musicgen.remote.hybrid import RemoteUnavailable
-from musicgen.remote.maker import Made
-from musicgen.remote.refused import Refused
+from musicgen.remote.errors import Refused
+from musicgen.remote.generate import Made
+from musicgen.remote.guarded import RemoteUnavailable
+from musicgen.remote.http_api import Unreachable
 from musicgen.settings import RemoteTokens
 from tests.support.cog_server import Server
 from tests.support.elsewhere import FIELDS, Elsewhere, make

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicgen.remote.ledger import FileLedger, month_of, usd
+from musicgen.remote.budget import FileLedger, month_of, usd
 
 MONTH = "2026-01"
 AMOUNTS = st.decimals(0, 10, places=6)

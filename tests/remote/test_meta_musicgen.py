@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from musicgen.errors import GenerationCancelled
-from musicgen.remote import base, replicate
-from musicgen.remote.hybrid import Hybrid
-from musicgen.remote.refused import Refused
+from musicgen.remote import http_api as base
+from musicgen.remote import replicate
+from musicgen.remote.errors import Refused
+from musicgen.remote.guarded import Hybrid
 from tests.support.elsewhere import Elsewhere, make
 from tests.support.platform_apis import Answer, served
 

@@ -8,10 +8,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from musicgen.remote.breaker import Breaker
-from musicgen.remote.hybrid import Hybrid
-from musicgen.remote.ledger import FileLedger
-from musicgen.remote.maker import Made, RemoteMaker
+from musicgen.remote.budget import FileLedger
+from musicgen.remote.circuit_breaker import Breaker
+from musicgen.remote.generate import Made, RemoteMaker
+from musicgen.remote.guarded import Hybrid
 from musicgen.remote_settings import RemoteSettings
 from musicgen.settings import RemoteTokens
 from tests.support.json_server import TOKEN

@@ -16,7 +16,7 @@ _RESERVE = """
 
 
 class SqlLedger:
-    """`musicgen.remote.ledger.Ledger`: one statement each, so that no two relays pass the cap
+    """`musicgen.remote.budget.Ledger`: one statement each, so that no two relays pass the cap
     together. Connects for each, because it is asked from threads and seldom."""
 
     def __init__(self, url: str) -> None:

@@ -17,9 +17,9 @@ from handlers.job_api.worker.outcome import DROPPED, FAILED, MOVED, Outcome
 from handlers.job_api.worker.progress import EVERY_SECONDS, Teller
 from musicgen.errors import InvalidRequest, RemoteError
 from musicgen.process.tracing import span
-from musicgen.remote.hybrid import Hybrid, RemoteUnavailable
-from musicgen.remote.maker import Made
-from musicgen.remote.refused import Refused
+from musicgen.remote.errors import Refused
+from musicgen.remote.generate import Made
+from musicgen.remote.guarded import Hybrid, RemoteUnavailable
 from musicgen.storage.base import ClipFile, ClipName, Storage
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from typing import Any
 
 from musicgen.errors import InvalidInputAudio, MusicGenError, RemoteError, SettingsError
 from musicgen.remote import meta_musicgen
+from musicgen.remote.budget import usd
 from musicgen.remote.clips import RemoteClip, type_of
+from musicgen.remote.factory import open_remote
 from musicgen.remote.fields import fields_of
-from musicgen.remote.ledger import usd
-from musicgen.remote.meter import Meter
-from musicgen.remote.opening import open_remote
+from musicgen.remote.usage import Meter
 from musicgen.remote_settings import VARIABLES, RemoteSettings
 from musicgen.request import SEED_MAX, VARIATIONS_MAX, GenerationRequest, seed_of_variation
 from musicgen.settings import RemoteTokens

@@ -10,11 +10,11 @@ from decimal import Decimal
 from typing import Any
 
 from musicgen.errors import RemoteError
-from musicgen.remote.breaker import Breaker
-from musicgen.remote.ledger import Ledger, month_of
-from musicgen.remote.maker import Made, RemoteMaker, TellFraction
-from musicgen.remote.meter import Meter
-from musicgen.remote.refused import Refused
+from musicgen.remote.budget import Ledger, month_of
+from musicgen.remote.circuit_breaker import Breaker
+from musicgen.remote.errors import Refused
+from musicgen.remote.generate import Made, RemoteMaker, TellFraction
+from musicgen.remote.usage import Meter
 from musicgen.remote_settings import RemoteSettings
 from musicgen.settings import RemoteTokens
 

@@ -6,13 +6,13 @@ import threading
 
 from musicgen.errors import InvalidRequest, RemoteError
 from musicgen.remote import replicate, runpod_endpoint
-from musicgen.remote.base import Api, Remote
 from musicgen.remote.cog_server import CogServer
+from musicgen.remote.errors import Refused
+from musicgen.remote.http_api import Api, Remote
 from musicgen.remote.huggingface_endpoint import HuggingFaceEndpoint
-from musicgen.remote.meter import Meter
-from musicgen.remote.refused import Refused
 from musicgen.remote.replicate import ReplicateModel
 from musicgen.remote.runpod_endpoint import RunPodEndpoint, RunPodLocalServer
+from musicgen.remote.usage import Meter
 from musicgen.remote_settings import PLATFORMS, URLS
 from musicgen.settings import RemoteTokens
 

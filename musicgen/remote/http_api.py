@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from musicgen.errors import GenerationCancelled, RemoteError
 from musicgen.remote.clips import RemoteClip, of_base64, of_data_uri
-from musicgen.remote.meter import Job, Meter
-from musicgen.remote.refused import Refused
+from musicgen.remote.errors import Refused
+from musicgen.remote.usage import Job, Meter
 
 if TYPE_CHECKING:
     import httpx
