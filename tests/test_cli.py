@@ -17,13 +17,13 @@ import soundfile as sf
 from handlers.cli import generate
 from handlers.cli import main as cli
 from handlers.cli.options import request_from
-from musicgen import finish
-from musicgen import request as limits
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.evaluation import verify
-from musicgen.parts import Section
 from musicgen.remote.fields import fields_of
 from musicgen.request import GenerationRequest
+from musicgen.request import postprocessing as finish
+from musicgen.request import request as limits
+from musicgen.request.sections import Section
 
 ROOT = Path(__file__).parent.parent
 

@@ -22,10 +22,10 @@ from infra.replicate.predict_inputs import (
     read_inputs,
     read_output,
 )
-from musicgen import finish, request
 from musicgen.catalog import CATALOG, MUSICGEN_LICENCE
 from musicgen.errors import InvalidRequest
-from musicgen.request import GenerationRequest
+from musicgen.request import GenerationRequest, request
+from musicgen.request import postprocessing as finish
 
 SOURCE = (Path(__file__).parent.parent / "predict.py").read_text(encoding="utf-8")
 INPUTS = {each.name: each for each in read_inputs(SOURCE)}

@@ -14,9 +14,9 @@ ROOT = Path(__file__).parent.parent
 VALUES = {
     "musicgen",
     "musicgen.errors",
-    "musicgen.checks",
-    "musicgen.finish",
-    "musicgen.parts",
+    "musicgen.request.validation",
+    "musicgen.request.postprocessing",
+    "musicgen.request.sections",
     "musicgen.request",
     "musicgen.result",
     "musicgen.settings",

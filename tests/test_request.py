@@ -12,8 +12,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from musicgen import errors
-from musicgen.finish import BEATS_MAX, BEATS_MIN, BPM_MAX, BPM_MIN, Finish
-from musicgen.parts import sections_from, to_json
 from musicgen.request import (
     DURATION_MAX_SECONDS,
     DURATION_MIN_SECONDS,
@@ -24,6 +22,8 @@ from musicgen.request import (
     GenerationRequest,
     seed_of_variation,
 )
+from musicgen.request.postprocessing import BEATS_MAX, BEATS_MIN, BPM_MAX, BPM_MIN, Finish
+from musicgen.request.sections import sections_from, to_json
 
 NAN = float("nan")
 CLIP = Path("clip.wav")

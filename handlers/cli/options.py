@@ -7,19 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musicgen.errors import InvalidRequest
-from musicgen.finish import (
-    BEATS_DEFAULT,
-    BEATS_MAX,
-    BEATS_MIN,
-    BITRATES,
-    BPM_MAX,
-    BPM_MIN,
-    FADE_MAX_SECONDS,
-    LOUDNESS_DEFAULT_LUFS,
-    LOUDNESS_MAX_LUFS,
-    LOUDNESS_MIN_LUFS,
-    SAMPLE_RATES,
-)
 from musicgen.request import (
     BIT_DEPTHS,
     DURATION_DEFAULT_SECONDS,
@@ -37,6 +24,19 @@ from musicgen.request import (
     TOP_K_MAX,
     VARIATIONS_MAX,
     GenerationRequest,
+)
+from musicgen.request.postprocessing import (
+    BEATS_DEFAULT,
+    BEATS_MAX,
+    BEATS_MIN,
+    BITRATES,
+    BPM_MAX,
+    BPM_MIN,
+    FADE_MAX_SECONDS,
+    LOUDNESS_DEFAULT_LUFS,
+    LOUDNESS_MAX_LUFS,
+    LOUDNESS_MIN_LUFS,
+    SAMPLE_RATES,
 )
 from musicgen.settings import ENGINES, PRECISIONS
 

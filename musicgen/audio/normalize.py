@@ -14,8 +14,8 @@ import numpy as np
 from musicgen.audio.loudness import BLOCK_SECONDS, OFFSET_LU, integrated_loudness
 from musicgen.audio.pcm import Pcm, require_finite
 from musicgen.errors import UnknownStrategy
-from musicgen.finish import LOUDNESS_DEFAULT_LUFS
 from musicgen.request import NORMALIZATION_STRATEGIES
+from musicgen.request.postprocessing import LOUDNESS_DEFAULT_LUFS
 
 TARGET_LUFS = LOUDNESS_DEFAULT_LUFS
 TARGET_RMS = 10 ** (-18 / 20)

@@ -14,7 +14,7 @@ from musicgen.audio.loudness import (
 from musicgen.audio.normalize import Normalized, normalize
 from musicgen.audio.pcm import Pcm, require_finite
 from musicgen.audio.resample import resample
-from musicgen.finish import SEAM_SECONDS, Finish
+from musicgen.request.postprocessing import SEAM_SECONDS, Finish
 
 CROSSFADE_SECONDS = 0.1
 SILENCE_DB = -50.0

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from musicgen.parts import prompts_from
 from musicgen.remote.clips import RemoteClip
 from musicgen.remote.errors import Refused
 from musicgen.remote.http_api import Api, Tell
 from musicgen.request import seed_of_variation
+from musicgen.request.sections import prompts_from
 
 
 class CogServer:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from musicgen.errors import InvalidInputAudio
-from musicgen.parts import to_json
 from musicgen.request import GenerationRequest
+from musicgen.request.sections import to_json
 
 
 def fields_of(request: GenerationRequest, input_audio: str | None = None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from musicgen.audio.postprocess import (
     steadied,
     without_silence,
 )
-from musicgen.finish import SEAM_SECONDS, Finish
+from musicgen.request.postprocessing import SEAM_SECONDS, Finish
 
 RATE = 32_000
 

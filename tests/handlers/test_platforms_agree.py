@@ -17,9 +17,10 @@ from handlers.contract import report_of
 from handlers.hf_endpoint import Endpoint, EndpointError
 from handlers.runpod_job import RunPodJobs
 from infra.replicate.predict_inputs import read_inputs
-from musicgen import errors, finish, request
+from musicgen import errors
 from musicgen.errors import MusicGenError
-from musicgen.request import GenerationRequest
+from musicgen.request import GenerationRequest, request
+from musicgen.request import postprocessing as finish
 from musicgen.settings import Settings
 from tests.support.fake_predictor import FakePredictor
 

@@ -10,8 +10,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from musicgen import finish, parts, request
 from musicgen.catalog import MUSICGEN_LICENCE
+from musicgen.request import postprocessing as finish
+from musicgen.request import request
+from musicgen.request import sections as parts
 
 PRIORITY_MAX = 10
 _SECONDS = {"type": "number", "minimum": 0}

@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from musicgen.checks import check_number
 from musicgen.errors import InvalidRequest
+from musicgen.request.validation import check_number
 
 SECTIONS_MAX = 32
 SECTION_MIN_SECONDS = 0.1

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from musicgen.checks import check_bool, check_integer, check_number
 from musicgen.errors import InvalidRequest
+from musicgen.request.validation import check_bool, check_integer, check_number
 
 LOUDNESS_DEFAULT_LUFS, LOUDNESS_MIN_LUFS, LOUDNESS_MAX_LUFS = -14.0, -40.0, -5.0
 SAMPLE_RATES = (32_000, 44_100, 48_000)

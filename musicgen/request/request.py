@@ -12,7 +12,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from musicgen.checks import check_bool, check_integer, check_number
 from musicgen.errors import (
     EmptyPrompt,
     InvalidBitDepth,
@@ -31,8 +30,9 @@ from musicgen.errors import (
     UnknownFormat,
     UnknownStrategy,
 )
-from musicgen.finish import BEATS_DEFAULT, LOUDNESS_DEFAULT_LUFS, Finish
-from musicgen.parts import Section, prompts_from, sections_from
+from musicgen.request.postprocessing import BEATS_DEFAULT, LOUDNESS_DEFAULT_LUFS, Finish
+from musicgen.request.sections import Section, prompts_from, sections_from
+from musicgen.request.validation import check_bool, check_integer, check_number
 
 PROMPT_MAX_CHARACTERS = 2000
 DURATION_MIN_SECONDS = 0.1
@@ -77,7 +77,7 @@ class GenerationRequest:
     one clip whose prompt changes: `prompt` then stands before each of theirs, and their durations
     make up `duration`. Guidance leads away from `negative_prompt`. `extend_stride` is how many of
     30 s a long clip goes on at a time; the rest is what is heard of its past. The fields of
-    `musicgen.finish` say what is done to the music then. `input_audio` is a local file that the
+    `musicgen.request.postprocessing` say what is done to the music then. `input_audio` is a local file that the
     platform has already fetched: the music to continue when `continuation` is set, otherwise a
     melody to follow (melody models only).
 
