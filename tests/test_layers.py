@@ -20,7 +20,7 @@ VALUES = {
     "musicgen.request",
     "musicgen.result",
     "musicgen.settings",
-    "musicgen.remote_settings",
+    "musicgen.settings.remote",
     "musicgen.catalog",
     "musicgen.checkpoints.locate",
     "musicgen.process.resources",
@@ -33,7 +33,7 @@ VALUES = {
     "musicgen.net.fetch",
     "musicgen.net.post",
     "musicgen.net.ssrf",
-    "musicgen.api_settings",
+    "musicgen.settings.job_api",
     "musicgen.checkpoints.archives",
     "musicgen.checkpoints.packed.format",
     "musicgen.process.lazy_torch",
@@ -181,7 +181,7 @@ def test_importing_a_leaf_imports_no_torch(module: str) -> None:
 
 def test_only_settings_reads_the_environment() -> None:
     for path in _sources():
-        if _module(path) not in ("musicgen.settings", "musicgen.api_settings"):
+        if _module(path) not in ("musicgen.settings", "musicgen.settings.job_api"):
             assert not re.search(r"os\.(environ|getenv)", path.read_text()), path
 
 

@@ -10,11 +10,11 @@ import pytest
 
 from handlers.contract import status_of
 from musicgen import catalog
-from musicgen.api_settings import ApiSettings
 from musicgen.errors import MusicGenError
-from musicgen.remote_settings import VARIABLES, RemoteSettings
 from musicgen.request import GenerationRequest
 from musicgen.settings import BucketSettings, Settings
+from musicgen.settings.job_api import ApiSettings
+from musicgen.settings.remote import VARIABLES, RemoteSettings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

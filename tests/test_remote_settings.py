@@ -7,8 +7,8 @@ from decimal import Decimal
 import pytest
 
 from musicgen.errors import SettingsError
-from musicgen.remote_settings import RemoteSettings
 from musicgen.settings import Settings
+from musicgen.settings.remote import RemoteSettings
 
 RUNPOD = {
     "MUSICGEN_POLICY": "fallback",

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from musicgen.api_settings import api_key
+from musicgen.settings.job_api import api_key
 
 if TYPE_CHECKING:
     from musicgen.client import Job

@@ -10,8 +10,8 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from handlers.cli.options import EXIT_FAILED, Commands
-from musicgen.api_settings import ApiSettings
 from musicgen.settings import Settings
+from musicgen.settings.job_api import ApiSettings
 
 if TYPE_CHECKING:
     from handlers.job_api.store.database import Pool

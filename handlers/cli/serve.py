@@ -9,11 +9,11 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from handlers.cli.options import EXIT_FAILED, Commands
-from musicgen.api_settings import ApiSettings
 from musicgen.errors import MissingDependency
 from musicgen.process import startup
 from musicgen.process.tracing import start_tracing
 from musicgen.settings import Settings
+from musicgen.settings.job_api import ApiSettings
 
 if TYPE_CHECKING:
     from handlers.job_api.store.files import Files

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from infra.loadtest.drive import drive, poisson, report
 from infra.loadtest.targets import deployment, job_api
-from musicgen.api_settings import api_key
+from musicgen.settings.job_api import api_key
 
 
 def main() -> int:

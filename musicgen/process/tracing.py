@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-from musicgen.api_settings import TracingSettings
 from musicgen.errors import MissingDependency
 from musicgen.process.logs import trace_id_of
+from musicgen.settings.job_api import TracingSettings
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context

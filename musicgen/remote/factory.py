@@ -13,8 +13,8 @@ from musicgen.remote.huggingface_endpoint import HuggingFaceEndpoint
 from musicgen.remote.replicate import ReplicateModel
 from musicgen.remote.runpod_endpoint import RunPodEndpoint, RunPodLocalServer
 from musicgen.remote.usage import Meter
-from musicgen.remote_settings import PLATFORMS, URLS
 from musicgen.settings import RemoteTokens
+from musicgen.settings.remote import PLATFORMS, URLS
 
 _NAMES = {
     "replicate": "--name OWNER/MODEL",

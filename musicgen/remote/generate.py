@@ -19,9 +19,9 @@ from musicgen.remote.clips import RemoteClip, type_of
 from musicgen.remote.factory import open_remote
 from musicgen.remote.fields import fields_of
 from musicgen.remote.usage import Meter
-from musicgen.remote_settings import VARIABLES, RemoteSettings
 from musicgen.request import SEED_MAX, VARIATIONS_MAX, GenerationRequest, seed_of_variation
 from musicgen.settings import RemoteTokens
+from musicgen.settings.remote import VARIABLES, RemoteSettings
 
 ESTIMATE_MIN_SECONDS = 5.0
 """Of compute: no clip is so short that nothing else takes time."""

@@ -15,8 +15,8 @@ from musicgen.remote.circuit_breaker import Breaker
 from musicgen.remote.errors import Refused
 from musicgen.remote.generate import Made, RemoteMaker, TellFraction
 from musicgen.remote.usage import Meter
-from musicgen.remote_settings import RemoteSettings
 from musicgen.settings import RemoteTokens
+from musicgen.settings.remote import RemoteSettings
 
 logger = logging.getLogger(__name__)
 

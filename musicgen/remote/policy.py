@@ -9,7 +9,7 @@ from musicgen.errors import (
     MissingDependency,
     ModelTooLarge,
 )
-from musicgen.remote_settings import Policy
+from musicgen.settings.remote import Policy
 
 _OF_THIS_MACHINE = (GenerationError, CheckpointError, ModelTooLarge, MissingDependency, MemoryError)
 

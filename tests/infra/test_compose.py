@@ -63,7 +63,7 @@ def test_a_service_is_as_closed_as_it_can_be(name: str) -> None:
 
 
 def test_a_worker_may_finish_its_jobs() -> None:
-    from musicgen.api_settings import ApiSettings
+    from musicgen.settings.job_api import ApiSettings
 
     minutes = int(FOUND["worker"]["stop_grace_period"].removesuffix("m"))
     assert 60 * minutes > ApiSettings.drain

@@ -13,9 +13,9 @@ import pytest
 from infra.check import overlays
 from infra.check.objects import named
 from infra.check.tools import found
-from musicgen.api_settings import ApiSettings
-from musicgen.remote_settings import VARIABLES
 from musicgen.settings import Settings
+from musicgen.settings.job_api import ApiSettings
+from musicgen.settings.remote import VARIABLES
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(

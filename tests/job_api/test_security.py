@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from musicgen.api_settings import ApiSettings
 from musicgen.errors import SettingsError
+from musicgen.settings.job_api import ApiSettings
 from tests.support.clips import wav
 from tests.support.job_server import ROOT, JobServer, data_folder, environment, job_server
 

@@ -12,8 +12,8 @@ from musicgen.remote.budget import FileLedger
 from musicgen.remote.circuit_breaker import Breaker
 from musicgen.remote.generate import Made, RemoteMaker
 from musicgen.remote.guarded import Hybrid
-from musicgen.remote_settings import RemoteSettings
 from musicgen.settings import RemoteTokens
+from musicgen.settings.remote import RemoteSettings
 from tests.support.json_server import TOKEN
 
 FIELDS = {"prompt": "slow calm piano", "duration": 0.3, "seed": 11, "temperature": 0.9}

@@ -33,8 +33,8 @@ from handlers.job_api.store.notifications import News
 from handlers.job_api.store.status import LoadMeter
 from handlers.job_api.worker.webhooks import deliver_webhooks
 from musicgen import __version__
-from musicgen.api_settings import LOOPBACK, ApiSettings
 from musicgen.errors import InvalidRequest, MusicGenError
+from musicgen.settings.job_api import LOOPBACK, ApiSettings
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; "

@@ -14,7 +14,7 @@ from handlers.job_api.store.database import Pool
 from handlers.job_api.store.files import Files
 from handlers.job_api.store.notifications import News
 from handlers.job_api.store.status import LoadMeter
-from musicgen.api_settings import ApiSettings
+from musicgen.settings.job_api import ApiSettings
 
 if TYPE_CHECKING:
     from procrastinate import App

@@ -12,7 +12,7 @@ from handlers.job_api.store import queue
 from handlers.job_api.store.database import Pool, query
 from handlers.job_api.store.files import Files
 from handlers.job_api.store.recovery import forget, recover
-from musicgen.api_settings import ApiSettings
+from musicgen.settings.job_api import ApiSettings
 
 if TYPE_CHECKING:
     from procrastinate import App

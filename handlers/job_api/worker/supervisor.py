@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from handlers.job_api.store.embedded_postgres import EmbeddedServer
-from musicgen.api_settings import ApiSettings, environment_with
+from musicgen.settings.job_api import ApiSettings, environment_with
 
 LOOK_SECONDS = 0.2
 PAUSE_SECONDS = (0.2, 0.5, 1, 2)

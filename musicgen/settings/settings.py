@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from musicgen.errors import SettingsError
-from musicgen.remote_settings import RemoteSettings
+from musicgen.settings.remote import RemoteSettings
 
 ENGINES = ("musicgen", "transformers")
 PRECISIONS = ("auto", "float32", "bfloat16", "int8")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from musicgen.errors import SettingsError
-from musicgen.settings import Variables, check_choice, check_network
+from musicgen.settings.settings import Variables, check_choice, check_network
 
 AUTH = ("auto", "on", "off")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
