@@ -156,7 +156,7 @@ async def _relay(url: str, api: ApiSettings, settings: Settings) -> int:
     from handlers.job_api.worker.remote_executor import RelayMaker
     from handlers.job_api.worker.worker import Duty, Worker
     from musicgen.remote.guarded import Hybrid
-    from musicgen.storage.opening import open_bucket
+    from musicgen.storage.factory import open_bucket
 
     health = _health(api, settings)
     files, remote = _files(api, settings), settings.remote
@@ -185,7 +185,7 @@ def _health(api: ApiSettings, settings: Settings) -> HealthPort | None:
         return None
     from handlers.job_api.worker.health_server import HealthPort
     from handlers.job_api.worker.metrics import WorkerMetrics
-    from musicgen.storage.opening import clips_waiting
+    from musicgen.storage.factory import clips_waiting
 
     waiting = (lambda: clips_waiting(settings.spool_dir)) if settings.bucket.name else None
     return HealthPort(api.metrics_host, api.metrics_port, WorkerMetrics(waiting))
@@ -196,6 +196,6 @@ def _files(api: ApiSettings, settings: Settings) -> Files:
 
     if settings.bucket.name is None:
         return Files(api.data_dir)
-    from musicgen.storage.opening import open_bucket
+    from musicgen.storage.factory import open_bucket
 
     return Files(api.data_dir, open_bucket(settings.bucket, settings.spool_dir))

@@ -45,8 +45,8 @@ from musicgen.request import (
 from musicgen.result import GenerationResult, Progress
 from musicgen.settings import Delivery, Settings
 from musicgen.storage.base import JOB_ID, JOB_ID_ALLOWED, Storage
+from musicgen.storage.factory import open_bucket, open_storage
 from musicgen.storage.inline import INLINE_MAX_BYTES, InlineStorage
-from musicgen.storage.opening import open_bucket, open_storage
 
 GENERATOR = f"musicgen-serverless {__version__}"
 WARM_UP_SECONDS = 0.04

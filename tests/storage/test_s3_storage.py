@@ -20,8 +20,8 @@ from moto.server import ThreadedMotoServer
 from musicgen.errors import BucketRefused, SettingsError, StorageError
 from musicgen.settings import BucketSettings, Settings
 from musicgen.storage.base import ClipFile, ClipName
+from musicgen.storage.factory import open_storage
 from musicgen.storage.local import LocalStorage
-from musicgen.storage.opening import open_storage
 from musicgen.storage.s3 import S3Storage, key_of
 from musicgen.storage.s3_client import endpoint_without_bucket, is_transient
 from musicgen.storage.spool import Spool

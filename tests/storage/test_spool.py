@@ -13,7 +13,7 @@ import pytest
 from handlers.cli import main as cli
 from musicgen.errors import DiskFull
 from musicgen.settings import BucketSettings
-from musicgen.storage.opening import clips_waiting, open_bucket
+from musicgen.storage.factory import clips_waiting, open_bucket
 from musicgen.storage.spool import Spool, Upload
 
 UPLOAD = Upload("music", "musicgen/job/clip.wav", "audio/wav", "inline", {"seed": "7"})
