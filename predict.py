@@ -13,8 +13,8 @@ addresses too. The schema that is shipped (infra/replicate/openapi_schema.py) sh
 ended, and takes one prediction at a time for any other.
 
 Cog reads the inputs from this text without running it. It silently drops a bound that is not a
-plain number, and a description that is not one plain text: `tests/handlers/test_contract.py` holds all of
-it to `musicgen.request`.
+plain number, and a description that is not one plain text: `tests/handlers/test_contract.py` holds
+all of it to `musicgen.request`.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from bench.page import TABLES
+from tests.support import ROOT
 
-ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.slow
 
 

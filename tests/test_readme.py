@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import MISSING, fields
-from pathlib import Path
 
 import pytest
 
@@ -15,8 +14,8 @@ from musicgen.request import GenerationRequest
 from musicgen.settings import BucketSettings, Settings
 from musicgen.settings.job_api import ApiSettings
 from musicgen.settings.remote import VARIABLES, RemoteSettings
+from tests.support import ROOT
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 API_NAMES = {

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from musicgen.request import GenerationRequest
+from tests.support import ROOT
 
-PAGE = (Path(__file__).parent.parent / "docs" / "requests.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "requests.md").read_text(encoding="utf-8")
 EXAMPLES: list[dict[str, Any]] = [
     json.loads(text) for text in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
 ]

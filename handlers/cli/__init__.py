@@ -1,1 +1,1 @@
-"""One module for each command of `musicgen`: `add` registers it. Nothing is imported here."""
+"""The `musicgen` command line: one module for each command. Nothing is imported here."""

@@ -79,7 +79,3 @@ def _settings(options: argparse.Namespace) -> Settings:
 def _complain(message: object, status: int) -> int:
     sys.stderr.write(f"musicgen: {message}\n")
     return status
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -18,7 +18,7 @@ def add(commands: Commands) -> None:
         "plan",
         help="workers and costs for a load, on each platform",
         description="Simulates Poisson arrivals. Prices are those of "
-        f"{PRICES['read']}, in musicgen/planning/prices.json with their sources. Throughput comes "
+        f"{PRICES['read']}, in musicgen/capacity/prices.json with their sources. Throughput comes "
         "from what bench/serve.py measured on your GPU, or is an estimate and says so.",
     )
     parser.add_argument("--jobs-per-hour", type=float, required=True, metavar="N")

@@ -9,9 +9,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from infra.check import files, licences, overlays, policy, secret_scan
+from infra.check import files, house, licences, overlays, policy, secret_scan
 
 CHECKS = {
+    "house": house.problems,
     "manifests": overlays.problems,
     "dockerfiles": files.dockerfiles,
     "scripts": files.scripts,

@@ -3,7 +3,7 @@ Prometheus. Each function returns what the tool of its kind says is wrong."""
 
 from __future__ import annotations
 
-from infra.check.tools import ROOT, complaints
+from infra.check.tools import ROOT, complaints, found
 
 DOCKERFILES = ("infra/docker/*.Dockerfile", ".runpod/Dockerfile")
 SCRIPTS = (".ci/run", "infra/**/*.sh")
@@ -27,7 +27,8 @@ def scripts() -> list[str]:
 def workflows() -> list[str]:
     files = _files(".github/workflows/*.yml")
     return [
-        *complaints("actionlint", *files),
+        # Given by name: otherwise actionlint looks for it on the PATH alone.
+        *complaints("actionlint", f"-shellcheck={found('shellcheck') or ''}", *files),
         *complaints("zizmor", "--offline", "--no-progress", *files),
     ]
 

@@ -3,9 +3,9 @@
     python -m infra.coldstart.trace --model packed/small.native-int8.packed
     python -m infra.coldstart.trace --model demo --server cog --plot trace.png --cold
 
-Phases are those that the worker marks itself (`musicgen.process.startup`), the same that each platform gets
-with its first result and that stand in the log. With `--server cog` Cog's own server is around it,
-and its share is shown too. The last line is one JSON object.
+The worker marks its own phases (`musicgen.process.startup`); each platform gets the same ones with
+its first result and in the log. `--server cog` runs it inside Cog's own server and shows that
+server's share too. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from infra.coldstart.servers import PROMPT, ROOT, ours, start_once
 
 WORKER = """
 import json, sys
-from musicgen import startup
+from musicgen.process import startup
 startup.begin()
 from musicgen.predictor import Predictor
 from musicgen.request import GenerationRequest

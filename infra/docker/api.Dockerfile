@@ -36,4 +36,4 @@ VOLUME /data
 EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
-CMD ["python", "-m", "handlers.cli.main", "serve", "api", "--host", "0.0.0.0", "--port", "8000"]
+CMD ["python", "-m", "handlers.cli", "serve", "api", "--host", "0.0.0.0", "--port", "8000"]

@@ -21,7 +21,7 @@ ARG FORM=plain-bfloat16
 WORKDIR /opt/app
 RUN mkdir /opt/weights \
     && if [ "${MODEL}" != none ]; then \
-         /opt/venv/bin/python -m handlers.cli.main pack "${MODEL}" --form "${FORM}" -o /opt/weights/model.packed; \
+         /opt/venv/bin/python -m handlers.cli pack "${MODEL}" --form "${FORM}" -o /opt/weights/model.packed; \
        fi
 
 FROM ${BASE}
@@ -54,4 +54,4 @@ EXPOSE 9090
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:9090/healthz', timeout=4)"]
 STOPSIGNAL SIGTERM
-CMD ["python", "-m", "handlers.cli.main", "serve", "worker"]
+CMD ["python", "-m", "handlers.cli", "serve", "worker"]

@@ -1,1 +1,1 @@
-"""How many workers a load needs, and what they cost: no torch, no network."""
+"""Capacity planning: workers and costs for a load. Imports no torch and no network."""

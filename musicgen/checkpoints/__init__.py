@@ -1,0 +1,1 @@
+"""Files of a model: locate, download, unpack, convert, pack and read them."""

@@ -26,6 +26,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from musicgen.checkpoints.address import is_address
 from musicgen.checkpoints.archives import checkpoint_in, is_archive, kept_checkpoint
 from musicgen.checkpoints.locking import explained, locked
 from musicgen.checkpoints.packed.format import SUFFIX, check_hashes, read_header
@@ -35,7 +36,6 @@ from musicgen.errors import (
     DiskFull,
     MissingDependency,
 )
-from musicgen.process import startup
 from musicgen.settings import BucketSettings, Settings
 from musicgen.storage.s3_client import open_client
 
@@ -71,7 +71,7 @@ def fetch(address: str, settings: Settings) -> Path:
 
     Raises: `CheckpointNotFound`, `DiskFull`, `NotWritable`, and what `archives.unpack` raises.
     """
-    if not startup.is_address(address):
+    if not is_address(address):
         return _from_here(Path(address), settings)
     url, _, pin = address.partition("#")
     shown = url.partition("?")[0]

@@ -14,7 +14,7 @@ from musicgen.errors import CheckpointIncomplete, CheckpointNotFound, UnknownMod
 ADAPTER_CONFIG = "adapter_config.json"
 _SMALL_FILES = ("*.json", "spiece.model")
 _WEIGHTS_BY_PREFERENCE = ("*.safetensors", "*.bin")
-_DEMO_FOLDER = Path(__file__).parent / "demo" / "checkpoint"
+_DEMO_FOLDER = Path(__file__).parents[1] / "demo" / "checkpoint"
 _CARD_MAX_BYTES = 2**20
 _FRONT_MATTER = re.compile(r"---\n(.*?)^---\s*$", re.DOTALL | re.MULTILINE)
 _LICENCE_LINE = re.compile(r"""^license:[ \t]*["']?([\w.+-]+)["']?[ \t]*(?:#.*)?$""", re.MULTILINE)

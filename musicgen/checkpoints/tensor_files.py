@@ -90,7 +90,8 @@ class _Safetensors:
         return list(self._file.keys())
 
     def tensor(self, name: str) -> Tensor:
-        return self._file.get_tensor(name)
+        tensor: Tensor = self._file.get_tensor(name)
+        return tensor
 
 
 class _Pickled:

@@ -1,4 +1,4 @@
-"""TODO-FACE"""
+"""The Python client of the job API. Imports no torch."""
 
 from musicgen.client.client import AsyncMusicGenClient, Job, MusicGenClient, NotDone
 

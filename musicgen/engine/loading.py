@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -17,7 +18,6 @@ from musicgen.model.config import MusicGenConfig
 from musicgen.model.kernels import packing
 from musicgen.model.memory import memory_needed
 from musicgen.process.resources import free_memory
-from musicgen.process.startup import mark
 from musicgen.settings import Settings
 
 # A clip with guidance takes two rows; one request may have eight variations.
@@ -26,9 +26,17 @@ ROWS_OF_A_SLOT, LEAST_ROWS = 2, 16
 logger = logging.getLogger(__name__)
 
 
-def load_engine(folder: Path, name: str, settings: Settings, adapter: Path | None = None) -> Engine:
+def load_engine(
+    folder: Path,
+    name: str,
+    settings: Settings,
+    adapter: Path | None = None,
+    on_phase: Callable[[str], None] = lambda phase: None,
+) -> Engine:
     """Loads the checkpoint in `folder` with the engine that `settings` ask for, or a packed file,
     which `folder` may also be or hold. `adapter` is the folder of a LoRA adapter to merge into it.
+
+    `on_phase` is called with the name of each phase of the start as it ends.
 
     A checkpoint that the own engine does not know goes to transformers, with a warning.
     Raises: `SettingsError`, `ModelTooLarge`, `MissingDependency`, a `CheckpointError`.
@@ -41,7 +49,7 @@ def load_engine(folder: Path, name: str, settings: Settings, adapter: Path | Non
                 f"{folder} is packed: an adapter is merged into the checkpoint itself"
             )
         if pack is not None:
-            return _load_packed(pack, name, device, settings)
+            return _load_packed(pack, name, device, settings, on_phase)
     elif folder.is_file():
         raise SettingsError("MUSICGEN_ENGINE", settings.engine, "a packed file needs musicgen")
     config = MusicGenConfig.from_folder(folder)
@@ -67,7 +75,9 @@ def load_engine(folder: Path, name: str, settings: Settings, adapter: Path | Non
     return TransformersEngine.load(folder, config, device, precision, adapter)
 
 
-def _load_packed(pack: PackFile, name: str, device: str, settings: Settings) -> Engine:
+def _load_packed(
+    pack: PackFile, name: str, device: str, settings: Settings, on_phase: Callable[[str], None]
+) -> Engine:
     """What is damaged is found here, and all of it is in memory before anybody waits for it."""
     config, form = config_of(pack), pack.manifest.form
     precision = settings.precision
@@ -76,7 +86,7 @@ def _load_packed(pack: PackFile, name: str, device: str, settings: Settings) -> 
     precision = resolve_precision(precision, device)
     check_memory(config, name, device, precision)
     pack.check()
-    mark("weights_resident")
+    on_phase("weights_resident")
     return MusicGenEngine.load_packed(
         pack,
         config,

@@ -1,4 +1,4 @@
-"""TODO-FACE"""
+"""Joins the parts: requests in, stored clips out. Imports torch."""
 
 from musicgen.predictor.predictor import Predictor
 

@@ -20,15 +20,16 @@ import torch
 
 from musicgen import __version__, catalog
 from musicgen.audio.encode import largest_size
-from musicgen.audio.normalize import Normalized
 from musicgen.audio.postprocess import finish_clip
 from musicgen.audio.tags import AudioTags
+from musicgen.checkpoints.address import is_to_be_fetched
 from musicgen.checkpoints.locate import Source, locate
 from musicgen.engine.interface import Engine, GenerationJob, Row
 from musicgen.engine.loading import load_engine
 from musicgen.errors import InvalidRequest, UnknownModel
 from musicgen.generation import Generation
 from musicgen.model.config import MusicGenConfig
+from musicgen.predictor.notes import notes_for
 from musicgen.predictor.prepare import BETWEEN_PROMPTS, PreparedJob, check_tokens, prepare
 from musicgen.predictor.separation import Separation
 from musicgen.predictor.store import store_clips, with_tokens
@@ -36,12 +37,7 @@ from musicgen.predictor.stream import ClipStream, told
 from musicgen.process import startup
 from musicgen.process.resources import cpu_quota
 from musicgen.process.stopwatch import Stopwatch
-from musicgen.request import (
-    SEED_MAX,
-    GenerationRequest,
-    SamplingParams,
-    StreamForm,
-)
+from musicgen.request import SEED_MAX, GenerationRequest, SamplingParams, StreamForm
 from musicgen.result import GenerationResult, Progress
 from musicgen.settings import Delivery, Settings
 from musicgen.storage.base import JOB_ID, JOB_ID_ALLOWED, Storage
@@ -82,7 +78,9 @@ class Predictor:
         source = _obtain(settings)
         startup.mark("weights_found")
         watch = Stopwatch()
-        engine = load_engine(source.folder, source.name, settings, source.adapter)
+        engine = load_engine(
+            source.folder, source.name, settings, source.adapter, on_phase=startup.mark
+        )
         logger.info(
             "loaded %s (licence %s) on %s in %s with engine %s in %.1f s",
             source.name,
@@ -135,9 +133,9 @@ class Predictor:
     ) -> Generation:
         """A request to be pulled step by step; raises, while pulled, what `generate` raises.
 
-        With `stream` the progress carries sound, in a format of `musicgen.audio.live_encoder`; what is
-        stored at the end is the whole clip, normalized. `delivery` None is the storage that the
-        predictor was loaded with.
+        With `stream` the progress carries sound, in a format of `musicgen.audio.live_encoder`; the
+        whole clip, normalized, is stored at the end. `delivery` None is the storage given when the
+        predictor was loaded.
 
         Raises: `InvalidRequest` at once for a `job_id` that cannot be part of a file's name.
         """
@@ -167,7 +165,9 @@ class Predictor:
         settings = replace(self._settings, model=name)
         is_first = name == self._settings.model
         source = _obtain(settings) if is_first else locate(name, base=settings.base_model)
-        engine = load_engine(source.folder, source.name, settings, source.adapter)
+        engine = load_engine(
+            source.folder, source.name, settings, source.adapter, on_phase=startup.mark
+        )
         logger.info("loaded %s (licence %s)", source.name, source.licence)
         return Predictor(engine, source, settings, self._storage, self._separation)
 
@@ -228,7 +228,8 @@ class Predictor:
             precision=engine.precision,
             steps=output.steps,
             timings=timings,
-            notes=prepared.notes + _notes(request, source, finished, streamed=stream is not None),
+            notes=prepared.notes
+            + notes_for(request, source, finished, streamed=stream is not None),
             start=startup.first_audio(),
         )
 
@@ -264,7 +265,7 @@ class Predictor:
 def _obtain(settings: Settings) -> Source:
     """Raises: what `locate` and `fetch` raise."""
     name = settings.model
-    if startup.is_to_be_fetched(name):
+    if is_to_be_fetched(name):
         from musicgen.checkpoints.download import fetch
 
         name = str(fetch(name, settings))
@@ -282,17 +283,3 @@ def _streams(
     rate = config.sample_rate
     shape = (rate, config.channels, round(request.finish.seconds * rate))
     return [ClipStream(request, form, *shape, each, prepared.joint(rate)) for each in tags]
-
-
-def _notes(
-    request: GenerationRequest, source: Source, clips: Sequence[Normalized], streamed: bool
-) -> tuple[str, ...]:
-    """What a caller should know and did not ask."""
-    notes = [clip.note for clip in clips if clip.note]
-    if source.name == catalog.DEMO:
-        notes.append("the demo model is a toy: it plays short synthetic pieces, not real music")
-    if streamed and request.normalization_strategy != "none":
-        notes.append("the stream has the model's own level; the stored clip is normalized")
-    if request.loop and request.output_format in ("mp3", "opus"):
-        notes.append("players of this format may pause between rounds of a loop: wav does not")
-    return tuple(dict.fromkeys(notes))

@@ -1,0 +1,1 @@
+"""The process: start-up, logs, tracing, memory and threads."""

@@ -22,8 +22,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from musicgen.checkpoints.packed.format import SUFFIX, packed_files
-from musicgen.process import lazy_torch as quick_torch
+from musicgen.checkpoints.address import is_address
+from musicgen.checkpoints.packed.format import packed_files
+from musicgen.process import lazy_torch
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def begin(folder: Path | None = None) -> subprocess.Popen[bytes] | None:
             _children.append(child)
         mark("prefetch_started")
     with contextlib.suppress(Exception):
-        quick_torch.import_torch()
+        lazy_torch.import_torch()
     return child
 
 
@@ -104,21 +105,6 @@ def prefetch(model: str) -> subprocess.Popen[bytes] | None:
         command = ["-I", "-S", "-c", READ_FILE, *files]
     null = subprocess.DEVNULL
     return subprocess.Popen([sys.executable, *command], stdin=null, stdout=null, stderr=null)
-
-
-def is_address(model: str) -> bool:
-    """Whether a model is named by where it can be downloaded from."""
-    return model.startswith(("https://", "http://", "s3://"))
-
-
-def is_to_be_fetched(model: str) -> bool:
-    """Whether a model is an address, or an archive that has to be unpacked first."""
-    if is_address(model) or not Path(model).is_file() or model.endswith(SUFFIX):
-        return is_address(model)
-    # Half a dozen modules of compression, which no other start needs.
-    from musicgen.checkpoints.archives import is_archive
-
-    return is_archive(Path(model))
 
 
 def weights_of(path: Path) -> Sequence[Path]:

@@ -1,4 +1,4 @@
-"""TODO-FACE"""
+"""What a caller asks for, validated in one place. Imports no torch."""
 
 from musicgen.request.request import (
     BIT_DEPTHS,
@@ -30,7 +30,6 @@ __all__ = [
     "DURATION_MAX_SECONDS",
     "DURATION_MIN_SECONDS",
     "GUIDANCE_DEFAULT",
-    "GenerationRequest",
     "NORMALIZATION_STRATEGIES",
     "OUTPUT_FORMATS",
     "PROMPT_MAX_CHARACTERS",
@@ -38,10 +37,11 @@ __all__ = [
     "STRIDE_DEFAULT_SECONDS",
     "STRIDE_MAX_SECONDS",
     "STRIDE_MIN_SECONDS",
-    "SamplingParams",
-    "StreamForm",
     "TOP_K_DEFAULT",
     "TOP_K_MAX",
     "VARIATIONS_MAX",
+    "GenerationRequest",
+    "SamplingParams",
+    "StreamForm",
     "seed_of_variation",
 ]

@@ -77,8 +77,8 @@ class GenerationRequest:
     one clip whose prompt changes: `prompt` then stands before each of theirs, and their durations
     make up `duration`. Guidance leads away from `negative_prompt`. `extend_stride` is how many of
     30 s a long clip goes on at a time; the rest is what is heard of its past. The fields of
-    `musicgen.request.postprocessing` say what is done to the music then. `input_audio` is a local file that the
-    platform has already fetched: the music to continue when `continuation` is set, otherwise a
+    `musicgen.request.postprocessing` describe its post-processing. `input_audio` is a local file,
+    already fetched by the platform: the music to continue when `continuation` is set, otherwise a
     melody to follow (melody models only).
 
     Raises: a subclass of `InvalidRequest` that names the field, the value and what is allowed.

@@ -1,4 +1,4 @@
-"""TODO-FACE"""
+"""The operator's settings, read from environment variables. Imports no torch."""
 
 from musicgen.settings.settings import (
     DEFAULT_MODEL,
@@ -11,11 +11,11 @@ from musicgen.settings.settings import (
 )
 
 __all__ = [
-    "BucketSettings",
     "DEFAULT_MODEL",
-    "Delivery",
     "ENGINES",
     "PRECISIONS",
+    "BucketSettings",
+    "Delivery",
     "RemoteTokens",
     "Settings",
 ]

@@ -90,9 +90,9 @@ class Settings:
     `stream`: RunPod answers with audio while it is being made. `data_dir`: where clips go without
     a bucket. `spool_dir`: where clips wait that a bucket has not taken yet. `input_networks`: the
     private networks, such as 10.1.0.0/16, from which input audio may be fetched all the same.
-    `separation`: what takes melodies apart, see `musicgen.predictor.separation`. `manifest`: a JSON file goes
-    beside the clips of each job, see `musicgen.predictor.manifest`. `remote`: what is made elsewhere by those
-    who take jobs.
+    `separation`: the source separator for melodies, see `musicgen.predictor.separation`.
+    `manifest`: write a JSON file beside the clips of each job, see `musicgen.predictor.manifest`.
+    `remote`: the jobs that workers send to another deployment.
     """
 
     model: str = DEFAULT_MODEL

@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
+
 START_SECONDS = 180
 STOP_SECONDS = 90
 FLAGS = ("--no-sandbox", "--autoplay-policy=no-user-gesture-required", "--mute-audio")
@@ -61,7 +62,7 @@ def serve(environment: dict[str, str], folder: Path) -> Iterator[str]:
     log = folder / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "handlers.cli.main", "serve", "all", "--port", str(port)],
+            [sys.executable, "-m", "handlers.cli", "serve", "all", "--port", str(port)],
             cwd=ROOT,
             env=environment,
             stdout=output,
@@ -95,7 +96,7 @@ def guarded(
     data = str(tmp_path_factory.mktemp("guarded"))
     guarded = {**environment, "MUSICGEN_DATA_DIR": data, "MUSICGEN_API_AUTH": "on"}
     for address in serve(guarded, Path(data)):
-        command = [sys.executable, "-m", "handlers.cli.main", "keys", "create", "studio"]
+        command = [sys.executable, "-m", "handlers.cli", "keys", "create", "studio"]
         made = subprocess.run(
             command, cwd=ROOT, env=guarded, check=True, capture_output=True, text=True
         )

@@ -6,7 +6,6 @@ import itertools
 import json
 import math
 import random
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -17,10 +16,11 @@ from musicgen.capacity.plan import PRICES, Load, Offer, answer, offers, poisson
 from musicgen.capacity.simulate import Outcome, Scaling, Simulation, fixed
 from musicgen.capacity.throughput import Pace, estimated, from_bench
 from musicgen.errors import SettingsError
+from tests.support import ROOT
 
 ONE = Pace(((1, 1.0),), "test")
 BATCHED = Pace(((1, 1.0), (2, 1.6), (4, 2.4)), "test")
-RESULTS = Path(__file__).parent.parent / "bench/results"
+RESULTS = ROOT / "bench/results"
 
 
 def _run(

@@ -22,10 +22,10 @@ from musicgen.errors import CheckpointCorrupt, CheckpointIncomplete, CheckpointN
 from musicgen.predictor import Predictor
 from musicgen.request import GenerationRequest
 from musicgen.settings import BucketSettings, Settings
+from tests.support import ROOT
 from tests.support.range_server import RangeServer, range_server
 from tests.support.seaweedfs import APP, BUCKET, seaweedfs
 
-ROOT = Path(__file__).parent.parent
 PART = 200_000
 
 

@@ -49,9 +49,8 @@ from musicgen.model.native.library import library
 from musicgen.model.tokenizer import tokenizer_of
 from musicgen.request import SamplingParams
 from musicgen.settings import Settings
-from tests.support import engines, oracle
+from tests.support import ROOT, engines, oracle
 
-ROOT = Path(__file__).parent.parent
 VARIED = ["musicgen-small", "musicgen-stereo-medium", "musicgen-melody", "three-codebooks"]
 SAMPLED = SamplingParams(1.0, 20, 0.0, 3.0)
 native = pytest.mark.skipif(library() is None, reason="the native step was not compiled here")
@@ -370,7 +369,7 @@ def test_two_packs_of_one_file_do_not_meet(
     checkpoints: Callable[[str], Path], packed: Callable[[str, str], Path], tmp_path: Path
 ) -> None:
     folder = checkpoints("musicgen-small")
-    command = [sys.executable, "-m", "handlers.cli.main", "pack", str(folder), "-o", str(tmp_path)]
+    command = [sys.executable, "-m", "handlers.cli", "pack", str(folder), "-o", str(tmp_path)]
     both = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) for _ in range(2)]
     assert [each.wait(120) for each in both] == [0, 0]
     (found,) = packed_files(tmp_path)

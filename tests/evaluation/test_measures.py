@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,12 +23,12 @@ from musicgen.evaluation.measures import (
     spectral_centroid,
 )
 from musicgen.evaluation.pairs import INSTRUMENTS, KEYS, pairs
+from tests.support import ROOT
 from training.music.instruments import RATE
 from training.music.piece import Piece
 from training.music.render import render
 from training.music.words import WORDS
 
-ROOT = Path(__file__).parent.parent.parent
 SECONDS = 4.0
 PIECES = [
     Piece(instrument, "melody", "slow", "high", key, mode, "loud", drums=False)
@@ -124,7 +123,7 @@ def test_an_interval_says_what_forty_pairs_can_show(right: int, low: float, high
 def test_the_command_ends_with_json() -> None:
     arguments = ["--pairs", "2", "--duration", "0.5", "--guidance", "1"]
     done = subprocess.run(
-        [sys.executable, "-m", "handlers.cli.main", "evaluate", "--model", "demo", *arguments],
+        [sys.executable, "-m", "handlers.cli", "evaluate", "--model", "demo", *arguments],
         capture_output=True,
         text=True,
         check=True,

@@ -26,8 +26,9 @@ from musicgen.catalog import CATALOG, MUSICGEN_LICENCE
 from musicgen.errors import InvalidRequest
 from musicgen.request import GenerationRequest, request
 from musicgen.request import postprocessing as finish
+from tests.support import ROOT
 
-SOURCE = (Path(__file__).parent.parent / "predict.py").read_text(encoding="utf-8")
+SOURCE = (ROOT / "predict.py").read_text(encoding="utf-8")
 INPUTS = {each.name: each for each in read_inputs(SOURCE)}
 DEFAULTS = {each.name: each.default for each in fields(GenerationRequest)}
 

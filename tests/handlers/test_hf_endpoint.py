@@ -33,9 +33,10 @@ from musicgen.generation import Generation
 from musicgen.predictor import Predictor
 from musicgen.request import SEED_MAX, GenerationRequest, StreamForm
 from musicgen.settings import BucketSettings, Delivery, Settings
+from tests.support import ROOT
 
 SHORT = {"duration": 0.2, "seed": 7}
-DEMO = Path(__file__).parent.parent.parent / "musicgen" / "demo" / "checkpoint"
+DEMO = ROOT / "musicgen" / "demo" / "checkpoint"
 
 
 class _Recorded:

@@ -22,9 +22,9 @@ from musicgen.errors import MusicGenError
 from musicgen.request import GenerationRequest, request
 from musicgen.request import postprocessing as finish
 from musicgen.settings import Settings
+from tests.support import ROOT
 from tests.support.fake_predictor import FakePredictor
 
-ROOT = Path(__file__).parent.parent.parent
 COG = {each.name: each for each in read_inputs((ROOT / "predict.py").read_text(), "Runner")}
 # Each just beyond the limit that the README states, or of a wrong type.
 BEYOND: list[dict[str, Any]] = [

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from handlers.runpod_sdk import processor_name
+from tests.support import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 SCRIPT = """
 import cpuinfo, sys
 def refused(): raise AssertionError("it was measured")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
@@ -17,8 +16,8 @@ from infra.replicate.openapi_schema import COG_VERSION
 from infra.replicate.predict_inputs import read_inputs
 from musicgen import catalog
 from musicgen.settings import Settings
+from tests.support import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 CONFIG: dict[str, Any] = yaml.safe_load((ROOT / "cog.yaml").read_text(encoding="utf-8"))
 TEXT = {"type": "string"}
 TEXTS = {"type": "array", "items": TEXT}

@@ -17,8 +17,7 @@ from infra.coldstart.servers import Start, StartFailed, naive, ours, start_once
 from infra.coldstart.trace import cog_timeline, plot, table
 from musicgen.checkpoints.locate import locate
 from musicgen.checkpoints.pack import pack
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.support import ROOT
 
 
 def test_a_start_of_our_server_tells_its_phases() -> None:

@@ -12,9 +12,9 @@ import yaml
 from infra.check.tools import found
 from infra.deploy import kubernetes, shell
 from infra.deploy.__main__ import main
+from tests.support import ROOT
 from tests.support.kubectl_program import Cluster, node, secret
 
-ROOT = Path(__file__).parents[2]
 KUBECTL = found("kubectl")
 pytestmark = pytest.mark.skipif(KUBECTL is None, reason="needs kubectl: `make check-infra`")
 COMMAND = ["kubernetes", "--overlay", "mine"]

@@ -12,6 +12,7 @@ from huggingface_hub import constants
 
 from infra.deploy import replicate, runpod
 from infra.deploy.__main__ import main
+from tests.support import ROOT
 from tests.support import hub as hubs
 from tests.support.cog_program import Cog
 from tests.support.hub import Hub
@@ -84,7 +85,7 @@ def test_an_endpoint_is_made_and_then_only_what_differs_is_changed(
 
 
 def test_a_new_endpoint_is_as_runpod_s_hub_would_make_it() -> None:
-    hub = json.loads((Path(__file__).parents[2] / ".runpod/hub.json").read_text())["config"]
+    hub = json.loads((ROOT / ".runpod/hub.json").read_text())["config"]
     assert ",".join(runpod.POOLS) == hub["gpuIds"]
     assert hub["containerDiskInGb"] == runpod.DISK_GB
     assert hub["allowedCudaVersions"] == [runpod.CUDA]

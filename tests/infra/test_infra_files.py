@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from infra.check import files, tools
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 COPIED = (".github", "infra", ".runpod", ".ci")
 _TOOLS = ("hadolint", "shellcheck", "actionlint", "zizmor", "promtool")
@@ -45,9 +45,9 @@ PLANTED = {
     "a command that is no list": (
         _replace(
             "infra/docker/api.Dockerfile",
-            'CMD ["python", "-m", "handlers.cli.main", "serve", "api", "--host", "0.0.0.0", "--port", '
+            'CMD ["python", "-m", "handlers.cli", "serve", "api", "--host", "0.0.0.0", "--port", '
             '"8000"]',
-            "CMD python -m handlers.cli.main serve api",
+            "CMD python -m handlers.cli serve api",
         ),
         files.dockerfiles,
         "DL3025",

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from infra.loadtest.drive import Made, Sample, drive, percentiles, poisson, report
 from musicgen.errors import RemoteError
-from tests.support.job_server import ROOT, JobServer, data_folder, job_server
+from tests.support import ROOT
+from tests.support.job_server import JobServer, data_folder, job_server
 
 
 @pytest.fixture(scope="module")

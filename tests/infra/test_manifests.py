@@ -16,8 +16,8 @@ from infra.check.tools import found
 from musicgen.settings import Settings
 from musicgen.settings.job_api import ApiSettings
 from musicgen.settings.remote import VARIABLES
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(
     found("kubectl") is None, reason="needs kubectl: `make check-infra` brings it and runs this"
 )
@@ -226,8 +226,8 @@ def test_a_patch_of_nothing_is_refused(tmp_path: Path) -> None:
 def test_every_variable_is_one_that_is_read(rendered: dict[str, list[Object]]) -> None:
     """A misspelt setting would silently be the default."""
     sources = [
-        (ROOT / "musicgen" / name).read_text()
-        for name in ("settings.py", "api_settings.py", "remote_settings.py")
+        (ROOT / "musicgen/settings" / name).read_text()
+        for name in ("settings.py", "job_api.py", "remote.py")
     ]
     fields = [*Settings.__dataclass_fields__, *ApiSettings.__dataclass_fields__]
     known = {f"MUSICGEN_{name.upper()}" for name in fields} | set(VARIABLES.values())

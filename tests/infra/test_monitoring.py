@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +12,8 @@ import yaml
 from handlers.job_api.api.metrics import ApiMetrics
 from handlers.job_api.worker.metrics import WorkerMetrics
 from infra.monitoring.dashboard import WIDTH, dashboard
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "infra/monitoring"
 RULES = yaml.safe_load((MONITORING / "rules.yml").read_text())
 ALERTS = {r["alert"]: r for g in RULES["groups"] for r in g["rules"] if "alert" in r}

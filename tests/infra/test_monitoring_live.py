@@ -15,9 +15,10 @@ import yaml
 
 from infra.monitoring.dashboard import dashboard
 from infra.monitoring.panels import RANGE
+from tests.support import ROOT
 from tests.support.job_server import JobServer, data_folder, free_port, job_server, stop
 
-MONITORING = Path(__file__).parents[2] / "infra/monitoring"
+MONITORING = ROOT / "infra/monitoring"
 START_SECONDS, SCRAPED_SECONDS = 60, 90
 pytestmark = [
     pytest.mark.slow,

@@ -6,7 +6,6 @@ import json
 import re
 from copy import deepcopy
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
@@ -17,8 +16,8 @@ from packaging.specifiers import SpecifierSet
 from musicgen import catalog
 from musicgen.request import GenerationRequest
 from musicgen.settings import BucketSettings, Settings
+from tests.support import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 HUB: dict[str, Any] = json.loads((ROOT / ".runpod" / "hub.json").read_text(encoding="utf-8"))
 TESTS: dict[str, Any] = json.loads((ROOT / ".runpod" / "tests.json").read_text(encoding="utf-8"))
 DOCKERFILE = (ROOT / ".runpod" / "Dockerfile").read_text(encoding="utf-8")
@@ -258,7 +257,7 @@ def test_the_image_has_bytecode_and_packed_weights_when_it_is_built() -> None:
     """Else each start compiles every module and converts every weight."""
     commands = _instructions("RUN")
     assert any("compileall" in each and "musicgen handlers" in each for each in commands)
-    [packing] = [each for each in commands if "handlers.cli.main pack" in each]
+    [packing] = [each for each in commands if "handlers.cli pack" in each]
     assert '--form "${FORM}" -o "${MUSICGEN_MODEL}"' in packing
     assert "FORM=plain-bfloat16" in _instructions("ARG")
 

@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 
 from musicgen.errors import InputAudioRefused, InputAudioTooLarge, InputAudioUnreachable
 from musicgen.net.fetch import DownloadLimits, download
+from tests.support import ROOT
 
 ALLOWED = ("127.0.0.1/32",)
 FORBIDDEN_HOST = "127.0.0.2"
@@ -524,7 +525,7 @@ def test_a_failed_download_leaves_an_older_file_alone(allowed: Server, target: P
 
 def test_importing_it_is_cheap() -> None:
     script = "import musicgen.net.fetch, sys; sys.exit('httpx' in sys.modules)"
-    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parent.parent)
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
 
 
 def test_a_server_that_drips_is_left_in_time(allowed: Server, target: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.support import ROOT
+
 GENERATE = """
 from musicgen.predictor import Predictor
 from musicgen.request import GenerationRequest

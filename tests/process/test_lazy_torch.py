@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from musicgen.process import lazy_torch as quick_torch
+from musicgen.process import lazy_torch
+from tests.support import ROOT
 
-ROOT = Path(__file__).parent.parent
 CLIP = """
 import sys
 from pathlib import Path
-from musicgen import quick_torch
+from musicgen.process import lazy_torch
 if "whole" in sys.argv:
-    quick_torch.TRIED = ()
-print(quick_torch.import_torch(), quick_torch.PUT_OFF in sys.modules)
+    lazy_torch.TRIED = ()
+print(lazy_torch.import_torch(), lazy_torch.PUT_OFF in sys.modules)
 from musicgen.predictor import Predictor
 from musicgen.request import GenerationRequest
 from musicgen.settings import Settings
@@ -26,10 +26,10 @@ settings = Settings(model=model, precision=precision, threads=2, data_dir=Path(o
 result = Predictor.load(settings).generate(
     GenerationRequest(prompt="calm piano", duration=1, seed=3, variations=2, top_p=0.9)
 )
-print(*(clip.sha256 for clip in result.clips), quick_torch.PUT_OFF in sys.modules)
+print(*(clip.sha256 for clip in result.clips), lazy_torch.PUT_OFF in sys.modules)
 """
 needs_the_quick_way = pytest.mark.skipif(
-    quick_torch.DRIVER.exists() or not quick_torch.was_tried(quick_torch._version()),
+    lazy_torch.DRIVER.exists() or not lazy_torch.was_tried(lazy_torch._version()),
     reason="torch is imported as a whole here",
 )
 
@@ -58,14 +58,14 @@ def test_the_compiler_finds_all_that_it_needs() -> None:
     """Guards a torch that is left crippled for whoever compiles or exports later."""
     script = """
 import sys
-from musicgen import quick_torch
-assert quick_torch.import_torch()
+from musicgen.process import lazy_torch
+assert lazy_torch.import_torch()
 import torch
 generator = torch.Generator().manual_seed(3)
 first = torch.rand(4, generator=generator)
 compiled = torch.compile(lambda x: x.sin() + x.cos(), backend="aot_eager")
 print(torch.equal(compiled(first), first.sin() + first.cos()))
-print(quick_torch.PUT_OFF in sys.modules, hasattr(torch, "_meta_registrations"))
+print(lazy_torch.PUT_OFF in sys.modules, hasattr(torch, "_meta_registrations"))
 print(torch.equal(first, torch.rand(4, generator=torch.Generator().manual_seed(3))))
 exported = torch.export.export(torch.nn.Linear(2, 3), (torch.ones(1, 2),))
 print(exported.module()(torch.ones(1, 2)).shape == (1, 3))
@@ -77,14 +77,14 @@ print(exported.module()(torch.ones(1, 2)).shape == (1, 3))
 def test_a_torch_without_the_expected_names_is_imported_as_a_whole() -> None:
     script = """
 import sys, types
-from musicgen import quick_torch
-found = quick_torch.importlib.import_module
+from musicgen.process import lazy_torch
+found = lazy_torch.importlib.import_module
 def other(name):
     if name == "torch._opaque_base":
         return types.ModuleType(name)
     return found(name)
-quick_torch.importlib.import_module = other
-print(quick_torch.import_torch(), quick_torch.PUT_OFF in sys.modules)
+lazy_torch.importlib.import_module = other
+print(lazy_torch.import_torch(), lazy_torch.PUT_OFF in sys.modules)
 import torch
 torch.Generator().manual_seed(1)
 """
@@ -96,7 +96,7 @@ torch.Generator().manual_seed(1)
     [("2.13.0+cpu", True), ("2.13.1", True), ("2.12.0", False), ("2.130.0", False), ("", False)],
 )
 def test_only_versions_that_were_tried_are_imported_quickly(version: str, tried: bool) -> None:
-    assert quick_torch.was_tried(version) == tried
+    assert lazy_torch.was_tried(version) == tried
 
 
 def test_every_worker_begins_with_it() -> None:
@@ -104,9 +104,9 @@ def test_every_worker_begins_with_it() -> None:
     the import."""
     script = """
 import sys
-from musicgen import startup
+from musicgen.process import startup
 startup.begin()
-print("torch" in sys.modules, startup.quick_torch.PUT_OFF in sys.modules)
+print("torch" in sys.modules, startup.lazy_torch.PUT_OFF in sys.modules)
 """
-    quick = quick_torch.was_tried(quick_torch._version()) and not quick_torch.DRIVER.exists()
+    quick = lazy_torch.was_tried(lazy_torch._version()) and not lazy_torch.DRIVER.exists()
     assert _run(script) == [f"True {not quick}"]

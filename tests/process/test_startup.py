@@ -14,8 +14,7 @@ import pytest
 from infra.coldstart.caches import make_cold
 from infra.coldstart.trace import BARS, worker_timeline
 from musicgen.process import startup
-
-ROOT = Path(__file__).parent.parent
+from tests.support import ROOT
 
 
 def test_phases_come_in_their_order() -> None:
@@ -54,8 +53,8 @@ def test_the_age_of_a_process_counts_from_before_the_interpreter() -> None:
 
 def test_begin_imports_nothing_that_takes_long_before_weights_are_being_read() -> None:
     script = (
-        "import sys; before = set(sys.modules); from musicgen import startup; "
-        "startup.quick_torch.import_torch = lambda: print(' '.join(sys.modules.keys() - before)); "
+        "import sys; before = set(sys.modules); from musicgen.process import startup; "
+        "startup.lazy_torch.import_torch = lambda: print(' '.join(sys.modules.keys() - before)); "
         "startup.begin()"
     )
     done = subprocess.run(
@@ -110,7 +109,7 @@ def test_only_what_will_be_loaded_is_read(
 def test_the_timeline_is_told_once_and_only_of_a_start() -> None:
     script = """
 import json
-from musicgen import startup
+from musicgen.process import startup
 first = startup.first_audio()
 startup.begin()
 startup.ready()

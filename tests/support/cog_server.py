@@ -17,8 +17,8 @@ from typing import Any
 import httpx
 
 from infra.replicate.openapi_schema import rendered
+from tests.support import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 DEMO = ROOT / "musicgen" / "demo" / "checkpoint"
 START_DEADLINE = 90.0
 SLOT_DEADLINE = 5.0

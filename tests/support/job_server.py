@@ -18,7 +18,8 @@ from typing import Any
 import httpx
 import psutil
 
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
+
 START_SECONDS, JOB_SECONDS, STOP_SECONDS = 90.0, 90.0, 60.0
 
 
@@ -79,7 +80,7 @@ def environment(folder: Path, **settings: object) -> dict[str, str]:
 
 
 def start(part: str, env: dict[str, str], log: Path, *options: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "handlers.cli.main", "serve", part, *options]
+    command = [sys.executable, "-m", "handlers.cli", "serve", part, *options]
     with log.open("ab") as file:
         return subprocess.Popen(command, cwd=ROOT, env=env, stdout=file, stderr=file)
 

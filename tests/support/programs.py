@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
+
 PROGRAM = """#!{python}
 import sys
 sys.path.insert(0, {root!r})

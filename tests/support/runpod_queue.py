@@ -18,7 +18,8 @@ from typing import Any
 
 from aiohttp import web
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.support import ROOT
+
 DEADLINE = 60.0
 HOLD_SECONDS = 0.2
 """How long a worker is kept waiting for a job: a stopped one ends only when its polls have."""

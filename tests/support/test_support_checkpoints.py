@@ -14,8 +14,8 @@ from tokenizers import Tokenizer
 
 from bench.full_size import build_full_size
 from bench.toy_tokenizer import VOCAB_SIZE
+from tests.support import ROOT, oracle
 from tests.support import checkpoints as toy
-from tests.support import oracle
 from tests.support.oracle import Oracle
 
 PROMPTS = ["80s pop track with bassy drums and synth", "calm piano"]
@@ -46,7 +46,7 @@ def test_importing_the_support_does_not_import_transformers() -> None:
         "import sys, tests.support.checkpoints, tests.support.oracle, bench.full_size; "
         "sys.exit('transformers' in sys.modules)"
     )
-    root = Path(__file__).resolve().parents[1]
+    root = ROOT
     assert subprocess.run([sys.executable, "-c", script], cwd=root, check=False).returncode == 0
 
 

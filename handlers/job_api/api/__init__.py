@@ -1,0 +1,1 @@
+"""HTTP in: routes, authentication, schemas and metrics of the API server."""

@@ -24,6 +24,7 @@ from handlers.job_api.api.context import WRONG_KEYS, Context, Rate
 from handlers.job_api.api.metrics import ApiMetrics
 from handlers.job_api.api.middleware import body_limit
 from handlers.job_api.api.middleware.csrf import SameSite
+from handlers.job_api.api.webhooks import deliver_webhooks
 from handlers.job_api.errors import Refusal
 from handlers.job_api.store import queue
 from handlers.job_api.store.database import LOST, connected, create_tables
@@ -31,7 +32,6 @@ from handlers.job_api.store.files import Files
 from handlers.job_api.store.maintenance import maintain
 from handlers.job_api.store.notifications import News
 from handlers.job_api.store.status import LoadMeter
-from handlers.job_api.worker.webhooks import deliver_webhooks
 from musicgen import __version__
 from musicgen.errors import InvalidRequest, MusicGenError
 from musicgen.settings.job_api import LOOPBACK, ApiSettings

@@ -83,7 +83,7 @@ async def _submitted(
     context: Context = request.app.state.context
     require(who, "generate")
     body = await json_body(request)
-    known = await models_of(context)
+    known = await models_of(context.pool, context.default_model)
     accepting = partial(accept, body, known, who.owner, context.files)
     accepted = await asyncio.to_thread(accepting)
     if accepted.priority > 0:

@@ -19,7 +19,7 @@ from handlers.job_api.store.api_keys import caller_of
 from handlers.job_api.store.models import models_of, replies, want
 from musicgen import __version__, catalog
 
-WEB = Path(__file__).with_name("web")
+WEB = Path(__file__).parents[1] / "web"
 DATABASE_SECONDS = 2.0
 COOKIE_SECONDS = 30 * 24 * 3600
 _ERRORS: dict[int | str, dict[str, Any]] = {
@@ -32,7 +32,8 @@ router = APIRouter(tags=["service"])
 @router.get("/models", response_model=Models, responses=_ERRORS)
 async def models(request: Request, who: Who) -> JSONResponse:
     """What may be asked for by `model_version`, and under which licence."""
-    known = await models_of(request.app.state.context)
+    context: Context = request.app.state.context
+    known = await models_of(context.pool, context.default_model)
     return JSONResponse({"default": known.default, "models": replies(known)})
 
 
@@ -47,7 +48,7 @@ async def load(request: Request, who: Who, name: str) -> JSONResponse:
     name no model are for it."""
     context: Context = request.app.state.context
     require(who, "models")
-    known = await models_of(context)
+    known = await models_of(context.pool, context.default_model)
     entry = catalog.find(name)
     model = entry.name if entry else name
     if model not in known.names:

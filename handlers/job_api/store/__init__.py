@@ -1,0 +1,1 @@
+"""State on PostgreSQL and disk: jobs, queue, files, keys and spending."""

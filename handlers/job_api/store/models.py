@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from handlers.job_api.api.context import Context
 from handlers.job_api.store.database import Pool, query
 from handlers.job_api.store.status import ALIVE_SECONDS
 from musicgen import catalog
@@ -31,17 +30,17 @@ class Known:
         return frozenset(catalog.CATALOG) | self.loaded | {self.default}
 
 
-async def models_of(context: Context) -> Known:
+async def models_of(pool: Pool, default_model: str) -> Known:
     rows = await query(
-        context.pool,
+        pool,
         "SELECT models, loading FROM musicgen_workers "
         "WHERE seen_at > now() - make_interval(secs => %s) ORDER BY name",
         ALIVE_SECONDS,
     )
     loaded = frozenset(name for row in rows for name in row["models"])
-    first = next((row["models"][0] for row in rows if row["models"]), context.default_model)
+    first = next((row["models"][0] for row in rows if row["models"]), default_model)
     loading = frozenset(row["loading"] for row in rows if row["loading"])
-    wanted = await wanted_model(context.pool)
+    wanted = await wanted_model(pool)
     # Until somebody has it, jobs are for the one that was there.
     if wanted is None or wanted.name in loaded:
         return Known(wanted.name if wanted else first, loaded, loading, {})

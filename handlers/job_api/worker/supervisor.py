@@ -49,7 +49,7 @@ class _Child:
             )
             self.process, self.start_at, self.deaths = None, now + pause, self.deaths + 1
         if self.process is None and now >= self.start_at:
-            command = [sys.executable, "-m", "handlers.cli.main", *self.arguments]
+            command = [sys.executable, "-m", "handlers.cli", *self.arguments]
             # A group of its own: Ctrl-C is for the parent, which stops its children in order.
             self.process = subprocess.Popen(
                 command, start_new_session=True, env=environment_with(self.variables)

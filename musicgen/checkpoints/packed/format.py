@@ -66,10 +66,10 @@ class Shape:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a packed file says of itself.
+    """Header of a packed file.
 
-    `form`: see `musicgen.checkpoints.packed.layouts`. `source`: the model's name; `revision`: the hub's
-    commit, if it came from there. `source_files`: sha256 of the files that it was packed from.
+    `form`: see `musicgen.checkpoints.packed.layouts`. `source`: the model's name. `revision`: the
+    hub's commit, if it came from there. `source_files`: sha256 of each packed file's origin.
     `sha256`: of every tensor's bytes.
     """
 

@@ -1,0 +1,1 @@
+"""CUDA graphs and the slots of the batch on a GPU."""

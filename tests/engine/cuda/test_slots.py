@@ -12,7 +12,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.engine.test_batching import ARRIVALS, NEAR_TIE, _gap_where_they_part, _job, _together
 
 from musicgen import errors
 from musicgen.engine.cuda.graphs import SlotSteps
@@ -23,6 +22,7 @@ from musicgen.engine.sampling import SamplerKind
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.decoder import Decoder
 from musicgen.request import SamplingParams
+from tests.engine.test_batch import ARRIVALS, NEAR_TIE, _gap_where_they_part, _job, _together
 from tests.support import engines
 from tests.support.checkpoints import FAMILIES
 

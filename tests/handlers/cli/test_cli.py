@@ -24,12 +24,11 @@ from musicgen.request import GenerationRequest
 from musicgen.request import postprocessing as finish
 from musicgen.request import request as limits
 from musicgen.request.sections import Section
-
-ROOT = Path(__file__).parent.parent
+from tests.support import ROOT
 
 
 def _musicgen(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "handlers.cli.main", *arguments]
+    command = [sys.executable, "-m", "handlers.cli", *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from handlers.job_api.store.api_keys import SCOPES
-from tests.support.job_server import ROOT, environment, job_server
+from tests.support import ROOT
+from tests.support.job_server import environment, job_server
 
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,"
@@ -20,7 +21,7 @@ CHECKS = (
 def _key(data: Path) -> str:
     scopes = [part for scope in SCOPES for part in ("--scope", scope)]
     told = subprocess.run(
-        [sys.executable, "-m", "handlers.cli.main", "keys", "create", "fuzzer", *scopes],
+        [sys.executable, "-m", "handlers.cli", "keys", "create", "fuzzer", *scopes],
         env=environment(data),
         cwd=ROOT,
         capture_output=True,

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from tests.support import ROOT
 from tests.support.job_server import JobServer
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+README = (ROOT / "README.md").read_text()
 SHOWN = "http://127.0.0.1:8000"
 
 

@@ -16,8 +16,9 @@ import pytest
 
 from musicgen.errors import SettingsError
 from musicgen.settings.job_api import ApiSettings
+from tests.support import ROOT
 from tests.support.clips import wav
-from tests.support.job_server import ROOT, JobServer, data_folder, environment, job_server
+from tests.support.job_server import JobServer, data_folder, environment, job_server
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Guarded:
 
     def command(self, *arguments: str) -> str:
         return subprocess.run(
-            [sys.executable, "-m", "handlers.cli.main", "keys", *arguments],
+            [sys.executable, "-m", "handlers.cli", "keys", *arguments],
             env=environment(self.server.folder),
             cwd=ROOT,
             capture_output=True,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from musicgen.process.logs import trace_id_of
+from tests.support import ROOT
 from tests.support.job_server import JobServer, data_folder, job_server
 from tests.support.otlp_collector import Collector, otlp_collector
 
@@ -90,10 +90,10 @@ def test_a_collector_that_is_away_delays_nobody() -> None:
 
 def test_without_a_collector_nothing_of_it_is_imported() -> None:
     code = (
-        "import sys; from musicgen import telemetry as t; t.start_tracing('x')\n"
+        "import sys; from musicgen.process import tracing as t; t.start_tracing('x')\n"
         "with t.span('a'): t.note(b=1); t.past_span('c', 1.0); assert t.traceparent() is None\n"
         "assert not [name for name in sys.modules if 'opentelemetry' in name]"
     )
-    root = Path(__file__).parents[2]
+    root = ROOT
     env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(root)}
     subprocess.run([sys.executable, "-c", code], check=True, env=env, timeout=60)

@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from standardwebhooks.webhooks import Webhook
-from tests.job_api.test_security import Guarded
 
 from handlers.job_api.store import queue
+from tests.handlers.job_api.test_security import Guarded
 from tests.support.job_server import data_folder, job_server
 
 

@@ -1,0 +1,1 @@
+"""ASGI middleware: body limit, CSRF protection and header timeout."""

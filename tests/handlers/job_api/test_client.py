@@ -18,8 +18,9 @@ import pytest
 
 from musicgen.client import AsyncMusicGenClient, Job, MusicGenClient, NotDone
 from musicgen.errors import GenerationCancelled, RemoteError
+from tests.support import ROOT
 from tests.support.clips import tone_file
-from tests.support.job_server import ROOT, JobServer, environment
+from tests.support.job_server import JobServer, environment
 
 
 def test_it_waits_and_saves(server: JobServer, tmp_path: Path) -> None:
@@ -128,7 +129,7 @@ def test_the_command_line_asks_a_server(server: JobServer, tmp_path: Path) -> No
     command = ["generate", "calm piano", "--duration", "0.5", "--seed", "9", "--json"]
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "handlers.cli.main", *command),
+            *(sys.executable, "-m", "handlers.cli", *command),
             *("--server", server.url, "-o", str(tmp_path / "a.wav")),
         ],
         cwd=ROOT,
