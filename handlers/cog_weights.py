@@ -50,7 +50,7 @@ def _fetch(url: str, target: Path, networks: tuple[str, ...]) -> None:
     try:
         download(url, target, LIMITS, networks)
     except InvalidRequest as error:
-        why = error.allowed
+        why = error.problem
         if isinstance(error, InputAudioTooLarge):
             why = f"more than {LIMITS.bytes / 1e9:g} GB"
         # A signed URL is a secret, and whoever sees the page of the model sees these logs.

@@ -126,5 +126,5 @@ class Serving:
             # A folder is not named: callers need not know where things lie on this machine.
             own = [] if Path(self._default_model).is_dir() else [self._default_model]
             names = dict.fromkeys([*own, *catalog.CATALOG])
-            raise UnknownModel("model_version", asked, names)
+            raise UnknownModel.for_choice("model_version", asked, names)
         return entry.name

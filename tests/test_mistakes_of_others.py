@@ -19,7 +19,8 @@ from musicgen.engine.interface import GenerationJob, Row
 from musicgen.engine.sampling import SamplingParams
 from musicgen.predictor import Predictor
 from musicgen.predictor.prepare import prepare
-from musicgen.request import SEED_MAX, GenerationRequest
+from musicgen.request import GenerationRequest
+from musicgen.request.limits import SEED_MAX
 from musicgen.settings import Settings
 from tests.support.clips import tone_file
 from tests.support.engines import run

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from handlers.cli.options import Commands, request_from, request_options
+from handlers.cli.options import Commands, add_request_options, parse_request
 from musicgen.errors import NotWritable
 from musicgen.settings import RemoteTokens, Settings
 
@@ -37,7 +37,7 @@ def add(commands: Commands) -> None:
         metavar="S",
         help="seconds to wait in all, cold start included (default: %(default)g)",
     )
-    request_options(parser)
+    add_request_options(parser)
     parser.set_defaults(run=_call)
 
 
@@ -46,7 +46,7 @@ def _call(options: argparse.Namespace, _: Settings) -> int:
     from musicgen.remote.fields import fields_of
     from musicgen.storage.local import write_atomically
 
-    request = request_from(options)
+    request = parse_request(options)
     output = options.output or Path(f"musicgen.{request.output_format}")
     remote = open_remote(options.target, options.name, RemoteTokens.from_env(), options.timeout)
     clips = remote.generate(fields_of(request), _Teller())

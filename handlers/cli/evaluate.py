@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handlers.cli.options import Commands, add_model_options
-from musicgen.request import TOP_K_DEFAULT
+from musicgen.request.limits import TOP_K_DEFAULT
 from musicgen.settings import Settings
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, TextIO
 from handlers.cli.options import (
     Commands,
     add_model_options,
-    request_from,
-    request_options,
+    add_request_options,
+    parse_request,
 )
 from musicgen.errors import MissingDependency, NotWritable
 from musicgen.request import GenerationRequest
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     parser = commands.add_parser("generate", help="make clips from a prompt")
     add_model_options(parser)
-    request_options(parser)
+    add_request_options(parser)
     add = parser.add_argument
     add("--plot", type=Path, metavar="FILE.png", help="draw waveform and spectrogram")
     add("--manifest", action="store_true", help="write how it was made beside the clips, as JSON")
@@ -40,7 +40,7 @@ def add(commands: Commands) -> None:
 
 
 def _generate(options: argparse.Namespace, settings: Settings) -> int:
-    request = request_from(options)
+    request = parse_request(options)
     if options.server is not None:
         from handlers.cli.generate_remote import ask_server
 
@@ -79,7 +79,7 @@ def _with_progress_bar(
 ) -> GenerationResult:
     from tqdm import tqdm
 
-    audio = request.finish.seconds * len(request.texts)
+    audio = request.seconds * len(request.texts)
     layout = (
         "{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} steps, {remaining} left{postfix}"
     )

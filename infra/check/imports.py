@@ -1,7 +1,7 @@
 """Imports go down only: a table of folders, and the imports that break it.
 
 `LAYERS` names, for each folder, the folders it may import from. A module directly in `musicgen`
-(errors, result, catalog, generation) is a value, open to all.
+(result, catalog, generation) and the errors are open to all.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from pathlib import Path
 from infra.check.tools import ROOT
 
 VALUES = "musicgen"
+ERRORS = "musicgen.errors"
 LAYERS: dict[str, tuple[str, ...]] = {
     VALUES: (),
+    ERRORS: (),
     "musicgen.request": (),
     "musicgen.settings": (),
     "musicgen.net": (),
@@ -66,7 +68,7 @@ def folder_of(module: str) -> str:
 def is_allowed(module: str, target: str) -> bool:
     """Whether `module` may import `target`."""
     own, other = folder_of(module), folder_of(target)
-    if own in (other, *ROOTS) or other == VALUES:
+    if own in (other, *ROOTS) or other in (VALUES, ERRORS):
         return True
     return other in {f if f.startswith("handlers") else f"musicgen.{f}" for f in LAYERS[own]}
 

@@ -20,7 +20,7 @@ from musicgen.audio.pcm import Pcm, require_finite
 from musicgen.audio.resample import resample
 from musicgen.audio.tags import AudioTags, with_tokens_chunk
 from musicgen.errors import InvalidBitDepth, UnknownFormat
-from musicgen.request import BIT_DEPTHS, OUTPUT_FORMATS
+from musicgen.request.limits import BIT_DEPTHS, OUTPUT_FORMATS
 
 OPUS_RATE = 48_000
 """The rate of every Opus decoder, in Hz; the codec has no 32 kHz."""
@@ -250,7 +250,7 @@ def file_extension(output_format: str) -> str:
 
 def _container(output_format: str) -> _Container:
     if output_format not in _CONTAINERS:
-        raise UnknownFormat("output_format", output_format, OUTPUT_FORMATS)
+        raise UnknownFormat.for_choice("output_format", output_format, OUTPUT_FORMATS)
     return _CONTAINERS[output_format]
 
 

@@ -65,7 +65,7 @@ class LiveEncoder:
 def check_live_format(output_format: str) -> None:
     """Raises: `UnknownFormat` for one that cannot be played before it is complete."""
     if output_format not in LIVE_FORMATS:
-        raise UnknownFormat("output_format", output_format, LIVE_FORMATS)
+        raise UnknownFormat.for_choice("output_format", output_format, LIVE_FORMATS)
 
 
 def _with_unknown_length(wav: bytes) -> bytes:

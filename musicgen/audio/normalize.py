@@ -14,8 +14,7 @@ import numpy as np
 from musicgen.audio.loudness import BLOCK_SECONDS, OFFSET_LU, integrated_loudness
 from musicgen.audio.pcm import Pcm, require_finite
 from musicgen.errors import UnknownStrategy
-from musicgen.request import NORMALIZATION_STRATEGIES
-from musicgen.request.postprocessing import LOUDNESS_DEFAULT_LUFS
+from musicgen.request.limits import LOUDNESS_DEFAULT_LUFS, NORMALIZATION_STRATEGIES
 
 TARGET_LUFS = LOUDNESS_DEFAULT_LUFS
 TARGET_RMS = 10 ** (-18 / 20)
@@ -61,7 +60,9 @@ def normalize(
     Silence stays silence. Raises: `GenerationError` for NaN or infinity; `UnknownStrategy`.
     """
     if strategy not in NORMALIZATION_STRATEGIES:
-        raise UnknownStrategy("normalization_strategy", strategy, NORMALIZATION_STRATEGIES)
+        raise UnknownStrategy.for_choice(
+            "normalization_strategy", strategy, NORMALIZATION_STRATEGIES
+        )
     require_finite(pcm)
     gain, note = _gain(pcm, sample_rate, strategy, target_lufs)
     limit = CEILING if strategy == "clip" else 1.0

@@ -14,7 +14,8 @@ from musicgen.audio.loudness import (
 from musicgen.audio.normalize import Normalized, normalize
 from musicgen.audio.pcm import Pcm, require_finite
 from musicgen.audio.resample import resample
-from musicgen.request.postprocessing import SEAM_SECONDS, Finish
+from musicgen.request import GenerationRequest
+from musicgen.request.limits import SEAM_SECONDS
 
 CROSSFADE_SECONDS = 0.1
 SILENCE_DB = -50.0
@@ -29,24 +30,24 @@ REST_DB = -20.0
 _DRIFT_PASSES = 2
 
 
-def finish_clip(pcm: Pcm, sample_rate: int, finish: Finish, *, steady: bool = True) -> Normalized:
-    """The clip (samples, channels) of what was made at `sample_rate`, at the rate and the level
-    that are asked for. It is round(finish.seconds * rate) samples long, unless silence was cut off.
+def finish_clip(pcm: Pcm, sample_rate: int, request: GenerationRequest) -> Normalized:
+    """Return the finished clip (samples, channels) of PCM generated at `sample_rate`.
 
-    `steady` false leaves the level to its sections, whatever `finish` says.
+    It has the sample rate and level of `request` and is round(request.seconds * rate) samples
+    long, unless silence was cut off. Clips of several sections keep the levels of their sections.
     """
     require_finite(pcm)
-    rate = finish.sample_rate or sample_rate
+    rate = request.sample_rate or sample_rate
     pcm = resample(pcm, sample_rate, rate)
-    length = round(finish.seconds * rate)
-    pcm = looped(pcm, rate, length) if finish.loop else pcm[:length]
-    if finish.trim_silence:
+    length = round(request.seconds * rate)
+    pcm = looped(pcm, rate, length) if request.loop else pcm[:length]
+    if request.trim_silence:
         pcm = without_silence(pcm, rate)
-    scaled = finish.normalization_strategy not in ("none", "clip")
-    if steady and scaled and finish.steady_level:
+    is_scaled = request.normalization_strategy not in ("none", "clip")
+    if request.steady_level and is_scaled and request.sections is None:
         pcm = steadied(pcm, rate)
-    pcm = faded(pcm, round(finish.fade_in * rate), round(finish.fade_out * rate))
-    return normalize(pcm, rate, finish.normalization_strategy, finish.target_loudness)
+    pcm = faded(pcm, round(request.fade_in * rate), round(request.fade_out * rate))
+    return normalize(pcm, rate, request.normalization_strategy, request.target_loudness)
 
 
 def looped(pcm: Pcm, sample_rate: int, length: int) -> Pcm:

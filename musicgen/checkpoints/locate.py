@@ -103,7 +103,7 @@ def _located(name: str, revision: str | None) -> Source:
     if name.count("/") == 1 and not name.startswith((".", "/")):
         return Source(name, _from_hub(name, revision), catalog.UNKNOWN_LICENCE)
     choices = [*catalog.CATALOG, "a folder", "a packed file", "a hub name such as OWNER/NAME"]
-    raise UnknownModel("model", name, choices)
+    raise UnknownModel.for_choice("model", name, choices)
 
 
 def _base_of(folder: Path) -> str:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from musicgen.engine.windows import Window, plan_windows, stride_frames
 from musicgen.errors import InvalidInputAudio, InvalidTopK
 from musicgen.model.config import MusicGenConfig
-from musicgen.request import STRIDE_DEFAULT_SECONDS, SamplingParams
+from musicgen.request import SamplingParams
+from musicgen.request.limits import STRIDE_DEFAULT_SECONDS
 from musicgen.result import Progress, Timings
 
 Pcm = NDArray[np.float32]

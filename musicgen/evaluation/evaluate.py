@@ -25,7 +25,8 @@ from musicgen.evaluation.likelihood import Likelihood, measure_likelihood, read_
 from musicgen.evaluation.measures import Sound, clipped_share, longest_silence
 from musicgen.evaluation.pairs import Pair, pairs
 from musicgen.process.resources import cpu_quota
-from musicgen.request import TOP_K_DEFAULT, SamplingParams
+from musicgen.request import SamplingParams
+from musicgen.request.limits import TOP_K_DEFAULT
 from musicgen.settings import Settings
 
 Told = Callable[[int, int], None]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ def manifest_of(
         "schema": SCHEMA,
         "job_id": job_id,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "request": _told(request),
+        "request": _describe(request),
         "clips": [
             {name: value for name, value in asdict(clip).items() if name not in _NOT_OF_THE_FILE}
             for clip in clips
@@ -43,17 +43,12 @@ def manifest_of(
     return (json.dumps(content, indent=2) + "\n").encode()
 
 
-def _told(request: GenerationRequest) -> dict[str, Any]:
-    told: dict[str, Any] = {}
-    for field in fields(request):
-        value = getattr(request, field.name)
-        if field.name == "prompt" or value != field.default:
-            told[field.name] = value
-    if request.sections:
-        told["sections"] = [asdict(section) for section in request.sections]
+def _describe(request: GenerationRequest) -> dict[str, Any]:
+    """Return the fields of a request, with the hash of its input audio."""
+    mapping = request.to_mapping()
     if request.input_audio is not None:
-        told["input_audio"] = {"sha256": _sha256_of(request.input_audio)}
-    return told
+        mapping["input_audio"] = {"sha256": _sha256_of(request.input_audio)}
+    return mapping
 
 
 def _sha256_of(path: Path) -> str:

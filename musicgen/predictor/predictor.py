@@ -37,7 +37,8 @@ from musicgen.predictor.stream import ClipStream, told
 from musicgen.process import startup
 from musicgen.process.resources import cpu_quota
 from musicgen.process.stopwatch import Stopwatch
-from musicgen.request import SEED_MAX, GenerationRequest, SamplingParams, StreamForm
+from musicgen.request import GenerationRequest, SamplingParams, StreamForm
+from musicgen.request.limits import SEED_MAX
 from musicgen.result import GenerationResult, Progress
 from musicgen.settings import Delivery, Settings
 from musicgen.storage.base import JOB_ID, JOB_ID_ALLOWED, Storage
@@ -185,9 +186,8 @@ class Predictor:
         self._check_model(request)
         engine, source = self._engine, self._source
         config, watch = engine.config, Stopwatch()
-        finish = request.finish
-        rate = finish.sample_rate or config.sample_rate
-        samples = round(finish.seconds * rate)
+        rate = request.sample_rate or config.sample_rate
+        samples = round(request.seconds * rate)
         form = (request.output_format, request.bit_depth, request.bitrate)
         size = largest_size(samples, rate, config.channels, *form)
         storage.prepare(size * len(request.texts))
@@ -206,8 +206,7 @@ class Predictor:
         timings = replace(output.seconds, audio_prompt=output.seconds.audio_prompt + preparing)
         watch.lap()
         sound = [prepared.joined(pcm, config.sample_rate) for pcm in output.pcm]
-        steady = request.sections is None
-        finished = [finish_clip(p, config.sample_rate, finish, steady=steady) for p in sound]
+        finished = [finish_clip(p, config.sample_rate, request) for p in sound]
         if request.save_tokens:
             tags = with_tokens(tags, output.codes, mark or "", finished, request)
         timings.finish = watch.lap()
@@ -259,7 +258,7 @@ class Predictor:
             return
         entry = catalog.find(asked)
         if entry is None or entry.name != self.model:
-            raise UnknownModel("model_version", asked, [self._source.label])
+            raise UnknownModel.for_choice("model_version", asked, [self._source.label])
 
 
 def _obtain(settings: Settings) -> Source:
@@ -281,5 +280,5 @@ def _streams(
 ) -> list[ClipStream]:
     """One for each clip. Raises: `UnknownFormat`."""
     rate = config.sample_rate
-    shape = (rate, config.channels, round(request.finish.seconds * rate))
+    shape = (rate, config.channels, round(request.seconds * rate))
     return [ClipStream(request, form, *shape, each, prepared.joint(rate)) for each in tags]

@@ -19,7 +19,8 @@ from musicgen.engine.interface import NO_MELODY, GenerationJob, Pcm, Row, Sectio
 from musicgen.engine.windows import stride_frames
 from musicgen.errors import InvalidInputAudio, InvalidRequest
 from musicgen.model.config import MusicGenConfig
-from musicgen.request import CONTINUATION_TO_THE_END, GenerationRequest, seed_of_variation
+from musicgen.request import GenerationRequest, seed_of_variation
+from musicgen.request.limits import CONTINUATION_TO_THE_END
 
 BETWEEN_PROMPTS = " | "
 WHOLE_MIX = "the melody was taken from the whole mix, without source separation"
@@ -66,7 +67,7 @@ def prepare(
         for index, text in enumerate(texts)
     )
     # Not a sample more for what floats make of 16.26 s.
-    samples = math.ceil(request.finish.seconds_made * config.sample_rate - 1e-6)
+    samples = math.ceil(request.seconds_to_generate * config.sample_rate - 1e-6)
     frames = math.ceil(samples / config.codec.hop_length)
     sections = _sections(request, frames, config)
     if sections:

@@ -9,7 +9,7 @@ from musicgen.remote.clips import RemoteClip
 from musicgen.remote.errors import Refused
 from musicgen.remote.http_api import Api, Tell
 from musicgen.request import seed_of_variation
-from musicgen.request.sections import prompts_from
+from musicgen.request.sections import parse_prompts
 
 
 class CogServer:
@@ -35,7 +35,7 @@ def one_by_one(fields: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """
     rest = dict(fields)
     variations = rest.pop("variations", 1)
-    texts = prompts_from(rest.pop("prompts")) if rest.get("prompts") else (rest.get("prompt", ""),)
+    texts = parse_prompts(rest.pop("prompts")) if rest.get("prompts") else (rest.get("prompt", ""),)
     each = [text for text in texts for _ in range(variations)]
     requests = []
     for index, text in enumerate(each):

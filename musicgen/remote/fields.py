@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
+import json
 import mimetypes
 from pathlib import Path
 from typing import Any
 
 from musicgen.errors import InvalidInputAudio
 from musicgen.request import GenerationRequest
-from musicgen.request.sections import to_json
 
 
 def fields_of(request: GenerationRequest, input_audio: str | None = None) -> dict[str, Any]:
@@ -18,14 +18,10 @@ def fields_of(request: GenerationRequest, input_audio: str | None = None) -> dic
 
     Raises: `InvalidInputAudio` for a file that cannot be read.
     """
-    fields = {
-        name: getattr(request, name)
-        for name, field in GenerationRequest.__dataclass_fields__.items()
-        if name == "prompt" or getattr(request, name) != field.default
-    }
+    fields = request.to_mapping()
     for name in ("prompts", "sections"):
-        if fields.get(name):
-            fields[name] = to_json(fields[name])
+        if name in fields:
+            fields[name] = json.dumps(fields[name])
     if request.input_audio is not None:
         fields["input_audio"] = input_audio or _data_uri(request.input_audio)
     return fields

@@ -19,7 +19,8 @@ from musicgen.remote.clips import RemoteClip, type_of
 from musicgen.remote.factory import open_remote
 from musicgen.remote.fields import fields_of
 from musicgen.remote.usage import Meter
-from musicgen.request import SEED_MAX, VARIATIONS_MAX, GenerationRequest, seed_of_variation
+from musicgen.request import GenerationRequest, seed_of_variation
+from musicgen.request.limits import SEED_MAX, VARIATIONS_MAX
 from musicgen.settings import RemoteTokens
 from musicgen.settings.remote import VARIABLES, RemoteSettings
 
@@ -76,7 +77,7 @@ class RemoteMaker:
         """
         request, _ = _checked(fields)
         self._sent(request, "data:")
-        audio_seconds = request.finish.seconds_made * len(request.texts)
+        audio_seconds = request.seconds_to_generate * len(request.texts)
         return self.cost(max(audio_seconds * self._settings.factor, ESTIMATE_MIN_SECONDS))
 
     def cost(self, compute_seconds: float) -> Decimal:

@@ -1,47 +1,19 @@
 """What a caller asks for, validated in one place. Imports no torch."""
 
 from musicgen.request.request import (
-    BIT_DEPTHS,
-    CONTINUATION_TO_THE_END,
-    DURATION_DEFAULT_SECONDS,
-    DURATION_MAX_SECONDS,
-    DURATION_MIN_SECONDS,
-    GUIDANCE_DEFAULT,
-    NORMALIZATION_STRATEGIES,
-    OUTPUT_FORMATS,
-    PROMPT_MAX_CHARACTERS,
-    SEED_MAX,
-    STRIDE_DEFAULT_SECONDS,
-    STRIDE_MAX_SECONDS,
-    STRIDE_MIN_SECONDS,
-    TOP_K_DEFAULT,
-    TOP_K_MAX,
-    VARIATIONS_MAX,
     GenerationRequest,
     SamplingParams,
     StreamForm,
     seed_of_variation,
 )
+from musicgen.request.sections import Section
+from musicgen.request.table import request_fields
 
 __all__ = [
-    "BIT_DEPTHS",
-    "CONTINUATION_TO_THE_END",
-    "DURATION_DEFAULT_SECONDS",
-    "DURATION_MAX_SECONDS",
-    "DURATION_MIN_SECONDS",
-    "GUIDANCE_DEFAULT",
-    "NORMALIZATION_STRATEGIES",
-    "OUTPUT_FORMATS",
-    "PROMPT_MAX_CHARACTERS",
-    "SEED_MAX",
-    "STRIDE_DEFAULT_SECONDS",
-    "STRIDE_MAX_SECONDS",
-    "STRIDE_MIN_SECONDS",
-    "TOP_K_DEFAULT",
-    "TOP_K_MAX",
-    "VARIATIONS_MAX",
     "GenerationRequest",
     "SamplingParams",
+    "Section",
     "StreamForm",
+    "request_fields",
     "seed_of_variation",
 ]

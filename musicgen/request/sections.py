@@ -1,6 +1,6 @@
 """Requests for more than one prompt: sections of one clip, and clips beside each other.
 
-Where a platform has only texts they are JSON. This module imports no torch.
+Platforms with text inputs only send them as JSON. Imports no torch.
 """
 
 from __future__ import annotations
@@ -9,71 +9,62 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from musicgen.errors import InvalidRequest
-from musicgen.request.validation import check_number
+from musicgen.errors import OMITTED, InvalidRequest
+from musicgen.request.limits import SECTION_MIN_SECONDS, SECTIONS_MAX
 
-SECTIONS_MAX = 32
-SECTION_MIN_SECONDS = 0.1
-SECTIONS_ALLOWED = 'a list of {"prompt": a text, "duration": seconds}'
+_SECTIONS = 'must be a list of {"prompt": text, "duration": seconds}'
+_PROMPTS = "must be a list of texts"
 
 
 @dataclass(frozen=True)
 class Section:
-    """`duration` seconds of a clip with a prompt of their own."""
+    """Part of a clip, `duration` seconds long, with its own prompt."""
 
     prompt: str
     duration: float
 
 
-def sections_from(value: object) -> tuple[Section, ...]:
-    """A list of mappings, or the JSON of one. Raises: `InvalidRequest`."""
-    entries = _listed("sections", value, SECTIONS_ALLOWED)
+def parse_sections(value: object) -> tuple[Section, ...]:
+    """Read sections from a list of mappings, or from the JSON of one. Raises: `InvalidRequest`."""
+    entries = _parse_list("sections", value, _SECTIONS)
     if not 1 <= len(entries) <= SECTIONS_MAX:
-        raise InvalidRequest("sections", value, f"1 to {SECTIONS_MAX} of them")
-    return tuple(_section(entry) for entry in entries)
+        raise InvalidRequest("sections", f"must be 1 to {SECTIONS_MAX}", value=value)
+    return tuple(_parse_section(entry) for entry in entries)
 
 
-def prompts_from(value: object) -> tuple[str, ...]:
-    """A list of texts, or the JSON of one. Raises: `InvalidRequest`."""
-    entries = _listed("prompts", value, "a list of texts")
+def parse_prompts(value: object) -> tuple[str, ...]:
+    """Read prompts from a list of texts, or from the JSON of one. Raises: `InvalidRequest`."""
+    entries = _parse_list("prompts", value, _PROMPTS)
     for entry in entries:
         if not isinstance(entry, str):
-            raise InvalidRequest("prompts", entry, "a list of texts")
+            raise InvalidRequest("prompts", _PROMPTS, value=entry)
     return tuple(str(entry) for entry in entries)
 
 
-def to_json(value: Sequence[Section | str]) -> str:
-    """What `sections_from` and `prompts_from` read."""
-    return json.dumps(
-        [
-            {"prompt": each.prompt, "duration": each.duration}
-            if isinstance(each, Section)
-            else each
-            for each in value
-        ]
-    )
-
-
-def _listed(field: str, value: object, allowed: str) -> Sequence[object]:
+def _parse_list(field: str, value: object, allowed: str) -> Sequence[object]:
+    parsed = value
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            parsed = json.loads(value)
         except (ValueError, RecursionError):
-            raise InvalidRequest(field, value, f"{allowed}, as JSON") from None
-    if not isinstance(value, (list, tuple)):
-        raise InvalidRequest(field, value, allowed)
-    return value
+            raise InvalidRequest(field, f"{allowed}, or its JSON", value=value) from None
+    if not isinstance(parsed, (list, tuple)):
+        # Never the parsed value: a deeply nested one cannot be printed.
+        shown = value if isinstance(value, (str, int, float, bool)) else OMITTED
+        raise InvalidRequest(field, allowed, value=shown)
+    return parsed
 
 
-def _section(entry: object) -> Section:
+def _parse_section(entry: object) -> Section:
     if isinstance(entry, Section):
         entry = {"prompt": entry.prompt, "duration": entry.duration}
     if not isinstance(entry, Mapping) or set(entry) != {"prompt", "duration"}:
-        raise InvalidRequest("sections", entry, SECTIONS_ALLOWED)
+        raise InvalidRequest("sections", _SECTIONS, value=entry)
     prompt, duration = entry["prompt"], entry["duration"]
     if not isinstance(prompt, str):
-        raise InvalidRequest("sections", entry, SECTIONS_ALLOWED)
-    check_number(
-        "sections", duration, InvalidRequest, low=SECTION_MIN_SECONDS, high=1e6, unit=" seconds"
-    )
+        raise InvalidRequest("sections", _SECTIONS, value=entry)
+    is_number = isinstance(duration, (int, float)) and not isinstance(duration, bool)
+    if not is_number or not SECTION_MIN_SECONDS <= duration <= 1e6:
+        problem = f"must each last {SECTION_MIN_SECONDS:g} seconds or more"
+        raise InvalidRequest("sections", problem, value=duration)
     return Section(prompt, float(duration))

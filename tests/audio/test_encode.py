@@ -19,7 +19,7 @@ from musicgen.audio.encode import content_type, encode, file_extension
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.tags import AudioTags
 from musicgen.errors import GenerationError, InvalidBitDepth, UnknownFormat
-from musicgen.request import BIT_DEPTHS, OUTPUT_FORMATS
+from musicgen.request.limits import BIT_DEPTHS, OUTPUT_FORMATS
 
 RATE = 32_000
 TAGS = AudioTags("a song", 7, "small", "CC-BY-NC-4.0", "musicgen-serverless")

@@ -16,7 +16,7 @@ from musicgen.audio.live_encoder import LIVE_FORMATS, LiveEncoder
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.tags import AudioTags
 from musicgen.errors import GenerationError, UnknownFormat
-from musicgen.request import BIT_DEPTHS, OUTPUT_FORMATS
+from musicgen.request.limits import BIT_DEPTHS, OUTPUT_FORMATS
 
 RATE = 32_000
 TAGS = AudioTags("calm piano", 7, "demo", "Apache-2.0", "test")

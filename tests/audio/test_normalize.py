@@ -14,7 +14,7 @@ from musicgen.audio.loudness import integrated_loudness
 from musicgen.audio.normalize import normalize
 from musicgen.audio.pcm import Pcm
 from musicgen.errors import GenerationError, UnknownStrategy
-from musicgen.request import NORMALIZATION_STRATEGIES
+from musicgen.request.limits import NORMALIZATION_STRATEGIES
 
 RATE = 32_000
 CEILING = 10 ** (-1 / 20)

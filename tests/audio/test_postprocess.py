@@ -18,9 +18,14 @@ from musicgen.audio.postprocess import (
     steadied,
     without_silence,
 )
-from musicgen.request.postprocessing import SEAM_SECONDS, Finish
+from musicgen.request import GenerationRequest
+from musicgen.request.limits import SEAM_SECONDS
 
 RATE = 32_000
+
+
+def _request(**fields: Any) -> GenerationRequest:
+    return GenerationRequest(prompt="music", **fields)
 
 
 def _music(seconds: float, channels: int = 1, seed: int = 0) -> Pcm:
@@ -47,11 +52,11 @@ def _largest_seam(clip: Pcm) -> tuple[float, float]:
 def test_a_loop_is_whole_bars_and_goes_on_into_itself(
     bpm: float, rate: int | None, channels: int
 ) -> None:
-    finish = Finish(duration=8.0, loop=True, bpm=bpm, sample_rate=rate)
-    bars = finish.seconds * bpm / 60 / 4
-    assert bars == pytest.approx(round(bars)) and abs(finish.seconds - 8) <= 120 / bpm
-    clip = finish_clip(_music(finish.seconds_made, channels), RATE, finish).pcm
-    assert clip.shape == (round(finish.seconds * (rate or RATE)), channels)
+    request = _request(duration=8.0, loop=True, bpm=bpm, sample_rate=rate)
+    bars = request.seconds * bpm / 60 / 4
+    assert bars == pytest.approx(round(bars)) and abs(request.seconds - 8) <= 120 / bpm
+    clip = finish_clip(_music(request.seconds_made, channels), RATE, request).pcm
+    assert clip.shape == (round(request.seconds * (rate or RATE)), channels)
     seam, usual = _largest_seam(clip)
     assert seam <= usual
 
@@ -104,7 +109,7 @@ def test_trimming_takes_silence_off_the_ends_and_nothing_else(
 def test_silence_stays_as_long_as_it_is() -> None:
     silence = np.zeros((RATE, 1), np.float32)
     assert len(without_silence(silence, RATE)) == RATE
-    found = finish_clip(silence, RATE, Finish(duration=1.0, trim_silence=True))
+    found = finish_clip(silence, RATE, _request(duration=1.0, trim_silence=True))
     assert len(found.pcm) == RATE and found.note is not None
 
 
@@ -114,7 +119,7 @@ def test_a_drift_of_the_level_is_taken_out(drift: float) -> None:
     made = _music(300)
     gain = 10 ** (np.linspace(-drift / 2, drift / 2, len(made)) / 20)
     pcm = (made * gain[:, None] * 0.2).astype(np.float32)
-    finished = finish_clip(pcm, RATE, Finish(duration=300.0)).pcm
+    finished = finish_clip(pcm, RATE, _request(duration=300.0)).pcm
     window = 30 * RATE
     first, last = (
         integrated_loudness(part, RATE) for part in (finished[:window], finished[-window:])
@@ -169,7 +174,7 @@ def test_fades_begin_and_end_in_silence_and_leave_the_rest(
 def test_the_length_is_exact_at_every_rate(fields: dict[str, Any], samples: int) -> None:
     # The model makes whole frames, so a little more than is asked for.
     made = _music(3.013, channels=2)
-    found = finish_clip(made, RATE, Finish(duration=3.0, **fields))
+    found = finish_clip(made, RATE, _request(duration=3.0, **fields))
     assert found.pcm.shape == (samples, 2)
     assert found.loudness_lufs == pytest.approx(-14, abs=0.5)
 
@@ -177,14 +182,14 @@ def test_the_length_is_exact_at_every_rate(fields: dict[str, Any], samples: int)
 @pytest.mark.parametrize("target", [-23.0, -14.0, -9.0])
 def test_loudness_is_that_of_the_finished_clip(target: float) -> None:
     """Guards a level that is set before the fades take some of it away."""
-    finish = Finish(duration=6.0, fade_in=2.0, fade_out=2.0, target_loudness=target)
-    found = finish_clip(0.1 * _music(6), RATE, finish)
+    request = _request(duration=6.0, fade_in=2.0, fade_out=2.0, target_loudness=target)
+    found = finish_clip(0.1 * _music(6), RATE, request)
     tolerance = 0.1 if found.clipped_samples == 0 else 1.5
     assert found.loudness_lufs == pytest.approx(target, abs=tolerance)
 
 
 def test_left_and_right_stay_where_they_are() -> None:
     made = _music(2 + SEAM_SECONDS, channels=2)
-    finish = Finish(duration=2.0, loop=True, bpm=120, sample_rate=48_000)
-    left, right = finish_clip(made, RATE, finish).pcm.T
+    request = _request(duration=2.0, loop=True, bpm=120, sample_rate=48_000)
+    left, right = finish_clip(made, RATE, request).pcm.T
     np.testing.assert_allclose(right, 0.7 * left, atol=1e-4)

@@ -19,7 +19,7 @@ from mutagen.oggvorbis import OggVorbis
 
 from musicgen.audio.encode import encode
 from musicgen.audio.tags import TITLE_CHARACTERS, AudioTags, read_tags
-from musicgen.request import OUTPUT_FORMATS
+from musicgen.request.limits import OUTPUT_FORMATS
 
 PCM = (0.1 * np.random.default_rng(0).standard_normal((2000, 2))).astype(np.float32)
 TAGGED = {"flac": FLAC, "mp3": MP3, "ogg": OggVorbis, "opus": OggOpus}

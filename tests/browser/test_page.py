@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from musicgen.request import CONTINUATION_TO_THE_END, GenerationRequest
+from musicgen.request import GenerationRequest
+from musicgen.request.limits import CONTINUATION_TO_THE_END
 from tests.browser.steps import (
     MADE_MS,
     assert_accessible,

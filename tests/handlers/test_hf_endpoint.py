@@ -31,7 +31,8 @@ from handlers.hf_endpoint import (
 from musicgen.errors import CheckpointNotFound, InvalidRequest
 from musicgen.generation import Generation
 from musicgen.predictor import Predictor
-from musicgen.request import SEED_MAX, GenerationRequest, StreamForm
+from musicgen.request import GenerationRequest, StreamForm
+from musicgen.request.limits import SEED_MAX
 from musicgen.settings import BucketSettings, Delivery, Settings
 from tests.support import ROOT
 

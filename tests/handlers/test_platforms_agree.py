@@ -19,8 +19,7 @@ from handlers.runpod_job import RunPodJobs
 from infra.replicate.predict_inputs import read_inputs
 from musicgen import errors
 from musicgen.errors import MusicGenError
-from musicgen.request import GenerationRequest, request
-from musicgen.request import postprocessing as finish
+from musicgen.request import GenerationRequest, limits
 from musicgen.settings import Settings
 from tests.support import ROOT
 from tests.support.fake_predictor import FakePredictor
@@ -29,17 +28,17 @@ COG = {each.name: each for each in read_inputs((ROOT / "predict.py").read_text()
 # Each just beyond the limit that the README states, or of a wrong type.
 BEYOND: list[dict[str, Any]] = [
     {"prompt": ""},
-    {"prompt": "x" * (request.PROMPT_MAX_CHARACTERS + 1)},
-    {"duration": request.DURATION_MAX_SECONDS + 0.01},
-    {"duration": request.DURATION_MIN_SECONDS - 0.01},
+    {"prompt": "x" * (limits.PROMPT_MAX_CHARACTERS + 1)},
+    {"duration": limits.DURATION_MAX_SECONDS + 0.01},
+    {"duration": limits.DURATION_MIN_SECONDS - 0.01},
     {"duration": "5"},
     {"duration": True},
     {"seed": -2},
-    {"seed": request.SEED_MAX + 1},
+    {"seed": limits.SEED_MAX + 1},
     {"variations": 0},
-    {"variations": request.VARIATIONS_MAX + 1},
+    {"variations": limits.VARIATIONS_MAX + 1},
     {"top_k": -1},
-    {"top_k": request.TOP_K_MAX + 1},
+    {"top_k": limits.TOP_K_MAX + 1},
     {"top_k": 0},
     {"top_p": 1.01},
     {"temperature": -0.1},
@@ -59,17 +58,17 @@ BEYOND: list[dict[str, Any]] = [
     {"bit_depth": 16},
     {"model_version": "OWNER/NAME"},
     {"tempo": 120},
-    {"extend_stride": request.STRIDE_MAX_SECONDS + 0.1},
-    {"negative_prompt": "x" * (request.PROMPT_MAX_CHARACTERS + 1)},
+    {"extend_stride": limits.STRIDE_MAX_SECONDS + 0.1},
+    {"negative_prompt": "x" * (limits.PROMPT_MAX_CHARACTERS + 1)},
     {"sections": "[]"},
     {"loop": True},
-    {"bpm": finish.BPM_MAX + 1},
-    {"beats_per_bar": finish.BEATS_MAX + 1},
-    {"fade_in": finish.FADE_MAX_SECONDS + 0.1},
+    {"bpm": limits.BPM_MAX + 1},
+    {"beats_per_bar": limits.BEATS_MAX + 1},
+    {"fade_in": limits.FADE_MAX_SECONDS + 0.1},
     {"fade_out": 9.0},
     {"trim_silence": "yes"},
     {"steady_level": "yes"},
-    {"target_loudness": finish.LOUDNESS_MAX_LUFS + 0.1},
+    {"target_loudness": limits.LOUDNESS_MAX_LUFS + 0.1},
     {"sample_rate": 22_050},
     {"bitrate": 128},
     {"save_tokens": True, "output_format": "mp3"},

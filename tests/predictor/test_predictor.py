@@ -23,7 +23,8 @@ from musicgen.engine import loading
 from musicgen.model.musicgen import MusicGen
 from musicgen.predictor import Predictor
 from musicgen.predictor import predictor as predictor_module
-from musicgen.request import OUTPUT_FORMATS, GenerationRequest
+from musicgen.request import GenerationRequest
+from musicgen.request.limits import OUTPUT_FORMATS
 from musicgen.settings import Settings
 from musicgen.storage.base import ClipName
 from musicgen.storage.local import LocalStorage

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -47,15 +47,15 @@ def accept(body: Mapping[str, Any], known: Known, owner: str, files: Files) -> A
     checked = dict(sent) if audio is None else {**sent, "input_audio": _PLACEHOLDER}
     request = GenerationRequest.from_mapping(checked)
     if request.model_version is not None and not known.allows(request.model_version):
-        raise UnknownModel("model_version", request.model_version, sorted(known.names))
-    told = _told(request)
+        raise UnknownModel.for_choice("model_version", request.model_version, sorted(known.names))
+    told = request.to_mapping()
     _check_storable(told)
     if audio is not None:
         told["input_audio"] = _audio(audio, owner, files)
     priority, webhook = _priority(body.get("priority")), _webhook(body.get("webhook_url"))
     # Of what was sent, not of what it became: the same call again must have the same hash.
     text = json.dumps({**sent, "priority": priority, "webhook_url": webhook}, sort_keys=True)
-    seconds = request.finish.seconds_made * len(request.texts)
+    seconds = request.seconds_to_generate * len(request.texts)
     return Accepted(told, hashlib.sha256(text.encode()).hexdigest(), seconds, priority, webhook)
 
 
@@ -76,21 +76,6 @@ def _texts(value: object) -> Iterator[str]:
     elif isinstance(value, (list, tuple)):
         for each in value:
             yield from _texts(each)
-
-
-def _told(request: GenerationRequest) -> dict[str, Any]:
-    told: dict[str, Any] = {}
-    for each in fields(request):
-        value = getattr(request, each.name)
-        if each.name == "input_audio" or (value == each.default and each.name != "prompt"):
-            continue
-        told[each.name] = value
-    if request.sections:
-        told["sections"] = [asdict(section) for section in request.sections]
-        del told["duration"]
-    if request.prompts is not None:
-        told["prompts"] = list(request.prompts)
-    return told
 
 
 def _audio(value: object, owner: str, files: Files) -> str:

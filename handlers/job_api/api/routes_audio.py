@@ -29,7 +29,7 @@ from handlers.job_api.store.database import query
 from handlers.job_api.store.files import UPLOAD, clips_of
 from musicgen.audio.decode import read_audio
 from musicgen.audio.encode import content_type
-from musicgen.request import OUTPUT_FORMATS, VARIATIONS_MAX
+from musicgen.request.limits import OUTPUT_FORMATS, VARIATIONS_MAX
 
 LOOK_AGAIN_SECONDS = 0.2
 _BLOCK = 2**16

@@ -18,7 +18,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from handlers.job_api.api.accept import Accepted, accept
 from handlers.job_api.api.auth import caller, require
 from handlers.job_api.api.context import Context
-from handlers.job_api.api.request_schema import generate_schema
+from handlers.job_api.api.request_schema import build_request_schema
 from handlers.job_api.api.schemas import ErrorReply, Jobs, State, Status, Submitted
 from handlers.job_api.errors import NoRoom, NotFound, Refusal
 from handlers.job_api.store import jobs, queue
@@ -56,7 +56,7 @@ Who = Annotated[Caller, Depends(caller)]
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": generate_schema()}},
+            "content": {"application/json": {"schema": build_request_schema()}},
         }
     },
 )
@@ -177,7 +177,7 @@ async def _check_webhook(url: str, networks: tuple[str, ...]) -> None:
     try:
         await check(url, networks)
     except InvalidRequest as error:
-        raise InvalidRequest("webhook_url", url, error.allowed) from None
+        raise InvalidRequest("webhook_url", url, error.problem) from None
 
 
 async def _queue_for(context: Context, accepted: Accepted) -> str:

@@ -68,7 +68,7 @@ async def _send(url: str, headers: dict[str, str], body: str, networks: tuple[st
 async def _again(pool: Pool, app: App, job_id: str, attempt: int, error: Exception) -> None:
     # An address that is private now may have been mistaken for another one, and is not asked again.
     is_hopeless = isinstance(error, InputAudioRefused) or attempt >= len(queue.WEBHOOK_PAUSES)
-    why = error.allowed if isinstance(error, InvalidRequest) else str(error)
+    why = error.problem if isinstance(error, InvalidRequest) else str(error)
     if is_hopeless:
         logger.warning("the webhook of job %s is given up: %s", job_id, why)
         return

@@ -11,7 +11,7 @@ from musicgen.model.delay_pattern import DelayPattern
 from musicgen.model.memory import codec_memory
 from musicgen.model.musicgen import MusicGen
 from musicgen.process.resources import free_memory
-from musicgen.request import DURATION_MAX_SECONDS
+from musicgen.request.limits import DURATION_MAX_SECONDS
 
 PROMPT_TOKENS = 128
 """Of a prompt in a slot: four times what people write. A longer one is decoded by itself."""

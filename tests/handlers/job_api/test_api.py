@@ -17,7 +17,8 @@ import pytest
 import soundfile as sf
 
 from musicgen.predictor import Predictor
-from musicgen.request import OUTPUT_FORMATS, GenerationRequest
+from musicgen.request import GenerationRequest
+from musicgen.request.limits import OUTPUT_FORMATS
 from musicgen.settings import Settings
 from tests.support.clips import wav
 from tests.support.job_server import JobServer

@@ -1,0 +1,1 @@
+"""Files written from the declarations of request fields, settings and errors."""

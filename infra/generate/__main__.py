@@ -1,0 +1,56 @@
+"""`python -m infra.generate`: write every generated file anew, or check that all are current.
+
+    python -m infra.generate            # after a change of a request field, a setting or an error
+    python -m infra.generate --check    # exit status 1, with the names, if a file is not current
+
+Run it after changing a declaration, and commit what it writes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from infra.check.tools import ROOT
+from infra.generate import client_types, cog_inputs, request_table
+from infra.replicate import openapi_schema
+
+Render = Callable[[str], str]
+FILES: dict[str, Render] = {
+    "predict.py": cog_inputs.render,
+    ".cog/openapi_schema.json": lambda _: openapi_schema.rendered(
+        (ROOT / "predict.py").read_text(encoding="utf-8")
+    ),
+    "musicgen/client/fields.py": lambda _: client_types.render(),
+    "docs/requests.md": request_table.render,
+}
+"""For each file the function that returns its new content, given the present one."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write or check the files; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.generate", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    is_check = parser.parse_args(arguments).check
+    stale = [name for name, render in FILES.items() if _update(ROOT / name, render, is_check)]
+    for name in stale:
+        verb = "is not current: run python -m infra.generate" if is_check else "was written"
+        sys.stdout.write(f"{name} {verb}\n")
+    return 1 if stale and is_check else 0
+
+
+def _update(path: Path, render: Render, is_check: bool) -> bool:
+    """Return whether a file was not current; write it unless `is_check`."""
+    present = path.read_text(encoding="utf-8") if path.exists() else ""
+    content = render(present)
+    if content != present and not is_check:
+        path.write_text(content, encoding="utf-8")
+    return content != present
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""Every error of this project, as one tree; `handlers.contract` maps each to an HTTP status.
+
+MusicGenError
+├── InvalidRequest            the caller can correct it: field, problem, value
+│   ├── UnknownField
+│   ├── EmptyPrompt
+│   ├── PromptTooLong
+│   ├── InvalidDuration
+│   ├── InvalidSeed
+│   ├── InvalidVariations
+│   ├── InvalidTopK
+│   ├── InvalidTopP
+│   ├── InvalidTemperature
+│   ├── InvalidGuidance
+│   ├── InvalidContinuation
+│   ├── InvalidInputAudio
+│   │   ├── InputAudioRefused      a forbidden address
+│   │   ├── InputAudioUnreachable  a URL without a file, or a slow one
+│   │   └── InputAudioTooLarge
+│   ├── InvalidBitDepth
+│   ├── UnknownModel
+│   ├── UnknownFormat
+│   └── UnknownStrategy
+├── SettingsError             the operator can correct it: an environment variable
+├── MissingDependency         an extra is not installed
+├── CheckpointError           an unusable model folder
+│   ├── CheckpointNotFound
+│   ├── CheckpointIncomplete  a file or a tensor is missing
+│   ├── CheckpointCorrupt     truncated or unreadable
+│   ├── CheckpointMismatch    a tensor's shape differs from config.json
+│   └── UnsupportedCheckpoint an architecture this engine does not know
+├── ModelTooLarge             refused before loading, with the numbers
+├── GenerationError
+│   ├── NonFiniteLogits
+│   ├── OutOfMemory           the request was too large for the device's free memory
+│   ├── EngineBusy            the queue is full: retry later, or elsewhere
+│   ├── DeviceFault           the device is lost to this process: start another one
+│   └── GenerationCancelled
+├── RemoteError               another deployment did not do its part
+└── StorageError              the clip was made but could not be stored
+    ├── DiskFull
+    ├── NotWritable
+    ├── InlineTooLarge        too many bytes for an inline answer: use a bucket
+    ├── BucketRefused         wrong credentials, no permission, no such bucket
+    └── UploadFailed          every attempt failed; the clip is in the spool folder
+"""
+
+from musicgen.errors.base import OMITTED, MusicGenError, find_nearest, show_value
+from musicgen.errors.operation import (
+    BucketRefused,
+    CheckpointCorrupt,
+    CheckpointError,
+    CheckpointIncomplete,
+    CheckpointMismatch,
+    CheckpointNotFound,
+    DeviceFault,
+    DiskFull,
+    EngineBusy,
+    GenerationCancelled,
+    GenerationError,
+    InlineTooLarge,
+    MissingDependency,
+    ModelTooLarge,
+    NonFiniteLogits,
+    NotWritable,
+    OutOfMemory,
+    RemoteError,
+    SettingsError,
+    StorageError,
+    UnsupportedCheckpoint,
+    UploadFailed,
+)
+from musicgen.errors.request import (
+    EmptyPrompt,
+    InputAudioRefused,
+    InputAudioTooLarge,
+    InputAudioUnreachable,
+    InvalidBitDepth,
+    InvalidContinuation,
+    InvalidDuration,
+    InvalidGuidance,
+    InvalidInputAudio,
+    InvalidRequest,
+    InvalidSeed,
+    InvalidTemperature,
+    InvalidTopK,
+    InvalidTopP,
+    InvalidVariations,
+    PromptTooLong,
+    UnknownField,
+    UnknownFormat,
+    UnknownModel,
+    UnknownStrategy,
+)
+
+__all__ = [
+    "OMITTED",
+    "BucketRefused",
+    "CheckpointCorrupt",
+    "CheckpointError",
+    "CheckpointIncomplete",
+    "CheckpointMismatch",
+    "CheckpointNotFound",
+    "DeviceFault",
+    "DiskFull",
+    "EmptyPrompt",
+    "EngineBusy",
+    "GenerationCancelled",
+    "GenerationError",
+    "InlineTooLarge",
+    "InputAudioRefused",
+    "InputAudioTooLarge",
+    "InputAudioUnreachable",
+    "InvalidBitDepth",
+    "InvalidContinuation",
+    "InvalidDuration",
+    "InvalidGuidance",
+    "InvalidInputAudio",
+    "InvalidRequest",
+    "InvalidSeed",
+    "InvalidTemperature",
+    "InvalidTopK",
+    "InvalidTopP",
+    "InvalidVariations",
+    "MissingDependency",
+    "ModelTooLarge",
+    "MusicGenError",
+    "NonFiniteLogits",
+    "NotWritable",
+    "OutOfMemory",
+    "PromptTooLong",
+    "RemoteError",
+    "SettingsError",
+    "StorageError",
+    "UnknownField",
+    "UnknownFormat",
+    "UnknownModel",
+    "UnknownStrategy",
+    "UnsupportedCheckpoint",
+    "UploadFailed",
+    "find_nearest",
+    "show_value",
+]

@@ -1,0 +1,28 @@
+"""Base class of all errors, and helpers for their messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+
+OMITTED: Any = object()
+"""In place of a value that a message need not show."""
+
+
+class MusicGenError(Exception):
+    """Base of all errors of this project. `code` is stable: callers may switch on it."""
+
+    code = "internal_error"
+
+
+def show_value(value: object, limit: int = 80) -> str:
+    """Return a value for a message, cut if it is long."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
+
+
+def find_nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name nearest to a misspelt one, or None."""
+    near = get_close_matches(name, list(known), n=1)
+    return near[0] if near else None

@@ -1,0 +1,169 @@
+"""Errors of settings, checkpoints, generation and storage."""
+
+from __future__ import annotations
+
+from musicgen.errors.base import MusicGenError, show_value
+
+
+class SettingsError(MusicGenError):
+    """An environment variable holds a value that is not allowed."""
+
+    code = "invalid_settings"
+
+    def __init__(self, variable: str, value: str, allowed: str) -> None:
+        super().__init__(f"{variable}={show_value(value)} is not allowed: {allowed}")
+        self.variable = variable
+
+
+class MissingDependency(MusicGenError):
+    """A feature needs a package that is not installed."""
+
+    code = "missing_dependency"
+
+    def __init__(self, package: str, purpose: str, extra: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package {package}, and it is not installed. "
+            f"Run pip install '.[{extra}]' in the project's folder."
+        )
+        self.package = package
+
+
+class CheckpointError(MusicGenError):
+    """A checkpoint cannot be used."""
+
+    code = "checkpoint_error"
+
+
+class CheckpointNotFound(CheckpointError):
+    """No checkpoint was found under this name or address."""
+
+    code = "checkpoint_not_found"
+
+
+class CheckpointIncomplete(CheckpointError):
+    """A file or a tensor of a checkpoint is missing."""
+
+    code = "checkpoint_incomplete"
+
+
+class CheckpointCorrupt(CheckpointError):
+    """A file of a checkpoint is truncated or unreadable."""
+
+    code = "checkpoint_corrupt"
+
+
+class CheckpointMismatch(CheckpointError):
+    """A tensor's shape differs from the configuration."""
+
+    code = "checkpoint_mismatch"
+
+
+class UnsupportedCheckpoint(CheckpointError):
+    """The architecture of a checkpoint is not supported."""
+
+    code = "unsupported_checkpoint"
+
+
+class ModelTooLarge(MusicGenError):
+    """The model needs more memory than the device has free. Sizes are bytes."""
+
+    code = "model_too_large"
+
+    def __init__(self, model: str, precision: str, device: str, needed: int, free: int) -> None:
+        super().__init__(
+            f"{model} in {precision} needs about {_gigabytes(needed)} on {device} "
+            f"({_gigabytes(free)} free). Choose a smaller model, another precision or a larger "
+            "machine."
+        )
+        self.needed = needed
+        self.free = free
+
+
+class GenerationError(MusicGenError):
+    """Generating a clip failed."""
+
+    code = "generation_failed"
+
+
+class NonFiniteLogits(GenerationError):
+    """The logits hold NaN or infinity."""
+
+    code = "non_finite_logits"
+
+    def __init__(self, step: int, precision: str) -> None:
+        super().__init__(
+            f"The model produced NaN or infinite logits at or before step {step} in {precision}, "
+            "so no audio was made. Try precision float32, and check the weights with "
+            "`musicgen verify`."
+        )
+        self.step = step
+
+
+class OutOfMemory(GenerationError):
+    """The request was too large for the device's free memory."""
+
+    code = "out_of_memory"
+
+
+class EngineBusy(GenerationError):
+    """The queue is full: retry later, or elsewhere."""
+
+    code = "engine_busy"
+
+
+class DeviceFault(GenerationError):
+    """The device is lost to this process: every later request would fail too."""
+
+    code = "device_fault"
+
+
+class GenerationCancelled(GenerationError):
+    """The request was cancelled."""
+
+    code = "cancelled"
+
+
+class StorageError(MusicGenError):
+    """A clip was made but could not be stored."""
+
+    code = "storage_error"
+
+
+class DiskFull(StorageError):
+    """The disk has no room for the clip."""
+
+    code = "disk_full"
+
+
+class NotWritable(StorageError):
+    """The folder cannot be written to."""
+
+    code = "not_writable"
+
+
+class InlineTooLarge(StorageError):
+    """The clips are too large for an inline answer."""
+
+    code = "inline_too_large"
+
+
+class BucketRefused(StorageError):
+    """The bucket refused the upload: credentials, permission or name."""
+
+    code = "bucket_refused"
+
+
+class UploadFailed(StorageError):
+    """Every attempt to upload failed; the clip is in the spool folder."""
+
+    code = "upload_failed"
+
+
+class RemoteError(MusicGenError):
+    """Another deployment did not do its part."""
+
+    code = "remote_error"
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"

@@ -1,0 +1,167 @@
+"""Rules that concern several fields of a request, each with a sentence of its own.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+from musicgen.errors import (
+    EmptyPrompt,
+    InvalidContinuation,
+    InvalidDuration,
+    InvalidRequest,
+    InvalidTopK,
+    PromptTooLong,
+)
+from musicgen.request.limits import (
+    CONTINUATION_TO_THE_END,
+    DURATION_DEFAULT_SECONDS,
+    DURATION_MAX_SECONDS,
+    FORMATS_WITH_BITRATE,
+    FORMATS_WITH_TOKENS,
+    LOUDNESS_DEFAULT_LUFS,
+    OPUS_SAMPLE_RATE,
+    PROMPT_MAX_CHARACTERS,
+    SEAM_SECONDS,
+    VARIATIONS_MAX,
+)
+from musicgen.request.table import RequestFields
+
+
+def check_rules(request: RequestFields) -> float:
+    """Check what concerns several fields; return the duration in seconds.
+
+    With `sections` that is the sum of theirs. Raises: a subclass of `InvalidRequest`.
+    """
+    duration = request.duration
+    if request.sections is not None:
+        duration = _check_sections(request)
+    elif request.prompts is not None:
+        _check_prompts(request)
+    else:
+        _check_is_given("prompt", request.prompt, request)
+    _check_sampling(request)
+    _check_input_audio(request)
+    _check_loop(request)
+    _check_finish(request, duration)
+    _check_file(request)
+    return duration
+
+
+def seconds_of(request: RequestFields) -> float:
+    """Return the length of a finished clip before silence is cut: whole bars for a loop."""
+    if not request.loop or request.bpm is None:
+        return request.duration
+    bar = 60.0 * request.beats_per_bar / request.bpm
+    return bar * max(1, round(request.duration / bar))
+
+
+def seconds_to_generate(request: RequestFields) -> float:
+    """Return the length of the music that the model generates for one clip."""
+    return seconds_of(request) + (SEAM_SECONDS if request.loop else 0.0)
+
+
+def _check_prompts(request: RequestFields) -> None:
+    prompts = request.prompts or ()
+    if request.prompt.strip():
+        raise InvalidRequest("prompts", "cannot be combined with prompt")
+    most = VARIATIONS_MAX // request.variations
+    if not 1 <= len(prompts) <= most:
+        problem = f"must be 1 to {most}: a request makes at most {VARIATIONS_MAX} clips"
+        raise InvalidRequest("prompts", problem, value=len(prompts))
+    for text in prompts:
+        _check_length("prompts", text)
+        _check_is_given("prompts", text, request)
+
+
+def _check_sections(request: RequestFields) -> float:
+    sections = request.sections or ()
+    others = {
+        "prompts": request.prompts,
+        "continuation": request.continuation,
+        "loop": request.loop,
+    }
+    for name, value in others.items():
+        if value:
+            raise InvalidRequest("sections", f"cannot be combined with {name}")
+    for section in sections:
+        text = f"{request.prompt} {section.prompt}"
+        _check_length("sections", text)
+        _check_is_given("sections", text, request)
+    total = round(sum(section.duration for section in sections), 6)
+    if request.duration not in (DURATION_DEFAULT_SECONDS, total):
+        problem = f"must be left out with sections, which last {total:g} seconds"
+        raise InvalidDuration("duration", problem, value=request.duration)
+    if total > DURATION_MAX_SECONDS:
+        problem = f"must last at most {DURATION_MAX_SECONDS:g} seconds together"
+        raise InvalidDuration("sections", problem, value=total)
+    return total
+
+
+def _check_length(field: str, text: str) -> None:
+    if len(text) > PROMPT_MAX_CHARACTERS:
+        problem = f"must have at most {PROMPT_MAX_CHARACTERS} characters each, with prompt"
+        raise PromptTooLong(field, problem, value=text)
+
+
+def _check_is_given(field: str, text: str, request: RequestFields) -> None:
+    if not text.strip() and request.input_audio is None:
+        advice = "Describe the music, or give input_audio."
+        raise EmptyPrompt(field, "must not be empty", advice=advice)
+
+
+def _check_sampling(request: RequestFields) -> None:
+    if request.top_k == 0 and request.top_p == 0:
+        raise InvalidTopK("top_k", "and top_p cannot both be 0", advice="Set one of them.")
+    if request.negative_prompt.strip() and request.classifier_free_guidance == 1:
+        raise InvalidRequest("negative_prompt", "needs classifier_free_guidance above 1")
+
+
+def _check_input_audio(request: RequestFields) -> None:
+    start, end = request.continuation_start, request.continuation_end
+    if end != CONTINUATION_TO_THE_END and end <= start:
+        problem = f"must be later than continuation_start ({start:g}), or -1 for the end"
+        raise InvalidContinuation("continuation_end", problem, value=end)
+    if not request.continuation and (start, end) != (0, CONTINUATION_TO_THE_END):
+        name = "continuation_start" if start else "continuation_end"
+        raise InvalidContinuation(name, "needs continuation", advice="A melody is used whole.")
+    if request.continuation and request.input_audio is None:
+        raise InvalidContinuation("continuation", "needs input_audio, the clip to continue")
+
+
+def _check_loop(request: RequestFields) -> None:
+    if request.loop and request.bpm is None:
+        raise InvalidRequest("loop", "needs bpm")
+    if request.loop and (request.trim_silence or request.fade_in or request.fade_out):
+        problem = "cannot be combined with trim_silence, fade_in or fade_out"
+        raise InvalidRequest("loop", problem)
+    seconds = seconds_to_generate(request)
+    if request.loop and seconds > DURATION_MAX_SECONDS:
+        problem = f"must give a loop of at most {DURATION_MAX_SECONDS:g} seconds"
+        advice = f"Rounded to whole bars, this one has {seconds:g} seconds."
+        raise InvalidDuration("duration", problem, value=request.duration, advice=advice)
+
+
+def _check_finish(request: RequestFields, duration: float) -> None:
+    if request.fade_in + request.fade_out > duration:
+        problem = f"and fade_in together must not exceed the clip's {duration:g} seconds"
+        raise InvalidRequest("fade_out", problem, value=request.fade_out)
+    strategy = request.normalization_strategy
+    if request.target_loudness != LOUDNESS_DEFAULT_LUFS and strategy != "loudness":
+        problem = f"needs normalization_strategy loudness (it is {strategy})"
+        raise InvalidRequest("target_loudness", problem)
+
+
+def _check_file(request: RequestFields) -> None:
+    form = request.output_format
+    if request.sample_rate not in (None, OPUS_SAMPLE_RATE) and form == "opus":
+        problem = f"must be {OPUS_SAMPLE_RATE} or left out for opus"
+        raise InvalidRequest("sample_rate", problem, value=request.sample_rate)
+    if request.save_tokens and form not in FORMATS_WITH_TOKENS:
+        problem = f"needs output_format {' or '.join(FORMATS_WITH_TOKENS)} (it is {form})"
+        raise InvalidRequest("save_tokens", problem)
+    if request.save_tokens and (request.loop or request.trim_silence):
+        raise InvalidRequest("save_tokens", "cannot be combined with loop or trim_silence")
+    if request.bitrate is not None and form not in FORMATS_WITH_BITRATE:
+        problem = f"applies only to {' and '.join(FORMATS_WITH_BITRATE)} (output_format is {form})"
+        raise InvalidRequest("bitrate", problem)
