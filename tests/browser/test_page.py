@@ -94,7 +94,7 @@ def test_the_history_opens_another_job(page: Any) -> None:
 
 
 def test_more_like_this_and_the_seed_fill_the_form(page: Any) -> None:
-    page.get_by_text("How freely it plays", exact=True).click()
+    page.get_by_text("Sampling", exact=True).click()
     page.get_by_label("Temperature").fill("0.9")
     submit(page, "calm piano", "1.5", Variations="2")
     wait_for_state(page, "completed")

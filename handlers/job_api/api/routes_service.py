@@ -11,6 +11,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 
 from handlers.job_api.api.auth import COOKIE, found_caller, require
 from handlers.job_api.api.context import Context
+from handlers.job_api.api.form_fields import build_form_module
 from handlers.job_api.api.metrics import TYPE
 from handlers.job_api.api.routes_jobs import Who
 from handlers.job_api.api.schemas import ErrorReply, Loading, Models, Session, SignIn
@@ -137,6 +138,13 @@ async def metrics(request: Request) -> Response:
     context: Context = request.app.state.context
     load = await context.meter.load()
     return Response(await context.metrics.exposition(context.pool, load), media_type=TYPE)
+
+
+@router.get("/static/js/request_fields.js", include_in_schema=False)
+async def form_fields() -> Response:
+    """Return the request's fields for the page's form."""
+    headers = {"Cache-Control": "no-cache"}
+    return Response(build_form_module(), media_type="text/javascript", headers=headers)
 
 
 @router.get("/", include_in_schema=False)

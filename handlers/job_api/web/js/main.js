@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { $, announce } from "./dom.js";
-import { buildGroups } from "./fields.js";
+import { LONGEST_SECONDS, buildGroups } from "./fields.js";
 import { clearErrors, collect, fill, showCounts, showFieldError } from "./form.js";
 import {
   addressOf,
@@ -19,7 +19,6 @@ import { startSections } from "./sections.js";
 import { forget as forgetSound, soundToSend, startSound, takeSound } from "./sound.js";
 import { FINAL, fileName } from "./words.js";
 
-const LONGEST_SECONDS = 300;
 let closeJob = null;
 let openId = null;
 let justSent = false;

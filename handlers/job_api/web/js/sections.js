@@ -2,6 +2,9 @@
 
 import { $, announce, h } from "./dom.js";
 import { duration } from "./words.js";
+import { FIELDS } from "./request_fields.js";
+
+const LENGTHS = `${FIELDS.duration.min} to ${FIELDS.duration.max}`;
 
 const FIRST_SECONDS = 10;
 
@@ -67,7 +70,7 @@ function changed() {
   const list = sections();
   $("f-duration").disabled = $("length-slider").disabled = list !== null;
   const total = list?.reduce((sum, section) => sum + section.duration, 0);
-  $("duration-hint").textContent = list ? `The sections make ${duration(total)}` : "0.1 to 300";
+  $("duration-hint").textContent = list ? `The sections make ${duration(total)}` : LENGTHS;
   $("request").dispatchEvent(new Event("optionschange"));
 }
 
