@@ -69,7 +69,7 @@ class FieldSpec:
         """The values it takes, as a phrase: "a number from 0.1 to 300 seconds"."""
         if self.kind in ("integer", "number"):
             kind = "a whole number" if self.kind == "integer" else "a number"
-            return f"{kind}{',' if self.high is None else ''} {self.range}".rstrip(", ")
+            return f"{kind}{' of' if self.high is None else ''} {self.range}".removesuffix(" of ")
         return {
             "text": f"a text of at most {PROMPT_MAX_CHARACTERS} characters",
             "model": "the name of a model",
@@ -85,7 +85,7 @@ class FieldSpec:
         """The limits alone: "from 0.1 to 300 seconds"; empty without limits."""
         if self.low is None:
             return ""
-        numbers = f"{self.low:.12g} or more" if self.high is None else self._span
+        numbers = f"at least {self.low:.12g}" if self.high is None else self._span
         return f"{numbers}{_spaced(self.unit)}{_spaced(self.note)}"
 
     @property

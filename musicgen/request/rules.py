@@ -67,7 +67,7 @@ def _check_prompts(request: RequestFields) -> None:
         raise InvalidRequest("prompts", "cannot be combined with prompt")
     most = VARIATIONS_MAX // request.variations
     if not 1 <= len(prompts) <= most:
-        problem = f"must be 1 to {most}: a request makes at most {VARIATIONS_MAX} clips"
+        problem = f"must have 1 to {most} entries: a request makes at most {VARIATIONS_MAX} clips"
         raise InvalidRequest("prompts", problem, value=len(prompts))
     for text in prompts:
         _check_length("prompts", text)

@@ -28,7 +28,7 @@ def parse_sections(value: object) -> tuple[Section, ...]:
     """Read sections from a list of mappings, or from the JSON of one. Raises: `InvalidRequest`."""
     entries = _parse_list("sections", value, _SECTIONS)
     if not 1 <= len(entries) <= SECTIONS_MAX:
-        raise InvalidRequest("sections", f"must be 1 to {SECTIONS_MAX}", value=value)
+        raise InvalidRequest("sections", f"must have 1 to {SECTIONS_MAX} entries", value=value)
     return tuple(_parse_section(entry) for entry in entries)
 
 

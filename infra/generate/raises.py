@@ -1,0 +1,84 @@
+"""Messages of errors as their `raise` statements have them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.check.tools import ROOT
+from musicgen import errors
+
+PLAIN = {"RuntimeError", "ValueError"}
+"""Not errors of the tree, and never seen by a caller."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One `raise` of an error: its class, its text with `{...}` for what varies, its file."""
+
+    error: str
+    text: str
+    path: str
+
+
+def read_messages(folder: Path) -> list[Message]:
+    """Return the messages of the errors raised in the modules of a folder, each once."""
+    found: dict[Message, None] = {}
+    for path in sorted(folder.glob("*.py")):
+        for error, text in _raises(ast.parse(path.read_text(encoding="utf-8"))):
+            found[Message(error, text, str(path.relative_to(ROOT)))] = None
+    return list(found)
+
+
+def _raises(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    constants = _assignments(tree.body)
+    for function in ast.walk(tree):
+        if not isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        known = constants | _assignments(list(ast.walk(function)))
+        for node in ast.walk(function):
+            call = node.exc if isinstance(node, ast.Raise) else getattr(node, "value", None)
+            if isinstance(call, ast.Call) and isinstance(node, (ast.Raise, ast.Return)):
+                yield from _message(call, known)
+
+
+def _message(call: ast.Call, known: dict[str, ast.expr]) -> Iterator[tuple[str, str]]:
+    named = call.func.value if isinstance(call.func, ast.Attribute) else call.func
+    if not isinstance(named, ast.Name) or not hasattr(errors, named.id) or named.id in PLAIN:
+        return
+    parts = [_text(argument, known) for argument in call.args]
+    advice = [_text(k.value, known) for k in call.keywords if k.arg == "advice"]
+    text = " ".join(part for part in [*parts, *advice] if part)
+    if text:
+        yield named.id, text
+
+
+def _text(node: ast.expr, known: dict[str, ast.expr]) -> str:
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(
+            str(part.value) if isinstance(part, ast.Constant) else f"{{{_source(part)}}}"
+            for part in node.values
+        )
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return _text(node.left, known) + _text(node.right, known)
+    if isinstance(node, ast.Name) and node.id in known:
+        return _text(known[node.id], {})
+    return f"{{{ast.unparse(node)}}}"
+
+
+def _source(part: ast.expr) -> str:
+    return ast.unparse(part.value) if isinstance(part, ast.FormattedValue) else ast.unparse(part)
+
+
+def _assignments(nodes: list[ast.AST] | list[ast.stmt]) -> dict[str, ast.expr]:
+    return {
+        target.id: node.value
+        for node in nodes
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
