@@ -1,20 +1,19 @@
 """MusicGen on Cog and Replicate: `run: "predict.py:Runner"` in cog.yaml, or `StreamingRunner`.
 
-The fields are those of replicate/cog-musicgen, so that its callers can switch, and those that it
-lacks. One prediction makes one clip, because they expect one file: for variations run it again
-with `seed + 1`, which gives what `variations` gives elsewhere. MUSICGEN_DATA_DIR has no meaning
-here: clips live in a folder of their own, or in the bucket that MUSICGEN_BUCKET names.
+The fields are those of replicate/cog-musicgen, so its callers can switch, and more. One prediction
+makes one clip, because callers expect one file; for variations send it again with `seed + 1`.
+MUSICGEN_DATA_DIR has no effect here: clips live in a temporary folder, or in the bucket named by
+MUSICGEN_BUCKET.
 
-`input_audio` is a text and not a `Path`, because Cog fetches the URL of a Path itself, from private
-addresses too. The schema that is shipped (infra/replicate/openapi_schema.py) shows it as a file.
+`input_audio` is a text and not a `Path`, because Cog itself fetches the URL of a Path, from private
+addresses too. The shipped schema (infra/replicate/openapi_schema.py) shows it as a file.
 
-`Runner` decodes several predictions side by side where COG_MAX_CONCURRENCY says so.
-`StreamingRunner` does one at a time: Cog passes on what an async generator yields only when it has
-ended, and takes one prediction at a time for any other.
+`Runner` decodes several predictions side by side with COG_MAX_CONCURRENCY. `StreamingRunner` does
+one at a time: Cog holds back the output of an async generator until its end, and allows one
+prediction at a time for any other.
 
-Cog reads the inputs from this text without running it. It silently drops a bound that is not a
-plain number, and a description that is not one plain text: `tests/handlers/test_contract.py` holds
-all of it to `musicgen.request`.
+Cog reads the inputs from this text without running it, and silently drops any bound or description
+but a plain literal. `python -m infra.generate` writes them from the request's declarations.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from __future__ import annotations
 # ruff: noqa: E402
 from musicgen.process import startup
 
-startup.begin()  # the weights are read while the rest is imported
+startup.begin()  # reads the weights during the other imports
 
 import sys
 from collections.abc import Iterator
@@ -80,17 +79,16 @@ SAVE_TOKENS = "Embed the model's tokens in the file, so that continuing it skips
 
 
 class _Loaded(BaseRunner):  # type: ignore[misc]
-    """One loaded model in one of Cog's workers."""
+    """A loaded model in one of Cog's workers."""
 
     def setup(self, weights: str | None = None) -> None:
-        """Loads COG_WEIGHTS or else MUSICGEN_MODEL, and runs it once, so that the first caller
-        waits for neither."""
+        """Load COG_WEIGHTS or else MUSICGEN_MODEL, and warm it up."""
         settings = Settings.from_env()
-        # Not sys.stderr: during a prediction Cog gives what is written there to the caller.
+        # Not sys.stderr: during a prediction Cog sends its text to the caller.
         start_logging(settings.log_level, sys.__stderr__, as_json=settings.logs_json)
         self.outputs = TemporaryDirectory(prefix="musicgen-outputs-")
         folder = Path(self.outputs.name)
-        # Without a bucket the answer is one file, and what lies beside it is not sent.
+        # Without a bucket the answer is one file, and a manifest would not be sent.
         manifest = settings.manifest and settings.bucket.name is not None
         settings = replace(settings, data_dir=folder, manifest=manifest)
         if weights:
@@ -103,12 +101,12 @@ class _Loaded(BaseRunner):  # type: ignore[misc]
         startup.ready()
 
     def healthcheck(self) -> bool:
-        """False once the device is lost to this process: the platform then starts another."""
+        """Return False once the device is lost, so that the platform starts another process."""
         return self.cog_run.healthy
 
 
 class Runner(_Loaded):
-    """One prediction is one file."""
+    """Runner with one file for each prediction."""
 
     async def run(
         self,
@@ -158,13 +156,16 @@ class Runner(_Loaded):
         save_tokens: bool = Input(description=SAVE_TOKENS, default=False),
         # End of the generated part.
     ) -> Path:
-        """Makes one clip."""
+        """Make one clip."""
         return _output(await self.cog_run.one(_inputs(locals()), self.record_metric))
 
 
 class StreamingRunner(_Loaded):
-    """One prediction is a list of files: pieces that each play by themselves, sent while the clip
-    is made, and at the end the whole clip, normalized, as `Runner` makes it."""
+    """Runner with a list of files for each prediction.
+
+    The first files are pieces, playable alone and sent while the clip is made. The last one is the
+    whole clip, normalized, as from `Runner`.
+    """
 
     @streaming  # type: ignore[untyped-decorator]
     def run(
@@ -215,7 +216,7 @@ class StreamingRunner(_Loaded):
         save_tokens: bool = Input(description=SAVE_TOKENS, default=False),
         # End of the generated part.
     ) -> Iterator[Path]:
-        """Makes one clip, in wav, mp3 or ogg."""
+        """Make one clip, in wav, mp3 or ogg."""
         for address in self.cog_run.pieces(_inputs(locals()), self.record_metric):
             yield _output(address)
 
@@ -225,5 +226,5 @@ def _inputs(variables: dict[str, Any]) -> dict[str, Any]:
 
 
 def _output(address: str) -> Path:
-    """Cog sends the file of a Path, and a text as it is: a URL must not be made a Path of."""
+    """Return a Path for a file, sent by Cog, and a URL as the text it is."""
     return Path(address) if address.startswith("/") else address
