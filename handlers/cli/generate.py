@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 
 def add(commands: Commands) -> None:
+    """Register the command."""
     parser = commands.add_parser("generate", help="make clips from a prompt")
     add_model_options(parser)
     add_request_options(parser)
@@ -52,18 +54,20 @@ def _generate(options: argparse.Namespace, settings: Settings) -> int:
 
     storage = LocalStorage(settings.data_dir)
     if options.output is not None:
-        storage = LocalStorage(options.output.parent, _named_after(options.output))
+        storage = LocalStorage(options.output.parent, _key_after(options.output))
     settings = replace(settings, manifest=settings.manifest or options.manifest)
     predictor = Predictor.load(settings, storage)
     result = _with_progress_bar(predictor.start(request), request, sys.stderr)
     if options.plot is not None:
         _plot(result, options.plot)
-    sys.stdout.write(json.dumps(result.to_mapping(), indent=2) if options.json else _told(result))
+    sys.stdout.write(
+        json.dumps(result.to_mapping(), indent=2) if options.json else _describe(result)
+    )
     sys.stdout.write("\n")
     return 0
 
 
-def _named_after(output: Path) -> Callable[[ClipName], str]:
+def _key_after(output: Path) -> Callable[[ClipName], str]:
     def key(clip: ClipName) -> str:
         if clip.extension == "json":
             return f"{output.stem}.json"
@@ -83,13 +87,19 @@ def _with_progress_bar(
     layout = (
         "{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} steps, {remaining} left{postfix}"
     )
-    # A log wants a line now and then, not every redraw.
+    # A log gets a line now and then, not every redraw.
     interval = 0.1 if stream.isatty() else 5.0
+    # The first one knows the number of steps.
+    first = next(generation)
     with tqdm(
-        file=stream, desc="decoding", bar_format=layout, leave=False, mininterval=interval
+        total=first.total,
+        file=stream,
+        desc="decoding",
+        bar_format=layout,
+        leave=not stream.isatty(),
+        mininterval=interval,
     ) as bar:
-        for progress in generation:
-            bar.total = progress.total
+        for progress in chain([first], generation):
             bar.update(progress.done - bar.n)
             elapsed = bar.format_dict["elapsed"]
             bar.set_postfix_str(
@@ -109,7 +119,7 @@ def _plot(result: GenerationResult, path: Path) -> None:
         raise NotWritable(f"cannot write the plot {path}: {error.strerror}") from error
 
 
-def _told(result: GenerationResult) -> str:
+def _describe(result: GenerationResult) -> str:
     lines = []
     for clip in result.clips:
         loudness = "" if clip.loudness_lufs is None else f", {clip.loudness_lufs:.1f} LUFS"

@@ -1,4 +1,4 @@
-"""`musicgen generate --server URL`: the same clip, made by a job API."""
+"""`musicgen generate --server URL`: have a job API make the clip."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _BAR = 40
 
 
 def ask_server(request: GenerationRequest, options: argparse.Namespace) -> int:
-    """Raises: `RemoteError`, `NotWritable`; Ctrl-C cancels the job."""
+    """Have a job API make the clips and save them; return the exit status.
+
+    Ctrl-C cancels the job. Raises: `RemoteError`, `NotWritable`.
+    """
     from musicgen.client import MusicGenClient
     from musicgen.remote.fields import fields_of
 
@@ -30,7 +33,7 @@ def ask_server(request: GenerationRequest, options: argparse.Namespace) -> int:
     with MusicGenClient(options.server, api_key()) as client:
         job_id = client.submit(**fields)
         try:
-            job = client.wait(job_id, _tell)
+            job = client.wait(job_id, _show_progress)
         except KeyboardInterrupt:
             client.cancel(job_id)
             raise
@@ -45,7 +48,7 @@ def ask_server(request: GenerationRequest, options: argparse.Namespace) -> int:
     return 0
 
 
-def _tell(job: Job) -> None:
+def _show_progress(job: Job) -> None:
     if job.status == "queued":
         line = f"waiting, number {job.position}"
     else:

@@ -28,10 +28,10 @@ from musicgen.settings import Settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status: 0, 1 failed, 2 bad input, 130 interrupted."""
-    options = _parser().parse_args(arguments)
+    """Run a command; return 0, or 1 for a failure, 2 for bad input, 130 for an interruption."""
+    options = build_parser().parse_args(arguments)
     try:
-        settings = _settings(options)
+        settings = _read_settings(options)
         start_logging(settings.log_level, form="%(message)s", as_json=settings.logs_json)
         status: int = options.run(options, settings)
     except InvalidRequest as error:
@@ -39,11 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MusicGenError as error:
         return _complain(error, EXIT_FAILED)
     except KeyboardInterrupt:
-        return _complain("interrupted: nothing was written", EXIT_INTERRUPTED)
+        return _complain("Interrupted; nothing was written.", EXIT_INTERRUPTED)
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="musicgen",
         description="Music from text, on your own machine.",
@@ -69,8 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _settings(options: argparse.Namespace) -> Settings:
-    """The environment's settings, overridden by the options that were given."""
+def _read_settings(options: argparse.Namespace) -> Settings:
+    """Return the environment's settings, overridden by the given options."""
     names = ("model", "device", "precision", "engine")
     given = {n: getattr(options, n) for n in names if getattr(options, n, None) is not None}
     return replace(Settings.from_env(), **given)

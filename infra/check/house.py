@@ -40,6 +40,7 @@ class Figure:
 
     @property
     def is_kept(self) -> bool:
+        """Whether the count is within its bound."""
         return self.value <= self.most
 
 

@@ -92,7 +92,7 @@ def test_every_field_of_a_request_is_an_option_and_reaches_its_maker(spec: Field
     """Guards a field that is added to the platforms and forgotten on the command line, and one
     that `call` and `generate --server` lose on the way."""
     name, arguments = spec.name, _arguments(spec.example)
-    parser = cli._parser()
+    parser = cli.build_parser()
     called = parser.parse_args(["call", "--target", "hf", *arguments])
     request = parse_request(called)
     expected = dict(spec.example)
