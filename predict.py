@@ -32,7 +32,7 @@ from typing import Any
 from cog import BaseRunner, Input, Path, streaming
 
 from handlers.cog_run import CogRun
-from handlers.cog_weights import model_in
+from handlers.cog_weights import obtain_model
 from musicgen.predictor import Predictor
 from musicgen.process.logs import start_logging
 from musicgen.settings import Settings
@@ -93,7 +93,7 @@ class _Loaded(BaseRunner):  # type: ignore[misc]
         settings = replace(settings, data_dir=folder, manifest=manifest)
         if weights:
             self.weights = TemporaryDirectory(prefix="musicgen-weights-")
-            model = model_in(weights, Path(self.weights.name), settings.input_networks)
+            model = obtain_model(weights, Path(self.weights.name), settings.input_networks)
             settings = replace(settings, model=model)
         predictor = Predictor.load(settings)
         predictor.warm_up()
@@ -102,7 +102,7 @@ class _Loaded(BaseRunner):  # type: ignore[misc]
 
     def healthcheck(self) -> bool:
         """Return False once the device is lost, so that the platform starts another process."""
-        return self.cog_run.healthy
+        return self.cog_run.is_healthy
 
 
 class Runner(_Loaded):
@@ -157,7 +157,7 @@ class Runner(_Loaded):
         # End of the generated part.
     ) -> Path:
         """Make one clip."""
-        return _output(await self.cog_run.one(_inputs(locals()), self.record_metric))
+        return _output(await self.cog_run.generate(_inputs(locals()), self.record_metric))
 
 
 class StreamingRunner(_Loaded):
@@ -217,7 +217,7 @@ class StreamingRunner(_Loaded):
         # End of the generated part.
     ) -> Iterator[Path]:
         """Make one clip, in wav, mp3 or ogg."""
-        for address in self.cog_run.pieces(_inputs(locals()), self.record_metric):
+        for address in self.cog_run.stream(_inputs(locals()), self.record_metric):
             yield _output(address)
 
 

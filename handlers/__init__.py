@@ -1,1 +1,1 @@
-"""A platform's payload to a `GenerationRequest`, and a result back, on a predictor it is given."""
+"""Handlers: each platform's payload to a `GenerationRequest`, and the result to its reply."""

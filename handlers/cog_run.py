@@ -1,8 +1,7 @@
-"""Cog's `run()` arguments to a `GenerationRequest`, and a generation driven to its output files.
+"""Cog's translation: arguments of `run()` to a running generation, its result to output files.
 
-What is said to the caller goes to standard output, which Cog returns as `logs`: from the thread
-that Cog called, because it tells by that whose line it is. What only the operator should read goes
-through `logging`.
+Standard output is for the caller: Cog returns it as the `logs` of a prediction, and finds the
+prediction by the thread it called. Messages for the operator alone go through `logging`.
 """
 
 from __future__ import annotations
@@ -10,29 +9,24 @@ from __future__ import annotations
 import logging
 import shutil
 import sys
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from handlers.async_generation import Followed
 from handlers.contract import ServedPredictor
-from handlers.input_audio import with_input_audio
-from handlers.reply import error_text
+from handlers.progress_throttle import ProgressThrottle
+from handlers.reply import format_error
 from handlers.serving import Serving
 from musicgen.errors import DeviceFault, MusicGenError
-from musicgen.generation import Generation
-from musicgen.request import GenerationRequest, StreamForm
+from musicgen.request import GenerationRequest
 from musicgen.result import GenerationResult, Progress
 
-LINE_EVERY_SECONDS = 1.0
-LINE_EVERY_FRACTION = 0.05
 BAR_CHARACTERS = 10
 KEPT_SECONDS = 900.0
-"""With several slots, how long an output file stays: Cog reads or uploads it after `run()` has
-returned, and does not say when it has done so."""
+"""Life of an output file with several slots: Cog reads or uploads it after `run()` has returned,
+and does not report the end of that."""
 
 RecordMetric = Callable[[str, Any], None]
 
@@ -40,14 +34,14 @@ logger = logging.getLogger(__name__)
 
 
 class PredictionError(Exception):
-    """What a caller of Cog reads: the code of a typed error and its text."""
+    """Error text for a caller of Cog: a stable code, a colon and a sentence."""
 
 
 class CogRun:
-    """Runs predictions on `predictor`, whose clips lie in `folder` and nobody else's.
+    """Predictions of one Cog worker. The clips of `predictor` lie in `folder`, used by no one else.
 
-    With one slot a prediction deletes what earlier ones left. With several it deletes only what
-    is older than `KEPT_SECONDS`: the output of another one may still be on its way.
+    With one slot a prediction deletes the files of earlier ones. With several it deletes only
+    files older than `KEPT_SECONDS`: Cog may still be sending the output of another prediction.
     """
 
     def __init__(
@@ -55,109 +49,98 @@ class CogRun:
         predictor: ServedPredictor,
         folder: Path,
         networks: tuple[str, ...] = (),
-        say: Callable[[str], None] | None = None,
+        write_line: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._serving = Serving(predictor)
+        self._serving = Serving(predictor, networks)
         self._folder = folder
-        self._networks = networks
-        self._say = say or _say_on_stdout
+        self._write_line = write_line or _write_to_stdout
         self._clock = clock
         self._default_model = predictor.model
-        self._healthy = True
+        self._is_healthy = True
 
     @property
-    def healthy(self) -> bool:
-        """False after a fault of the device: no later prediction of this process can succeed."""
-        return self._healthy
+    def is_healthy(self) -> bool:
+        """False after a device fault: no later prediction of this process can succeed."""
+        return self._is_healthy
 
-    async def one(self, arguments: Mapping[str, Any], record_metric: RecordMetric) -> str:
-        """One clip: the path of its file, whose name no other prediction has, or its URL.
+    async def generate(self, arguments: Mapping[str, Any], record_metric: RecordMetric) -> str:
+        """Make one clip and return its URL, or its path under a name of its own.
 
         Being cancelled stops the decode. Raises: `PredictionError`.
         """
-        with self._told():
-            lines = self._begin(arguments)
-            # Fetching the audio blocks too, so it happens in the thread of the decode.
-            async with Followed(lambda gave_up: self._started(arguments, None, gave_up)) as run:
-                async for progress in run:
-                    lines.tell(progress)
-                result = await run.finished()
+        with self._translate_errors():
+            log = self._begin(arguments)
+            async with self._serving.follow(arguments) as generation:
+                async for progress in generation:
+                    log.update(progress)
+                result = await generation.result()
             return self._finish(result, record_metric)
 
-    def pieces(
+    def stream(
         self, arguments: Mapping[str, Any], record_metric: RecordMetric
     ) -> Generator[str, None, None]:
-        """Files that each play by themselves, while the clip is made; the last is the whole clip,
-        normalized, as `one` returns it. For one slot.
+        """Yield files while the clip is made, each playable alone, and the whole clip last.
 
-        Raises: `PredictionError`; whatever is not an `Exception`, such as Cog's cancellation,
-        passes through.
+        The last file is the normalized clip, as `generate` returns it. For one slot.
+
+        Raises: `PredictionError`. Cog's cancellation, not an `Exception`, passes through.
         """
-        with self._told():
-            lines = self._begin(arguments)
-            with self._started(arguments, "files") as generation:
+        with self._translate_errors():
+            log = self._begin(arguments)
+            with self._serving.open_generation(arguments, stream="files") as generation:
                 number = 0
                 for progress in generation:
-                    lines.tell(progress)
+                    log.update(progress)
                     for audio in filter(None, progress.audio):
                         number += 1
-                        yield self._piece(generation.job_id, number, arguments, audio)
+                        yield self._write_piece(generation.job_id, number, arguments, audio)
                 result = generation.result()
             yield self._finish(result, record_metric)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Errors as callers may see them."""
+    def _translate_errors(self) -> Iterator[None]:
+        """Turn every error into a `PredictionError`; log the unexpected ones."""
         try:
             yield
         except Exception as error:
             if isinstance(error, DeviceFault):
-                self._healthy = False
+                self._is_healthy = False
             if not isinstance(error, MusicGenError) or isinstance(error, DeviceFault):
                 logger.exception("a prediction failed unexpectedly")
-            raise PredictionError(error_text(error)) from None
+            raise PredictionError(format_error(error)) from None
 
-    def _begin(self, arguments: Mapping[str, Any]) -> ProgressLines:
+    def _begin(self, arguments: Mapping[str, Any]) -> ProgressLog:
+        """Delete old outputs and announce a model switch."""
         if self._serving.slots == 1:
-            _empty(self._folder)
+            _empty_folder(self._folder)
         else:
             _delete_older(self._folder, time.time() - KEPT_SECONDS)
         model = arguments.get("model_version") or self._default_model
         if not self._serving.has_loaded(model):
-            self._say(f"loading model {_shown(model)}")
-        return ProgressLines(self._say, self._clock, arguments)
-
-    @contextmanager
-    def _started(
-        self,
-        arguments: Mapping[str, Any],
-        stream: StreamForm | None,
-        gave_up: threading.Event | None = None,
-    ) -> Iterator[Generation]:
-        with with_input_audio(arguments, self._networks) as fields:
-            request = GenerationRequest.from_mapping(fields)
-            with self._serving.started(request, stream=stream, gave_up=gave_up) as generation:
-                yield generation
+            self._write_line(f"loading model {_hide_folder(model)}")
+        return ProgressLog(self._write_line, self._clock, arguments)
 
     def _finish(self, result: GenerationResult, record_metric: RecordMetric) -> str:
-        for name, value in metrics_of(result).items():
+        for name, value in build_metrics(result).items():
             record_metric(name, value)
-        self._say(
-            f"seed {result.seed}, model {_shown(result.model)} (licence {result.licence}), "
+        self._write_line(
+            f"seed {result.seed}, model {_hide_folder(result.model)} (licence {result.licence}), "
             f"{result.seconds:g} s of audio in {result.timings.total:.1f} s"
         )
         for note in result.notes:
-            self._say(f"note: {note}")
+            self._write_line(f"note: {note}")
         clip = Path(result.clips[0].address)
         if self._folder not in clip.parents:
             return result.clips[0].address
-        # Cog uploads under the bare file name.
-        named = clip.rename(self._folder / f"{result.job_id}{clip.suffix}")
+        # Cog uploads under the bare file name, so the clip gets one of its own.
+        output = clip.rename(self._folder / f"{result.job_id}{clip.suffix}")
         clip.parent.rmdir()
-        return str(named)
+        return str(output)
 
-    def _piece(self, job_id: str, number: int, arguments: Mapping[str, Any], audio: bytes) -> str:
+    def _write_piece(
+        self, job_id: str, number: int, arguments: Mapping[str, Any], audio: bytes
+    ) -> str:
         self._folder.mkdir(parents=True, exist_ok=True)
         suffix = arguments.get("output_format") or "wav"
         path = self._folder / f"{job_id}-{number:03d}.{suffix}"
@@ -165,32 +148,35 @@ class CogRun:
         return str(path)
 
 
-class ProgressLines:
-    """Tells the progress of one prediction: at most once a second and once in five percent, and
-    its end."""
+class ProgressLog:
+    """Progress lines of one prediction: as seldom as `ProgressThrottle` allows, and its end."""
 
     def __init__(
-        self, say: Callable[[str], None], clock: Callable[[], float], arguments: Mapping[str, Any]
+        self,
+        write_line: Callable[[str], None],
+        clock: Callable[[], float],
+        arguments: Mapping[str, Any],
     ) -> None:
-        self._say = say
+        self._write_line = write_line
         self._clock = clock
         self._seconds = arguments.get("duration") or GenerationRequest.duration
-        self._started = self._last_time = clock()
-        self._last_fraction = 0.0
+        self._start = clock()
+        self._throttle = ProgressThrottle(self._start)
 
-    def tell(self, progress: Progress) -> None:
+    def update(self, progress: Progress) -> None:
+        """Write a line if one is due."""
         now = self._clock()
-        due = (
-            now - self._last_time >= LINE_EVERY_SECONDS
-            and progress.fraction - self._last_fraction >= LINE_EVERY_FRACTION
-        )
-        if due or (progress.done == progress.total and self._last_fraction < 1):
-            self._say(progress_line(progress, now - self._started, self._seconds))
-            self._last_time, self._last_fraction = now, progress.fraction
+        is_end = progress.done == progress.total and self._throttle.fraction < 1
+        if is_end or self._throttle.is_due(progress, now):
+            self._write_line(format_progress_line(progress, now - self._start, self._seconds))
+            self._throttle.record(progress, now)
 
 
-def progress_line(progress: Progress, elapsed: float, seconds: float) -> str:
-    """One line of `logs`. Replicate's clients read the percentage and the steps from its shape."""
+def format_progress_line(progress: Progress, elapsed: float, seconds: float) -> str:
+    """Return one line of `logs` after `elapsed` seconds of work on `seconds` of audio.
+
+    Replicate's clients parse the percentage and the steps by the shape of the line.
+    """
     percent = int(progress.fraction * 100)
     bar = ("#" * int(progress.fraction * BAR_CHARACTERS)).ljust(BAR_CHARACTERS, ".")
     factor = elapsed / (progress.fraction * seconds)
@@ -200,13 +186,16 @@ def progress_line(progress: Progress, elapsed: float, seconds: float) -> str:
     )
 
 
-def metrics_of(result: GenerationResult) -> dict[str, float | int | str]:
-    """Cog's metrics of a prediction. Loudness is left out where none is defined; the phases of the
-    worker's start are those of its first prediction."""
+def build_metrics(result: GenerationResult) -> dict[str, float | int | str]:
+    """Return Cog's metrics of a prediction.
+
+    Undefined loudness is left out. The first prediction of a worker also has the phases of the
+    worker's start, in seconds.
+    """
     clip = result.clips[0]
     metrics: dict[str, float | int | str] = {
         "seed": clip.seed,
-        "model": _shown(result.model),
+        "model": _hide_folder(result.model),
         "licence": result.licence,
         "audio_seconds": result.seconds,
         "decode_seconds": result.timings.decode,
@@ -219,14 +208,13 @@ def metrics_of(result: GenerationResult) -> dict[str, float | int | str]:
     return metrics
 
 
-def _shown(model: str) -> str:
-    """Of a model that is a folder of this machine only its last part."""
+def _hide_folder(model: str) -> str:
+    """Return the public name of a model: of a folder of this machine only the last part."""
     return Path(model).name if Path(model).is_absolute() else model
 
 
-def _empty(folder: Path) -> None:
-    """Cog has read an output before it gives the only slot to the next prediction, so nothing
-    that is still being sent goes."""
+def _empty_folder(folder: Path) -> None:
+    """Delete all earlier outputs. With one slot Cog has read them before it calls again."""
     for entry in folder.glob("*"):
         if entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
@@ -235,7 +223,7 @@ def _empty(folder: Path) -> None:
 
 
 def _delete_older(folder: Path, moment: float) -> None:
-    """Deletes outputs written before `moment`. Their dated folders stay: others write there."""
+    """Delete outputs written before `moment`, but not their dated folders: others write there."""
     for entry in folder.glob("*"):
         try:
             if entry.is_file() and entry.stat().st_mtime < moment:
@@ -245,6 +233,6 @@ def _delete_older(folder: Path, moment: float) -> None:
             continue
 
 
-def _say_on_stdout(line: str) -> None:
+def _write_to_stdout(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()

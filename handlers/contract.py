@@ -1,16 +1,16 @@
-"""What handlers share: the predictor that they need, and how an error looks from outside.
+"""Shared contract of the handlers: the predictor they need and the public form of errors.
 
 | error | status | why |
 |---|---|---|
-| `InvalidRequest` and below | 422 | the caller can mend the field that the text names |
+| `InvalidRequest` and below | 422 | the caller can correct the named field |
 | `GenerationCancelled` | 499 | nobody waits for the answer any more |
-| `MissingDependency` | 501 | this installation lacks the feature: asking again will not help |
-| `ModelTooLarge`, `OutOfMemory`, `DiskFull` | 507 | no room for it, in memory or on disk |
+| `MissingDependency` | 501 | this installation lacks the feature: a retry will not help |
+| `ModelTooLarge`, `OutOfMemory`, `DiskFull` | 507 | not enough memory or disk space |
 | `InlineTooLarge` | 413 | a bucket, a shorter clip or another format fits |
-| `BucketRefused`, `UploadFailed`, `RemoteError` | 502 | another server did not do its part |
-| `DeviceFault` | 503 | another worker can do it: this one has to be replaced |
-| `EngineBusy` | 503 | too many wait already: later, or another worker |
-| every other one | 500 | the operator can mend it |
+| `BucketRefused`, `UploadFailed`, `RemoteError` | 502 | another server failed |
+| `DeviceFault` | 503 | another worker can serve it; this one must be replaced |
+| `EngineBusy` | 503 | too many requests wait: retry later, or on another worker |
+| every other one | 500 | the operator can correct it |
 
 `UnknownModel` is 422 and not 404: the address exists, a field of the body is wrong.
 """
@@ -54,25 +54,29 @@ STATUSES: dict[type[MusicGenError], int] = {
     DeviceFault: 503,
     EngineBusy: 503,
 }
-"""A class without an entry has the status of its nearest ancestor."""
+"""HTTP statuses. A class without an entry has the status of its nearest ancestor."""
 
 UNEXPECTED = "the request failed unexpectedly; the operator's log has the reason"
 
 
 class ServedPredictor(Protocol):
-    """What handlers use of `musicgen.predictor.Predictor`; see there."""
+    """Part of `musicgen.predictor.Predictor` used by handlers; see there."""
 
     @property
-    def model(self) -> str: ...
+    def model(self) -> str:
+        """Catalog name, folder or hub name of the loaded model."""
 
     @property
-    def label(self) -> str: ...
+    def label(self) -> str:
+        """Public name of the loaded model."""
 
     @property
-    def licence(self) -> str: ...
+    def licence(self) -> str:
+        """Licence of the weights."""
 
     @property
-    def slots(self) -> int: ...
+    def slots(self) -> int:
+        """Number of requests decoded at once."""
 
     def start(
         self,
@@ -81,34 +85,40 @@ class ServedPredictor(Protocol):
         *,
         stream: StreamForm | None = None,
         delivery: Delivery | None = None,
-    ) -> Generation: ...
+    ) -> Generation:
+        """Start a request, to be pulled step by step."""
 
     @property
-    def models_kept(self) -> int: ...
+    def models_kept(self) -> int:
+        """Number of models loaded at once, this one included."""
 
-    def other(self, name: str) -> ServedPredictor: ...
+    def other(self, name: str) -> ServedPredictor:
+        """Return a predictor of another model."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Free the weights."""
 
 
 @dataclass(frozen=True)
 class ErrorReport:
-    """An error as callers may see it: `code` is stable, `text` is for a person."""
+    """Public form of an error: HTTP status, stable `code`, and `text` for a person."""
 
     status: int
     code: str
     text: str
 
 
-def status_of(error: BaseException) -> int:
-    """The HTTP status of an error, by its nearest ancestor in `STATUSES`; others are 500."""
+def find_status(error: BaseException) -> int:
+    """Return the HTTP status of an error: its nearest ancestor's in `STATUSES`, else 500."""
     known = (STATUSES[cls] for cls in type(error).__mro__ if cls in STATUSES)
     return next(known, STATUSES[MusicGenError])
 
 
-def report_of(error: BaseException) -> ErrorReport:
-    """What to tell a caller. Of an error outside the tree the text stays here: it may hold paths
-    and values that are not the caller's."""
+def describe_error(error: BaseException) -> ErrorReport:
+    """Return the public form of an error.
+
+    An error outside the tree gets a fixed text: its own may hold paths and other callers' values.
+    """
     if isinstance(error, MusicGenError):
-        return ErrorReport(status_of(error), error.code, str(error))
-    return ErrorReport(status_of(error), MusicGenError.code, UNEXPECTED)
+        return ErrorReport(find_status(error), error.code, str(error))
+    return ErrorReport(find_status(error), MusicGenError.code, UNEXPECTED)

@@ -1,4 +1,4 @@
-"""The audio that a caller sends with a request, in any form that JSON has room for, as a file."""
+"""Input audio of a request: from any form allowed in JSON to a temporary file."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ FIELD = "input_audio"
 FORMS = "send an http(s) URL, a data: URI, or the file as base64"
 LIMITS = DownloadLimits()
 SHORTEST_BASE64 = 64
-"""Below this it is rather a name than a sound."""
-_SHOWN = 60
+"""Shorter texts are more likely a file name than audio."""
+_SHOWN_CHARACTERS = 60
 _SLICE = 2**16
 _ONE_ALPHABET = str.maketrans("-_", "+/")
 _MEDIA_TYPES = re.compile(r"(audio/[\w.+-]+|video/ogg|application/(octet-stream|ogg))?$", re.I)
@@ -29,27 +29,32 @@ _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/_=\s-]")
 
 
 @contextmanager
-def with_input_audio(
+def open_input_audio(
     payload: Mapping[str, Any], allowed_networks: tuple[str, ...] = ()
 ) -> Iterator[dict[str, Any]]:
-    """`payload` with its `input_audio` replaced by a file that lives as long as the context.
+    """Replace the `input_audio` of a payload by a file, deleted on leaving the context.
 
-    Raises: what `fetched` raises.
+    A `Path` passes unchanged: it is a file stored by this service, and no payload from outside can
+    hold one. Blocks while fetching a URL.
+
+    Raises: the errors of `fetch_input_audio`.
     """
     fields = dict(payload)
-    if fields.get(FIELD) is None:
+    if fields.get(FIELD) is None or isinstance(fields[FIELD], Path):
         yield fields
         return
     with TemporaryDirectory(prefix="musicgen-input-") as folder:
-        fields[FIELD] = fetched(fields[FIELD], Path(folder), allowed_networks)
+        fields[FIELD] = fetch_input_audio(fields[FIELD], Path(folder), allowed_networks)
         yield fields
 
 
-def fetched(value: object, folder: Path, allowed_networks: tuple[str, ...] = ()) -> Path | None:
-    """Writes what `value` holds or names to a new file in `folder`; None is no file.
+def fetch_input_audio(
+    value: object, folder: Path, allowed_networks: tuple[str, ...] = ()
+) -> Path | None:
+    """Write the audio of `value` to a new file in `folder`, and return None for None.
 
-    `value`: bytes, an http(s) URL, a data: URI or base64. A path of this machine is none of them,
-    whoever names it. What the bytes are is for `musicgen.audio.decode` to find out.
+    `value`: bytes, an http(s) URL, a data: URI or base64. A path of this machine is refused.
+    `musicgen.audio.decode` checks the bytes later.
 
     Raises: `InvalidInputAudio`, `InputAudioRefused`, `InputAudioTooLarge`,
     `InputAudioUnreachable`.
@@ -64,44 +69,47 @@ def fetched(value: object, folder: Path, allowed_networks: tuple[str, ...] = ())
         _check_size(len(value))
         data = bytes(value)
     elif isinstance(value, str):
-        # Escaped base64 takes the most, four characters for a byte, and a head and line breaks.
+        # Escaped base64 is the longest form: four characters a byte, a head and line breaks.
         _check_size(len(value) // 5)
-        data = _of_data_uri(value) if value[:5].lower() == "data:" else _of_base64(value)
+        data = _decode_data_uri(value) if value[:5].lower() == "data:" else _read_base64(value)
     else:
-        # Only its type: the text of a deeply nested list is more than Python can make.
+        # Only its type: Python cannot print a deeply nested list.
         raise InvalidInputAudio(FIELD, type(value).__name__, FORMS)
     _check_size(len(data))
     if not data:
-        raise InvalidInputAudio(FIELD, value[:_SHOWN], "it is empty")
+        raise InvalidInputAudio(FIELD, value[:_SHOWN_CHARACTERS], "the file is empty")
     target.write_bytes(data)
     return target
 
 
-def _of_data_uri(uri: str) -> bytes:
-    """RFC 2397: data:[<media type>][;parameter=...][;base64],<data>."""
+def _decode_data_uri(uri: str) -> bytes:
+    """Return the bytes of a data: URI: data:[<media type>][;parameter=...][;base64],<data>.
+
+    Source: RFC 2397.
+    """
     head, comma, data = uri[len("data:") :].partition(",")
     media_type, *parameters = (part.strip() for part in head.split(";"))
     if not comma or not _MEDIA_TYPES.match(media_type):
-        raise InputAudioRefused(FIELD, uri[:_SHOWN], f"a data: URI of audio; {FORMS}")
+        raise InputAudioRefused(FIELD, uri[:_SHOWN_CHARACTERS], f"a data: URI of audio; {FORMS}")
     is_base64 = any(parameter.lower() == "base64" for parameter in parameters)
     if not is_base64:
-        # Each % takes two more characters at most, so it becomes this many bytes at least.
+        # An escape is % and two characters, so this is the least number of bytes.
         _check_size(len(data) - 2 * data.count("%"))
     try:
-        plain = _unescaped(data)
+        plain = _unescape(data)
     except UnicodeEncodeError:
         raise InvalidInputAudio(
-            FIELD, uri[:_SHOWN], f"characters of no encoding; {FORMS}"
+            FIELD, uri[:_SHOWN_CHARACTERS], f"it has characters without a UTF-8 encoding; {FORMS}"
         ) from None
-    return _decoded(plain.decode("latin-1")) if is_base64 else plain
+    return _decode_base64(plain.decode("latin-1")) if is_base64 else plain
 
 
-def _unescaped(text: str) -> bytes:
-    """In slices: at once it would take some eighty times the memory of `text`."""
+def _unescape(text: str) -> bytes:
+    """Resolve the escapes of `text` in slices: at once takes some eighty times its memory."""
     done, start = bytearray(), 0
     while start < len(text):
         end = start + _SLICE
-        # An escape is not cut in two.
+        # Do not cut an escape in two.
         escape = text.rfind("%", end - 2, end)
         if escape > start:
             end = escape
@@ -110,21 +118,21 @@ def _unescaped(text: str) -> bytes:
     return bytes(done)
 
 
-def _of_base64(text: str) -> bytes:
+def _read_base64(text: str) -> bytes:
     if len(text) < SHORTEST_BASE64 or _NOT_BASE64.search(text):
-        raise InvalidInputAudio(FIELD, text[:_SHOWN], FORMS)
-    return _decoded(text)
+        raise InvalidInputAudio(FIELD, text[:_SHOWN_CHARACTERS], FORMS)
+    return _decode_base64(text)
 
 
-def _decoded(text: str) -> bytes:
-    """Both alphabets, line breaks and left-out padding, as encoders differ in them."""
+def _decode_base64(text: str) -> bytes:
+    """Decode base64 of either alphabet, with line breaks and without padding allowed."""
     plain = "".join(text.split()).translate(_ONE_ALPHABET).rstrip("=")
     _check_size(len(plain) * 3 // 4)
     try:
         return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise InvalidInputAudio(
-            FIELD, text[:_SHOWN], f"not base64 that can be read; {FORMS}"
+            FIELD, text[:_SHOWN_CHARACTERS], f"the base64 cannot be decoded; {FORMS}"
         ) from None
 
 

@@ -1,5 +1,4 @@
-"""The models that are loaded: a few, each for as many requests as want it, the longest idle one
-making room for the next. Knows no torch."""
+"""A pool of loaded models: a bounded number, each shared by its requests. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,32 +11,34 @@ from typing import Generic, Protocol, TypeVar
 
 from musicgen.errors import GenerationCancelled, ModelTooLarge, MusicGenError
 
-LOOK_AGAIN_SECONDS = 0.1
+POLL_SECONDS = 0.1
 
 logger = logging.getLogger(__name__)
 
 
 class Closable(Protocol):
-    def close(self) -> None: ...
+    """A model with memory to free."""
+
+    def close(self) -> None:
+        """Free the memory."""
 
 
 Model = TypeVar("Model", bound=Closable)
 
 
 class ModelPool(Generic[Model]):
-    """At most `limit` models, of which `first` is loaded already; `load` makes others by their
-    names.
+    """At most `limit` models: `first` is loaded already, `load` loads others by name.
 
-    Who comes first is served first: a request for a model that is not loaded waits until there is
-    room, which an idle model makes by being closed, and later requests wait behind it. While a
-    model is being loaded, requests for those that are there go on. Safe for threads.
+    Requests are served in order of arrival. A request for a model not loaded waits for room, made
+    by closing the least recently used idle model, and later requests wait behind it. Loading one
+    model does not hold up requests for loaded ones. Thread-safe.
     """
 
     def __init__(
         self, name: str, first: Model, load: Callable[[str], Model], limit: int = 1
     ) -> None:
         self._load_model, self._limit = load, limit
-        # In the order of their last use, the longest ago first.
+        # The least recently used first.
         self._models: OrderedDict[str, Model] = OrderedDict({name: first})
         self._users: dict[str, int] = {}
         self._line: list[object] = []
@@ -46,21 +47,17 @@ class ModelPool(Generic[Model]):
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Names of the loaded models, the least recently used first."""
         with self._changed:
             return tuple(self._models)
 
-    @property
-    def users(self) -> int:
-        with self._changed:
-            return sum(self._users.values())
-
     @contextmanager
-    def using(self, name: str, gave_up: threading.Event | None = None) -> Iterator[Model]:
-        """The model `name`, which stays loaded meanwhile.
+    def borrow(self, name: str, cancelled: threading.Event | None = None) -> Iterator[Model]:
+        """Wait for the model `name` and keep it loaded within the context.
 
-        Raises: what loading raises, `GenerationCancelled` when `gave_up` is set before its turn.
+        Raises: the errors of loading; `GenerationCancelled` when `cancelled` is set while waiting.
         """
-        model = self._taken(name, gave_up or threading.Event())
+        model = self._acquire(name, cancelled or threading.Event())
         try:
             yield model
         finally:
@@ -68,36 +65,38 @@ class ModelPool(Generic[Model]):
                 self._users[name] -= 1
                 self._changed.notify_all()
 
-    def _taken(self, name: str, gave_up: threading.Event) -> Model:
-        turn = object()
+    def _acquire(self, name: str, cancelled: threading.Event) -> Model:
+        ticket = object()
         evicted: dict[str, Model] = {}
         with self._changed:
-            self._line.append(turn)
+            self._line.append(ticket)
             try:
-                while not self._may_go(turn, name):
-                    if gave_up.is_set():
-                        raise GenerationCancelled("the request was given up before its turn came")
-                    self._changed.wait(LOOK_AGAIN_SECONDS)
+                while not self._can_proceed(ticket, name):
+                    if cancelled.is_set():
+                        raise GenerationCancelled(
+                            "The request was cancelled while it waited for its model."
+                        )
+                    self._changed.wait(POLL_SECONDS)
                 if name in self._models:
-                    return self._used(name)
+                    return self._mark_used(name)
                 self._loading = name
                 if len(self._models) >= self._limit:
-                    evicted = self._evicted(1)
+                    evicted = self._evict(1)
             finally:
-                self._line.remove(turn)
+                self._line.remove(ticket)
                 self._changed.notify_all()
-        return self._loaded(name, evicted)
+        return self._load(name, evicted)
 
-    def _may_go(self, turn: object, name: str) -> bool:
-        if self._line[0] is not turn:
+    def _can_proceed(self, ticket: object, name: str) -> bool:
+        if self._line[0] is not ticket:
             return False
         if name in self._models:
             return True
-        has_room = len(self._models) < self._limit or bool(self._idle())
+        has_room = len(self._models) < self._limit or bool(self._list_idle())
         return self._loading is None and has_room
 
-    def _loaded(self, name: str, evicted: dict[str, Model]) -> Model:
-        """Loads a model in the place of those that are `evicted`, or brings these back."""
+    def _load(self, name: str, evicted: dict[str, Model]) -> Model:
+        """Close the evicted models and load another one. On failure load the first one again."""
         try:
             for model in evicted.values():
                 model.close()
@@ -105,7 +104,7 @@ class ModelPool(Generic[Model]):
                 model = self._load_model(name)
             except ModelTooLarge:
                 with self._changed:
-                    others = self._evicted(len(self._models))
+                    others = self._evict(len(self._models))
                 if not others:
                     raise
                 logger.warning("closed %s to make room for %s", ", ".join(others), name)
@@ -114,7 +113,7 @@ class ModelPool(Generic[Model]):
                 model = self._load_model(name)
             with self._changed:
                 self._models[name] = model
-                return self._used(name)
+                return self._mark_used(name)
         except MusicGenError:
             for lost in list(evicted)[:1]:
                 restored = self._load_model(lost)
@@ -126,14 +125,14 @@ class ModelPool(Generic[Model]):
                 self._loading = None
                 self._changed.notify_all()
 
-    def _used(self, name: str) -> Model:
+    def _mark_used(self, name: str) -> Model:
         self._users[name] = self._users.get(name, 0) + 1
         self._models.move_to_end(name)
         return self._models[name]
 
-    def _idle(self) -> list[str]:
+    def _list_idle(self) -> list[str]:
         return [name for name in self._models if not self._users.get(name)]
 
-    def _evicted(self, most: int) -> dict[str, Model]:
-        """Takes idle models out, those first that were used the longest ago."""
-        return {name: self._models.pop(name) for name in self._idle()[:most]}
+    def _evict(self, most: int) -> dict[str, Model]:
+        """Remove up to `most` idle models from the pool, the least recently used first."""
+        return {name: self._models.pop(name) for name in self._list_idle()[:most]}

@@ -1,4 +1,4 @@
-"""The bucket that a RunPod job brings along: `s3Config`, beside its `input`."""
+"""The bucket of a RunPod job: `s3Config`, beside its `input`."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _REGION = re.compile(r"(?:^|\.)s3[.-]([a-z]{2}(?:-[a-z]+)+-\d+)\.")
 
 
-def bucket_of(given: object, own: BucketSettings) -> BucketSettings:
-    """The bucket of `given`, the `s3Config` of a job; `own`, the operator's, when there is none.
+def read_bucket(config: object, own: BucketSettings) -> BucketSettings:
+    """Return the bucket of `config`, a job's `s3Config`; without one `own`, the operator's.
 
-    Of `own` a job's bucket takes the prefix, the life of the addresses and the deadline.
-    `endpointUrl` left out is AWS; it may contain the bucket, as RunPod's documentation shows it.
+    A job's bucket has the prefix, the URL lifetime and the deadline of `own`. Without `endpointUrl`
+    it is AWS. The URL may contain the bucket, as in RunPod's documentation.
 
-    Raises: `InvalidRequest` naming the field; no secret is part of its text.
+    Raises: `InvalidRequest` naming the field, without secrets in its text.
     """
-    if given is None or given == {}:
+    if config is None or config == {}:
         return own
-    if not isinstance(given, Mapping):
+    if not isinstance(config, Mapping):
         raise InvalidRequest(
             FIELD,
-            type(given).__name__,
+            type(config).__name__,
             "an object: accessId, accessSecret, bucketName, endpointUrl",
         )
-    name = _bucket_name(given)
-    key, secret = _hidden(given, "accessId"), _hidden(given, "accessSecret")
-    endpoint = _endpoint(given.get("endpointUrl"))
+    name = _read_name(config)
+    key, secret = _read_secret(config, "accessId"), _read_secret(config, "accessSecret")
+    endpoint = _read_endpoint(config.get("endpointUrl"))
     region = _REGION.search(urlsplit(endpoint or "").hostname or "")
     return BucketSettings(
         name=name,
@@ -47,33 +47,33 @@ def bucket_of(given: object, own: BucketSettings) -> BucketSettings:
     )
 
 
-def _bucket_name(given: Mapping[str, Any]) -> str:
-    value = given.get("bucketName")
+def _read_name(config: Mapping[str, Any]) -> str:
+    value = config.get("bucketName")
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise InvalidRequest(f"{FIELD}.bucketName", value, "the name of a bucket")
     return value
 
 
-def _hidden(given: Mapping[str, Any], name: str) -> str:
-    value = given.get(name)
+def _read_secret(config: Mapping[str, Any], name: str) -> str:
+    value = config.get(name)
     if not isinstance(value, str) or not value or not value.isprintable():
         shown = None if value is None else "(not shown)"
-        raise InvalidRequest(f"{FIELD}.{name}", shown, "a text, as the bucket's provider gives it")
+        raise InvalidRequest(f"{FIELD}.{name}", shown, "the text from the bucket's provider")
     return value
 
 
-def _endpoint(value: object) -> str | None:
+def _read_endpoint(value: object) -> str | None:
     if value is None:
         return None
-    parts = _address(value)
+    parts = _split_url(value)
     if parts is None:
-        # Not shown: an address may carry a password.
-        allowed = "an http(s) address without a user name, such as https://s3.example.com"
+        # Not shown: a URL may contain a password.
+        allowed = "an http(s) URL without a user name, such as https://s3.example.com"
         raise InvalidRequest(f"{FIELD}.endpointUrl", "(not shown)", allowed)
     return urlunsplit(parts)
 
 
-def _address(value: object) -> SplitResult | None:
+def _split_url(value: object) -> SplitResult | None:
     if not isinstance(value, str) or not value.isprintable():
         return None
     try:

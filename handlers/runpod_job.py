@@ -1,15 +1,15 @@
-"""RunPod's jobs to `GenerationRequest`s, and what became of them as the SDK wants it.
+"""RunPod's translation: jobs to running generations, their results to the SDK's answers.
 
-A job is {"id": ..., "input": {fields of a request}, "s3Config": {...}}; see
-`handlers.runpod_bucket` for the last, which may be missing.
+A job is {"id": ..., "input": {fields of a request}, "s3Config": {...}}. `s3Config` is optional;
+see `handlers.runpod_bucket`.
 
-| mode | what the caller gets |
+| mode | answer |
 |---|---|
-| `handle` | the reply of `handlers.reply`, with updates of its progress before |
+| `handle` | the reply of `handlers.reply`, preceded by progress updates |
 | `handle_stream` | {"index", "audio", "content_type"} while the music is made, then {"result"} |
 
-The `audio` of all pieces of one index, decoded from base64 and joined, is one file: clip `index`
-of the result. An error is {"error": "code: text"} in both modes, which makes the job FAILED.
+The pieces of one index, decoded from base64 and joined, are one file: clip `index` of the result.
+An error is {"error": "code: text"} in both modes and makes the job FAILED.
 """
 
 from __future__ import annotations
@@ -20,49 +20,45 @@ import hashlib
 import json
 import logging
 import re
-import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from handlers.async_generation import Followed
+from handlers.async_generation import AsyncGeneration
 from handlers.contract import ServedPredictor
-from handlers.input_audio import with_input_audio
-from handlers.reply import delivery_of, error_text, reply_of
-from handlers.runpod_bucket import bucket_of
+from handlers.reply import build_reply, choose_delivery, format_error
+from handlers.runpod_bucket import read_bucket
 from handlers.runpod_progress import ProgressPosts
 from handlers.serving import Serving
 from musicgen.errors import DeviceFault, InvalidRequest, MusicGenError
-from musicgen.generation import Generation
 from musicgen.request import GenerationRequest, StreamForm
 from musicgen.result import GenerationResult, Progress
-from musicgen.settings import Delivery, Settings
+from musicgen.settings import Settings
 
 PIECE_MAX_BYTES = 600_000
-"""RunPod takes 1 MB for one piece of a stream, and base64 adds a third."""
+"""RunPod accepts 1 MB for one piece of a stream, and base64 adds a third."""
 LIVE_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg", "ogg": "audio/ogg"}
-STREAMED_NOTE = "without a bucket only the stream has the sound: join the pieces of each index"
-_OF_THE_FILE = ("audio", "bytes", "sha256", "loudness_lufs", "peak", "clipped_samples")
+STREAMED_NOTE = "Without a bucket the audio is only in the stream: join the pieces of each index."
+_FILE_FACTS = ("audio", "bytes", "sha256", "loudness_lufs", "peak", "clipped_samples")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 Job = Mapping[str, Any]
 PostProgress = Callable[[Job, str], Awaitable[None]]
-"""Sends one update of a job and returns when it has been answered."""
+"""Sends one update of a job and returns after RunPod has answered."""
 
 logger = logging.getLogger(__name__)
 
 
-def _nothing() -> None:
-    """For those who run no worker that could be replaced."""
+def _do_nothing() -> None:
+    """Stand in for `replace_worker` where no worker can be replaced."""
 
 
 class RunPodJobs:
-    """Runs jobs on `predictor`, several at once where it has slots, and never blocks the loop.
+    """Jobs of one RunPod worker, as many at once as `predictor` has slots. Never blocks the loop.
 
-    Cancelling the task of a job stops its decode. `replace_worker` is called when the device is
-    lost while streaming: the SDK drops `refresh_worker` there.
+    Cancelling the task of a job stops its decode. `replace_worker` is called after a device fault
+    while streaming, because the SDK ignores `refresh_worker` in a stream.
     """
 
     def __init__(
@@ -70,95 +66,83 @@ class RunPodJobs:
         predictor: ServedPredictor,
         settings: Settings,
         post_progress: PostProgress | None = None,
-        replace_worker: Callable[[], None] = _nothing,
+        replace_worker: Callable[[], None] = _do_nothing,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._serving = Serving(predictor)
+        self._serving = Serving(predictor, settings.input_networks)
         self._bucket = settings.bucket
-        self._networks = settings.input_networks
         self._post_progress = post_progress
         self._replace_worker = replace_worker
         self._clock = clock
 
     def concurrency(self, current: int) -> int:
-        """The SDK's `concurrency_modifier`. Constant: it changes only while no job runs."""
+        """Return the number of slots, for the SDK's `concurrency_modifier`.
+
+        Constant, because the SDK applies a change only while no job runs.
+        """
         return self._serving.slots
 
     async def handle(self, job: Job) -> dict[str, Any]:
-        """The reply to a job, or {"error": ...}, with `refresh_worker` when the device is lost."""
+        """Return the reply to a job, or {"error": ...}, with `refresh_worker` on a device fault."""
         post = partial(self._post_progress, job) if self._post_progress else None
         async with ProgressPosts(post, self._clock) as posts:
             try:
-                async with self._follow(job) as run:
-                    async for progress in run:
-                        posts.tell(progress)
-                    result = await run.finished()
-                return await asyncio.to_thread(_reply, result)
+                async with self._follow(job) as generation:
+                    async for progress in generation:
+                        posts.update(progress)
+                    result = await generation.result()
+                return await asyncio.to_thread(_build_reply, result)
             except Exception as error:
-                failure = _failure(job, error)
+                failure = _build_failure(job, error)
                 if isinstance(error, DeviceFault):
                     failure["refresh_worker"] = True
                 return failure
 
     async def handle_stream(self, job: Job) -> AsyncIterator[dict[str, Any]]:
-        """The sound of a job in pieces, and its result without what the pieces have told."""
+        """Yield the audio of a job in pieces, then its result without what the pieces contain."""
         try:
-            async with self._follow(job, "joined") as run:
-                _stop_with_this_task(run)
-                async for progress in run:
-                    for piece in _pieces(progress, job["input"]):
+            async with self._follow(job, "joined") as generation:
+                _cancel_with_task(generation)
+                async for progress in generation:
+                    for piece in _split_audio(progress, job["input"]):
                         yield piece
-                result = await run.finished()
-            last = {"result": await asyncio.to_thread(_streamed_reply, result)}
+                result = await generation.result()
+            last = {"result": await asyncio.to_thread(_build_stream_reply, result)}
         except Exception as error:
             # Not raised: the SDK would send the caller the traceback.
-            last = _failure(job, error)
+            last = _build_failure(job, error)
             if isinstance(error, DeviceFault):
                 self._replace_worker()
         yield last
 
-    def _follow(self, job: Job, stream: StreamForm | None = None) -> Followed:
-        fields = _fields(job)
-        delivery = delivery_of(bucket_of(job.get("s3Config"), self._bucket))
-        return Followed(partial(self._started, fields, job_id_of(job), delivery, stream))
-
-    @contextmanager
-    def _started(
-        self,
-        fields: dict[str, Any],
-        job_id: str | None,
-        delivery: Delivery,
-        stream: StreamForm | None,
-        gave_up: threading.Event,
-    ) -> Iterator[Generation]:
-        """In the thread of the generation, where fetching the input audio may wait too."""
-        with with_input_audio(fields, self._networks) as local:
-            request = GenerationRequest.from_mapping(local)
-            with self._serving.started(
-                request, job_id, stream=stream, delivery=delivery, gave_up=gave_up
-            ) as generation:
-                yield generation
+    def _follow(self, job: Job, stream: StreamForm | None = None) -> AsyncGeneration:
+        fields = _read_fields(job)
+        delivery = choose_delivery(read_bucket(job.get("s3Config"), self._bucket))
+        return self._serving.follow(fields, build_job_id(job), stream=stream, delivery=delivery)
 
 
-def job_id_of(job: Job) -> str | None:
-    """The job's id as a name that files and keys may have; None without one."""
-    given = job.get("id")
-    if given is None or given == "":
+def build_job_id(job: Job) -> str | None:
+    """Return a job's id as a name safe for files and keys; None for a job without an id.
+
+    An unsafe id becomes the beginning of its SHA-256.
+    """
+    value = job.get("id")
+    if value is None or value == "":
         return None
-    name = str(given)
+    name = str(value)
     if _SAFE_NAME.fullmatch(name):
         return name
     return hashlib.sha256(name.encode("utf-8", "backslashreplace")).hexdigest()[:32]
 
 
-def _fields(job: Job) -> dict[str, Any]:
-    given = job.get("input")
-    if not isinstance(given, Mapping):
-        raise InvalidRequest("input", given, "an object with the fields of a request")
-    return dict(given)
+def _read_fields(job: Job) -> dict[str, Any]:
+    value = job.get("input")
+    if not isinstance(value, Mapping):
+        raise InvalidRequest("input", value, "an object with the fields of a request")
+    return dict(value)
 
 
-def _pieces(progress: Progress, fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _split_audio(progress: Progress, fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     content_type = LIVE_TYPES[fields.get("output_format") or GenerationRequest.output_format]
     for index, data in enumerate(progress.audio):
         for start in range(0, len(data), PIECE_MAX_BYTES):
@@ -166,34 +150,40 @@ def _pieces(progress: Progress, fields: Mapping[str, Any]) -> Iterator[dict[str,
             yield {"index": index, "audio": part, "content_type": content_type}
 
 
-def _reply(result: GenerationResult) -> dict[str, Any]:
-    reply = reply_of(result)
-    # What cannot be sent fails here: the SDK would drop it and leave the job in progress.
+def _build_reply(result: GenerationResult) -> dict[str, Any]:
+    reply = build_reply(result)
+    # Fail here if it cannot be sent: the SDK would drop it and leave the job in progress.
     json.dumps(reply, ensure_ascii=False, allow_nan=False).encode()
     return reply
 
 
-def _streamed_reply(result: GenerationResult) -> dict[str, Any]:
-    """Of a clip in no bucket nobody has the normalized file: what describes it goes as well."""
-    reply = _reply(result)
+def _build_stream_reply(result: GenerationResult) -> dict[str, Any]:
+    """Return the reply at the end of a stream.
+
+    Without a bucket nobody gets the normalized file, so the facts about it are left out too.
+    """
+    reply = _build_reply(result)
     inline = [clip for clip in reply["clips"] if "audio" in clip]
     for clip in inline:
-        for name in _OF_THE_FILE:
+        for name in _FILE_FACTS:
             del clip[name]
     if inline:
         reply["notes"].append(STREAMED_NOTE)
     return reply
 
 
-def _failure(job: Job, error: Exception) -> dict[str, Any]:
+def _build_failure(job: Job, error: Exception) -> dict[str, Any]:
     if not isinstance(error, MusicGenError):
-        logger.error("job %s failed unexpectedly", job_id_of(job), exc_info=error)
-    # A lone surrogate of the caller's would keep the SDK from sending anything.
-    return {"error": error_text(error).encode("utf-8", "backslashreplace").decode()}
+        logger.error("job %s failed unexpectedly", build_job_id(job), exc_info=error)
+    # A lone surrogate from the caller would keep the SDK from sending anything.
+    return {"error": format_error(error).encode("utf-8", "backslashreplace").decode()}
 
 
-def _stop_with_this_task(run: Followed) -> None:
-    """Cancelling a job while a piece is being sent leaves the generator where it stands."""
+def _cancel_with_task(generation: AsyncGeneration) -> None:
+    """Cancel the generation when the current task ends.
+
+    Cancelling a job while the SDK sends a piece leaves the generator suspended at its `yield`.
+    """
     task = asyncio.current_task()
     if task is not None:
-        task.add_done_callback(lambda _: run.give_up())
+        task.add_done_callback(lambda _: generation.cancel())

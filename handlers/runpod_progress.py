@@ -1,4 +1,4 @@
-"""How far a job is, told to RunPod while it runs."""
+"""Progress updates of a RunPod job while it runs."""
 
 from __future__ import annotations
 
@@ -8,31 +8,29 @@ import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 
+from handlers.progress_throttle import ProgressThrottle
 from musicgen.result import Progress
 
-POST_EVERY_SECONDS = 1.0
-POST_EVERY_FRACTION = 0.05
 LAST_POST_SECONDS = 5.0
-"""How long a result waits for a post that is still under way."""
+"""Longest wait of a result for a post still under way."""
 
 Post = Callable[[str], Awaitable[None]]
-"""Sends one update and returns when it has been answered."""
+"""Sends one update and returns after RunPod has answered."""
 
 logger = logging.getLogger(__name__)
 
 
 class ProgressPosts:
-    """Posts of one job: seldom, one at a time, and all of them answered before it is left.
+    """Posts of one job: throttled, one at a time, and all answered before the context is left.
 
-    RunPod takes updates and results at the same address: an update that arrives after the result
-    would turn a finished job into one that is in progress for ever. `post` None posts nothing.
+    RunPod takes updates and results at the same address: an update arriving after the result would
+    put a finished job back in progress for ever. `post` None posts nothing.
     """
 
     def __init__(self, post: Post | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._post = post
         self._clock = clock
-        self._last_time = clock()
-        self._last_fraction = 0.0
+        self._throttle = ProgressThrottle(clock())
         self._sending: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> ProgressPosts:
@@ -47,37 +45,36 @@ class ProgressPosts:
         if self._sending is None:
             return
         try:
-            # Of a job that was cancelled nothing is posted any more.
+            # A cancelled job posts nothing more.
             if kind is None or not issubclass(kind, asyncio.CancelledError):
                 await asyncio.wait([self._sending], timeout=LAST_POST_SECONDS)
         finally:
             self._sending.cancel()
         await asyncio.wait([self._sending])
 
-    def tell(self, progress: Progress) -> None:
-        """Posts `progress` when it is time for it; the last step is left to the result."""
+    def update(self, progress: Progress) -> None:
+        """Post `progress` if a post is due. The last step is left to the result."""
         now = self._clock()
         if (
             self._post is None
             or progress.done == progress.total
-            or now - self._last_time < POST_EVERY_SECONDS
-            or progress.fraction - self._last_fraction < POST_EVERY_FRACTION
+            or not self._throttle.is_due(progress, now)
             or (self._sending is not None and not self._sending.done())
         ):
             return
-        self._last_time, self._last_fraction = now, progress.fraction
-        self._sending = asyncio.create_task(_sent(self._post, text_of(progress)))
+        self._throttle.record(progress, now)
+        self._sending = asyncio.create_task(_send(self._post, format_progress(progress)))
 
 
-def text_of(progress: Progress) -> str:
-    """One line for a person: "45% (180/400 steps decoded)"."""
+def format_progress(progress: Progress) -> str:
+    """Return one line for a person: "45% (180/400 steps decoded)"."""
     percent = int(progress.fraction * 100)
     return f"{percent}% ({progress.done}/{progress.total} steps decoded)"
 
 
-async def _sent(post: Post, text: str) -> None:
+async def _send(post: Post, text: str) -> None:
     try:
         await post(text)
     except Exception:
-        # Progress is a courtesy: a job must not fail for it.
-        logger.warning("an update could not be posted", exc_info=True)
+        # A job must not fail because of a progress update.
+        logger.warning("a progress update could not be posted", exc_info=True)

@@ -1,23 +1,29 @@
-"""One predictor shared by the calls of a platform: which model is loaded, and who may run.
+"""The one way in: a platform's payload to a running generation, on models shared by all calls.
 
-serving = Serving(predictor)
-result = serving.run(request)                      # in a thread that may wait
+serving = Serving(predictor, settings.input_networks)
 
-async with serving.follow(request) as run:         # on an event loop that must not
-    async for progress in run:
+with serving.open_generation(payload) as generation:      # in a thread that may block
+    result = generation.result()
+
+async with serving.follow(payload) as generation:         # on an event loop
+    async for progress in generation:
         ...
-    result = await run.finished()
+    result = await generation.result()
+
+Both fetch the input audio, build the request, wait for the model and start, in this order.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from handlers.async_generation import Followed
+from handlers.async_generation import AsyncGeneration
 from handlers.contract import ServedPredictor
+from handlers.input_audio import open_input_audio
 from handlers.model_pool import ModelPool
 from musicgen import catalog
 from musicgen.errors import UnknownModel
@@ -28,14 +34,16 @@ from musicgen.settings import Delivery
 
 
 class Serving:
-    """Starts requests on `predictor`, or on another model of the catalog when one is named.
+    """One predictor, and the other models of the catalog in its place when a request names one.
 
-    A caller that names no model gets the one that was loaded first, whoever came in between. As
-    many models as the predictor says are kept; who waits for one is not overtaken.
+    A request without a model gets the model loaded first. The predictor's `models_kept` bounds the
+    number of loaded models; requests waiting for one are served in order of arrival. Input audio
+    may come from public addresses and from `input_networks`. Thread-safe.
     """
 
-    def __init__(self, predictor: ServedPredictor) -> None:
+    def __init__(self, predictor: ServedPredictor, input_networks: tuple[str, ...] = ()) -> None:
         self._first = predictor
+        self._input_networks = input_networks
         self._default_model, self._default_label = predictor.model, predictor.label
         self._pool: ModelPool[ServedPredictor] = ModelPool(
             predictor.model, predictor, predictor.other, predictor.models_kept
@@ -43,29 +51,98 @@ class Serving:
 
     @property
     def slots(self) -> int:
-        """How many requests may run at once."""
+        """Number of requests decoded at once."""
         return self._first.slots
 
     @property
     def models(self) -> tuple[str, ...]:
-        """What is loaded, by the names that callers use; the first one is the default's if it is
-        among them."""
+        """Public names of the loaded models, the default one first if it is loaded."""
         names = sorted(self._pool.names, key=lambda name: name != self._default_model)
         return tuple(self._default_label if n == self._default_model else n for n in names)
 
     def load(self, model: str) -> None:
-        """Loads a model of the catalog, if it is not there, without a request for it.
+        """Load a model of the catalog ahead of its first request.
 
         Raises: `UnknownModel`, a `CheckpointError`, `ModelTooLarge`.
         """
-        with self._pool.using(self._named(model)):
+        with self._pool.borrow(self._resolve_model(model)):
             pass
 
     def has_loaded(self, model: str | None) -> bool:
-        """Whether requests for `model` need not wait for it to be loaded."""
+        """Whether a request for `model` can start without loading it first."""
         entry = catalog.find(model) if model else None
         name = entry.name if entry else model or self._default_model
         return name in (*self._pool.names, self._default_label)
+
+    @contextmanager
+    def open_request(self, payload: Mapping[str, Any]) -> Iterator[GenerationRequest]:
+        """Fetch the input audio of a payload and build its request.
+
+        The fetched file is deleted on leaving the context. Blocks while fetching.
+
+        Raises: `InvalidRequest` for the audio, then for the other fields.
+        """
+        with open_input_audio(payload, self._input_networks) as fields:
+            yield GenerationRequest.from_mapping(fields)
+
+    @contextmanager
+    def start(
+        self,
+        request: GenerationRequest,
+        job_id: str | None = None,
+        *,
+        stream: StreamForm | None = None,
+        delivery: Delivery | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> Iterator[Generation]:
+        """Start a request once its model is free, and keep the model loaded meanwhile.
+
+        The generation is closed on leaving the context. Blocks while waiting for the model.
+
+        Raises: `UnknownModel`, a `CheckpointError`, `ModelTooLarge`; `GenerationCancelled` when
+        `cancelled` is set while waiting.
+        """
+        model = self._resolve_model(request.model_version)
+        with self._pool.borrow(model, cancelled) as predictor:
+            generation = predictor.start(request, job_id, stream=stream, delivery=delivery)
+            try:
+                yield generation
+            finally:
+                generation.close()
+
+    @contextmanager
+    def open_generation(
+        self,
+        payload: Mapping[str, Any],
+        job_id: str | None = None,
+        *,
+        stream: StreamForm | None = None,
+        delivery: Delivery | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> Iterator[Generation]:
+        """Start the request of a payload: `open_request`, then `start`."""
+        with (
+            self.open_request(payload) as request,
+            self.start(
+                request, job_id, stream=stream, delivery=delivery, cancelled=cancelled
+            ) as generation,
+        ):
+            yield generation
+
+    def follow(
+        self,
+        payload: Mapping[str, Any],
+        job_id: str | None = None,
+        *,
+        stream: StreamForm | None = None,
+        delivery: Delivery | None = None,
+    ) -> AsyncGeneration:
+        """Return `open_generation` for an event loop: everything blocking happens in a thread."""
+        return AsyncGeneration(
+            lambda cancelled: self.open_generation(
+                payload, job_id, stream=stream, delivery=delivery, cancelled=cancelled
+            )
+        )
 
     def run(
         self,
@@ -74,57 +151,24 @@ class Serving:
         *,
         delivery: Delivery | None = None,
     ) -> GenerationResult:
-        """Raises: what the generation raises, and `UnknownModel` or a `CheckpointError`."""
-        with self.started(request, job_id, delivery=delivery) as generation:
+        """Run a request to its end.
+
+        Raises: the errors of `start` and of the generation.
+        """
+        with self.start(request, job_id, delivery=delivery) as generation:
             return generation.result()
 
-    def follow(
-        self,
-        request: GenerationRequest,
-        job_id: str | None = None,
-        *,
-        stream: StreamForm | None = None,
-        delivery: Delivery | None = None,
-    ) -> Followed:
-        """The same in a thread of its own, to be followed from an event loop."""
-        return Followed(
-            lambda gave_up: self.started(
-                request, job_id, stream=stream, delivery=delivery, gave_up=gave_up
-            )
-        )
+    def _resolve_model(self, name: str | None) -> str:
+        """Return the model of a request by its name in the catalog.
 
-    @contextmanager
-    def started(
-        self,
-        request: GenerationRequest,
-        job_id: str | None = None,
-        *,
-        stream: StreamForm | None = None,
-        delivery: Delivery | None = None,
-        gave_up: threading.Event | None = None,
-    ) -> Iterator[Generation]:
-        """A generation that nobody takes the model from, closed on the way out.
-
-        Raises: `GenerationCancelled` when `gave_up` is set before its turn comes.
+        Other names are refused: a caller must not make this machine read or fetch them.
         """
-        with self._pool.using(self._model_of(request), gave_up) as predictor:
-            generation = predictor.start(request, job_id, stream=stream, delivery=delivery)
-            try:
-                yield generation
-            finally:
-                generation.close()
-
-    def _model_of(self, request: GenerationRequest) -> str:
-        """Only names of the catalog: a caller must not make this machine read or fetch others."""
-        return self._named(request.model_version)
-
-    def _named(self, asked: str | None) -> str:
-        if asked is None or asked in (self._default_model, self._default_label):
+        if name is None or name in (self._default_model, self._default_label):
             return self._default_model
-        entry = catalog.find(asked)
+        entry = catalog.find(name)
         if entry is None:
             # A folder is not named: callers need not know where things lie on this machine.
             own = [] if Path(self._default_model).is_dir() else [self._default_model]
             names = dict.fromkeys([*own, *catalog.CATALOG])
-            raise UnknownModel.for_choice("model_version", asked, names)
+            raise UnknownModel.for_choice("model_version", name, names)
         return entry.name

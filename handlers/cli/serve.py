@@ -121,15 +121,14 @@ async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
     predictor = Predictor.load(settings, storage)
     predictor.warm_up()
     startup.ready()
-    serving = Serving(predictor)
+    serving = Serving(predictor, settings.input_networks)
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(connected(url))
         await create_tables(pool)
         app = await open_queue(pool)
         swap = Swap(serving, pool)
         elsewhere = REMOTE if settings.remote.policy == "fallback" else None
-        networks = settings.input_networks
-        maker = LocalMaker(serving, pool, app, files, networks, elsewhere)
+        maker = LocalMaker(serving, pool, app, files, elsewhere)
         duty = Duty(LOCAL, serving.slots, maker, lambda: serving.models, lambda: swap.loading)
         worker = Worker(pool, app, duty, api.drain, health.metrics if health else None)
         worker.stop_on_signals()

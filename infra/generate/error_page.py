@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from handlers.contract import status_of
+from handlers.contract import find_status
 from infra.check.tools import ROOT
 from infra.generate.blocks import replace_blocks
 from infra.generate.error_inputs import inputs
@@ -51,7 +51,7 @@ def error_classes() -> list[type[MusicGenError]]:
 def _statuses() -> str:
     codes: dict[int, list[str]] = {}
     for cls in error_classes():
-        codes.setdefault(status_of(cls.__new__(cls)), []).append(f"`{cls.code}`")
+        codes.setdefault(find_status(cls.__new__(cls)), []).append(f"`{cls.code}`")
     rows = [(str(s), " ".join(c), ADVICE[s]) for s, c in sorted(codes.items())]
     return _table(("status", "codes", "what to do"), rows)
 

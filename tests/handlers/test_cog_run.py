@@ -20,9 +20,9 @@ from handlers.cog_run import (
     KEPT_SECONDS,
     CogRun,
     PredictionError,
-    ProgressLines,
-    metrics_of,
-    progress_line,
+    ProgressLog,
+    build_metrics,
+    format_progress_line,
 )
 from musicgen.errors import CheckpointCorrupt, DeviceFault, OutOfMemory
 from musicgen.result import Progress
@@ -46,20 +46,20 @@ class Worker:
     predictor: FakePredictor
     lines: list[str] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)
-    say: Callable[[str], None] | None = None
+    write_line: Callable[[str], None] | None = None
 
     def __post_init__(self) -> None:
-        say = self.say or self.lines.append
-        self.cog_run = CogRun(self.predictor, self.predictor.folder, say=say)
+        write_line = self.write_line or self.lines.append
+        self.cog_run = CogRun(self.predictor, self.predictor.folder, write_line=write_line)
 
     async def one(self, **arguments: Any) -> str:
-        return await self.cog_run.one({"prompt": "x"} | arguments, self.metrics.__setitem__)
+        return await self.cog_run.generate({"prompt": "x"} | arguments, self.metrics.__setitem__)
 
     def run(self, **arguments: Any) -> Path:
         return Path(asyncio.run(self.one(**arguments)))
 
     def pieces(self, **arguments: Any) -> Generator[str, None, None]:
-        return self.cog_run.pieces({"prompt": "x"} | arguments, self.metrics.__setitem__)
+        return self.cog_run.stream({"prompt": "x"} | arguments, self.metrics.__setitem__)
 
     def files(self) -> list[str]:
         return sorted(path.name for path in self.predictor.folder.rglob("*") if path.is_file())
@@ -155,17 +155,17 @@ def test_a_model_in_a_folder_is_shown_without_the_folders_above_it(tmp_path: Pat
 def test_loudness_that_is_not_defined_is_not_a_metric(tmp_path: Path) -> None:
     result = result_of("x", "job", 1, "demo")
     silent = replace(result, clips=(replace(result.clips[0], loudness_lufs=None),))
-    assert "loudness_lufs" not in metrics_of(silent)
+    assert "loudness_lufs" not in build_metrics(silent)
 
 
 def _told(tick: float) -> list[int]:
     """The steps that are told when every one of them takes `tick` seconds."""
     lines: list[str] = []
     now = iter(tick * turn for turn in range(1000))
-    progress_lines = ProgressLines(lines.append, lambda: next(now), {"duration": 2.0})
+    progress_log = ProgressLog(lines.append, lambda: next(now), {"duration": 2.0})
     for done in range(1, STEPS + 1):
-        progress_lines.tell(Progress(done, STEPS))
-    progress_lines.tell(Progress(STEPS, STEPS, (b"the rest",)))
+        progress_log.update(Progress(done, STEPS))
+    progress_log.update(Progress(STEPS, STEPS, (b"the rest",)))
     matches = [REPLICATE_PROGRESS.match(line) for line in lines]
     return [int(match["current"]) for match in matches if match]
 
@@ -183,10 +183,10 @@ def test_slow_progress_is_said_once_in_five_percent() -> None:
 
 
 def test_a_progress_line_is_what_replicates_clients_read() -> None:
-    match = REPLICATE_PROGRESS.match(progress_line(Progress(113, 253), 1.8, 5.0))
+    match = REPLICATE_PROGRESS.match(format_progress_line(Progress(113, 253), 1.8, 5.0))
     assert match is not None
     assert match.groupdict() == {"percentage": "44", "current": "113", "total": "253"}
-    assert progress_line(Progress(50, 100), 2.0, 5.0).endswith("real-time factor 0.80")
+    assert format_progress_line(Progress(50, 100), 2.0, 5.0).endswith("real-time factor 0.80")
 
 
 def test_a_typed_error_is_told_with_its_code_and_no_cause(worker: Worker) -> None:
@@ -212,11 +212,11 @@ def test_only_a_fault_of_the_device_makes_the_worker_unhealthy(worker: Worker) -
         worker.predictor.fails = error
         with pytest.raises(PredictionError):
             worker.run()
-        assert worker.cog_run.healthy
+        assert worker.cog_run.is_healthy
     worker.predictor.fails = DeviceFault("cuda:0 failed")
     with pytest.raises(PredictionError, match=r"^device_fault: cuda:0 failed"):
         worker.run()
-    assert not worker.cog_run.healthy
+    assert not worker.cog_run.is_healthy
 
 
 def test_a_cancelled_prediction_stops_its_decode_and_the_next_one_works(worker: Worker) -> None:

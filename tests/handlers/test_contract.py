@@ -132,11 +132,11 @@ class _Recorded:
     def __init__(self) -> None:
         self.arguments: Mapping[str, Any] = {}
 
-    async def one(self, arguments: Mapping[str, Any], _: object) -> str:
+    async def generate(self, arguments: Mapping[str, Any], _: object) -> str:
         self.arguments = arguments
         return "https://bucket.example/a.wav"
 
-    def pieces(self, arguments: Mapping[str, Any], _: object) -> Iterator[str]:
+    def stream(self, arguments: Mapping[str, Any], _: object) -> Iterator[str]:
         self.arguments = arguments
         yield "/tmp/a.wav"
 

@@ -6,7 +6,7 @@ import inspect
 
 import pytest
 
-from handlers.contract import STATUSES, UNEXPECTED, ErrorReport, report_of, status_of
+from handlers.contract import STATUSES, UNEXPECTED, ErrorReport, describe_error, find_status
 from musicgen import errors
 from musicgen.errors import DiskFull, InvalidDuration, MusicGenError
 
@@ -47,7 +47,7 @@ def _made(cls: type[MusicGenError]) -> MusicGenError:
 
 @pytest.mark.parametrize("cls", TREE, ids=lambda cls: cls.__name__)
 def test_every_error_has_a_status(cls: type[MusicGenError]) -> None:
-    status = status_of(_made(cls))
+    status = find_status(_made(cls))
     assert 400 <= status < 600
     assert status == EXPECTED.get(cls.__name__, status)
     if issubclass(cls, errors.InvalidRequest):
@@ -69,14 +69,14 @@ def test_a_subclass_from_elsewhere_has_the_status_of_its_nearest_ancestor() -> N
     class QuotaSpent(DiskFull):
         pass
 
-    assert status_of(QuotaSpent("no room")) == 507
+    assert find_status(QuotaSpent("no room")) == 507
 
 
 def test_a_typed_error_is_reported_with_its_code_and_text() -> None:
     error = InvalidDuration("duration", 99, "a number from 0.1 to 30")
-    assert report_of(error) == ErrorReport(422, "invalid_duration", str(error))
+    assert describe_error(error) == ErrorReport(422, "invalid_duration", str(error))
 
 
 def test_an_unexpected_error_keeps_its_text_to_itself() -> None:
-    report = report_of(FileNotFoundError("/secret/place"))
+    report = describe_error(FileNotFoundError("/secret/place"))
     assert report == ErrorReport(500, "internal_error", UNEXPECTED)

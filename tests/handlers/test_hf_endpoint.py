@@ -22,11 +22,11 @@ from handler import EndpointHandler
 from handlers.hf_endpoint import (
     INPUTS_MAX,
     MODEL_NAME_FILE,
-    Endpoint,
+    EndpointCalls,
     EndpointError,
-    from_query,
-    model_in,
-    payloads_of,
+    find_model,
+    parse_query,
+    read_payloads,
 )
 from musicgen.errors import CheckpointNotFound, InvalidRequest
 from musicgen.generation import Generation
@@ -88,8 +88,8 @@ def recorded(demo: Predictor) -> _Recorded:
 
 
 @pytest.fixture
-def endpoint(recorded: _Recorded) -> Endpoint:
-    return Endpoint(recorded, Settings())
+def endpoint(recorded: _Recorded) -> EndpointCalls:
+    return EndpointCalls(recorded, Settings())
 
 
 def _wav(seconds: float = 0.2, rate: int = 16000) -> bytes:
@@ -127,9 +127,9 @@ def _from_address(query: dict[str, str]) -> dict[str, Any]:
     ],
 )
 def test_the_answer_has_the_shape_of_the_inputs(
-    endpoint: Endpoint, recorded: _Recorded, data: dict[str, Any], prompts: list[str]
+    endpoint: EndpointCalls, recorded: _Recorded, data: dict[str, Any], prompts: list[str]
 ) -> None:
-    answer = endpoint(data)
+    answer = endpoint.handle(data)
     assert isinstance(answer, list) == isinstance(data["inputs"], list)
     replies = answer if isinstance(answer, list) else [answer]
     assert [reply["prompt"] for reply in replies] == prompts
@@ -139,31 +139,31 @@ def test_the_answer_has_the_shape_of_the_inputs(
     assert recorded.deliveries == [Delivery(None)] * len(prompts)
 
 
-def test_the_answer_is_plain_json(endpoint: Endpoint) -> None:
+def test_the_answer_is_plain_json(endpoint: EndpointCalls) -> None:
     """The server has no way to send bytes, and the emulator none to send numpy."""
-    answer = endpoint({"inputs": ["a", "b"], "parameters": SHORT | {"variations": 2}})
+    answer = endpoint.handle({"inputs": ["a", "b"], "parameters": SHORT | {"variations": 2}})
     assert json.loads(json.dumps(answer, allow_nan=False)) == answer
     assert base64.b64decode(answer[0]["clips"][1]["audio"])[:4] == b"RIFF"
 
 
-def test_the_caller_s_mapping_is_left_as_it_was(endpoint: Endpoint) -> None:
+def test_the_caller_s_mapping_is_left_as_it_was(endpoint: EndpointCalls) -> None:
     data = {"inputs": {"prompt": "a"}, "parameters": dict(SHORT)}
-    endpoint(data)
+    endpoint.handle(data)
     assert data == {"inputs": {"prompt": "a"}, "parameters": SHORT}
 
 
 def test_a_configured_bucket_takes_the_clips(recorded: _Recorded) -> None:
     bucket = BucketSettings(name="music")
-    Endpoint(recorded, Settings(bucket=bucket))({"inputs": "a", "parameters": SHORT})
+    EndpointCalls(recorded, Settings(bucket=bucket)).handle({"inputs": "a", "parameters": SHORT})
     assert recorded.deliveries == [Delivery(bucket)]
 
 
 def test_raw_audio_is_continued_as_the_address_says(
-    endpoint: Endpoint, recorded: _Recorded
+    endpoint: EndpointCalls, recorded: _Recorded
 ) -> None:
     query = {"prompt": "16", "duration": "0.5", "seed": "7", "bit_depth": "24", "top_p": "0"}
     query |= {"continuation": "true", "continuation_end": "-1"}
-    answer = endpoint({"inputs": _wav(), "parameters": _from_address(query)})
+    answer = endpoint.handle({"inputs": _wav(), "parameters": _from_address(query)})
     assert isinstance(answer, dict)
     [request] = recorded.requests
     assert (request.prompt, request.duration, request.bit_depth) == ("16", 0.5, "24")
@@ -179,7 +179,7 @@ def test_raw_audio_is_a_melody_where_nothing_says_otherwise(
     folder = str(checkpoints("musicgen-melody"))
     predictor = _Recorded(Predictor.load(Settings(model=folder, threads=1)))
     query = {"top_k": "10", "duration": "0.2"}
-    reply = Endpoint(predictor, Settings())(
+    reply = EndpointCalls(predictor, Settings()).handle(
         {"inputs": _wav(1.0), "parameters": _from_address(query)}
     )
     assert isinstance(reply, dict)
@@ -188,15 +188,15 @@ def test_raw_audio_is_a_melody_where_nothing_says_otherwise(
 
 def test_raw_audio_needs_no_parameters() -> None:
     """The server passes none at all when the address has none."""
-    assert payloads_of({"inputs": b"sound"}) == [{"input_audio": b"sound"}]
+    assert read_payloads({"inputs": b"sound"}) == [{"input_audio": b"sound"}]
 
 
 @pytest.mark.parametrize("encode", [lambda wav: base64.b64encode(wav).decode(), lambda wav: wav])
 def test_input_audio_may_be_a_parameter(
-    endpoint: Endpoint, recorded: _Recorded, encode: Callable[[bytes], Any]
+    endpoint: EndpointCalls, recorded: _Recorded, encode: Callable[[bytes], Any]
 ) -> None:
     parameters = SHORT | {"input_audio": encode(_wav()), "continuation": True, "duration": 0.4}
-    endpoint({"inputs": "a", "parameters": parameters})
+    endpoint.handle({"inputs": "a", "parameters": parameters})
     assert recorded.audio == [_wav()]
 
 
@@ -226,34 +226,34 @@ def test_input_audio_may_be_a_parameter(
     ],
 )
 def test_what_is_no_call_is_told_with_a_code(
-    endpoint: Endpoint, recorded: _Recorded, data: dict[str, Any], text: str
+    endpoint: EndpointCalls, recorded: _Recorded, data: dict[str, Any], text: str
 ) -> None:
     with pytest.raises(EndpointError) as caught:
-        endpoint(data)
+        endpoint.handle(data)
     assert str(caught.value).startswith(text)
     assert not recorded.requests
 
 
 def test_nothing_is_made_when_one_input_of_a_list_is_wrong(
-    endpoint: Endpoint, recorded: _Recorded
+    endpoint: EndpointCalls, recorded: _Recorded
 ) -> None:
     with pytest.raises(EndpointError, match="empty_prompt"):
-        endpoint({"inputs": ["a", "b", " "], "parameters": SHORT})
+        endpoint.handle({"inputs": ["a", "b", " "], "parameters": SHORT})
     assert recorded.requests == []
 
 
 def test_an_unexpected_error_is_logged_and_told_without_its_text(
-    endpoint: Endpoint, recorded: _Recorded, caplog: pytest.LogCaptureFixture
+    endpoint: EndpointCalls, recorded: _Recorded, caplog: pytest.LogCaptureFixture
 ) -> None:
     recorded.fault = FileNotFoundError("/secret/place")
     with caplog.at_level(logging.ERROR), pytest.raises(EndpointError) as caught:
-        endpoint({"inputs": "a"})
+        endpoint.handle({"inputs": "a"})
     assert str(caught.value).startswith("internal_error: ")
     assert "secret" not in str(caught.value)
     assert "/secret/place" in caplog.text
     assert "Traceback" in caplog.text
     recorded.fault = None
-    assert endpoint({"inputs": "a", "parameters": SHORT})
+    assert endpoint.handle({"inputs": "a", "parameters": SHORT})
 
 
 _json = st.recursive(
@@ -267,7 +267,7 @@ _names = st.sampled_from(["inputs", "parameters", "other"])
 @given(st.dictionaries(_names, _json | st.binary(max_size=3)))
 def test_any_body_is_payloads_or_a_typed_error(data: dict[str, Any]) -> None:
     try:
-        payloads = payloads_of(data)
+        payloads = read_payloads(data)
     except InvalidRequest:
         return
     inputs = data["inputs"]
@@ -310,7 +310,7 @@ def test_text_and_mapping_and_parameters_mean_the_same(
         {"inputs": [prompt], "parameters": parameters},
         {"inputs": parameters, "parameters": {"prompt": prompt}},
     ):
-        assert payloads_of(data) == [whole]
+        assert read_payloads(data) == [whole]
 
 
 @given(_prompts, _fields)
@@ -326,7 +326,7 @@ def test_the_address_says_the_same_as_json(prompt: str, parameters: dict[str, An
         name: str(value).lower() if isinstance(value, bool) else str(value)
         for name, value in {"prompt": prompt, **parameters}.items()
     }
-    [payload] = payloads_of({"inputs": b"sound", "parameters": _from_address(as_text)})
+    [payload] = read_payloads({"inputs": b"sound", "parameters": _from_address(as_text)})
     assert payload.pop("input_audio") == b"sound"
     read = GenerationRequest.from_mapping(payload | {"input_audio": meant.input_audio})
     assert read == meant
@@ -335,7 +335,7 @@ def test_the_address_says_the_same_as_json(prompt: str, parameters: dict[str, An
 @settings(max_examples=300)
 @given(st.sampled_from([field.name for field in fields(GenerationRequest)]), st.text(max_size=30))
 def test_a_parameter_of_an_address_is_its_field_s_type_or_left_alone(name: str, text: str) -> None:
-    [(same_name, value)] = from_query({name: text}).items()
+    [(same_name, value)] = parse_query({name: text}).items()
     assert same_name == name
     if not isinstance(value, str):
         assert type(value) in (bool, int, float)
@@ -346,15 +346,15 @@ def test_a_parameter_of_an_address_is_its_field_s_type_or_left_alone(name: str, 
 @pytest.mark.parametrize("text", ["1_0", " 1", "0x10", "١", "1e", "", "1" * 5000, "inf", "+-1"])
 def test_what_only_looks_like_a_number_stays_a_text(text: str) -> None:
     """Python's own conversions take some of these, and fail badly on the longest one."""
-    assert from_query({"seed": text, "top_k": text}) == {"seed": text, "top_k": text}
+    assert parse_query({"seed": text, "top_k": text}) == {"seed": text, "top_k": text}
 
 
 def test_a_repository_brings_its_model_or_names_it(tmp_path: Path) -> None:
-    assert model_in(tmp_path) is None
+    assert find_model(tmp_path) is None
     (tmp_path / MODEL_NAME_FILE).write_text("facebook/musicgen-small\n")
-    assert model_in(tmp_path) == "facebook/musicgen-small"
+    assert find_model(tmp_path) == "facebook/musicgen-small"
     (tmp_path / "config.json").write_text("{}")
-    assert model_in(tmp_path) == str(tmp_path)
+    assert find_model(tmp_path) == str(tmp_path)
 
 
 def test_the_handler_loads_the_repository_s_model(monkeypatch: pytest.MonkeyPatch) -> None:

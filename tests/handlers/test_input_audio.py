@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers import input_audio
-from handlers.input_audio import SHORTEST_BASE64, fetched, with_input_audio
+from handlers.input_audio import SHORTEST_BASE64, fetch_input_audio, open_input_audio
 from musicgen.errors import InputAudioRefused, InputAudioTooLarge, InvalidInputAudio
 from musicgen.net.fetch import DownloadLimits
 from tests.support.web_neighbour import Neighbour, web_neighbour
@@ -50,7 +50,7 @@ def test_every_form_gives_the_bytes_back(folder: Path, data: bytes) -> None:
         f"data:audio/mpeg;codecs=x,{quote_from_bytes(data)}",
     ]
     for form in forms:
-        path = fetched(form, folder)
+        path = fetch_input_audio(form, folder)
         assert path is not None and path.read_bytes() == data
         path.unlink()
 
@@ -64,7 +64,7 @@ def test_every_form_gives_the_bytes_back(folder: Path, data: bytes) -> None:
 )
 def test_any_other_text_is_refused_and_touches_nothing(folder: Path, text: str) -> None:
     try:
-        path = fetched(text, folder)
+        path = fetch_input_audio(text, folder)
     except InvalidInputAudio:
         assert not list(folder.iterdir())
     else:
@@ -98,7 +98,7 @@ def test_any_other_text_is_refused_and_touches_nothing(folder: Path, text: str) 
 )
 def test_what_is_no_sound_is_refused_with_what_is(folder: Path, value: object) -> None:
     with pytest.raises(InvalidInputAudio, match=r"http\(s\) URL|empty") as raised:
-        fetched(value, folder)
+        fetch_input_audio(value, folder)
     assert len(str(raised.value)) < 600
     assert not list(folder.iterdir())
 
@@ -111,7 +111,7 @@ def test_the_limit_holds_for_every_form(
 ) -> None:
     monkeypatch.setattr(input_audio, "LIMITS", DownloadLimits(bytes=1000))
     with pytest.raises(InputAudioTooLarge):
-        fetched(value, folder)
+        fetch_input_audio(value, folder)
     assert not list(folder.iterdir())
 
 
@@ -122,7 +122,7 @@ def test_exactly_the_limit_is_allowed_in_every_form(
     text = base64.encodebytes(SOUND).decode()
     percents = "".join(f"%{byte:02x}" for byte in SOUND)
     for form in (SOUND, text, f"data:;base64,{text}", f"data:,{percents}"):
-        path = fetched(form, folder)
+        path = fetch_input_audio(form, folder)
         assert path is not None and path.read_bytes() == SOUND
         path.unlink()
 
@@ -131,30 +131,30 @@ def test_exactly_the_limit_is_allowed_in_every_form(
 def test_slices_do_not_change_what_escapes_say(folder: Path, text: str, length: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(input_audio, "_SLICE", length)
-        path = fetched(f"data:,x{text}", folder)
+        path = fetch_input_audio(f"data:,x{text}", folder)
     assert path is not None and path.read_bytes() == unquote_to_bytes(f"x{text}")
     path.unlink()
 
 
 def test_nothing_is_no_file(folder: Path) -> None:
-    assert fetched(None, folder) is None
+    assert fetch_input_audio(None, folder) is None
     assert not list(folder.iterdir())
 
 
 def test_a_url_is_fetched_where_that_is_allowed(folder: Path, neighbour: Neighbour) -> None:
-    path = fetched(neighbour.url, folder, ("127.0.0.1/32",))
+    path = fetch_input_audio(neighbour.url, folder, ("127.0.0.1/32",))
     assert path is not None and path.read_bytes() == SOUND
     path.unlink()
     with pytest.raises(InputAudioRefused):
-        fetched(neighbour.url, folder)
+        fetch_input_audio(neighbour.url, folder)
 
 
 def test_the_file_is_gone_after_the_request_however_it_ends() -> None:
     payload = {"prompt": "x", "input_audio": SOUND}
-    with with_input_audio(payload) as fields:
+    with open_input_audio(payload) as fields:
         first = fields["input_audio"]
         assert first.read_bytes() == SOUND
-    with pytest.raises(RuntimeError), with_input_audio(payload) as fields:
+    with pytest.raises(RuntimeError), open_input_audio(payload) as fields:
         second = fields["input_audio"]
         raise RuntimeError
     assert not first.exists() and not second.exists()
@@ -163,5 +163,14 @@ def test_the_file_is_gone_after_the_request_however_it_ends() -> None:
 
 @pytest.mark.parametrize("payload", [{"prompt": "x"}, {"prompt": "x", "input_audio": None}])
 def test_a_request_without_audio_passes_unchanged(payload: dict[str, object]) -> None:
-    with with_input_audio(payload) as fields:
+    with open_input_audio(payload) as fields:
         assert fields == payload
+
+
+def test_a_file_of_this_service_passes_and_stays(tmp_path: Path) -> None:
+    """An upload: only code of this service makes a `Path` of its name."""
+    upload = tmp_path / "upload"
+    upload.write_bytes(SOUND)
+    with open_input_audio({"prompt": "x", "input_audio": upload}) as fields:
+        assert fields["input_audio"] == upload
+    assert upload.read_bytes() == SOUND

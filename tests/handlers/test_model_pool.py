@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import given, settings
@@ -66,8 +67,17 @@ def _eventually(condition: Callable[[], bool]) -> None:
 
 def _use(pool: ModelPool[_Model], *names: str) -> None:
     for name in names:
-        with pool.using(name) as model:
+        with pool.borrow(name) as model:
             assert model.name == name and not model.closed
+
+
+def _assert_idle(pool: ModelPool[_Model], limit: int) -> None:
+    """New models take the place of all that are loaded, at once: nobody uses those any more."""
+    cancelled = threading.Event()
+    cancelled.set()
+    with ExitStack() as stack:
+        for number in range(limit):
+            stack.enter_context(pool.borrow(f"new {number}", cancelled))
 
 
 def test_one_model_at_a_time_is_closed_before_the_next_is_loaded() -> None:
@@ -91,7 +101,7 @@ def test_the_longest_idle_one_makes_room() -> None:
 def test_another_model_is_loaded_while_the_first_one_works() -> None:
     shelf = _Shelf()
     pool = shelf.pool(2)
-    with pool.using("a") as first:
+    with pool.borrow("a") as first:
         _use(pool, "b", "a", "c")
         assert not first.closed
     assert pool.names == ("a", "c") or pool.names == ("c", "a")
@@ -117,28 +127,28 @@ def test_who_waits_for_room_is_not_overtaken() -> None:
     order: list[str] = []
 
     def use(name: str) -> None:
-        with pool.using(name):
+        with pool.borrow(name):
             order.append(name)
 
     with ThreadPoolExecutor(3) as callers:
-        with pool.using("a"):
+        with pool.borrow("a"):
             waiting = []
             for name in ("b", "a", "b"):
                 waiting.append(callers.submit(use, name))
                 _eventually(lambda: len(pool._line) == len(waiting))
             assert order == []
-        for each in waiting:
-            each.result(DEADLINE)
+        for caller in waiting:
+            caller.result(DEADLINE)
     assert order == ["b", "a", "b"]
 
 
 def test_who_gives_up_leaves_the_line() -> None:
     shelf = _Shelf()
     pool = shelf.pool(1)
-    gave_up = threading.Event()
-    gave_up.set()
-    with pool.using("a"):
-        with pytest.raises(GenerationCancelled), pool.using("b", gave_up):
+    cancelled = threading.Event()
+    cancelled.set()
+    with pool.borrow("a"):
+        with pytest.raises(GenerationCancelled), pool.borrow("b", cancelled):
             pass
         _use(pool, "a")
     assert shelf.log == ["load a"] and not pool._line
@@ -149,10 +159,12 @@ def test_a_model_that_fails_leaves_the_one_before() -> None:
     shelf.broken = {"b"}
     pool = shelf.pool(1)
     for _ in range(2):
-        with pytest.raises(CheckpointCorrupt), pool.using("b"):
+        with pytest.raises(CheckpointCorrupt), pool.borrow("b"):
             pass
         _use(pool, "a")
-    assert shelf.most_open == 1 and pool.users == 0
+    assert shelf.most_open == 1
+    shelf.broken = set()
+    _assert_idle(pool, 1)
 
 
 def test_a_model_for_which_memory_is_short_takes_that_of_idle_ones() -> None:
@@ -162,7 +174,7 @@ def test_a_model_for_which_memory_is_short_takes_that_of_idle_ones() -> None:
     shelf.room = 1
     _use(pool, "d")
     assert pool.names == ("d",) and shelf.open == 1
-    with pool.using("d"), pytest.raises(ModelTooLarge), pool.using("a"):
+    with pool.borrow("d"), pytest.raises(ModelTooLarge), pool.borrow("a"):
         pass
     _use(pool, "d")
 
@@ -176,8 +188,9 @@ def test_any_traffic_is_served_within_the_limit(limit: int, uses: list[list[str]
     shelf = _Shelf()
     pool = shelf.pool(limit)
     with ThreadPoolExecutor(len(uses)) as callers:
-        for each in [callers.submit(_use, pool, *names) for names in uses]:
-            each.result(DEADLINE)
+        for caller in [callers.submit(_use, pool, *names) for names in uses]:
+            caller.result(DEADLINE)
     assert shelf.most_open <= limit
     assert len(pool.names) == shelf.open <= limit
-    assert pool.users == 0 and not pool._line
+    assert not pool._line
+    _assert_idle(pool, limit)

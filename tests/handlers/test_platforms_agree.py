@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from handlers.cog_run import CogRun, PredictionError
-from handlers.contract import report_of
-from handlers.hf_endpoint import Endpoint, EndpointError
+from handlers.contract import describe_error
+from handlers.hf_endpoint import EndpointCalls, EndpointError
 from handlers.runpod_job import RunPodJobs
 from infra.replicate.predict_inputs import read_inputs
 from musicgen import errors
@@ -79,9 +79,9 @@ Ask = Callable[[FakePredictor, dict[str, Any]], str | None]
 
 def _cog(predictor: FakePredictor, given: dict[str, Any]) -> str | None:
     defaults = {k: v.options["default"] for k, v in COG.items() if "default" in v.options}
-    run = CogRun(predictor, predictor.folder, say=lambda _: None)
+    run = CogRun(predictor, predictor.folder, write_line=lambda _: None)
     try:
-        asyncio.run(run.one(defaults | given, lambda *_: None))
+        asyncio.run(run.generate(defaults | given, lambda *_: None))
     except PredictionError as error:
         return str(error)
     return None
@@ -95,7 +95,7 @@ def _runpod(predictor: FakePredictor, given: dict[str, Any]) -> str | None:
 def _hugging_face(predictor: FakePredictor, given: dict[str, Any]) -> str | None:
     parameters = dict(given)
     try:
-        Endpoint(predictor, Settings())(
+        EndpointCalls(predictor, Settings()).handle(
             {"inputs": parameters.pop("prompt"), "parameters": parameters}
         )
     except EndpointError as error:
@@ -184,5 +184,5 @@ def test_an_unexpected_error_tells_nothing_of_the_inside(
 ) -> None:
     predictor.fails = FileNotFoundError("/secret/place")
     told = ask(predictor, {"prompt": "x"})
-    assert told == f"internal_error: {report_of(predictor.fails).text}"
+    assert told == f"internal_error: {describe_error(predictor.fails).text}"
     assert "secret" not in told

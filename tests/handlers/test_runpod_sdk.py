@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from handlers.runpod_sdk import processor_name
+from handlers.runpod_sdk import read_processor_name
 from tests.support import ROOT
 
 SCRIPT = """
@@ -24,10 +24,10 @@ def test_the_worker_does_not_wait_for_the_name_of_the_processor() -> None:
         [sys.executable, "-c", SCRIPT], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == processor_name(Path("/proc/cpuinfo"))
+    assert done.stdout.strip() == read_processor_name(Path("/proc/cpuinfo"))
 
 
 def test_a_kernel_that_does_not_tell(tmp_path: Path) -> None:
-    assert processor_name(tmp_path / "none") is None
+    assert read_processor_name(tmp_path / "none") is None
     (tmp_path / "arm").write_text("processor\t: 0\nBogoMIPS\t: 50.00\n")
-    assert processor_name(tmp_path / "arm") is None
+    assert read_processor_name(tmp_path / "arm") is None

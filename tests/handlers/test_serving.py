@@ -18,18 +18,18 @@ from musicgen.predictor import Predictor
 from musicgen.request import GenerationRequest, StreamForm
 from musicgen.result import Progress
 from musicgen.settings import Delivery, Settings
+from tests.support.counting_predictor import CountingPredictor
 
 INLINE = Delivery(None)
 DEADLINE = 60.0
 
 
-class _Switching:
+class _Switching(CountingPredictor):
     """The demo under any name of the catalog: the tests ask when it is switched, not to what."""
 
     def __init__(self, predictor: Predictor) -> None:
-        self._predictor = predictor
-        self.model = self.label = "demo"
-        self.licence, self.slots = "Apache-2.0", 4
+        super().__init__(predictor)
+        self.slots = 4
         self.log: list[str] = []
 
     def start(
@@ -42,9 +42,7 @@ class _Switching:
     ) -> Generation:
         self.log.append(f"start on {self.model}")
         plain = replace(request, model_version=None)
-        return self._predictor.start(plain, job_id, stream=stream, delivery=delivery)
-
-    models_kept = 1
+        return super().start(plain, job_id, stream=stream, delivery=delivery)
 
     def other(self, name: str) -> _Switching:
         if name == "large":
@@ -52,9 +50,6 @@ class _Switching:
         self.log.append(f"switch to {name}")
         self.model = name
         return self
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +67,18 @@ def serving(predictor: _Switching) -> Serving:
     return Serving(predictor)
 
 
+def _payload(duration: float = 0.2, **fields: object) -> dict[str, object]:
+    return {"prompt": "x", "duration": duration, "seed": 1} | fields
+
+
 def _request(duration: float = 0.2, **fields: object) -> GenerationRequest:
-    return GenerationRequest.from_mapping({"prompt": "x", "duration": duration, "seed": 1} | fields)
+    return GenerationRequest.from_mapping(_payload(duration, **fields))
+
+
+def _set_event() -> threading.Event:
+    event = threading.Event()
+    event.set()
+    return event
 
 
 def _eventually(condition: Callable[[], bool]) -> None:
@@ -110,7 +115,7 @@ def test_a_switch_waits_for_what_runs_and_is_not_overtaken(
     serving: Serving, predictor: _Switching
 ) -> None:
     others = []
-    with serving.started(_request(20.0), delivery=INLINE) as first:
+    with serving.start(_request(20.0), delivery=INLINE) as first:
         next(first)
         for model in ("small", "demo"):
             request = _request(model_version=model)
@@ -147,15 +152,31 @@ def test_a_failed_switch_lets_the_next_one_in(serving: Serving) -> None:
 
 
 def test_who_gives_up_while_waiting_never_starts(serving: Serving, predictor: _Switching) -> None:
-    gave_up = threading.Event()
-    gave_up.set()
     with (
-        serving.started(_request(20.0), delivery=INLINE),
+        serving.start(_request(20.0), delivery=INLINE),
         pytest.raises(errors.GenerationCancelled),
-        serving.started(_request(model_version="small"), gave_up=gave_up),
+        serving.start(_request(model_version="small"), cancelled=_set_event()),
     ):
         pass
     assert predictor.log == ["start on demo"]
+
+
+def test_the_audio_is_checked_before_the_fields_and_these_before_the_model(
+    serving: Serving, predictor: _Switching
+) -> None:
+    """Every platform tells of the same error first."""
+    payload = _payload(-1.0, input_audio="/etc/hostname", model_version="someone/else")
+    for error, correction in (
+        (errors.InvalidInputAudio, {"input_audio": None}),
+        (errors.InvalidDuration, {"duration": 0.2}),
+        (errors.UnknownModel, {"model_version": None}),
+    ):
+        with pytest.raises(error), serving.open_generation(payload, delivery=INLINE):
+            pass
+        payload |= correction
+    with serving.open_generation(payload, "job-1", delivery=INLINE) as generation:
+        assert generation.result().job_id == "job-1"
+    assert predictor.log == ["start on demo"] and predictor.running == 0
 
 
 def test_followed_progress_grows_to_the_end_and_the_loop_runs_meanwhile(serving: Serving) -> None:
@@ -169,9 +190,9 @@ def test_followed_progress_grows_to_the_end_and_the_loop_runs_meanwhile(serving:
                 await asyncio.sleep(0)
 
         ticking = asyncio.create_task(tick())
-        async with serving.follow(_request(2.0), delivery=INLINE) as run:
+        async with serving.follow(_payload(2.0), delivery=INLINE) as run:
             seen = [progress async for progress in run]
-            result = await run.finished()
+            result = await run.result()
         ticking.cancel()
         assert result.clips[0].samples == 64_000
         return seen, turns
@@ -183,16 +204,16 @@ def test_followed_progress_grows_to_the_end_and_the_loop_runs_meanwhile(serving:
 
 
 def test_a_followed_stream_loses_no_piece_though_its_reader_is_slow(serving: Serving) -> None:
-    request = _request(4.0, normalization_strategy="clip")
+    payload = _payload(4.0, normalization_strategy="clip")
 
     async def main() -> tuple[bytes, int]:
         data = b""
-        async with serving.follow(request, stream="joined", delivery=INLINE) as run:
+        async with serving.follow(payload, stream="joined", delivery=INLINE) as run:
             async for progress in run:
                 if progress.audio:
                     data += progress.audio[0]
                     await asyncio.sleep(0.01)
-            return data, (await run.finished()).clips[0].samples
+            return data, (await run.result()).clips[0].samples
 
     data, samples = asyncio.run(main())
     assert len(data) - data.index(b"data") - 8 == 2 * samples
@@ -202,10 +223,10 @@ def test_a_slow_reader_holds_its_own_decode_back(serving: Serving) -> None:
     """Otherwise a stream that nobody reads would fill the memory."""
 
     async def main() -> tuple[int, int]:
-        async with serving.follow(_request(30.0), stream="joined", delivery=INLINE) as run:
+        async with serving.follow(_payload(30.0), stream="joined", delivery=INLINE) as run:
             first = await _first_with_audio(run)
             await asyncio.sleep(0.5)
-            waiting = len(run._waiting)
+            waiting = len(run._queue)
             return first.done, waiting
 
     _, waiting = asyncio.run(main())
@@ -227,7 +248,7 @@ def test_cancelling_stops_the_decode_before_it_returns(
 
     async def main() -> None:
         async def job() -> None:
-            async with serving.follow(_request(30.0), stream=stream, delivery=INLINE) as run:
+            async with serving.follow(_payload(30.0), stream=stream, delivery=INLINE) as run:
                 started.set()
                 async for _ in run:
                     pass
@@ -239,18 +260,20 @@ def test_cancelling_stops_the_decode_before_it_returns(
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert serving._pool.users == 0
+        assert predictor.running == 0
+        # Refused at once if the model were still in use.
+        switch = _request(model_version="small")
+        with serving.start(switch, delivery=INLINE, cancelled=_set_event()):
+            assert predictor.log[-1] == "start on small"
 
     asyncio.run(main())
-    serving.run(_request(model_version="small"), delivery=INLINE)
-    assert predictor.log[-1] == "start on small"
 
 
 def test_an_error_of_the_decode_reaches_whoever_waits_for_the_end(serving: Serving) -> None:
     async def main() -> None:
-        async with serving.follow(_request(top_k=2000), delivery=INLINE) as run:
+        async with serving.follow(_payload(top_k=2000), delivery=INLINE) as run:
             assert [progress async for progress in run] == []
             with pytest.raises(errors.InvalidTopK):
-                await run.finished()
+                await run.result()
 
     asyncio.run(main())

@@ -13,7 +13,7 @@ from huggingface_hub import constants
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from handlers.hf_endpoint import MODEL_NAME_FILE, model_in
+from handlers.hf_endpoint import MODEL_NAME_FILE, find_model
 from infra.huggingface.card import licence_identifier
 from infra.huggingface.layout import ROOT, LayoutError, lay_out, main
 from musicgen import catalog
@@ -65,7 +65,7 @@ def test_the_repository_has_everything_the_endpoint_reads(tmp_path: Path) -> Non
             str(path.relative_to(ROOT)) for path in (ROOT / package).rglob("*.py")
         }
     assert "musicgen/LICENSE" in placed
-    assert model_in(tmp_path / "out") == str(tmp_path / "out")
+    assert find_model(tmp_path / "out") == str(tmp_path / "out")
 
 
 def test_a_packed_file_is_all_of_a_model(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_packed_file_is_all_of_a_model(tmp_path: Path) -> None:
     placed = tmp_path / "out" / path.name
     assert placed.read_bytes() == path.read_bytes()
     assert not (tmp_path / "out" / "config.json").exists()
-    assert model_in(tmp_path / "out") == str(tmp_path / "out")
+    assert find_model(tmp_path / "out") == str(tmp_path / "out")
     assert "apache-2.0" in (tmp_path / "out" / "README.md").read_text()
     lay_out("demo", tmp_path / "out", force=True)
     assert not placed.exists()
@@ -138,7 +138,7 @@ def test_a_folder_s_licence_is_handed_on_and_its_place_is_not(
 @pytest.mark.parametrize("entry", catalog.CATALOG.values(), ids=lambda entry: entry.name)
 def test_a_named_model_needs_no_weights_here(tmp_path: Path, entry: catalog.CatalogEntry) -> None:
     lay_out(entry.name, tmp_path, with_weights=False)
-    assert model_in(tmp_path) == entry.name
+    assert find_model(tmp_path) == entry.name
     assert not list(tmp_path.glob("*.safetensors"))
     assert _front_matter(tmp_path)["license"] == licence_identifier(entry.licence)
 
@@ -165,12 +165,12 @@ def test_force_leaves_nothing_of_the_layout_before(tmp_path: Path) -> None:
     (tmp_path / "handlers" / "gone.py").write_text("")
     (tmp_path / ".git").mkdir()
     lay_out("small", tmp_path, with_weights=False, force=True)
-    assert model_in(tmp_path) == "small"
+    assert find_model(tmp_path) == "small"
     assert not (tmp_path / "handlers" / "gone.py").exists()
     assert (tmp_path / ".git").is_dir()
     lay_out("demo", tmp_path, force=True)
     assert not (tmp_path / MODEL_NAME_FILE).exists()
-    assert model_in(tmp_path) == str(tmp_path)
+    assert find_model(tmp_path) == str(tmp_path)
 
 
 @pytest.mark.parametrize("place", [".", "..", "musicgen", "handlers/new", "musicgen/demo"])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from handlers.async_generation import Followed
+from handlers.async_generation import AsyncGeneration
 from musicgen.process.logs import JsonLines, about
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -61,9 +61,9 @@ def test_lines_name_the_job_they_are_about(lines: io.StringIO) -> None:
         with about(name, TRACE):
             logger.info("begun")
             await asyncio.sleep(0.01)
-            async with Followed(Started) as followed:
+            async with AsyncGeneration(Started) as generation:
                 with pytest.raises(RuntimeError):
-                    await followed.finished()
+                    await generation.result()
 
     async def both() -> None:
         await asyncio.gather(job("one"), job("two"))

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from handlers.input_audio import fetched
+from handlers.input_audio import fetch_input_audio
 from handlers.job_api.api.request_schema import PRIORITY_MAX
 from handlers.job_api.store.files import UPLOAD, Files
 from handlers.job_api.store.models import Known
@@ -85,7 +85,7 @@ def _audio(value: object, owner: str, files: Files) -> str:
     if isinstance(value, str) and value.lower().startswith(_URLS):
         return value
     with TemporaryDirectory(prefix="musicgen-input-") as folder:
-        path = fetched(value, Path(folder))
+        path = fetch_input_audio(value, Path(folder))
         assert path is not None, "there was a value"
         return UPLOAD + files.adopt(owner, path)
 

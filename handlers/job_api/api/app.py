@@ -18,7 +18,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from handlers.contract import report_of
+from handlers.contract import describe_error
 from handlers.job_api.api import routes_audio, routes_jobs, routes_service
 from handlers.job_api.api.context import WRONG_KEYS, Context, Rate
 from handlers.job_api.api.metrics import ApiMetrics
@@ -173,7 +173,7 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(MusicGenError)
     async def typed(_: Request, error: MusicGenError) -> JSONResponse:
-        report = report_of(error)
+        report = describe_error(error)
         field = error.field if isinstance(error, InvalidRequest) else None
         return _error(report.status, report.code, report.text, **_named(field))
 
@@ -200,7 +200,7 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def unexpected(_: Request, error: Exception) -> JSONResponse:
         logger.error("a call failed unexpectedly", exc_info=error)
-        report = report_of(error)
+        report = describe_error(error)
         return _error(report.status, report.code, report.text)
 
 

@@ -5,16 +5,12 @@ The sound of a job is also written while it is made, into a file that the API re
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from handlers.async_generation import Followed
-from handlers.contract import report_of
-from handlers.input_audio import with_input_audio
+from handlers.contract import describe_error
 from handlers.job_api.store import jobs
 from handlers.job_api.store.database import Pool
 from handlers.job_api.store.files import Files
@@ -22,10 +18,9 @@ from handlers.job_api.worker.outcome import DROPPED, FAILED, MOVED, Outcome
 from handlers.job_api.worker.progress import Teller
 from handlers.serving import Serving
 from musicgen.errors import InvalidRequest
-from musicgen.generation import Generation
 from musicgen.process.tracing import span
 from musicgen.remote.policy import may_be_made_elsewhere
-from musicgen.request import GenerationRequest, StreamForm
+from musicgen.request import StreamForm
 from musicgen.result import GenerationResult, Progress
 
 if TYPE_CHECKING:
@@ -48,7 +43,6 @@ class LocalMaker:
         pool: Pool,
         app: App,
         files: Files,
-        networks: tuple[str, ...] = (),
         elsewhere: str | None = None,
     ) -> None:
         self._serving = serving
@@ -56,7 +50,6 @@ class LocalMaker:
         self._app = app
         self._elsewhere = elsewhere
         self._files = files
-        self._networks = networks
 
     async def do(self, run: jobs.Run) -> Outcome:
         """Ends the job, unless it turns out to be another run's by now.
@@ -93,34 +86,20 @@ class LocalMaker:
         teller = Teller(self._pool, run)
         form: StreamForm | None = "joined" if _streams(run.request) else None
         with self._files.growing(run) as growing:
-            async with self._follow(run, form) as followed:
-                async for progress in followed:
+            fields = await asyncio.to_thread(self._files.with_upload, run.owner, run.request)
+            async with self._serving.follow(fields, run.name, stream=form) as generation:
+                async for progress in generation:
                     streams = _written(progress, growing)
                     if streams and first_audio is None:
                         first_audio = time.monotonic() - began
                     if not await teller.tell(progress.fraction, streams=streams):
                         return None, first_audio
-                return await followed.finished(), first_audio
-
-    def _follow(self, run: jobs.Run, form: StreamForm | None) -> Followed:
-        @contextmanager
-        def started(gave_up: Any) -> Iterator[Generation]:
-            """In the thread of the generation, where fetching the input audio may wait too."""
-            with ExitStack() as stack:
-                fields = self._files.with_upload(run.owner, run.request)
-                if not isinstance(fields.get("input_audio"), Path):
-                    fields = stack.enter_context(with_input_audio(fields, self._networks))
-                request = GenerationRequest.from_mapping(fields)
-                yield stack.enter_context(
-                    self._serving.started(request, run.name, stream=form, gave_up=gave_up)
-                )
-
-        return Followed(started)
+                return await generation.result(), first_audio
 
 
 def failure_of(error: BaseException) -> dict[str, Any]:
     """What a job's row says of an error: never more than its caller may know."""
-    report = report_of(error)
+    report = describe_error(error)
     failure = {"code": report.code, "message": report.text}
     if isinstance(error, InvalidRequest):
         failure["field"] = error.field

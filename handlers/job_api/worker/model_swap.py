@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from handlers.contract import report_of
+from handlers.contract import describe_error
 from handlers.job_api.store.database import Pool
 from handlers.job_api.store.models import cannot_load, wanted_model
 from handlers.serving import Serving
@@ -43,6 +43,6 @@ class Swap:
             await asyncio.to_thread(self._serving.load, wanted.name)
         except MusicGenError as error:
             logger.error("the model %s that is wanted cannot be loaded: %s", wanted.name, error)
-            await cannot_load(self._pool, wanted.name, report_of(error).text)
+            await cannot_load(self._pool, wanted.name, describe_error(error).text)
         finally:
             self.loading = None
