@@ -46,7 +46,7 @@ def main() -> None:
     except MusicGenError as error:
         sys.exit(format_error(error))
 
-    # A failing check reaches RunPod; a worker unable to load its model does not report it.
+    # RunPod learns of a failed check here, but not of a failed load above.
     runpod.serverless.register_fitness_check(predictor.warm_up)
     config: dict[str, Any] = {"return_aggregate_stream": True}
     jobs = RunPodJobs(

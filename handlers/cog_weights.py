@@ -23,7 +23,7 @@ def obtain_model(weights: str, folder: Path, networks: tuple[str, ...] = ()) -> 
     Raises: a `CheckpointError`.
     """
     if weights.lower().startswith(("http://", "https://")):
-        archive = folder / "fetched" / _safe_name(weights)
+        archive = folder / "fetched" / _clean_name(weights)
         archive.parent.mkdir(parents=True)
         _fetch(weights, archive, networks)
         try:
@@ -34,7 +34,10 @@ def obtain_model(weights: str, folder: Path, networks: tuple[str, ...] = ()) -> 
     if path.is_file():
         return _unpack_checkpoint(path, folder)
     if path.is_absolute() and not path.exists():
-        raise CheckpointNotFound(f"COG_WEIGHTS: no such file or folder ({weights}).")
+        raise CheckpointNotFound(
+            f"COG_WEIGHTS: no such file or folder ({weights}). "
+            "Give a folder, a tar or zip file, a URL or the name of a model."
+        )
     # An absolute path, because callers are shown only the last part of one.
     return str(path.resolve()) if path.is_dir() else weights
 
@@ -60,7 +63,7 @@ def _fetch(url: str, target: Path, networks: tuple[str, ...]) -> None:
         ) from None
 
 
-def _safe_name(url: str) -> str:
+def _clean_name(url: str) -> str:
     """Return the file name of an address, reduced to harmless characters."""
     last = PurePosixPath(urlsplit(url).path).name
     kept = "".join(c for c in last if c.isascii() and (c.isalnum() or c in "-_."))

@@ -6,7 +6,7 @@
 | `GenerationCancelled` | 499 | nobody waits for the answer any more |
 | `MissingDependency` | 501 | this installation lacks the feature: a retry will not help |
 | `ModelTooLarge`, `OutOfMemory`, `DiskFull` | 507 | not enough memory or disk space |
-| `InlineTooLarge` | 413 | a bucket, a shorter clip or another format fits |
+| `InlineTooLarge` | 413 | use a bucket, a shorter clip or another format |
 | `BucketRefused`, `UploadFailed`, `RemoteError` | 502 | another server failed |
 | `DeviceFault` | 503 | another worker can serve it; this one must be replaced |
 | `EngineBusy` | 503 | too many requests wait: retry later, or on another worker |

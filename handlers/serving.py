@@ -120,7 +120,7 @@ class Serving:
         delivery: Delivery | None = None,
         cancelled: threading.Event | None = None,
     ) -> Iterator[Generation]:
-        """Start the request of a payload: `open_request`, then `start`."""
+        """Start the request of a payload: `open_request`, then `start`, with the errors of both."""
         with (
             self.open_request(payload) as request,
             self.start(

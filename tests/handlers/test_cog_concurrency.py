@@ -92,7 +92,7 @@ def test_two_are_decoded_side_by_side_and_a_third_is_turned_away(
     asked = [{"duration": LONG, "seed": 1}, {"duration": LONG + 1, "seed": 2}]
     both = _two(server, callers, *asked)
     assert _ask(server).status_code == 409
-    answers = [each.result(60).json() for each in both]
+    answers = [answer.result(60).json() for answer in both]
     for fields, answer in zip(asked, answers, strict=True):
         assert answer["status"] == "succeeded"
         assert answer["metrics"]["seed"] == fields["seed"]

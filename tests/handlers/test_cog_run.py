@@ -158,11 +158,11 @@ def test_loudness_that_is_not_defined_is_not_a_metric(tmp_path: Path) -> None:
     assert "loudness_lufs" not in build_metrics(silent)
 
 
-def _told(tick: float) -> list[int]:
-    """The steps that are told when every one of them takes `tick` seconds."""
+def _list_reported_steps(tick: float) -> list[int]:
+    """Return the steps with a progress line when every step takes `tick` seconds."""
     lines: list[str] = []
-    now = iter(tick * turn for turn in range(1000))
-    progress_log = ProgressLog(lines.append, lambda: next(now), {"duration": 2.0})
+    times = iter(tick * turn for turn in range(1000))
+    progress_log = ProgressLog(lines.append, lambda: next(times), {"duration": 2.0})
     for done in range(1, STEPS + 1):
         progress_log.update(Progress(done, STEPS))
     progress_log.update(Progress(STEPS, STEPS, (b"the rest",)))
@@ -171,7 +171,7 @@ def _told(tick: float) -> list[int]:
 
 
 def test_progress_is_said_at_most_once_a_second_and_ends_once_at_100_percent() -> None:
-    seen = _told(0.5)
+    seen = _list_reported_steps(0.5)
     assert seen[-1] == STEPS
     assert seen.count(STEPS) == 1
     assert all(later - earlier >= 2 for earlier, later in pairwise(seen[:-1]))
@@ -179,7 +179,7 @@ def test_progress_is_said_at_most_once_a_second_and_ends_once_at_100_percent() -
 
 
 def test_slow_progress_is_said_once_in_five_percent() -> None:
-    assert len(_told(60.0)) <= 21
+    assert len(_list_reported_steps(60.0)) <= 21
 
 
 def test_a_progress_line_is_what_replicates_clients_read() -> None:
@@ -190,19 +190,19 @@ def test_a_progress_line_is_what_replicates_clients_read() -> None:
 
 
 def test_a_typed_error_is_told_with_its_code_and_no_cause(worker: Worker) -> None:
-    with pytest.raises(PredictionError, match=r"^empty_prompt: prompt='' is not allowed") as told:
+    with pytest.raises(PredictionError, match=r"^empty_prompt: prompt='' is not allowed") as caught:
         worker.run(prompt="")
-    assert told.value.__suppress_context__
+    assert caught.value.__suppress_context__
 
 
 def test_an_unexpected_error_goes_to_the_operators_log_only(
     worker: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:
     worker.predictor.fails = RuntimeError("/secret/place")
-    with caplog.at_level(logging.ERROR), pytest.raises(PredictionError) as told:
+    with caplog.at_level(logging.ERROR), pytest.raises(PredictionError) as caught:
         worker.run()
-    assert str(told.value).startswith("internal_error: ")
-    assert "secret" not in str(told.value) + "".join(worker.lines)
+    assert str(caught.value).startswith("internal_error: ")
+    assert "secret" not in str(caught.value) + "".join(worker.lines)
     assert "/secret/place" in caplog.text
 
 
@@ -237,7 +237,7 @@ def test_a_cancelled_prediction_stops_its_decode_and_the_next_one_works(worker: 
 
 
 def test_the_pieces_come_first_and_the_whole_clip_last(worker: Worker) -> None:
-    found = [Path(each) for each in worker.pieces()]
+    found = [Path(address) for address in worker.pieces()]
     assert [path.read_bytes() for path in found] == [b"10", b"20", b"30", b"40", b"job-1"]
     assert len({path.name for path in found}) == 5
     assert {path.suffix for path in found} == {".wav"}

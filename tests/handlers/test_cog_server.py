@@ -101,7 +101,7 @@ def test_a_prompt_is_required(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "text"),
     [
         ({"prompt": " "}, "empty_prompt: prompt=' ' is not allowed"),
         ({"top_k": 0}, "invalid_top_k: top_k=0 is not allowed: top_k and top_p cannot both be 0"),
@@ -110,9 +110,9 @@ def test_a_prompt_is_required(server: Server) -> None:
     ],
 )
 def test_a_typed_error_tells_its_code_and_text(
-    server: Server, fields: dict[str, Any], told: str
+    server: Server, fields: dict[str, Any], text: str
 ) -> None:
-    assert told in server.fail(**fields)
+    assert text in server.fail(**fields)
 
 
 def test_another_model_is_loaded_and_the_next_caller_has_the_first_again(server: Server) -> None:

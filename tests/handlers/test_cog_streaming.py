@@ -43,7 +43,7 @@ def test_every_piece_plays_and_the_last_one_is_the_whole_clip(
     server: Server, output_format: str, kind: str
 ) -> None:
     answer = server.succeed(duration=3, seed=5, output_format=output_format)
-    *pieces, whole = [decoded(each, kind)[0] for each in answer["output"]]
+    *pieces, whole = [decoded(uri, kind)[0] for uri in answer["output"]]
     assert len(pieces) > 1
     assert len(whole) == 3 * RATE
     if output_format != "mp3":
@@ -56,7 +56,7 @@ def test_the_pieces_are_the_clip_before_its_level_is_set(server: Server) -> None
     loud = server.succeed(duration=3, seed=5, bit_depth="float")
     plain = server.succeed(duration=3, seed=5, bit_depth="float", normalization_strategy="none")
     assert loud["output"][:-1] == plain["output"][:-1]
-    *pieces, whole = [_pcm(each) for each in plain["output"]]
+    *pieces, whole = [_pcm(uri) for uri in plain["output"]]
     np.testing.assert_allclose(np.concatenate(pieces), whole.clip(-1, 1), atol=1e-3)
     assert np.abs(_pcm(loud["output"][-1]) - whole).max() > 0.01
 
@@ -72,9 +72,9 @@ def test_the_same_request_as_events_gives_the_same_files(server: Server) -> None
 
 def test_a_piece_is_sent_before_the_clip_is_complete(server: Server) -> None:
     """Guards an async generator: Cog keeps what it yields until it has ended."""
-    told = [(name, str(body)) for name, body in _events(server)]
-    first_piece = next(i for i, (name, _) in enumerate(told) if name == "output")
-    complete = next(i for i, (name, body) in enumerate(told) if name == "log" and "100%" in body)
+    events = [(name, str(body)) for name, body in _events(server)]
+    first_piece = next(i for i, (name, _) in enumerate(events) if name == "output")
+    complete = next(i for i, (name, body) in enumerate(events) if name == "log" and "100%" in body)
     assert first_piece < complete
 
 

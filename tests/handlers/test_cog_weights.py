@@ -71,11 +71,13 @@ def test_an_archive_behind_a_url_is_fetched_and_unpacked(
 def test_a_url_that_gives_nothing_is_told_without_its_secret(
     tmp_path: Path, neighbour: Neighbour
 ) -> None:
-    with pytest.raises(CheckpointNotFound) as told:
+    with pytest.raises(CheckpointNotFound) as caught:
         obtain_model(f"{neighbour.url}/a.tar?signature=secret", tmp_path)
-    assert f"({neighbour.url}/a.tar): it leads to an address that is not public" in str(told.value)
-    assert "secret" not in str(told.value)
-    assert "input_audio" not in str(told.value)
+    assert f"({neighbour.url}/a.tar): it leads to an address that is not public" in str(
+        caught.value
+    )
+    assert "secret" not in str(caught.value)
+    assert "input_audio" not in str(caught.value)
     assert not neighbour.asked
 
 

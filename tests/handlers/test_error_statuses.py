@@ -40,14 +40,14 @@ EXPECTED = {
 }
 
 
-def _made(cls: type[MusicGenError]) -> MusicGenError:
+def _make(cls: type[MusicGenError]) -> MusicGenError:
     """An instance without its arguments: a status depends on the class alone."""
     return cls.__new__(cls)
 
 
 @pytest.mark.parametrize("cls", TREE, ids=lambda cls: cls.__name__)
 def test_every_error_has_a_status(cls: type[MusicGenError]) -> None:
-    status = find_status(_made(cls))
+    status = find_status(_make(cls))
     assert 400 <= status < 600
     assert status == EXPECTED.get(cls.__name__, status)
     if issubclass(cls, errors.InvalidRequest):

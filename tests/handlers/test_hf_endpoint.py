@@ -40,7 +40,7 @@ SHORT = {"duration": 0.2, "seed": 7}
 DEMO = ROOT / "musicgen" / "demo" / "checkpoint"
 
 
-class _Recorded:
+class RecordingPredictor:
     """The real predictor, and what was asked of it."""
 
     def __init__(self, predictor: Predictor) -> None:
@@ -70,7 +70,7 @@ class _Recorded:
 
     models_kept = 1
 
-    def other(self, name: str) -> _Recorded:
+    def other(self, name: str) -> RecordingPredictor:
         raise AssertionError("no other model is asked for")
 
     def close(self) -> None:
@@ -83,13 +83,13 @@ def demo() -> Predictor:
 
 
 @pytest.fixture
-def recorded(demo: Predictor) -> _Recorded:
-    return _Recorded(demo)
+def predictor(demo: Predictor) -> RecordingPredictor:
+    return RecordingPredictor(demo)
 
 
 @pytest.fixture
-def endpoint(recorded: _Recorded) -> EndpointCalls:
-    return EndpointCalls(recorded, Settings())
+def endpoint(predictor: RecordingPredictor) -> EndpointCalls:
+    return EndpointCalls(predictor, Settings())
 
 
 def _wav(seconds: float = 0.2, rate: int = 16000) -> bytes:
@@ -127,16 +127,16 @@ def _from_address(query: dict[str, str]) -> dict[str, Any]:
     ],
 )
 def test_the_answer_has_the_shape_of_the_inputs(
-    endpoint: EndpointCalls, recorded: _Recorded, data: dict[str, Any], prompts: list[str]
+    endpoint: EndpointCalls, predictor: RecordingPredictor, data: dict[str, Any], prompts: list[str]
 ) -> None:
     answer = endpoint.handle(data)
     assert isinstance(answer, list) == isinstance(data["inputs"], list)
     replies = answer if isinstance(answer, list) else [answer]
     assert [reply["prompt"] for reply in replies] == prompts
-    assert [(each.prompt, each.duration, each.seed) for each in recorded.requests] == [
+    assert [(r.prompt, r.duration, r.seed) for r in predictor.requests] == [
         (prompt, 0.2, 7) for prompt in prompts
     ]
-    assert recorded.deliveries == [Delivery(None)] * len(prompts)
+    assert predictor.deliveries == [Delivery(None)] * len(prompts)
 
 
 def test_the_answer_is_plain_json(endpoint: EndpointCalls) -> None:
@@ -152,23 +152,23 @@ def test_the_caller_s_mapping_is_left_as_it_was(endpoint: EndpointCalls) -> None
     assert data == {"inputs": {"prompt": "a"}, "parameters": SHORT}
 
 
-def test_a_configured_bucket_takes_the_clips(recorded: _Recorded) -> None:
+def test_a_configured_bucket_takes_the_clips(predictor: RecordingPredictor) -> None:
     bucket = BucketSettings(name="music")
-    EndpointCalls(recorded, Settings(bucket=bucket)).handle({"inputs": "a", "parameters": SHORT})
-    assert recorded.deliveries == [Delivery(bucket)]
+    EndpointCalls(predictor, Settings(bucket=bucket)).handle({"inputs": "a", "parameters": SHORT})
+    assert predictor.deliveries == [Delivery(bucket)]
 
 
 def test_raw_audio_is_continued_as_the_address_says(
-    endpoint: EndpointCalls, recorded: _Recorded
+    endpoint: EndpointCalls, predictor: RecordingPredictor
 ) -> None:
     query = {"prompt": "16", "duration": "0.5", "seed": "7", "bit_depth": "24", "top_p": "0"}
     query |= {"continuation": "true", "continuation_end": "-1"}
     answer = endpoint.handle({"inputs": _wav(), "parameters": _from_address(query)})
     assert isinstance(answer, dict)
-    [request] = recorded.requests
+    [request] = predictor.requests
     assert (request.prompt, request.duration, request.bit_depth) == ("16", 0.5, "24")
     assert request.continuation
-    assert recorded.audio == [_wav()]
+    assert predictor.audio == [_wav()]
     assert request.input_audio is not None
     assert not request.input_audio.exists(), "the caller's audio is kept no longer than needed"
 
@@ -177,7 +177,7 @@ def test_raw_audio_is_a_melody_where_nothing_says_otherwise(
     checkpoints: Callable[[str], Path],
 ) -> None:
     folder = str(checkpoints("musicgen-melody"))
-    predictor = _Recorded(Predictor.load(Settings(model=folder, threads=1)))
+    predictor = RecordingPredictor(Predictor.load(Settings(model=folder, threads=1)))
     query = {"top_k": "10", "duration": "0.2"}
     reply = EndpointCalls(predictor, Settings()).handle(
         {"inputs": _wav(1.0), "parameters": _from_address(query)}
@@ -193,11 +193,11 @@ def test_raw_audio_needs_no_parameters() -> None:
 
 @pytest.mark.parametrize("encode", [lambda wav: base64.b64encode(wav).decode(), lambda wav: wav])
 def test_input_audio_may_be_a_parameter(
-    endpoint: EndpointCalls, recorded: _Recorded, encode: Callable[[bytes], Any]
+    endpoint: EndpointCalls, predictor: RecordingPredictor, encode: Callable[[bytes], Any]
 ) -> None:
     parameters = SHORT | {"input_audio": encode(_wav()), "continuation": True, "duration": 0.4}
     endpoint.handle({"inputs": "a", "parameters": parameters})
-    assert recorded.audio == [_wav()]
+    assert predictor.audio == [_wav()]
 
 
 @pytest.mark.parametrize(
@@ -226,33 +226,33 @@ def test_input_audio_may_be_a_parameter(
     ],
 )
 def test_what_is_no_call_is_told_with_a_code(
-    endpoint: EndpointCalls, recorded: _Recorded, data: dict[str, Any], text: str
+    endpoint: EndpointCalls, predictor: RecordingPredictor, data: dict[str, Any], text: str
 ) -> None:
     with pytest.raises(EndpointError) as caught:
         endpoint.handle(data)
     assert str(caught.value).startswith(text)
-    assert not recorded.requests
+    assert not predictor.requests
 
 
 def test_nothing_is_made_when_one_input_of_a_list_is_wrong(
-    endpoint: EndpointCalls, recorded: _Recorded
+    endpoint: EndpointCalls, predictor: RecordingPredictor
 ) -> None:
     with pytest.raises(EndpointError, match="empty_prompt"):
         endpoint.handle({"inputs": ["a", "b", " "], "parameters": SHORT})
-    assert recorded.requests == []
+    assert predictor.requests == []
 
 
 def test_an_unexpected_error_is_logged_and_told_without_its_text(
-    endpoint: EndpointCalls, recorded: _Recorded, caplog: pytest.LogCaptureFixture
+    endpoint: EndpointCalls, predictor: RecordingPredictor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    recorded.fault = FileNotFoundError("/secret/place")
+    predictor.fault = FileNotFoundError("/secret/place")
     with caplog.at_level(logging.ERROR), pytest.raises(EndpointError) as caught:
         endpoint.handle({"inputs": "a"})
     assert str(caught.value).startswith("internal_error: ")
     assert "secret" not in str(caught.value)
     assert "/secret/place" in caplog.text
     assert "Traceback" in caplog.text
-    recorded.fault = None
+    predictor.fault = None
     assert endpoint.handle({"inputs": "a", "parameters": SHORT})
 
 

@@ -31,12 +31,12 @@ FIELDS = {"prompt": "calm piano", "duration": 0.3, "seed": 5}
 def _silent_server(port: int) -> Iterator[None]:
     """Takes connections and never answers, as a bucket does whose network has gone."""
     with socket.create_server(("127.0.0.1", port)) as server:
-        taken: list[socket.socket] = []
+        connections: list[socket.socket] = []
 
         def take() -> None:
             try:
                 while True:
-                    taken.append(server.accept()[0])
+                    connections.append(server.accept()[0])
             except OSError:
                 return
 
@@ -45,7 +45,7 @@ def _silent_server(port: int) -> Iterator[None]:
             yield
         finally:
             server.shutdown(socket.SHUT_RDWR)
-            for connection in taken:
+            for connection in connections:
                 connection.close()
 
 
@@ -76,10 +76,10 @@ def test_its_clip_is_in_the_spool_and_the_next_process_sends_it(
         worker.process.kill()
         worker.process.wait()
     (clip,) = spool.glob("*.clip")
-    wanted = Predictor.load(Settings(threads=1, data_dir=tmp_path / "again")).generate(
+    expected = Predictor.load(Settings(threads=1, data_dir=tmp_path / "again")).generate(
         GenerationRequest.from_mapping(FIELDS)
     )
-    assert clip.read_bytes() == Path(wanted.clips[0].address).read_bytes()
+    assert clip.read_bytes() == Path(expected.clips[0].address).read_bytes()
 
     server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
     server.start()
@@ -96,7 +96,7 @@ def test_its_clip_is_in_the_spool_and_the_next_process_sends_it(
             monkeypatch.setenv(name, value)
         assert cli.main(["uploads", "retry"]) == 0
         body = client.get_object(Bucket="music", Key="musicgen/killed-job/clip.wav")["Body"]
-        assert body.read() == Path(wanted.clips[0].address).read_bytes()
+        assert body.read() == Path(expected.clips[0].address).read_bytes()
     finally:
         server.stop()
     assert not list(spool.iterdir())

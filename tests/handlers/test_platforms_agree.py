@@ -24,7 +24,7 @@ from musicgen.settings import Settings
 from tests.support import ROOT
 from tests.support.fake_predictor import FakePredictor
 
-COG = {each.name: each for each in read_inputs((ROOT / "predict.py").read_text(), "Runner")}
+COG = {field.name: field for field in read_inputs((ROOT / "predict.py").read_text(), "Runner")}
 # Each just beyond the limit that the README states, or of a wrong type.
 BEYOND: list[dict[str, Any]] = [
     {"prompt": ""},
@@ -135,26 +135,26 @@ def test_every_field_reaches_the_predictor_as_it_was_sent(
     }  # fmt: skip
     left = {"variations", "prompts", "input_audio"}
     left |= {"continuation", "continuation_start", "continuation_end"}
-    known = {each.name for each in fields(GenerationRequest)}
+    known = {field.name for field in fields(GenerationRequest)}
     assert set(given) | set(others) | left == known
     assert ask(predictor, given) is None
     looped = {
         name: value for name, value in others.items() if name not in ("sections", "save_tokens")
     }
     divided = {"prompt": "x", "sections": json.dumps(others["sections"]), "save_tokens": True}
-    for each in (looped | {"prompt": "x"}, divided):
-        assert ask(predictor, each) is None
-    wanted = [given, looped | {"prompt": "x"}, divided]
-    assert predictor.requests == [GenerationRequest.from_mapping(each) for each in wanted]
+    for payload in (looped | {"prompt": "x"}, divided):
+        assert ask(predictor, payload) is None
+    payloads = [given, looped | {"prompt": "x"}, divided]
+    assert predictor.requests == [GenerationRequest.from_mapping(payload) for payload in payloads]
 
 
 @pytest.mark.parametrize("given", BEYOND, ids=str)
 def test_every_platform_refuses_the_same_in_the_same_words(
     predictor: FakePredictor, given: dict[str, Any]
 ) -> None:
-    told = {name: ask(predictor, {"prompt": "x"} | given) for name, ask in PLATFORMS.items()}
-    assert len(set(told.values())) == 1, told
-    text = told["runpod"]
+    texts = {name: ask(predictor, {"prompt": "x"} | given) for name, ask in PLATFORMS.items()}
+    assert len(set(texts.values())) == 1, texts
+    text = texts["runpod"]
     assert text is not None and text.partition(":")[0] in _codes(errors.InvalidRequest)
     assert predictor.requests == []
 
@@ -183,6 +183,6 @@ def test_an_unexpected_error_tells_nothing_of_the_inside(
     predictor: FakePredictor, ask: Ask
 ) -> None:
     predictor.fails = FileNotFoundError("/secret/place")
-    told = ask(predictor, {"prompt": "x"})
-    assert told == f"internal_error: {describe_error(predictor.fails).text}"
-    assert "secret" not in told
+    text = ask(predictor, {"prompt": "x"})
+    assert text == f"internal_error: {describe_error(predictor.fails).text}"
+    assert "secret" not in text

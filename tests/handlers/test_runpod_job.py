@@ -83,14 +83,14 @@ def test_the_loop_runs_on_while_the_input_audio_is_fetched(
     threads = []
     real = serving.open_input_audio
 
-    def noted(*arguments: Any) -> Any:
+    def record_loop(*arguments: Any) -> Any:
         try:
             threads.append(asyncio.get_running_loop())
         except RuntimeError:
             threads.append(None)
         return real(*arguments)
 
-    monkeypatch.setattr(serving, "open_input_audio", noted)
+    monkeypatch.setattr(serving, "open_input_audio", record_loop)
     asyncio.run(jobs.handle(make_job()))
     assert threads == [None]
 

@@ -15,10 +15,10 @@ from musicgen.result import Progress
 
 class _Clock:
     def __init__(self) -> None:
-        self.now = 0.0
+        self.time = 0.0
 
     def __call__(self) -> float:
-        return self.now
+        return self.time
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def _post_steps(
 ) -> None:
     async def main() -> None:
         async with ProgressPosts(post, clock) as posts:
-            for clock.now, done in steps:
+            for clock.time, done in steps:
                 posts.update(Progress(done, 100))
                 await asyncio.sleep(0)
 
