@@ -53,14 +53,12 @@ def _fetch(url: str, target: Path, networks: tuple[str, ...]) -> None:
     try:
         download(url, target, LIMITS, networks)
     except InvalidRequest as error:
-        reason = error.problem
+        problem = error.problem
         if isinstance(error, InputAudioTooLarge):
-            reason = f"more than {LIMITS.bytes / 1e9:g} GB"
+            problem = f"is larger than the limit of {LIMITS.bytes / 1e9:g} GB"
         # A signed URL is a secret, and these logs are on the public page of the model.
         address = url.partition("?")[0]
-        raise CheckpointNotFound(
-            f"COG_WEIGHTS: the download failed ({address}): {reason}"
-        ) from None
+        raise CheckpointNotFound(f"COG_WEIGHTS: {address} {problem}.") from None
 
 
 def _clean_name(url: str) -> str:

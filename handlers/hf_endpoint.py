@@ -86,22 +86,23 @@ def read_payloads(data: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     Raises: `InvalidRequest` for anything without the shape of a call.
     """
-    for key, value in data.items():
+    for key in data:
         if key not in _KEYS:
             raise InvalidRequest(
-                key, value, "a call has inputs and parameters; request fields go into parameters"
+                key, "is not a part of a call", advice="Put request fields into parameters."
             )
     inputs, parameters = data.get("inputs"), data.get("parameters")
     if parameters is None:
         parameters = {}
     if not isinstance(parameters, Mapping):
-        raise InvalidRequest("parameters", parameters, "a mapping of request fields")
+        raise InvalidRequest("parameters", "must be a mapping of request fields", value=parameters)
     if isinstance(inputs, (bytes, bytearray)):
         return [_merge({"input_audio": bytes(inputs)}, parse_query(parameters))]
     if not isinstance(inputs, list):
         return [_merge(_read_fields(inputs), parameters)]
     if not 1 <= len(inputs) <= INPUTS_MAX:
-        raise InvalidRequest("inputs", inputs, f"a list of 1 to {INPUTS_MAX} inputs")
+        problem = f"must be a list of 1 to {INPUTS_MAX} inputs, not of {len(inputs)}"
+        raise InvalidRequest("inputs", problem)
     return [_merge(_read_fields(value), parameters) for value in inputs]
 
 
@@ -128,15 +129,13 @@ def _read_fields(value: object) -> dict[str, Any]:
         return {"prompt": value}
     if isinstance(value, Mapping):
         return dict(value)
-    raise InvalidRequest("inputs", value, _INPUTS_ALLOWED)
+    raise InvalidRequest("inputs", f"must be {_INPUTS_ALLOWED}", value=value)
 
 
 def _merge(fields: dict[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
     for name in fields:
         if name in parameters:
-            raise InvalidRequest(
-                name, parameters[name], "give it in inputs or in parameters, not in both"
-            )
+            raise InvalidRequest(name, "must be in inputs or in parameters, not in both")
     return fields | dict(parameters)
 
 

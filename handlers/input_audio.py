@@ -17,7 +17,8 @@ from musicgen.errors import InputAudioRefused, InputAudioTooLarge, InvalidInputA
 from musicgen.net.fetch import DownloadLimits, download
 
 FIELD = "input_audio"
-FORMS = "send an http(s) URL, a data: URI, or the file as base64"
+FORMS = "an http(s) URL, a data: URI or the file as base64"
+ADVICE = f"Send {FORMS}."
 LIMITS = DownloadLimits()
 SHORTEST_BASE64 = 64
 """Shorter texts are more likely a file name than audio."""
@@ -74,10 +75,10 @@ def fetch_input_audio(
         data = _decode_data_uri(value) if value[:5].lower() == "data:" else _read_base64(value)
     else:
         # Only its type: Python cannot print a deeply nested list.
-        raise InvalidInputAudio(FIELD, type(value).__name__, FORMS)
+        raise InvalidInputAudio(FIELD, f"must be {FORMS}, not a {type(value).__name__}")
     _check_size(len(data))
     if not data:
-        raise InvalidInputAudio(FIELD, value[:_SHOWN_CHARACTERS], "the file is empty")
+        raise InvalidInputAudio(FIELD, "is empty", advice=ADVICE)
     target.write_bytes(data)
     return target
 
@@ -90,7 +91,9 @@ def _decode_data_uri(uri: str) -> bytes:
     head, comma, data = uri[len("data:") :].partition(",")
     media_type, *parameters = (part.strip() for part in head.split(";"))
     if not comma or not _MEDIA_TYPES.match(media_type):
-        raise InputAudioRefused(FIELD, uri[:_SHOWN_CHARACTERS], f"a data: URI of audio; {FORMS}")
+        raise InputAudioRefused(
+            FIELD, "must be audio in a data: URI", value=uri[:_SHOWN_CHARACTERS], advice=ADVICE
+        )
     is_base64 = any(parameter.lower() == "base64" for parameter in parameters)
     if not is_base64:
         # An escape is % and two characters, so this is the least number of bytes.
@@ -99,7 +102,10 @@ def _decode_data_uri(uri: str) -> bytes:
         plain = _unescape(data)
     except UnicodeEncodeError:
         raise InvalidInputAudio(
-            FIELD, uri[:_SHOWN_CHARACTERS], f"it has characters without a UTF-8 encoding; {FORMS}"
+            FIELD,
+            "has characters without a UTF-8 encoding",
+            value=uri[:_SHOWN_CHARACTERS],
+            advice=ADVICE,
         ) from None
     return _decode_base64(plain.decode("latin-1")) if is_base64 else plain
 
@@ -120,7 +126,7 @@ def _unescape(text: str) -> bytes:
 
 def _read_base64(text: str) -> bytes:
     if len(text) < SHORTEST_BASE64 or _NOT_BASE64.search(text):
-        raise InvalidInputAudio(FIELD, text[:_SHOWN_CHARACTERS], FORMS)
+        raise InvalidInputAudio(FIELD, f"must be {FORMS}", value=text[:_SHOWN_CHARACTERS])
     return _decode_base64(text)
 
 
@@ -132,12 +138,15 @@ def _decode_base64(text: str) -> bytes:
         return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise InvalidInputAudio(
-            FIELD, text[:_SHOWN_CHARACTERS], f"the base64 cannot be decoded; {FORMS}"
+            FIELD,
+            "cannot be decoded as base64",
+            value=text[:_SHOWN_CHARACTERS],
+            advice=ADVICE,
         ) from None
 
 
 def _check_size(size: int) -> None:
     if size > LIMITS.bytes:
         raise InputAudioTooLarge(
-            FIELD, f"{size / 1e6:.0f} MB", f"at most {LIMITS.bytes / 1e6:g} MB"
+            FIELD, f"has {size / 1e6:.0f} MB, more than the limit of {LIMITS.bytes / 1e6:g} MB"
         )

@@ -26,10 +26,9 @@ def read_bucket(config: object, own: BucketSettings) -> BucketSettings:
     if config is None or config == {}:
         return own
     if not isinstance(config, Mapping):
+        # Not shown: it may hold a secret.
         raise InvalidRequest(
-            FIELD,
-            type(config).__name__,
-            "an object: accessId, accessSecret, bucketName, endpointUrl",
+            FIELD, "must be an object with accessId, accessSecret, bucketName and endpointUrl"
         )
     name = _read_name(config)
     key, secret = _read_secret(config, "accessId"), _read_secret(config, "accessSecret")
@@ -50,15 +49,15 @@ def read_bucket(config: object, own: BucketSettings) -> BucketSettings:
 def _read_name(config: Mapping[str, Any]) -> str:
     value = config.get("bucketName")
     if not isinstance(value, str) or not _NAME.fullmatch(value):
-        raise InvalidRequest(f"{FIELD}.bucketName", value, "the name of a bucket")
+        raise InvalidRequest(f"{FIELD}.bucketName", "must be the name of a bucket", value=value)
     return value
 
 
 def _read_secret(config: Mapping[str, Any], name: str) -> str:
     value = config.get(name)
     if not isinstance(value, str) or not value or not value.isprintable():
-        shown = None if value is None else "(not shown)"
-        raise InvalidRequest(f"{FIELD}.{name}", shown, "the text from the bucket's provider")
+        problem = "is missing" if value is None else "must be the text from the bucket's provider"
+        raise InvalidRequest(f"{FIELD}.{name}", problem)
     return value
 
 
@@ -68,8 +67,8 @@ def _read_endpoint(value: object) -> str | None:
     parts = _split_url(value)
     if parts is None:
         # Not shown: a URL may contain a password.
-        allowed = "an http(s) URL without a user name, such as https://s3.example.com"
-        raise InvalidRequest(f"{FIELD}.endpointUrl", "(not shown)", allowed)
+        problem = "must be an http(s) URL without a user name, such as https://s3.example.com"
+        raise InvalidRequest(f"{FIELD}.endpointUrl", problem)
     return urlunsplit(parts)
 
 

@@ -138,7 +138,7 @@ def build_job_id(job: Job) -> str | None:
 def _read_fields(job: Job) -> dict[str, Any]:
     value = job.get("input")
     if not isinstance(value, Mapping):
-        raise InvalidRequest("input", value, "an object with the fields of a request")
+        raise InvalidRequest("input", "must be an object with the fields of a request", value=value)
     return dict(value)
 
 

@@ -190,7 +190,7 @@ def test_a_progress_line_is_what_replicates_clients_read() -> None:
 
 
 def test_a_typed_error_is_told_with_its_code_and_no_cause(worker: Worker) -> None:
-    with pytest.raises(PredictionError, match=r"^empty_prompt: prompt='' is not allowed") as caught:
+    with pytest.raises(PredictionError, match=r"^empty_prompt: prompt must not be empty") as caught:
         worker.run(prompt="")
     assert caught.value.__suppress_context__
 

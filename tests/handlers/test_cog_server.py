@@ -103,8 +103,8 @@ def test_a_prompt_is_required(server: Server) -> None:
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
-        ({"prompt": " "}, "empty_prompt: prompt=' ' is not allowed"),
-        ({"top_k": 0}, "invalid_top_k: top_k=0 is not allowed: top_k and top_p cannot both be 0"),
+        ({"prompt": " "}, "empty_prompt: prompt must not be empty"),
+        ({"top_k": 0}, "invalid_top_k: top_k and top_p cannot both be 0."),
         ({"continuation": True}, "invalid_continuation: "),
         ({"continuation_end": -0.5}, "invalid_continuation: "),
     ],

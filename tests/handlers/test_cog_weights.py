@@ -73,9 +73,8 @@ def test_a_url_that_gives_nothing_is_told_without_its_secret(
 ) -> None:
     with pytest.raises(CheckpointNotFound) as caught:
         obtain_model(f"{neighbour.url}/a.tar?signature=secret", tmp_path)
-    assert f"({neighbour.url}/a.tar): it leads to an address that is not public" in str(
-        caught.value
-    )
+    assert f"COG_WEIGHTS: {neighbour.url}/a.tar " in str(caught.value)
+    assert "leads to an address that is not public" in str(caught.value)
     assert "secret" not in str(caught.value)
     assert "input_audio" not in str(caught.value)
     assert not neighbour.asked

@@ -101,10 +101,11 @@ def test_what_is_wrong_with_s3config_is_named_without_its_secrets(
 ) -> None:
     job = {**make_job(), "s3Config": S3_CONFIG | {field: value}}
     answer = asyncio.run(jobs.handle(job))
-    assert answer["error"].startswith(f"invalid_request: s3Config.{field}=")
+    assert answer["error"].startswith(f"invalid_request: s3Config.{field} ")
     assert "hush" not in answer["error"] + caplog.text
 
 
 def test_an_s3config_that_is_no_object_is_named(jobs: RunPodJobs) -> None:
     answer = asyncio.run(jobs.handle({**make_job(), "s3Config": "hush-hush"}))
-    assert answer["error"].startswith("invalid_request: s3Config='str'")
+    assert answer["error"].startswith("invalid_request: s3Config must be an object")
+    assert "hush" not in answer["error"]

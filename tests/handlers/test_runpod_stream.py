@@ -54,7 +54,7 @@ def test_the_types_of_pieces_are_those_of_stored_clips() -> None:
 
 def test_a_stream_in_a_format_that_cannot_be_streamed_fails(jobs: RunPodJobs) -> None:
     [answer] = stream_job(jobs, make_job(output_format="opus"))
-    assert answer["error"].startswith("unknown_format: output_format='opus'")
+    assert answer["error"].startswith("unknown_format: output_format must be one of wav, mp3")
 
 
 def test_a_cancelled_job_has_stopped_when_its_task_ends(

@@ -86,13 +86,25 @@ def test_the_same_seed_makes_the_same_bytes(queue: Queue) -> None:
 @pytest.mark.parametrize(
     ("name", "given", "error"),
     [
-        ("field", {"input": {"prompt": "x", "durration": 3}}, "unknown_field: durration=3"),
-        ("range", {"input": {"prompt": "x", "duration": 999}}, "invalid_duration: duration=999"),
-        ("text", {"input": "calm piano"}, "invalid_request: input='calm piano'"),
+        (
+            "field",
+            {"input": {"prompt": "x", "durration": 3}},
+            "unknown_field: durration is not a field",
+        ),
+        (
+            "range",
+            {"input": {"prompt": "x", "duration": 999}},
+            "invalid_duration: duration must be a number from",
+        ),
+        ("text", {"input": "calm piano"}, "invalid_request: input must be an object"),
         ("path", {"input": {"prompt": "x", "input_audio": "/etc/hostname"}}, "invalid_input_audio"),
         ("model", {"input": {"prompt": "x", "model_version": "/etc"}}, "unknown_model"),
         ("missing", {"input": {"prompt": "x", "model_version": "small"}}, "checkpoint_not_found"),
-        ("surrogate", {"input": {"prompt": "x", "\ud800": 1}}, "unknown_field: \\ud800=1"),
+        (
+            "surrogate",
+            {"input": {"prompt": "x", "\ud800": 1}},
+            "unknown_field: \\ud800 is not a field",
+        ),
         ("bucket", {**job(""), "s3Config": {"accessId": "a"}}, "invalid_request: s3Config.bucket"),
     ],
 )
@@ -229,7 +241,7 @@ def test_streamed_pieces_join_to_a_clip_and_failures_are_failures(
 
         assert queue.run("bad", output_format="flac")["error"].startswith("unknown_format: ")
         queue.submit({"id": "worse", "input": None})
-        assert queue.result("worse")["error"].startswith("invalid_request: input=None")
+        assert queue.result("worse")["error"].startswith("invalid_request: input must be an object")
 
         queue.submit(job("given-up", **long, variations=3))
         until(lambda: queue.of("given-up", "stream"), "it does not run")
@@ -259,7 +271,7 @@ def test_a_worker_that_cannot_start_says_why_in_one_line(tmp_path: Path) -> None
     with local_process(tmp_path, [], MUSICGEN_MODEL="./nowhere") as known:
         assert known.ended() == 1
         log = known.log.read_text()
-        assert log.count("\n") == 1 and log.startswith("unknown_model: model='./nowhere'")
+        assert log.count("\n") == 1 and log.startswith("unknown_model: model ")
 
 
 def test_a_job_on_the_command_line_ends_with_its_status(tmp_path: Path) -> None:
@@ -275,7 +287,7 @@ def test_a_job_on_the_command_line_ends_with_its_status(tmp_path: Path) -> None:
         assert done.ended() == 0
         assert "'clips': [{'audio': " in done.log.read_text()
         assert failed.ended() == 1
-        assert "invalid_duration: duration=999" in failed.log.read_text()
+        assert "invalid_duration: duration must be a number" in failed.log.read_text()
 
 
 def test_the_development_api_answers(tmp_path: Path) -> None:
