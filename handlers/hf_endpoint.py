@@ -39,7 +39,7 @@ MODEL_NAME_FILE = "model_name.txt"
 """File of a repository without weights, naming the model to load from the hub."""
 
 _KEYS = ("inputs", "parameters")
-_INPUTS_ALLOWED = "a prompt, a mapping of request fields, or a list of those"
+_INPUTS_PROBLEM = "must be a prompt, a mapping of request fields, or a list of those"
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _WHOLE_NUMBER = re.compile(r"[+-]?\d{1,20}", re.ASCII)
 _TRUTH = {"true": True, "false": False}
@@ -129,7 +129,7 @@ def _read_fields(value: object) -> dict[str, Any]:
         return {"prompt": value}
     if isinstance(value, Mapping):
         return dict(value)
-    raise InvalidRequest("inputs", f"must be {_INPUTS_ALLOWED}", value=value)
+    raise InvalidRequest("inputs", _INPUTS_PROBLEM, value=value)
 
 
 def _merge(fields: dict[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from musicgen.errors import InputAudioRefused, InputAudioTooLarge, InvalidInputA
 from musicgen.net.fetch import DownloadLimits, download
 
 FIELD = "input_audio"
-FORMS = "an http(s) URL, a data: URI or the file as base64"
-ADVICE = f"Send {FORMS}."
+PROBLEM = "must be an http(s) URL, a data: URI or the file as base64"
+ADVICE = "Send an http(s) URL, a data: URI or the file as base64."
 LIMITS = DownloadLimits()
 SHORTEST_BASE64 = 64
 """Shorter texts are more likely a file name than audio."""
@@ -75,7 +75,7 @@ def fetch_input_audio(
         data = _decode_data_uri(value) if value[:5].lower() == "data:" else _read_base64(value)
     else:
         # Only its type: Python cannot print a deeply nested list.
-        raise InvalidInputAudio(FIELD, f"must be {FORMS}, not a {type(value).__name__}")
+        raise InvalidInputAudio(FIELD, f"{PROBLEM}, not a {type(value).__name__}")
     _check_size(len(data))
     if not data:
         raise InvalidInputAudio(FIELD, "is empty", advice=ADVICE)
@@ -126,7 +126,7 @@ def _unescape(text: str) -> bytes:
 
 def _read_base64(text: str) -> bytes:
     if len(text) < SHORTEST_BASE64 or _NOT_BASE64.search(text):
-        raise InvalidInputAudio(FIELD, f"must be {FORMS}", value=text[:_SHOWN_CHARACTERS])
+        raise InvalidInputAudio(FIELD, PROBLEM, value=text[:_SHOWN_CHARACTERS])
     return _decode_base64(text)
 
 
