@@ -74,8 +74,8 @@ def fetch_input_audio(
         _check_size(len(value) // 5)
         data = _decode_data_uri(value) if value[:5].lower() == "data:" else _read_base64(value)
     else:
-        # Only its type: Python cannot print a deeply nested list.
-        raise InvalidInputAudio(FIELD, f"{PROBLEM}, not a {type(value).__name__}")
+        # Not shown: Python cannot print a deeply nested list.
+        raise InvalidInputAudio(FIELD, "is neither a text nor bytes", advice=ADVICE)
     _check_size(len(data))
     if not data:
         raise InvalidInputAudio(FIELD, "is empty", advice=ADVICE)

@@ -61,7 +61,7 @@ def test_a_local_path_is_refused(server: Server, tmp_path: Path, prefix: str) ->
 def test_a_local_text_is_not_leaked(server: Server, address: str) -> None:
     answer = server.predict(input_audio=address)
     assert answer["status"] == "failed"
-    assert "send an http(s) URL, a data: URI" in answer["error"]
+    assert "must be an http(s) URL, a data: URI" in answer["error"]
     assert "build-system" not in str(answer)
     assert socket.gethostname() not in str(answer)
 
