@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from musicgen.audio.encode import stored_codec, stored_samples
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.tags import read_tags
+from musicgen.request import AudioFormat
 
 MAX_BYTES = 2**20
 """Of tokens in 16 bits: more than the longest clip of the most codebooks has."""
@@ -67,9 +68,9 @@ class SavedTokens:
         return cls(codes, codec, sound) if codes.shape[1] else None
 
 
-def checksum(pcm: Pcm, output_format: str, bit_depth: str) -> int:
+def checksum(pcm: Pcm, audio_format: AudioFormat) -> int:
     """Of the samples that a lossless file of `pcm` (samples, channels) holds."""
-    samples = stored_samples(pcm, stored_codec(output_format, bit_depth))
+    samples = stored_samples(pcm, stored_codec(audio_format))
     return zlib.crc32(np.ascontiguousarray(samples).tobytes())
 
 

@@ -20,6 +20,7 @@ from musicgen.audio.pcm import Pcm, require_finite
 from musicgen.audio.resample import resample
 from musicgen.audio.tags import AudioTags, with_tokens_chunk
 from musicgen.errors import InvalidBitDepth, UnknownFormat
+from musicgen.request import AudioFormat
 from musicgen.request.limits import BIT_DEPTHS, OUTPUT_FORMATS
 
 OPUS_RATE = 48_000
@@ -57,14 +58,7 @@ _CONTAINERS = {
 _HIGHEST_BITS_PER_SECOND = {"mp3": 320_000, "ogg": 500_000, "opus": 510_000}
 
 
-def encode(
-    pcm: Pcm,
-    sample_rate: int,
-    output_format: str,
-    bit_depth: str,
-    tags: AudioTags,
-    bitrate: int | None = None,
-) -> bytes:
+def encode(pcm: Pcm, audio_format: AudioFormat, tags: AudioTags) -> bytes:
     """Encodes `pcm` (samples, 1 or 2 channels) and writes `tags` into the container.
 
     Channels keep their number and order. Integers are rounded to the nearest and limited, never
@@ -79,29 +73,22 @@ def encode(
 
     Raises: `GenerationError` for NaN or infinity, `UnknownFormat`, `InvalidBitDepth`.
     """
-    return b"".join(encode_blocks(pcm, sample_rate, output_format, bit_depth, tags, bitrate))
+    return b"".join(encode_blocks(pcm, audio_format, tags))
 
 
-def encode_blocks(
-    pcm: Pcm,
-    sample_rate: int,
-    output_format: str,
-    bit_depth: str,
-    tags: AudioTags,
-    bitrate: int | None = None,
-) -> Iterator[bytes]:
+def encode_blocks(pcm: Pcm, audio_format: AudioFormat, tags: AudioTags) -> Iterator[bytes]:
     """What `encode` returns, in order and in pieces, so that storing can begin before the end.
 
     A wav comes in many; the other containers go back to their beginning when they are closed, or
     are numbered by their content, and come as one. Raises: what `encode` raises, at once.
     """
-    container = _container(output_format)
-    check_bit_depth(bit_depth)
+    check_format(audio_format)
     require_finite(pcm)
-    if output_format == "opus":
-        pcm, sample_rate = resample(pcm, sample_rate, OPUS_RATE), OPUS_RATE
-    file = _File(container, pcm, sample_rate, output_format, bit_depth, tags, bitrate)
-    return _wav_blocks(file) if output_format == "wav" else iter([_whole(file, output_format)])
+    if audio_format.output_format == "opus":
+        pcm = resample(pcm, audio_format.rate, OPUS_RATE)
+        audio_format = replace(audio_format, sample_rate=OPUS_RATE)
+    file = _File(pcm, audio_format, tags)
+    return _wav_blocks(file) if audio_format.output_format == "wav" else iter([_whole(file)])
 
 
 def _wav_blocks(file: _File) -> Iterator[bytes]:
@@ -121,14 +108,14 @@ def _wav_blocks(file: _File) -> Iterator[bytes]:
     yield behind
 
 
-def _whole(file: _File, output_format: str) -> bytes:
+def _whole(file: _File) -> bytes:
     target = io.BytesIO()
     for _ in file.write(target):
         pass
     data = target.getvalue()
-    if output_format == "mp3":
+    if file.audio_format.output_format == "mp3":
         return file.tags.to_id3() + data
-    if file.container.format == "OGG":
+    if _container(file.audio_format.output_format).format == "OGG":
         # From the content, so that two clips joined into one file are still two streams.
         return with_serial(data, zlib.crc32(file.pcm.tobytes()))
     return data
@@ -138,28 +125,15 @@ def _whole(file: _File, output_format: str) -> bytes:
 class _File:
     """One clip and how it is to be written."""
 
-    container: _Container
     pcm: Pcm
-    sample_rate: int
-    output_format: str
-    bit_depth: str
+    audio_format: AudioFormat
     tags: AudioTags
-    bitrate: int | None
 
     def write(self, target: Any) -> Iterator[None]:
         """Writes it to the file-like `target`; yields after each block and once more at the end."""
-        codec = stored_codec(self.output_format, self.bit_depth)
-        samples = stored_samples(self.pcm, codec)
+        samples = stored_samples(self.pcm, stored_codec(self.audio_format))
         channels = self.pcm.shape[1]
-        with open_writer(
-            target,
-            self.output_format,
-            codec,
-            self.sample_rate,
-            channels,
-            self.tags,
-            self.bitrate,
-        ) as sound:
+        with open_writer(target, self.audio_format, channels, self.tags) as sound:
             for start in range(0, len(samples), _BLOCK_SAMPLES):
                 sound.write(samples[start : start + _BLOCK_SAMPLES])
                 yield
@@ -167,28 +141,23 @@ class _File:
 
 
 def open_writer(
-    target: Any,
-    output_format: str,
-    codec: str,
-    sample_rate: int,
-    channels: int,
-    tags: AudioTags,
-    bitrate: int | None = None,
+    target: Any, audio_format: AudioFormat, channels: int, tags: AudioTags
 ) -> sf.SoundFile:
-    """libsndfile's writer for `output_format` on the file-like `target`, its tags written.
+    """Open libsndfile's writer on the file-like `target` and write the tags.
 
-    `codec` is that of `stored_codec`; tags of an mp3 stand before the file, see `AudioTags.to_id3`.
+    The tags of an mp3 are not written: they stand before the file, see `AudioTags.to_id3`.
     """
+    output_format = audio_format.output_format
     container = _container(output_format)
     quality = dict(container.quality)
-    if bitrate is not None:
-        quality["compression_level"] = _level(output_format, bitrate, channels)
+    if audio_format.bitrate is not None:
+        quality["compression_level"] = _level(output_format, audio_format.bitrate, channels)
     sound = sf.SoundFile(
         target,
         "w",
-        sample_rate,
+        audio_format.rate,
         channels,
-        codec,
+        stored_codec(audio_format),
         format=container.format,
         **quality,
     )
@@ -208,33 +177,32 @@ def _level(output_format: str, bitrate: int, channels: int) -> float:
     return min(0.999, max(0.0, (highest - bitrate) / (highest - lowest)))
 
 
-def check_bit_depth(bit_depth: str) -> None:
-    """Raises: `InvalidBitDepth`."""
-    if bit_depth not in BIT_DEPTHS:
-        raise InvalidBitDepth("bit_depth", bit_depth, f"one of {', '.join(BIT_DEPTHS)}")
+def check_format(audio_format: AudioFormat) -> None:
+    """Refuse an unknown container or bit depth.
+
+    Raises: `UnknownFormat`, `InvalidBitDepth`.
+    """
+    _container(audio_format.output_format)
+    depth = audio_format.bit_depth
+    if depth not in BIT_DEPTHS:
+        raise InvalidBitDepth("bit_depth", depth, f"one of {', '.join(BIT_DEPTHS)}")
 
 
-def largest_size(
-    samples: int,
-    sample_rate: int,
-    channels: int,
-    output_format: str,
-    bit_depth: str,
-    bitrate: int | None = None,
-) -> int:
+def largest_size(samples: int, channels: int, audio_format: AudioFormat) -> int:
     """The most bytes that a clip of `samples` can have in a format, its tags included.
 
     Exact for wav but for the tags; of a lossy format without a `bitrate` it is the codec's highest
     rate. Opus keeps to its bitrate on the whole, not in each moment.
     """
+    output_format, bitrate = audio_format.output_format, audio_format.bitrate
     if output_format in _HIGHEST_BITS_PER_SECOND:
         rate = _HIGHEST_BITS_PER_SECOND[output_format]
         if bitrate is not None:
             rate = min(rate, 1000 * bitrate * (2 if output_format == "opus" else 1))
-        bits = rate * samples / sample_rate
+        bits = rate * samples / audio_format.rate
         return HEADER_BYTES + math.ceil(bits / 8)
-    width = {"16": 2, "24": 3, "float": 4 if output_format == "wav" else 3}[bit_depth]
-    return HEADER_BYTES + samples * channels * width
+    widths = {"16": 2, "24": 3, "float": 4 if output_format == "wav" else 3}
+    return HEADER_BYTES + samples * channels * widths[audio_format.bit_depth]
 
 
 def content_type(output_format: str) -> str:
@@ -254,14 +222,15 @@ def _container(output_format: str) -> _Container:
     return _CONTAINERS[output_format]
 
 
-def stored_codec(output_format: str, bit_depth: str) -> str:
+def stored_codec(audio_format: AudioFormat) -> str:
     """libsndfile's name of the codec inside a container."""
-    named = _container(output_format).codec
-    if named is not None:
-        return named
-    if bit_depth == "16":
+    codec = _container(audio_format.output_format).codec
+    if codec is not None:
+        return codec
+    if audio_format.bit_depth == "16":
         return "PCM_16"
-    return "FLOAT" if bit_depth == "float" and output_format == "wav" else "PCM_24"
+    is_float = audio_format.bit_depth == "float" and audio_format.output_format == "wav"
+    return "FLOAT" if is_float else "PCM_24"
 
 
 def stored_samples(pcm: Pcm, codec: str) -> NDArray[Any]:

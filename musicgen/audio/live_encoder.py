@@ -5,11 +5,12 @@ from __future__ import annotations
 import struct
 
 from musicgen.audio.deterministic import riff_chunks
-from musicgen.audio.encode import check_bit_depth, open_writer, stored_codec, stored_samples
+from musicgen.audio.encode import check_format, open_writer, stored_codec, stored_samples
 from musicgen.audio.memory_file import Drain
 from musicgen.audio.pcm import Pcm, require_finite
 from musicgen.audio.tags import AudioTags
 from musicgen.errors import UnknownFormat
+from musicgen.request import AudioFormat
 
 LIVE_FORMATS = ("wav", "mp3", "ogg")
 """flac and opus need their length, or another rate, before the first byte."""
@@ -25,23 +26,14 @@ class LiveEncoder:
     Raises: `UnknownFormat`, `InvalidBitDepth`.
     """
 
-    def __init__(
-        self,
-        sample_rate: int,
-        channels: int,
-        output_format: str,
-        bit_depth: str,
-        tags: AudioTags,
-    ) -> None:
-        check_live_format(output_format)
-        check_bit_depth(bit_depth)
-        self._format = output_format
-        self._codec = stored_codec(output_format, bit_depth)
+    def __init__(self, channels: int, audio_format: AudioFormat, tags: AudioTags) -> None:
+        check_live_format(audio_format.output_format)
+        check_format(audio_format)
+        self._format = audio_format.output_format
+        self._codec = stored_codec(audio_format)
         self._drain = Drain()
-        self._sound = open_writer(
-            self._drain, output_format, self._codec, sample_rate, channels, tags
-        )
-        self._preface: bytes | None = tags.to_id3() if output_format == "mp3" else b""
+        self._sound = open_writer(self._drain, audio_format, channels, tags)
+        self._preface: bytes | None = tags.to_id3() if self._format == "mp3" else b""
 
     def push(self, pcm: Pcm, last: bool) -> bytes:
         """The next samples (samples, channels), limited to full scale, as bytes of the file.

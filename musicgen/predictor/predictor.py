@@ -186,10 +186,9 @@ class Predictor:
         self._check_model(request)
         engine, source = self._engine, self._source
         config, watch = engine.config, Stopwatch()
-        rate = request.sample_rate or config.sample_rate
-        samples = round(request.seconds * rate)
-        form = (request.output_format, request.bit_depth, request.bitrate)
-        size = largest_size(samples, rate, config.channels, *form)
+        audio_format = request.audio_format.with_rate(config.sample_rate)
+        samples = round(request.seconds * audio_format.rate)
+        size = largest_size(samples, config.channels, audio_format)
         storage.prepare(size * len(request.texts))
         seed = secrets.randbelow(SEED_MAX + 1) if request.seed is None else request.seed
         mark = engine.codec_mark if request.continuation or request.save_tokens else None
@@ -208,10 +207,10 @@ class Predictor:
         sound = [prepared.joined(pcm, config.sample_rate) for pcm in output.pcm]
         finished = [finish_clip(p, config.sample_rate, request) for p in sound]
         if request.save_tokens:
-            tags = with_tokens(tags, output.codes, mark or "", finished, request)
+            tags = with_tokens(tags, output.codes, mark or "", finished, audio_format)
         timings.finish = watch.lap()
         beside = None if isinstance(storage, InlineStorage) else self._made_with()
-        stored = store_clips(storage, job_id, request, rate, finished, tags, beside)
+        stored = store_clips(storage, job_id, request, audio_format, finished, tags, beside)
         timings.store = watch.lap()
         return GenerationResult(
             job_id=job_id,
@@ -219,7 +218,7 @@ class Predictor:
             manifest=stored.manifest,
             prompt=BETWEEN_PROMPTS.join(dict.fromkeys(prepared.texts)),
             seed=seed,
-            seconds=samples / rate,
+            seconds=samples / audio_format.rate,
             model=source.label,
             licence=source.licence,
             engine=engine.name,
@@ -280,5 +279,10 @@ def _streams(
 ) -> list[ClipStream]:
     """One for each clip. Raises: `UnknownFormat`."""
     rate = config.sample_rate
-    shape = (rate, config.channels, round(request.seconds * rate))
-    return [ClipStream(request, form, *shape, each, prepared.joint(rate)) for each in tags]
+    # A stream keeps the model's own rate and the container's default bitrate.
+    audio_format = replace(request.audio_format, sample_rate=rate, bitrate=None)
+    samples = round(request.seconds * rate)
+    return [
+        ClipStream(form, audio_format, config.channels, samples, tag, prepared.joint(rate))
+        for tag in tags
+    ]

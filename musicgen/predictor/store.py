@@ -15,7 +15,7 @@ from musicgen.audio.encode import content_type, encode_blocks, file_extension
 from musicgen.audio.normalize import Normalized
 from musicgen.audio.tags import AudioTags
 from musicgen.predictor.manifest import manifest_of
-from musicgen.request import GenerationRequest
+from musicgen.request import AudioFormat, GenerationRequest
 from musicgen.result import Clip
 from musicgen.storage.base import ClipFile, ClipName, Storage
 
@@ -32,34 +32,25 @@ def store_clips(
     storage: Storage,
     job_id: str,
     request: GenerationRequest,
-    sample_rate: int,
+    audio_format: AudioFormat,
     clips: Sequence[Normalized],
     tags: Sequence[AudioTags],
     made_with: Mapping[str, Any] | None = None,
 ) -> StoredClips:
     """Encodes and stores the variations of one request, and beside them, where it is said what they
     are `made_with`, their manifest. Raises: `StorageError`."""
-    extension = file_extension(request.output_format)
-    kind = content_type(request.output_format)
+    extension = file_extension(audio_format.output_format)
+    kind = content_type(audio_format.output_format)
     streams, files = [], []
     for index, (clip, tag) in enumerate(zip(clips, tags, strict=True)):
-        stream = _Hashed(
-            encode_blocks(
-                clip.pcm,
-                sample_rate,
-                request.output_format,
-                request.bit_depth,
-                tag,
-                request.bitrate,
-            )
-        )
+        stream = _Hashed(encode_blocks(clip.pcm, audio_format, tag))
         name = ClipName(job_id, index, len(clips), extension)
         streams.append(stream)
         files.append(ClipFile(name, stream, kind, _metadata(job_id, tag)))
 
     def described(addresses: Sequence[str]) -> tuple[Clip, ...]:
         return tuple(
-            _clip(clip, tag, stream, address, sample_rate, request.output_format, kind)
+            _clip(clip, tag, stream, address, audio_format)
             for clip, tag, stream, address in zip(clips, tags, streams, addresses, strict=True)
         )
 
@@ -80,12 +71,11 @@ def with_tokens(
     codes: NDArray[np.int64],
     mark: str,
     clips: Sequence[Normalized],
-    request: GenerationRequest,
+    audio_format: AudioFormat,
 ) -> list[AudioTags]:
     """`tags` with the codes (clips, codebooks, frames) of each clip, made by the codec `mark`."""
-    form = (request.output_format, request.bit_depth)
     saved = [
-        SavedTokens(each, mark, checksum(clip.pcm, *form))
+        SavedTokens(each, mark, checksum(clip.pcm, audio_format))
         for each, clip in zip(codes, clips, strict=True)
     ]
     return [replace(tag, tokens=each.to_text()) for tag, each in zip(tags, saved, strict=True)]
@@ -127,21 +117,19 @@ def _clip(
     tags: AudioTags,
     stream: _Hashed,
     address: str,
-    sample_rate: int,
-    output_format: str,
-    kind: str,
+    audio_format: AudioFormat,
 ) -> Clip:
     samples, channels = clip.pcm.shape
     return Clip(
         address=address,
         prompt=tags.prompt,
         seed=tags.seed,
-        seconds=samples / sample_rate,
+        seconds=samples / audio_format.rate,
         samples=samples,
-        sample_rate=sample_rate,
+        sample_rate=audio_format.rate,
         channels=channels,
-        format=output_format,
-        content_type=kind,
+        format=audio_format.output_format,
+        content_type=content_type(audio_format.output_format),
         bytes=stream.size,
         sha256=stream.sha256,
         loudness_lufs=clip.loudness_lufs,

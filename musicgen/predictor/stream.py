@@ -11,7 +11,7 @@ from musicgen.audio.live_encoder import LiveEncoder, check_live_format
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.tags import AudioTags
 from musicgen.engine.interface import Decoded, EngineOutput
-from musicgen.request import GenerationRequest, StreamForm
+from musicgen.request import AudioFormat, StreamForm
 from musicgen.result import Progress
 
 
@@ -24,25 +24,19 @@ class ClipStream:
 
     def __init__(
         self,
-        request: GenerationRequest,
         form: StreamForm,
-        sample_rate: int,
+        audio_format: AudioFormat,
         channels: int,
         samples: int,
         tags: AudioTags,
         joint: Joint | None = None,
     ) -> None:
-        check_live_format(request.output_format)
-        self._request = request
-        self._sample_rate = sample_rate
+        check_live_format(audio_format.output_format)
+        self._audio_format = audio_format
         self._left = samples
         self._joint = joint
         self._tags = tags
-        self._live = (
-            LiveEncoder(sample_rate, channels, request.output_format, request.bit_depth, tags)
-            if form == "joined"
-            else None
-        )
+        self._live = LiveEncoder(channels, audio_format, tags) if form == "joined" else None
 
     def push(self, pcm: Pcm) -> bytes:
         """What the next samples (samples, channels) become; without any there is nothing."""
@@ -54,10 +48,7 @@ class ClipStream:
         self._left -= len(pcm)
         if self._live is not None:
             return self._live.push(pcm, last=not self._left)
-        request = self._request
-        return encode(
-            pcm.clip(-1, 1), self._sample_rate, request.output_format, request.bit_depth, self._tags
-        )
+        return encode(pcm.clip(-1, 1), self._audio_format, self._tags)
 
 
 def told(

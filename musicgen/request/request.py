@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from musicgen.errors import UnknownField
 from musicgen.request import limits
+from musicgen.request.audio_format import AudioFormat
 from musicgen.request.rules import check_rules, seconds_of, seconds_to_generate
 from musicgen.request.sections import parse_prompts, parse_sections
 from musicgen.request.table import RequestFields, request_fields
@@ -101,6 +102,11 @@ class GenerationRequest(RequestFields):
     def seconds_to_generate(self) -> float:
         """Length of the music that the model generates for one clip."""
         return seconds_to_generate(self)
+
+    @property
+    def audio_format(self) -> AudioFormat:
+        """Format of the clips; its sample rate is None where the model's applies."""
+        return AudioFormat(self.output_format, self.bit_depth, self.bitrate, self.sample_rate)
 
     @property
     def sampling(self) -> SamplingParams:

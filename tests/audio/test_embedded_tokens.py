@@ -17,9 +17,17 @@ from hypothesis import strategies as st
 from musicgen.audio.embedded_tokens import SavedTokens, checksum, tokens_in
 from musicgen.audio.encode import encode
 from musicgen.audio.tags import AudioTags, read_tags
+from musicgen.request import AudioFormat
 
 TAGS = AudioTags("bells", 1, "demo", "Apache-2.0", "test")
-FORMS = [("wav", "16"), ("wav", "24"), ("wav", "float"), ("flac", "16"), ("flac", "24")]
+RATE = 32_000
+FORMS = [
+    AudioFormat(container, depth, sample_rate=RATE)
+    for container, depth in [
+        *(("wav", "16"), ("wav", "24"), ("wav", "float")),
+        *(("flac", "16"), ("flac", "24")),
+    ]
+]
 
 
 def _saved(frames: int, codebooks: int = 4, sound: int = 0) -> SavedTokens:
@@ -27,27 +35,27 @@ def _saved(frames: int, codebooks: int = 4, sound: int = 0) -> SavedTokens:
     return SavedTokens(codes, "mark", sound)
 
 
-def _file(path: Path, frames: int, form: tuple[str, str], channels: int = 1) -> SavedTokens:
+def _file(path: Path, frames: int, form: AudioFormat, channels: int = 1) -> SavedTokens:
     noise = np.random.default_rng(1).normal(0, 0.3, (8001, channels)).astype(np.float32)
-    saved = SavedTokens(_saved(frames).codes, "mark", checksum(noise, *form))
+    saved = SavedTokens(_saved(frames).codes, "mark", checksum(noise, form))
     tags = AudioTags("bells", 1, "demo", "Apache-2.0", "test", saved.to_text())
-    path.write_bytes(encode(noise, 32_000, *form, tags))
+    path.write_bytes(encode(noise, form, tags))
     return saved
 
 
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("frames", [1, 1500, 15_000])
-@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("form", FORMS, ids=lambda f: f"{f.output_format}-{f.bit_depth}")
 def test_a_file_gives_back_what_it_was_made_of(
-    tmp_path: Path, form: tuple[str, str], frames: int, channels: int
+    tmp_path: Path, form: AudioFormat, frames: int, channels: int
 ) -> None:
-    path = tmp_path / f"a.{form[0]}"
+    path = tmp_path / f"a.{form.output_format}"
     saved = _file(path, frames, form, channels)
     found = tokens_in(path)
     assert found is not None and found.codec == "mark"
     np.testing.assert_array_equal(found.codes, saved.codes)
     pcm, rate = sf.read(path)
-    assert (len(pcm), rate) == (8001, 32_000)
+    assert (len(pcm), rate) == (8001, RATE)
     tags = read_tags(path)
     assert tags is not None and tags.prompt == "bells"
 
@@ -56,26 +64,26 @@ def test_a_wav_s_length_covers_the_tokens(tmp_path: Path) -> None:
     """Guards a header that players take for a damaged file."""
     path = tmp_path / "a.wav"
     for frames in (3, 4):
-        _file(path, frames, ("wav", "16"))
+        _file(path, frames, AudioFormat(sample_rate=RATE))
         data = path.read_bytes()
         assert struct.unpack_from("<I", data, 4)[0] == len(data) - 8
 
 
-@pytest.mark.parametrize("form", FORMS, ids=str)
-def test_of_a_file_that_was_changed_the_sound_counts(tmp_path: Path, form: tuple[str, str]) -> None:
-    path = tmp_path / f"a.{form[0]}"
+@pytest.mark.parametrize("form", FORMS, ids=lambda f: f"{f.output_format}-{f.bit_depth}")
+def test_of_a_file_that_was_changed_the_sound_counts(tmp_path: Path, form: AudioFormat) -> None:
+    path = tmp_path / f"a.{form.output_format}"
     _file(path, 100, form)
     tags = read_tags(path)
     assert tags is not None
-    pcm, rate = sf.read(path, dtype="float32", always_2d=True)
+    pcm, _ = sf.read(path, dtype="float32", always_2d=True)
     pcm[4000] += 0.25
-    path.write_bytes(encode(pcm, rate, *form, tags))
+    path.write_bytes(encode(pcm, form, tags))
     assert tokens_in(path) is None
 
 
 def test_files_without_tokens_have_none(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
-    path.write_bytes(encode(np.zeros((100, 1), np.float32), 32_000, "wav", "16", TAGS))
+    path.write_bytes(encode(np.zeros((100, 1), np.float32), AudioFormat(sample_rate=RATE), TAGS))
     assert tokens_in(path) is None
     path.write_bytes(b"RIFF nothing")
     assert tokens_in(path) is None

@@ -19,6 +19,7 @@ from musicgen.audio.encode import content_type, encode, file_extension
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.tags import AudioTags
 from musicgen.errors import GenerationError, InvalidBitDepth, UnknownFormat
+from musicgen.request import AudioFormat
 from musicgen.request.limits import BIT_DEPTHS, OUTPUT_FORMATS
 
 RATE = 32_000
@@ -50,7 +51,7 @@ def _sines(samples: int, frequencies: tuple[float, ...], rate: int = RATE) -> Pc
 
 
 def _encode(pcm: Pcm, form: str, depth: str = "16", rate: int = RATE) -> bytes:
-    return encode(pcm, rate, form, depth, TAGS)
+    return encode(pcm, AudioFormat(form, depth, sample_rate=rate), TAGS)
 
 
 @settings(max_examples=30)

@@ -16,10 +16,15 @@ from musicgen.audio.live_encoder import LIVE_FORMATS, LiveEncoder
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.tags import AudioTags
 from musicgen.errors import GenerationError, UnknownFormat
+from musicgen.request import AudioFormat
 from musicgen.request.limits import BIT_DEPTHS, OUTPUT_FORMATS
 
 RATE = 32_000
 TAGS = AudioTags("calm piano", 7, "demo", "Apache-2.0", "test")
+
+
+def _format(output_format: str, depth: str = "16") -> AudioFormat:
+    return AudioFormat(output_format, depth, sample_rate=RATE)
 
 
 def _tone(samples: int, channels: int, loudness: float = 0.5) -> Pcm:
@@ -30,7 +35,7 @@ def _tone(samples: int, channels: int, loudness: float = 0.5) -> Pcm:
 
 
 def _live(pcm: Pcm, lengths: list[int], output_format: str, depth: str = "16") -> bytes:
-    encoder = LiveEncoder(RATE, pcm.shape[1], output_format, depth, TAGS)
+    encoder = LiveEncoder(pcm.shape[1], _format(output_format, depth), TAGS)
     ends = [min(end, len(pcm)) for end in np.cumsum([0, *lengths])]
     pieces = [encoder.push(pcm[a:b], False) for a, b in pairwise(ends)]
     return b"".join([*pieces, encoder.push(pcm[ends[-1] :], True)])
@@ -55,7 +60,7 @@ def test_a_live_wav_holds_the_samples_of_the_whole_file(
 ) -> None:
     pcm = _tone(5000, channels)
     live = _live(pcm, lengths, "wav", depth)
-    whole, _ = sf.read(io.BytesIO(encode(pcm, RATE, "wav", depth, TAGS)), dtype="float32")
+    whole, _ = sf.read(io.BytesIO(encode(pcm, _format("wav", depth), TAGS)), dtype="float32")
     np.testing.assert_array_equal(_samples_of_live_wav(live, depth), whole.ravel())
     assert live[4:8] == b"\xff\xff\xff\xff"
 
@@ -72,7 +77,7 @@ def test_a_live_file_decodes_to_the_tone(output_format: str) -> None:
 
 @pytest.mark.parametrize("output_format", LIVE_FORMATS)
 def test_sound_comes_before_the_end(output_format: str) -> None:
-    encoder = LiveEncoder(RATE, 1, output_format, "16", TAGS)
+    encoder = LiveEncoder(1, _format(output_format), TAGS)
     noise = np.random.default_rng(1).uniform(-0.5, 0.5, (RATE, 1)).astype(np.float32)
     assert len(encoder.push(noise, False)) > 4000
 
@@ -80,11 +85,11 @@ def test_sound_comes_before_the_end(output_format: str) -> None:
 @pytest.mark.parametrize("output_format", sorted(set(OUTPUT_FORMATS) - set(LIVE_FORMATS)))
 def test_other_formats_are_refused(output_format: str) -> None:
     with pytest.raises(UnknownFormat, match="wav, mp3, ogg"):
-        LiveEncoder(RATE, 1, output_format, "16", TAGS)
+        LiveEncoder(1, _format(output_format), TAGS)
 
 
 def test_beyond_full_scale_is_limited_and_nan_is_refused() -> None:
-    encoder = LiveEncoder(RATE, 1, "wav", "float", TAGS)
+    encoder = LiveEncoder(1, _format("wav", "float"), TAGS)
     data = encoder.push(np.full((10, 1), 3, np.float32), False)
     assert _samples_of_live_wav(data, "float").max() == 1
     with pytest.raises(GenerationError, match="NaN"):
@@ -97,10 +102,11 @@ def test_blocks_join_to_the_whole_file_of_no_more_than_the_largest_size(
     output_format: str, depth: str
 ) -> None:
     pcm = np.random.default_rng(2).uniform(-1, 1, (3 * RATE, 2)).astype(np.float32)
-    blocks = list(encode_blocks(pcm, RATE, output_format, depth, TAGS))
-    data = encode(pcm, RATE, output_format, depth, TAGS)
+    audio_format = _format(output_format, depth)
+    blocks = list(encode_blocks(pcm, audio_format, TAGS))
+    data = encode(pcm, audio_format, TAGS)
     assert b"".join(blocks) == data
-    assert len(data) <= largest_size(len(pcm), RATE, 2, output_format, depth)
+    assert len(data) <= largest_size(len(pcm), 2, audio_format)
     assert len(blocks) > 2 or output_format != "wav"
 
 
@@ -108,6 +114,6 @@ def test_the_tags_of_the_longest_prompt_fit_into_a_header() -> None:
     """A wav's header is written ahead of its samples, from memory of fixed size."""
     tags = AudioTags("\U0001f3b9" * 2000, 7, "demo", "Apache-2.0", "test")
     pcm = _tone(40_000, 1)
-    data = b"".join(encode_blocks(pcm, RATE, "wav", "float", tags))
+    data = b"".join(encode_blocks(pcm, _format("wav", "float"), tags))
     decoded, _ = sf.read(io.BytesIO(data), dtype="float32")
     np.testing.assert_array_equal(decoded, pcm[:, 0])

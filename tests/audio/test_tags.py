@@ -19,6 +19,7 @@ from mutagen.oggvorbis import OggVorbis
 
 from musicgen.audio.encode import encode
 from musicgen.audio.tags import TITLE_CHARACTERS, AudioTags, read_tags
+from musicgen.request import AudioFormat
 from musicgen.request.limits import OUTPUT_FORMATS
 
 PCM = (0.1 * np.random.default_rng(0).standard_normal((2000, 2))).astype(np.float32)
@@ -47,7 +48,7 @@ def _tags(prompt: str, seed: int = 42) -> AudioTags:
 
 
 def _encode(tags: AudioTags, form: str) -> bytes:
-    return encode(PCM, 32_000, form, "16", tags)
+    return encode(PCM, AudioFormat(form, sample_rate=32_000), tags)
 
 
 @pytest.mark.parametrize("form", OUTPUT_FORMATS)

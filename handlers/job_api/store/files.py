@@ -22,6 +22,7 @@ from musicgen.audio.decode import read_audio
 from musicgen.audio.encode import encode
 from musicgen.audio.tags import AudioTags, read_tags
 from musicgen.errors import InvalidInputAudio
+from musicgen.request import AudioFormat
 from musicgen.result import GenerationResult
 from musicgen.storage.base import ClipName
 from musicgen.storage.local import LocalStorage, write_atomically
@@ -159,7 +160,7 @@ class Files:
             raise NotFound("this clip is not kept any more")
         pcm, rate = read_audio(source)
         tags = read_tags(source) or AudioTags("", 0, "", "", "")
-        write_atomically(target, [encode(pcm, rate, extension, "16", tags)])
+        write_atomically(target, [encode(pcm, AudioFormat(extension, sample_rate=rate), tags)])
         return target
 
 
