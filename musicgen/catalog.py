@@ -1,6 +1,6 @@
-"""The checkpoints that can be named, with what a user must know before choosing one.
+"""Catalog of checkpoints with a name: source, licence, size and memory.
 
-Imports no torch: the figures are constants, held by a test against the published shapes.
+Imports no torch: the figures are constants, and a test compares them with the published shapes.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ DEMO = "demo"
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """`source`: a hub name, or "package" for the embedded one. Memory is bytes for one 30 s clip
-    with guidance, weights included."""
+    """Checkpoint with a name.
+
+    `source` is a hub name, or "package" for the embedded one. `memory` is in bytes by precision,
+    for one 30 s clip with guidance, weights included.
+    """
 
     name: str
     source: str
@@ -28,7 +31,7 @@ class CatalogEntry:
     memory: dict[str, int]
 
 
-def _published(
+def _build_meta_entry(
     name: str,
     family: Literal["text", "melody"],
     channels: int,
@@ -52,28 +55,34 @@ CATALOG: dict[str, CatalogEntry] = {
     entry.name: entry
     for entry in (
         CatalogEntry(DEMO, "package", "text", 1, DEMO_LICENCE, 0, {}),
-        _published("small", "text", 1, 587_925_313, 3_109_205_252, 1_975_125_252, 1_850_453_252),
-        _published("medium", "text", 1, 2_006_291_777, 9_962_319_108, 5_402_469_636, 4_449_648_900),
-        _published("large", "text", 1, 3_424_510_785, 16_225_019_140, 8_534_607_108, 6_458_873_092),
-        _published(
+        _build_meta_entry(
+            "small", "text", 1, 587_925_313, 3_109_205_252, 1_975_125_252, 1_850_453_252
+        ),
+        _build_meta_entry(
+            "medium", "text", 1, 2_006_291_777, 9_962_319_108, 5_402_469_636, 4_449_648_900
+        ),
+        _build_meta_entry(
+            "large", "text", 1, 3_424_510_785, 16_225_019_140, 8_534_607_108, 6_458_873_092
+        ),
+        _build_meta_entry(
             "melody", "melody", 1, 1_553_179_457, 8_149_869_828, 4_496_284_932, 3_996_596_484
         ),
-        _published(
+        _build_meta_entry(
             "melody-large", "melody", 1, 2_619_034_433, 13_003_113_732, 6_923_707_652, 5_653_476_612
         ),
-        _published(
+        _build_meta_entry(
             "stereo-small", "text", 2, 604_706_625, 3_180_170_500, 2_012_527_876, 1_871_074_564
         ),
-        _published(
+        _build_meta_entry(
             "stereo-medium", "text", 2, 2_031_463_745, 10_066_846_980, 5_456_653_572, 4_478_660_868
         ),
-        _published(
+        _build_meta_entry(
             "stereo-large", "text", 2, 3_458_073_409, 16_363_109_636, 8_605_572_356, 6_496_275_716
         ),
-        _published(
+        _build_meta_entry(
             "stereo-melody", "melody", 2, 1_578_351_425, 8_254_397_700, 4_550_468_868, 4_025_608_452
         ),
-        _published(
+        _build_meta_entry(
             "stereo-melody-large",
             "melody",
             2,
@@ -87,6 +96,6 @@ CATALOG: dict[str, CatalogEntry] = {
 
 
 def find(name: str) -> CatalogEntry | None:
-    """The entry that `name` means: "small", "musicgen-small" or "facebook/musicgen-small"."""
+    """Return the entry of "small", "musicgen-small" or "facebook/musicgen-small", or None."""
     short = name.removeprefix("facebook/").removeprefix("musicgen-")
     return CATALOG.get(short)

@@ -1,4 +1,4 @@
-"""One request under way: pull it for progress, cancel it from any thread, take its result."""
+"""Running request: pull it for progress, cancel it from any thread, take its result."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from musicgen.result import GenerationResult, Progress
 
 
 class Generation(Iterator[Progress]):
-    """Nothing runs until it is pulled, and no more than a little ahead of the pulls.
+    """Iterator over the progress of one request; it runs only while pulled, or little ahead.
 
-    Iterate it to follow the progress, then ask for `result()`; or ask at once.
+    Iterate it to follow the progress and then call `result()`, or call `result()` at once.
     """
 
     def __init__(self, job_id: str, steps: Generator[Progress, None, GenerationResult]) -> None:
@@ -27,23 +27,26 @@ class Generation(Iterator[Progress]):
             raise GenerationCancelled(f"job {self.job_id} was cancelled")
         try:
             return next(self._steps)
-        except StopIteration as finished:
-            # A finished generator stops again with None: keep what it returned first.
-            self._result = self._result or finished.value
+        except StopIteration as end:
+            # A finished generator stops again with None, so the first value is kept.
+            self._result = self._result or end.value
             raise StopIteration from None
 
     def cancel(self) -> None:
-        """Stops the job at its next step: whoever pulls it then gets `GenerationCancelled`."""
+        """Stop the job at its next step; pulling it then raises `GenerationCancelled`."""
         self._cancelled.set()
 
     def close(self) -> None:
-        """Gives the job up, for the thread that pulls it. Safe at any time, also when done."""
+        """Abandon the job, from the thread pulling it. Safe at any time, also at its end."""
         self._steps.close()
 
     def result(self) -> GenerationResult:
-        """Runs what is left to run. Raises: what the job raised, `GenerationCancelled`."""
+        """Run the remaining steps and return the result.
+
+        Raises: the error of the job; `GenerationCancelled`.
+        """
         for _ in self:
             pass
         if self._result is None:
-            raise GenerationCancelled(f"job {self.job_id} was given up before its end")
+            raise GenerationCancelled(f"job {self.job_id} was closed before its end")
         return self._result

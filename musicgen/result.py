@@ -1,4 +1,4 @@
-"""What a caller gets back. This module imports no torch."""
+"""Progress and result of a request. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a request is: `done` of `total` decode steps; never decreases, never passes 1.
+    """Progress of a request: `done` of `total` decode steps.
 
-    `audio`: what became known of each clip since the last one, when a stream was asked for.
+    It never decreases. `audio` holds the new bytes of each clip when the request is streamed.
     """
 
     done: int
@@ -20,6 +20,7 @@ class Progress:
 
     @property
     def fraction(self) -> float:
+        """Progress from 0 to 1."""
         return self.done / self.total
 
 
@@ -39,21 +40,22 @@ class Timings:
     """Normalization and the container's encoder."""
     store: float = 0.0
     waiting: float = 0.0
-    """In line, until there was room in the batch; not part of `total`."""
+    """In the queue for a place in the batch; not part of `total`."""
 
     @property
     def total(self) -> float:
+        """Sum of all phases, without waiting."""
         return self.text + self.audio_prompt + self.decode + self.codec + self.finish + self.store
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One variation, as it was stored.
+    """Stored clip of one variation.
 
-    `prompt` is what the model was given, of several sections one after another. `loudness_lufs` is
+    `prompt` is the prompt of the model; prompts of sections are concatenated. `loudness_lufs` is
     the integrated loudness (BS.1770) of the stored waveform, None where the standard defines none
-    (silence, or shorter than 0.4 s). `clipped_samples` counts samples that
-    normalization had to limit. `sha256` is of the file's bytes.
+    (silence, or shorter than 0.4 s). `clipped_samples` counts the samples limited by
+    normalization. `sha256` is the hash of the file.
     """
 
     address: str
@@ -74,7 +76,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class GenerationResult:
-    """The answer to one request. `real_time_factor` is compute seconds per second of audio."""
+    """Result of one request. `real_time_factor` is compute seconds per second of audio."""
 
     job_id: str
     clips: tuple[Clip, ...]
@@ -90,17 +92,17 @@ class GenerationResult:
     timings: Timings
     notes: tuple[str, ...] = field(default=())
     manifest: str | None = None
-    """The address of the JSON file beside the clips, where there is one."""
+    """Address of the JSON file beside the clips, if any."""
     start: Mapping[str, float] | None = None
-    """Of the first result of a process: seconds from its start to the end of each phase."""
+    """Only in the first result of a process: seconds from its start to the end of each phase."""
 
     @property
     def real_time_factor(self) -> float:
-        """Below 1 is faster than real time; variations count as audio made."""
+        """Compute seconds per second of audio of all clips; below 1 is faster than real time."""
         return self.timings.total / (self.seconds * len(self.clips))
 
     def to_mapping(self) -> dict[str, Any]:
-        """The result as plain JSON types."""
+        """Return the result as plain JSON types."""
         mapping = asdict(self)
         mapping["clips"] = [asdict(clip) for clip in self.clips]
         mapping["notes"] = list(self.notes)

@@ -1,7 +1,7 @@
-"""Takes the clock and the dice out of containers: equal audio gives equal bytes, equal sha256.
+"""Remove times and random numbers from containers, so equal audio gives equal bytes.
 
-libsndfile stamps the PEAK chunk of a float WAV with the time, and draws the serial number of an
-Ogg stream. Both are bookkeeping that no player shows.
+libsndfile writes the time into the PEAK chunk of a float WAV, and a random serial number into an
+Ogg stream. No player shows either.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ _OGG_HEADER = 27
 _OGG_SERIAL, _OGG_CHECKSUM, _OGG_SEGMENTS = slice(14, 18), slice(22, 26), 26
 
 
-def riff_chunks(wav: bytes, start: int = 12) -> Iterator[tuple[bytes, int, int]]:
-    """Walks the chunks of a WAV, or the sub-chunks of the list whose first one is at `start`.
+def read_riff_chunks(wav: bytes, start: int = 12) -> Iterator[tuple[bytes, int, int]]:
+    """Iterate over the chunks of a WAV, or over the sub-chunks of a list from `start` on.
 
     Yields: name, first byte of the content, and length of the content in bytes.
     """
@@ -26,16 +26,19 @@ def riff_chunks(wav: bytes, start: int = 12) -> Iterator[tuple[bytes, int, int]]
         start += 8 + length + length % 2
 
 
-def without_time(wav: bytes) -> bytes:
-    """`wav` with the time in its PEAK chunk, if it has one, set to zero."""
-    for name, start, _ in riff_chunks(wav):
+def clear_peak_time(wav: bytes) -> bytes:
+    """Return `wav` with the time in its PEAK chunk, if present, set to zero."""
+    for name, start, _ in read_riff_chunks(wav):
         if name == b"PEAK":
             return wav[: start + 4] + bytes(4) + wav[start + 8 :]
     return wav
 
 
-def with_serial(ogg: bytes, serial: int) -> bytes:
-    """`ogg`, one logical stream, with `serial` (32 bits) on every page and checksums to match."""
+def set_ogg_serial(ogg: bytes, serial: int) -> bytes:
+    """Return `ogg` with `serial` (32 bits) and a new checksum on every page.
+
+    `ogg` must hold a single logical stream.
+    """
     pages, start = bytearray(ogg), 0
     while start < len(pages):
         segments_end = start + _OGG_HEADER + pages[start + _OGG_SEGMENTS]
@@ -50,6 +53,6 @@ def with_serial(ogg: bytes, serial: int) -> bytes:
 
 
 def _ogg_checksum(page: bytearray) -> int:
-    """The CRC of RFC 3533: zlib's polynomial with the bits the other way, from 0, not inverted."""
+    """Return the CRC of RFC 3533: zlib's polynomial, bits reversed, from 0, not inverted."""
     mirrored = zlib.crc32(page.translate(_REVERSED_BITS), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f"{mirrored:032b}"[::-1], 2)

@@ -1,4 +1,4 @@
-"""PCM to the bytes of a file, by libsndfile and without a child process or a temporary file."""
+"""Encode PCM as a file with libsndfile, without a child process or a temporary file."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
 
-from musicgen.audio.deterministic import with_serial, without_time
-from musicgen.audio.memory_file import HEADER_BYTES, Drain
+from musicgen.audio.deterministic import clear_peak_time, set_ogg_serial
+from musicgen.audio.memory_file import HEADER_BYTES, MemoryFile
 from musicgen.audio.pcm import Pcm, require_finite
 from musicgen.audio.resample import resample
-from musicgen.audio.tags import AudioTags, with_tokens_chunk
+from musicgen.audio.tags import AudioTags, build_tokens_chunk
 from musicgen.errors import InvalidBitDepth, UnknownFormat
 from musicgen.request import AudioFormat
 from musicgen.request.limits import BIT_DEPTHS, OUTPUT_FORMATS
 
 OPUS_RATE = 48_000
-"""The rate of every Opus decoder, in Hz; the codec has no 32 kHz."""
-# Given a long clip at once, libvorbis takes memory on the stack for all of it.
+"""Sample rate of every Opus decoder, in Hz; the codec has no 32 kHz."""
+# libvorbis allocates a whole write on the stack, so long clips are written in blocks.
 _BLOCK_SAMPLES = 2**15
 
 
 @dataclass(frozen=True)
 class _Container:
-    """`codec` None depends on the bit depth."""
+    """libsndfile's settings for one output format; `codec` None depends on the bit depth."""
 
     content_type: str
     format: str
@@ -42,16 +42,16 @@ class _Container:
 _CONTAINERS = {
     "wav": _Container("audio/wav", "WAV"),
     "flac": _Container("audio/flac", "FLAC"),
-    # libsndfile's level counts from 0, its best: here the 320 kb/s that end MPEG-1 layer III,
+    # libsndfile's level 0 is its best: 320 kbit/s, the highest bitrate of MPEG-1 layer III.
     "mp3": _Container(
         "audio/mpeg",
         "MP3",
         "MPEG_LAYER_III",
         (("compression_level", 0.0), ("bitrate_mode", "CONSTANT")),
     ),
-    # Vorbis quality 8, about 210 kb/s of stereo at 32 kHz,
+    # Vorbis quality 8: about 210 kbit/s for stereo at 32 kHz.
     "ogg": _Container("audio/ogg", "OGG", "VORBIS", (("compression_level", 0.2),)),
-    # and 96 kb/s for each channel of Opus.
+    # 96 kbit/s per channel.
     "opus": _Container("audio/ogg; codecs=opus", "OGG", "OPUS", (("compression_level", 0.64),)),
 }
 
@@ -59,17 +59,17 @@ _HIGHEST_BITS_PER_SECOND = {"mp3": 320_000, "ogg": 500_000, "opus": 510_000}
 
 
 def encode(pcm: Pcm, audio_format: AudioFormat, tags: AudioTags) -> bytes:
-    """Encodes `pcm` (samples, 1 or 2 channels) and writes `tags` into the container.
+    """Encode `pcm` (samples, 1 or 2 channels) at the rate of `audio_format`, with `tags`.
 
     Channels keep their number and order. Integers are rounded to the nearest and limited, never
-    wrapped. `bit_depth` "float" is 32-bit IEEE in wav and unlimited there; flac has no floating
-    point and takes 24 bits; lossy formats ignore it and encode from float32 limited to full
-    scale. `bitrate` is for mp3 and opus, in kbit/s of all channels; None is 320, or 96 for each
-    channel of opus. The same arguments give the same bytes, in every format, on the same build.
+    wrapped. Bit depth "float" is unlimited 32-bit IEEE in wav and 24 bits in flac, a format without
+    floating point; lossy formats ignore the bit depth and encode float32 limited to full scale.
+    The bitrate applies to mp3 and opus, in kbit/s of all channels together; None is 320 for mp3
+    and 96 per channel for opus. Equal arguments give equal bytes on the same build.
 
-    Decoding gives back exactly the samples that went in, aligned: mp3 too (by the encoder delay
-    and padding in its LAME header, which mpg123, ffmpeg and browsers honour); opus, which is at
-    48 kHz, gives round(samples * 48000 / sample_rate).
+    Decoding returns the same number of samples, aligned. An mp3 achieves this by the encoder delay
+    and padding in its LAME header, read by mpg123, ffmpeg and browsers. An opus file is at 48 kHz
+    and decodes to round(samples * 48000 / rate) samples.
 
     Raises: `GenerationError` for NaN or infinity, `UnknownFormat`, `InvalidBitDepth`.
     """
@@ -77,10 +77,12 @@ def encode(pcm: Pcm, audio_format: AudioFormat, tags: AudioTags) -> bytes:
 
 
 def encode_blocks(pcm: Pcm, audio_format: AudioFormat, tags: AudioTags) -> Iterator[bytes]:
-    """What `encode` returns, in order and in pieces, so that storing can begin before the end.
+    """Return the bytes of `encode` in blocks, so storing can begin before the end.
 
-    A wav comes in many; the other containers go back to their beginning when they are closed, or
-    are numbered by their content, and come as one. Raises: what `encode` raises, at once.
+    A wav comes in many blocks. Other formats come in one: closing them rewrites their beginning,
+    or their serial number is derived from their content.
+
+    Raises: the errors of `encode`, at the call.
     """
     check_format(audio_format)
     require_finite(pcm)
@@ -88,50 +90,55 @@ def encode_blocks(pcm: Pcm, audio_format: AudioFormat, tags: AudioTags) -> Itera
         pcm = resample(pcm, audio_format.rate, OPUS_RATE)
         audio_format = replace(audio_format, sample_rate=OPUS_RATE)
     file = _File(pcm, audio_format, tags)
-    return _wav_blocks(file) if audio_format.output_format == "wav" else iter([_whole(file)])
+    if audio_format.output_format == "wav":
+        return _iterate_wav(file)
+    return iter([_encode_whole(file)])
 
 
-def _wav_blocks(file: _File) -> Iterator[bytes]:
-    """Written twice, because the header that comes first is known last."""
-    drain = Drain()
-    for _ in file.write(drain):
-        drain.take()
-    header = without_time(bytes(drain.header))
-    behind = with_tokens_chunk(file.tags.tokens)
+def _iterate_wav(file: _File) -> Iterator[bytes]:
+    """Yield the blocks of a wav.
+
+    The file is written twice, because its header comes first and is complete only at the end.
+    """
+    memory = MemoryFile()
+    for _ in file.write(memory):
+        memory.take()
+    header = clear_peak_time(bytes(memory.header))
+    trailer = build_tokens_chunk(file.tags.tokens)
     (size,) = struct.unpack_from("<I", header, 4)
-    header = header[:4] + struct.pack("<I", size + len(behind)) + header[8:]
-    drain, start = Drain(), 0
-    for _ in file.write(drain):
-        block = drain.take()
+    header = header[:4] + struct.pack("<I", size + len(trailer)) + header[8:]
+    memory, start = MemoryFile(), 0
+    for _ in file.write(memory):
+        block = memory.take()
         yield header[start : start + len(block)] + block[max(0, len(header) - start) :]
         start += len(block)
-    yield behind
+    yield trailer
 
 
-def _whole(file: _File) -> bytes:
+def _encode_whole(file: _File) -> bytes:
     target = io.BytesIO()
     for _ in file.write(target):
         pass
     data = target.getvalue()
     if file.audio_format.output_format == "mp3":
         return file.tags.to_id3() + data
-    if _container(file.audio_format.output_format).format == "OGG":
-        # From the content, so that two clips joined into one file are still two streams.
-        return with_serial(data, zlib.crc32(file.pcm.tobytes()))
+    if _find_container(file.audio_format.output_format).format == "OGG":
+        # Derived from the content, so two clips concatenated into one file stay two streams.
+        return set_ogg_serial(data, zlib.crc32(file.pcm.tobytes()))
     return data
 
 
 @dataclass(frozen=True)
 class _File:
-    """One clip and how it is to be written."""
+    """One clip with its format and tags."""
 
     pcm: Pcm
     audio_format: AudioFormat
     tags: AudioTags
 
     def write(self, target: Any) -> Iterator[None]:
-        """Writes it to the file-like `target`; yields after each block and once more at the end."""
-        samples = stored_samples(self.pcm, stored_codec(self.audio_format))
+        """Write the clip to a file-like object; yield after each block and once more at the end."""
+        samples = convert_samples(self.pcm, choose_codec(self.audio_format))
         channels = self.pcm.shape[1]
         with open_writer(target, self.audio_format, channels, self.tags) as sound:
             for start in range(0, len(samples), _BLOCK_SAMPLES):
@@ -145,19 +152,21 @@ def open_writer(
 ) -> sf.SoundFile:
     """Open libsndfile's writer on the file-like `target` and write the tags.
 
-    The tags of an mp3 are not written: they stand before the file, see `AudioTags.to_id3`.
+    The tags of an mp3 are left to the caller: they precede the file, see `AudioTags.to_id3`.
     """
     output_format = audio_format.output_format
-    container = _container(output_format)
+    container = _find_container(output_format)
     quality = dict(container.quality)
     if audio_format.bitrate is not None:
-        quality["compression_level"] = _level(output_format, audio_format.bitrate, channels)
+        quality["compression_level"] = _compression_level(
+            output_format, audio_format.bitrate, channels
+        )
     sound = sf.SoundFile(
         target,
         "w",
         audio_format.rate,
         channels,
-        stored_codec(audio_format),
+        choose_codec(audio_format),
         format=container.format,
         **quality,
     )
@@ -169,11 +178,13 @@ def open_writer(
     return sound
 
 
-def _level(output_format: str, bitrate: int, channels: int) -> float:
-    """libsndfile's compression level of a bitrate in kbit/s: linear, from 1 at the lowest that a
-    codec has to 0 at its highest."""
+def _compression_level(output_format: str, bitrate: int, channels: int) -> float:
+    """Return libsndfile's compression level for a bitrate in kbit/s.
+
+    The level is linear: 1 at the codec's lowest bitrate, 0 at its highest.
+    """
     lowest, highest = (32, 320) if output_format == "mp3" else (6 * channels, 256 * channels)
-    # Its own end it does not take.
+    # libsndfile rejects level 1 itself.
     return min(0.999, max(0.0, (highest - bitrate) / (highest - lowest)))
 
 
@@ -182,17 +193,17 @@ def check_format(audio_format: AudioFormat) -> None:
 
     Raises: `UnknownFormat`, `InvalidBitDepth`.
     """
-    _container(audio_format.output_format)
+    _find_container(audio_format.output_format)
     depth = audio_format.bit_depth
     if depth not in BIT_DEPTHS:
         raise InvalidBitDepth("bit_depth", depth, f"one of {', '.join(BIT_DEPTHS)}")
 
 
-def largest_size(samples: int, channels: int, audio_format: AudioFormat) -> int:
-    """The most bytes that a clip of `samples` can have in a format, its tags included.
+def compute_max_size(samples: int, channels: int, audio_format: AudioFormat) -> int:
+    """Return an upper bound of the bytes of a clip, tags included.
 
-    Exact for wav but for the tags; of a lossy format without a `bitrate` it is the codec's highest
-    rate. Opus keeps to its bitrate on the whole, not in each moment.
+    For wav the bound is exact except for the tags. A lossy format without a bitrate counts with
+    the codec's highest rate. Opus keeps its bitrate on average only, so it counts twice.
     """
     output_format, bitrate = audio_format.output_format, audio_format.bitrate
     if output_format in _HIGHEST_BITS_PER_SECOND:
@@ -206,25 +217,25 @@ def largest_size(samples: int, channels: int, audio_format: AudioFormat) -> int:
 
 
 def content_type(output_format: str) -> str:
-    """The MIME type of a format. Raises: `UnknownFormat`."""
-    return _container(output_format).content_type
+    """Return the MIME type of a format. Raises: `UnknownFormat`."""
+    return _find_container(output_format).content_type
 
 
 def file_extension(output_format: str) -> str:
-    """The suffix of a format without its dot ("opus" is Ogg inside). Raises: `UnknownFormat`."""
-    _container(output_format)
+    """Return the file suffix of a format, without the dot. Raises: `UnknownFormat`."""
+    _find_container(output_format)
     return output_format
 
 
-def _container(output_format: str) -> _Container:
+def _find_container(output_format: str) -> _Container:
     if output_format not in _CONTAINERS:
         raise UnknownFormat.for_choice("output_format", output_format, OUTPUT_FORMATS)
     return _CONTAINERS[output_format]
 
 
-def stored_codec(audio_format: AudioFormat) -> str:
-    """libsndfile's name of the codec inside a container."""
-    codec = _container(audio_format.output_format).codec
+def choose_codec(audio_format: AudioFormat) -> str:
+    """Return libsndfile's name of the codec inside the container."""
+    codec = _find_container(audio_format.output_format).codec
     if codec is not None:
         return codec
     if audio_format.bit_depth == "16":
@@ -233,17 +244,17 @@ def stored_codec(audio_format: AudioFormat) -> str:
     return "FLOAT" if is_float else "PCM_24"
 
 
-def stored_samples(pcm: Pcm, codec: str) -> NDArray[Any]:
-    """`pcm` in the type that soundfile writes as `codec`, lossy ones limited to full scale.
+def convert_samples(pcm: Pcm, codec: str) -> NDArray[Any]:
+    """Convert `pcm` to the sample type of `codec`; lossy codecs are limited to full scale.
 
-    Rounded here because libsndfile, asked to limit, truncates instead, and scales by 2^15 - 1
-    what every reader divides by 2^15.
+    Rounding happens here: with limiting on, libsndfile truncates, and it scales by 2^15 - 1 where
+    every reader divides by 2^15.
     """
     if codec == "FLOAT":
         return pcm
     if codec == "PCM_16":
         return np.rint(pcm * 2**15).clip(-(2**15), 2**15 - 1).astype(np.int16)
     if codec == "PCM_24":
-        # soundfile takes 24 bits as the upper ones of 32.
+        # soundfile expects 24 bits in the upper bits of 32.
         return np.rint(pcm * 2**23).clip(-(2**23), 2**23 - 1).astype(np.int32) << 8
     return pcm.clip(-1, 1)

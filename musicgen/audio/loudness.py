@@ -1,8 +1,8 @@
 """Integrated loudness of ITU-R BS.1770-5 (the measure behind "-14 LUFS"), in numpy alone.
 
 The standard tabulates its two K-weighting biquads for 48 kHz only. Like libebur128 and
-pyloudnorm, this module takes the analog filters that the table was made from and applies the
-bilinear transform at the rate at hand; `tests/audio/test_loudness.py` holds them to the table.
+pyloudnorm, this module applies the bilinear transform to the analog filters behind the table, at
+any sample rate. `tests/audio/test_loudness.py` compares the result with the table.
 """
 
 from __future__ import annotations
@@ -17,50 +17,51 @@ from musicgen.audio.pcm import Pcm
 
 BLOCK_SECONDS = 0.4
 OVERLAP = 4
-"""A block starts every quarter of a block: 75 % overlap."""
-HOPS_A_SECOND = OVERLAP / BLOCK_SECONDS
+"""Hops per block: a block starts every quarter of a block (75 % overlap)."""
+HOPS_PER_SECOND = OVERLAP / BLOCK_SECONDS
 ABSOLUTE_GATE_LUFS = -70.0
 RELATIVE_GATE_LU = -10.0
 OFFSET_LU = -0.691
-"""Makes a 997 Hz sine at full scale in one channel read -3.01 LUFS."""
+"""Calibration: a 997 Hz sine at full scale in one channel measures -3.01 LUFS."""
 
 Biquad: TypeAlias = tuple[tuple[float, float, float], tuple[float, float, float]]
 """Numerator and denominator in powers of z^-1; the denominator begins with 1."""
 
-# The impulse response falls by 2100 dB a second (double pole at 38 Hz): after this much padding
-# what wraps around in the circular convolution is below the last bit of a double.
+# The impulse response falls by 2100 dB per second (double pole at 38 Hz): after this much padding
+# the wrap-around of the circular convolution is below the last bit of a double.
 _SETTLE_SECONDS = 0.25
-# Ten seconds: the spectrum of a long clip as a whole would take ten times the clip's memory.
+# Ten seconds at once: the spectrum of a whole long clip would take ten times the clip's memory.
 _HOPS_AT_ONCE = 100
 
 
-def integrated_loudness(pcm: Pcm, sample_rate: int) -> float | None:
-    """Gated, K-weighted loudness in LUFS, all channels weighing 1 (mono or left and right).
+def measure_loudness(pcm: Pcm, sample_rate: int) -> float | None:
+    """Measure the gated, K-weighted loudness of `pcm` (samples, channels) in LUFS.
 
-    Args:
-        pcm: (samples, channels).
-        sample_rate: in Hz; blocks are whole samples, rounded.
+    All channels weigh 1 (mono, or left and right). `sample_rate` is in Hz; blocks are rounded to
+    whole samples.
 
-    Returns: None where the standard defines no loudness: a clip shorter than one 0.4 s block,
-    or one in which no block is above the absolute gate of -70 LUFS (silence).
+    Returns None where the standard defines no loudness: for a clip shorter than one 0.4 s block,
+    or without a block above the absolute gate of -70 LUFS (silence).
     """
-    return gated_loudness(power_of_hops(pcm, sample_rate))
+    return measure_gated_loudness(measure_hop_power(pcm, sample_rate))
 
 
-def power_of_hops(pcm: Pcm, sample_rate: int) -> NDArray[np.float64]:
-    """K-weighted power of `pcm` (samples, channels), all channels together, in each tenth of a
-    second: (hops,). What is left behind the last whole one is not counted."""
-    hop = hop_samples(sample_rate)
+def measure_hop_power(pcm: Pcm, sample_rate: int) -> NDArray[np.float64]:
+    """Measure the K-weighted power of `pcm` (samples, channels) in each tenth of a second.
+
+    Returns the sum over the channels: (hops,). Samples after the last whole hop do not count.
+    """
+    hop = samples_per_hop(sample_rate)
     hops = len(pcm) // hop
     parts = [
-        _power_of(pcm, sample_rate, range(first, min(first + _HOPS_AT_ONCE, hops)))
+        _measure_hops(pcm, sample_rate, range(first, min(first + _HOPS_AT_ONCE, hops)))
         for first in range(0, hops, _HOPS_AT_ONCE)
     ]
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def gated_loudness(power: NDArray[np.float64]) -> float | None:
-    """`integrated_loudness` of what `power_of_hops` gave, or of a part of it."""
+def measure_gated_loudness(power: NDArray[np.float64]) -> float | None:
+    """Return the loudness in LUFS of hop powers (hops,), or None as in `measure_loudness`."""
     if len(power) < OVERLAP:
         return None
     blocks = np.lib.stride_tricks.sliding_window_view(power, OVERLAP).mean(axis=1)
@@ -71,14 +72,15 @@ def gated_loudness(power: NDArray[np.float64]) -> float | None:
     return _lufs(float(foreground.mean()))
 
 
-def hop_samples(sample_rate: int) -> int:
+def samples_per_hop(sample_rate: int) -> int:
+    """Return the samples of one hop, a tenth of a second."""
     return round(BLOCK_SECONDS * sample_rate / OVERLAP)
 
 
-def k_weighting(sample_rate: int) -> tuple[Biquad, Biquad]:
-    """The shelf (the head's effect, +4 dB above 2 kHz) and the high-pass of the standard.
+def design_k_weighting(sample_rate: int) -> tuple[Biquad, Biquad]:
+    """Return both biquads of the standard for `sample_rate` in Hz.
 
-    Returns: both biquads for `sample_rate` in Hz.
+    They are a shelf (the effect of the head, +4 dB above 2 kHz) and a high-pass.
     """
     shelf_k, shelf_q = math.tan(math.pi * 1681.974450955533 / sample_rate), 0.7071752369554196
     high = 10 ** (3.999843853973347 / 20)
@@ -95,30 +97,33 @@ def k_weighting(sample_rate: int) -> tuple[Biquad, Biquad]:
     pass_k, pass_q = math.tan(math.pi * 38.13547087602444 / sample_rate), 0.5003270373238773
     norm = 1 + pass_k / pass_q + pass_k**2
     high_pass: Biquad = (
-        # Not divided by `norm`: so the table has it, and OFFSET_LU makes up for it.
+        # Not divided by `norm`: the table omits it too, and OFFSET_LU compensates for it.
         (1.0, -2.0, 1.0),
         (1.0, 2 * (pass_k**2 - 1) / norm, (1 - pass_k / pass_q + pass_k**2) / norm),
     )
     return shelf, high_pass
 
 
-def _power_of(pcm: Pcm, sample_rate: int, hops: range) -> NDArray[np.float64]:
-    """Of some hops of a clip. The filters begin early enough to have settled."""
-    hop = hop_samples(sample_rate)
+def _measure_hops(pcm: Pcm, sample_rate: int, hops: range) -> NDArray[np.float64]:
+    """Return the power of some hops of a clip: (hops,).
+
+    The filters start early enough to settle.
+    """
+    hop = samples_per_hop(sample_rate)
     start, stop = hops.start * hop, hops.stop * hop
-    begun = max(0, start - math.ceil(_SETTLE_SECONDS * sample_rate))
-    filtered = _k_weighted(pcm[begun:stop], sample_rate)[start - begun :]
+    filter_start = max(0, start - math.ceil(_SETTLE_SECONDS * sample_rate))
+    filtered = _apply_k_weighting(pcm[filter_start:stop], sample_rate)[start - filter_start :]
     power: NDArray[np.float64] = (filtered**2).sum(axis=1).reshape(len(hops), hop).mean(axis=1)
     return power
 
 
-def _k_weighted(pcm: Pcm, sample_rate: int) -> NDArray[np.float64]:
-    """Both biquads as one multiplication of spectra; shape and rate as `pcm`."""
+def _apply_k_weighting(pcm: Pcm, sample_rate: int) -> NDArray[np.float64]:
+    """Apply both biquads as one multiplication of spectra; shape and rate stay."""
     padded = len(pcm) + math.ceil(_SETTLE_SECONDS * sample_rate)
     size = 1 << (padded - 1).bit_length()
     delay = np.exp(-2j * np.pi * np.arange(size // 2 + 1) / size)
     response = np.ones_like(delay)
-    for numerator, denominator in k_weighting(sample_rate):
+    for numerator, denominator in design_k_weighting(sample_rate):
         response *= np.polyval(numerator[::-1], delay) / np.polyval(denominator[::-1], delay)
     spectrum = np.fft.rfft(pcm.astype(np.float64), size, axis=0)
     filtered: NDArray[np.float64] = np.fft.irfft(spectrum * response[:, None], size, axis=0)

@@ -1,18 +1,18 @@
-"""A file that libsndfile writes and that somebody else reads while it is being written."""
+"""A file in memory, written by libsndfile and read while it grows."""
 
 from __future__ import annotations
 
 import io
 
 HEADER_BYTES = 2**16
-"""No header of ours is longer, tags included; only there does a writer go back."""
+"""Upper bound of a header, tags included. A writer seeks back only into the header."""
 
 
-class Drain:
-    """What soundfile needs of a file, in memory that `take` empties.
+class MemoryFile:
+    """Writable file in memory with the methods soundfile needs; `take` empties it.
 
-    `header` is the beginning of the file, also of what was taken: containers write their length
-    there at the end.
+    `header` is the beginning of the file, including bytes already taken: containers write their
+    length there at the end.
     """
 
     def __init__(self) -> None:
@@ -22,38 +22,42 @@ class Drain:
         self._position = 0
 
     def take(self) -> bytes:
-        """The bytes appended since the last call."""
-        taken = bytes(self._pending)
+        """Return the bytes appended since the last call."""
+        data = bytes(self._pending)
         self._pending.clear()
-        return taken
+        return data
 
     def write(self, data: bytes) -> int:
+        """Write at the current position, over earlier bytes or at the end."""
         data = bytes(data)
-        self._remember(data)
-        taken = self._size - len(self._pending)
-        # What was taken cannot be called back: of that part only `header` knows.
-        start = max(self._position, taken)
-        kept = data[start - self._position :]
-        self._pending[start - taken : start - taken + len(kept)] = kept
+        self._update_header(data)
+        size_taken = self._size - len(self._pending)
+        # Bytes already taken cannot be changed; only `header` records such a change.
+        start = max(self._position, size_taken)
+        changeable = data[start - self._position :]
+        self._pending[start - size_taken : start - size_taken + len(changeable)] = changeable
         self._position += len(data)
         self._size = max(self._size, self._position)
         return len(data)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move the position, as in `io.IOBase.seek`."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
         self._position = base + offset
         return self._position
 
     def tell(self) -> int:
+        """Return the position."""
         return self._position
 
     def read(self, _size: int = -1) -> bytes:
+        """Return nothing: the file is only written."""
         return b""
 
     def flush(self) -> None:
-        """There is nothing behind this memory."""
+        """Do nothing: there is no buffer."""
 
-    def _remember(self, data: bytes) -> None:
+    def _update_header(self, data: bytes) -> None:
         room = HEADER_BYTES - self._position
         if room > 0:
             end = self._position + min(room, len(data))

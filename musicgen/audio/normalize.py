@@ -1,7 +1,7 @@
-"""Brings a clip to a level, by the five strategies that audiocraft's `audio_write` offers.
+"""Normalize the level of a clip by the five strategies of audiocraft's `audio_write`.
 
-The targets are audiocraft's (`audiocraft/data/audio_utils.py`); the edge cases are not: there,
-silence and anti-phase stereo divide by zero and the file is full of NaN.
+The targets are audiocraft's (`audiocraft/data/audio_utils.py`). The edge cases differ: audiocraft
+divides by zero for silence and anti-phase stereo, and fills the file with NaN.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from musicgen.audio.loudness import BLOCK_SECONDS, OFFSET_LU, integrated_loudness
+from musicgen.audio.loudness import BLOCK_SECONDS, OFFSET_LU, measure_loudness
 from musicgen.audio.pcm import Pcm, require_finite
 from musicgen.errors import UnknownStrategy
 from musicgen.request.limits import LOUDNESS_DEFAULT_LUFS, NORMALIZATION_STRATEGIES
@@ -19,22 +19,22 @@ from musicgen.request.limits import LOUDNESS_DEFAULT_LUFS, NORMALIZATION_STRATEG
 TARGET_LUFS = LOUDNESS_DEFAULT_LUFS
 TARGET_RMS = 10 ** (-18 / 20)
 CEILING = 10 ** (-1 / 20)
-"""1 dB below full scale: the goal of "peak" and the limit of "clip"."""
+"""1 dB below full scale: the target of "peak" and the limit of "clip"."""
 QUIET_RMS = 2e-3
-"""Below this (-54 dBFS) "loudness" leaves a clip alone: it would only amplify noise."""
+"""Below this RMS (-54 dBFS) "loudness" keeps the level: it would only amplify noise."""
 SILENT_PEAK = 1e-6
-"""-120 dBFS. A clip that never passes it is rounding noise, which no strategy amplifies."""
+"""-120 dBFS. A clip below this peak is rounding noise; no strategy amplifies it."""
 ANTI_PHASE_RATIO = 0.1
-"""Channels whose mean is 20 dB below themselves cancel: "rms" then measures each channel."""
+"""Channels cancel where their mean is 20 dB below them: "rms" then measures each channel."""
 
 
 @dataclass(frozen=True, eq=False)
 class Normalized:
-    """A clip at its level.
+    """Clip at its final level.
 
     `pcm` (samples, channels); `loudness_lufs` and `peak` (linear, 1 is full scale) are measured
-    on it; `clipped_samples` counts values, over all channels, beyond what the strategy allows;
-    `note` tells a person what was unusual, None when nothing was.
+    on it; `clipped_samples` counts the values of all channels beyond the limit of the strategy;
+    `note` describes anything unusual to a person, else None.
     """
 
     pcm: Pcm
@@ -47,15 +47,15 @@ class Normalized:
 def normalize(
     pcm: Pcm, sample_rate: int, strategy: str, target_lufs: float = TARGET_LUFS
 ) -> Normalized:
-    """Scales and limits `pcm` (samples, channels); the argument itself is never changed.
+    """Scale and limit a copy of `pcm` (samples, channels).
 
     * "loudness": to `target_lufs` integrated, then limited to full scale. A clip with an RMS below
-      2e-3 is left alone; one shorter than 0.4 s, which has no loudness, is scaled by its RMS.
+      2e-3 keeps its level. A clip shorter than 0.4 s has no loudness and is scaled by its RMS.
     * "peak": to a peak of -1 dBFS.
     * "rms": the RMS of the channel mean to -18 dBFS, then limited to full scale. Where the
       channels cancel in their mean (anti-phase), the RMS over all channels counts.
     * "clip": limited to -1 dBFS, not scaled.
-    * "none": unchanged, though what lies beyond full scale is counted: integer formats limit it.
+    * "none": unchanged; values beyond full scale are counted, because integer formats limit them.
 
     Silence stays silence. Raises: `GenerationError` for NaN or infinity; `UnknownStrategy`.
     """
@@ -74,10 +74,10 @@ def normalize(
     if clipped and strategy == "none":
         notes.append(f"{clipped} samples are beyond full scale: integer formats limit them")
     elif clipped and strategy != "clip":
-        notes.append(f"{clipped} samples were beyond full scale and have been limited")
+        notes.append(f"{clipped} samples were beyond full scale and were limited")
     return Normalized(
         scaled,
-        integrated_loudness(scaled, sample_rate),
+        measure_loudness(scaled, sample_rate),
         _peak(scaled),
         clipped,
         "; ".join(notes) or None,
@@ -87,7 +87,7 @@ def normalize(
 def _gain(
     pcm: Pcm, sample_rate: int, strategy: str, target_lufs: float
 ) -> tuple[float, str | None]:
-    """The linear gain that `strategy` asks for, and what is unusual about it."""
+    """Return the linear gain of `strategy`, and a note where it is unusual."""
     if strategy in ("clip", "none"):
         return 1.0, None
     peak = _peak(pcm)
@@ -101,23 +101,23 @@ def _gain(
 
 
 def _rms_gain(pcm: Pcm) -> tuple[float, str | None]:
-    mixed, each = _rms(pcm.mean(axis=1, dtype=np.float64)), _rms(pcm)
-    if mixed < ANTI_PHASE_RATIO * each:
-        return TARGET_RMS / each, "the channels cancel in mono: RMS taken over each channel"
+    mixed, separate = _rms(pcm.mean(axis=1, dtype=np.float64)), _rms(pcm)
+    if mixed < ANTI_PHASE_RATIO * separate:
+        return TARGET_RMS / separate, "the channels cancel in mono: RMS measured over each channel"
     return TARGET_RMS / mixed, None
 
 
 def _loudness_gain(pcm: Pcm, sample_rate: int, target_lufs: float) -> tuple[float, str | None]:
     rms = _rms(pcm)
     if rms < QUIET_RMS:
-        return 1.0, "the clip is almost silent: left at its own level"
-    loudness = integrated_loudness(pcm, sample_rate)
+        return 1.0, "the clip is almost silent: its level is unchanged"
+    loudness = measure_loudness(pcm, sample_rate)
     if loudness is not None:
         return 10 ** ((target_lufs - loudness) / 20), None
     if len(pcm) >= BLOCK_SECONDS * sample_rate:
-        return 1.0, "nothing in the clip is audible by BS.1770: left at its own level"
+        return 1.0, "the whole clip is inaudible by BS.1770: its level is unchanged"
     unweighted = OFFSET_LU + 20 * math.log10(rms) + 10 * math.log10(pcm.shape[1])
-    note = f"shorter than {BLOCK_SECONDS} s, which has no loudness: scaled by its RMS"
+    note = f"a clip under {BLOCK_SECONDS} s has no loudness: scaled by its RMS"
     return 10 ** ((target_lufs - unweighted) / 20), note
 
 

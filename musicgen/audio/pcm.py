@@ -1,4 +1,4 @@
-"""The one representation of sound between the engine, `musicgen.audio` and a caller."""
+"""PCM, the representation of sound shared by the engine, `musicgen.audio` and callers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Pcm: TypeAlias = NDArray[np.float32]
 
 
 def require_finite(pcm: Pcm) -> None:
-    """Refuses PCM that cannot be a clip, before it becomes a file that sounds like noise.
+    """Refuse PCM with NaN or infinity before it becomes a file of noise.
 
-    Raises: `GenerationError` for NaN or infinity; ValueError for an array that is not
-    (samples, 1) or (samples, 2), such as (channels, samples), which is a mistake of the program.
+    Raises: `GenerationError` for NaN or infinity; ValueError for any shape but (samples, 1) and
+    (samples, 2), such as (channels, samples): a mistake of the program.
     """
     if pcm.ndim != 2 or pcm.shape[1] not in (1, 2):
         raise ValueError(f"PCM must be (samples, 1) or (samples, 2), not {pcm.shape}")

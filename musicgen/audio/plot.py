@@ -1,4 +1,4 @@
-"""A picture of a clip: the waveform of each channel above a spectrogram with musical spacing."""
+"""Plot a clip: the waveform of each channel above a spectrogram with musical spacing."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 Grid: TypeAlias = NDArray[np.float32]
 
 COLUMNS = 1600
-"""Moments drawn across the picture, of waveform and spectrogram alike."""
+"""Width of waveform and spectrogram, in moments."""
 ROWS = 480
 LOWEST_HZ = 40.0
 RANGE_DB = 80.0
 WINDOWS_SECONDS = (0.125, 0.03)
-"""The long one parts neighbouring notes above middle C, the short one places a drum's attack."""
+"""The long window separates neighbouring notes above middle C, the short one drum attacks."""
 
 _TICKS_HZ = (50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
 _INK, _FAINT, _WAVE, _CORE = "#1d2433", "#8a93a6", "#7f9cf5", "#3c4fbf"
@@ -34,9 +34,9 @@ _CHANNELS = {1: ("mono",), 2: ("left", "right")}
 
 
 def plot_clip(pcm: Pcm, sample_rate: int, path: Path, title: str) -> None:
-    """Draws `pcm` (samples, 1 or 2 channels) into a PNG at `path`, whole or not at all.
+    """Draw `pcm` (samples, 1 or 2 channels) as a PNG, written whole or not at all.
 
-    Missing folders are made. Raises: `MissingDependency` without matplotlib; OSError when `path`
+    Missing folders are created. Raises: `MissingDependency` without matplotlib; OSError when `path`
     cannot be written.
     """
     try:
@@ -47,7 +47,7 @@ def plot_clip(pcm: Pcm, sample_rate: int, path: Path, title: str) -> None:
     channels = pcm.shape[1]
     figure = Figure(figsize=(13, 5.4 + 1.1 * channels), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    # The second column holds the colour bar, so that all time axes have the same width.
+    # The colour bar has a column of its own, so all time axes have the same width.
     grid = figure.add_gridspec(
         channels + 1, 2, height_ratios=[1] * channels + [4], width_ratios=[1, 0.013]
     )
@@ -63,32 +63,32 @@ def plot_clip(pcm: Pcm, sample_rate: int, path: Path, title: str) -> None:
 
 
 def spectrogram(pcm: Pcm, sample_rate: int) -> tuple[Grid, NDArray[np.float64]]:
-    """Short-time spectrum of the channel mean on logarithmically spaced frequencies.
+    """Return the spectrum of the channel mean over time, at logarithmic frequencies.
 
-    The lower of what a long and a short window see: the long one parts neighbouring notes, the
-    short one parts neighbouring beats, and their minimum does both.
+    It is the minimum of a long and a short window: the long one separates neighbouring notes, the
+    short one neighbouring beats, and their minimum both.
 
-    Returns: level in dB, 0 being a sine at full scale, of shape (480 frequencies, 1600 moments or
-    fewer); and the frequencies in Hz, from 40 Hz to half of `sample_rate`.
+    Returns the level in dB (0 is a sine at full scale), of shape (480 frequencies, 1600 moments or
+    fewer), and the frequencies in Hz, from 40 Hz to half of `sample_rate`.
     """
     mono = pcm.mean(axis=1)
     frequencies = np.geomspace(LOWEST_HZ, sample_rate / 2, ROWS)
     level = np.minimum(*(
-        _magnitudes(mono, 1 << round(math.log2(seconds * sample_rate)), frequencies / sample_rate)
+        _transform(mono, 1 << round(math.log2(seconds * sample_rate)), frequencies / sample_rate)
         for seconds in WINDOWS_SECONDS
     ))  # fmt: skip
     return 20 * np.log10(np.maximum(level, 1e-7)), frequencies
 
 
-def _magnitudes(mono: Grid, window: int, frequencies: NDArray[np.float64]) -> Grid:
-    """Amplitudes (frequencies, moments) seen through a Hann window; frequencies per sample."""
+def _transform(mono: Grid, window: int, frequencies: NDArray[np.float64]) -> Grid:
+    """Return amplitudes (frequencies, moments) through a Hann window; frequencies per sample."""
     moments = np.linspace(0, len(mono) - 1, min(COLUMNS, len(mono))).astype(int)
     padded = np.pad(mono, window // 2)
     shape = np.hanning(window).astype(np.float32)
-    # A transform longer than the window interpolates between bins, which low notes need here.
+    # A transform longer than the window interpolates between bins; low notes need it.
     size = 4 * window
     columns = [
-        _strongest(
+        _sample_bins(
             np.abs(np.fft.rfft(padded[start : start + window] * shape, size)), frequencies * size
         )
         for start in moments
@@ -97,20 +97,23 @@ def _magnitudes(mono: Grid, window: int, frequencies: NDArray[np.float64]) -> Gr
     return magnitudes
 
 
-def _strongest(magnitude: NDArray[np.floating], bins: NDArray[np.float64]) -> Grid:
-    """Reads `magnitude` at fractional `bins`: between two where they are dense, the highest of
-    those skipped where they are sparse, so that no thin line vanishes."""
-    between = np.interp(bins, np.arange(len(magnitude)), magnitude)
+def _sample_bins(magnitude: NDArray[np.floating], bins: NDArray[np.float64]) -> Grid:
+    """Sample `magnitude` at fractional `bins` without losing a thin line.
+
+    Dense bins are interpolated; sparse bins take the maximum of the skipped ones.
+    """
+    interpolated = np.interp(bins, np.arange(len(magnitude)), magnitude)
     first = np.minimum(bins.astype(int), len(magnitude) - 1)
-    strongest: Grid = np.maximum(between, np.maximum.reduceat(magnitude, first)).astype(np.float32)
-    return strongest
+    peaks = np.maximum.reduceat(magnitude, first)
+    values: Grid = np.maximum(interpolated, peaks).astype(np.float32)
+    return values
 
 
 def _draw_title(axes: Axes, title: str, seconds: float, rate: int, channels: int) -> None:
     line = " ".join(title.split())
     line = line if len(line) <= 90 else line[:89] + "…"
     kind = "mono" if channels == 1 else "stereo"
-    # A prompt may hold dollar signs, which are no mathematics here.
+    # Dollar signs of a prompt are not mathematics.
     axes.set_title(
         line, loc="left", fontsize=14, fontweight="bold", color=_INK, pad=12, parse_math=False
     )
@@ -120,7 +123,7 @@ def _draw_title(axes: Axes, title: str, seconds: float, rate: int, channels: int
 
 
 def _draw_waveform(axes: Axes, channel: NDArray[np.float32], rate: int, name: str) -> None:
-    """The extremes of each column in a light tone, its RMS in a dark one."""
+    """Draw the extremes of each column in a light tone, its RMS in a dark one."""
     edges = np.linspace(0, len(channel), min(COLUMNS, len(channel)) + 1).astype(int)
     low, high = (extreme.reduceat(channel, edges[:-1]) for extreme in (np.minimum, np.maximum))
     energy = np.add.reduceat(np.square(channel, dtype=np.float64), edges[:-1])

@@ -1,4 +1,4 @@
-"""From what the model made to the clip that was asked for: rate, loop, silence, fades, level."""
+"""Post-process generated audio: sample rate, loop, silence, fades and level."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicgen.audio.loudness import (
-    HOPS_A_SECOND,
-    gated_loudness,
-    hop_samples,
-    power_of_hops,
+    HOPS_PER_SECOND,
+    measure_gated_loudness,
+    measure_hop_power,
+    samples_per_hop,
 )
 from musicgen.audio.normalize import Normalized, normalize
 from musicgen.audio.pcm import Pcm, require_finite
@@ -19,42 +19,42 @@ from musicgen.request.limits import SEAM_SECONDS
 
 CROSSFADE_SECONDS = 0.1
 SILENCE_DB = -50.0
-"""Below the loudest hundredth of a second."""
-_BLOCK_SECONDS, _KEPT_SECONDS = 0.01, 0.01
+"""Threshold of silence, relative to the loudest hundredth of a second."""
+_BLOCK_SECONDS, _MARGIN_SECONDS = 0.01, 0.01
 _BLOCK_SAMPLES = 2**18
 DRIFT_SECONDS = 30.0
-"""What changes within this time is music, and what changes more slowly a drift of the model."""
+"""Level changes within this time are music; slower ones are a drift of the model."""
 DRIFT_MAX_DB = 12.0
 REST_DB = -20.0
-"""Below the whole clip's level: a passage that is meant to be quiet."""
+"""Relative to the whole clip: a passage below this level is quiet on purpose."""
 _DRIFT_PASSES = 2
 
 
 def finish_clip(pcm: Pcm, sample_rate: int, request: GenerationRequest) -> Normalized:
-    """Return the finished clip (samples, channels) of PCM generated at `sample_rate`.
+    """Post-process `pcm` (samples, channels), generated at `sample_rate`.
 
-    It has the sample rate and level of `request` and is round(request.seconds * rate) samples
-    long, unless silence was cut off. Clips of several sections keep the levels of their sections.
+    The clip has the rate and level of `request`, and round(request.seconds * rate) samples unless
+    silence is trimmed. A clip of several sections keeps the levels of its sections.
     """
     require_finite(pcm)
     rate = request.sample_rate or sample_rate
     pcm = resample(pcm, sample_rate, rate)
     length = round(request.seconds * rate)
-    pcm = looped(pcm, rate, length) if request.loop else pcm[:length]
+    pcm = make_loop(pcm, rate, length) if request.loop else pcm[:length]
     if request.trim_silence:
-        pcm = without_silence(pcm, rate)
+        pcm = trim_silence(pcm, rate)
     is_scaled = request.normalization_strategy not in ("none", "clip")
     if request.steady_level and is_scaled and request.sections is None:
-        pcm = steadied(pcm, rate)
-    pcm = faded(pcm, round(request.fade_in * rate), round(request.fade_out * rate))
+        pcm = steady_level(pcm, rate)
+    pcm = apply_fades(pcm, round(request.fade_in * rate), round(request.fade_out * rate))
     return normalize(pcm, rate, request.normalization_strategy, request.target_loudness)
 
 
-def looped(pcm: Pcm, sample_rate: int, length: int) -> Pcm:
-    """`length` samples that go on into their own beginning: what came behind their end is faded
-    into it. The cut is made within ten milliseconds where the sound moves least.
+def make_loop(pcm: Pcm, sample_rate: int, length: int) -> Pcm:
+    """Return a loop of `length` samples from `pcm`, longer by `SEAM_SECONDS`.
 
-    `pcm` has `SEAM_SECONDS` more than `length`.
+    The music after the end is crossfaded into the beginning. The cut lies within ten milliseconds,
+    at the smallest step of the waveform.
     """
     crossfade = min(round(CROSSFADE_SECONDS * sample_rate), length // 2)
     room = max(0, len(pcm) - length - crossfade)
@@ -62,34 +62,37 @@ def looped(pcm: Pcm, sample_rate: int, length: int) -> Pcm:
     around = pcm[length - 1 : length + most + 1]
     shift = int(np.abs(np.diff(around, axis=0)).max(axis=1).argmin())
     clip: Pcm = pcm[shift : shift + length].copy()
-    behind = pcm[shift + length :][:crossfade]
-    # Equal power: a beginning and what came behind an end have nothing to do with each other.
-    angle = np.linspace(0, np.pi / 2, len(behind), endpoint=False, dtype=np.float32)[:, None]
-    clip[: len(behind)] *= np.sin(angle)
-    clip[: len(behind)] += behind * np.cos(angle)
+    tail = pcm[shift + length :][:crossfade]
+    # Equal power: the beginning and the music after the end are uncorrelated.
+    angle = np.linspace(0, np.pi / 2, len(tail), endpoint=False, dtype=np.float32)[:, None]
+    clip[: len(tail)] *= np.sin(angle)
+    clip[: len(tail)] += tail * np.cos(angle)
     return clip
 
 
-def without_silence(pcm: Pcm, sample_rate: int) -> Pcm:
-    """`pcm` without the silence at both its ends; silence itself is left as it is."""
+def trim_silence(pcm: Pcm, sample_rate: int) -> Pcm:
+    """Return `pcm` without silence at its ends; a silent clip is returned unchanged."""
     block = round(_BLOCK_SECONDS * sample_rate)
     starts = np.arange(0, len(pcm), block)
     power = np.add.reduceat(np.square(pcm, dtype=np.float64).sum(axis=1), starts)
     if not power.any():
         return pcm
     loud = np.flatnonzero(power > power.max() * 10 ** (SILENCE_DB / 10))
-    kept = round(_KEPT_SECONDS * sample_rate)
-    start = max(0, int(starts[loud[0]]) - kept)
-    return pcm[start : int(starts[loud[-1]]) + block + kept]
+    margin = round(_MARGIN_SECONDS * sample_rate)
+    start = max(0, int(starts[loud[0]]) - margin)
+    return pcm[start : int(starts[loud[-1]]) + block + margin]
 
 
-def steadied(pcm: Pcm, sample_rate: int) -> Pcm:
-    """`pcm` without what its level drifts by over more than `DRIFT_SECONDS`; shorter clips as they
-    are. Music that feeds on itself window after window tends to become louder and louder."""
+def steady_level(pcm: Pcm, sample_rate: int) -> Pcm:
+    """Return `pcm` without level drifts slower than `DRIFT_SECONDS`.
+
+    Shorter clips are returned unchanged. Long music is generated window after window from its own
+    past, and tends to become louder and louder.
+    """
     if len(pcm) <= DRIFT_SECONDS * sample_rate:
         return pcm
-    decibels = drift_of(power_of_hops(pcm, sample_rate))
-    hop = hop_samples(sample_rate)
+    decibels = measure_drift(measure_hop_power(pcm, sample_rate))
+    hop = samples_per_hop(sample_rate)
     centres = (np.arange(len(decibels)) + 0.5) * hop
     result = np.empty_like(pcm)
     for start in range(0, len(pcm), _BLOCK_SAMPLES):
@@ -99,41 +102,45 @@ def steadied(pcm: Pcm, sample_rate: int) -> Pcm:
     return result
 
 
-def drift_of(power: NDArray[np.float64]) -> NDArray[np.float64]:
-    """By how many decibels each hop is louder than the whole, seen over `DRIFT_SECONDS`. `power` is
-    that of `power_of_hops`."""
-    block = round(DRIFT_SECONDS * HOPS_A_SECOND)
+def measure_drift(power: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the level of each hop in decibels above the whole clip, over `DRIFT_SECONDS`.
+
+    `power` (hops,) comes from `measure_hop_power`; the result has the same shape.
+    """
+    block = round(DRIFT_SECONDS * HOPS_PER_SECOND)
     starts = [*range(0, len(power) - block, block // 2), len(power) - block]
     drift = np.zeros(len(power))
-    whole = gated_loudness(power)
-    # What one pass leaves between two blocks the next one sees.
+    whole = measure_gated_loudness(power)
+    # The second pass corrects the remainder between two blocks.
     for _ in range(_DRIFT_PASSES):
         steady = power / 10 ** (drift / 10)
-        levels = [(start, gated_loudness(steady[start : start + block])) for start in starts]
-        heard = [
+        levels = [
+            (start, measure_gated_loudness(steady[start : start + block])) for start in starts
+        ]
+        points = [
             (start + block / 2, level - whole)
             for start, level in levels
             if whole is not None and level is not None and level > whole + REST_DB
         ]
-        if not heard:
+        if not points:
             return drift
-        drift += np.interp(np.arange(len(power)), *np.transpose(heard))
+        drift += np.interp(np.arange(len(power)), *np.transpose(points))
         drift = drift.clip(-DRIFT_MAX_DB, DRIFT_MAX_DB)
     return drift
 
 
-def faded(pcm: Pcm, samples_in: int, samples_out: int) -> Pcm:
-    """With both ends faded from and to silence along half a cosine."""
+def apply_fades(pcm: Pcm, samples_in: int, samples_out: int) -> Pcm:
+    """Return `pcm` faded in and out along half a cosine."""
     if not samples_in and not samples_out:
         return pcm
     pcm = pcm.copy()
     into, out = min(samples_in, len(pcm)), min(samples_out, len(pcm))
-    pcm[:into] *= _rising(into)
-    pcm[len(pcm) - out :] *= _rising(out)[::-1]
+    pcm[:into] *= _build_fade(into)
+    pcm[len(pcm) - out :] *= _build_fade(out)[::-1]
     return pcm
 
 
-def _rising(samples: int) -> Pcm:
+def _build_fade(samples: int) -> Pcm:
     angle = np.linspace(0, np.pi / 2, samples, endpoint=False, dtype=np.float32)
-    rising: Pcm = np.sin(angle) ** 2
-    return rising[:, None]
+    gain: Pcm = np.sin(angle) ** 2
+    return gain[:, None]

@@ -1,7 +1,7 @@
-"""What made a clip, written inside its file: WAV LIST/INFO, Vorbis comments or ID3.
+"""Tags of a clip, written into its file: WAV LIST/INFO, Vorbis comments or ID3.
 
-A few fields are for players (title, artist, copyright); the comment holds everything as ASCII
-JSON, which survives every container whatever characters the prompt has.
+A few fields are for players (title, artist, copyright). The comment holds everything as ASCII
+JSON, so any prompt survives any container.
 """
 
 from __future__ import annotations
@@ -15,20 +15,23 @@ from pathlib import Path
 
 import soundfile as sf
 
-from musicgen.audio.deterministic import riff_chunks
+from musicgen.audio.deterministic import read_riff_chunks
 
 TITLE_CHARACTERS = 80
 TOKENS_CHUNK = b"mgtk"
-"""Of a wav, behind its sound: libsndfile writes no comment of over some 50,000 characters there."""
-# Control characters end strings in C and lines in players; lone surrogates have no UTF-8; FLAC
-# drops a text with U+FFFE or U+FFFF.
+"""Chunk after the samples of a wav: libsndfile limits its comment to some 50,000 characters."""
+# Control characters end strings in C and lines in players, lone surrogates have no UTF-8, and
+# FLAC drops a text with U+FFFE or U+FFFF.
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff\u2028\u2029\ufffe\uffff]+")
 
 
 @dataclass(frozen=True)
 class AudioTags:
-    """Where a clip comes from. `licence` is the one of the model's weights, `tokens` what
-    `musicgen.audio.embedded_tokens` made of those of the clip."""
+    """Origin of a clip.
+
+    `licence` is the licence of the model's weights, `tokens` the text of
+    `musicgen.audio.embedded_tokens`.
+    """
 
     prompt: str
     seed: int
@@ -44,7 +47,7 @@ class AudioTags:
         return line if len(line) <= TITLE_CHARACTERS else line[: TITLE_CHARACTERS - 1] + "…"
 
     def to_fields(self) -> dict[str, str]:
-        """The texts to write, by the names soundfile has for them; empty ones are left out."""
+        """Return the texts to write, by soundfile's names, without empty ones."""
         fields = {
             "title": self.title,
             "artist": _one_line(self.generator),
@@ -56,39 +59,41 @@ class AudioTags:
         return {name: text for name, text in fields.items() if text}
 
     def to_json(self) -> str:
-        """All of it; `tokens` only where there are some."""
-        given = {name: value for name, value in asdict(self).items() if value is not None}
-        return json.dumps(given, separators=(",", ":"))
+        """Return all fields as JSON, without `tokens` where there are none."""
+        fields = {name: value for name, value in asdict(self).items() if value is not None}
+        return json.dumps(fields, separators=(",", ":"))
 
     def to_id3(self) -> bytes:
-        """An ID3v2.4 tag in UTF-8, to put before the first frame of an MP3.
+        """Return an ID3v2.4 tag in UTF-8, to put before the first frame of an mp3.
 
-        Not left to libsndfile, which hands UTF-8 to LAME as if it were Latin-1.
+        libsndfile cannot write it: it passes UTF-8 to LAME as Latin-1.
         """
         frames = {"title": b"TIT2", "artist": b"TPE1", "software": b"TSSE", "copyright": b"TCOP"}
         fields = self.to_fields()
-        body = b"".join(_id3_frame(frames[name], fields[name]) for name in frames if name in fields)
-        body += _id3_frame(b"COMM", fields["comment"], prefix=b"eng\0")
-        return b"ID3\x04\0\0" + _syncsafe(len(body)) + body
+        body = b"".join(
+            _build_id3_frame(frames[name], fields[name]) for name in frames if name in fields
+        )
+        body += _build_id3_frame(b"COMM", fields["comment"], prefix=b"eng\0")
+        return b"ID3\x04\0\0" + _to_syncsafe(len(body)) + body
 
 
 def read_tags(source: Path | bytes) -> AudioTags | None:
-    """The tags that this project wrote into a file, given by its path or its bytes.
+    """Return the tags this project wrote into a file, given by its path or its bytes.
 
-    Returns: None for what is not audio, or carries no tags of ours.
+    Returns None for anything but audio, and for audio without tags of this project.
     Raises: OSError when the path cannot be read.
     """
     data = source if isinstance(source, bytes) else source.read_bytes()
     try:
-        tags = AudioTags(**json.loads(_comment(data)))
-        return replace(tags, tokens=_wav_tokens(data)) if data[:4] == b"RIFF" else tags
+        tags = AudioTags(**json.loads(_read_comment(data)))
+        return replace(tags, tokens=_read_wav_tokens(data)) if data[:4] == b"RIFF" else tags
     except (ValueError, TypeError, RecursionError):
         return None
 
 
-def _comment(data: bytes) -> str:
+def _read_comment(data: bytes) -> str:
     if data[:4] == b"RIFF":
-        return _wav_comment(data)
+        return _read_wav_comment(data)
     try:
         with sf.SoundFile(io.BytesIO(data)) as sound:
             return str(sound.comment)
@@ -96,18 +101,18 @@ def _comment(data: bytes) -> str:
         return ""
 
 
-def _wav_comment(wav: bytes) -> str:
-    """The INFO comment of `wav`; libsndfile writes long ones but reads none over 2047 bytes."""
-    for name, start, length in riff_chunks(wav):
+def _read_wav_comment(wav: bytes) -> str:
+    """Return the INFO comment of a wav; libsndfile reads none over 2047 bytes."""
+    for name, start, length in read_riff_chunks(wav):
         if name == b"LIST" and wav[start : start + 4] == b"INFO":
-            for field, at, size in riff_chunks(wav[: start + length], start + 4):
+            for field, at, size in read_riff_chunks(wav[: start + length], start + 4):
                 if field == b"ICMT":
                     return wav[at : at + size].rstrip(b"\0").decode("ascii", "replace")
     return ""
 
 
-def with_tokens_chunk(tokens: str | None) -> bytes:
-    """The chunk at the end of a wav that holds `tokens`; nothing without."""
+def build_tokens_chunk(tokens: str | None) -> bytes:
+    """Return the chunk for the end of a wav with `tokens`, or nothing without tokens."""
     if tokens is None:
         return b""
     content = tokens.encode("ascii")
@@ -115,8 +120,8 @@ def with_tokens_chunk(tokens: str | None) -> bytes:
     return TOKENS_CHUNK + struct.pack("<I", len(content)) + content + padding
 
 
-def _wav_tokens(wav: bytes) -> str | None:
-    for name, start, length in riff_chunks(wav):
+def _read_wav_tokens(wav: bytes) -> str | None:
+    for name, start, length in read_riff_chunks(wav):
         if name == TOKENS_CHUNK:
             return wav[start : start + length].decode("ascii", "replace")
     return None
@@ -126,12 +131,12 @@ def _one_line(text: str) -> str:
     return _UNPRINTABLE.sub(" ", text).strip()
 
 
-def _id3_frame(name: bytes, text: str, prefix: bytes = b"") -> bytes:
+def _build_id3_frame(name: bytes, text: str, prefix: bytes = b"") -> bytes:
     utf8 = b"\x03"
     content = utf8 + prefix + text.encode()
-    return name + _syncsafe(len(content)) + bytes(2) + content
+    return name + _to_syncsafe(len(content)) + bytes(2) + content
 
 
-def _syncsafe(length: int) -> bytes:
-    """`length` in four bytes of seven bits, which no decoder can take for a frame's start."""
+def _to_syncsafe(length: int) -> bytes:
+    """Return `length` in four bytes of seven bits, unlike the start of any frame."""
     return struct.pack(">4B", *(length >> shift & 0x7F for shift in (21, 14, 7, 0)))

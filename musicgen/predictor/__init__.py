@@ -1,4 +1,4 @@
-"""Joins the parts: requests in, stored clips out. Imports torch."""
+"""Predictor: requests in, stored clips out. Imports torch."""
 
 from musicgen.predictor.predictor import Predictor
 

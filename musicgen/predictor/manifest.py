@@ -1,6 +1,6 @@
-"""What a job made, from what and with what, as JSON beside its clips for those who find them.
+"""Manifest of a job: JSON beside its clips with the request, hashes and versions.
 
-This module imports no torch.
+Imports no torch.
 """
 
 from __future__ import annotations
@@ -17,43 +17,43 @@ from musicgen.request import GenerationRequest
 from musicgen.result import Clip
 
 SCHEMA = 1
-_PIECE = 2**20
-_NOT_OF_THE_FILE = ("address",)
+_BLOCK_BYTES = 2**20
 
 
-def manifest_of(
-    job_id: str, request: GenerationRequest, clips: Sequence[Clip], made_with: Mapping[str, Any]
+def build_manifest(
+    job_id: str, request: GenerationRequest, clips: Sequence[Clip], provenance: Mapping[str, Any]
 ) -> bytes:
-    """The manifest of a job: its request as far as it differs from the defaults, its clips with
-    their hashes, and `made_with`: model, revision, licence, engine, versions.
+    """Return the manifest of a job as JSON.
 
-    Of the input audio it holds the hash; the prompt is in it as it was sent.
+    It holds the request without default values, the clips with their hashes, and `provenance`:
+    model, revision, licence, engine, versions. The prompt is verbatim; the input audio is replaced
+    by its hash.
     """
     content = {
         "schema": SCHEMA,
         "job_id": job_id,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "request": _describe(request),
+        "request": _describe_request(request),
         "clips": [
-            {name: value for name, value in asdict(clip).items() if name not in _NOT_OF_THE_FILE}
+            {name: value for name, value in asdict(clip).items() if name != "address"}
             for clip in clips
         ],
-        **made_with,
+        **provenance,
     }
     return (json.dumps(content, indent=2) + "\n").encode()
 
 
-def _describe(request: GenerationRequest) -> dict[str, Any]:
+def _describe_request(request: GenerationRequest) -> dict[str, Any]:
     """Return the fields of a request, with the hash of its input audio."""
     mapping = request.to_mapping()
     if request.input_audio is not None:
-        mapping["input_audio"] = {"sha256": _sha256_of(request.input_audio)}
+        mapping["input_audio"] = {"sha256": _hash_file(request.input_audio)}
     return mapping
 
 
-def _sha256_of(path: Path) -> str:
-    found = hashlib.sha256()
+def _hash_file(path: Path) -> str:
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            found.update(piece)
-    return found.hexdigest()
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Notes on a result: facts that a caller should know and did not ask for."""
+"""Notes on a result: facts useful to a caller without asking."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from musicgen.checkpoints.locate import Source
 from musicgen.request import GenerationRequest
 
 
-def notes_for(
+def build_notes(
     request: GenerationRequest, source: Source, clips: Sequence[Normalized], streamed: bool
 ) -> tuple[str, ...]:
-    """Return the notes of a result, each once."""
+    """Return the notes of a result without duplicates."""
     notes = [clip.note for clip in clips if clip.note]
     if source.name == catalog.DEMO:
         notes.append("the demo model is a toy: it plays short synthetic pieces, not real music")

@@ -1,4 +1,4 @@
-"""From a request to an engine's job: seconds to frames, a file to samples, words to a prompt."""
+"""Prepare an engine job from a request: seconds to frames, a file to samples, words to a prompt."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from musicgen.audio.crossfade import Joint
+from musicgen.audio.crossfade import Crossfade
 from musicgen.audio.decode import read_audio, to_channels
-from musicgen.audio.embedded_tokens import tokens_in
+from musicgen.audio.embedded_tokens import read_tokens
 from musicgen.audio.resample import resample
 from musicgen.engine.interface import NO_MELODY, GenerationJob, Pcm, Row, Section
 from musicgen.engine.windows import stride_frames
@@ -26,14 +26,17 @@ BETWEEN_PROMPTS = " | "
 WHOLE_MIX = "the melody was taken from the whole mix, without source separation"
 FROM_TOKENS = "continued from the tokens that the clip carries"
 SEPARATED = "the melody was taken from the vocals and other instruments, without drums and bass"
-TuneOf = Callable[[Pcm, int], Pcm | None]
-"""A recording (samples, channels) and its rate to its tune (samples, 1), or None for all of it."""
+ExtractMelody = Callable[[Pcm, int], Pcm | None]
+"""Takes a recording (samples, channels) and its rate; returns the melody (samples, 1) or None."""
 
 
 @dataclass(frozen=True)
 class PreparedJob:
-    """`job`, and what is around it: `texts` as they are told of each clip, and of a continuation
-    the `continued` clip, of which the job hears what follows the sample `offset`."""
+    """Engine job with the facts around it.
+
+    `texts` are the prompts reported for each clip. For a continuation, `continued` is the clip to
+    continue; the job hears it from the sample `offset` on.
+    """
 
     job: GenerationJob
     texts: tuple[str, ...]
@@ -41,35 +44,38 @@ class PreparedJob:
     continued: Pcm | None = None
     offset: int = 0
 
-    def joint(self, sample_rate: int) -> Joint | None:
-        """A new one for each clip."""
+    def open_crossfade(self, sample_rate: int) -> Crossfade | None:
+        """Return a new crossfade for one clip, or None without a continuation."""
         if self.continued is None:
             return None
-        return Joint(self.continued, self.offset, sample_rate)
+        return Crossfade(self.continued, self.offset, sample_rate)
 
-    def joined(self, pcm: Pcm, sample_rate: int) -> Pcm:
-        """What was made, behind the clip that it continues."""
-        joint = self.joint(sample_rate)
-        return pcm if joint is None else joint.push(pcm)
+    def join(self, pcm: Pcm, sample_rate: int) -> Pcm:
+        """Return generated samples after the clip they continue, if any."""
+        crossfade = self.open_crossfade(sample_rate)
+        return pcm if crossfade is None else crossfade.push(pcm)
 
 
 def prepare(
     request: GenerationRequest,
     seed: int,
     config: MusicGenConfig,
-    tune_of: TuneOf = lambda pcm, rate: None,
+    extract_melody: ExtractMelody = lambda pcm, rate: None,
     codec_mark: str | None = None,
 ) -> PreparedJob:
-    """Reads the input audio too. Raises: a subclass of `InvalidRequest`, what `tune_of` raises."""
-    texts = tuple(_with_tempo(text, request) for text in request.texts)
+    """Prepare the engine job of a request and read its input audio.
+
+    Raises: a subclass of `InvalidRequest`; the errors of `extract_melody`.
+    """
+    texts = tuple(_add_tempo(text, request) for text in request.texts)
     rows = tuple(
         Row(text, seed_of_variation(seed, index), request.sampling, request.negative_prompt)
         for index, text in enumerate(texts)
     )
-    # Not a sample more for what floats make of 16.26 s.
+    # A rounding error of the product must not add a sample.
     samples = math.ceil(request.seconds_to_generate * config.sample_rate - 1e-6)
     frames = math.ceil(samples / config.codec.hop_length)
-    sections = _sections(request, frames, config)
+    sections = _build_sections(request, frames, config)
     if sections:
         texts = (BETWEEN_PROMPTS.join(section.prompt for section in sections),) * len(texts)
     job = GenerationJob(rows, frames, sections=sections, stride_seconds=request.extend_stride)
@@ -78,45 +84,49 @@ def prepare(
     if not request.continuation:
         if config.family == "text":
             raise InvalidInputAudio("input_audio", "a melody", NO_MELODY)
-        heard = request.duration + config.window_frames / config.frame_rate
-        pcm, rate = read_audio(request.input_audio, stop=heard, most_channels=2)
-        tune = tune_of(pcm, rate)
-        note = WHOLE_MIX if tune is None else SEPARATED
-        melody = resample(to_channels(pcm, 1) if tune is None else tune, rate, config.sample_rate)
+        stop = request.duration + config.window_frames / config.frame_rate
+        pcm, rate = read_audio(request.input_audio, stop=stop, max_channels=2)
+        separated = extract_melody(pcm, rate)
+        note = WHOLE_MIX if separated is None else SEPARATED
+        mono = to_channels(pcm, 1) if separated is None else separated
+        melody = resample(mono, rate, config.sample_rate)
         return PreparedJob(replace(job, melody=melody), texts, (note,))
     end = request.continuation_end
     if not request.continuation_start and end == CONTINUATION_TO_THE_END:
-        codes = _codes_in(request.input_audio, config, codec_mark)
+        codes = _read_codes(request.input_audio, config, codec_mark)
         if codes is not None:
             _check_room(codes.shape[1] / config.frame_rate, request)
             return PreparedJob(replace(job, known_codes=codes), texts, (FROM_TOKENS,))
-    # Of an hour no more than is needed to see that it is too long.
+    # Reading one frame beyond the duration is enough to detect a clip too long to continue.
     last = request.continuation_start + request.duration + 1 / config.frame_rate
     pcm, rate = read_audio(
         request.input_audio,
         start=request.continuation_start,
         stop=last if end == CONTINUATION_TO_THE_END else min(end, last),
-        most_channels=config.channels,
+        max_channels=config.channels,
     )
     _check_room(len(pcm) / rate, request)
     clip = to_channels(resample(pcm, rate, config.sample_rate), config.channels)
-    return _continuing(clip, samples, job, texts, config)
+    return _prepare_continuation(clip, samples, job, texts, config)
 
 
-def check_tokens(request: GenerationRequest, prepared: PreparedJob, mark: str | None) -> None:
-    """Raises: `InvalidRequest` where the clips would not be made of their tokens alone."""
+def check_saved_tokens(request: GenerationRequest, prepared: PreparedJob, mark: str | None) -> None:
+    """Refuse `save_tokens` where the tokens would not reproduce the clips.
+
+    Raises: `InvalidRequest`.
+    """
     if request.save_tokens and (mark is None or prepared.offset):
         why = "with engine=musicgen" if mark is None else "with a shorter clip to continue"
         raise InvalidRequest("save_tokens", True, why)
 
 
-def _codes_in(
+def _read_codes(
     path: Path, config: MusicGenConfig, codec_mark: str | None
 ) -> NDArray[np.int64] | None:
-    """The tokens in a clip, if this model's codec has made them."""
+    """Return the tokens embedded in a clip (codebooks, frames), if this model's codec made them."""
     if codec_mark is None or not path.is_file():
         return None
-    saved = tokens_in(path)
+    saved = read_tokens(path)
     if saved is None or saved.codec != codec_mark or len(saved.codes) != config.decoder.codebooks:
         return None
     return saved.codes if saved.codes.max() < config.decoder.vocab_size else None
@@ -132,11 +142,14 @@ def _check_room(seconds: float, request: GenerationRequest) -> None:
         )
 
 
-def _continuing(
+def _prepare_continuation(
     clip: Pcm, samples: int, job: GenerationJob, texts: tuple[str, ...], config: MusicGenConfig
 ) -> PreparedJob:
-    """Only whole frames of the clip are heard, up to its very end: a frame that is filled up with
-    silence would be continued with silence. Of a long one no more than a window's context."""
+    """Prepare a continuation from the last whole frames of the clip.
+
+    A frame padded with silence would be continued with silence, so the first partial frame is left
+    out. A long clip is cut to the context of one window.
+    """
     hop, window = config.codec.hop_length, config.window_frames
     frames = len(clip) // hop
     if frames >= window:
@@ -151,7 +164,7 @@ def _continuing(
     return PreparedJob(job, texts, continued=clip, offset=offset)
 
 
-def _sections(
+def _build_sections(
     request: GenerationRequest, frames: int, config: MusicGenConfig
 ) -> tuple[Section, ...]:
     if request.sections is None:
@@ -169,8 +182,8 @@ def _sections(
     )
 
 
-def _with_tempo(text: str, request: GenerationRequest) -> str:
-    """A loop is cut at bars, so the model should know how long they are."""
+def _add_tempo(text: str, request: GenerationRequest) -> str:
+    """Add the tempo of a loop to its prompt: it is cut at bars, so the model must know them."""
     if not request.loop or "bpm" in text.lower():
         return text
     return f"{text}, {request.bpm:g} bpm" if text.strip() else f"{request.bpm:g} bpm"

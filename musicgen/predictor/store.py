@@ -1,4 +1,4 @@
-"""From normalized clips to stored ones: encoded, tagged, hashed on their way, kept all or none."""
+"""Encode, tag, hash and store the clips of a job, all or none."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from musicgen.audio.embedded_tokens import SavedTokens, checksum
+from musicgen.audio.embedded_tokens import SavedTokens, compute_checksum
 from musicgen.audio.encode import content_type, encode_blocks, file_extension
 from musicgen.audio.normalize import Normalized
 from musicgen.audio.tags import AudioTags
-from musicgen.predictor.manifest import manifest_of
+from musicgen.predictor.manifest import build_manifest
 from musicgen.request import AudioFormat, GenerationRequest
 from musicgen.result import Clip
 from musicgen.storage.base import ClipFile, ClipName, Storage
@@ -22,7 +22,7 @@ from musicgen.storage.base import ClipFile, ClipName, Storage
 
 @dataclass(frozen=True)
 class StoredClips:
-    """The clips of a job, and the address of their manifest if there is one."""
+    """Clips of a job, and the address of their manifest, if any."""
 
     clips: tuple[Clip, ...]
     manifest: str | None
@@ -35,54 +35,56 @@ def store_clips(
     audio_format: AudioFormat,
     clips: Sequence[Normalized],
     tags: Sequence[AudioTags],
-    made_with: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
 ) -> StoredClips:
-    """Encodes and stores the variations of one request, and beside them, where it is said what they
-    are `made_with`, their manifest. Raises: `StorageError`."""
+    """Encode and store the clips of one request, with a manifest where `provenance` is given.
+
+    Raises: `StorageError`.
+    """
     extension = file_extension(audio_format.output_format)
     kind = content_type(audio_format.output_format)
     streams, files = [], []
     for index, (clip, tag) in enumerate(zip(clips, tags, strict=True)):
-        stream = _Hashed(encode_blocks(clip.pcm, audio_format, tag))
+        stream = _HashingBlocks(encode_blocks(clip.pcm, audio_format, tag))
         name = ClipName(job_id, index, len(clips), extension)
         streams.append(stream)
-        files.append(ClipFile(name, stream, kind, _metadata(job_id, tag)))
+        files.append(ClipFile(name, stream, kind, _build_metadata(job_id, tag)))
 
-    def described(addresses: Sequence[str]) -> tuple[Clip, ...]:
+    def build_clips(addresses: Sequence[str]) -> tuple[Clip, ...]:
         return tuple(
-            _clip(clip, tag, stream, address, audio_format)
+            _build_clip(clip, tag, stream, address, audio_format)
             for clip, tag, stream, address in zip(clips, tags, streams, addresses, strict=True)
         )
 
-    def manifest(made_with: Mapping[str, Any]) -> Iterator[bytes]:
-        """Made when it is its turn: the hashes are known when the clips have been pulled."""
-        yield manifest_of(job_id, request, described([""] * len(clips)), made_with)
+    def write_manifest(provenance: Mapping[str, Any]) -> Iterator[bytes]:
+        """Yield the manifest last: the hashes are known once the clips are stored."""
+        yield build_manifest(job_id, request, build_clips([""] * len(clips)), provenance)
 
-    if made_with is not None:
+    if provenance is not None:
         name = ClipName(job_id, 0, 1, "json")
-        files.append(ClipFile(name, manifest(made_with), "application/json"))
+        files.append(ClipFile(name, write_manifest(provenance), "application/json"))
     addresses = storage.put_all(files)
-    own = addresses[len(clips)] if made_with is not None else None
-    return StoredClips(described(addresses[: len(clips)]), own)
+    manifest = addresses[len(clips)] if provenance is not None else None
+    return StoredClips(build_clips(addresses[: len(clips)]), manifest)
 
 
-def with_tokens(
+def add_tokens(
     tags: Sequence[AudioTags],
     codes: NDArray[np.int64],
     mark: str,
     clips: Sequence[Normalized],
     audio_format: AudioFormat,
 ) -> list[AudioTags]:
-    """`tags` with the codes (clips, codebooks, frames) of each clip, made by the codec `mark`."""
+    """Return `tags` with the codes (clips, codebooks, frames) of the codec `mark` embedded."""
     saved = [
-        SavedTokens(each, mark, checksum(clip.pcm, audio_format))
-        for each, clip in zip(codes, clips, strict=True)
+        SavedTokens(clip_codes, mark, compute_checksum(clip.pcm, audio_format))
+        for clip_codes, clip in zip(codes, clips, strict=True)
     ]
-    return [replace(tag, tokens=each.to_text()) for tag, each in zip(tags, saved, strict=True)]
+    return [replace(tag, tokens=tokens.to_text()) for tag, tokens in zip(tags, saved, strict=True)]
 
 
-class _Hashed:
-    """Blocks that are measured while somebody stores them."""
+class _HashingBlocks:
+    """Blocks of a file, hashed and counted as they are written to storage."""
 
     def __init__(self, blocks: Iterable[bytes]) -> None:
         self._blocks = blocks
@@ -97,11 +99,15 @@ class _Hashed:
 
     @property
     def sha256(self) -> str:
+        """Hash of the blocks so far, in hexadecimal."""
         return self._digest.hexdigest()
 
 
-def _metadata(job_id: str, tags: AudioTags) -> dict[str, str]:
-    """The prompt as its hash: whoever may list a bucket need not read what was asked for."""
+def _build_metadata(job_id: str, tags: AudioTags) -> dict[str, str]:
+    """Return the metadata of a file in a bucket.
+
+    The prompt is hashed: a permission to list the bucket must not reveal it.
+    """
     return {
         "job-id": job_id,
         "prompt-sha256": hashlib.sha256(tags.prompt.encode(errors="surrogatepass")).hexdigest(),
@@ -112,10 +118,10 @@ def _metadata(job_id: str, tags: AudioTags) -> dict[str, str]:
     }
 
 
-def _clip(
+def _build_clip(
     clip: Normalized,
     tags: AudioTags,
-    stream: _Hashed,
+    stream: _HashingBlocks,
     address: str,
     audio_format: AudioFormat,
 ) -> Clip:

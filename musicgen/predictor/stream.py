@@ -1,11 +1,11 @@
-"""The sound of a request while it is being made: samples of the engine to bytes of a file."""
+"""Stream a request: the engine's samples become bytes of a file while it generates."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
 
-from musicgen.audio.crossfade import Joint
+from musicgen.audio.crossfade import Crossfade
 from musicgen.audio.encode import encode
 from musicgen.audio.live_encoder import LiveEncoder, check_live_format
 from musicgen.audio.pcm import Pcm
@@ -16,10 +16,11 @@ from musicgen.result import Progress
 
 
 class ClipStream:
-    """One clip of a stream; it is `samples` long, though the engine makes whole frames. `joint` is
-    that of a continuation.
+    """Stream of one clip.
 
-    The level is what the model made, limited to full scale: normalizing needs the whole clip.
+    It ends after `samples`, although the engine generates whole frames. `crossfade` belongs to a
+    continuation. The level is the model's own, limited to full scale: normalizing needs the whole
+    clip.
     """
 
     def __init__(
@@ -29,19 +30,19 @@ class ClipStream:
         channels: int,
         samples: int,
         tags: AudioTags,
-        joint: Joint | None = None,
+        crossfade: Crossfade | None = None,
     ) -> None:
         check_live_format(audio_format.output_format)
         self._audio_format = audio_format
         self._left = samples
-        self._joint = joint
+        self._crossfade = crossfade
         self._tags = tags
         self._live = LiveEncoder(channels, audio_format, tags) if form == "joined" else None
 
     def push(self, pcm: Pcm) -> bytes:
-        """What the next samples (samples, channels) become; without any there is nothing."""
-        if self._joint is not None and len(pcm):
-            pcm = self._joint.push(pcm)
+        """Return the bytes of the next samples (samples, channels); no samples give no bytes."""
+        if self._crossfade is not None and len(pcm):
+            pcm = self._crossfade.push(pcm)
         pcm = pcm[: self._left]
         if not len(pcm):
             return b""
@@ -51,10 +52,10 @@ class ClipStream:
         return encode(pcm.clip(-1, 1), self._audio_format, self._tags)
 
 
-def told(
+def report_progress(
     steps: Generator[Decoded, None, EngineOutput], streams: Sequence[ClipStream]
 ) -> Generator[Progress, None, EngineOutput]:
-    """The engine's steps as a caller sees them; closing it closes them."""
+    """Yield the engine's steps as progress with audio; closing closes the steps."""
     with closing(steps):
         while True:
             try:

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicgen.audio.crossfade import CROSSFADE_SECONDS, Joint
+from musicgen.audio.crossfade import CROSSFADE_SECONDS, Crossfade
 
 RATE = 1000
 FADE = round(CROSSFADE_SECONDS * RATE)
@@ -26,9 +26,9 @@ def test_the_clip_is_untouched_up_to_the_crossfade_however_it_is_pushed(
     clip = rng.normal(size=(length, 2)).astype(np.float32)
     heard = length - offset
     copy = rng.normal(size=(heard + made, 2)).astype(np.float32)
-    joint = Joint(clip, offset, RATE)
+    crossfade = Crossfade(clip, offset, RATE)
     pieces = np.split(copy, sorted(min(cut, len(copy)) for cut in cuts))
-    found = np.concatenate([joint.push(piece) for piece in pieces if len(piece)])
+    found = np.concatenate([crossfade.push(piece) for piece in pieces if len(piece)])
     assert len(found) == length + made
     fade = min(FADE, heard)
     np.testing.assert_array_equal(found[: length - fade], clip[: length - fade])
@@ -42,5 +42,5 @@ def test_the_clip_is_untouched_up_to_the_crossfade_however_it_is_pushed(
 
 def test_a_true_copy_leaves_no_trace() -> None:
     wave = np.sin(np.arange(2000) / 7).astype(np.float32)[:, None]
-    found = Joint(wave[:1200], 300, RATE).push(wave[300:])
+    found = Crossfade(wave[:1200], 300, RATE).push(wave[300:])
     np.testing.assert_allclose(found, wave, atol=1e-6)

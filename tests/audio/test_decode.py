@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicgen.audio.decode import read_audio, to_channels
-from musicgen.audio.deterministic import with_serial
+from musicgen.audio.deterministic import set_ogg_serial
 from musicgen.audio.pcm import Pcm
 from musicgen.errors import InvalidContinuation, InvalidInputAudio
 
@@ -310,7 +310,7 @@ def _ogg_claiming(samples: int) -> bytes:
     ogg = bytearray(_file("ogg", noise, 48_000))
     at = ogg.rindex(b"OggS") + 6
     ogg[at : at + 8] = struct.pack("<Q", samples)
-    return with_serial(bytes(ogg), 1)
+    return set_ogg_serial(bytes(ogg), 1)
 
 
 CLAIMS = [_flac_claiming, _wav_claiming, _aiff_claiming, _ogg_claiming]

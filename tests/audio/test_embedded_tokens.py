@@ -14,7 +14,7 @@ import soundfile as sf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicgen.audio.embedded_tokens import SavedTokens, checksum, tokens_in
+from musicgen.audio.embedded_tokens import SavedTokens, compute_checksum, read_tokens
 from musicgen.audio.encode import encode
 from musicgen.audio.tags import AudioTags, read_tags
 from musicgen.request import AudioFormat
@@ -37,7 +37,7 @@ def _saved(frames: int, codebooks: int = 4, sound: int = 0) -> SavedTokens:
 
 def _file(path: Path, frames: int, form: AudioFormat, channels: int = 1) -> SavedTokens:
     noise = np.random.default_rng(1).normal(0, 0.3, (8001, channels)).astype(np.float32)
-    saved = SavedTokens(_saved(frames).codes, "mark", checksum(noise, form))
+    saved = SavedTokens(_saved(frames).codes, "mark", compute_checksum(noise, form))
     tags = AudioTags("bells", 1, "demo", "Apache-2.0", "test", saved.to_text())
     path.write_bytes(encode(noise, form, tags))
     return saved
@@ -51,7 +51,7 @@ def test_a_file_gives_back_what_it_was_made_of(
 ) -> None:
     path = tmp_path / f"a.{form.output_format}"
     saved = _file(path, frames, form, channels)
-    found = tokens_in(path)
+    found = read_tokens(path)
     assert found is not None and found.codec == "mark"
     np.testing.assert_array_equal(found.codes, saved.codes)
     pcm, rate = sf.read(path)
@@ -78,19 +78,19 @@ def test_of_a_file_that_was_changed_the_sound_counts(tmp_path: Path, form: Audio
     pcm, _ = sf.read(path, dtype="float32", always_2d=True)
     pcm[4000] += 0.25
     path.write_bytes(encode(pcm, form, tags))
-    assert tokens_in(path) is None
+    assert read_tokens(path) is None
 
 
 def test_files_without_tokens_have_none(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(encode(np.zeros((100, 1), np.float32), AudioFormat(sample_rate=RATE), TAGS))
-    assert tokens_in(path) is None
+    assert read_tokens(path) is None
     path.write_bytes(b"RIFF nothing")
-    assert tokens_in(path) is None
+    assert read_tokens(path) is None
     sound = io.BytesIO()
     sf.write(sound, np.zeros(100), 8000, format="OGG")
     path.write_bytes(sound.getvalue())
-    assert tokens_in(path) is None
+    assert read_tokens(path) is None
 
 
 @given(

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from musicgen.audio.deterministic import riff_chunks
+from musicgen.audio.deterministic import read_riff_chunks
 from musicgen.audio.encode import content_type, encode, file_extension
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.tags import AudioTags
@@ -179,7 +179,7 @@ def test_the_clock_is_taken_out_of_a_float_wav() -> None:
     data = _encode(_noise(100, 1), "wav", "float")
     stamps = [
         struct.unpack_from("<I", data, start + 4)[0]
-        for name, start, _ in riff_chunks(data)
+        for name, start, _ in read_riff_chunks(data)
         if name == b"PEAK"
     ]
     assert stamps == [0]

@@ -11,7 +11,7 @@ import soundfile as sf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicgen.audio.encode import encode, encode_blocks, largest_size
+from musicgen.audio.encode import compute_max_size, encode, encode_blocks
 from musicgen.audio.live_encoder import LIVE_FORMATS, LiveEncoder
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.tags import AudioTags
@@ -106,7 +106,7 @@ def test_blocks_join_to_the_whole_file_of_no_more_than_the_largest_size(
     blocks = list(encode_blocks(pcm, audio_format, TAGS))
     data = encode(pcm, audio_format, TAGS)
     assert b"".join(blocks) == data
-    assert len(data) <= largest_size(len(pcm), 2, audio_format)
+    assert len(data) <= compute_max_size(len(pcm), 2, audio_format)
     assert len(blocks) > 2 or output_format != "wav"
 
 

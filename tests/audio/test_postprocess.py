@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicgen.audio.loudness import integrated_loudness
+from musicgen.audio.loudness import measure_loudness
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.postprocess import (
-    faded,
+    apply_fades,
     finish_clip,
-    looped,
-    steadied,
-    without_silence,
+    make_loop,
+    steady_level,
+    trim_silence,
 )
 from musicgen.request import GenerationRequest
 from musicgen.request.limits import SEAM_SECONDS
@@ -66,7 +66,7 @@ def test_a_loop_is_whole_bars_and_goes_on_into_itself(
 def test_a_loop_of_any_music_has_no_seam(seed: int, seconds: float) -> None:
     length = round(seconds * RATE)
     made = _music(seconds + SEAM_SECONDS, seed=seed)
-    clip = looped(made, RATE, length)
+    clip = make_loop(made, RATE, length)
     assert len(clip) == length
     seam, usual = _largest_seam(clip)
     assert seam <= usual
@@ -97,7 +97,7 @@ def test_trimming_takes_silence_off_the_ends_and_nothing_else(
     rng = np.random.default_rng(3)
     made = np.concatenate([rng.normal(0, level, (length, 2)) for level in levels])
     pcm = made.astype(np.float32)
-    kept = without_silence(pcm, RATE)
+    kept = trim_silence(pcm, RATE)
     loud = np.flatnonzero(np.abs(pcm).max(axis=1) > 0.01)
     if not len(loud):
         return
@@ -108,7 +108,7 @@ def test_trimming_takes_silence_off_the_ends_and_nothing_else(
 
 def test_silence_stays_as_long_as_it_is() -> None:
     silence = np.zeros((RATE, 1), np.float32)
-    assert len(without_silence(silence, RATE)) == RATE
+    assert len(trim_silence(silence, RATE)) == RATE
     found = finish_clip(silence, RATE, _request(duration=1.0, trim_silence=True))
     assert len(found.pcm) == RATE and found.note is not None
 
@@ -121,13 +121,11 @@ def test_a_drift_of_the_level_is_taken_out(drift: float) -> None:
     pcm = (made * gain[:, None] * 0.2).astype(np.float32)
     finished = finish_clip(pcm, RATE, _request(duration=300.0)).pcm
     window = 30 * RATE
-    first, last = (
-        integrated_loudness(part, RATE) for part in (finished[:window], finished[-window:])
-    )
+    first, last = (measure_loudness(part, RATE) for part in (finished[:window], finished[-window:]))
     assert first is not None and last is not None
     allowed = 1.0 if abs(drift) < 18 else 3.0
     assert abs(last - first) < allowed
-    assert integrated_loudness(finished, RATE) == pytest.approx(-14, abs=0.3)
+    assert measure_loudness(finished, RATE) == pytest.approx(-14, abs=0.3)
 
 
 def test_a_quiet_passage_and_a_short_clip_keep_their_dynamics() -> None:
@@ -136,13 +134,13 @@ def test_a_quiet_passage_and_a_short_clip_keep_their_dynamics() -> None:
     made[40 * RATE : 44 * RATE] *= 0.1
     before, after = (
         np.sqrt(np.square(pcm[41 * RATE : 43 * RATE]).mean() / np.square(pcm).mean())
-        for pcm in (made, steadied(made, RATE))
+        for pcm in (made, steady_level(made, RATE))
     )
     assert after == pytest.approx(before, rel=0.15)
     short = _music(30)
-    assert steadied(short, RATE) is short
+    assert steady_level(short, RATE) is short
     rest = np.zeros((60 * RATE, 1), np.float32)
-    np.testing.assert_array_equal(steadied(rest, RATE), rest)
+    np.testing.assert_array_equal(steady_level(rest, RATE), rest)
 
 
 @given(st.integers(0, 3000), st.integers(0, 3000), st.integers(1, 4000))
@@ -150,7 +148,7 @@ def test_fades_begin_and_end_in_silence_and_leave_the_rest(
     into: int, out: int, length: int
 ) -> None:
     pcm = np.ones((length, 2), np.float32)
-    found = faded(pcm, into, out)
+    found = apply_fades(pcm, into, out)
     assert (pcm == 1).all(), "the argument is not changed"
     assert found.min() >= 0 and found.max() <= 1
     if into:

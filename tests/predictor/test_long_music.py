@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from musicgen.audio.embedded_tokens import tokens_in
-from musicgen.audio.loudness import integrated_loudness
+from musicgen.audio.embedded_tokens import read_tokens
+from musicgen.audio.loudness import measure_loudness
 from musicgen.engine.interface import plan_of
 from musicgen.predictor import Predictor
 from musicgen.predictor.prepare import prepare
@@ -58,7 +58,7 @@ def test_windows_leave_neither_seam_nor_drift(demo: Predictor, seconds: float) -
         at = border * config.codec.hop_length
         assert steps[at - 2 : at + 2].max() <= usual, border
     length = (len(pcm) - 1) // 2 if seconds < 60 else 30 * rate
-    first, last = (integrated_loudness(part, rate) for part in (pcm[:length], pcm[-length:]))
+    first, last = (measure_loudness(part, rate) for part in (pcm[:length], pcm[-length:]))
     assert first is not None and last is not None
     assert abs(first - last) <= 1.0
 
@@ -134,12 +134,12 @@ def test_a_clip_is_continued_from_the_tokens_that_it_carries(
     fields = {"prompt": PROMPT, "seed": 3, "normalization_strategy": "none", "bit_depth": "float"}
     whole = GenerationRequest.from_mapping(fields | {"duration": 3.0, "save_tokens": True})
     first = demo.generate(whole).clips[0]
-    tokens = tokens_in(Path(first.address))
+    tokens = read_tokens(Path(first.address))
     assert tokens is not None and tokens.codes.shape == (4, 150)
     longer = fields | {"continuation": True, "input_audio": Path(first.address), "duration": 5.0}
     result = demo.generate(GenerationRequest.from_mapping(longer | {"save_tokens": True}))
     assert any("tokens that the clip carries" in note for note in result.notes)
-    again = tokens_in(Path(result.clips[0].address))
+    again = read_tokens(Path(result.clips[0].address))
     assert again is not None
     np.testing.assert_array_equal(again.codes[:, :150], tokens.codes)
     before, _ = sf.read(first.address)

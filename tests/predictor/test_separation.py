@@ -16,7 +16,7 @@ import torch
 from musicgen import errors
 from musicgen.audio.pcm import Pcm
 from musicgen.predictor import Predictor, separation
-from musicgen.predictor.separation import KEPT_TUNES, Separation
+from musicgen.predictor.separation import CACHED_MELODIES, MelodySeparator
 from musicgen.request import GenerationRequest
 from musicgen.settings import Settings
 
@@ -63,9 +63,9 @@ def test_the_tune_is_vocals_and_other_together(model: str) -> None:
     theirs = Separator(path.name, path.parent, device="cpu", shifts=0)
     _, stems = theirs.separate_tensor(torch.from_numpy(np.ascontiguousarray(pcm.T)))
     expected = (stems["vocals"] + stems["other"]).mean(0).detach().numpy()
-    tune = Separation(model, "cpu").tune_of(pcm, RATE)
-    assert tune is not None and tune.shape == (len(pcm), 1)
-    np.testing.assert_allclose(tune[:, 0], expected, atol=1e-5)
+    melody = MelodySeparator(model, "cpu").extract_melody(pcm, RATE)
+    assert melody is not None and melody.shape == (len(pcm), 1)
+    np.testing.assert_allclose(melody[:, 0], expected, atol=1e-5)
     everything = sum(stems.values()).mean(0).detach().numpy()  # type: ignore[union-attr]
     assert np.abs(expected - everything).max() > 0.01, "the other stems say something too"
 
@@ -75,34 +75,34 @@ def test_any_rate_and_channels_come_back_at_their_own_length(
     model: str, rate: int, channels: int
 ) -> None:
     pcm = _recording(0.7, rate, channels)
-    tune = Separation(model, "cpu").tune_of(pcm, rate)
-    assert tune is not None and tune.shape == (len(pcm), 1) and np.isfinite(tune).all()
+    melody = MelodySeparator(model, "cpu").extract_melody(pcm, rate)
+    assert melody is not None and melody.shape == (len(pcm), 1) and np.isfinite(melody).all()
 
 
 def test_silence_has_a_silent_tune(model: str) -> None:
     """Guards the division by its scale, which is NaN music."""
-    tune = Separation(model, "cpu").tune_of(np.zeros((RATE, 2), np.float32), RATE)
-    assert tune is not None and not tune.any() and len(tune) == RATE
+    melody = MelodySeparator(model, "cpu").extract_melody(np.zeros((RATE, 2), np.float32), RATE)
+    assert melody is not None and not melody.any() and len(melody) == RATE
 
 
 def test_a_file_is_taken_apart_once(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards peers' separation in every window and request; and a store that grows for ever."""
     calls: list[int] = []
-    real = separation._tune
+    real = separation._separate
 
     def counted(*args: Any) -> Pcm:
         calls.append(1)
         return real(*args)
 
-    monkeypatch.setattr(separation, "_tune", counted)
-    known = Separation(model, "cpu")
-    clips = [_recording(0.2 + index / 100) for index in range(KEPT_TUNES + 2)]
-    first = known.tune_of(clips[0], RATE)
-    assert known.tune_of(clips[0].copy(), RATE) is first and len(calls) == 1
+    monkeypatch.setattr(separation, "_separate", counted)
+    separator = MelodySeparator(model, "cpu")
+    clips = [_recording(0.2 + index / 100) for index in range(CACHED_MELODIES + 2)]
+    first = separator.extract_melody(clips[0], RATE)
+    assert separator.extract_melody(clips[0].copy(), RATE) is first and len(calls) == 1
     for clip in clips[1:]:
-        known.tune_of(clip, RATE)
-    assert len(known._tunes) == KEPT_TUNES
-    known.tune_of(clips[0], RATE)
+        separator.extract_melody(clip, RATE)
+    assert len(separator._melodies) == CACHED_MELODIES
+    separator.extract_melody(clips[0], RATE)
     assert len(calls) == len(clips) + 1
 
 
@@ -111,16 +111,16 @@ def test_without_demucs_auto_does_without_and_a_named_model_is_an_error(
 ) -> None:
     monkeypatch.setattr(separation, "find_spec", lambda _: None)
     pcm = _recording(0.1)
-    assert Separation("auto", "cpu").tune_of(pcm, RATE) is None
-    assert Separation("off", "cpu").tune_of(pcm, RATE) is None
+    assert MelodySeparator("auto", "cpu").extract_melody(pcm, RATE) is None
+    assert MelodySeparator("off", "cpu").extract_melody(pcm, RATE) is None
     with pytest.raises(errors.MissingDependency, match=r"musicgen-serverless\[demucs\]"):
-        Separation("htdemucs", "cpu").tune_of(pcm, RATE)
+        MelodySeparator("htdemucs", "cpu").extract_melody(pcm, RATE)
 
 
 def test_a_model_that_cannot_be_had_is_named(model: str) -> None:
     wrong = str(Path(model).parent / "nothing")
     with pytest.raises(errors.SettingsError, match="MUSICGEN_SEPARATION"):
-        Separation(wrong, "cpu").tune_of(_recording(0.1), RATE)
+        MelodySeparator(wrong, "cpu").extract_melody(_recording(0.1), RATE)
 
 
 @pytest.mark.parametrize("separated", [True, False])
