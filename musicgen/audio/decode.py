@@ -10,7 +10,7 @@ import soundfile as sf
 from musicgen.audio.pcm import Pcm
 from musicgen.errors import InvalidContinuation, InvalidInputAudio
 
-READABLE = "wav, flac, mp3, ogg, opus or aiff"
+_ADVICE = "Send wav, flac, mp3, ogg, opus or aiff."
 MAX_VALUES = 2**29
 """Limit of samples times channels: 2 GiB of float32, over an hour of 48 kHz stereo."""
 _BLOCK_SAMPLES = 2**16
@@ -43,9 +43,9 @@ def read_audio(
     try:
         # Opening a named pipe could block for ever, so only regular files are opened.
         if not path.is_file():
-            raise _build_error(path, "there is no such file")
+            raise _build_error(path, "is not an existing file")
         if path.stat().st_size == 0:
-            raise _build_error(path, "the file is empty")
+            raise _build_error(path, "is an empty file")
         # By descriptor: with a name, soundfile would trust a suffix such as .raw.
         with (
             path.open("rb", buffering=0) as file,
@@ -58,7 +58,7 @@ def read_audio(
             channels = min(sound.channels, max_channels or sound.channels)
             return _read_samples(path, sound, part, channels), rate
     except sf.SoundFileError as error:
-        raise _build_error(path, f"not audio that can be read ({READABLE}), or damaged") from error
+        raise _build_error(path, "is not readable audio, or is damaged", _ADVICE) from error
     except OSError as error:
         raise _build_error(path, f"cannot be read: {error.strerror}") from error
 
@@ -77,24 +77,25 @@ def to_channels(pcm: Pcm, channels: int) -> Pcm:
 
 def _check_header(path: Path, sound: sf.SoundFile, max_seconds: float) -> None:
     if sound.format not in _CONTAINERS:
-        raise _build_error(path, f"{sound.format} is not supported: send {READABLE}")
+        raise _build_error(path, f"has an unsupported format, {sound.format}", _ADVICE)
     if sound.frames == 0:
-        raise _build_error(path, "the file holds no audio")
+        raise _build_error(path, "holds no audio")
     if sound.frames == _OPEN_LENGTH:
-        raise _build_error(path, "its header leaves its length open: save the file again")
+        raise _build_error(path, "has no length in its header", "Save the file again.")
     seconds = sound.frames / sound.samplerate
     if seconds > max_seconds:
-        raise _build_error(path, f"at most {max_seconds:g} s of audio, this is {seconds:.1f} s")
+        raise _build_error(path, f"is longer than {max_seconds:g} s", f"It has {seconds:.1f} s.")
     if sound.frames * sound.channels > MAX_VALUES:
-        raise _build_error(path, f"too large: {sound.frames} samples of {sound.channels} channels")
+        size = f"It has {sound.frames} samples of {sound.channels} channels."
+        raise _build_error(path, "is too large", size)
 
 
 def _read_samples(path: Path, sound: sf.SoundFile, part: slice, channels: int) -> Pcm:
     if part.start >= sound.frames:
         raise InvalidContinuation(
             "continuation_start",
-            part.start / sound.samplerate,
-            f"the clip is only {sound.frames / sound.samplerate:.2f} seconds long",
+            f"must be before the end of the clip at {sound.frames / sound.samplerate:.2f} seconds",
+            value=part.start / sound.samplerate,
         )
     # Untouched pages of an empty array take no memory, so a false length costs nothing.
     pcm = np.empty((max(0, part.stop - part.start), channels), np.float32)
@@ -105,15 +106,15 @@ def _read_samples(path: Path, sound: sf.SoundFile, part: slice, channels: int) -
         if not len(block):
             break
         if not np.isfinite(block).all():
-            raise _build_error(path, "the samples hold NaN or infinity")
+            raise _build_error(path, "holds NaN or infinity")
         samples = to_channels(block[max(0, part.start - read) :], channels)
         at = max(0, read - part.start)
         pcm[at : at + len(samples)] = samples
         read += len(block)
     if not read and part.stop:
-        raise _build_error(path, "the file holds no audio")
+        raise _build_error(path, "holds no audio")
     return pcm[: max(0, read - part.start)]
 
 
-def _build_error(path: Path, problem: str) -> InvalidInputAudio:
-    return InvalidInputAudio("input_audio", path.name, problem)
+def _build_error(path: Path, problem: str, advice: str = "") -> InvalidInputAudio:
+    return InvalidInputAudio("input_audio", problem, value=path.name, advice=advice)

@@ -196,7 +196,7 @@ def check_format(audio_format: AudioFormat) -> None:
     _find_container(audio_format.output_format)
     depth = audio_format.bit_depth
     if depth not in BIT_DEPTHS:
-        raise InvalidBitDepth("bit_depth", depth, f"one of {', '.join(BIT_DEPTHS)}")
+        raise InvalidBitDepth.for_choice("bit_depth", depth, BIT_DEPTHS)
 
 
 def compute_max_size(samples: int, channels: int, audio_format: AudioFormat) -> int:

@@ -15,7 +15,7 @@ from musicgen.audio.crossfade import Crossfade
 from musicgen.audio.decode import read_audio, to_channels
 from musicgen.audio.embedded_tokens import read_tokens
 from musicgen.audio.resample import resample
-from musicgen.engine.interface import NO_MELODY, GenerationJob, Pcm, Row, Section
+from musicgen.engine.interface import GenerationJob, Pcm, Row, Section
 from musicgen.engine.windows import stride_frames
 from musicgen.errors import InvalidInputAudio, InvalidRequest
 from musicgen.model.config import MusicGenConfig
@@ -23,6 +23,8 @@ from musicgen.request import GenerationRequest, seed_of_variation
 from musicgen.request.limits import CONTINUATION_TO_THE_END
 
 BETWEEN_PROMPTS = " | "
+NOT_A_MELODY = "cannot be a melody here: this model follows text only"
+MELODY_ADVICE = "Choose a melody model, or set continuation to continue the clip."
 WHOLE_MIX = "the melody was taken from the whole mix, without source separation"
 FROM_TOKENS = "continued from the tokens that the clip carries"
 SEPARATED = "the melody was taken from the vocals and other instruments, without drums and bass"
@@ -83,7 +85,7 @@ def prepare(
         return PreparedJob(job, texts)
     if not request.continuation:
         if config.family == "text":
-            raise InvalidInputAudio("input_audio", "a melody", NO_MELODY)
+            raise InvalidInputAudio("input_audio", NOT_A_MELODY, advice=MELODY_ADVICE)
         stop = request.duration + config.window_frames / config.frame_rate
         pcm, rate = read_audio(request.input_audio, stop=stop, max_channels=2)
         separated = extract_melody(pcm, rate)
@@ -115,9 +117,16 @@ def check_saved_tokens(request: GenerationRequest, prepared: PreparedJob, mark: 
 
     Raises: `InvalidRequest`.
     """
-    if request.save_tokens and (mark is None or prepared.offset):
-        why = "with engine=musicgen" if mark is None else "with a shorter clip to continue"
-        raise InvalidRequest("save_tokens", True, why)
+    if not request.save_tokens:
+        return
+    if mark is None:
+        raise InvalidRequest("save_tokens", "requires engine=musicgen")
+    if prepared.offset:
+        raise InvalidRequest(
+            "save_tokens",
+            "cannot be combined with this clip to continue",
+            advice="Its tokens would not reproduce the beginning of the clip.",
+        )
 
 
 def _read_codes(
@@ -136,9 +145,9 @@ def _check_room(seconds: float, request: GenerationRequest) -> None:
     if seconds >= request.duration:
         raise InvalidInputAudio(
             "input_audio",
-            f"{min(seconds, request.duration):g} s or more to continue",
-            f"shorter than duration ({request.duration:g} s), which counts it: ask for more, or "
-            "continue a part of it with continuation_start and continuation_end",
+            f"must be shorter than duration ({request.duration:g} s), because duration includes it",
+            advice="Set a longer duration, or continue a part of the clip with continuation_start "
+            "and continuation_end.",
         )
 
 
@@ -157,7 +166,9 @@ def _prepare_continuation(
     if not frames:
         least = hop / config.sample_rate
         raise InvalidInputAudio(
-            "input_audio", f"{len(clip)} samples to continue", f"at least {least:g} s of them"
+            "input_audio",
+            f"must have at least {least:g} s to continue",
+            value=f"{len(clip)} samples",
         )
     offset = len(clip) - frames * hop
     job = replace(job, audio_prompt=clip[offset:], frames=math.ceil((samples - offset) / hop))

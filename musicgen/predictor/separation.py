@@ -82,7 +82,9 @@ class MelodySeparator:
         except (Exception, SystemExit) as error:
             if self._model != AUTO:
                 raise SettingsError(
-                    "MUSICGEN_SEPARATION", self._model, f"a model of demucs ({error})"
+                    "MUSICGEN_SEPARATION",
+                    self._model,
+                    f"give a model of demucs, auto or off ({error})",
                 ) from error
             logger.warning(
                 "source separation is off: demucs could not load its model %s: %s", name, error

@@ -56,28 +56,28 @@ def test_what_is_not_audio_is_refused_whatever_it_is_called(
 ) -> None:
     path = upload.with_name(name)
     path.write_bytes(content)
-    assert_refused(path, "not audio that can be read")
+    assert_refused(path, "not readable audio")
 
 
 @pytest.mark.parametrize("container", ["AU", "W64", "CAF", "VOC"])
 def test_other_containers_are_refused_by_name(upload: Path, container: str) -> None:
     sf.write(str(upload), make_sines(1000, 1, 8_000), 8_000, format=container, subtype="PCM_16")
-    assert_refused(upload, f"{container} is not supported: send wav")
+    assert_refused(upload, rf"unsupported format, {container} .*Send wav")
 
 
 def test_what_is_no_file_is_refused(upload: Path) -> None:
-    assert_refused(upload, "no such file")
+    assert_refused(upload, "not an existing file")
     assert_refused(upload.parent / ("x" * 300), "cannot be read")
     folder = upload.with_name("song.wav")
     folder.mkdir()
-    assert_refused(folder, "no such file")
+    assert_refused(folder, "not an existing file")
     upload.touch()
-    assert_refused(upload, "the file is empty")
+    assert_refused(upload, "is an empty file")
 
 
 def test_a_named_pipe_is_refused_rather_than_waited_for(upload: Path) -> None:
     os.mkfifo(upload)
-    assert_refused(upload, "no such file")
+    assert_refused(upload, "not an existing file")
 
 
 def test_a_file_that_may_not_be_read_is_refused(upload: Path) -> None:
@@ -187,13 +187,13 @@ def test_the_longest_clip_is_read_and_one_sample_more_is_refused(upload: Path) -
         if samples == 8_000:
             assert len(read_audio(upload, max_seconds=1)[0]) == samples
         else:
-            assert_refused(upload, "at most 1 s of audio", max_seconds=1)
+            assert_refused(upload, "longer than 1 s .*It has 1.0 s", max_seconds=1)
 
 
 def test_a_flac_that_was_streamed_is_refused_with_the_reason(upload: Path) -> None:
     """Its header counts 0 samples; libsndfile then claims 2^63, which once read as 10^14 s."""
     upload.write_bytes(make_flac_claiming(0))
-    assert_refused(upload, "leaves its length open")
+    assert_refused(upload, "no length in its header")
 
 
 def _wav_claiming(samples: int) -> bytes:
@@ -259,7 +259,7 @@ def test_a_claim_beyond_the_longest_clip_is_refused_by_the_header(
     upload: Path, claiming: Callable[[int], bytes]
 ) -> None:
     upload.write_bytes(claiming(2**35))
-    assert_refused(upload, "at most 3600 s")
+    assert_refused(upload, "longer than 3600 s")
 
 
 def test_a_claim_of_many_channels_is_refused_by_its_size(upload: Path) -> None:

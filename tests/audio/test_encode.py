@@ -222,7 +222,7 @@ def test_pcm_with_its_axes_exchanged_is_refused(form: str) -> None:
 def test_an_unknown_format_is_refused_wherever_it_is_named(form: str) -> None:
     calls: list[Any] = [content_type, file_extension, lambda f: _encode(_noise(10, 1), f)]
     for call in calls:
-        with pytest.raises(UnknownFormat, match="choose one of wav, flac, mp3, ogg, opus"):
+        with pytest.raises(UnknownFormat, match="must be one of wav, flac, mp3, ogg, opus"):
             call(form)
 
 

@@ -189,5 +189,5 @@ def test_pcm_with_its_axes_exchanged_is_a_mistake_of_the_program() -> None:
 
 
 def test_an_unknown_strategy_is_refused() -> None:
-    with pytest.raises(UnknownStrategy, match="did you mean 'loudness'"):
+    with pytest.raises(UnknownStrategy, match="Did you mean loudness"):
         normalize(_sine(0.1), RATE, "loudnes")

@@ -55,7 +55,7 @@ def test_a_loop_is_whole_bars_and_goes_on_into_itself(
     request = _request(duration=8.0, loop=True, bpm=bpm, sample_rate=rate)
     bars = request.seconds * bpm / 60 / 4
     assert bars == pytest.approx(round(bars)) and abs(request.seconds - 8) <= 120 / bpm
-    clip = finish_clip(_music(request.seconds_made, channels), RATE, request).pcm
+    clip = finish_clip(_music(request.seconds_to_generate, channels), RATE, request).pcm
     assert clip.shape == (round(request.seconds * (rate or RATE)), channels)
     seam, usual = _largest_seam(clip)
     assert seam <= usual

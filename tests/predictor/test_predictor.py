@@ -112,7 +112,7 @@ def test_a_continuation_opens_with_the_codec_s_view_of_the_clip(
         prompt="",
     )
     assert demo.generate(request).clips[0].samples == 32000
-    with pytest.raises(errors.InvalidContinuation, match=r"only 3\.00 seconds long"):
+    with pytest.raises(errors.InvalidContinuation, match=r"end of the clip at 3\.00 seconds"):
         demo.generate(
             _request(input_audio=tmp_path / "clip.wav", continuation=True, continuation_start=4)
         )
@@ -188,7 +188,7 @@ def test_a_job_id_that_could_not_be_stored_is_refused_before_it_runs(
 
 def test_another_model_s_name_is_refused(demo: Predictor) -> None:
     assert demo.generate(_request(model_version="demo")).model == "demo"
-    with pytest.raises(errors.UnknownModel, match=r"'large'.*demo"):
+    with pytest.raises(errors.UnknownModel, match=r"demo.*'large'"):
         demo.generate(_request(model_version="large"))
 
 

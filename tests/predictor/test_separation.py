@@ -113,7 +113,7 @@ def test_without_demucs_auto_does_without_and_a_named_model_is_an_error(
     pcm = _recording(0.1)
     assert MelodySeparator("auto", "cpu").extract_melody(pcm, RATE) is None
     assert MelodySeparator("off", "cpu").extract_melody(pcm, RATE) is None
-    with pytest.raises(errors.MissingDependency, match=r"musicgen-serverless\[demucs\]"):
+    with pytest.raises(errors.MissingDependency, match=r"\.\[demucs\]"):
         MelodySeparator("htdemucs", "cpu").extract_melody(pcm, RATE)
 
 
