@@ -81,4 +81,4 @@ def test_what_is_not_audio_is_refused(server: Server) -> None:
 def test_a_melody_needs_a_melody_model(server: Server, neighbour: Neighbour) -> None:
     error = server.fail(input_audio=data_uri(neighbour.clip))
     assert "invalid_input_audio: " in error
-    assert "choose a melody model" in error
+    assert "Choose a melody model" in error
