@@ -33,8 +33,8 @@ _FIELDS = {"codebooks", "codec", "sound", "data"}
 class SavedTokens:
     """Tokens of one clip.
 
-    `codes`: (codebooks, frames). `codec` is the fingerprint of the codec, `checksum` the one of
-    the samples in the file.
+    `codes`: (codebooks, frames). `codec` is the fingerprint of the codec, `checksum` the
+    CRC-32 of the samples in the file.
     """
 
     codes: NDArray[np.int64]

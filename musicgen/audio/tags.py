@@ -138,5 +138,5 @@ def _build_id3_frame(name: bytes, text: str, prefix: bytes = b"") -> bytes:
 
 
 def _to_syncsafe(length: int) -> bytes:
-    """Return `length` in four bytes of seven bits, unlike the start of any frame."""
+    """Return `length` in four bytes of seven bits, so no decoder takes it for an mp3 frame."""
     return struct.pack(">4B", *(length >> shift & 0x7F for shift in (21, 14, 7, 0)))

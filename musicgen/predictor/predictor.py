@@ -1,4 +1,4 @@
-"""Predictor: the only place to join engine, audio and storage.
+"""Predictor, the only module joining engine, audio and storage.
 
     predictor = Predictor.load(Settings.from_env())
     result = predictor.generate(GenerationRequest(prompt="slow calm piano", duration=5))
@@ -122,7 +122,7 @@ class Predictor:
     def generate(self, request: GenerationRequest, job_id: str | None = None) -> GenerationResult:
         """Run a request to its end.
 
-        Raises: `InvalidRequest` for a request beyond this model, `GenerationError`, `StorageError`.
+        Raises: `InvalidRequest` for a request the model does not support, `GenerationError`, `StorageError`.
         """
         return self.start(request, job_id).result()
 

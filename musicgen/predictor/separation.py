@@ -1,4 +1,4 @@
-"""Extract the melody of a recording without drums and bass, as in training of the melody models.
+"""Extract the melody of a recording without drums and bass, as in the models' training.
 
 Source: Copet et al. 2023, section 2.3: Demucs separates a recording, and the melody is read from
 vocals and other instruments together. The package `demucs` is an extra. Without it, or without its

@@ -28,13 +28,14 @@ SECRET_FOLDER = "folder-of-another-customer"
 
 
 def make_sines(samples: int, channels: int, rate: int) -> Pcm:
-    """A sine in each channel, every one at its own frequency; low enough for 8 kHz."""
+    """Return a sine in each channel, at a frequency of its own; low enough for 8 kHz."""
     hz = 200.0 * np.arange(1, channels + 1)
     time = np.arange(samples)[:, None] / rate
     return (0.3 * np.sin(2 * np.pi * hz * time)).astype(np.float32)
 
 
 def encode_file(kind: str, pcm: Pcm, rate: int) -> bytes:
+    """Return a file of one of `KINDS`."""
     file = io.BytesIO()
     container, codec = KINDS[kind]
     sf.write(file, pcm, rate, format=container, subtype=codec)
@@ -42,6 +43,7 @@ def encode_file(kind: str, pcm: Pcm, rate: int) -> bytes:
 
 
 def assert_refused(path: Path, reason: str | None = None, **options: float) -> None:
+    """Check that reading names the field and the file, but not its folder."""
     with pytest.raises(InvalidInputAudio, match=reason) as caught:
         read_audio(path, **options)
     assert caught.value.field == "input_audio"
@@ -50,7 +52,7 @@ def assert_refused(path: Path, reason: str | None = None, **options: float) -> N
 
 
 def make_flac_claiming(samples: int) -> bytes:
-    """A short FLAC whose header says `samples`: the last 36 bits of eight bytes."""
+    """Return a short FLAC with `samples` in its header: the last 36 bits of eight bytes."""
     flac = bytearray(encode_file("flac", make_sines(48_000, 2, 48_000), 48_000))
     kept = int.from_bytes(flac[18:26], "big") >> 36 << 36
     flac[18:26] = (kept | samples).to_bytes(8, "big")
