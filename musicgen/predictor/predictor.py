@@ -122,7 +122,8 @@ class Predictor:
     def generate(self, request: GenerationRequest, job_id: str | None = None) -> GenerationResult:
         """Run a request to its end.
 
-        Raises: `InvalidRequest` for a request the model does not support, `GenerationError`, `StorageError`.
+        Raises: `InvalidRequest` for a request the model does not support; `GenerationError`;
+        `StorageError`.
         """
         return self.start(request, job_id).result()
 
