@@ -1,8 +1,11 @@
-"""Asking a job API from Python, waiting or in an event loop. Imports no torch.
+"""Synchronous and asynchronous client of the job API. Imports no torch.
 
 with MusicGenClient("https://music.example", key=...) as client:
     job = client.generate(prompt="calm piano", duration=20)
     client.save(job, Path("piano.wav"))
+
+Every method raises `RemoteError`, or its subclass `NotDone` if the server answered: `NotDone` has
+the HTTP status and the server's stable error code.
 """
 
 from __future__ import annotations
@@ -21,42 +24,22 @@ from musicgen.client.protocol import (
     Job,
     JobClip,
     NotDone,
-    Sleep,
+    OnStatus,
+    Pause,
     Steps,
-    Told,
     http_options,
-    http_request,
-    whole,
 )
-from musicgen.errors import NotWritable
 
 __all__ = ["AsyncMusicGenClient", "Job", "JobClip", "MusicGenClient", "NotDone"]
 T = TypeVar("T")
 
 
-def _save(clips: list[bytes], job: Job, output: Path) -> list[Path]:
-    """Writes the clips of `job`: to `output`, or `output` with -1, -2 and so on for several."""
-    several = len(job.clips) > 1
-    paths = [
-        output.with_stem(f"{output.stem}-{number}") if several else output
-        for number in range(1, len(clips) + 1)
-    ]
-    for path, data in zip(paths, clips, strict=True):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-        except OSError as error:
-            raise NotWritable(f"cannot write {path}: {error.strerror}") from error
-    return paths
-
-
 class MusicGenClient:
-    """Waits for each answer. Raises, from every method: `RemoteError`; `NotDone`, which is one, has
-    the status and the stable code of a server that answered."""
+    """Client of a job API; every method blocks until it has its answer."""
 
     def __init__(self, url: str, key: str | None = None, timeout: float = TIMEOUT_SECONDS) -> None:
         self._http = httpx.Client(**http_options(url, key, timeout))
-        self._calls = Calls()
+        self._calls = Calls(self._http.build_request)
 
     def __enter__(self) -> MusicGenClient:
         return self
@@ -70,61 +53,81 @@ class MusicGenClient:
         self.close()
 
     def close(self) -> None:
+        """Close the connections."""
         self._http.close()
 
     def submit(self, *, idempotency_key: str | None = None, **fields: Any) -> str:
-        """The id of a new job. `fields` are those of a request; `input_audio` may be a `Path`,
-        which is uploaded."""
+        """Submit a job and return its id.
+
+        `fields` are those of a request; a `Path` in `input_audio` is uploaded.
+        """
         return self._run(self._calls.submit(fields, idempotency_key))
 
-    def generate(self, *, tell: Told | None = None, **fields: Any) -> Job:
-        """Submits and waits. Raises: `GenerationCancelled` for a job that was cancelled."""
+    def generate(self, *, tell: OnStatus | None = None, **fields: Any) -> Job:
+        """Submit a job and wait until it is completed.
+
+        Raises: `GenerationCancelled` for a cancelled job.
+        """
         return self._run(self._calls.generate(fields, tell))
 
-    def wait(self, job_id: str, tell: Told | None = None) -> Job:
+    def wait(self, job_id: str, tell: OnStatus | None = None) -> Job:
+        """Wait until a job is completed; `tell` receives every state on the way.
+
+        Raises: `GenerationCancelled` for a cancelled job.
+        """
         return self._run(self._calls.wait(job_id, tell))
 
     def status(self, job_id: str) -> Job:
+        """Return the state of a job."""
         return self._run(self._calls.status(job_id))
 
     def cancel(self, job_id: str) -> Job:
+        """Cancel a job and return its state."""
         return self._run(self._calls.cancel(job_id))
 
     def audio(self, clip: JobClip) -> bytes:
+        """Return the audio file of a clip."""
         return self._run(self._calls.audio(clip))
 
     def save(self, job: Job, output: Path) -> list[Path]:
-        """The files that the clips of a finished job were written to."""
-        return _save([self.audio(clip) for clip in job.clips], job, output)
+        """Write the clips of a finished job and return their paths.
+
+        One clip is written to `output`, several to `output` with -1, -2 and so on.
+        Raises: `NotWritable`.
+        """
+        return self._run(self._calls.save(job, output))
 
     def models(self) -> dict[str, Any]:
+        """Return the server's models and its default."""
         return self._run(self._calls.models())
 
     def _run(self, steps: Steps[T]) -> T:
-        steps = whole(steps)
-        answer: httpx.Response | httpx.TransportError | None = None
         try:
+            step = next(steps)
             while True:
-                wanted = steps.send(answer)
-                answer = None
-                if isinstance(wanted, Sleep):
-                    time.sleep(wanted.seconds)
-                    continue
                 try:
-                    answer = self._http.request(**http_request(wanted))
+                    response = self._take(step)
                 except httpx.TransportError as error:
-                    answer = error
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(response)
         except StopIteration as end:
             result: T = end.value
             return result
 
+    def _take(self, step: httpx.Request | Pause) -> httpx.Response | None:
+        if isinstance(step, Pause):
+            time.sleep(step.seconds)
+            return None
+        return self._http.send(step)
+
 
 class AsyncMusicGenClient:
-    """The same in an event loop."""
+    """Client of a job API for an event loop; the methods are those of `MusicGenClient`."""
 
     def __init__(self, url: str, key: str | None = None, timeout: float = TIMEOUT_SECONDS) -> None:
         self._http = httpx.AsyncClient(**http_options(url, key, timeout))
-        self._calls = Calls()
+        self._calls = Calls(self._http.build_request)
 
     async def __aenter__(self) -> AsyncMusicGenClient:
         return self
@@ -138,46 +141,57 @@ class AsyncMusicGenClient:
         await self.close()
 
     async def close(self) -> None:
+        """Close the connections."""
         await self._http.aclose()
 
     async def submit(self, *, idempotency_key: str | None = None, **fields: Any) -> str:
+        """Submit a job and return its id."""
         return await self._run(self._calls.submit(fields, idempotency_key))
 
-    async def generate(self, *, tell: Told | None = None, **fields: Any) -> Job:
+    async def generate(self, *, tell: OnStatus | None = None, **fields: Any) -> Job:
+        """Submit a job and wait until it is completed."""
         return await self._run(self._calls.generate(fields, tell))
 
-    async def wait(self, job_id: str, tell: Told | None = None) -> Job:
+    async def wait(self, job_id: str, tell: OnStatus | None = None) -> Job:
+        """Wait until a job is completed."""
         return await self._run(self._calls.wait(job_id, tell))
 
     async def status(self, job_id: str) -> Job:
+        """Return the state of a job."""
         return await self._run(self._calls.status(job_id))
 
     async def cancel(self, job_id: str) -> Job:
+        """Cancel a job and return its state."""
         return await self._run(self._calls.cancel(job_id))
 
     async def audio(self, clip: JobClip) -> bytes:
+        """Return the audio file of a clip."""
         return await self._run(self._calls.audio(clip))
 
     async def save(self, job: Job, output: Path) -> list[Path]:
-        return _save([await self.audio(clip) for clip in job.clips], job, output)
+        """Write the clips of a finished job and return their paths."""
+        return await self._run(self._calls.save(job, output))
 
     async def models(self) -> dict[str, Any]:
+        """Return the server's models and its default."""
         return await self._run(self._calls.models())
 
     async def _run(self, steps: Steps[T]) -> T:
-        steps = whole(steps)
-        answer: httpx.Response | httpx.TransportError | None = None
         try:
+            step = next(steps)
             while True:
-                wanted = steps.send(answer)
-                answer = None
-                if isinstance(wanted, Sleep):
-                    await asyncio.sleep(wanted.seconds)
-                    continue
                 try:
-                    answer = await self._http.request(**http_request(wanted))
+                    response = await self._take(step)
                 except httpx.TransportError as error:
-                    answer = error
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(response)
         except StopIteration as end:
             result: T = end.value
             return result
+
+    async def _take(self, step: httpx.Request | Pause) -> httpx.Response | None:
+        if isinstance(step, Pause):
+            await asyncio.sleep(step.seconds)
+            return None
+        return await self._http.send(step)

@@ -1,5 +1,7 @@
-"""What a client of the job API asks, as steps: generators that yield what to ask and are sent the
-answers, so that a waiting client and an asynchronous one are the same but for how they ask.
+"""Calls of the job API as generators, shared by the synchronous and the asynchronous client.
+
+A call yields an `httpx.Request` or a `Pause` and receives the `httpx.Response`, or the
+`httpx.TransportError` as an exception. It sends nothing itself: a client runs the steps.
 """
 
 from __future__ import annotations
@@ -13,21 +15,23 @@ from typing import Any, TypeVar
 
 import httpx
 
-from musicgen.errors import GenerationCancelled, RemoteError
+from musicgen.errors import GenerationCancelled, NotWritable, RemoteError
 
 T = TypeVar("T")
 TIMEOUT_SECONDS = 60.0
 ATTEMPTS = 5
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.5, 10.0
-LOOK_SECONDS = (0.2, 2.0)
-"""Between two looks at a job: at first, and at most."""
-FINAL = ("completed", "failed", "cancelled")
-_LATER = (408, 425, 429, 502, 503, 504)
+POLL_SECONDS = (0.2, 2.0)
+"""First and longest pause between two polls of a job."""
+_RETRY_STATUSES = (408, 425, 429, 502, 503, 504)
 
 
 class NotDone(RemoteError):
-    """The server answered, and the answer is that it did not do it. `status`: of HTTP, None for a
-    job that failed; `code_there`: the stable code that the server gave, if it gave one."""
+    """The server answered, but refused the call or failed the job.
+
+    `status`: the HTTP status, None for a failed job. `code_there`: the server's stable error code,
+    None if it gave none.
+    """
 
     def __init__(self, text: str, status: int | None, code_there: str | None) -> None:
         super().__init__(text)
@@ -36,7 +40,10 @@ class NotDone(RemoteError):
 
 @dataclass(frozen=True)
 class JobClip:
-    """`url`: its path on the server. `seed` and `sha256` are those of the file."""
+    """One finished clip of a job.
+
+    `url`: its path on the server. `seed` and `sha256` are those of the file.
+    """
 
     url: str
     content_type: str
@@ -48,7 +55,7 @@ class JobClip:
 
 @dataclass(frozen=True)
 class Job:
-    """A job as the server tells it; `raw` is all of it."""
+    """State of a job on the server; `raw` is the whole JSON answer."""
 
     id: str
     status: str
@@ -62,75 +69,76 @@ class Job:
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def from_mapping(cls, told: Mapping[str, Any]) -> Job:
-        result, error = told.get("result") or {}, told.get("error") or {}
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> Job:
+        """Build a job from the JSON answer of `/status`."""
+        result, error = mapping.get("result") or {}, mapping.get("error") or {}
         names = JobClip.__dataclass_fields__
         clips = tuple(
             JobClip(**{name: clip.get(name) for name in names}) for clip in result.get("clips", ())
         )
         return cls(
-            id=told["job_id"],
-            status=told["status"],
-            progress=told["progress"],
-            position=told.get("position"),
-            expected_seconds=told.get("expected_seconds"),
+            id=mapping["job_id"],
+            status=mapping["status"],
+            progress=mapping["progress"],
+            position=mapping.get("position"),
+            expected_seconds=mapping.get("expected_seconds"),
             clips=clips,
             made_by=result.get("made_by"),
             licence=result.get("licence"),
             error=f"{error['code']}: {error['message']}" if error else None,
-            raw=told,
+            raw=mapping,
         )
 
 
 @dataclass(frozen=True)
-class Ask:
-    """One call."""
-
-    method: str
-    path: str
-    json: Any = None
-    content: bytes | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Sleep:
-    """A pause."""
+class Pause:
+    """A wait between two requests."""
 
     seconds: float
 
 
-Steps = Generator[Ask | Sleep, Any, T]
-Told = Callable[[Job], None]
+Steps = Generator[httpx.Request | Pause, httpx.Response | None, T]
+OnStatus = Callable[[Job], None]
 
 
 class Calls:
-    """What both clients can do, as steps."""
+    """The calls of both clients, as steps.
+
+    `build_request`: that of an `httpx.Client` or `httpx.AsyncClient`.
+    """
+
+    def __init__(self, build_request: Callable[..., httpx.Request]) -> None:
+        self._build_request = build_request
 
     def submit(self, fields: Mapping[str, Any], idempotency_key: str | None) -> Steps[str]:
-        # One key for all attempts: a call whose answer was lost does not make a second job.
+        """Submit a job and return its id; a `Path` in `input_audio` is uploaded first."""
+        # One key for all attempts: if an answer is lost, the next attempt finds the same job.
         headers = {"Idempotency-Key": idempotency_key or secrets.token_urlsafe(16)}
-        sent = dict(fields)
-        audio = sent.get("input_audio")
+        body = dict(fields)
+        audio = body.get("input_audio")
         if isinstance(audio, Path):
-            sent["input_audio"] = yield from self.upload(audio)
-        answer = yield Ask("POST", "/generate", json=sent, headers=headers)
-        return str(answer.json()["job_id"])
+            body["input_audio"] = yield from self.upload(audio)
+        response = yield from self._send("POST", "/generate", json=body, headers=headers)
+        return str(response.json()["job_id"])
 
     def upload(self, path: Path) -> Steps[str]:
-        answer = yield Ask("POST", "/uploads", content=path.read_bytes())
-        return str(answer.json()["input_audio"])
+        """Upload an audio file and return the value for `input_audio`."""
+        response = yield from self._send("POST", "/uploads", content=path.read_bytes())
+        return str(response.json()["input_audio"])
 
     def status(self, job_id: str) -> Steps[Job]:
-        answer = yield Ask("GET", f"/status/{job_id}")
-        return Job.from_mapping(answer.json())
+        """Return the state of a job."""
+        response = yield from self._send("GET", f"/status/{job_id}")
+        return Job.from_mapping(response.json())
 
     def cancel(self, job_id: str) -> Steps[Job]:
-        answer = yield Ask("DELETE", f"/jobs/{job_id}")
-        return Job.from_mapping(answer.json())
+        """Cancel a job and return its state."""
+        response = yield from self._send("DELETE", f"/jobs/{job_id}")
+        return Job.from_mapping(response.json())
 
-    def wait(self, job_id: str, tell: Told | None) -> Steps[Job]:
-        pause = LOOK_SECONDS[0]
+    def wait(self, job_id: str, tell: OnStatus | None) -> Steps[Job]:
+        """Poll a job until it is completed; `tell` receives every state."""
+        pause = POLL_SECONDS[0]
         while True:
             job = yield from self.status(job_id)
             if tell is not None:
@@ -142,83 +150,91 @@ class Calls:
                 raise GenerationCancelled(f"job {job_id} was cancelled")
             if job.status == "completed":
                 return job
-            yield Sleep(min(pause, max(LOOK_SECONDS[0], (job.expected_seconds or pause) / 4)))
-            pause = min(LOOK_SECONDS[1], 1.5 * pause)
+            yield Pause(min(pause, max(POLL_SECONDS[0], (job.expected_seconds or pause) / 4)))
+            pause = min(POLL_SECONDS[1], 1.5 * pause)
 
-    def generate(self, fields: Mapping[str, Any], tell: Told | None) -> Steps[Job]:
+    def generate(self, fields: Mapping[str, Any], tell: OnStatus | None) -> Steps[Job]:
+        """Submit a job and wait until it is completed."""
         job_id = yield from self.submit(fields, None)
         return (yield from self.wait(job_id, tell))
 
     def audio(self, clip: JobClip) -> Steps[bytes]:
-        answer = yield Ask("GET", clip.url)
-        return bytes(answer.content)
+        """Download a clip."""
+        response = yield from self._send("GET", clip.url)
+        return bytes(response.content)
+
+    def save(self, job: Job, output: Path) -> Steps[list[Path]]:
+        """Download the clips of a job, then write them to files; return their paths."""
+        contents = []
+        for clip in job.clips:
+            contents.append((yield from self.audio(clip)))
+        return _write_clips(contents, output)
 
     def models(self) -> Steps[dict[str, Any]]:
-        answer = yield Ask("GET", "/models")
-        return dict(answer.json())
+        """Return the server's models."""
+        response = yield from self._send("GET", "/models")
+        return dict(response.json())
 
+    def _send(self, method: str, path: str, **content: Any) -> Steps[httpx.Response]:
+        """Send a request until the server answers it, at most `ATTEMPTS` times.
 
-def _retry_after(answer: httpx.Response | None, attempt: int) -> float:
-    told = answer.headers.get("retry-after", "") if answer is not None else ""
-    pause = min(FIRST_PAUSE_SECONDS * 2**attempt, LAST_PAUSE_SECONDS)
-    return float(told) if told.isdecimal() else pause * random.uniform(0.5, 1)
-
-
-def _checked(answer: httpx.Response) -> httpx.Response:
-    """Raises: `NotDone` with what the server says."""
-    if answer.is_success:
-        return answer
-    code = None
-    try:
-        error = answer.json()["error"]
-        code = str(error["code"])
-        what = f"{code}: {error['message']}"
-    except (ValueError, KeyError, TypeError):
-        what = answer.text[:200]
-    status = answer.status_code
-    raise NotDone(f"{answer.request.url.host} answers {status}: {what}", status, code)
-
-
-def _attempts(ask: Ask) -> Generator[Ask | Sleep, Any, httpx.Response]:
-    """Again where that may help: every call of ours may be sent twice."""
-    for attempt in range(ATTEMPTS):
-        answer = yield ask
-        failed = isinstance(answer, httpx.TransportError)
-        if not failed and answer.status_code not in _LATER:
-            return _checked(answer)
-        if attempt + 1 < ATTEMPTS:
-            yield Sleep(_retry_after(None if failed else answer, attempt))
-    if isinstance(answer, httpx.TransportError):
-        raise RemoteError(f"the server does not answer ({type(answer).__name__})") from answer
-    return _checked(answer)
-
-
-def whole(steps: Steps[T]) -> Steps[T]:
-    """`steps` with each of their questions asked until it is answered."""
-    try:
-        wanted = next(steps)
-        while True:
-            if isinstance(wanted, Ask):
-                answer = yield from _attempts(wanted)
-            else:
-                answer = yield wanted
-            wanted = steps.send(answer)
-    except StopIteration as end:
-        result: T = end.value
-        return result
+        Every call of this API can be repeated safely. Raises: `NotDone`, `RemoteError`.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            response: httpx.Response | None = None
+            try:
+                response = yield self._build_request(method, path, **content)
+            except httpx.TransportError as error:
+                if attempt == ATTEMPTS:
+                    raise RemoteError(
+                        f"the server does not answer ({type(error).__name__})"
+                    ) from error
+            if response is not None and (
+                response.status_code not in _RETRY_STATUSES or attempt == ATTEMPTS
+            ):
+                return _check_success(response)
+            yield Pause(_retry_seconds(response, attempt))
+        raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 def http_options(url: str, key: str | None, timeout: float) -> dict[str, Any]:
+    """Return the options of the httpx client."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    # A clip may be in a bucket, to which httpx does not send our key along.
+    # A clip may redirect to a bucket; httpx removes our key when the host changes.
     return {"base_url": url, "headers": headers, "timeout": timeout, "follow_redirects": True}
 
 
-def http_request(ask: Ask) -> dict[str, Any]:
-    return {
-        "method": ask.method,
-        "url": ask.path,
-        "json": ask.json,
-        "content": ask.content,
-        "headers": dict(ask.headers),
-    }
+def _retry_seconds(response: httpx.Response | None, attempt: int) -> float:
+    """Return the server's Retry-After, or else a growing pause with jitter."""
+    retry_after = response.headers.get("retry-after", "") if response is not None else ""
+    pause = min(FIRST_PAUSE_SECONDS * 2 ** (attempt - 1), LAST_PAUSE_SECONDS)
+    return float(retry_after) if retry_after.isdecimal() else pause * random.uniform(0.5, 1)
+
+
+def _check_success(response: httpx.Response) -> httpx.Response:
+    """Return a successful response. Raises: `NotDone` with the server's message."""
+    if response.is_success:
+        return response
+    code = None
+    try:
+        error = response.json()["error"]
+        code = str(error["code"])
+        text = f"{code}: {error['message']}"
+    except (ValueError, KeyError, TypeError):
+        text = response.text[:200]
+    status = response.status_code
+    raise NotDone(f"{response.request.url.host} answers {status}: {text}", status, code)
+
+
+def _write_clips(contents: list[bytes], output: Path) -> list[Path]:
+    """Write one clip to `output`, or several to `output` with -1, -2 and so on."""
+    paths = [output]
+    if len(contents) != 1:
+        paths = [output.with_stem(f"{output.stem}-{n}") for n in range(1, len(contents) + 1)]
+    for path, content in zip(paths, contents, strict=True):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        except OSError as error:
+            raise NotWritable(f"cannot write {path}: {error.strerror}") from error
+    return paths
