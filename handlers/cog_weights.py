@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from musicgen.checkpoints.archives import checkpoint_in, unpack
+from musicgen.checkpoints.archives import find_checkpoint, unpack
 from musicgen.errors import CheckpointNotFound, InputAudioTooLarge, InvalidRequest
 from musicgen.net.fetch import DownloadLimits, download
 
@@ -46,7 +46,7 @@ def _unpack_checkpoint(archive: Path, folder: Path) -> str:
     name = archive.name.partition(".")[0] or _UNNAMED
     target = folder / "unpacked" / name
     unpack(archive, target)
-    return str(checkpoint_in(target).resolve())
+    return str(find_checkpoint(target).resolve())
 
 
 def _fetch(url: str, target: Path, networks: tuple[str, ...]) -> None:

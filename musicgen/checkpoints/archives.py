@@ -77,10 +77,10 @@ def is_archive(path: Path) -> bool:
         return file.read(4) == _ZIP or tarfile.is_tarfile(path)
 
 
-def kept_checkpoint(archive: Path, target: Path) -> Path:
+def unpack_checkpoint(archive: Path, target: Path) -> Path:
     """The checkpoint of `archive`, unpacked into the folder `target` once: whole or not at all.
 
-    Raises: what `unpack` and `checkpoint_in` raise.
+    Raises: what `unpack` and `find_checkpoint` raise.
     """
     if not target.exists():
         partial = target.with_name(f".{target.name}.partial")
@@ -88,14 +88,14 @@ def kept_checkpoint(archive: Path, target: Path) -> Path:
         shutil.rmtree(partial, ignore_errors=True)
         try:
             unpack(archive, partial)
-            checkpoint_in(partial)
+            find_checkpoint(partial)
             partial.replace(target)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-    return checkpoint_in(target)
+    return find_checkpoint(target)
 
 
-def checkpoint_in(folder: Path) -> Path:
+def find_checkpoint(folder: Path) -> Path:
     """The one folder, here or further down, that holds a config.json or an adapter's.
 
     Raises: `CheckpointIncomplete` for none, `CheckpointError` for several.

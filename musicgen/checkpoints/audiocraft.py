@@ -20,7 +20,7 @@ from torch import Tensor
 
 from musicgen.checkpoints.audiocraft_names import codec, language_model
 from musicgen.checkpoints.locate import Source
-from musicgen.checkpoints.locking import explained
+from musicgen.checkpoints.locking import translate_disk_errors
 from musicgen.checkpoints.packed.format import SMALL_FILES
 from musicgen.checkpoints.tensor_files import SAFETENSORS, TensorFiles
 from musicgen.checkpoints.weights import CheckpointWeights
@@ -57,7 +57,7 @@ def convert(files: Path, base: Source, output: Path) -> Conversion:
     if own is not None:
         others = {n: t for n, t in tensors.items() if not n.startswith("audio_encoder.")}
         tensors = others | codec(own)
-    with explained(output.parent, _ADVICE):
+    with translate_disk_errors(output.parent, _ADVICE):
         output.parent.mkdir(parents=True, exist_ok=True)
         made = Path(mkdtemp(prefix=f".{output.name}.", dir=output.parent))
         try:

@@ -1,33 +1,30 @@
-"""Writing weights where others may write too: one at a time, and an error that says what to do."""
+"""Locks and clear errors for weights in a folder shared by several processes."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock
 
 from musicgen.errors import DiskFull, NotWritable
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-@contextmanager
-def locked(target: Path) -> Iterator[None]:
-    """Holds the lock of the file `target`, which need not be there; waits for whoever has it.
+def lock_of(target: Path) -> FileLock:
+    """Return the lock of the file `target`, which need not exist; acquiring it waits.
 
-    The system lets go of it when a process ends, however it does. The empty file that it hangs on
-    stays, because another may wait on it.
+    The system releases the lock when its process ends, even if it is killed.
     """
-    with target.with_name(f".{target.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    return FileLock(target.with_name(f".{target.name}.lock"))
 
 
 @contextmanager
-def explained(folder: Path, advice: str) -> Iterator[None]:
-    """Turns an `OSError` about `folder` into `DiskFull` or `NotWritable`, with `advice`."""
+def translate_disk_errors(folder: Path, advice: str) -> Iterator[None]:
+    """Turn an `OSError` into `DiskFull` or `NotWritable`, with the folder and `advice`."""
     try:
         yield
     except OSError as error:

@@ -20,7 +20,7 @@ import torch
 
 from musicgen import __version__
 from musicgen.checkpoints.locate import Source
-from musicgen.checkpoints.locking import explained, locked
+from musicgen.checkpoints.locking import lock_of, translate_disk_errors
 from musicgen.checkpoints.lora import Adapter
 from musicgen.checkpoints.packed.format import (
     FILE_PREFIX,
@@ -71,9 +71,9 @@ def pack(
         output = output / f"{source.label.replace('/', '--')}.{form}{SUFFIX}"
     config = MusicGenConfig.from_folder(source.folder)
     job = _Job(source, config, form)
-    with explained(output.parent, _ADVICE):
+    with translate_disk_errors(output.parent, _ADVICE):
         output.parent.mkdir(parents=True, exist_ok=True)
-        with locked(output):
+        with lock_of(output):
             resumed = job.run(output, tell or (lambda *_: None))
     before = sum(file.stat().st_size for file in weight_files(source.folder))
     after = output.stat().st_size

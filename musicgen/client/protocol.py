@@ -167,7 +167,8 @@ class Calls:
         """Download the clips of a job, then write them to files; return their paths."""
         contents = []
         for clip in job.clips:
-            contents.append((yield from self.audio(clip)))
+            content = yield from self.audio(clip)
+            contents.append(content)
         return _write_clips(contents, output)
 
     def models(self) -> Steps[dict[str, Any]]:

@@ -29,7 +29,7 @@ _ADVICE = {
 }
 
 
-def open_client(bucket: BucketSettings) -> Any:
+def open_client(bucket: BucketSettings, attempts: int = 1) -> Any:
     """A boto3 client for the bucket's endpoint; it may be used from several threads.
 
     Raises: `MissingDependency`; `BucketRefused` for an endpoint that is not a URL or a
@@ -46,7 +46,7 @@ def open_client(bucket: BucketSettings) -> Any:
         signature_version="s3v4",
         s3={"addressing_style": _addressing(bucket.addressing, endpoint)},
         # Only the deadline of the whole upload decides how often it is tried: see `send`.
-        retries={"total_max_attempts": 1, "mode": "standard"},
+        retries={"total_max_attempts": attempts, "mode": "standard"},
         connect_timeout=min(CONNECT_SECONDS, bucket.deadline),
         read_timeout=min(READ_SECONDS, bucket.deadline),
         # Checksums that boto3 adds by default are unknown to many servers that speak S3.

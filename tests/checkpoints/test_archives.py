@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from musicgen.checkpoints import archives
-from musicgen.checkpoints.archives import checkpoint_in, unpack
+from musicgen.checkpoints.archives import find_checkpoint, unpack
 from musicgen.errors import (
     CheckpointCorrupt,
     CheckpointError,
@@ -84,7 +84,7 @@ def test_folders_that_are_listed_are_no_files(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as tape:
         tape.add(tmp_path / "model", "model")
     unpack(tmp_path / "a.tar", tmp_path / "out")
-    assert checkpoint_in(tmp_path / "out") == tmp_path / "out" / "model"
+    assert find_checkpoint(tmp_path / "out") == tmp_path / "out" / "model"
 
 
 @pytest.mark.parametrize("name", ["../escaped", "/escaped", "a/../../escaped", "a\\..\\escaped"])
@@ -177,11 +177,11 @@ def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_checkpoint_is_found_where_it_is_alone(tmp_path: Path) -> None:
     with pytest.raises(CheckpointIncomplete):
-        checkpoint_in(tmp_path)
+        find_checkpoint(tmp_path)
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").touch()
     with pytest.raises(CheckpointError, match="2 checkpoints, in a, b"):
-        checkpoint_in(tmp_path)
+        find_checkpoint(tmp_path)
     (tmp_path / "config.json").touch()
-    assert checkpoint_in(tmp_path) == tmp_path
+    assert find_checkpoint(tmp_path) == tmp_path

@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.awsrequest import AWSResponse
 
-from musicgen.checkpoints import download as fetching
+from musicgen.checkpoints import download, remote_file
 from musicgen.checkpoints.download import fetch
 from musicgen.checkpoints.locate import locate
 from musicgen.checkpoints.pack import pack
@@ -22,9 +25,10 @@ from musicgen.errors import CheckpointCorrupt, CheckpointIncomplete, CheckpointN
 from musicgen.predictor import Predictor
 from musicgen.request import GenerationRequest
 from musicgen.settings import BucketSettings, Settings
+from musicgen.storage.s3_client import open_client
 from tests.support import ROOT
 from tests.support.range_server import RangeServer, range_server
-from tests.support.seaweedfs import APP, BUCKET, seaweedfs
+from tests.support.seaweedfs import APP, BUCKET, SeaweedFS, seaweedfs
 
 PART = 200_000
 
@@ -37,8 +41,8 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def server(packed: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RangeServer]:
     """It has a file of many parts, and a client that does not wait long between attempts."""
-    monkeypatch.setattr(fetching, "PART_BYTES", PART)
-    monkeypatch.setattr(fetching, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(remote_file, "PART_BYTES", PART)
+    monkeypatch.setattr(remote_file, "PAUSE_SECONDS", 0.01)
     with range_server(packed.read_bytes()) as known:
         yield known
 
@@ -85,7 +89,7 @@ def test_a_server_that_ends_every_answer_early(server: RangeServer, tmp_path: Pa
 
 def test_a_file_that_changes_meanwhile_is_not_mixed(server: RangeServer, tmp_path: Path) -> None:
     server.change_after = 3
-    with pytest.raises(CheckpointCorrupt, match="was changed while it was fetched"):
+    with pytest.raises(CheckpointCorrupt, match="changed during the download"):
         fetch(server.url, _settings(tmp_path))
     assert _nothing_of_it_in(tmp_path)
 
@@ -108,7 +112,9 @@ def test_a_flipped_bit_on_the_way_is_found(server: RangeServer, tmp_path: Path) 
 def test_a_pinned_hash_holds(server: RangeServer, tmp_path: Path) -> None:
     right = hashlib.sha256(server.content).hexdigest()
     check_hashes(fetch(f"{server.url}#sha256={right}", _settings(tmp_path)))
-    with pytest.raises(CheckpointCorrupt, match=f"sha256 {right} and not that of MUSICGEN_MODEL"):
+    with pytest.raises(
+        CheckpointCorrupt, match=f"sha256 {right}, but MUSICGEN_MODEL names another"
+    ):
         fetch(f"{server.url}#sha256={'0' * 64}", _settings(tmp_path))
     with pytest.raises(CheckpointNotFound, match="64 hexadecimal digits"):
         fetch(f"{server.url}#sha256=abc", _settings(tmp_path))
@@ -130,7 +136,7 @@ def test_a_disk_without_room_is_said_before(
     server: RangeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type("usage", (), {"free": 1000})
-    monkeypatch.setattr(fetching.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(DiskFull, match="MUSICGEN_WEIGHTS_DIR"):
         fetch(server.url, _settings(tmp_path))
     assert len(server.asked) == 1 and _nothing_of_it_in(tmp_path)
@@ -169,19 +175,94 @@ def test_a_killed_download_leaves_nothing_that_is_loaded(
     assert not list(tmp_path.glob(".*.partial"))
 
 
-def test_s3(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
     """A real server that speaks S3."""
-    monkeypatch.setattr(fetching, "PART_BYTES", PART)
-    with seaweedfs(tmp_path) as store:
-        store.client().upload_file(str(packed), BUCKET, "models/demo.packed")
-        bucket = BucketSettings(
-            endpoint_url=store.url, access_key_id=APP[0], secret_access_key=APP[1]
-        )
-        settings = Settings(weights_dir=tmp_path / "weights", bucket=bucket)
-        found = fetch(f"s3://{BUCKET}/models/demo.packed", settings)
-        assert found.read_bytes() == packed.read_bytes()
-        with pytest.raises(CheckpointNotFound, match=r"s3://.*/other could not be fetched"):
-            fetch(f"s3://{BUCKET}/other", settings)
+    with seaweedfs(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(
+    store: SeaweedFS, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
+    """Settings for a bucket that has the file at models/demo.packed."""
+    monkeypatch.setattr(remote_file, "PART_BYTES", PART)
+    store.client().upload_file(str(packed), BUCKET, "models/demo.packed")
+    place = BucketSettings(endpoint_url=store.url, access_key_id=APP[0], secret_access_key=APP[1])
+    return Settings(weights_dir=tmp_path / "weights", bucket=place)
+
+
+S3_FILE = f"s3://{BUCKET}/models/demo.packed"
+
+
+class _NoBody(BytesIO):
+    def stream(self) -> Iterator[bytes]:
+        return iter([])
+
+
+BUSY = AWSResponse("", 503, {}, _NoBody())
+
+
+def _on_every_part(monkeypatch: pytest.MonkeyPatch, act: Callable[[Any], Any]) -> list[str]:
+    """Call `act` before each part is asked for; return the ranges asked for, as they come."""
+    ranges: list[str] = []
+
+    def open_observed(*arguments: Any, **options: Any) -> Any:
+        client = open_client(*arguments, **options)
+
+        def observe(request: Any, **_: Any) -> Any:
+            ranges.append(request.headers["Range"])
+            return act(ranges)
+
+        client.meta.events.register("before-send.s3.GetObject", observe)
+        return client
+
+    monkeypatch.setattr(remote_file, "open_client", open_observed)
+    return ranges
+
+
+def test_s3(packed: Path, bucket: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    ranges = _on_every_part(monkeypatch, lambda _: None)
+    found = fetch(S3_FILE, bucket)
+    assert found.read_bytes() == packed.read_bytes()
+    assert len(ranges) == len(set(ranges)) == -(-packed.stat().st_size // PART)
+    with pytest.raises(CheckpointNotFound, match=r"s3://.*/other could not be fetched"):
+        fetch(f"s3://{BUCKET}/other", bucket)
+
+
+def test_s3_asks_again_for_a_part_that_fails(
+    packed: Path, bucket: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranges = _on_every_part(monkeypatch, lambda asked: BUSY if len(asked) in (1, 4) else None)
+    assert fetch(S3_FILE, bucket).read_bytes() == packed.read_bytes()
+    assert len(ranges) == len(set(ranges)) + 2
+
+
+def test_s3_gives_up_a_part_that_always_fails(
+    bucket: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_file, "ATTEMPTS", 2)
+    _on_every_part(monkeypatch, lambda asked: BUSY if len(asked) > 3 else None)
+    with pytest.raises(CheckpointNotFound, match=r"stopped within its \d+ bytes.*check the server"):
+        fetch(S3_FILE, bucket)
+    assert _nothing_of_it_in(bucket.weights_dir)
+
+
+@pytest.mark.parametrize("moment", [1, 3], ids=["before the first part", "between parts"])
+def test_s3_does_not_mix_a_file_that_changes(
+    store: SeaweedFS, bucket: Settings, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    other = bytes(5 * PART)
+
+    def replace_it(asked: list[str]) -> None:
+        if len(asked) == moment:
+            store.client().put_object(Bucket=BUCKET, Key="models/demo.packed", Body=other)
+
+    _on_every_part(monkeypatch, replace_it)
+    with pytest.raises(CheckpointCorrupt, match="changed during the download"):
+        fetch(S3_FILE, bucket)
+    assert _nothing_of_it_in(bucket.weights_dir)
 
 
 @pytest.fixture
