@@ -28,7 +28,7 @@ from typing import Any, get_args, get_type_hints
 from handlers.contract import ServedPredictor
 from handlers.reply import build_reply, choose_delivery, format_error
 from handlers.serving import Serving
-from musicgen.checkpoints.packed.format import packed_files
+from musicgen.checkpoints.packed.format import find_packed_files
 from musicgen.errors import InvalidRequest, MusicGenError
 from musicgen.request import GenerationRequest
 from musicgen.settings import Settings
@@ -118,7 +118,7 @@ def parse_query(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def find_model(folder: Path) -> str | None:
     """Return the model contained in an endpoint's repository or named by it, else None."""
-    if (folder / "config.json").is_file() or packed_files(folder):
+    if (folder / "config.json").is_file() or find_packed_files(folder):
         return str(folder)
     name_file = folder / MODEL_NAME_FILE
     return name_file.read_text(encoding="utf-8").strip() if name_file.is_file() else None

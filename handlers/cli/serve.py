@@ -77,14 +77,14 @@ def _api(url: str, api: ApiSettings, settings: Settings, host: str, port: int) -
     from handlers.job_api.api.app import make_app
     from handlers.job_api.api.middleware.header_timeout import protocol
     from handlers.job_api.store.queue import LOCAL, REMOTE
-    from musicgen.checkpoints.locate import named
+    from musicgen.checkpoints.locate import get_public_name
 
     remote = settings.remote
     app = make_app(
         url,
         api,
         host=host,
-        default_model=named(settings.model),
+        default_model=get_public_name(settings.model),
         files=_files(api, settings),
         to=REMOTE if remote.policy == "remote" else LOCAL,
         overflow_seconds=remote.overflow_seconds if remote.policy == "overflow" else None,

@@ -20,7 +20,7 @@ from handlers.hf_endpoint import MODEL_NAME_FILE
 from infra.huggingface.card import card_of, hub_name
 from musicgen import catalog
 from musicgen.checkpoints.locate import Source, locate
-from musicgen.checkpoints.packed.format import SUFFIX, packed_files
+from musicgen.checkpoints.packed.format import SUFFIX, find_packed_files
 from musicgen.errors import MusicGenError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,7 +95,7 @@ def _checkpoint_files(folder: Path) -> list[Path]:
     file is all of a model."""
     if folder.is_file():
         return [folder]
-    if packed := packed_files(folder):
+    if packed := find_packed_files(folder):
         return list(packed)
     files = [file for pattern in _SMALL_FILES for file in sorted(folder.glob(pattern))]
     for pattern in _WEIGHTS_BY_PREFERENCE:

@@ -1,4 +1,4 @@
-"""Unpacking an archive that may be damaged or hostile: only plain files, only inside one folder."""
+"""Safe unpacking of a damaged or hostile archive: only plain files, only inside one folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from musicgen.errors import (
 )
 
 UNPACKED_MAX_BYTES = 40_000_000_000
-"""The largest model of the family is 13 GB in float32, and may come in two formats at once."""
+"""The largest MusicGen has 13 GB in float32, and an archive may hold it in two formats."""
 FILES_MAX = 1000
 _BLOCK_BYTES = 2**20
 _ZIP = b"PK\3\4"
@@ -28,13 +28,13 @@ _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EO
 
 
 def unpack(archive: Path, target: Path, limit_bytes: int = UNPACKED_MAX_BYTES) -> None:
-    """Writes the files of a tar (plain, gz, bz2, xz) or zip into `target`, a new folder.
+    """Unpack a tar (plain, gz, bz2, xz) or zip into `target`, a new folder.
 
-    What the archive says about modes, owners and times is ignored. On failure nothing is left.
+    Modes, owners and times in the archive are ignored. On failure the folder is deleted.
 
-    Raises: `UnsupportedCheckpoint` for another kind of file; `CheckpointCorrupt` for one that is
-    damaged, or that holds links, devices or names outside the folder; `CheckpointError` for more
-    than `limit_bytes` or 1000 files, or when the disk refuses.
+    Raises: `UnsupportedCheckpoint` for another kind of file; `CheckpointCorrupt` for a damaged
+    archive, or one with links, devices or names outside the folder; `CheckpointError` for more than
+    `limit_bytes` or 1000 files, or an error of the disk.
     """
     target.mkdir(parents=True)
     try:
@@ -46,7 +46,7 @@ def unpack(archive: Path, target: Path, limit_bytes: int = UNPACKED_MAX_BYTES) -
             path.parent.mkdir(parents=True, exist_ok=True)
             with source, path.open("xb") as file:
                 while block := source.read(_BLOCK_BYTES):
-                    # Counted while it is written: what a header says of a size need not be true.
+                    # Counted here, because the size in a header may be false.
                     left -= len(block)
                     if left < 0:
                         raise CheckpointError(
@@ -56,7 +56,7 @@ def unpack(archive: Path, target: Path, limit_bytes: int = UNPACKED_MAX_BYTES) -
     except BaseException as error:
         shutil.rmtree(target, ignore_errors=True)
         if isinstance(error, _DAMAGED) or (
-            # gzip and bz2 report damage as an OSError that no system call has given.
+            # gzip and bz2 report damage as an OSError without errno.
             isinstance(error, OSError) and error.errno is None
         ):
             raise CheckpointCorrupt(f"{archive.name} cannot be unpacked: {error}") from error
@@ -70,7 +70,7 @@ def unpack(archive: Path, target: Path, limit_bytes: int = UNPACKED_MAX_BYTES) -
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file is a tar, compressed or not, or a zip."""
+    """Return whether a file is a tar, compressed or not, or a zip."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -78,13 +78,14 @@ def is_archive(path: Path) -> bool:
 
 
 def unpack_checkpoint(archive: Path, target: Path) -> Path:
-    """The checkpoint of `archive`, unpacked into the folder `target` once: whole or not at all.
+    """Unpack `archive` into the folder `target` unless it exists; return the checkpoint's folder.
 
-    Raises: what `unpack` and `find_checkpoint` raise.
+    `target` appears complete or not at all. The caller holds its lock.
+    Raises: the errors of `unpack` and `find_checkpoint`.
     """
     if not target.exists():
         partial = target.with_name(f".{target.name}.partial")
-        # Of a process that was killed: whoever calls holds the lock of `target`.
+        # Left by a killed process; nobody writes there now, because the caller holds the lock.
         shutil.rmtree(partial, ignore_errors=True)
         try:
             unpack(archive, partial)
@@ -96,21 +97,19 @@ def unpack_checkpoint(archive: Path, target: Path) -> Path:
 
 
 def find_checkpoint(folder: Path) -> Path:
-    """The one folder, here or further down, that holds a config.json or an adapter's.
+    """Find the one folder, here or deeper, with a config.json or adapter_config.json.
 
     Raises: `CheckpointIncomplete` for none, `CheckpointError` for several.
     """
-    found = sorted({path.parent for name in _CONFIGS for path in folder.rglob(name)})
-    if not found:
-        raise CheckpointIncomplete(
-            f"no {_CONFIGS[0]} in the archive: it does not hold a checkpoint"
-        )
-    nearest = min(len(each.parts) for each in found)
-    roots = [each for each in found if len(each.parts) == nearest]
+    folders = sorted({path.parent for name in _CONFIGS for path in folder.rglob(name)})
+    if not folders:
+        raise CheckpointIncomplete(f"the archive has no {_CONFIGS[0]}, so it holds no checkpoint")
+    depth = min(len(path.parts) for path in folders)
+    roots = [path for path in folders if len(path.parts) == depth]
     if len(roots) > 1:
         raise CheckpointError(
             f"the archive holds {len(roots)} checkpoints, in "
-            f"{', '.join(each.name for each in roots)}: pack one"
+            f"{', '.join(path.name for path in roots)}: keep only one"
         )
     return roots[0]
 
@@ -119,7 +118,7 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as zipped:
             for entry in zipped.infolist():
-                # The upper half of the attributes is the file's mode where Unix wrote it.
+                # In archives written on Unix, the upper 16 bits are the file mode.
                 kind = entry.external_attr >> 28
                 if kind not in (0, 0o4, 0o10):
                     raise _unsafe(archive, entry.filename)

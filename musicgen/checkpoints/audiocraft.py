@@ -1,7 +1,7 @@
-"""From audiocraft's files of a fine-tune to a Hugging Face checkpoint.
+"""Conversion of a fine-tune from audiocraft's files to a Hugging Face checkpoint.
 
-audiocraft keeps the language model in `state_dict.bin` and names its text encoder, and mostly its
-codec too, without holding them: those come from a checkpoint of the model that was tuned.
+audiocraft stores the language model in `state_dict.bin`. The text encoder, and usually the codec,
+are only named there: their weights come from a checkpoint of the base model.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from musicgen.checkpoints.audiocraft_names import codec, language_model
+from musicgen.checkpoints.audiocraft_names import rename_codec, rename_language_model
 from musicgen.checkpoints.locate import Source
 from musicgen.checkpoints.locking import translate_disk_errors
 from musicgen.checkpoints.packed.format import SMALL_FILES
@@ -34,7 +34,7 @@ _ADVICE = "free some space or choose another folder"
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was written. `own_codec`: its codec is the fine-tune's own, not that of the base."""
+    """Result of a conversion. `own_codec`: the codec is the fine-tune's own, not the base's."""
 
     folder: Path
     tensors: int
@@ -42,21 +42,21 @@ class Conversion:
 
 
 def convert(files: Path, base: Source, output: Path) -> Conversion:
-    """Writes the checkpoint of audiocraft's `files`, a folder, as the new folder `output`. `base`
-    is the checkpoint of the size and family that was tuned.
+    """Convert audiocraft's `files`, a folder, to a checkpoint in the new folder `output`.
 
+    `base`: the checkpoint of the base model, of the same size and family.
     Raises: a `CheckpointError`, `DiskFull`, `NotWritable`.
     """
     if output.exists():
-        raise CheckpointMismatch(f"{output} is there already: choose a new folder")
-    tuned = language_model(_state(files / LANGUAGE_MODEL), files / LANGUAGE_MODEL)
+        raise CheckpointMismatch(f"{output} exists already: choose a new folder")
+    tuned = rename_language_model(_state(files / LANGUAGE_MODEL), files / LANGUAGE_MODEL)
     compression = files / COMPRESSION_MODEL
     own = _codec_state(compression) if compression.is_file() else None
     kept = TensorFiles(base.folder)
     tensors = {name: kept[name] for name in kept.names if name.startswith(_KEPT)} | tuned
     if own is not None:
         others = {n: t for n, t in tensors.items() if not n.startswith("audio_encoder.")}
-        tensors = others | codec(own)
+        tensors = others | rename_codec(own)
     with translate_disk_errors(output.parent, _ADVICE):
         output.parent.mkdir(parents=True, exist_ok=True)
         made = Path(mkdtemp(prefix=f".{output.name}.", dir=output.parent))
@@ -80,22 +80,21 @@ def _write(folder: Path, tensors: Mapping[str, Tensor], base: Source) -> None:
 
 
 def _check(folder: Path, base: Source) -> None:
-    """That it is whole, and as large as its configuration says."""
+    """Check that the new checkpoint is complete and fits its configuration."""
     config = MusicGenConfig.from_folder(folder)
     try:
         weights = CheckpointWeights(folder, config)
         weights.check_shapes()
     except (CheckpointIncomplete, CheckpointMismatch) as error:
         raise CheckpointMismatch(
-            f"the fine-tune does not fit {base.label}: name the model that was tuned with --base "
-            f"({error})"
+            f"the fine-tune does not fit {base.label}: name its base model with --base ({error})"
         ) from error
 
 
 def _state(path: Path) -> dict[str, Tensor]:
     package = _read(path)
     state = package.get("best_state", package)
-    # What a trainer saved itself, and did not export, has one level more.
+    # A file saved by the trainer, not exported, has one level more.
     state = state.get("model", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
         raise CheckpointCorrupt(f"{path} holds no weights under best_state: export it first")
@@ -103,7 +102,7 @@ def _state(path: Path) -> dict[str, Tensor]:
 
 
 def _codec_state(path: Path) -> dict[str, Tensor] | None:
-    """None where it only names the codec that was used."""
+    """Return the codec's weights, or None if the file only names a pretrained codec."""
     return None if "pretrained" in _read(path) else _state(path)
 
 
@@ -111,7 +110,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointIncomplete(f"{path.parent} has no {path.name}: is it audiocraft's folder?")
     try:
-        # weights_only: a pickle may otherwise run any code it likes.
+        # weights_only: a pickle could otherwise run any code.
         package = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
         raise CheckpointCorrupt(f"{path} cannot be read as PyTorch weights: {error}") from error

@@ -1,4 +1,4 @@
-"""What audiocraft calls the tensors of a MusicGen, and what a Hugging Face checkpoint calls them.
+"""Tensor names of audiocraft, and their names in a Hugging Face checkpoint.
 
 Source: the modules of audiocraft 1.3 (`models/lm.py`, `modules/transformer.py`,
 `modules/conditioners.py`, `modules/seanet.py`, `quantization/core_vq.py`).
@@ -36,10 +36,10 @@ _FUSED_NAME = re.compile(r"transformer\.layers\.(\d+)\.(\w+)\.in_proj_weight")
 _CONDITIONER_NAME = re.compile(r"condition_provider\.conditioners\.(\w+)\.(.+)")
 
 
-def language_model(state: Mapping[str, Tensor], where: Path) -> dict[str, Tensor]:
-    """The tensors of audiocraft's LMModel by the names of a Hugging Face checkpoint.
+def rename_language_model(state: Mapping[str, Tensor], where: Path) -> dict[str, Tensor]:
+    """Rename the tensors of audiocraft's LMModel to the names of a Hugging Face checkpoint.
 
-    Raises: `UnsupportedCheckpoint` for one that a MusicGen does not have.
+    Raises: `UnsupportedCheckpoint` for an unknown tensor.
     """
     made: dict[str, Tensor] = {}
     for name, tensor in state.items():
@@ -49,21 +49,21 @@ def language_model(state: Mapping[str, Tensor], where: Path) -> dict[str, Tensor
             parts = tensor.chunk(3)
             made |= {f"{block}.{p}_proj.weight": t for p, t in zip("qkv", parts, strict=True)}
             continue
-        renamed = _renamed(name)
+        renamed = _rename(name)
         if renamed is None:
-            raise UnsupportedCheckpoint(f"{where}: {name} is no part of a MusicGen that is known")
+            raise UnsupportedCheckpoint(f"{where}: {name} is not a tensor of MusicGen")
         if renamed:
             made[renamed] = tensor
     return made
 
 
-def codec(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of audiocraft's EnCodec by the names of a Hugging Face checkpoint."""
+def rename_codec(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the tensors of audiocraft's EnCodec to the names of a Hugging Face checkpoint."""
     return {f"audio_encoder.{_codec_name(name)}": tensor for name, tensor in state.items()}
 
 
-def _renamed(name: str) -> str | None:
-    """The other name, "" for what is left out, None for what is unknown."""
+def _rename(name: str) -> str | None:
+    """Return the new name, "" for a tensor to leave out, None for an unknown one."""
     for pattern, replacement in _RULES:
         if re.fullmatch(pattern, name):
             return re.sub(pattern, replacement, name)
@@ -73,7 +73,7 @@ def _renamed(name: str) -> str | None:
     conditioner = _CONDITIONER_NAME.fullmatch(name)
     if conditioner and conditioner[1] in _CONDITIONERS:
         part = conditioner[2].removeprefix("output_proj.")
-        # The filters of the chroma are no weights.
+        # The chroma filters are constants, not weights.
         return f"{_CONDITIONERS[conditioner[1]]}.{part}" if part != conditioner[2] else ""
     return None
 

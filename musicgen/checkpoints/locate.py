@@ -1,4 +1,4 @@
-"""From the name of a model to a local folder: the catalog, a folder, or the Hugging Face hub."""
+"""Model names to local folders, by the catalog, the disk or the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from musicgen import catalog
-from musicgen.checkpoints.packed.format import packed_files, read_header
+from musicgen.checkpoints.packed.format import find_packed_files, read_header
 from musicgen.errors import CheckpointIncomplete, CheckpointNotFound, UnknownModel
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -22,9 +22,12 @@ _LICENCE_LINE = re.compile(r"""^license:[ \t]*["']?([\w.+-]+)["']?[ \t]*(?:#.*)?
 
 @dataclass(frozen=True)
 class Source:
-    """A checkpoint on this machine, or a packed file, which `folder` then is. `name` is what the
-    caller called it, `title` what a packed file was packed from, `adapter` the folder of a LoRA
-    adapter that is merged into it, `packed_from` the revision of a packed file."""
+    """A checkpoint on this machine.
+
+    `name`: the caller's name for it. `folder`: its folder, or a packed file. `title`: the model in
+    a packed file. `adapter`: the folder of a LoRA adapter to merge. `packed_from`: the revision of
+    a packed file.
+    """
 
     name: str
     folder: Path
@@ -35,15 +38,14 @@ class Source:
 
     @property
     def revision(self) -> str | None:
-        """The commit of the hub, where it is known: of its cache, and of what was packed there."""
+        """Commit on the hub, known for the hub's cache and for files packed from it."""
         if self.packed_from is not None or self.folder.parent.name != "snapshots":
             return self.packed_from
         return self.folder.name
 
     @property
     def label(self) -> str:
-        """The name as results and tags show it: of a folder its last part alone, because callers
-        need not know where it lies."""
+        """Name in results and tags; of a folder only the last part, to keep its path private."""
         own = self.adapter or self.folder
         if self.title is not None or self.name != str(own):
             return self.title or self.name
@@ -51,46 +53,45 @@ class Source:
 
 
 def locate(name: str, revision: str | None = None, base: str | None = None) -> Source:
-    """Finds the folder of a model, downloading it to the hub's cache when it is not there.
+    """Find the folder of a model, downloading it to the hub's cache if necessary.
 
-    A name of the catalog is what the catalog says (write ./small for a folder called small);
-    then an existing folder or packed file; anything else with one slash is a hub name, of which
-    `revision` may be wanted. HF_HOME, HF_TOKEN and HF_HUB_OFFLINE mean what they mean to
-    huggingface_hub. Where an adapter lies, its model is `base`, or else the one that its own
-    configuration names.
+    Names are tried in this order: a name of the catalog (write ./small for a folder called small),
+    an existing folder or packed file, and a hub name with one slash, at `revision`. HF_HOME,
+    HF_TOKEN and HF_HUB_OFFLINE work as in huggingface_hub. An adapter needs a base model: `base`,
+    or else the model in the adapter's own configuration.
 
     Raises: `UnknownModel`, `CheckpointNotFound`.
     """
-    source = _located(name, revision)
+    source = _locate_one(name, revision)
     folder = source.folder
     is_whole = any(folder.glob("model*.safetensors*")) or any(folder.glob("pytorch_model*"))
     if is_whole or not (folder / ADAPTER_CONFIG).is_file():
         return source
-    below = base or _base_of(folder)
+    base_name = base or _read_base(folder)
     try:
-        found = locate(below)
+        base_source = locate(base_name)
     except (UnknownModel, CheckpointNotFound) as error:
         raise CheckpointNotFound(
-            f"the adapter {source.label} is for {below}, which cannot be had: name a checkpoint "
-            f"with MUSICGEN_BASE_MODEL ({error})"
+            f"the base model {base_name} of the adapter {source.label} is not available: name a "
+            f"checkpoint with MUSICGEN_BASE_MODEL ({error})"
         ) from error
-    return Source(source.name, found.folder, found.licence, adapter=folder)
+    return Source(source.name, base_source.folder, base_source.licence, adapter=folder)
 
 
-def named(name: str) -> str:
-    """What callers may call the model `name`, as far as that is known before it is loaded."""
+def get_public_name(name: str) -> str:
+    """Return the name of a model for callers, without loading it and without its path."""
     entry = catalog.find(name)
     if entry is not None:
         return entry.name
     return Path(name.partition("?")[0]).name if "://" in name or Path(name).exists() else name
 
 
-def _located(name: str, revision: str | None) -> Source:
+def _locate_one(name: str, revision: str | None) -> Source:
     path = Path(name)
     if name and name not in catalog.CATALOG and path.exists():
-        packed = [path] if path.is_file() else packed_files(path)
+        packed = [path] if path.is_file() else find_packed_files(path)
         if not packed:
-            return Source(str(path), path, licence_in(path))
+            return Source(str(path), path, read_licence(path))
         manifest = read_header(packed[0])[1]
         return Source(
             str(path), path, manifest.licence, manifest.source, packed_from=manifest.revision
@@ -106,23 +107,24 @@ def _located(name: str, revision: str | None) -> Source:
     raise UnknownModel.for_choice("model", name, choices)
 
 
-def _base_of(folder: Path) -> str:
-    """The model that an adapter was trained on. Raises: `CheckpointIncomplete`."""
+def _read_base(folder: Path) -> str:
+    """Read the name of an adapter's base model. Raises: `CheckpointIncomplete`."""
     try:
-        named = json.loads((folder / ADAPTER_CONFIG).read_bytes())["base_model_name_or_path"]
+        base = json.loads((folder / ADAPTER_CONFIG).read_bytes())["base_model_name_or_path"]
     except (ValueError, KeyError, TypeError):
-        named = None
-    if not isinstance(named, str) or not named:
+        base = None
+    if not isinstance(base, str) or not base:
         raise CheckpointIncomplete(
             f"{folder / ADAPTER_CONFIG} names no base model: set MUSICGEN_BASE_MODEL"
         )
-    return named
+    return base
 
 
-def licence_in(folder: Path) -> str:
-    """The licence that the model card of a checkpoint's folder names, or that none is known.
+def read_licence(folder: Path) -> str:
+    """Read the licence from the model card in a checkpoint's folder.
 
-    A hub's identifier, such as "mit"; those of the catalog are spelled as there.
+    Returns an identifier of the hub, such as "mit", in the catalog's spelling if it is there;
+    `catalog.UNKNOWN_LICENCE` without one.
     """
     try:
         with (folder / "README.md").open(encoding="utf-8", errors="replace") as card:
@@ -132,7 +134,7 @@ def licence_in(folder: Path) -> str:
     line = front_matter and _LICENCE_LINE.search(front_matter[1])
     if not line or line[1] in ("other", "unknown"):
         return catalog.UNKNOWN_LICENCE
-    known = {each.casefold(): each for each in (catalog.MUSICGEN_LICENCE, catalog.DEMO_LICENCE)}
+    known = {name.casefold(): name for name in (catalog.MUSICGEN_LICENCE, catalog.DEMO_LICENCE)}
     return known.get(line[1].casefold(), line[1])
 
 
@@ -148,7 +150,7 @@ def _from_hub(repository: str, revision: str | None) -> Path:
                 break
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointNotFound(
-            f"{repository} is neither in the cache nor could it be downloaded ({error}): check "
-            "the name, the network, HF_HUB_OFFLINE, and HF_TOKEN if it is private"
+            f"{repository} is not in the cache and could not be downloaded ({error}): check the "
+            "name, the network, HF_HUB_OFFLINE, and HF_TOKEN for a private model"
         ) from error
     return folder

@@ -1,14 +1,13 @@
-"""LoRA adapters of the PEFT library, added to the weights of a checkpoint as they are read.
+"""LoRA adapters of the PEFT library, merged into the weights of a checkpoint on reading.
 
-Source: Hu et al. 2021: W + (alpha / r) B A, or alpha / sqrt(r) where the adapter is rank-stabilized
-(Kalajdzievski 2023). Merged weights cost nothing when music is made.
+Source: Hu et al. 2021: W + (alpha / r) B A, or alpha / sqrt(r) for a rank-stabilized adapter
+(Kalajdzievski 2023). Merged weights add no cost to generation.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,10 @@ _PAIRS = {"lora_A.weight": "lora_B.weight", "lora_embedding_A": "lora_embedding_
 
 
 class Adapter:
-    """The adapter of a folder. `names`: the checkpoint's tensors that it changes.
+    """The LoRA adapter in a folder.
 
-    Raises: `CheckpointIncomplete`, `CheckpointCorrupt`, `UnsupportedCheckpoint` for one that is no
-    LoRA, or has parts that cannot be merged.
+    Raises: `CheckpointIncomplete`, `CheckpointCorrupt`, `UnsupportedCheckpoint` for another kind of
+    adapter, or one with unmergeable parts.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -39,7 +38,7 @@ class Adapter:
         if kind != "LORA" or self._config.get("use_dora"):
             raise UnsupportedCheckpoint(
                 f"{folder}: adapters of the kind {'DoRA' if kind == 'LORA' else kind} cannot be "
-                "merged here: merge it with peft's merge_and_unload and save the whole model"
+                "merged here: merge with peft's merge_and_unload and save the whole model"
             )
         self._file = open_file(self.path)
         self._pairs: dict[str, tuple[str, str]] = {}
@@ -49,22 +48,23 @@ class Adapter:
 
     @property
     def names(self) -> set[str]:
+        """Names of the checkpoint's tensors changed by the adapter."""
         return {*self._pairs, *self._whole}
 
-    def applied(self, name: str, tensor: Tensor) -> Tensor:
-        """What becomes of the checkpoint's tensor `name`. Raises: `CheckpointMismatch`."""
+    def apply(self, name: str, tensor: Tensor) -> Tensor:
+        """Return the checkpoint's tensor `name` with the adapter. Raises: `CheckpointMismatch`."""
         if name in self._whole:
-            tensor = self._matching(name, tensor, self._file.tensor(self._whole[name]))
+            tensor = self._check_shape(name, tensor, self._file.tensor(self._whole[name]))
         if name in self._pairs:
             down, up = (self._file.tensor(part).float() for part in self._pairs[name])
             delta = up @ down * self._scale(name, down.shape[0])
             is_embedding = "lora_embedding" in self._pairs[name][0]
-            delta = self._matching(name, tensor, delta.t() if is_embedding else delta)
+            delta = self._check_shape(name, tensor, delta.t() if is_embedding else delta)
             tensor = (tensor.float() + delta).to(tensor.dtype)
         return tensor
 
     def _sort(self, stored: str) -> None:
-        """Finds out what a tensor of the adapter belongs to."""
+        """Assign a tensor of the adapter to a tensor of the checkpoint."""
         name = stored.removeprefix(_PREFIX)
         for down, up in _PAIRS.items():
             if name.endswith(f".{down}"):
@@ -87,17 +87,17 @@ class Adapter:
                 break
         return alpha / (math.sqrt(rank) if self._config.get("use_rslora") else rank)
 
-    def _matching(self, name: str, tensor: Tensor, change: Tensor) -> Tensor:
+    def _check_shape(self, name: str, tensor: Tensor, change: Tensor) -> Tensor:
         if change.shape != tensor.shape:
             raise CheckpointMismatch(
                 f"{self.path}: {name} has shape {tuple(change.shape)}, but {tuple(tensor.shape)} "
-                "in the checkpoint: it is an adapter of another model"
+                "in the checkpoint: the adapter belongs to another model"
             )
         return change
 
 
 class AdaptedFiles(TensorFiles):
-    """The tensors of a checkpoint's folder, with an adapter merged into them."""
+    """Tensors of a checkpoint's folder with an adapter merged in."""
 
     def __init__(self, folder: Path, adapter: Adapter) -> None:
         super().__init__(folder)
@@ -105,23 +105,19 @@ class AdaptedFiles(TensorFiles):
         unknown = sorted(name for name in adapter.names if name not in self)
         if unknown:
             raise CheckpointMismatch(
-                f"{adapter.path} changes {len(unknown)} tensors that {folder} does not have, such "
-                f"as {unknown[0]}: it is an adapter of another model"
+                f"{adapter.path} changes {len(unknown)} tensors missing in {folder}, such as "
+                f"{unknown[0]}: the adapter belongs to another model"
             )
 
     def __getitem__(self, name: str) -> Tensor:
         tensor = super().__getitem__(name)
-        return self._adapter.applied(name, tensor) if name in self._adapter.names else tensor
+        return self._adapter.apply(name, tensor) if name in self._adapter.names else tensor
 
 
 def apply_to(model: torch.nn.Module, folder: Path) -> None:
-    """Merges the adapter of a folder into a model of transformers, in place."""
+    """Merge the adapter of a folder into a model of transformers, in place."""
     adapter = Adapter(folder)
-    for name, parameter in _named(model, adapter.names):
+    for name in sorted(adapter.names):
+        parameter = model.get_parameter(name)
         with torch.no_grad():
-            parameter.copy_(adapter.applied(name, parameter))
-
-
-def _named(model: torch.nn.Module, names: set[str]) -> Iterator[tuple[str, Tensor]]:
-    for name in sorted(names):
-        yield name, model.get_parameter(name)
+            parameter.copy_(adapter.apply(name, parameter))

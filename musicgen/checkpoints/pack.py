@@ -1,8 +1,8 @@
-"""From a checkpoint to one packed file (`musicgen.checkpoints.packed.format`), weight by weight.
+"""Packing of a checkpoint into one file (`musicgen.checkpoints.packed.format`).
 
-The file grows under another name, with a journal of the weights that it has. A pack that was ended,
-however suddenly, goes on from there the next time; under its own name the file is complete, and
-until then an earlier one of that name stays as it is.
+The file is written weight by weight under a temporary name, with a journal of finished weights. An
+interrupted pack resumes there. Only a complete file gets the final name; until then an older file
+of that name stays.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from musicgen.checkpoints.packed.format import (
     SUMS,
     Layout,
     Manifest,
-    header_of,
-    layout_of,
+    build_header,
+    build_layout,
 )
 from musicgen.checkpoints.packed.layouts import Packing
-from musicgen.checkpoints.packed.reader import PackFile, bytes_of, sha256_of, shape_of, sums_of
+from musicgen.checkpoints.packed.reader import PackFile, bytes_of, compute_sums, sha256_of, shape_of
 from musicgen.checkpoints.tensor_files import weight_files
 from musicgen.checkpoints.weights import CheckpointWeights
 from musicgen.errors import CheckpointError
@@ -41,13 +41,16 @@ from musicgen.model.config import MusicGenConfig
 
 _BLANK = "0" * 64
 _PIECE = 2**22
-_ADVICE = "free some space and pack again, which goes on from here, or choose another folder"
+_ADVICE = "free some space and pack again, to resume here, or choose another folder"
 
 
 @dataclass(frozen=True)
 class PackReport:
-    """`before` and `after`: bytes of the checkpoint's weight files and of the packed file.
-    `resumed`: weights that an earlier try had packed already."""
+    """Result of a pack.
+
+    `before` and `after`: bytes of the checkpoint's weight files and of the packed file. `resumed`:
+    weights already packed by an interrupted run.
+    """
 
     path: Path
     manifest: Manifest
@@ -60,17 +63,17 @@ class PackReport:
 def pack(
     source: Source, form: str, output: Path, tell: Callable[[str, int, int], None] | None = None
 ) -> PackReport:
-    """Packs a checkpoint's folder into `output`, a file, or a folder that gets it under its usual
-    name. `tell` hears what is packed, how many of how many.
+    """Pack a checkpoint's folder into the file `output`, or into a folder under the usual name.
 
+    `tell`: called with the name of a weight, its number and the number of weights.
     Raises: a `CheckpointError`, `DiskFull`, `NotWritable`.
     """
     if source.folder.is_file():
-        raise CheckpointError(f"{source.folder} is packed already: pack the checkpoint itself")
+        raise CheckpointError(f"{source.folder} is already a packed file: pack its checkpoint")
     if output.suffix != SUFFIX:
         output = output / f"{source.label.replace('/', '--')}.{form}{SUFFIX}"
     config = MusicGenConfig.from_folder(source.folder)
-    job = _Job(source, config, form)
+    job = _PackJob(source, config, form)
     with translate_disk_errors(output.parent, _ADVICE):
         output.parent.mkdir(parents=True, exist_ok=True)
         with lock_of(output):
@@ -80,7 +83,7 @@ def pack(
     return PackReport(output, job.manifest, before, after, len(job.packing.weights), resumed)
 
 
-class _Job:
+class _PackJob:
     def __init__(self, source: Source, config: MusicGenConfig, form: str) -> None:
         self.packing = Packing(config, form)
         self._weights = CheckpointWeights(source.folder, config, source.adapter)
@@ -90,9 +93,9 @@ class _Job:
             if (path := source.folder / name).is_file()
         }
         shapes = {
-            held: shape_of(tensor)
+            part: shape_of(tensor)
             for name in self.packing.weights
-            for held, tensor in self.packing.expected(name).items()
+            for part, tensor in self.packing.describe(name).items()
         } | {name: shape_of(tensor) for name, tensor in self._small.items()}
         self.manifest = Manifest(
             form=form,
@@ -103,41 +106,41 @@ class _Job:
             source_files={p.name: _sha256_of_file(p) for p in _files_of(source)},
             sha256=dict.fromkeys(sorted(shapes), _BLANK),
         )
-        self.layout: Layout = layout_of(shapes, self.manifest)
-        self._blank_header = header_of(self.layout, self.manifest)
+        self.layout: Layout = build_layout(shapes, self.manifest)
+        self._blank_header = build_header(self.layout, self.manifest)
 
     def run(self, output: Path, tell: Callable[[str, int, int], None]) -> int:
-        """Writes the file; returns how many weights were there already."""
+        """Write the file and return the number of weights kept from an earlier run."""
         partial = output.with_name(f".{output.name}.partial")
         journal = _Journal(output.with_name(f".{output.name}.journal"), self._identity())
         hashes: dict[str, str] = {}
-        with _opened(partial) as file:
+        with _open_for_update(partial) as file:
             file.truncate(self.layout.total)
-            known = {name: done for name, done in journal.done.items() if self._has(file, done)}
+            kept = {name: h for name, h in journal.done.items() if self._has(file, h)}
             for number, (name, empty) in enumerate(self.packing.weights.items()):
                 tell(name, number, len(self.packing.weights))
-                if name in known:
-                    hashes |= known[name]
+                if name in kept:
+                    hashes |= kept[name]
                     continue
-                made = self.packing.packed(name, self._weights.get(name, empty.shape))
-                written = self._write(file, made)
-                journal.add(name, written)
-                hashes |= written
+                tensors = self.packing.pack(name, self._weights.get(name, empty.shape))
+                new_hashes = self._write(file, tensors)
+                journal.add(name, new_hashes)
+                hashes |= new_hashes
             hashes |= self._write(file, self._small)
             self._finish(file, partial, hashes)
         partial.replace(output)
         _sync_folder(output.parent)
         journal.remove()
         PackFile(output).check()
-        return len(known)
+        return len(kept)
 
     def _finish(self, file: BinaryIO, partial: Path, hashes: dict[str, str]) -> None:
-        summed, total = self.layout.summed, self.layout.total
+        span, total = self.layout.sum_range, self.layout.total
         data = torch.from_file(str(partial), shared=False, size=total, dtype=torch.uint8)
-        sums = sums_of(data[summed.start : summed.stop])
+        sums = compute_sums(data[span.start : span.stop])
         _write_at(file, bytes_of(sums), self.layout.places[SUMS][0])
         self.manifest = replace(self.manifest, sha256=dict(sorted(hashes.items())))
-        _write_at(file, memoryview(header_of(self.layout, self.manifest)), 0)
+        _write_at(file, memoryview(build_header(self.layout, self.manifest)), 0)
         os.fsync(file.fileno())
 
     def _write(self, file: BinaryIO, tensors: dict[str, torch.Tensor]) -> dict[str, str]:
@@ -148,11 +151,11 @@ class _Job:
         return {name: sha256_of(tensor) for name, tensor in tensors.items()}
 
     def _has(self, file: BinaryIO, hashes: dict[str, str]) -> bool:
-        """Whether the file holds these tensors, as an earlier try wrote them."""
-        for name, wanted in hashes.items():
+        """Return whether the file holds the tensors with these hashes."""
+        for name, expected in hashes.items():
             start, shape = self.layout.places[name]
             file.seek(start)
-            if hashlib.sha256(file.read(shape.bytes)).hexdigest() != wanted:
+            if hashlib.sha256(file.read(shape.bytes)).hexdigest() != expected:
                 return False
         return True
 
@@ -161,7 +164,7 @@ class _Job:
 
 
 class _Journal:
-    """A line for each weight that is in the partial file, begun anew for another pack."""
+    """Journal of the weights in the partial file, one line each; reset for another pack."""
 
     def __init__(self, path: Path, identity: str) -> None:
         self._path = path
@@ -172,17 +175,19 @@ class _Journal:
                 try:
                     self.done |= json.loads(line)
                 except ValueError:
-                    break  # the line that was being written
-            lines = [identity, *(json.dumps({n: each}) for n, each in self.done.items())]
+                    break  # an incomplete last line
+            lines = [identity, *(json.dumps({name: h}) for name, h in self.done.items())]
         else:
             lines = [identity]
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
     def add(self, name: str, hashes: dict[str, str]) -> None:
+        """Record a weight: its name, and the sha256 of each of its tensors."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({name: hashes}) + "\n")
 
     def remove(self) -> None:
+        """Delete the journal."""
         self._path.unlink()
 
 
@@ -192,23 +197,23 @@ def _files_of(source: Source) -> list[Path]:
 
 
 def _sha256_of_file(path: Path) -> str:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(_PIECE):
-            found.update(piece)
-    return found.hexdigest()
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def _write_at(file: BinaryIO, content: memoryview, start: int) -> None:
-    """All of it: the system may take less than two gigabytes at once."""
+    """Write all of `content`; one system call writes at most two gigabytes."""
     done = 0
     while done < len(content):
         done += os.pwrite(file.fileno(), content[done:], start + done)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    """For reading and writing, with what it holds already."""
+def _open_for_update(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for reading and writing, keeping its content."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     with os.fdopen(descriptor, "r+b") as file:
         yield file

@@ -58,7 +58,7 @@ def open_remote_file(url: str, label: str, bucket: BucketSettings) -> Iterator[R
         try:
             yield _open_http(client, url, label)
         except httpx.HTTPError as error:
-            raise _unreachable(label, error) from error
+            raise _unreachable_error(label, error) from error
 
 
 def _open_s3(url: str, label: str, bucket: BucketSettings) -> RemoteFile:
@@ -75,7 +75,7 @@ def _open_s3(url: str, label: str, bucket: BucketSettings) -> RemoteFile:
         try:
             head = client.head_object(**location)
         except (ClientError, BotoCoreError) as error:
-            raise _unreachable(label, error) from error
+            raise _unreachable_error(label, error) from error
         return int(head["ContentLength"]), str(head["ETag"])
 
     size, etag = read_head()
@@ -97,9 +97,9 @@ def _open_s3(url: str, label: str, bucket: BucketSettings) -> RemoteFile:
             failure = error
         # s3transfer has no way to pin the version, so the ETag is compared afterwards.
         if read_head() != (size, etag):
-            raise _changed(label)
+            raise _change_error(label)
         if failure is not None:
-            raise _broken_off(label, f"within its {size} bytes", failure) from failure
+            raise _interruption_error(label, f"within its {size} bytes", failure) from failure
 
     return RemoteFile(size, save)
 
@@ -168,27 +168,27 @@ def _read_part(
                 raise OSError(f"{len(content)} bytes instead of {end - start}")
             return content
         except _Changed:
-            raise _changed(label) from None
+            raise _change_error(label) from None
         except Exception as error:  # of httpx, or a short answer
             if attempt == ATTEMPTS:
-                raise _broken_off(label, f"at byte {start} of {size}", error) from error
+                raise _interruption_error(label, f"at byte {start} of {size}", error) from error
             stop.wait(PAUSE_SECONDS * 2**attempt)
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _unreachable(label: str, error: Exception) -> CheckpointNotFound:
+def _unreachable_error(label: str, error: Exception) -> CheckpointNotFound:
     return CheckpointNotFound(
         f"{label} could not be fetched ({type(error).__name__}): check the address and the "
         "network. For a bucket check MUSICGEN_BUCKET_ENDPOINT_URL and the credentials too."
     )
 
 
-def _broken_off(label: str, place: str, error: Exception) -> CheckpointNotFound:
+def _interruption_error(label: str, place: str, error: Exception) -> CheckpointNotFound:
     return CheckpointNotFound(
         f"{label} stopped {place}, {ATTEMPTS} times ({type(error).__name__}: {error}): check the "
         "server and the network"
     )
 
 
-def _changed(label: str) -> CheckpointCorrupt:
+def _change_error(label: str) -> CheckpointCorrupt:
     return CheckpointCorrupt(f"{label} changed during the download: start again")

@@ -1,7 +1,6 @@
-"""Reads the tensors of a Hugging Face folder, whatever files it keeps them in.
+"""Tensors of a Hugging Face folder: safetensors or `pytorch_model.bin`, single or sharded.
 
-safetensors or `pytorch_model.bin`, single or sharded. safetensors are memory-mapped: a tensor
-costs nothing until it is used.
+safetensors are memory-mapped: a tensor costs nothing until its first use.
 """
 
 from __future__ import annotations
@@ -23,8 +22,13 @@ PYTORCH_BIN = "pytorch_model.bin"
 
 
 class TensorFile(Protocol):
-    def names(self) -> list[str]: ...
-    def tensor(self, name: str) -> Tensor: ...
+    """One file of tensors."""
+
+    def names(self) -> list[str]:
+        """Return the names of the tensors."""
+
+    def tensor(self, name: str) -> Tensor:
+        """Return one tensor."""
 
 
 class TensorFiles:
@@ -39,12 +43,14 @@ class TensorFiles:
 
     @property
     def names(self) -> list[str]:
+        """Names of the tensors."""
         return list(self._where)
 
     def __contains__(self, name: str) -> bool:
         return name in self._where
 
     def file_of(self, name: str) -> Path:
+        """Return the file of a tensor."""
         return self.folder / self._where[name]
 
     def __getitem__(self, name: str) -> Tensor:
@@ -52,9 +58,9 @@ class TensorFiles:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The weight files of a folder, safetensors before `pytorch_model.bin`.
+    """Return the weight files of a folder, safetensors before `pytorch_model.bin`.
 
-    Raises: `CheckpointIncomplete` when there are none, or one that the index names is missing.
+    Raises: `CheckpointIncomplete` without any, or without a file named by the index.
     """
     for single in (SAFETENSORS, PYTORCH_BIN):
         index = folder / f"{single}.index.json"
@@ -64,7 +70,7 @@ def weight_files(folder: Path) -> list[Path]:
             names = [single] if (folder / single).exists() else []
         missing = [name for name in names if not (folder / name).exists()]
         if missing:
-            raise CheckpointIncomplete(f"{folder} lacks {', '.join(missing)}, named by {index}")
+            raise CheckpointIncomplete(f"{folder} lacks {', '.join(missing)}, named in {index}")
         if names:
             return [folder / name for name in names]
     raise CheckpointIncomplete(
@@ -73,7 +79,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def open_file(path: Path) -> TensorFile:
-    """One file of tensors. Raises: `CheckpointCorrupt`."""
+    """Open one file of tensors. Raises: `CheckpointCorrupt`."""
     return _Safetensors(path) if path.suffix == ".safetensors" else _Pickled(path)
 
 
@@ -97,7 +103,7 @@ class _Safetensors:
 class _Pickled:
     def __init__(self, path: Path) -> None:
         try:
-            # weights_only: a pickle may otherwise run any code it likes.
+            # weights_only: a pickle could otherwise run any code.
             self._tensors: Mapping[str, Tensor] = torch.load(
                 path, map_location="cpu", weights_only=True, mmap=True
             )

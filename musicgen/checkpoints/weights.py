@@ -1,7 +1,7 @@
-"""From the tensors of a Hugging Face checkpoint to a `MusicGen` module.
+"""Weights of a `MusicGen` module from the tensors of a Hugging Face checkpoint.
 
-One pure function says which of their tensors make one of ours; everything is built on the meta
-device and then assigned, so no memory is filled twice.
+A pure function, `recipes`, maps their tensors to ours. The model is built on the meta device and
+its weights are assigned, so no memory is filled twice.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Recipe:
 
 
 def recipes(config: MusicGenConfig) -> dict[str, Recipe]:
-    """Every parameter of `MusicGen(config)` and the checkpoint's tensors that it is made of."""
+    """Return the recipe of every parameter of `MusicGen(config)`, from the checkpoint's tensors."""
     made = {
         **_text_encoder_recipes(config),
         **_projection_recipes(config),
@@ -84,9 +84,9 @@ def recipes(config: MusicGenConfig) -> dict[str, Recipe]:
 
 
 class CheckpointWeights:
-    """The weights of a checkpoint's folder by the names of `MusicGen`, each made when asked for,
-    those of the folder `adapter` merged into them.
+    """Weights of a checkpoint's folder by the names of `MusicGen`, built on request.
 
+    The LoRA adapter in the folder `adapter` is merged in.
     Raises: `CheckpointIncomplete`, `CheckpointCorrupt`, `UnsupportedCheckpoint`.
     """
 
@@ -106,19 +106,19 @@ class CheckpointWeights:
         _check_complete(self._files, self._made.values())
 
     def get(self, name: str, shape: torch.Size) -> Tensor:
-        """Raises: `CheckpointMismatch` when it has not this shape."""
+        """Return one weight. Raises: `CheckpointMismatch` for another shape."""
         recipe = self._made[name]
         tensor = _build(self._files, recipe)
         if tensor.shape != shape:
             raise CheckpointMismatch(
-                f"{self._files.file_of(_stored(self._files, recipe.sources[0])[0])}: "
+                f"{self._files.file_of(_find_names(self._files, recipe.sources[0])[0])}: "
                 f"{' + '.join(recipe.sources)} has shape {tuple(tensor.shape)}, but "
-                f"config.json asks for {tuple(shape)}"
+                f"config.json requires {tuple(shape)}"
             )
         return tensor
 
     def check_shapes(self) -> None:
-        """Raises: `CheckpointMismatch` for the first one that has not the shape that it should."""
+        """Check the shape of every weight. Raises: `CheckpointMismatch`."""
         with torch.device("meta"):
             model = MusicGen(self._config)
         for name, empty in model.state_dict().items():
@@ -134,11 +134,11 @@ def load_model(
     pack: Callable[[MusicGen], None] | None = None,
     adapter: Path | None = None,
 ) -> MusicGen:
-    """A `MusicGen` with the weights of `folder`, in eval mode on `device`.
+    """Load a `MusicGen` with the weights of `folder`, in eval mode on `device`.
 
-    `dtype` is the decoder's; text encoder and codec stay float32, they run once per request.
-    `pack` packs the weights of products (`model.packed`, `model.native`). `adapter` is the folder
-    of one to merge (`model.adapter`).
+    `dtype`: the decoder's; text encoder and codec stay float32, because they run once per request.
+    `pack`: packs the weights of matrix products for a processor. `adapter`: the folder of a LoRA
+    adapter to merge.
 
     Raises: `CheckpointIncomplete`, `CheckpointCorrupt`, `CheckpointMismatch`,
     `UnsupportedCheckpoint`.
@@ -150,8 +150,8 @@ def load_model(
     for name, empty in model.state_dict().items():
         tensor = weights.get(name, empty.shape)
         kind = dtype if name.startswith("decoder.") else torch.float32
-        # A float32 model stays memory-mapped. A smaller one must not: as long as one tensor is
-        # mapped, so is the whole file. What is packed below is copied there.
+        # A float32 model stays memory-mapped. A smaller one is copied, because one mapped tensor
+        # keeps the whole file mapped. `pack` copies its weights itself.
         is_packed = pack is not None and name.startswith("decoder.layers.") and tensor.dim() == 2
         copy = (pack is not None or dtype != torch.float32) and not is_packed
         state[name] = tensor.to(device=device, dtype=kind, copy=copy)
@@ -214,7 +214,7 @@ def _decoder_recipes(config: MusicGenConfig) -> dict[str, Recipe]:
 
 
 def _codec_source(name: str) -> str:
-    """Our codec's modules stand in the same order as theirs; only the names differ."""
+    """Return their name of one of our codec's tensors; the order of modules is the same."""
     theirs = re.sub(r"^codec\.(encoder|decoder)\.", r"audio_encoder.\1.layers.", name)
     return theirs.replace(".narrow.", ".block.1.").replace(".widen.", ".block.3.")
 
@@ -227,7 +227,7 @@ def _build(files: TensorFiles, recipe: Recipe) -> Tensor:
 
 
 def _tensor(files: TensorFiles, source: str) -> Tensor:
-    stored = _stored(files, source)
+    stored = _find_names(files, source)
     if len(stored) == 1:
         return files[stored[0]]
     magnitude, direction = (files[name].float() for name in stored)
@@ -235,8 +235,8 @@ def _tensor(files: TensorFiles, source: str) -> Tensor:
     return torch._weight_norm(direction, magnitude, 0)
 
 
-def _stored(files: TensorFiles, source: str) -> tuple[str, ...]:
-    """The names under which `source` is stored: itself, an alias, or (magnitude, direction)."""
+def _find_names(files: TensorFiles, source: str) -> tuple[str, ...]:
+    """Return the stored names of `source`: itself, an alias, or (magnitude, direction)."""
     prefix = source.removesuffix(".weight")
     aliases: list[tuple[str, ...]] = [
         (source,),
@@ -251,9 +251,9 @@ def _stored(files: TensorFiles, source: str) -> tuple[str, ...]:
 
 
 def _check_complete(files: TensorFiles, made: Iterable[Recipe]) -> None:
-    missing = [s for recipe in made for s in recipe.sources if not _stored(files, s)]
+    missing = [s for recipe in made for s in recipe.sources if not _find_names(files, s)]
     if missing:
         shown = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
         raise CheckpointIncomplete(
-            f"{files.folder} lacks {len(missing)} tensors that config.json asks for: {shown}"
+            f"{files.folder} lacks {len(missing)} tensors of its config.json: {shown}"
         )

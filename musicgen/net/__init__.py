@@ -1,1 +1,1 @@
-"""HTTP requests to addresses that a caller names."""
+"""HTTP requests to URLs chosen by callers."""

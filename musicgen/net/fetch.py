@@ -1,13 +1,13 @@
-"""Fetching what a caller names by URL: only from public addresses, within limits of size and time.
+"""Download from a caller's URL: only public addresses, with limits of size and time.
 
-A URL in a request makes this machine ask on the caller's behalf, and this machine may see more
-than the caller does: its own services, its neighbours, a cloud's metadata. Every name, also the
-one that a redirect leads to, is resolved once, and the connection is made to the very address that
-was checked, so a name that resolves differently a moment later gains nothing.
+This machine can reach more than the caller can: its own services, its neighbours, a cloud's
+metadata. A caller's URL must not open these (SSRF). Every host name, also one in a redirect, is
+resolved once, and the connection goes to the checked address. A name with a different address a
+moment later (DNS rebinding) therefore gains nothing.
 
-httpx-secure checks the address again where the connection is made. It is given addresses, never
-names: to resolve a name it would open a connection to what it then refuses, and a caller could
-tell by that which ports of a private network are open.
+httpx-secure checks the address again at connection time. It is given addresses, never names: it
+resolves a name by opening a connection, even to an address it then refuses. A caller could detect
+open ports of a private network by that.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from musicgen.errors import InputAudioRefused, InputAudioTooLarge, InputAudioUnreachable
-from musicgen.net.ssrf import Address, Networks, may_be_asked
+from musicgen.net.ssrf import Address, Networks, is_allowed
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -42,7 +42,10 @@ _GRACE_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class DownloadLimits:
-    """Bytes of the body, received and decoded; seconds for all of it, and for connecting."""
+    """Limits of one download.
+
+    `bytes`: of the body, both received and decompressed. `seconds`: for the whole download.
+    """
 
     bytes: int = 100_000_000
     seconds: float = 60.0
@@ -51,8 +54,8 @@ class DownloadLimits:
 
 
 @dataclass(frozen=True)
-class Posted:
-    """What is sent, where it is more than a question."""
+class PostBody:
+    """Headers and body of a POST request."""
 
     headers: Mapping[str, str]
     body: bytes
@@ -64,14 +67,14 @@ def download(
     limits: DownloadLimits = DownloadLimits(),
     allowed_networks: tuple[str, ...] = (),
 ) -> None:
-    """Fetches `url` into the file `target`, which appears complete or not at all.
+    """Download `url` to the file `target`, which appears complete or not at all.
 
-    `allowed_networks`, such as "10.1.0.0/16", are private ones that may be asked all the same.
-    May be called from any thread, also one that runs an event loop, which it then blocks.
+    `allowed_networks`: private networks to allow, such as "10.1.0.0/16". Any thread may call this;
+    a thread with an event loop is blocked meanwhile.
 
-    Raises: `InputAudioRefused` for an address or scheme that must not be asked,
-    `InputAudioTooLarge`, `InputAudioUnreachable` for all that a server or a network can do,
-    `ValueError` for `allowed_networks` that are none.
+    Raises: `InputAudioRefused` for a forbidden address or scheme, `InputAudioTooLarge`,
+    `InputAudioUnreachable` for every failure of a server or network, `ValueError` for invalid
+    `allowed_networks`.
     """
     networks = [ip_network(network) for network in allowed_networks]
     temporary = target.with_name(f".{uuid4().hex}.tmp")
@@ -81,21 +84,21 @@ def download(
         import anyio
 
         try:
-            with explained_errors(url, limits):
+            with translate_errors(url, limits):
                 anyio.run(_fetch, url, temporary, limits, networks)
-        except BaseException as error:  # handed to the thread that waits
+        except BaseException as error:  # raised again in the waiting thread
             failure.append(error)
 
     try:
-        # In a thread of its own, because the caller's may have a running loop already.
+        # A thread of its own, because the caller's may already run an event loop.
         thread = threading.Thread(target=run, name="guarded-download", daemon=True)
         thread.start()
-        # The loop waits for a lookup of a name even after the time is over.
+        # A DNS lookup cannot be cancelled, so the event loop may outlast the time limit.
         thread.join(limits.seconds + _GRACE_SECONDS)
         if failure:
             raise failure[0]
         if thread.is_alive():
-            raise _late(url, limits)
+            raise _timeout(url, limits)
         temporary.replace(target)
     finally:
         with suppress(OSError):
@@ -108,42 +111,46 @@ async def _fetch(url: str, target: Path, limits: DownloadLimits, networks: Netwo
 
     with anyio.fail_after(limits.seconds):
         tls = httpx.create_ssl_context(trust_env=False)
-        place = httpx.URL(url)
-        # Not httpx's own redirects: it reads their bodies into memory, however long.
+        location = httpx.URL(url)
+        # httpx's own redirects would read a body of any length into memory.
         for _ in range(limits.redirects + 1):
-            check_place(url, place)
-            async with answer(url, place, limits, networks, tls) as response:
+            check_location(url, location)
+            async with open_response(url, location, limits, networks, tls) as response:
                 if not response.has_redirect_location:
                     await _save(url, response, target, limits)
                     return
-                place = place.join(response.headers["location"])
+                location = location.join(response.headers["location"])
     raise _unreachable(url, f"more than {limits.redirects} redirects")
 
 
 @asynccontextmanager
-async def answer(
+async def open_response(
     url: str,
-    place: httpx.URL,
+    location: httpx.URL,
     limits: DownloadLimits,
     networks: Networks,
     tls: SSLContext,
-    posted: Posted | None = None,
+    post: PostBody | None = None,
 ) -> AsyncIterator[httpx.Response]:
-    """The answer of the first address of `place` that can be connected to."""
+    """Open a response, from the first address of `location` with a working connection.
+
+    `url`: the caller's own, for error messages. Raises: errors of httpx, `InputAudioRefused`,
+    `InputAudioUnreachable`.
+    """
     import httpx
 
-    headers = {"Accept-Encoding": "identity", **(posted.headers if posted else {})}
-    addresses = await permitted_addresses(url, place, networks)
+    headers = {"Accept-Encoding": "identity", **(post.headers if post else {})}
+    addresses = await resolve_permitted(url, location, networks)
     for address in addresses:
-        # A client for each, so that neither a cookie nor a TLS connection, which was checked for
-        # one name, serves another name of the same address.
+        # A new client for each address: a cookie or TLS connection, checked for one name, must not
+        # serve another name of the same address.
         async with _client(limits, networks, tls) as client:
             request = client.build_request(
-                "POST" if posted else "GET",
-                place.copy_with(host=str(address)),
-                headers={**headers, "Host": place.netloc.decode("ascii")},
-                content=posted.body if posted else None,
-                extensions={"sni_hostname": place.raw_host.decode("ascii")},
+                "POST" if post else "GET",
+                location.copy_with(host=str(address)),
+                headers={**headers, "Host": location.netloc.decode("ascii")},
+                content=post.body if post else None,
+                extensions={"sni_hostname": location.raw_host.decode("ascii")},
             )
             try:
                 response = await client.send(request, stream=True)
@@ -158,20 +165,24 @@ async def answer(
             return
 
 
-async def permitted_addresses(url: str, place: httpx.URL, networks: Networks) -> list[Address]:
-    """What `place` resolves to and may be asked, IPv4 first: many containers have no other."""
+async def resolve_permitted(url: str, location: httpx.URL, networks: Networks) -> list[Address]:
+    """Resolve `location` and return its permitted addresses.
+
+    IPv4 comes first, because many containers have no IPv6. Raises: `InputAudioRefused`,
+    `InputAudioUnreachable`.
+    """
     import anyio
 
     try:
-        found = await anyio.getaddrinfo(
-            place.raw_host.decode("ascii"), place.port, type=socket.SOCK_STREAM
+        entries = await anyio.getaddrinfo(
+            location.raw_host.decode("ascii"), location.port, type=socket.SOCK_STREAM
         )
     except socket.gaierror:
-        raise _unreachable(url, "its name is not known here") from None
-    addresses = dict.fromkeys(ip_address(entry[4][0]) for entry in found)
-    permitted = [address for address in addresses if may_be_asked(address, networks)]
+        raise _unreachable(url, "the host name is unknown") from None
+    addresses = dict.fromkeys(ip_address(entry[4][0]) for entry in entries)
+    permitted = [address for address in addresses if is_allowed(address, networks)]
     if not permitted:
-        raise _refused(url, "it leads to an address that is not public")
+        raise _refusal(url, "its address is not public")
     return sorted(permitted, key=lambda address: address.version)
 
 
@@ -183,26 +194,26 @@ async def _save(url: str, response: httpx.Response, target: Path, limits: Downlo
         raise _too_large(url, limits)
     packing = response.headers.get("content-encoding", "identity").strip().lower()
     if packing not in ("identity", "gzip", "x-gzip", "deflate"):
-        raise _unreachable(url, "the server packs it in a way that it was not asked for")
-    # Not httpx's own decoding: of several layers it unpacks all, whatever they grow to.
+        raise _unreachable(url, f"the server uses an unsupported Content-Encoding ({packing[:40]})")
+    # httpx's own decoding would unpack several layers without a limit of size.
     unpacking = None if packing == "identity" else zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
     received = size = 0
     with target.open("xb") as file:
         async for block in response.aiter_raw():
             received += len(block)
-            for piece in [block] if unpacking is None else _unpacked(unpacking, block):
+            for piece in [block] if unpacking is None else _decompress(unpacking, block):
                 size += len(piece)
                 if max(size, received) > limits.bytes:
                     raise _too_large(url, limits)
                 file.write(piece)
         if unpacking is not None and not unpacking.eof:
-            raise _unreachable(url, "the packed file ends too early")
+            raise _unreachable(url, "the compressed file ends too early")
         file.flush()
         os.fsync(file.fileno())
 
 
-def _unpacked(unpacking: zlib._Decompress, block: bytes) -> Iterator[bytes]:
-    """In pieces, so that the first one beyond a limit can be the last."""
+def _decompress(unpacking: zlib._Decompress, block: bytes) -> Iterator[bytes]:
+    """Decompress a block in pieces, so that the caller can stop at its limit."""
     while block and not unpacking.eof:
         yield unpacking.decompress(block, _PIECE_BYTES)
         block = unpacking.unconsumed_tail
@@ -214,68 +225,71 @@ def _client(limits: DownloadLimits, networks: Networks, tls: SSLContext) -> http
 
     client = httpx.AsyncClient(
         verify=tls,
-        # A proxy of the environment would make the connection in our place, unchecked.
+        # A proxy from the environment would connect without our checks.
         trust_env=False,
         timeout=httpx.Timeout(limits.seconds, connect=limits.connect_seconds),
     )
     return httpx_ssrf_protection(
         client,
         check_globally_reachable=not networks,
-        custom_validator=lambda _host, address, _port: may_be_asked(address, networks),
+        custom_validator=lambda _host, address, _port: is_allowed(address, networks),
     )
 
 
 @contextmanager
-def explained_errors(url: str, limits: DownloadLimits) -> Iterator[None]:
-    """Errors of the libraries as ours; none tells what a public name resolved to."""
+def translate_errors(url: str, limits: DownloadLimits) -> Iterator[None]:
+    """Turn errors of the libraries into ours; none reveals the resolved address."""
     import httpx
     from httpx_secure import SSRFProtectionError
 
     try:
         yield
     except SSRFProtectionError:
-        raise _refused(url, "it leads to an address that is not public") from None
+        raise _refusal(url, "its address is not public") from None
     except (httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeError):
-        raise _refused(url, "not a URL that can be read") from None
+        raise _refusal(url, "not a valid URL") from None
     except (TimeoutError, httpx.TimeoutException):
-        raise _late(url, limits) from None
+        raise _timeout(url, limits) from None
     except httpx.ConnectError:
         raise _unreachable(url, "no connection: check the name, the port and TLS") from None
     except (httpx.HTTPError, httpx.StreamError, zlib.error):
-        raise _unreachable(url, "the connection broke before the end") from None
+        raise _unreachable(url, "the connection ended early") from None
 
 
-def check_place(url: str, place: httpx.URL) -> None:
+def check_location(url: str, location: httpx.URL) -> None:
+    """Check the scheme, host and port of a URL. Raises: `InputAudioRefused`."""
     try:
         urlsplit(url)
-        parts = urlsplit(str(place))
+        parts = urlsplit(str(location))
         readable = parts.port != 0
     except ValueError:
         readable = False
     if not readable:
-        raise _refused(url, "not a URL that can be read")
+        raise _refusal(url, "not a valid URL")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise _refused(url, "it leads to something else than http:// or https://")
-    if place.userinfo:
-        raise _refused(url, "it must not hold a user name or a password")
+        raise _refusal(url, "only http:// and https:// are allowed")
+    if location.userinfo:
+        raise _refusal(url, "a user name or password is not allowed")
 
 
-def _shown(url: str) -> str:
-    """A caller's own URL, cut, without a password: errors are logged."""
+def _redact(url: str) -> str:
+    """Shorten a caller's URL and remove its password, because errors are logged."""
     return re.sub(r"//[^/]*@", "//…@", url[:_SHOWN_CHARACTERS])
 
 
-def _refused(url: str, why: str) -> InputAudioRefused:
-    return InputAudioRefused(FIELD, _shown(url), why)
+def _refusal(url: str, why: str) -> InputAudioRefused:
+    return InputAudioRefused(FIELD, _redact(url), why)
 
 
 def _unreachable(url: str, why: str) -> InputAudioUnreachable:
-    return InputAudioUnreachable(FIELD, _shown(url), why)
+    return InputAudioUnreachable(FIELD, _redact(url), why)
 
 
-def _late(url: str, limits: DownloadLimits) -> InputAudioUnreachable:
+def _timeout(url: str, limits: DownloadLimits) -> InputAudioUnreachable:
     return _unreachable(url, f"not complete within {limits.seconds:g} seconds")
 
 
 def _too_large(url: str, limits: DownloadLimits) -> InputAudioTooLarge:
-    return InputAudioTooLarge(FIELD, _shown(url), f"at most {limits.bytes / 1e6:g} MB are fetched")
+    return InputAudioTooLarge(
+        FIELD, _redact(url), f"larger than the limit of {limits.bytes / 1e6:g} MB"
+    )

@@ -1,4 +1,4 @@
-"""Sending to a URL that a caller names, by the rules of `musicgen.net.fetch`; no redirects."""
+"""POST requests to a caller's URL, by the rules of `musicgen.net.fetch`; no redirects."""
 
 from __future__ import annotations
 
@@ -7,31 +7,34 @@ from ipaddress import ip_network
 
 from musicgen.net.fetch import (
     DownloadLimits,
-    Posted,
-    answer,
-    check_place,
-    explained_errors,
-    permitted_addresses,
+    PostBody,
+    check_location,
+    open_response,
+    resolve_permitted,
+    translate_errors,
 )
 
 LIMITS = DownloadLimits(bytes=0, seconds=15.0, connect_seconds=5.0)
 
 
 async def check(url: str, networks: tuple[str, ...] = ()) -> None:
-    """Raises: `InputAudioRefused` for an address that must not be asked, `InputAudioUnreachable`
-    for a name that is not known."""
+    """Check that a URL may be requested.
+
+    Raises: `InputAudioRefused` for a forbidden address, `InputAudioUnreachable` for an unknown host
+    name.
+    """
     import httpx
 
-    with explained_errors(url, LIMITS):
-        place = httpx.URL(url)
-        check_place(url, place)
-        await permitted_addresses(url, place, [ip_network(network) for network in networks])
+    with translate_errors(url, LIMITS):
+        location = httpx.URL(url)
+        check_location(url, location)
+        await resolve_permitted(url, location, [ip_network(network) for network in networks])
 
 
 async def post(
     url: str, headers: Mapping[str, str], body: bytes, networks: tuple[str, ...] = ()
 ) -> int:
-    """The status of the answer, whose body is not read.
+    """Send a POST request and return the HTTP status; the body of the response is not read.
 
     Raises: `InputAudioRefused`, `InputAudioUnreachable`.
     """
@@ -39,10 +42,12 @@ async def post(
     import httpx
 
     allowed = [ip_network(network) for network in networks]
-    with explained_errors(url, LIMITS), anyio.fail_after(LIMITS.seconds):
+    with translate_errors(url, LIMITS), anyio.fail_after(LIMITS.seconds):
         tls = httpx.create_ssl_context(trust_env=False)
-        place = httpx.URL(url)
-        check_place(url, place)
-        async with answer(url, place, LIMITS, allowed, tls, Posted(headers, body)) as response:
+        location = httpx.URL(url)
+        check_location(url, location)
+        async with open_response(
+            url, location, LIMITS, allowed, tls, PostBody(headers, body)
+        ) as response:
             return int(response.status_code)
-    raise AssertionError("unreachable: an error or an answer")
+    raise AssertionError("unreachable: an error or a response")

@@ -1,4 +1,4 @@
-"""Which addresses a caller may have this machine ask."""
+"""IP addresses open to a caller's URLs (SSRF protection)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 _6TO4 = IPv6Network("2002::/16")
 # The rest of IPv6 is local or unassigned, and Python calls some of it global.
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
-# Public by their number, but answered inside a cloud: services of Oracle's and of Azure's.
+# Public by number, but internal services of Oracle's and Azure's clouds.
 _CLOUD_INTERNAL = (IPv4Network("192.0.0.0/24"), IPv4Network("168.63.129.16/32"))
 
 
-def may_be_asked(address: Address, networks: Networks) -> bool:
-    """Whether a caller may have us ask `address`: a public one, or one of `networks`."""
+def is_allowed(address: Address, networks: Networks) -> bool:
+    """Return whether `address` is public, or in one of the allowed `networks`."""
     return _is_public(address) or any(address in network for network in networks)
 
 
 def _is_public(address: Address) -> bool:
-    """Also looks at an IPv4 address inside an IPv6 one."""
+    """Return whether an address is public, also an IPv4 address inside an IPv6 one."""
     if isinstance(address, IPv6Address):
         inner = address.ipv4_mapped
         if address in _NAT64:

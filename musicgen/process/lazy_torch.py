@@ -20,14 +20,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
-TRIED = ("2.13",)
+SUPPORTED = ("2.13",)
 """Versions of torch, without what follows the second number."""
-PUT_OFF = "torch._meta_registrations"
+DEFERRED = "torch._meta_registrations"
 COMPILER = "torch._dynamo"
 DRIVER = Path("/proc/driver/nvidia")
 
 
-class _Later(MetaPathFinder):
+class _DeferredImport(MetaPathFinder):
     """Imports what was put off before the compiler is imported."""
 
     def find_spec(
@@ -38,34 +38,34 @@ class _Later(MetaPathFinder):
     ) -> ModuleSpec | None:
         if fullname == COMPILER:
             sys.meta_path.remove(self)
-            importlib.import_module(PUT_OFF)
+            importlib.import_module(DEFERRED)
         return None
 
 
 def import_torch() -> bool:
     """Whether a part of it was put off. Raises: what importing torch raises."""
-    if "torch" in sys.modules or DRIVER.exists() or not was_tried(_version()):
+    if "torch" in sys.modules or DRIVER.exists() or not is_supported(_version()):
         importlib.import_module("torch")
         return False
-    sys.modules[PUT_OFF] = ModuleType(PUT_OFF)
+    sys.modules[DEFERRED] = ModuleType(DEFERRED)
     try:
         torch = importlib.import_module("torch")
     finally:
-        del sys.modules[PUT_OFF]
-    torch.__dict__.pop(PUT_OFF.rpartition(".")[2], None)
+        del sys.modules[DEFERRED]
+    torch.__dict__.pop(DEFERRED.rpartition(".")[2], None)
     try:
         # The one thing that the rest needs of it: without this there are no random generators.
         opaque = importlib.import_module("torch._opaque_base").OpaqueBaseMeta
         torch._C._set_generator_metaclass(opaque)
     except (ImportError, AttributeError):
-        importlib.import_module(PUT_OFF)
+        importlib.import_module(DEFERRED)
         return False
-    sys.meta_path.insert(0, _Later())
+    sys.meta_path.insert(0, _DeferredImport())
     return True
 
 
-def was_tried(version: str) -> bool:
-    return ".".join(version.split(".")[:2]) in TRIED
+def is_supported(version: str) -> bool:
+    return ".".join(version.split(".")[:2]) in SUPPORTED
 
 
 def _version() -> str:

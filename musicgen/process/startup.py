@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from musicgen.checkpoints.address import is_address
-from musicgen.checkpoints.packed.format import packed_files
+from musicgen.checkpoints.packed.format import find_packed_files
 from musicgen.process import lazy_torch
 
 logger = logging.getLogger(__name__)
@@ -39,14 +39,14 @@ for path in sys.argv[1:]:
 """Run by a bare interpreter, which starts in ten milliseconds."""
 FETCH = "from musicgen.checkpoints.download import main; main()"
 _WEIGHTS = ("*.safetensors", "*.bin")
-_ENOUGH_RESIDENT = 0.95
-_COLLECTED_AFTER = gc.get_threshold()
-_SELDOM = 100_000
+_RESIDENT_ENOUGH = 0.95
+_GC_THRESHOLDS = gc.get_threshold()
+_GC_THRESHOLD_AT_START = 100_000
 
-_BEGUN = "interpreter"
+_BEGIN = "interpreter"
 _marks: dict[str, float] = {}
 _children: list[subprocess.Popen[bytes]] = []
-_told = False
+_reported = False
 
 
 def process_age() -> float:
@@ -77,8 +77,8 @@ def begin(folder: Path | None = None) -> subprocess.Popen[bytes] | None:
     Never raises: what is wrong with the settings or with torch is said where it is used. Until
     `ready()` garbage is looked for seldom: a start makes next to none.
     """
-    mark(_BEGUN)
-    gc.set_threshold(_SELDOM)
+    mark(_BEGIN)
+    gc.set_threshold(_GC_THRESHOLD_AT_START)
     child = None
     with contextlib.suppress(Exception):
         from musicgen.settings import DEFAULT_MODEL, Settings
@@ -99,7 +99,11 @@ def prefetch(model: str) -> subprocess.Popen[bytes] | None:
     if is_address(model):
         command = ["-c", FETCH]
     else:
-        files = [str(file) for file in weights_of(Path(model)) if resident(file) < _ENOUGH_RESIDENT]
+        files = [
+            str(file)
+            for file in find_weights(Path(model))
+            if resident_share(file) < _RESIDENT_ENOUGH
+        ]
         if not files:
             return None
         command = ["-I", "-S", "-c", READ_FILE, *files]
@@ -107,18 +111,18 @@ def prefetch(model: str) -> subprocess.Popen[bytes] | None:
     return subprocess.Popen([sys.executable, *command], stdin=null, stdout=null, stderr=null)
 
 
-def weights_of(path: Path) -> Sequence[Path]:
+def find_weights(path: Path) -> Sequence[Path]:
     """The files that loading `path`, a packed file or a folder, will read."""
     if path.is_file():
         return [path]
-    packed = packed_files(path) if path.is_dir() else []
+    packed = find_packed_files(path) if path.is_dir() else []
     if packed:
         # Of several only one is loaded, and which one the device decides.
         return packed if len(packed) == 1 else []
     return next((found for p in _WEIGHTS if (found := sorted(path.glob(p)))), [])
 
 
-def resident(path: Path) -> float:
+def resident_share(path: Path) -> float:
     """The share of a file that is in memory; 0 where the system does not tell."""
     try:
         with path.open("rb") as file:
@@ -143,21 +147,21 @@ def ready() -> None:
     for child in _children:
         child.poll()
     gc.freeze()
-    gc.set_threshold(*_COLLECTED_AFTER)
-    logger.info("started: %s", _shown())
+    gc.set_threshold(*_GC_THRESHOLDS)
+    logger.info("started: %s", _format_timeline())
 
 
 def first_audio() -> Mapping[str, float] | None:
     """The timeline of a start that `begin` began, told once: to the first request that has its
     sound."""
-    global _told
-    if _told or _BEGUN not in _marks:
+    global _reported
+    if _reported or _BEGIN not in _marks:
         return None
-    _told = True
+    _reported = True
     mark("first_audio")
-    logger.info("first audio: %s", _shown())
+    logger.info("first audio: %s", _format_timeline())
     return timeline()
 
 
-def _shown() -> str:
+def _format_timeline() -> str:
     return ", ".join(f"{phase} {seconds:.2f} s" for phase, seconds in timeline().items())

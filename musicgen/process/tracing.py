@@ -69,7 +69,7 @@ def span(
         name,
         context=_context(parent),
         kind=SpanKind[kind.upper()],
-        attributes=_told(attributes),
+        attributes=_prefix_names(attributes),
         record_exception=False,
         set_status_on_exception=False,
     ) as made:
@@ -92,7 +92,7 @@ def past_span(name: str, seconds: float, parent: str | None = None, **attributes
         name,
         context=_context(parent),
         start_time=end - int(seconds * 1e9),
-        attributes=_told(attributes),
+        attributes=_prefix_names(attributes),
     )
     made.end(end)
 
@@ -103,7 +103,7 @@ def note(**attributes: Any) -> None:
         return
     from opentelemetry.trace import get_current_span
 
-    get_current_span().set_attributes(_told(attributes))
+    get_current_span().set_attributes(_prefix_names(attributes))
 
 
 def traceparent() -> str | None:
@@ -125,6 +125,6 @@ def _context(parent: str | None) -> Context | None:
     return TraceContextTextMapPropagator().extract({"traceparent": str(parent)})
 
 
-def _told(attributes: dict[str, Any]) -> dict[str, Any]:
+def _prefix_names(attributes: dict[str, Any]) -> dict[str, Any]:
     """Named `musicgen.…`, as nobody else's are."""
     return {f"musicgen.{name}": value for name, value in attributes.items() if value is not None}

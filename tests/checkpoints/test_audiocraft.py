@@ -14,7 +14,7 @@ from torch import Tensor
 from handlers.cli import main as cli
 from musicgen import errors
 from musicgen.checkpoints.audiocraft import convert
-from musicgen.checkpoints.audiocraft_names import codec, language_model
+from musicgen.checkpoints.audiocraft_names import rename_codec, rename_language_model
 from musicgen.checkpoints.locate import locate
 from tests.support import engines, oracle
 
@@ -132,7 +132,7 @@ def test_transposed_convolutions_have_names_of_their_own() -> None:
         "decoder.model.1.lstm.weight_ih_l0": "decoder.layers.1.lstm.weight_ih_l0",
         "quantizer.vq.layers.2._codebook.embed": "quantizer.layers.2.codebook.embed",
     }
-    made = codec({name: torch.zeros(1) for name in names})
+    made = rename_codec({name: torch.zeros(1) for name in names})
     assert list(made) == [f"audio_encoder.{name}" for name in names.values()]
 
 
@@ -149,7 +149,7 @@ def test_another_model_s_fine_tune_is_refused_and_nothing_is_left(
 def test_an_unknown_tensor_is_named(tmp_path: Path) -> None:
     """Guards a part of an unknown architecture being dropped in silence."""
     with pytest.raises(errors.UnsupportedCheckpoint, match=r"linears\.0\.bias"):
-        language_model({"linears.0.bias": torch.zeros(1)}, tmp_path)
+        rename_language_model({"linears.0.bias": torch.zeros(1)}, tmp_path)
 
 
 class _Evil:

@@ -163,7 +163,7 @@ def test_a_mis_shaped_tensor_is_named_with_both_shapes(
     forms.reshape_tensor(folder, name)
     with pytest.raises(errors.CheckpointMismatch, match=name) as raised:
         _load(folder)
-    assert "config.json asks for (" in str(raised.value)
+    assert "config.json requires (" in str(raised.value)
 
 
 @pytest.mark.parametrize(

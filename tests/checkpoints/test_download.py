@@ -104,7 +104,7 @@ def test_a_flipped_bit_on_the_way_is_found(server: RangeServer, tmp_path: Path) 
     content = bytearray(server.content)
     content[-1] ^= 1
     server.content = bytes(content)
-    with pytest.raises(CheckpointCorrupt, match="is not what was packed"):
+    with pytest.raises(CheckpointCorrupt, match="differs from its hash"):
         fetch(server.url, _settings(tmp_path))
     assert _nothing_of_it_in(tmp_path)
 

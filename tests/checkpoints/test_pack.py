@@ -27,7 +27,7 @@ from musicgen.checkpoints.packed.format import (
     FORMS,
     SUMS,
     check_hashes,
-    packed_files,
+    find_packed_files,
     precision_of,
     read_header,
 )
@@ -261,7 +261,7 @@ def test_weights_that_16_bits_cannot_hold_are_not_packed(
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UnsupportedCheckpoint, match=r"layers\.0\.up.*float32"):
         _packed(folder, form, tmp_path)
-    assert not packed_files(tmp_path)
+    assert not find_packed_files(tmp_path)
 
 
 KILLED = """
@@ -372,7 +372,7 @@ def test_two_packs_of_one_file_do_not_meet(
     command = [sys.executable, "-m", "handlers.cli", "pack", str(folder), "-o", str(tmp_path)]
     both = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) for _ in range(2)]
     assert [each.wait(120) for each in both] == [0, 0]
-    (found,) = packed_files(tmp_path)
+    (found,) = find_packed_files(tmp_path)
     assert found.read_bytes() == packed("musicgen-small", "native-int8").read_bytes()
 
 
@@ -423,7 +423,7 @@ def test_the_command_says_bytes_and_licence(
     damaged[-1] ^= 1
     path.write_bytes(damaged)
     assert main(["pack", "--check", str(path)]) == 1
-    assert "is not what was packed" in capsys.readouterr().err
+    assert "differs from its hash" in capsys.readouterr().err
     assert main(["pack"]) == 2
 
 

@@ -17,7 +17,7 @@ from handlers.hf_endpoint import MODEL_NAME_FILE, find_model
 from infra.huggingface.card import licence_identifier
 from infra.huggingface.layout import ROOT, LayoutError, lay_out, main
 from musicgen import catalog
-from musicgen.checkpoints.locate import licence_in, locate
+from musicgen.checkpoints.locate import read_licence, locate
 from musicgen.checkpoints.pack import pack
 from musicgen.errors import MusicGenError
 
@@ -117,7 +117,7 @@ def test_meta_s_weights_keep_their_licence(
     assert matter["license"] == "cc-by-nc-4.0"
     assert matter["base_model"] == "facebook/musicgen-small"
     assert "no commercial use" in (out / "README.md").read_text()
-    assert licence_in(out) == catalog.MUSICGEN_LICENCE, "the endpoint tells it with each clip"
+    assert read_licence(out) == catalog.MUSICGEN_LICENCE, "the endpoint tells it with each clip"
 
 
 @pytest.mark.parametrize(

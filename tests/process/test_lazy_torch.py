@@ -16,8 +16,8 @@ import sys
 from pathlib import Path
 from musicgen.process import lazy_torch
 if "whole" in sys.argv:
-    lazy_torch.TRIED = ()
-print(lazy_torch.import_torch(), lazy_torch.PUT_OFF in sys.modules)
+    lazy_torch.SUPPORTED = ()
+print(lazy_torch.import_torch(), lazy_torch.DEFERRED in sys.modules)
 from musicgen.predictor import Predictor
 from musicgen.request import GenerationRequest
 from musicgen.settings import Settings
@@ -26,10 +26,10 @@ settings = Settings(model=model, precision=precision, threads=2, data_dir=Path(o
 result = Predictor.load(settings).generate(
     GenerationRequest(prompt="calm piano", duration=1, seed=3, variations=2, top_p=0.9)
 )
-print(*(clip.sha256 for clip in result.clips), lazy_torch.PUT_OFF in sys.modules)
+print(*(clip.sha256 for clip in result.clips), lazy_torch.DEFERRED in sys.modules)
 """
 needs_the_quick_way = pytest.mark.skipif(
-    lazy_torch.DRIVER.exists() or not lazy_torch.was_tried(lazy_torch._version()),
+    lazy_torch.DRIVER.exists() or not lazy_torch.is_supported(lazy_torch._version()),
     reason="torch is imported as a whole here",
 )
 
@@ -48,9 +48,9 @@ def test_the_same_music_with_and_without(tmp_path: Path, precision: str) -> None
     quick = _run(CLIP, "demo", precision, str(tmp_path / "a"))
     whole = _run(CLIP, "demo", precision, str(tmp_path / "b"), "whole")
     assert (quick[0], whole[0]) == ("True False", "False True")
-    *hashes, put_off = quick[1].split()
+    *hashes, deferred = quick[1].split()
     assert hashes == whole[1].split()[:-1] and len(set(hashes)) == 2
-    assert put_off == "False", "making music must not bring it back"
+    assert deferred == "False", "making music must not bring it back"
 
 
 @needs_the_quick_way
@@ -65,7 +65,7 @@ generator = torch.Generator().manual_seed(3)
 first = torch.rand(4, generator=generator)
 compiled = torch.compile(lambda x: x.sin() + x.cos(), backend="aot_eager")
 print(torch.equal(compiled(first), first.sin() + first.cos()))
-print(lazy_torch.PUT_OFF in sys.modules, hasattr(torch, "_meta_registrations"))
+print(lazy_torch.DEFERRED in sys.modules, hasattr(torch, "_meta_registrations"))
 print(torch.equal(first, torch.rand(4, generator=torch.Generator().manual_seed(3))))
 exported = torch.export.export(torch.nn.Linear(2, 3), (torch.ones(1, 2),))
 print(exported.module()(torch.ones(1, 2)).shape == (1, 3))
@@ -84,7 +84,7 @@ def other(name):
         return types.ModuleType(name)
     return found(name)
 lazy_torch.importlib.import_module = other
-print(lazy_torch.import_torch(), lazy_torch.PUT_OFF in sys.modules)
+print(lazy_torch.import_torch(), lazy_torch.DEFERRED in sys.modules)
 import torch
 torch.Generator().manual_seed(1)
 """
@@ -96,7 +96,7 @@ torch.Generator().manual_seed(1)
     [("2.13.0+cpu", True), ("2.13.1", True), ("2.12.0", False), ("2.130.0", False), ("", False)],
 )
 def test_only_versions_that_were_tried_are_imported_quickly(version: str, tried: bool) -> None:
-    assert lazy_torch.was_tried(version) == tried
+    assert lazy_torch.is_supported(version) == tried
 
 
 def test_every_worker_begins_with_it() -> None:
@@ -106,7 +106,7 @@ def test_every_worker_begins_with_it() -> None:
 import sys
 from musicgen.process import startup
 startup.begin()
-print("torch" in sys.modules, startup.lazy_torch.PUT_OFF in sys.modules)
+print("torch" in sys.modules, startup.lazy_torch.DEFERRED in sys.modules)
 """
-    quick = lazy_torch.was_tried(lazy_torch._version()) and not lazy_torch.DRIVER.exists()
+    quick = lazy_torch.is_supported(lazy_torch._version()) and not lazy_torch.DRIVER.exists()
     assert _run(script) == [f"True {not quick}"]

@@ -80,11 +80,11 @@ def test_prefetching_brings_a_file_into_memory(tmp_path: Path) -> None:
     path.write_bytes(os.urandom(3_000_000))
     os.sync()
     make_cold([path])
-    if startup.resident(path) > 0.5:
+    if startup.resident_share(path) > 0.5:
         pytest.skip("this file system keeps its files in memory")
     child = startup.prefetch(str(path))
     assert child is not None and child.wait(60) == 0
-    assert startup.resident(path) == 1.0
+    assert startup.resident_share(path) == 1.0
     assert startup.prefetch(str(path)) is None, "what is in memory is not read again"
 
 
@@ -103,7 +103,7 @@ def test_only_what_will_be_loaded_is_read(
 ) -> None:
     for name in names:
         (tmp_path / name).write_bytes(b"x")
-    assert [path.name for path in startup.weights_of(tmp_path)] == read
+    assert [path.name for path in startup.find_weights(tmp_path)] == read
 
 
 def test_the_timeline_is_told_once_and_only_of_a_start() -> None:

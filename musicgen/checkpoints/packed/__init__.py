@@ -1,1 +1,1 @@
-"""Packed checkpoints: one file with a manifest, in the layout that the engine runs."""
+"""Packed checkpoints: one file with a manifest, in the layout of the engine."""

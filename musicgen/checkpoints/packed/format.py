@@ -1,19 +1,19 @@
-"""One file that holds a model as it is run: packed weights, configuration, tokenizer, manifest.
+"""Format of a packed file: packed weights, configuration, tokenizer and manifest of a model.
 
-It is a valid safetensors file (8 bytes of length, a JSON header, the data), so any tool for those
-can look into it. What is particular:
+A packed file is a valid safetensors file (8 bytes of length, a JSON header, the data), readable by
+any safetensors tool. Its particulars:
 
-- the data begins at a page of memory and tensors are ordered by the size of their numbers, so each
-  can be used where it is mapped, without a copy;
-- `SMALL_FILES` of the checkpoint are tensors of bytes, named `file:NAME`;
-- the header's `musicgen` is the manifest: form, source, versions, and a sha256 for each tensor;
-- the first tensor, `SUMS`, holds a sum of each mebibyte that follows. Reading and adding runs at
-  the speed of memory, where sha256 would take seconds: every load does it, and has the weights in
-  memory thereby. A sum finds what disks and transfers do; sha256 also finds what people do, and is
-  for the moment a file arrives.
+- The data begins at a memory page, and tensors are sorted by item size. Each tensor is therefore
+  used in the mapped file, without a copy.
+- `SMALL_FILES` of the checkpoint are byte tensors, named `file:NAME`.
+- `musicgen` in the header's metadata is the manifest: form, source, versions, and a sha256 for each
+  tensor.
+- The first tensor, `SUMS`, holds a sum of each following mebibyte. Every load compares the sums, at
+  the speed of memory, and so brings the weights into memory; sha256 would take seconds. A sum finds
+  damage by disks and transfers. sha256 also finds manipulation, and is compared after a download.
 
-Same checkpoint, form and versions: the same bytes. This module knows where what lies and imports no
-torch; `musicgen.checkpoints.packed.reader` has the tensors.
+The same checkpoint, form and versions give the same bytes. This module holds the layout and imports
+no torch; `musicgen.checkpoints.packed.reader` reads the tensors.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ BLOCK_BYTES = 2**20
 AGAIN = "pack or download it again"
 NATIVE, PLAIN = "native-", "plain-"
 FORMS = ("native-int8", "native-bfloat16", "native-float32", "plain-bfloat16", "plain-float32")
-"""What weights may be packed as: `musicgen.checkpoints.packed.layouts` says what each holds."""
+"""Forms of a packed file; `musicgen.checkpoints.packed.layouts` describes each."""
 ITEM_BYTES = {"I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I8": 1, "U8": 1}
-"""Types of numbers, as safetensors names them."""
+"""Bytes of a number by its type, in the names of safetensors."""
 _PAGE = 4096
 _WORD = 8
 _KEY = "musicgen"
@@ -54,23 +54,24 @@ _PIECE = 2**22
 
 @dataclass(frozen=True)
 class Shape:
-    """A tensor without its numbers; `dtype` is a name of `ITEM_BYTES`."""
+    """Type and shape of a tensor; `dtype` is a key of `ITEM_BYTES`."""
 
     dtype: str
     shape: tuple[int, ...]
 
     @property
     def bytes(self) -> int:
+        """Size of the tensor in bytes."""
         return math.prod(self.shape) * ITEM_BYTES[self.dtype]
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Header of a packed file.
+    """Manifest of a packed file.
 
     `form`: see `musicgen.checkpoints.packed.layouts`. `source`: the model's name. `revision`: the
-    hub's commit, if it came from there. `source_files`: sha256 of each packed file's origin.
-    `sha256`: of every tensor's bytes.
+    commit on the hub, None for a model from elsewhere. `source_files`: sha256 of each original
+    weight file. `sha256`: of every tensor's bytes.
     """
 
     form: str
@@ -85,28 +86,33 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each tensor of a file begins, in bytes from the file's beginning, and its shape."""
+    """Place of each tensor in a file: its offset in bytes, and its shape."""
 
     header_bytes: int
     places: dict[str, tuple[int, Shape]]
 
     @property
     def total(self) -> int:
+        """Size of the file in bytes."""
         return max(start + shape.bytes for start, shape in self.places.values())
 
     @property
-    def summed(self) -> range:
-        """The bytes that the sums are of."""
+    def sum_range(self) -> range:
+        """Offsets of the bytes covered by the sums."""
         start, shape = self.places[SUMS]
         return range(start + shape.bytes, self.total)
 
 
 def precision_of(form: str) -> str:
+    """Return the precision of a form, such as "int8"."""
     return form.removeprefix(NATIVE).removeprefix(PLAIN)
 
 
-def layout_of(shapes: Mapping[str, Shape], manifest: Manifest) -> Layout:
-    """Of a file with these tensors; the hashes in `manifest` need only have their length."""
+def build_layout(shapes: Mapping[str, Shape], manifest: Manifest) -> Layout:
+    """Return the layout of a file with these tensors.
+
+    The header's size depends on `manifest`, whose hashes may still be blank.
+    """
     blocks = -(-sum(shape.bytes for shape in shapes.values()) // BLOCK_BYTES)
     everything = {SUMS: Shape("I64", (blocks,)), **shapes}
     order = sorted(everything, key=lambda n: (-ITEM_BYTES[everything[n].dtype], n != SUMS, n))
@@ -114,12 +120,12 @@ def layout_of(shapes: Mapping[str, Shape], manifest: Manifest) -> Layout:
     for name in order:
         places[name] = (at, everything[name])
         at += everything[name].bytes
-    size = len(header_of(Layout(0, places), manifest))
+    size = len(build_header(Layout(0, places), manifest))
     return Layout(size, {name: (size + start, shape) for name, (start, shape) in places.items()})
 
 
-def header_of(layout: Layout, manifest: Manifest) -> bytes:
-    """The bytes before the data, which then begins at a page."""
+def build_header(layout: Layout, manifest: Manifest) -> bytes:
+    """Return the header, padded so that the data begins at a page."""
     texts: dict[str, Any] = {"__metadata__": {_KEY: json.dumps(asdict(manifest), sort_keys=True)}}
     for name, (start, shape) in layout.places.items():
         begin = start - layout.header_bytes
@@ -134,11 +140,14 @@ def header_of(layout: Layout, manifest: Manifest) -> bytes:
 
 
 def read_header(path: Path) -> tuple[Layout, Manifest]:
-    """Raises: `CheckpointNotFound`, `CheckpointIncomplete` for a file that is not as long as it
-    says, `CheckpointCorrupt`, `UnsupportedCheckpoint` for another version of the format."""
+    """Read the layout and the manifest of a packed file.
+
+    Raises: `CheckpointNotFound`, `CheckpointIncomplete` for a file of the wrong length,
+    `CheckpointCorrupt`, `UnsupportedCheckpoint` for another version of the format.
+    """
     try:
         with path.open("rb") as file:
-            layout, manifest = _parsed(path, file.read(_WORD), file.read)
+            layout, manifest = _parse_header(path, file.read(_WORD), file.read)
             size = file.seek(0, 2)
     except OSError as error:
         raise CheckpointNotFound(f"{path} cannot be read: {error.strerror}") from error
@@ -148,27 +157,30 @@ def read_header(path: Path) -> tuple[Layout, Manifest]:
 
 
 def check_hashes(path: Path) -> Manifest:
-    """Compares all of a file with its manifest, slowly. Raises: what `read_header` raises."""
+    """Compare a whole file with its manifest, which takes seconds.
+
+    Raises: the errors of `read_header`, `CheckpointCorrupt`.
+    """
     layout, manifest = read_header(path)
     with path.open("rb") as file:
-        for name, wanted in manifest.sha256.items():
+        for name, expected in manifest.sha256.items():
             start, shape = layout.places[name]
             file.seek(start)
-            found, left = hashlib.sha256(), shape.bytes
+            digest, left = hashlib.sha256(), shape.bytes
             while left > 0 and (piece := file.read(min(left, _PIECE))):
-                found.update(piece)
+                digest.update(piece)
                 left -= len(piece)
-            if found.hexdigest() != wanted:
-                raise CheckpointCorrupt(f"{path}: {name} is not what was packed: {AGAIN}")
+            if digest.hexdigest() != expected:
+                raise CheckpointCorrupt(f"{path}: {name} differs from its hash: {AGAIN}")
     return manifest
 
 
-def packed_files(folder: Path) -> Sequence[Path]:
-    """The packed files in a folder."""
+def find_packed_files(folder: Path) -> Sequence[Path]:
+    """Return the packed files in a folder."""
     return sorted(folder.glob(f"*{SUFFIX}"))
 
 
-def _parsed(path: Path, length: bytes, read: Any) -> tuple[Layout, Manifest]:
+def _parse_header(path: Path, length: bytes, read: Any) -> tuple[Layout, Manifest]:
     try:
         size = int.from_bytes(length, "little")
         if not 0 < size < _HEADER_MAX:
@@ -177,15 +189,15 @@ def _parsed(path: Path, length: bytes, read: Any) -> tuple[Layout, Manifest]:
         raw = json.loads(texts.pop("__metadata__")[_KEY])
         if raw.get("format") != FORMAT:
             raise UnsupportedCheckpoint(
-                f"{path} has format {raw.get('format')!r} and not {FORMAT}: pack it again"
+                f"{path} has format {raw.get('format')!r}, not {FORMAT}: pack it again"
             )
         manifest = Manifest(**raw)
         places = {name: _place(entry, _WORD + size) for name, entry in texts.items()}
         if SUMS not in places or manifest.sha256.keys() != places.keys() - {SUMS}:
-            raise ValueError("its manifest is of other tensors")
+            raise ValueError("its manifest names other tensors")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointCorrupt(
-            f"{path} is no packed file, or damaged ({error}): {AGAIN}"
+            f"{path} is not a packed file, or is damaged ({error}): {AGAIN}"
         ) from error
     return Layout(_WORD + size, places), manifest
 

@@ -1,14 +1,14 @@
-"""A checkpoint's weights as a packed file holds them, and a model made of those.
+"""Weights of a packed file by its form, and the model loaded from them.
 
-| form | for | weights of products | text encoder |
+| form | for | weights of matrix products | text encoder |
 |---|---|---|---|
 | native-int8 | x86 processors with the native step | int8 in its blocks | float16 in its blocks |
 | native-bfloat16 | the same | float16 in its blocks | float16 in its blocks |
 | native-float32 | the same | float32 in its blocks | float32 |
-| plain-bfloat16 | GPUs; others pack it when it is loaded | bfloat16 | bfloat16, used in float32 |
+| plain-bfloat16 | GPUs; processors repack it on loading | bfloat16 | bfloat16, used in float32 |
 | plain-float32 | every machine in float32 | float32 | float32 |
 
-All other weights are float32, but for the decoder's in plain-bfloat16, which are bfloat16 too.
+All other weights are float32. In plain-bfloat16 the whole decoder is bfloat16.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _EMBEDDING = "text_encoder.embedding.weight"
 
 
 class Packing:
-    """How the weights of one configuration go into one form.
+    """Packing of the weights of one configuration into one form.
 
-    Raises: `UnsupportedCheckpoint` when the form cannot hold such a model.
+    Raises: `UnsupportedCheckpoint` if the form cannot hold the model.
     """
 
     def __init__(self, config: MusicGenConfig, form: str) -> None:
@@ -44,36 +44,36 @@ class Packing:
         self._native: Forms | None = FORMS[self._precision] if form.startswith(NATIVE) else None
         if self._native is not None and config.decoder.activation not in ACTIVATIONS:
             raise UnsupportedCheckpoint(
-                f"the native step does not know the activation {config.decoder.activation}: "
+                f"the native step does not support the activation {config.decoder.activation}: "
                 f"choose {PLAIN}bfloat16 or {PLAIN}float32"
             )
         with torch.device("meta"):
             model = MusicGen(config)
         self._linears = {n for n, m in model.named_modules() if isinstance(m, Linear)}
         self.weights: dict[str, Tensor] = dict(model.state_dict())
-        """What is packed, by the names of `MusicGen`, on the meta device."""
+        """Weights to pack, by the names of `MusicGen`, on the meta device."""
 
-    def expected(self, name: str) -> dict[str, Tensor]:
-        """What the file holds of one of `weights`: tensors on the meta device."""
+    def describe(self, name: str) -> dict[str, Tensor]:
+        """Return the tensors stored for one of `weights`, on the meta device."""
         weight = self.weights[name]
         form = self._form_of(name)
         if form is None:
             return {name: torch.empty(weight.shape, dtype=self._dtype_of(name), device="meta")}
         with torch.device("meta"):
             outputs, inputs = weight.shape
-            return _named(name, empty(outputs, inputs, form)._asdict())
+            return _name_buffers(name, empty(outputs, inputs, form)._asdict())
 
-    def packed(self, name: str, weight: Tensor) -> dict[str, Tensor]:
-        """The tensors that the file holds of it. Raises: `UnsupportedCheckpoint`."""
+    def pack(self, name: str, weight: Tensor) -> dict[str, Tensor]:
+        """Return the tensors stored for a weight. Raises: `UnsupportedCheckpoint`."""
         form, dtype = self._form_of(name), self._dtype_of(name)
         largest = torch.finfo(dtype).max
         if not holds(weight, form) or bool(weight.abs().max() > largest):
             raise UnsupportedCheckpoint(
-                f"{name} has weights that 16 bits cannot hold: choose the precision float32"
+                f"{name} has weights too large for 16 bits: choose the precision float32"
             )
         if form is None:
             return {name: weight.to(dtype)}
-        return _named(name, packed(weight, form)._asdict())
+        return _name_buffers(name, packed(weight, form)._asdict())
 
     def _form_of(self, name: str) -> int | None:
         if self._native is None or name.removesuffix(".weight") not in self._linears:
@@ -97,10 +97,12 @@ def load_packed(
     dtype: torch.dtype,
     library: Library | None,
 ) -> MusicGen:
-    """The model of a packed file, in eval mode on `device`; on a processor its weights stay where
-    the file is mapped. A native form needs the `library`; of a plain one `dtype` is the decoder's.
+    """Load the model of a packed file, in eval mode on `device`.
 
-    Raises: `CheckpointMismatch` when the file holds other tensors than its configuration asks for.
+    On a processor the weights stay in the mapped file. `library`: needed by a native form. `dtype`:
+    the decoder's in a plain form.
+
+    Raises: `CheckpointMismatch` if tensors and configuration of the file differ.
     """
     form = pack.manifest.form
     native = FORMS[precision_of(form)] if form.startswith(NATIVE) else None
@@ -108,10 +110,10 @@ def load_packed(
         model = MusicGen(config)
         if native is not None and library is not None:
             expect_native(library, model, native)
-    wanted = model.state_dict()
-    _check_names(pack, wanted)
+    expected = model.state_dict()
+    _check_names(pack, expected)
     state, staging = {}, Staging(device) if device.type == "cuda" else None
-    for name, empty_ in wanted.items():
+    for name, empty_ in expected.items():
         tensor = pack[name]
         if native is None:
             kind = dtype if name.startswith("decoder.") else torch.float32
@@ -125,9 +127,9 @@ def load_packed(
     return model.eval().requires_grad_(False)
 
 
-def _check_names(pack: PackFile, wanted: Mapping[str, Tensor]) -> None:
-    differing = sorted(pack.names() ^ wanted.keys()) or [
-        name for name, empty_ in wanted.items() if pack[name].shape != empty_.shape
+def _check_names(pack: PackFile, expected: Mapping[str, Tensor]) -> None:
+    differing = sorted(pack.names() ^ expected.keys()) or [
+        name for name, empty_ in expected.items() if pack[name].shape != empty_.shape
     ]
     if differing:
         raise CheckpointMismatch(
@@ -136,7 +138,7 @@ def _check_names(pack: PackFile, wanted: Mapping[str, Tensor]) -> None:
         )
 
 
-def _named(name: str, parts: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
-    """The buffers of a `NativeLinear` by their names in a whole model."""
+def _name_buffers(name: str, parts: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
+    """Return the buffers of a `NativeLinear` by their names in the whole model."""
     prefix = name.removesuffix("weight")
     return {prefix + part: tensor for part, tensor in parts.items() if tensor is not None}

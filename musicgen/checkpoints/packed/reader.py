@@ -1,4 +1,4 @@
-"""The tensors of a packed file (`musicgen.checkpoints.packed.format`), where it is mapped."""
+"""Tensors of a packed file (`musicgen.checkpoints.packed.format`), memory-mapped."""
 
 from __future__ import annotations
 
@@ -32,10 +32,9 @@ _WORD_BYTES = 8
 
 
 class PackFile:
-    """A packed file, memory-mapped: a tensor lies where the file does, and costs nothing until it
-    is used.
+    """A memory-mapped packed file; a tensor costs nothing until its first use.
 
-    Raises: what `read_header` raises.
+    Raises: the errors of `read_header`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,26 +52,26 @@ class PackFile:
         return data.view(TYPES[shape.dtype]).view(shape.shape)
 
     def names(self) -> set[str]:
-        """Of the weights."""
+        """Return the names of the weights."""
         return {n for n in self._layout.places if n != SUMS and not n.startswith(FILE_PREFIX)}
 
     def read(self, name: str) -> bytes | None:
-        """A small file of the checkpoint, if it had it."""
-        held = FILE_PREFIX + name
-        return self[held].numpy().tobytes() if held in self else None
+        """Return a small file of the checkpoint, or None without it."""
+        tensor = FILE_PREFIX + name
+        return self[tensor].numpy().tobytes() if tensor in self else None
 
     def check(self) -> None:
-        """Reads all of it once, by which it is in memory. Raises: `CheckpointCorrupt`."""
-        summed = self._layout.summed
-        wrong = sums_of(self._bytes[summed.start : summed.stop]) != self[SUMS]
+        """Read the whole file into memory and compare its sums. Raises: `CheckpointCorrupt`."""
+        span = self._layout.sum_range
+        wrong = compute_sums(self._bytes[span.start : span.stop]) != self[SUMS]
         if wrong.any():
-            at = summed.start + int(wrong.nonzero()[0]) * BLOCK_BYTES
-            end = min(at + BLOCK_BYTES, summed.stop)
+            at = span.start + int(wrong.nonzero()[0]) * BLOCK_BYTES
+            end = min(at + BLOCK_BYTES, span.stop)
             raise CheckpointCorrupt(f"{self.path} is damaged between bytes {at} and {end}: {AGAIN}")
 
 
-def sums_of(data: Tensor) -> Tensor:
-    """Bytes to the sum of the 64-bit words of each block, modulo 2^64."""
+def compute_sums(data: Tensor) -> Tensor:
+    """Return the sum of the 64-bit words of each block of bytes, modulo 2^64."""
     whole = len(data) // BLOCK_BYTES * BLOCK_BYTES
     blocks = data[:whole].view(torch.int64).view(-1, BLOCK_BYTES // _WORD_BYTES)
     rest = data[whole:]
@@ -84,13 +83,15 @@ def sums_of(data: Tensor) -> Tensor:
 
 
 def shape_of(tensor: Tensor) -> Shape:
+    """Return the type and shape of a tensor."""
     return Shape(_NAMES[tensor.dtype], tuple(tensor.shape))
 
 
 def bytes_of(tensor: Tensor) -> memoryview:
-    """Its numbers as they lie in a file."""
+    """Return the numbers of a tensor as bytes, in the order of the file."""
     return tensor.contiguous().view(-1).view(torch.uint8).numpy().data
 
 
 def sha256_of(tensor: Tensor) -> str:
+    """Return the sha256 of a tensor's bytes, in hexadecimal."""
     return hashlib.sha256(bytes_of(tensor)).hexdigest()

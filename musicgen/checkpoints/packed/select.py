@@ -1,4 +1,4 @@
-"""Which packed file a device and a precision go with, and an engine made of it."""
+"""Choice of a packed file by device and precision."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from musicgen.checkpoints.packed.format import NATIVE, PLAIN, packed_files, read_header
+from musicgen.checkpoints.packed.format import NATIVE, PLAIN, find_packed_files, read_header
 from musicgen.checkpoints.packed.reader import PackFile
 from musicgen.errors import CheckpointMismatch
 from musicgen.model.config import MusicGenConfig, parse_json
@@ -14,53 +14,56 @@ from musicgen.model.native.library import library
 
 
 def forms_for(device: str, precision: str) -> Sequence[str]:
-    """The forms of a packed file that run there in that precision, the best first."""
+    """Return the forms of a packed file for a device and a precision, the best first."""
     rounded = [] if precision == "float32" else [f"{PLAIN}bfloat16"]
     if device != "cpu":
         return [*rounded, f"{PLAIN}float32"]
-    packed = ("int8", "bfloat16", "float32") if precision == "auto" else (precision,)
-    native = [NATIVE + each for each in packed] if library() is not None else []
+    precisions = ("int8", "bfloat16", "float32") if precision == "auto" else (precision,)
+    native = [NATIVE + name for name in precisions] if library() is not None else []
     return [*native, f"{PLAIN}float32", *rounded]
 
 
 def open_packed(path: Path, device: str, precision: str, revision: str | None) -> PackFile | None:
-    """The packed file at `path`, or the one in that folder that suits; None for a folder whose
-    checkpoint is to be read instead.
+    """Open the packed file at `path`, or the best one in the folder `path`.
 
-    Raises: `CheckpointMismatch` when there are only others, a `CheckpointError`.
+    Returns None for a folder with no suitable packed file but a checkpoint.
+    Raises: `CheckpointMismatch` if only unsuitable files are there, a `CheckpointError`.
     """
-    files = [path] if path.is_file() else packed_files(path)
+    files = [path] if path.is_file() else find_packed_files(path)
     if not files:
         return None
     packs = {read_header(file)[1].form: file for file in files}
-    wanted = forms_for(device, precision)
-    found = next((packs[form] for form in wanted if form in packs), None)
-    if found is not None:
-        return _of_revision(PackFile(found), revision)
+    forms = forms_for(device, precision)
+    best = next((packs[form] for form in forms if form in packs), None)
+    if best is not None:
+        return _check_revision(PackFile(best), revision)
     if path.is_dir() and (path / "config.json").is_file():
         return None
     raise CheckpointMismatch(
-        f"{path} is packed as {', '.join(packs)}, which {device} does not run in precision "
-        f"{precision}: choose another, or `musicgen pack --form {wanted[0]}`"
+        f"{path} is packed as {', '.join(packs)}, unsuitable for {device} in precision "
+        f"{precision}: choose another precision, or pack again with `musicgen pack --form {forms[0]}`"
     )
 
 
 def config_of(pack: PackFile) -> MusicGenConfig:
-    """Raises: `CheckpointCorrupt`, `UnsupportedCheckpoint`."""
+    """Return the model configuration in a packed file.
 
-    def parsed(name: str) -> dict[str, Any]:
+    Raises: `CheckpointCorrupt`, `UnsupportedCheckpoint`.
+    """
+
+    def parse(name: str) -> dict[str, Any]:
         return parse_json(pack.read(name) or b"{}", pack.path / name)
 
     return MusicGenConfig.from_json(
-        parsed("config.json"), parsed("generation_config.json"), pack.path
+        parse("config.json"), parse("generation_config.json"), pack.path
     )
 
 
-def _of_revision(pack: PackFile, revision: str | None) -> PackFile:
-    found = pack.manifest.revision
-    if revision is not None and found != revision:
+def _check_revision(pack: PackFile, revision: str | None) -> PackFile:
+    own = pack.manifest.revision
+    if revision is not None and own != revision:
         raise CheckpointMismatch(
-            f"{pack.path} was packed from revision {found} of {pack.manifest.source}, not from "
-            f"{revision}: pack that one, or change MUSICGEN_REVISION"
+            f"{pack.path} was packed from revision {own} of {pack.manifest.source}, not from "
+            f"{revision}: pack that revision, or change MUSICGEN_REVISION"
         )
     return pack

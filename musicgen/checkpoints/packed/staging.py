@@ -1,7 +1,7 @@
-"""Copies to a GPU while the next piece is still being read.
+"""Copies to a GPU, overlapped with the reading of the next piece.
 
-A GPU fetches from pinned memory by itself, and from other memory only through the processor. Two
-pinned buffers take turns: one is filled from the file while the other is on its way.
+A GPU reads pinned memory by itself, and other memory only through the processor. Two pinned buffers
+take turns: one is filled from the file while the other is copied to the GPU.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ _BUFFERS = 2
 
 
 class Staging:
-    """Copies tensors to `device`, one after the other. Without a GPU the buffers are not pinned,
-    which is for tests alone."""
+    """Staging buffers for copies of tensors to `device`, one after the other.
+
+    Without a GPU the buffers are not pinned; only tests do that.
+    """
 
     def __init__(self, device: torch.device, piece_bytes: int = PIECE_BYTES) -> None:
         self._device = device
@@ -28,9 +30,9 @@ class Staging:
         self._next = 0
 
     def copy(self, tensor: Tensor) -> Tensor:
-        """The same numbers on the device. They are there when the stream has come to them."""
+        """Return a copy on the device, complete once the current stream reaches it."""
         result = torch.empty(tensor.shape, dtype=tensor.dtype, device=self._device)
-        source, target = (each.view(-1).view(torch.uint8) for each in (tensor, result))
+        source, target = (t.view(-1).view(torch.uint8) for t in (tensor, result))
         for start in range(0, len(source), len(self._buffers[0])):
             piece = source[start : start + len(self._buffers[0])]
             self._send(piece, target[start : start + len(piece)])
