@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as a script: the repository root is not on the path
     sys.path.insert(0, str(ROOT))
 
-from musicgen.capacity.simulate import Outcome, Scaling, Simulation
+from musicgen.capacity.simulate import Scaling, Simulation, SimulationResult
 from musicgen.capacity.throughput import from_bench
 
 PER_HOUR, SECONDS, SLOTS, COLD_START = 6000.0, 10.0, 8, 30.0
@@ -44,17 +44,17 @@ def arrivals(seed: int) -> list[float]:
     return found
 
 
-def draw(moments: list[float], found: Outcome) -> None:
+def draw(moments: list[float], found: SimulationResult) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
     figure, (top, middle, bottom) = plt.subplots(3, 1, figsize=(9, 7.5), sharex=True)
-    hours = [at / 3600 for at, _, _ in found.looks]
-    top.plot(hours, [rate(at) for at, _, _ in found.looks], color="#0b6e63")
+    hours = [at / 3600 for at, _, _ in found.polls]
+    top.plot(hours, [rate(at) for at, _, _ in found.polls], color="#0b6e63")
     top.set_ylabel("jobs an hour")
-    middle.step(hours, [workers for _, workers, _ in found.looks], where="post", color="#0b6e63")
+    middle.step(hours, [workers for _, workers, _ in found.polls], where="post", color="#0b6e63")
     middle.set_ylabel("workers")
     bins = [[] for _ in range(24 * 12)]
     for at, latency in zip(moments, found.latencies, strict=True):
@@ -83,7 +83,7 @@ def main() -> None:
     found = Simulation(moments, [SECONDS] * len(moments), pace, SLOTS, scaling).run()
     took = time.perf_counter() - began
     draw(moments, found)
-    busiest = max(workers for _, workers, _ in found.looks)
+    busiest = max(workers for _, workers, _ in found.polls)
     print(
         json.dumps(
             {

@@ -25,7 +25,7 @@ if not __package__:  # run as a script: the repository root is not on the path
 
 from infra.loadtest.drive import drive, poisson, report
 from infra.loadtest.targets import job_api
-from musicgen.capacity.simulate import Simulation, fixed
+from musicgen.capacity.simulate import Simulation, keep_workers
 from musicgen.capacity.throughput import Pace
 from tests.support.job_server import data_folder, job_server
 
@@ -46,7 +46,9 @@ def calibrated(url: str) -> tuple[Pace, float]:
     low, high = pace, 4 * pace
     while high - low > 0.001:
         pair = (low + high) / 2
-        guess = Simulation([0.0] * CROWD, sizes, _pace(pace, pair), SLOTS, fixed(1), overhead)
+        guess = Simulation(
+            [0.0] * CROWD, sizes, _pace(pace, pair), SLOTS, keep_workers(1), overhead
+        )
         low, high = (pair, high) if guess.run().ends_at > ended else (low, pair)
     return _pace(pace, high), overhead
 
@@ -76,7 +78,7 @@ def one_round(
     if load:
         moments = poisson(load * busy, 60 * minutes, seed)
     sizes = [SHORT] * len(moments)
-    guess = Simulation(moments, sizes, pace, SLOTS, fixed(1), overhead).run()
+    guess = Simulation(moments, sizes, pace, SLOTS, keep_workers(1), overhead).run()
     found = report(drive(job_api(url, None, 600), moments, [SHORT], seed))
     assert not found["errors"], found["errors"]
     predicted = {

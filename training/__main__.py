@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from musicgen.evaluation.evaluate import Plan, evaluate
+from musicgen.evaluation.evaluate import EvaluationPlan, evaluate
 from musicgen.settings import Settings
 from training.card import write_card
 from training.codec.report import codec_report
@@ -44,7 +44,7 @@ def main() -> None:
     finish(options.folder, options.threads)
 
 
-def finish(folder: Path, threads: int, plan: Plan | None = None) -> Path:
+def finish(folder: Path, threads: int, plan: EvaluationPlan | None = None) -> Path:
     """Exports what `folder` holds, measures it and writes its card. Returns the checkpoint."""
     codec, language_model = folder / "codec", folder / "language-model"
     checkpoint, music = folder / "checkpoint", folder / "held-out"
@@ -52,7 +52,7 @@ def finish(folder: Path, threads: int, plan: Plan | None = None) -> Path:
     export(codec, language_model, checkpoint)
     write_held_out(music, HELD_OUT_CLIPS)
     settings = Settings(model=str(checkpoint), threads=threads)
-    evaluation = evaluate(settings, plan or Plan(), GUIDANCE, music)
+    evaluation = evaluate(settings, plan or EvaluationPlan(), GUIDANCE, music)
     figures = {
         "codec": codec_report(checkpoint, codec / "curve.jsonl"),
         "evaluation": evaluation.to_mapping(),

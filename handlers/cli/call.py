@@ -1,4 +1,4 @@
-"""`musicgen call`: the same request, made by a deployment elsewhere."""
+"""`musicgen call`: a request to a remote deployment."""
 
 from __future__ import annotations
 
@@ -14,28 +14,29 @@ TIMEOUT_SECONDS = 900.0
 
 
 def add(commands: Commands) -> None:
+    """Add the command `call`."""
     parser = commands.add_parser(
-        "call", help="ask a deployment on Replicate, RunPod, Hugging Face or at a URL"
+        "call", help="generate on a deployment on Replicate, RunPod, Hugging Face or at a URL"
     )
     add = parser.add_argument
     add(
         "--target",
         required=True,
         metavar="TARGET",
-        help="replicate, runpod, hf, or the URL of a container of ours",
+        help="replicate, runpod, hf, or the URL of a MusicGen container",
     )
     add("--name", help="OWNER/MODEL on Replicate, endpoint id on RunPod, the endpoint's URL on hf")
     add(
         "--model",
         dest="model_version",
-        help="a name of `musicgen models` (default: the loaded one)",
+        help="a name from `musicgen models` (default: the loaded model)",
     )
     add(
         "--timeout",
         type=float,
         default=TIMEOUT_SECONDS,
         metavar="S",
-        help="seconds to wait in all, cold start included (default: %(default)g)",
+        help="seconds to wait in total, including a cold start (default: %(default)g)",
     )
     add_request_options(parser)
     parser.set_defaults(run=_call)
@@ -49,7 +50,7 @@ def _call(options: argparse.Namespace, _: Settings) -> int:
     request = parse_request(options)
     output = options.output or Path(f"musicgen.{request.output_format}")
     remote = open_remote(options.target, options.name, RemoteTokens.from_env(), options.timeout)
-    clips = remote.generate(fields_of(request), _Teller())
+    clips = remote.generate(fields_of(request), _ProgressPrinter())
     for index, clip in enumerate(clips):
         path = output if len(clips) == 1 else output.with_stem(f"{output.stem}-{index + 1}")
         try:
@@ -61,8 +62,8 @@ def _call(options: argparse.Namespace, _: Settings) -> int:
     return 0
 
 
-class _Teller:
-    """Says on standard error how far it is, each line once."""
+class _ProgressPrinter:
+    """Printer of progress lines on standard error, without repeats."""
 
     def __init__(self) -> None:
         self._last = ""

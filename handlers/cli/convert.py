@@ -1,4 +1,4 @@
-"""`musicgen convert`: a fine-tune of audiocraft's as a checkpoint that can be loaded."""
+"""`musicgen convert`: a fine-tune by audiocraft to a loadable checkpoint."""
 
 from __future__ import annotations
 
@@ -11,18 +11,23 @@ from musicgen.settings import Settings
 
 
 def add(commands: Commands) -> None:
+    """Add the command `convert`."""
     parser = commands.add_parser(
         "convert",
-        help="turn audiocraft's files of a fine-tune into a checkpoint",
-        description="Turns a folder with audiocraft's state_dict.bin, and its "
-        "compression_state_dict.bin where there is one, into a Hugging Face checkpoint. What "
-        "audiocraft does not keep in them comes from the checkpoint of the model that was tuned, "
-        "and so does the licence: of Meta's models CC-BY-NC-4.0, not for commercial use.",
+        help="turn a fine-tune by audiocraft into a checkpoint",
+        description="Turns a folder with audiocraft's state_dict.bin (and optionally "
+        "compression_state_dict.bin) into a Hugging Face checkpoint. The other weights and the "
+        "licence come from the base model. Meta's models have the licence CC-BY-NC-4.0: no "
+        "commercial use.",
     )
     add = parser.add_argument
-    add("files", type=Path, metavar="FOLDER", help="with state_dict.bin")
-    add("--base", required=True, help="a name from `musicgen models`, a folder or a hub name")
-    add("-o", "--output", type=Path, required=True, metavar="FOLDER", help="a new one")
+    add("files", type=Path, metavar="FOLDER", help="folder with state_dict.bin")
+    add(
+        "--base",
+        required=True,
+        help="base model: a name from `musicgen models`, a folder or a hub name",
+    )
+    add("-o", "--output", type=Path, required=True, metavar="FOLDER", help="a new folder")
     parser.set_defaults(run=_convert)
 
 

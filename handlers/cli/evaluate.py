@@ -1,4 +1,4 @@
-"""`musicgen evaluate`: whether a model's music is what its prompts say."""
+"""`musicgen evaluate`: measurement of how well music follows its prompts."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 def add(commands: Commands) -> None:
+    """Add the command `evaluate`."""
     parser = commands.add_parser(
         "evaluate", help="measure whether the music follows its prompts; the last line is JSON"
     )
@@ -29,29 +30,36 @@ def add(commands: Commands) -> None:
         type=_positive,
         default=40,
         metavar="N",
-        help="of each kind (default: %(default)s)",
+        help="pairs of prompts of each kind (default: %(default)s)",
     )
     add(
         "--seeds",
         type=_positive,
         default=1,
         metavar="N",
-        help="of each pair (default: %(default)s)",
+        help="seeds for each pair (default: %(default)s)",
     )
-    add("--duration", type=float, default=4.0, metavar="S", help="of a clip (default: %(default)g)")
+    add(
+        "--duration",
+        type=float,
+        default=4.0,
+        metavar="S",
+        help="seconds of a clip (default: %(default)g)",
+    )
     add("--top-k", type=_positive, default=TOP_K_DEFAULT, help="default: %(default)s")
     add(
         "--guidance",
         type=float,
         nargs="+",
         default=[1.0, 3.0],
-        help="scales to compare (default: 1 3)",
+        help="guidance scales to compare (default: 1 3)",
     )
     add(
         "--music",
         type=Path,
         metavar="DIR",
-        help="also the likelihood of the music in DIR: NAME.wav (flac, ...) with a prompt NAME.txt",
+        help="also measure the likelihood of music in DIR: NAME.wav (flac, ...) with its prompt "
+        "in NAME.txt",
     )
     parser.set_defaults(run=_evaluate)
 
@@ -59,18 +67,18 @@ def add(commands: Commands) -> None:
 def _evaluate(options: argparse.Namespace, settings: Settings) -> int:
     from tqdm import tqdm
 
-    from musicgen.evaluation.evaluate import Plan, evaluate
+    from musicgen.evaluation.evaluate import EvaluationPlan, evaluate
 
-    plan = Plan(options.pairs, options.seeds, 0, options.duration, options.top_k)
+    plan = EvaluationPlan(options.pairs, options.seeds, 0, options.duration, options.top_k)
     with tqdm(file=sys.stderr, desc="clips", leave=False) as bar:
 
-        def told(done: int, total: int) -> None:
+        def show_progress(done: int, total: int) -> None:
             if done < bar.n:
                 bar.reset()
             bar.total = total
             bar.update(done - bar.n)
 
-        result = evaluate(settings, plan, options.guidance, options.music, told)
+        result = evaluate(settings, plan, options.guidance, options.music, show_progress)
     sys.stdout.write("\n".join(_lines(result)) + "\n")
     sys.stdout.write(json.dumps(result.to_mapping()) + "\n")
     return 0
@@ -82,27 +90,27 @@ def _lines(result: Evaluation) -> Iterator[str]:
         for name in ("own_prompt", "no_prompt", "another_prompt"):
             nats: Nats = getattr(result.likelihood, name)
             low, high = nats.interval
-            books = ", ".join(f"{each:.2f}" for each in nats.codebooks)
+            books = ", ".join(f"{mean:.2f}" for mean in nats.codebooks)
             yield (
                 f"  {name.replace('_', ' '):<14} {nats.mean:.3f} "
                 f"(95 % interval {low:.3f} to {high:.3f}); by codebook {books}"
             )
-    for each in result.adherence:
-        yield f"{result.model}, guidance {each.guidance:g}, {each.clips} clips:"
-        for answer in each.answers:
-            low, high = answer.interval
+    for adherence in result.adherence:
+        yield f"{result.model}, guidance {adherence.guidance:g}, {adherence.clips} clips:"
+        for score in adherence.answers:
+            low, high = score.interval
             yield (
-                f"  {answer.axis:<9} {answer.right}/{answer.pairs} right, {answer.share:.0%} "
-                f"(95 % interval {low:.0%} to {high:.0%}; a guess is 50 %)"
+                f"  {score.axis:<9} {score.right}/{score.pairs} right, {score.share:.0%} "
+                f"(95 % interval {low:.0%} to {high:.0%}; chance is 50 %)"
             )
         yield (
-            f"  {each.silent_clips} clips with a second of silence, "
-            f"{each.clipped:.3%} of samples clipped, "
-            f"{each.clicks} clicks at {each.borders} borders of streamed pieces"
+            f"  {adherence.silent_clips} clips with a second of silence, "
+            f"{adherence.clipped:.3%} of samples clipped, "
+            f"{adherence.clicks} clicks at {adherence.borders} borders of streamed pieces"
         )
 
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError("a whole number from 1")
+        raise argparse.ArgumentTypeError("must be a whole number of at least 1")
     return int(text)

@@ -1,4 +1,4 @@
-"""`musicgen keys create|list|revoke`: who may call the job API."""
+"""`musicgen keys create|list|revoke`: API keys of the job API."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ SCOPES = ("generate", "models", "priority")
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("keys", help="make, list and revoke API keys of the job API")
+    """Add the command `keys`."""
+    parser = commands.add_parser("keys", help="create, list and revoke API keys of the job API")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
-    create = actions.add_parser("create", help="make a key, which is shown once")
-    create.add_argument("name", help="whose it is, for `musicgen keys list`")
+    create = actions.add_parser("create", help="create a key, shown only once")
+    create.add_argument("name", help="name of the owner, for `musicgen keys list`")
     create.add_argument(
         "--scope",
         action="append",
         choices=SCOPES,
-        help="what it may do, may be given again (default: generate)",
+        help="a permission of the key; may be repeated (default: generate)",
     )
-    create.add_argument("--days", type=float, help="how long it is valid (default: until revoked)")
+    create.add_argument("--days", type=float, help="days of validity (default: until revoked)")
     create.set_defaults(run=_create)
     actions.add_parser("list", help="list the keys").set_defaults(run=_list)
-    revoke = actions.add_parser("revoke", help="end a key at once")
-    revoke.add_argument("prefix", help="of the key, as `musicgen keys list` shows it")
+    revoke = actions.add_parser("revoke", help="revoke a key immediately")
+    revoke.add_argument("prefix", help="prefix of the key, from `musicgen keys list`")
     revoke.set_defaults(run=_revoke)
 
 
@@ -43,9 +44,9 @@ def _create(options: argparse.Namespace, _: Settings) -> int:
 
     until = options.days and datetime.now(timezone.utc) + timedelta(days=options.days)
     scopes = frozenset(options.scope or SCOPES[:1])
-    made = _with_database(lambda pool: keys.create(pool, options.name, scopes, until or None))
+    created = _with_database(lambda pool: keys.create(pool, options.name, scopes, until or None))
     sys.stdout.write(
-        f"key: {made.key}\nwebhook secret: {made.webhook_secret}\n"
+        f"key: {created.key}\nwebhook secret: {created.webhook_secret}\n"
         "Neither is shown again. Send the key as `Authorization: Bearer KEY`.\n"
     )
     return 0

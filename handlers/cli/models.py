@@ -1,4 +1,4 @@
-"""`musicgen models`: what can be chosen, under which licence, and the memory it takes."""
+"""`musicgen models`: the known models with their licence and memory."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from musicgen.settings import Settings
 
 
 def add(commands: Commands) -> None:
+    """Add the command `models`."""
     parser = commands.add_parser("models", help="list the models, their licence and memory")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_models)
@@ -31,7 +32,7 @@ def _models(options: argparse.Namespace, _: Settings) -> int:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         sys.stdout.write("  ".join(cells).rstrip() + "\n")
     sys.stdout.write(
-        "\nMemory is for weights and one clip of 30 s. "
+        "\nMemory: weights and one clip of 30 s. "
         f"{catalog.MUSICGEN_LICENCE} forbids commercial use.\n"
     )
     return 0

@@ -1,4 +1,4 @@
-"""`musicgen pack`: a checkpoint as one file that starts fast."""
+"""`musicgen pack`: a checkpoint to one file with a fast start."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from musicgen.settings import Settings
 
 
 def add(commands: Commands) -> None:
+    """Add the command `pack`."""
     parser = commands.add_parser(
         "pack",
-        help="turn a checkpoint into one file that starts fast",
-        description="Turns a checkpoint, also a fine-tune, into one file with only what inference "
-        "needs, in the form that a kind of machine reads: native-* for x86 processors, "
-        "plain-bfloat16 for GPUs. An interrupted pack goes on where it was. MUSICGEN_MODEL then "
-        "names the file, its folder, or the address where it was uploaded to.",
+        help="turn a checkpoint into one file with a fast start",
+        description="Turns a checkpoint or fine-tune into one file with only the parts for "
+        "inference. The form depends on the machine: native-* for x86 processors, "
+        "plain-bfloat16 for GPUs. "
+        "Run an interrupted pack again to resume it. Then set MUSICGEN_MODEL to the file, its "
+        "folder, or the URL of its upload.",
     )
     add = parser.add_argument
     add("model", nargs="?", help="a name from `musicgen models`, a folder or a hub name")
@@ -30,10 +32,15 @@ def add(commands: Commands) -> None:
         type=Path,
         default=Path("packed"),
         metavar="PATH",
-        help="a folder, or a file that ends in .packed (default: %(default)s)",
+        help="a folder, or a file name ending in .packed (default: %(default)s)",
     )
     add("--form", choices=FORMS, default=FORMS[0], help="default: %(default)s")
-    add("--check", type=Path, metavar="FILE", help="only compare a packed file with its hashes")
+    add(
+        "--check",
+        type=Path,
+        metavar="FILE",
+        help="only compare a packed file with the hashes in it",
+    )
     add("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_pack)
 
@@ -42,7 +49,7 @@ def _pack(options: argparse.Namespace, settings: Settings) -> int:
     if options.check is not None:
         return _check(options.check)
     if options.model is None:
-        raise InvalidRequest("model", None, "say what to pack: musicgen pack MODEL -o FOLDER")
+        raise InvalidRequest("model", None, "name a model: musicgen pack MODEL -o FOLDER")
     from tqdm import tqdm
 
     from musicgen.checkpoints.locate import locate
@@ -51,18 +58,18 @@ def _pack(options: argparse.Namespace, settings: Settings) -> int:
     source = locate(options.model, settings.revision, settings.base_model)
     with tqdm(unit=" weights", leave=False, disable=None) as bar:
 
-        def tell(_: str, done: int, of: int) -> None:
-            bar.total = of
+        def show_progress(_: str, done: int, total: int) -> None:
+            bar.total = total
             bar.update(done - bar.n)
 
-        report = pack(source, options.form, options.output, tell)
+        report = pack(source, options.form, options.output, show_progress)
     if options.json:
         fields = {"path": str(report.path), "form": report.manifest.form}
         fields |= {"source": report.manifest.source, "licence": report.manifest.licence}
         numbers = {"before": report.before, "after": report.after, "resumed": report.resumed}
         sys.stdout.write(json.dumps(fields | numbers) + "\n")
         return 0
-    resumed = f", {report.resumed} of them from before" if report.resumed else ""
+    resumed = f", {report.resumed} of them from an earlier run" if report.resumed else ""
     sys.stdout.write(
         f"{report.path}: {report.manifest.source} (licence {report.manifest.licence}), "
         f"{report.weights} weights{resumed}\n"
@@ -75,7 +82,7 @@ def _pack(options: argparse.Namespace, settings: Settings) -> int:
 def _check(path: Path) -> int:
     manifest = check_hashes(path)
     sys.stdout.write(
-        f"{path} is as it was packed: {manifest.source} as {manifest.form} "
+        f"{path} is intact: {manifest.source} as {manifest.form} "
         f"(licence {manifest.licence}, revision {manifest.revision or 'unknown'})\n"
     )
     return 0

@@ -1,4 +1,4 @@
-"""`musicgen serve all|api|worker|relay`: the job API and what does its jobs."""
+"""`musicgen serve all|api|worker|relay`: the job API and its workers."""
 
 from __future__ import annotations
 
@@ -28,17 +28,22 @@ RELAYED_AT_ONCE = 8
 
 
 def add(commands: Commands) -> None:
+    """Add the command `serve`."""
     parser = commands.add_parser(
         "serve",
         help="serve the job API and its web page",
-        description="`api` takes jobs, `worker` does them here, `relay` has them done elsewhere; "
-        "`all` is one of each that the settings ask for. Without DATABASE_URL they share a "
-        "PostgreSQL of their own in the data folder.",
+        description="`api` accepts jobs, `worker` generates here, `relay` generates on a remote "
+        "platform; `all` starts the parts required by the settings. Without DATABASE_URL they "
+        "share an embedded PostgreSQL in the data folder.",
     )
     parser.add_argument("part", choices=("all", "api", "worker", "relay"))
-    parser.add_argument("--host", default=HOST, help="of the API (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=PORT, help="of the API (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=1, help="of `all` (default: %(default)s)")
+    parser.add_argument("--host", default=HOST, help="host of the API (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=PORT, help="port of the API (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=1, help="workers of `all` (default: %(default)s)"
+    )
     parser.set_defaults(run=_serve)
 
 
@@ -46,7 +51,7 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
     api = ApiSettings.from_env()
     if settings.log_level != "DEBUG":
         logging.getLogger("procrastinate").setLevel(logging.WARNING)
-    # Said before anything is started.
+    # A missing key is an error before anything starts.
     api.needs_keys(options.host)
     if options.part != "all":
         start_tracing(f"musicgen-{options.part}")
@@ -137,7 +142,7 @@ async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
             asyncio.create_task(swap.follow()),
             asyncio.create_task(maintain(pool, app, files, api, elsewhere, count)),
         ]
-        logger.info("taking jobs as %s", worker.name)
+        logger.info("worker %s accepts jobs", worker.name)
         if health is not None:
             health.watch(worker)
         await worker.run()
@@ -173,13 +178,13 @@ async def _relay(url: str, api: ApiSettings, settings: Settings) -> int:
         worker.stop_on_signals()
         if health is not None:
             health.watch(worker)
-        logger.info("having jobs done by %s as %s", hybrid.made_by, worker.name)
+        logger.info("relay %s sends jobs to %s", worker.name, hybrid.made_by)
         await worker.run()
     return 0
 
 
 def _health(api: ApiSettings, settings: Settings) -> HealthPort | None:
-    """Listens from before anything is loaded, where the settings ask for it."""
+    """Start the health port before anything is loaded, or return None if it is not set."""
     if api.metrics_port is None:
         return None
     from handlers.job_api.worker.health_server import HealthPort

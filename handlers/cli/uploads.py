@@ -1,4 +1,4 @@
-"""`musicgen uploads`: clips that were made and that their bucket has not taken yet."""
+"""`musicgen uploads`: finished clips waiting for their bucket."""
 
 from __future__ import annotations
 
@@ -19,32 +19,39 @@ if TYPE_CHECKING:
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser(
-        "uploads", help="list or send clips that a bucket has not taken yet"
-    )
+    """Add the command `uploads`."""
+    parser = commands.add_parser("uploads", help="list or send clips waiting for their bucket")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     for name, text, run in (
-        ("list", "what waits in $MUSICGEN_SPOOL_DIR, and for which bucket", _list),
-        ("retry", "send it now, with the credentials of the environment", _retry),
+        ("list", "list the clips in $MUSICGEN_SPOOL_DIR and their buckets", _list),
+        ("retry", "send them now, with the credentials of the environment", _retry),
     ):
         action = actions.add_parser(name, help=text)
         action.add_argument("--json", action="store_true", help="print JSON")
         action.add_argument(
-            "--older-than", type=float, default=0.0, metavar="S", help="only clips of this age"
+            "--older-than",
+            type=float,
+            default=0.0,
+            metavar="S",
+            help="only clips of at least this age in seconds",
         )
         action.set_defaults(run=run)
 
 
 def _list(options: argparse.Namespace, settings: Settings) -> int:
     spool = _spool(settings)
-    entries = list(_each(spool, options.older_than, _described))
-    _show(options, entries + [_unfinished(path) for path in spool.unfinished()], settings)
+    entries = list(_apply_to_entries(spool, options.older_than, _describe))
+    _show(options, entries + [_describe_unfinished(path) for path in spool.unfinished()], settings)
     return 0
 
 
 def _retry(options: argparse.Namespace, settings: Settings) -> int:
     spool = _spool(settings)
-    outcomes = list(_each(spool, options.older_than, lambda entry: _sent(spool, entry, settings)))
+    outcomes = list(
+        _apply_to_entries(
+            spool, options.older_than, lambda entry: _send_entry(spool, entry, settings)
+        )
+    )
     _show(options, outcomes, settings)
     return EXIT_FAILED if any(outcome["error"] for outcome in outcomes) else 0
 
@@ -55,10 +62,10 @@ def _spool(settings: Settings) -> Spool:
     return Spool(settings.spool_dir)
 
 
-def _each(
+def _apply_to_entries(
     spool: Spool, older_than: float, act: Callable[[SpoolEntry], dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
-    """What `act` makes of those that no other process is sending, each locked meanwhile."""
+    """Lock each waiting entry, unless another process is sending it, and yield `act(entry)`."""
     from musicgen.errors import StorageError
 
     for path in spool.waiting():
@@ -67,25 +74,25 @@ def _each(
                 if entry is not None and entry.age >= older_than:
                     yield act(entry)
         except StorageError as error:
-            yield _nameless(path, str(error))
+            yield _describe_unknown(path, str(error))
 
 
-def _unfinished(path: Path) -> dict[str, Any]:
-    return _nameless(path, "not finished: it is being written, or its process was killed")
+def _describe_unfinished(path: Path) -> dict[str, Any]:
+    return _describe_unknown(path, "not finished: it is being written, or its process was killed")
 
 
-def _nameless(path: Path, error: str) -> dict[str, Any]:
-    """A file in the spool of which nobody knows where it was to go."""
-    nowhere = {"bytes": None, "bucket": None, "endpoint_url": None, "key": None}
-    return {"file": str(path)} | nowhere | {"error": error}
+def _describe_unknown(path: Path, error: str) -> dict[str, Any]:
+    """Describe a file in the spool with an unknown destination."""
+    unknown = {"bytes": None, "bucket": None, "endpoint_url": None, "key": None}
+    return {"file": str(path)} | unknown | {"error": error}
 
 
-def _sent(spool: Spool, entry: SpoolEntry, settings: Settings) -> dict[str, Any]:
+def _send_entry(spool: Spool, entry: SpoolEntry, settings: Settings) -> dict[str, Any]:
     from musicgen.errors import StorageError
     from musicgen.storage.s3_client import open_client, send
 
     bucket = _destination(entry, settings.bucket)
-    outcome = _described(entry) | {"error": None}
+    outcome = _describe(entry) | {"error": None}
     try:
         deadline = time.monotonic() + bucket.deadline
         send(open_client(bucket), entry.upload, lambda: entry.path.open("rb"), deadline)
@@ -96,7 +103,7 @@ def _sent(spool: Spool, entry: SpoolEntry, settings: Settings) -> dict[str, Any]
 
 
 def _destination(entry: SpoolEntry, configured: BucketSettings) -> BucketSettings:
-    """The entry's own bucket, with the credentials that this process has been given."""
+    """Return the entry's own bucket, with the credentials of this process."""
     upload = entry.upload
     return BucketSettings(
         name=upload.bucket,
@@ -109,7 +116,7 @@ def _destination(entry: SpoolEntry, configured: BucketSettings) -> BucketSetting
     )
 
 
-def _described(entry: SpoolEntry) -> dict[str, Any]:
+def _describe(entry: SpoolEntry) -> dict[str, Any]:
     upload = asdict(entry.upload)
     named = {name: upload[name] for name in ("bucket", "endpoint_url", "key")}
     return {"file": str(entry.path), "bytes": entry.size} | named
@@ -120,7 +127,7 @@ def _show(options: argparse.Namespace, entries: list[dict[str, Any]], settings: 
         sys.stdout.write(json.dumps(entries, indent=2) + "\n")
         return
     if not entries:
-        sys.stdout.write(f"nothing waits in {settings.spool_dir}\n")
+        sys.stdout.write(f"no clips are waiting in {settings.spool_dir}\n")
     for entry in entries:
         if entry["bucket"] is None:
             sys.stdout.write(f"{entry['file']}: {entry['error']}\n")

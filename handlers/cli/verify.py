@@ -1,4 +1,4 @@
-"""`musicgen verify`: greedy tokens against transformers', on a model's own weights."""
+"""`musicgen verify`: comparison of greedy tokens with transformers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from musicgen.settings import Settings
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser(
-        "verify", help="compare greedy tokens with transformers' on a model's own weights"
-    )
+    """Add the command `verify`."""
+    parser = commands.add_parser("verify", help="compare greedy tokens with those of transformers")
     add_model_options(parser)
     parser.add_argument("--prompt", default="slow calm piano", help="default: %(default)r")
     parser.add_argument(

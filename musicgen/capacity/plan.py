@@ -1,4 +1,4 @@
-"""From a load and a promise to workers and money."""
+"""Workers and costs for a workload with a latency target."""
 
 from __future__ import annotations
 
@@ -10,23 +10,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from musicgen.capacity.simulate import Outcome, Scaling, Simulation, fixed
+from musicgen.capacity.simulate import Scaling, Simulation, SimulationResult, keep_workers
 from musicgen.capacity.throughput import Pace
 
 PRICES: dict[str, Any] = json.loads(
     Path(__file__).with_name("prices.json").read_text(encoding="utf-8")
 )
 MOST_JOBS = 20_000
-"""Simulated for each answer: more change no digit that is shown."""
+"""Simulated jobs for each offer; more would change no printed digit."""
 MOST_WORKERS = 10_000
 SERVERLESS_IDLE = 60.0
 KUBERNETES_IDLE, KUBERNETES_DRAINS_EVERY = 300.0, 120.0
-"""As infra/k8s/base/worker-scaling.yaml has them, but for the last worker's longer rest."""
+"""As in infra/k8s/base/worker-scaling.yaml, without the last worker's longer idle time."""
 
 
 @dataclass(frozen=True)
-class Load:
-    """`seconds`: of audio, each job. `p95`: seconds from submission to the end that 95 % keep."""
+class Workload:
+    """Workload to plan for, and its latency target.
+
+    `seconds`: audio of each job. `p95`: target for the 95th percentile of the seconds from
+    submission to the end. `slots`: concurrent jobs of a worker. `overhead`: audio seconds of work
+    for each job besides decoding.
+    """
 
     jobs_per_hour: float
     seconds: float
@@ -38,7 +43,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Offer:
-    """USD an hour for one worker; without a price of its own, always on costs the same."""
+    """Price of one worker in USD an hour; an always-on price is optional."""
 
     platform: str
     gpu: str
@@ -47,14 +52,18 @@ class Offer:
 
     @property
     def always_on(self) -> float:
+        """Price in USD an hour of a worker that is always on."""
         return self.usd_per_hour_always_on or self.usd_per_hour
 
 
 @dataclass(frozen=True)
-class Answer:
-    """Of one offer. Costs are USD for a minute of audio. `break_even`: jobs an hour above which one
-    worker that is always on costs less than one that comes for each job; None for never.
-    `replicas` None: no number of workers keeps the promise."""
+class Assessment:
+    """Workers, latency and costs of one offer; costs are USD for a minute of audio.
+
+    `replicas`: the fewest always-on workers for the latency target, None if no number reaches it.
+    `break_even`: jobs an hour above which one always-on worker is cheaper than a serverless worker;
+    None for never.
+    """
 
     offer: Offer
     pace: Pace
@@ -68,11 +77,12 @@ class Answer:
 
 
 def offers() -> list[Offer]:
-    return [Offer(**each) for each in PRICES["offers"]]
+    """Return the offers in prices.json."""
+    return [Offer(**offer) for offer in PRICES["offers"]]
 
 
 def poisson(jobs_per_hour: float, count: int, seed: int = 0) -> list[float]:
-    """Seconds at which `count` jobs arrive that know nothing of each other."""
+    """Return the arrival times in seconds of `count` independent jobs."""
     rng, now, times = random.Random(seed), 0.0, []
     for _ in range(count):
         now += rng.expovariate(jobs_per_hour / 3600)
@@ -80,27 +90,30 @@ def poisson(jobs_per_hour: float, count: int, seed: int = 0) -> list[float]:
     return times
 
 
-def answer(load: Load, offer: Offer, pace: Pace) -> Answer:
+def assess(load: Workload, offer: Offer, pace: Pace) -> Assessment:
+    """Simulate a workload on an offer, with always-on and with serverless workers."""
     count = min(MOST_JOBS, max(2000, round(load.jobs_per_hour)))
     arrivals = poisson(load.jobs_per_hour, count)
     sizes = [load.seconds] * count
 
-    def run(scaling: Scaling) -> Outcome:
+    def run(scaling: Scaling) -> SimulationResult:
         return Simulation(arrivals, sizes, pace, load.slots, scaling, load.overhead).run()
 
-    replicas = _fewest(load, pace, run)
-    p95 = run(fixed(replicas)).percentile(0.95) if replicas else math.inf
-    most = max(1, 2 * (replicas or _at_least(load, pace)))
+    replicas = _find_fewest(load, pace, run)
+    p95 = run(keep_workers(replicas)).percentile(0.95) if replicas else math.inf
+    most = max(1, 2 * (replicas or _compute_minimum(load, pace)))
     scaling = Scaling(0, most, load.slots, load.cold_start, idle=SERVERLESS_IDLE)
     if offer.platform == "kubernetes":
         scaling = replace(scaling, idle=KUBERNETES_IDLE, drains_every=KUBERNETES_DRAINS_EVERY)
     scaled = run(scaling)
     minutes = load.jobs_per_hour * load.seconds / 60
     hours = scaled.worker_seconds / 3600
-    alone = (load.cold_start + SERVERLESS_IDLE + _alone(load, pace)) / 3600 * offer.usd_per_hour
+    alone = (
+        (load.cold_start + SERVERLESS_IDLE + _seconds_alone(load, pace)) / 3600 * offer.usd_per_hour
+    )
     break_even = offer.always_on / alone
     reachable = 3600 * pace.of(load.slots) / (load.seconds + load.overhead)
-    return Answer(
+    return Assessment(
         offer,
         pace,
         replicas,
@@ -113,36 +126,38 @@ def answer(load: Load, offer: Offer, pace: Pace) -> Answer:
     )
 
 
-def _alone(load: Load, pace: Pace) -> float:
-    """Seconds that a job takes with a worker of its own."""
+def _seconds_alone(load: Workload, pace: Pace) -> float:
+    """Return the seconds of a job alone on a worker."""
     return (load.seconds + load.overhead) / pace.of(1)
 
 
-def _at_least(load: Load, pace: Pace) -> int:
-    """Workers without which the queue would only grow."""
+def _compute_minimum(load: Workload, pace: Pace) -> int:
+    """Return the fewest workers with a stable queue."""
     offered = load.jobs_per_hour / 3600 * (load.seconds + load.overhead)
     return math.floor(offered / pace.of(load.slots)) + 1
 
 
-def _fewest(load: Load, pace: Pace, run: Callable[[Scaling], Outcome]) -> int | None:
-    """By bisection: more workers are never slower."""
-    if _alone(load, pace) > load.p95:
+def _find_fewest(
+    load: Workload, pace: Pace, run: Callable[[Scaling], SimulationResult]
+) -> int | None:
+    """Find the fewest workers for the target by bisection; more workers are never slower."""
+    if _seconds_alone(load, pace) > load.p95:
         return None
-    low = high = _at_least(load, pace)
-    while run(fixed(high)).percentile(0.95) > load.p95:
+    low = high = _compute_minimum(load, pace)
+    while run(keep_workers(high)).percentile(0.95) > load.p95:
         low, high = high + 1, 2 * high
         if high > MOST_WORKERS:
             return None
     while low < high:
         middle = (low + high) // 2
-        if run(fixed(middle)).percentile(0.95) <= load.p95:
+        if run(keep_workers(middle)).percentile(0.95) <= load.p95:
             high = middle
         else:
             low = middle + 1
     return high
 
 
-def cheapest(answers: Sequence[Answer]) -> Answer | None:
-    """Of those that keep the promise, by the better of their two ways."""
-    kept = [each for each in answers if each.replicas is not None]
-    return min(kept, key=lambda a: min(a.always_on, a.serverless), default=None)
+def cheapest(answers: Sequence[Assessment]) -> Assessment | None:
+    """Return the cheapest offer within the latency target, always on or serverless."""
+    suitable = [answer for answer in answers if answer.replicas is not None]
+    return min(suitable, key=lambda a: min(a.always_on, a.serverless), default=None)

@@ -1,10 +1,10 @@
-"""Jobs that arrive, wait, share a worker, and workers that come and go: an event simulation.
+"""Event simulation of jobs and autoscaled workers.
 
-A worker makes up to `slots` jobs side by side, each at an equal share of the pace that it has with
-so many (processor sharing). Jobs are taken in their order by the worker with the fewest. Workers
-are fixed, or follow the number of unfinished jobs: looked at every `poll` seconds, ready
-`cold_start` seconds after they were asked for. They go when they have been idle for long, as on
-serverless platforms, or when fewer have been wanted for long, as with KEDA.
+A worker runs up to `slots` jobs, each with an equal share of its throughput (processor sharing).
+Jobs start in order of arrival, on the worker with the fewest jobs. The number of workers is
+constant, or follows the number of unfinished jobs: it is adjusted every `poll` seconds, and a new
+worker is ready after `cold_start` seconds. A worker is removed after an idle time, as on serverless
+platforms, or after a time with a lower target, as with KEDA.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from musicgen.capacity.throughput import Pace
 
 @dataclass(frozen=True)
 class Scaling:
-    """`jobs_a_worker`: unfinished jobs for which one worker is wanted. Times in seconds.
+    """Autoscaling rules, with times in seconds.
 
-    A worker goes after `idle` without a job. Or, with `drains_every`, busy ones go too once fewer
-    were wanted for as long as `idle`: one each so many seconds, which takes no more jobs and ends
-    with its last.
+    `jobs_a_worker`: unfinished jobs for each worker of the target. `idle`: a worker is removed
+    after this time without a job. With `drains_every`, a busy worker is removed too after `idle`
+    seconds with a lower target: one worker per `drains_every` seconds, which first finishes its
+    jobs and starts no new ones.
     """
 
     least: int
@@ -37,12 +38,13 @@ class Scaling:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """By job, in the order of arrival, seconds: until it began, and until it ended.
+class SimulationResult:
+    """Result of one simulation.
 
-    `worker_seconds`: paid for, starts and idle time included. `cold`: jobs that were the first of
-    a worker that was started for them. `looks`: at each look of the autoscaler the second, the
-    workers that there are or that start, and the jobs that wait.
+    `waits` and `latencies`: seconds from arrival to start and to end, by job in order of arrival.
+    `worker_seconds`: paid time, with starts and idle time. `cold`: jobs delayed by a start.
+    `polls`: at each poll of the autoscaler the time, the workers (also starting ones), and the
+    waiting jobs.
     """
 
     waits: list[float]
@@ -50,10 +52,10 @@ class Outcome:
     worker_seconds: float
     cold: int
     ends_at: float
-    looks: list[tuple[float, int, int]]
+    polls: list[tuple[float, int, int]]
 
     def percentile(self, share: float) -> float:
-        """Of the latencies."""
+        """Return a percentile of the latencies; `share` is 0 to 1."""
         ordered = sorted(self.latencies)
         return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)]
 
@@ -61,23 +63,26 @@ class Outcome:
 @dataclass
 class _Worker:
     ready_at: float
-    asked_at: float
+    requested_at: float
     jobs: list[tuple[float, int]] = field(default_factory=list)
-    """Heap of (virtual end, job): virtual time goes on at the share of each job."""
+    """Heap of (virtual end, job); virtual time runs at the speed of one job."""
     virtual: float = 0.0
     since: float = 0.0
     version: int = 0
     idle_since: float = 0.0
-    fresh: bool = True
-    drains: bool = False
+    is_fresh: bool = True
+    is_draining: bool = False
 
 
 _ARRIVE, _READY, _DONE, _POLL = range(4)
 
 
 class Simulation:
-    """One run. `arrivals`: seconds, rising; `sizes`: seconds of audio of each job; `overhead`:
-    seconds of audio that a job costs beside its own, for all that is not decoding."""
+    """One run of the simulation.
+
+    `arrivals`: seconds, rising. `sizes`: audio seconds of each job. `overhead`: audio seconds of
+    work for each job besides decoding.
+    """
 
     def __init__(
         self,
@@ -94,23 +99,24 @@ class Simulation:
         self._events: list[tuple[float, int, int, int]] = []
         self._workers: dict[int, _Worker] = {}
         self._free: list[set[int]] = [set() for _ in range(slots)]
-        """Ready workers by how many jobs they have."""
+        """Ready workers by their number of jobs."""
         self._next_worker = 0
         self._queue: deque[int] = deque()
         self._unfinished = self._starting = 0
-        self._began = [math.nan] * len(arrivals)
-        self._ended = [math.nan] * len(arrivals)
-        self._paid = 0.0
+        self._starts = [math.nan] * len(arrivals)
+        self._ends = [math.nan] * len(arrivals)
+        self._worker_seconds = 0.0
         self._cold = 0
-        self._looks: list[tuple[float, int, int]] = []
+        self._polls: list[tuple[float, int, int]] = []
         self._draining = 0
         self._drained_at = -math.inf
-        self._wanted: deque[tuple[float, int]] = deque()
-        """Lately: the second and how many."""
+        self._targets: deque[tuple[float, int]] = deque()
+        """Recent targets, as (second, workers)."""
 
-    def run(self) -> Outcome:
+    def run(self) -> SimulationResult:
+        """Run until every job has ended."""
         for _ in range(self._scaling.least):
-            self._ask(0.0, ready_at=0.0)
+            self._request_worker(0.0, ready_at=0.0)
         if self._arrivals:
             self._push(self._arrivals[0], _ARRIVE, 0)
         if self._scaling.most > self._scaling.least:
@@ -121,22 +127,22 @@ class Simulation:
             if kind == _ARRIVE:
                 self._arrive(now, number)
             elif kind == _READY:
-                self._ready(now, number)
+                self._start_worker(now, number)
             elif kind == _DONE:
-                left -= self._done(now, number, version)
+                left -= self._finish_job(now, number, version)
             else:
                 self._poll(now)
         for worker in self._workers.values():
-            self._paid += now - worker.asked_at
-        starts = zip(self._began, self._arrivals, strict=True)
-        ends = zip(self._ended, self._arrivals, strict=True)
-        return Outcome(
-            [began - at for began, at in starts],
-            [ended - at for ended, at in ends],
-            self._paid,
+            self._worker_seconds += now - worker.requested_at
+        starts = zip(self._starts, self._arrivals, strict=True)
+        ends = zip(self._ends, self._arrivals, strict=True)
+        return SimulationResult(
+            [start - arrival for start, arrival in starts],
+            [end - arrival for end, arrival in ends],
+            self._worker_seconds,
             self._cold,
             now,
-            self._looks,
+            self._polls,
         )
 
     def _push(self, at: float, kind: int, number: int, version: int = 0) -> None:
@@ -147,9 +153,9 @@ class Simulation:
             self._push(self._arrivals[job + 1], _ARRIVE, job + 1)
         self._unfinished += 1
         self._queue.append(job)
-        self._take(now)
+        self._start_jobs(now)
 
-    def _take(self, now: float) -> None:
+    def _start_jobs(self, now: float) -> None:
         while self._queue:
             free = next((workers for workers in self._free if workers), None)
             if free is None:
@@ -161,16 +167,16 @@ class Simulation:
             heapq.heappush(worker.jobs, (worker.virtual + self._sizes[job] + self._overhead, job))
             if len(worker.jobs) < self._slots:
                 self._free[len(worker.jobs)].add(number)
-            self._began[job] = now
-            self._cold += worker.fresh and worker.ready_at > 0
-            worker.fresh = False
-            self._expect(now, number)
+            self._starts[job] = now
+            self._cold += worker.is_fresh and worker.ready_at > 0
+            worker.is_fresh = False
+            self._schedule_end(now, number)
 
     def _advance(self, worker: _Worker, now: float) -> None:
         worker.virtual += (now - worker.since) * self._rates[len(worker.jobs)]
         worker.since = now
 
-    def _expect(self, now: float, number: int) -> None:
+    def _schedule_end(self, now: float, number: int) -> None:
         worker = self._workers[number]
         worker.version += 1
         if worker.jobs:
@@ -178,68 +184,68 @@ class Simulation:
             end = now + left / self._rates[len(worker.jobs)]
             self._push(end, _DONE, number, worker.version)
 
-    def _done(self, now: float, number: int, version: int) -> int:
+    def _finish_job(self, now: float, number: int, version: int) -> int:
         worker = self._workers.get(number)
         if worker is None or worker.version != version:
             return 0
         self._advance(worker, now)
         self._free[min(len(worker.jobs), self._slots - 1)].discard(number)
         _, job = heapq.heappop(worker.jobs)
-        if not worker.drains:
+        if not worker.is_draining:
             self._free[len(worker.jobs)].add(number)
-        self._ended[job] = now
+        self._ends[job] = now
         self._unfinished -= 1
         worker.idle_since = now
-        if worker.drains and not worker.jobs:
+        if worker.is_draining and not worker.jobs:
             self._draining -= 1
-            self._gone(now, number)
+            self._remove_worker(now, number)
         else:
-            self._expect(now, number)
-        self._take(now)
+            self._schedule_end(now, number)
+        self._start_jobs(now)
         return 1
 
-    def _ask(self, now: float, ready_at: float) -> None:
+    def _request_worker(self, now: float, ready_at: float) -> None:
         number = self._next_worker
         self._next_worker += 1
         self._workers[number] = _Worker(ready_at, now)
         self._starting += 1
         self._push(ready_at, _READY, number)
 
-    def _ready(self, now: float, number: int) -> None:
+    def _start_worker(self, now: float, number: int) -> None:
         self._starting -= 1
         self._workers[number].since = self._workers[number].idle_since = now
         self._free[0].add(number)
-        self._take(now)
+        self._start_jobs(now)
 
     def _poll(self, now: float) -> None:
         scaling = self._scaling
-        self._looks.append((now, len(self._workers), len(self._queue)))
-        wanted = math.ceil(self._unfinished / scaling.jobs_a_worker)
-        wanted = min(scaling.most, max(scaling.least, wanted))
-        for _ in range(wanted - len(self._workers) + self._draining):
-            self._ask(now, now + scaling.cold_start)
+        self._polls.append((now, len(self._workers), len(self._queue)))
+        target = math.ceil(self._unfinished / scaling.jobs_a_worker)
+        target = min(scaling.most, max(scaling.least, target))
+        for _ in range(target - len(self._workers) + self._draining):
+            self._request_worker(now, now + scaling.cold_start)
         if scaling.drains_every is not None:
-            self._drain(now, wanted, scaling.drains_every)
+            self._drain(now, target, scaling.drains_every)
         else:
-            self._let_idle_go(now, wanted)
+            self._remove_idle(now, target)
         self._push(now + scaling.poll, _POLL, 0)
 
-    def _let_idle_go(self, now: float, wanted: int) -> None:
+    def _remove_idle(self, now: float, target: int) -> None:
         for number in sorted(self._free[0], reverse=True):
             idle = now - self._workers[number].idle_since
-            if len(self._workers) > wanted and idle >= self._scaling.idle:
+            if len(self._workers) > target and idle >= self._scaling.idle:
                 self._free[0].discard(number)
-                self._gone(now, number)
+                self._remove_worker(now, number)
 
-    def _drain(self, now: float, wanted: int, every: float) -> None:
-        """The newest one first, as a ReplicaSet does it."""
-        self._wanted.append((now, wanted))
-        while self._wanted[0][0] < now - self._scaling.idle:
-            self._wanted.popleft()
-        most_wanted = max(number for _, number in self._wanted)
-        if len(self._workers) - self._draining <= most_wanted or now - self._drained_at < every:
+    def _drain(self, now: float, target: int, every: float) -> None:
+        """Remove the newest worker first, like a ReplicaSet."""
+        self._targets.append((now, target))
+        while self._targets[0][0] < now - self._scaling.idle:
+            self._targets.popleft()
+        highest_target = max(number for _, number in self._targets)
+        if len(self._workers) - self._draining <= highest_target or now - self._drained_at < every:
             return
-        ready = [n for n, w in self._workers.items() if w.ready_at <= now and not w.drains]
+        ready = [n for n, w in self._workers.items() if w.ready_at <= now and not w.is_draining]
         if not ready:
             return
         number = max(ready)
@@ -248,14 +254,15 @@ class Simulation:
         if len(worker.jobs) < self._slots:
             self._free[len(worker.jobs)].discard(number)
         if worker.jobs:
-            worker.drains = True
+            worker.is_draining = True
             self._draining += 1
         else:
-            self._gone(now, number)
+            self._remove_worker(now, number)
 
-    def _gone(self, now: float, number: int) -> None:
-        self._paid += now - self._workers.pop(number).asked_at
+    def _remove_worker(self, now: float, number: int) -> None:
+        self._worker_seconds += now - self._workers.pop(number).requested_at
 
 
-def fixed(workers: int) -> Scaling:
+def keep_workers(workers: int) -> Scaling:
+    """Return the scaling of a constant number of workers."""
     return Scaling(workers, workers, 1, 0.0)

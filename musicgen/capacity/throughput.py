@@ -1,4 +1,4 @@
-"""How fast a worker is: seconds of audio a second, by how many jobs it makes side by side."""
+"""Throughput of a worker: seconds of audio a second, by the number of concurrent jobs."""
 
 from __future__ import annotations
 
@@ -13,23 +13,27 @@ from musicgen.errors import SettingsError
 
 FRAMES_A_SECOND = 50
 EFFICIENCY = 0.3
-"""Share of a GPU's memory bandwidth that an estimate takes for reached. Not measured: what was
-measured on a processor is 0.7 to 0.9, and GPUs lose more between their many small kernels."""
+"""Share of a GPU's memory bandwidth assumed by an estimate, not measured.
+
+A processor reaches 0.7 to 0.9; a GPU loses more between its many small kernels."""
 _GB = {"small": (0.72, 0.15), "medium": (3.2, 0.44), "large": (5.67, 0.59)}
-"""16-bit weights that a step reads, and keys and values of one clip with guidance in its middle."""
+"""Gigabytes read by a step: 16-bit weights, and keys and values of one half-done guided clip."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """`measured`: audio seconds a second of all jobs together, by their number, rising numbers.
-    Between them it is a straight line, beyond the last as there. `source` says where it is from."""
+    """Throughput by the number of concurrent jobs.
+
+    `measured`: pairs of jobs, rising, and their total audio seconds a second. Between two pairs the
+    throughput is linear, beyond the last it is constant. `source`: the origin of the figures.
+    """
 
     measured: tuple[tuple[int, float], ...]
     source: str
     is_estimate: bool = False
 
     def of(self, jobs: int) -> float:
-        """All `jobs` together; 0 for none."""
+        """Return the total throughput of `jobs` concurrent jobs; 0 for none."""
         if jobs <= 0:
             return 0.0
         numbers = [number for number, _ in self.measured]
@@ -44,9 +48,9 @@ class Pace:
 
 
 def from_bench(path: Path, contestant: str | None = None) -> Pace:
-    """Of what `bench/serve.py --save` wrote.
+    """Return the throughput in a result file of `bench/serve.py --save`.
 
-    Raises: `SettingsError` for a file that is none, or a contestant that is not in it.
+    Raises: `SettingsError` for another file, or an unknown contestant.
     """
     try:
         saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -57,13 +61,16 @@ def from_bench(path: Path, contestant: str | None = None) -> Pace:
     chosen = contestant or (ours[-1] if ours else "")
     if chosen not in medians:
         raise SettingsError("--contestant", chosen, f"one of {', '.join(medians)}")
-    points = sorted((int(n), float(each["throughput"])) for n, each in medians[chosen].items())
+    points = sorted((int(n), float(row["throughput"])) for n, row in medians[chosen].items())
     return Pace(tuple(points), f"{chosen} in {path.name}")
 
 
-def estimated(model: str, gpu: str, bandwidth: float) -> Pace:
-    """Of a GPU that reads `bandwidth` GB a second: a step takes as long as reading its weights, and
-    what its clips remember, at `EFFICIENCY` of that. Raises: `SettingsError` for other models."""
+def estimate(model: str, gpu: str, bandwidth: float) -> Pace:
+    """Estimate the throughput of a GPU from its memory bandwidth in GB a second.
+
+    A step takes as long as reading its weights and the clips' keys and values, at `EFFICIENCY` of
+    the bandwidth. Raises: `SettingsError` for an unknown model.
+    """
     if model not in _GB:
         raise SettingsError("--model", model, f"one of {', '.join(_GB)}, or --throughput FILE")
     weights, past = _GB[model]

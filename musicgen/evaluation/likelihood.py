@@ -1,4 +1,4 @@
-"""How probable a model finds given music, with its own description and with others."""
+"""Likelihood of given music under a model, with its own prompt and with others."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from musicgen.engine.interface import Pcm
 from musicgen.errors import InvalidInputAudio
 
 Score = Callable[[str, Pcm], NDArray[np.float64]]
-"""A prompt and a clip to nats for each token, by codebook."""
+"""Maps a prompt and a clip to nats for each token, by codebook."""
 SECONDS_AT_ONCE = 30.0
-"""The longest clip that MusicGen was trained on."""
+"""Length of MusicGen's training clips."""
 _Z = 1.959964
 
 
 @dataclass(frozen=True)
-class Described:
-    """A clip (samples, channels) at the model's rate, and the prompt that describes it."""
+class DescribedClip:
+    """A clip (samples, channels) at the model's rate, and the prompt describing it."""
 
     prompt: str
     pcm: Pcm
@@ -32,7 +32,7 @@ class Described:
 
 @dataclass(frozen=True)
 class Nats:
-    """For each token: the mean over clips, its 95 % interval, and the mean of each codebook."""
+    """Nats for each token: mean over clips, its 95 % interval, and mean of each codebook."""
 
     mean: float
     interval: tuple[float, float]
@@ -41,8 +41,11 @@ class Nats:
 
 @dataclass(frozen=True)
 class Likelihood:
-    """Negative log-likelihood; lower is better. The prompt tells something if `own_prompt` is
-    lower than `no_prompt`, and the right thing if it is lower than `another_prompt`."""
+    """Negative log-likelihood of music; lower is better.
+
+    The model uses the prompt if `own_prompt` is lower than `no_prompt`, and understands it if
+    `own_prompt` is lower than `another_prompt`.
+    """
 
     clips: int
     own_prompt: Nats
@@ -50,42 +53,48 @@ class Likelihood:
     another_prompt: Nats
 
     def to_mapping(self) -> dict[str, Any]:
-        """As plain JSON types."""
+        """Convert to plain JSON types."""
         return asdict(self)
 
 
-def read_music(folder: Path, rate: int, channels: int) -> list[Described]:
-    """Each NAME.txt of `folder` is a prompt, the audio file NAME.* beside it what it describes.
+def read_music(folder: Path, rate: int, channels: int) -> list[DescribedClip]:
+    """Read described clips from a folder: each prompt NAME.txt with its audio file NAME.*.
 
     Clips are converted to `rate` Hz and `channels`.
 
-    Raises: `InvalidInputAudio` where there is none, or one cannot be read.
+    Raises: `InvalidInputAudio` for fewer than two clips, a prompt without audio, or an unreadable
+    file.
     """
     music = []
     for text in sorted(folder.glob("*.txt")):
         sound = next((p for p in sorted(folder.glob(f"{text.stem}.*")) if p != text), None)
         if sound is None:
-            raise InvalidInputAudio("music", str(text), "a text needs an audio file of its name")
+            raise InvalidInputAudio(
+                "music", str(text), "a prompt needs an audio file with the same name"
+            )
         pcm, stored_rate = read_audio(sound, max_seconds=SECONDS_AT_ONCE)
         pcm = resample(to_channels(pcm, channels), stored_rate, rate)
-        music.append(Described(text.read_text(encoding="utf-8").strip(), pcm))
+        music.append(DescribedClip(text.read_text(encoding="utf-8").strip(), pcm))
     if len(music) < 2:
         raise InvalidInputAudio(
-            "music", str(folder), "a folder with two or more pairs of NAME.wav and NAME.txt"
+            "music", str(folder), "the folder needs two or more pairs of NAME.wav and NAME.txt"
         )
     return music
 
 
 def measure_likelihood(
-    music: list[Described], score: Score, told: Callable[[int, int], None]
+    music: list[DescribedClip], score: Score, on_progress: Callable[[int, int], None]
 ) -> Likelihood:
-    """`told` is called with the clips done and all of them."""
+    """Measure the likelihood of each clip with its own, no, and another clip's prompt.
+
+    `on_progress`: called with the number of finished clips and of all clips.
+    """
     own, none, other = [], [], []
     for index, clip in enumerate(music):
         own.append(score(clip.prompt, clip.pcm))
         none.append(score("", clip.pcm))
         other.append(score(music[index - 1].prompt, clip.pcm))
-        told(index + 1, len(music))
+        on_progress(index + 1, len(music))
     return Likelihood(len(music), _nats(own), _nats(none), _nats(other))
 
 

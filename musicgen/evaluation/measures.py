@@ -1,4 +1,4 @@
-"""What can be said of a clip without asking anybody: each a number of the sound alone.
+"""Objective measures of a clip, each a number computed from the sound alone.
 
 A clip is float32 (samples,) mono, full scale 1.
 """
@@ -15,7 +15,7 @@ Sound = NDArray[np.float32]
 LOWEST_HZ = 40.0
 HAT_HZ = 5000.0
 SILENCE = 1e-3
-"""RMS, -60 dBFS, below which a tenth of a second is silence."""
+"""RMS, -60 dBFS: a tenth of a second below it is silent."""
 FULL_SCALE = 0.999
 _FRAME, _HOP = 2048, 320
 _BANDS, _BAND_EDGES_HZ = 24, (50.0, 8000.0)
@@ -28,9 +28,9 @@ _TONIC_WEIGHT, _FIFTH_WEIGHT = 2.0, 1.5
 
 
 def spectral_centroid(sound: Sound, rate: int) -> float:
-    """Energy-weighted mean of the logarithm of the frequency above 40 Hz, in Hz.
+    """Return the energy-weighted geometric mean of the frequencies above 40 Hz, in Hz.
 
-    The plain mean is swamped by a single cymbal.
+    A single cymbal would dominate the arithmetic mean.
     """
     power, frequency = _power(sound, rate)
     heard = frequency >= LOWEST_HZ
@@ -41,8 +41,11 @@ def spectral_centroid(sound: Sound, rate: int) -> float:
 
 
 def onset_rate(sound: Sound, rate: int) -> float:
-    """Notes that begin in a second: peaks of the spectral flux of logarithmic bands, which stand
-    out from what is around them (after Boeck and Widmer 2013)."""
+    """Return the number of note onsets a second.
+
+    An onset is a peak of the spectral flux of logarithmic bands, well above its surroundings (after
+    Boeck and Widmer 2013).
+    """
     flux = _flux(sound, rate)
     strong = _ONSET_SHARE * float(np.quantile(flux, _STRONGEST))
     gap = max(1, round(_SHORTEST_GAP_SECONDS * rate / _HOP))
@@ -56,7 +59,7 @@ def onset_rate(sound: Sound, rate: int) -> float:
 
 
 def _flux(sound: Sound, rate: int) -> NDArray[np.float64]:
-    """How much louder the bands become from one frame to the next but one, (frames,)."""
+    """Return the mean rise of the bands' loudness over two frames, (frames,)."""
     frequency = np.fft.rfftfreq(_FRAME, 1 / rate)
     edges = np.geomspace(*_BAND_EDGES_HZ, _BANDS + 1)
     band = np.searchsorted(edges, frequency) - 1
@@ -70,47 +73,53 @@ def _flux(sound: Sound, rate: int) -> NDArray[np.float64]:
 
 
 def level(sound: Sound) -> float:
-    """RMS in dBFS; -inf of digital silence."""
+    """Return the RMS in dBFS; -inf for digital silence."""
     rms = float(np.sqrt(np.mean(np.square(sound, dtype=np.float64))))
     return 20 * math.log10(rms) if rms > 0 else -math.inf
 
 
 def noisiness(sound: Sound, rate: int) -> float:
-    """Share of the energy above 5 kHz, in dB."""
+    """Return the share of the energy above 5 kHz, in dB."""
     power, frequency = _power(sound, rate)
     share = power[frequency >= HAT_HZ].sum() / max(float(power.sum()), 1e-20)
     return 10 * math.log10(max(float(share), 1e-12))
 
 
 def key_strength(sound: Sound, rate: int, tonic: int, mode: str) -> float:
-    """How far the pitch classes are those of a key: their correlation with its scale, -1 to 1.
+    """Return the correlation of the pitch classes with the scale of a key, -1 to 1.
 
-    `tonic` from 0 (C) to 11. The tonic and its fifth count more than the rest of the scale.
+    `tonic`: from 0 (C) to 11. The tonic and its fifth count more than the rest of the scale.
     """
     profile = pitch_classes(sound, rate)
-    wanted = np.zeros(12)
-    wanted[list(_SCALES[mode])] = 1
-    wanted[0], wanted[7] = _TONIC_WEIGHT, _FIFTH_WEIGHT
+    scale = np.zeros(12)
+    scale[list(_SCALES[mode])] = 1
+    scale[0], scale[7] = _TONIC_WEIGHT, _FIFTH_WEIGHT
     if profile.std() == 0:
         return 0.0
-    return float(np.corrcoef(profile, np.roll(wanted, tonic))[0, 1])
+    return float(np.corrcoef(profile, np.roll(scale, tonic))[0, 1])
 
 
 def pitch_classes(sound: Sound, rate: int) -> NDArray[np.float64]:
-    """Energy of the twelve pitch classes from C, of peaks between 60 Hz and 2.1 kHz; sums to 1."""
+    """Return the energy of the twelve pitch classes from C; it sums to 1.
+
+    Only spectral peaks between 60 Hz and 2.1 kHz count.
+    """
     power, frequency = _power(sound, rate)
     peak = np.r_[False, (power[1:-1] > power[:-2]) & (power[1:-1] > power[2:]), False]
     loud = power > _FAINTEST_PEAK * power.max()
     heard = peak & loud & (frequency > 60) & (frequency < 2100)
     profile = np.zeros(12)
     pitch = np.round(69 + 12 * np.log2(frequency[heard] / 440)).astype(int)
-    # The square root keeps one loud note from deciding alone.
+    # The square root limits the influence of one loud note.
     np.add.at(profile, pitch % 12, np.sqrt(power[heard]))
     return profile / profile.sum() if profile.sum() > 0 else profile
 
 
 def longest_silence(sound: Sound, rate: int) -> float:
-    """Seconds, to a tenth; drums at a slow beat alone are silent for half a second at a time."""
+    """Return the longest silence in seconds, to a tenth.
+
+    Slow drums alone are silent for half a second at a time.
+    """
     size = rate // 10
     whole = sound[: len(sound) // size * size].reshape(-1, size)
     silent = np.sqrt(np.mean(whole**2, axis=1)) < SILENCE
@@ -118,8 +127,8 @@ def longest_silence(sound: Sound, rate: int) -> float:
     return max((edges[1::2] - edges[::2]).tolist(), default=0) / 10
 
 
-def clipped_share(sound: Sound) -> float:
-    """Share of the samples at full scale or beyond."""
+def clipping_share(sound: Sound) -> float:
+    """Return the share of samples at full scale or beyond."""
     return float((np.abs(sound) >= FULL_SCALE).mean())
 
 
@@ -130,7 +139,7 @@ def _power(sound: Sound, rate: int) -> tuple[NDArray[np.float64], NDArray[np.flo
 
 
 def _spectrogram(sound: Sound) -> NDArray[np.float64]:
-    """Magnitudes (frames, bins)."""
+    """Return magnitudes (frames, bins)."""
     padded = np.pad(sound, (_FRAME // 2, _FRAME))
     frames = np.lib.stride_tricks.sliding_window_view(padded, _FRAME)[::_HOP]
     return np.abs(np.fft.rfft(frames * np.hanning(_FRAME))) / _FRAME

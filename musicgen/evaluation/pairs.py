@@ -1,4 +1,4 @@
-"""Pairs of prompts that differ in one word, and which of the two must measure higher."""
+"""Pairs of prompts with one different word, and the expected order of a measure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Measure = Callable[[Sound, int], float]
 
 @dataclass(frozen=True)
 class Pair:
-    """Of `measure` the clip of `more` must have more than the clip of `less`."""
+    """Pair of prompts; the clip of `more` should have a higher `measure` than that of `less`."""
 
     axis: str
     more: str
@@ -34,32 +34,32 @@ class Pair:
     measure: Measure
 
 
-def pairs(count: int) -> list[Pair]:
-    """`count` pairs of each axis: register, tempo, loudness, drums and key."""
+def build_pairs(count: int) -> list[Pair]:
+    """Return `count` pairs of each axis: register, tempo, loudness, drums and key."""
     axes = (
-        _of("register", "high", "low", spectral_centroid),
-        _of("tempo", "fast", "slow", onset_rate),
-        _of("loudness", "loud", "soft", lambda sound, _rate: level(sound)),
-        _drums(),
-        _keys(),
+        _build_axis("register", "high", "low", spectral_centroid),
+        _build_axis("tempo", "fast", "slow", onset_rate),
+        _build_axis("loudness", "loud", "soft", lambda sound, _rate: level(sound)),
+        _build_drums(),
+        _build_keys(),
     )
     return [pair for axis in axes for pair in itertools.islice(axis, count)]
 
 
-def _contexts() -> Iterator[tuple[str, str, str]]:
-    """Instrument, tonic and mode, each instrument in turn."""
+def _list_contexts() -> Iterator[tuple[str, str, str]]:
+    """Yield (instrument, tonic, mode), with the instruments in turn."""
     for index, mode in itertools.product(range(len(_TONICS)), _MODES):
         for place, instrument in enumerate(INSTRUMENTS):
             yield instrument, _TONICS[(index + place) % len(_TONICS)], mode
 
 
-def _of(axis: str, more: str, less: str, measure: Measure) -> Iterator[Pair]:
-    for instrument, tonic, mode in _contexts():
+def _build_axis(axis: str, more: str, less: str, measure: Measure) -> Iterator[Pair]:
+    for instrument, tonic, mode in _list_contexts():
         rest = f"{instrument} melody in {tonic} {mode}"
         yield Pair(axis, f"{more} {rest}", f"{less} {rest}", measure)
 
 
-def _drums() -> Iterator[Pair]:
+def _build_drums() -> Iterator[Pair]:
     keys = itertools.product(_TONICS, _MODES)
     words = itertools.product(keys, ("fast", "slow"), ("loud", "soft", ""))
     for (tonic, mode), tempo, loudness in words:
@@ -67,9 +67,9 @@ def _drums() -> Iterator[Pair]:
         yield Pair("drums", f"{start} drums", f"{start} flute in {tonic} {mode}", noisiness)
 
 
-def _keys() -> Iterator[Pair]:
-    """The same prompt in two keys as far apart as keys are, measured for the first of them."""
-    for instrument, tonic, mode in _contexts():
+def _build_keys() -> Iterator[Pair]:
+    """Yield the same prompt in two distant keys, measured by the strength of the first key."""
+    for instrument, tonic, mode in _list_contexts():
         number = KEYS.index(tonic)
         other = KEYS[(number + _FARTHEST) % 12]
         rest = f"slow {instrument} melody in"

@@ -1,4 +1,4 @@
-"""Checks the own engine against transformers on the user's own weights: the tokens must agree."""
+"""Comparison of this project's engine with transformers: the tokens must be equal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GUIDANCE_SCALES = (1.0, 3.0)
 
 @dataclass(frozen=True)
 class Difference:
-    """The first token, in decoding order, in which the engines disagree."""
+    """First different token of the two engines, in decoding order."""
 
     guidance: float
     frame: int
@@ -31,10 +31,11 @@ class Difference:
 
 
 def verify(settings: Settings, prompt: str, seconds: float) -> Difference | None:
-    """Decodes greedily with both engines in turn, without and with guidance.
+    """Decode greedily with both engines, without and with guidance, and compare the tokens.
 
-    In float32 unless the settings name a precision: only there is "identical" a fair demand.
-    Raises: what loading raises, `MissingDependency` without transformers.
+    Returns None for equal tokens. The precision is float32 unless the settings name another; only
+    in float32 are equal tokens guaranteed. Raises: the errors of loading, `MissingDependency`
+    without transformers.
     """
     source = locate(settings.model, base=settings.base_model)
     precision = "float32" if settings.precision == "auto" else settings.precision
@@ -46,24 +47,24 @@ def verify(settings: Settings, prompt: str, seconds: float) -> Difference | None
         tokens.append([greedy_codes(engine, [prompt], seconds, g) for g in GUIDANCE_SCALES])
         engine.close()
     for guidance, ours, theirs in zip(GUIDANCE_SCALES, *tokens, strict=True):
-        found = first_difference(ours[0], theirs[0])
-        if found is not None:
-            codebook, frame = found
-            return Difference(guidance, frame, codebook, int(ours[0][found]), int(theirs[0][found]))
+        place = find_difference(ours[0], theirs[0])
+        if place is not None:
+            codebook, frame = place
+            return Difference(guidance, frame, codebook, int(ours[0][place]), int(theirs[0][place]))
     return None
 
 
 def greedy_codes(
     engine: Engine, prompts: Sequence[str], seconds: float, guidance: float
 ) -> NDArray[np.int64]:
-    """Codes (prompts, codebooks, frames) without any randomness."""
+    """Return the greedy codes (prompts, codebooks, frames)."""
     sampling = SamplingParams(temperature=0.0, top_k=1, guidance=guidance)
     frames = max(1, round(seconds * engine.config.frame_rate))
     job = GenerationJob(tuple(Row(prompt, 0, sampling) for prompt in prompts), frames)
     return run_to_end(engine.generate(job)).codes
 
 
-def first_difference(ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> tuple[int, int] | None:
-    """(codebook, frame) of the earliest frame in which two clips (codebooks, frames) differ."""
+def find_difference(ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> tuple[int, int] | None:
+    """Return (codebook, frame) of the first difference of two clips (codebooks, frames)."""
     where = np.argwhere(ours.T != theirs.T)
     return (int(where[0][1]), int(where[0][0])) if len(where) else None

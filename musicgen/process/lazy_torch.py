@@ -1,11 +1,11 @@
-"""PyTorch for a start on a processor, without what only its compiler asks for.
+"""Faster import of PyTorch on a processor, without a module needed only by its compiler.
 
-A quarter of the processor time of `import torch` goes into one module, which says in Python what
-operators do to tensors that hold no data. Compiling, exporting and fake tensors need it, making
-music does not. It is put off until somebody imports it, or torch's compiler.
+A quarter of the processor time of `import torch` goes into one module: the Python versions of its
+operators for tensors without data. Compiling, exporting and fake tensors need it; generation does
+not. Its import is deferred until it is imported explicitly, or torch's compiler is.
 
-This leans on names that are torch's own affair. So it is done for versions that it was tried with
-and where no GPU is; everywhere else torch is imported as a whole.
+This relies on internal names of torch. It is done only for tested versions and without a GPU;
+otherwise torch is imported completely.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from pathlib import Path
 from types import ModuleType
 
 SUPPORTED = ("2.13",)
-"""Versions of torch, without what follows the second number."""
+"""Tested versions of torch, as MAJOR.MINOR."""
 DEFERRED = "torch._meta_registrations"
 COMPILER = "torch._dynamo"
 DRIVER = Path("/proc/driver/nvidia")
 
 
 class _DeferredImport(MetaPathFinder):
-    """Imports what was put off before the compiler is imported."""
+    """Import hook for the deferred module, run before the compiler is imported."""
 
     def find_spec(
         self,
@@ -36,6 +36,7 @@ class _DeferredImport(MetaPathFinder):
         path: Sequence[str] | None = None,
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
+        """Import the deferred module if the compiler is about to be imported; find nothing."""
         if fullname == COMPILER:
             sys.meta_path.remove(self)
             importlib.import_module(DEFERRED)
@@ -43,7 +44,7 @@ class _DeferredImport(MetaPathFinder):
 
 
 def import_torch() -> bool:
-    """Whether a part of it was put off. Raises: what importing torch raises."""
+    """Import torch and return whether a part of it is deferred. Raises: its import errors."""
     if "torch" in sys.modules or DRIVER.exists() or not is_supported(_version()):
         importlib.import_module("torch")
         return False
@@ -54,7 +55,7 @@ def import_torch() -> bool:
         del sys.modules[DEFERRED]
     torch.__dict__.pop(DEFERRED.rpartition(".")[2], None)
     try:
-        # The one thing that the rest needs of it: without this there are no random generators.
+        # The only part needed elsewhere: without it torch has no random generators.
         opaque = importlib.import_module("torch._opaque_base").OpaqueBaseMeta
         torch._C._set_generator_metaclass(opaque)
     except (ImportError, AttributeError):
@@ -65,14 +66,15 @@ def import_torch() -> bool:
 
 
 def is_supported(version: str) -> bool:
+    """Return whether the deferred import was tested with this version of torch."""
     return ".".join(version.split(".")[:2]) in SUPPORTED
 
 
 def _version() -> str:
-    """Of the installed torch, which is not imported for it; empty if there is none."""
-    found = find_spec("torch")
-    if found is None or found.origin is None:
+    """Return the version of the installed torch without importing it; empty without torch."""
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None:
         return ""
-    text = Path(found.origin).with_name("version.py").read_text(encoding="utf-8")
+    text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
     match = re.search(r"^__version__ = '([^']+)'", text, re.MULTILINE)
     return match[1] if match else ""

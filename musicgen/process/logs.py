@@ -1,4 +1,4 @@
-"""How a process of ours writes its log: lines for people, or JSON for what collects them."""
+"""Logs of a process: lines of text, or JSON for a log collector."""
 
 from __future__ import annotations
 
@@ -24,19 +24,21 @@ def start_logging(
     *,
     as_json: bool = False,
 ) -> None:
-    """Logs from `level` to `stream`, by default standard error, if nothing is set up yet."""
+    """Log from `level` to `stream`, by default standard error, unless logging is set up already."""
     logging.basicConfig(level=level, stream=stream, format=form)
     if as_json:
         for handler in logging.getLogger().handlers:
             handler.setFormatter(JsonLines())
-    # It writes every address that it asks, and a signed one is a secret.
+    # httpx logs every URL, and a signed URL is a secret.
     logging.getLogger("httpx").setLevel(max(logging.WARNING, logging.getLevelName(level)))
 
 
 @contextmanager
 def about(job_id: str, traceparent: str | None = None) -> Iterator[None]:
-    """What is logged meanwhile, also by tasks begun meanwhile, names the job and the trace that a
-    caller's W3C `traceparent` header names."""
+    """Add the job and its trace to every log line written inside, also by tasks started inside.
+
+    `traceparent`: a caller's W3C header.
+    """
     job, trace = _job.set(job_id), _trace.set(trace_id_of(traceparent))
     try:
         yield
@@ -46,16 +48,19 @@ def about(job_id: str, traceparent: str | None = None) -> Iterator[None]:
 
 
 def trace_id_of(traceparent: str | None) -> str | None:
-    """The trace that a `traceparent` header names; None where it is none."""
+    """Return the trace id in a `traceparent` header, or None for an invalid header."""
     match = _TRACEPARENT.fullmatch(traceparent or "")
     return match[1] if match else None
 
 
 class JsonLines(logging.Formatter):
-    """One object a line: time (UTC), level, logger, message; job_id, trace_id and error where
-    there is one; what was given as `extra`."""
+    """Log formatter with one JSON object a line.
+
+    Keys: time (UTC), level, logger, message; job_id, trace_id and error if known; those of `extra`.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
+        """Format a record as one line of JSON."""
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line: dict[str, object] = {
             "time": f"{moment}.{int(record.msecs):03}Z",
@@ -63,8 +68,8 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        told = {"job_id": _job.get(), "trace_id": _trace.get()}
-        line |= {name: value for name, value in told.items() if value is not None}
+        context = {"job_id": _job.get(), "trace_id": _trace.get()}
+        line |= {name: value for name, value in context.items() if value is not None}
         line |= {name: value for name, value in record.__dict__.items() if name not in _OWN}
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)

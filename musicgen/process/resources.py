@@ -1,4 +1,4 @@
-"""What this machine offers to one process: processor quota and free memory of its container."""
+"""Resources of this process: the processor quota and free memory of its container."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def cpu_quota(cgroup: Path = _CGROUP) -> int:
-    """Threads that can run at once: the cgroup's CPU quota, or the processors we may use.
+    """Return the number of threads able to run at once.
 
-    More threads than quota make each other wait: decoding then slows down many times over.
+    This is the cgroup's CPU quota, or else the number of allowed processors. With more threads than
+    quota, decoding becomes several times slower.
     """
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     quota, _, period = _read(cgroup / "cpu.max").partition(" ")
@@ -23,7 +24,7 @@ def cpu_quota(cgroup: Path = _CGROUP) -> int:
 
 
 def free_memory(device: str, cgroup: Path = _CGROUP) -> int | None:
-    """Bytes free on "cpu" or "cuda:N"; None when the system does not tell."""
+    """Return the free bytes on "cpu" or "cuda:N", or None if unknown."""
     if device != "cpu":
         import torch
 
@@ -33,9 +34,9 @@ def free_memory(device: str, cgroup: Path = _CGROUP) -> int | None:
 
 
 def return_free_memory() -> None:
-    """Gives the system back what this process has freed, where the C library can (glibc).
+    """Return freed memory to the system; does nothing without glibc.
 
-    Reading a checkpoint frees hundreds of blocks that glibc would keep for this process.
+    Reading a checkpoint frees hundreds of blocks. glibc would keep them for this process.
     """
     try:
         ctypes.CDLL(None).malloc_trim(0)
@@ -55,7 +56,7 @@ def _cgroup_free(cgroup: Path) -> int | None:
     limit, used = _read(cgroup / "memory.max"), _read(cgroup / "memory.current")
     if not limit.strip().isdigit() or not used.strip().isdigit():
         return None
-    # The page cache counts as used, but is given back on demand.
+    # The page cache counts as used, but is freed on demand.
     cache = 0
     for line in _read(cgroup / "memory.stat").splitlines():
         if line.startswith("inactive_file "):

@@ -1,11 +1,11 @@
-"""The start of a worker: weights are read while Python imports, and every phase is marked.
+"""Start of a worker: weights are read during Python's imports, and every phase is timed.
 
-A root file calls `begin()` before its other imports. That starts a process which reads the weights
-into the system's page cache, so that they are there when PyTorch is; in this process a thread would
-compete with the imports for the interpreter. Phases are seconds since the process was started, as
-the kernel knows it, so the interpreter's own start is in them.
+A root file calls `begin()` before its other imports. A child process then reads the weights into
+the system's page cache. A thread in this process would compete with the imports for the
+interpreter. Times are seconds since the kernel started the process, so they include the start of
+the interpreter.
 
-Imports next to nothing before that: it runs before everything else.
+This module runs before all others and therefore imports little.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ for path in sys.argv[1:]:
     while os.readv(file, [piece]):
         pass
 """
-"""Run by a bare interpreter, which starts in ten milliseconds."""
+"""Script for a bare interpreter, started in ten milliseconds."""
 FETCH = "from musicgen.checkpoints.download import main; main()"
 _WEIGHTS = ("*.safetensors", "*.bin")
 _RESIDENT_ENOUGH = 0.95
@@ -50,10 +50,10 @@ _reported = False
 
 
 def process_age() -> float:
-    """Seconds since this process was started; without /proc, those that it has computed."""
+    """Return the seconds since this process started; without /proc, its processor time."""
     try:
         stat = Path("/proc/self/stat").read_bytes()
-        # The name of the program may hold spaces and brackets; fields are counted after the last.
+        # The program's name may contain spaces and brackets, so fields count from the last one.
         started = int(stat[stat.rindex(b")") + 2 :].split()[19]) / os.sysconf("SC_CLK_TCK")
         return time.clock_gettime(time.CLOCK_BOOTTIME) - started
     except (OSError, ValueError, AttributeError):
@@ -61,21 +61,20 @@ def process_age() -> float:
 
 
 def mark(phase: str) -> None:
-    """Notes that `phase` has ended. Only its first end counts."""
+    """Record the end of `phase`; only the first call counts."""
     _marks.setdefault(phase, process_age())
 
 
 def timeline() -> Mapping[str, float]:
-    """Seconds from the process's start to the end of each phase so far, in their order."""
-    return dict(sorted(_marks.items(), key=lambda each: each[1]))
+    """Return the seconds from the process's start to the end of each phase, in order."""
+    return dict(sorted(_marks.items(), key=lambda mark: mark[1]))
 
 
 def begin(folder: Path | None = None) -> subprocess.Popen[bytes] | None:
-    """Starts to read the weights of MUSICGEN_MODEL, or else those in `folder`, and imports torch,
-    the part of it that a start needs.
+    """Start reading the weights of MUSICGEN_MODEL, or else of `folder`, and import torch.
 
-    Never raises: what is wrong with the settings or with torch is said where it is used. Until
-    `ready()` garbage is looked for seldom: a start makes next to none.
+    Returns the reading process. Never raises: errors of the settings or of torch appear at their
+    first use. Garbage collection is rare until `ready()`, because a start makes little garbage.
     """
     mark(_BEGIN)
     gc.set_threshold(_GC_THRESHOLD_AT_START)
@@ -94,8 +93,10 @@ def begin(folder: Path | None = None) -> subprocess.Popen[bytes] | None:
 
 
 def prefetch(model: str) -> subprocess.Popen[bytes] | None:
-    """Reads the local files of `model` in a process of its own, or downloads them if it is an
-    address; None when there is nothing to read."""
+    """Read the files of `model` in a child process, which downloads them if `model` is a URL.
+
+    Returns None with nothing to read.
+    """
     if is_address(model):
         command = ["-c", FETCH]
     else:
@@ -112,18 +113,18 @@ def prefetch(model: str) -> subprocess.Popen[bytes] | None:
 
 
 def find_weights(path: Path) -> Sequence[Path]:
-    """The files that loading `path`, a packed file or a folder, will read."""
+    """Return the files read by loading `path`, a packed file or a folder."""
     if path.is_file():
         return [path]
     packed = find_packed_files(path) if path.is_dir() else []
     if packed:
-        # Of several only one is loaded, and which one the device decides.
+        # Of several only one is loaded, chosen later by the device.
         return packed if len(packed) == 1 else []
-    return next((found for p in _WEIGHTS if (found := sorted(path.glob(p)))), [])
+    return next((files for p in _WEIGHTS if (files := sorted(path.glob(p)))), [])
 
 
 def resident_share(path: Path) -> float:
-    """The share of a file that is in memory; 0 where the system does not tell."""
+    """Return the share of a file in the page cache, 0 to 1; 0 if unknown."""
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -141,19 +142,23 @@ def resident_share(path: Path) -> float:
 
 
 def ready() -> None:
-    """The worker takes requests from now on: what the start made is never looked at again by the
-    garbage collector, which begins its work."""
+    """Mark the worker as ready for requests and restore the garbage collector.
+
+    Objects of the start are frozen: later collections skip them.
+    """
     mark("ready")
     for child in _children:
         child.poll()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
-    logger.info("started: %s", _format_timeline())
+    logger.info("worker ready: %s", _format_timeline())
 
 
 def first_audio() -> Mapping[str, float] | None:
-    """The timeline of a start that `begin` began, told once: to the first request that has its
-    sound."""
+    """Return the start's timeline for the first finished request, None for all later ones.
+
+    Also None without `begin`.
+    """
     global _reported
     if _reported or _BEGIN not in _marks:
         return None

@@ -1,4 +1,4 @@
-"""Seconds between events."""
+"""A stopwatch for laps."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import time
 
 
 class Stopwatch:
-    """Starts when it is made."""
+    """Stopwatch started by its construction."""
 
     def __init__(self) -> None:
         self._last = time.perf_counter()
 
     def lap(self) -> float:
-        """Seconds since the last lap, or since the start."""
+        """Return the seconds since the last lap, or since the start."""
         now = time.perf_counter()
         elapsed, self._last = now - self._last, now
         return elapsed

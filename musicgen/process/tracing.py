@@ -1,10 +1,10 @@
-"""Traces by OpenTelemetry, sent where the standard variable `OTEL_EXPORTER_OTLP_ENDPOINT` says.
+"""OpenTelemetry traces, sent to the standard variable `OTEL_EXPORTER_OTLP_ENDPOINT`.
 
-Without that variable nothing of OpenTelemetry is imported and every function here does nothing.
-All else that the SDK can be told, it is told by its own variables: `OTEL_TRACES_SAMPLER`,
-`OTEL_RESOURCE_ATTRIBUTES`, `OTEL_EXPORTER_OTLP_HEADERS` and so on.
+Without this variable, OpenTelemetry is not imported and every function here does nothing. The SDK
+reads its other variables itself: `OTEL_TRACES_SAMPLER`, `OTEL_RESOURCE_ATTRIBUTES`,
+`OTEL_EXPORTER_OTLP_HEADERS` and so on.
 
-A trace is carried between processes as W3C Trace Context: https://www.w3.org/TR/trace-context/
+Processes pass a trace on as W3C Trace Context: https://www.w3.org/TR/trace-context/
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _tracer: Tracer | None = None
 
 
 def start_tracing(service: str) -> None:
-    """Sends traces from here on, as `service` where `OTEL_SERVICE_NAME` names no other.
+    """Start sending traces, under the name `service` unless `OTEL_SERVICE_NAME` is set.
 
     Raises: `MissingDependency`.
     """
@@ -43,8 +43,8 @@ def start_tracing(service: str) -> None:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         raise MissingDependency(str(error.name), "traces", "telemetry") from None
-    named = {"service.name": settings.service or service}
-    provider = TracerProvider(resource=Resource.create(named))
+    resource = Resource.create({"service.name": settings.service or service})
+    provider = TracerProvider(resource=resource)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     _tracer = provider.get_tracer("musicgen")
 
@@ -57,9 +57,11 @@ def span(
     expected: tuple[type[BaseException], ...] = (),
     **attributes: Any,
 ) -> Iterator[None]:
-    """Around some work. `parent`: a traceparent from another process; without it the span is part
-    of the one that it is within. An error that leaves it marks it as failed, unless it is one of
-    the `expected`, which are a caller's own."""
+    """Record a span around some work.
+
+    `parent`: a traceparent from another process; without it, the surrounding span is the parent. An
+    error marks the span as failed, unless its type is in `expected`: mistakes of the caller.
+    """
     if _tracer is None:
         yield
         return
@@ -72,33 +74,33 @@ def span(
         attributes=_prefix_names(attributes),
         record_exception=False,
         set_status_on_exception=False,
-    ) as made:
+    ) as current:
         try:
             yield
         except BaseException as error:
-            made.set_attribute("error.type", type(error).__name__)
+            current.set_attribute("error.type", type(error).__name__)
             if not isinstance(error, expected):
-                made.record_exception(error)
-                made.set_status(StatusCode.ERROR, str(error))
+                current.record_exception(error)
+                current.set_status(StatusCode.ERROR, str(error))
             raise
 
 
 def past_span(name: str, seconds: float, parent: str | None = None, **attributes: Any) -> None:
-    """A span of the `seconds` that end now."""
+    """Record a span of the last `seconds`."""
     if _tracer is None:
         return
     end = time.time_ns()
-    made = _tracer.start_span(
+    past = _tracer.start_span(
         name,
         context=_context(parent),
         start_time=end - int(seconds * 1e9),
         attributes=_prefix_names(attributes),
     )
-    made.end(end)
+    past.end(end)
 
 
 def note(**attributes: Any) -> None:
-    """Attributes of the span that this is within; None is left out."""
+    """Add attributes to the current span; None is left out."""
     if _tracer is None:
         return
     from opentelemetry.trace import get_current_span
@@ -107,7 +109,7 @@ def note(**attributes: Any) -> None:
 
 
 def traceparent() -> str | None:
-    """Of the span that this is within, for another process to go on with."""
+    """Return the traceparent of the current span, for another process."""
     if _tracer is None:
         return None
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -126,5 +128,5 @@ def _context(parent: str | None) -> Context | None:
 
 
 def _prefix_names(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Named `musicgen.…`, as nobody else's are."""
+    """Return the attributes under names of our own, `musicgen.NAME`, without None."""
     return {f"musicgen.{name}": value for name, value in attributes.items() if value is not None}

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handlers.cli.main import main
-from musicgen.capacity.plan import PRICES, Load, Offer, answer, offers, poisson
-from musicgen.capacity.simulate import Outcome, Scaling, Simulation, fixed
-from musicgen.capacity.throughput import Pace, estimated, from_bench
+from musicgen.capacity.plan import PRICES, Offer, Workload, assess, offers, poisson
+from musicgen.capacity.simulate import Scaling, Simulation, SimulationResult, keep_workers
+from musicgen.capacity.throughput import Pace, estimate, from_bench
 from musicgen.errors import SettingsError
 from tests.support import ROOT
 
@@ -25,8 +25,8 @@ RESULTS = ROOT / "bench/results"
 
 def _run(
     arrivals: list[float], sizes: list[float], workers: int, pace: Pace = ONE, slots: int = 1
-) -> Outcome:
-    return Simulation(arrivals, sizes, pace, slots, fixed(workers)).run()
+) -> SimulationResult:
+    return Simulation(arrivals, sizes, pace, slots, keep_workers(workers)).run()
 
 
 LOADS = st.lists(st.tuples(st.floats(0, 50), st.floats(0.1, 20)), min_size=1, max_size=40)
@@ -115,7 +115,7 @@ def test_workers_may_come_and_go_and_every_job_still_ends(
     for wait, latency, size in zip(found.waits, found.latencies, sizes, strict=True):
         assert wait >= 0 and latency >= size - 1e-6
     assert found.worker_seconds >= sum(sizes) / BATCHED.of(slots) - 1e-6
-    assert all(0 <= workers <= 2 * most for _, workers, _ in found.looks)
+    assert all(0 <= workers <= 2 * most for _, workers, _ in found.polls)
 
 
 def test_busy_workers_go_only_where_they_are_drained() -> None:
@@ -123,14 +123,14 @@ def test_busy_workers_go_only_where_they_are_drained() -> None:
     arrivals = [*(0.1 * n for n in range(300)), *(40.0 + 0.5 * n for n in range(4000))]
     sizes = [10.0] * len(arrivals)
 
-    def run(every: float | None) -> Outcome:
+    def run(every: float | None) -> SimulationResult:
         scaling = Scaling(1, 20, 4, cold_start=5.0, idle=100.0, drains_every=every)
         return Simulation(arrivals, sizes, BATCHED, 4, scaling).run()
 
     stays, drains = run(None), run(60.0)
     assert drains.worker_seconds < 0.8 * stays.worker_seconds
-    assert drains.looks[-2][1] < stays.looks[-2][1]
-    counts = [workers for _, workers, _ in drains.looks]
+    assert drains.polls[-2][1] < stays.polls[-2][1]
+    counts = [workers for _, workers, _ in drains.polls]
     assert all(b >= a - 1 for a, b in itertools.pairwise(counts)), "one at a time"
 
 
@@ -157,36 +157,36 @@ def test_the_pace_of_a_bench_is_read() -> None:
 
 
 def test_an_estimate_grows_with_jobs_and_bandwidth_and_says_that_it_is_one() -> None:
-    slow, fast = (estimated("small", "x", bandwidth) for bandwidth in (300, 600))
+    slow, fast = (estimate("small", "x", bandwidth) for bandwidth in (300, 600))
     assert slow.is_estimate and "estimate" in slow.source
     for jobs in (1, 3, 8, 32):
         assert fast.of(jobs) == pytest.approx(2 * slow.of(jobs))
         assert slow.of(jobs) < slow.of(jobs + 1) or jobs >= 32
-    assert estimated("large", "x", 300).of(1) < slow.of(1)
+    assert estimate("large", "x", 300).of(1) < slow.of(1)
     with pytest.raises(SettingsError, match="--throughput"):
-        estimated("huge", "x", 300)
+        estimate("huge", "x", 300)
 
 
 @pytest.mark.parametrize("p95", [15.0, 30.0, 120.0])
 def test_the_fewest_workers_that_keep_the_promise(p95: float) -> None:
-    load = Load(jobs_per_hour=1800, seconds=10, p95=p95, slots=4)
-    found = answer(load, Offer("any", "any", 1.0), BATCHED)
+    load = Workload(jobs_per_hour=1800, seconds=10, p95=p95, slots=4)
+    found = assess(load, Offer("any", "any", 1.0), BATCHED)
     assert found.replicas is not None and found.p95 <= p95
     arrivals, sizes = poisson(1800, 2000), [10.0] * 2000
     if found.replicas > 1:
-        fewer = Simulation(arrivals, sizes, BATCHED, 4, fixed(found.replicas - 1)).run()
+        fewer = Simulation(arrivals, sizes, BATCHED, 4, keep_workers(found.replicas - 1)).run()
         assert fewer.percentile(0.95) > p95
     assert found.always_on == pytest.approx(found.replicas / (1800 * 10 / 60))
 
 
 def test_what_no_number_of_workers_can_keep_is_said() -> None:
-    load = Load(jobs_per_hour=10, seconds=30, p95=20, slots=4)
-    assert answer(load, Offer("any", "any", 1.0), BATCHED).replicas is None
+    load = Workload(jobs_per_hour=10, seconds=30, p95=20, slots=4)
+    assert assess(load, Offer("any", "any", 1.0), BATCHED).replicas is None
 
 
 def test_seldom_jobs_are_cheaper_serverless_and_many_are_not() -> None:
     offer = Offer("any", "any", 1.0, 0.7)
-    seldom, many = (answer(Load(jobs, 10, 120, 4), offer, BATCHED) for jobs in (2.0, 1200.0))
+    seldom, many = (assess(Workload(jobs, 10, 120, 4), offer, BATCHED) for jobs in (2.0, 1200.0))
     assert seldom.serverless < seldom.always_on and many.always_on < many.serverless
     assert seldom.cold_share > 0.9 > many.cold_share
     assert seldom.break_even is not None and 2 < seldom.break_even < 1200
@@ -212,7 +212,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["--jobs-per-hour", "0"], "--jobs-per-hour"),
         (["--jobs-per-hour", "1", "--gpu", "abacus"], "one of T4"),
         (["--jobs-per-hour", "1", "--model", "huge"], "--throughput"),
-        (["--jobs-per-hour", "1", "--throughput", "x.json"], "--gpu too"),
+        (["--jobs-per-hour", "1", "--throughput", "x.json"], "needs --gpu"),
         (["--jobs-per-hour", "1", "--gpu", "L4", "--throughput", "x.json"], "bench/serve.py"),
     ],
 )

@@ -173,7 +173,7 @@ def test_bad_files_are_refused_with_what_to_do(
     with pytest.raises(errors.CheckpointCorrupt, match="export it first"):
         convert(files, base, tmp_path / "tuned")
     assert "must not run" not in capsys.readouterr().out
-    with pytest.raises(errors.CheckpointMismatch, match="there already"):
+    with pytest.raises(errors.CheckpointMismatch, match="exists already"):
         convert(files, base, files)
 
 

@@ -118,7 +118,7 @@ def test_an_adapter_of_another_model_is_refused(
 ) -> None:
     _adapter(tmp_path, checkpoints("musicgen-small"), **KINDS["plain"])
     for name, words in (
-        ("one-layer", "tensors that .* does not have"),
+        ("one-layer", "tensors missing in"),
         ("musicgen-medium", "shape|tensors"),
     ):
         with pytest.raises(errors.CheckpointMismatch, match=words):

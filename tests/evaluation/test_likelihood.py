@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 
 from musicgen.errors import InvalidInputAudio, SettingsError
-from musicgen.evaluation.evaluate import Plan, evaluate
-from musicgen.evaluation.likelihood import Described, measure_likelihood, read_music
+from musicgen.evaluation.evaluate import EvaluationPlan, evaluate
+from musicgen.evaluation.likelihood import DescribedClip, measure_likelihood, read_music
 from musicgen.settings import Settings
 from tests.support import engines, oracle
 from tests.support.clips import wav
@@ -52,7 +52,7 @@ def test_the_nats_are_those_of_transformers_logits(
 
 
 def test_each_clip_meets_its_own_prompt_none_and_another() -> None:
-    music = [Described(name, np.full((1, 1), i, np.float32)) for i, name in enumerate("abc")]
+    music = [DescribedClip(name, np.full((1, 1), i, np.float32)) for i, name in enumerate("abc")]
     asked = []
 
     def score(prompt: str, pcm: np.ndarray) -> np.ndarray:
@@ -89,7 +89,9 @@ def test_a_whole_evaluation_of_given_music(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / f"{name}.txt").write_text(f"{name} piano")
         (tmp_path / f"{name}.wav").write_bytes(wav(0.5))
-    found = evaluate(Settings(model="demo", threads=1), Plan(1, seconds=1.2), [3.0], tmp_path)
+    found = evaluate(
+        Settings(model="demo", threads=1), EvaluationPlan(1, seconds=1.2), [3.0], tmp_path
+    )
     assert found.likelihood is not None and found.likelihood.clips == 2
     assert len(found.likelihood.own_prompt.codebooks) == 4
     (adherence,) = found.adherence
@@ -103,4 +105,4 @@ def test_only_this_projects_engine_knows_the_likelihood(tmp_path: Path) -> None:
     sf.write(tmp_path / "one.wav", np.zeros(RATE, np.float32), RATE)
     settings = Settings(model="demo", threads=1, engine="transformers")
     with pytest.raises(SettingsError, match="engine musicgen"):
-        evaluate(settings, Plan(1, seconds=0.5), [3.0], tmp_path)
+        evaluate(settings, EvaluationPlan(1, seconds=0.5), [3.0], tmp_path)

@@ -10,10 +10,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from musicgen.evaluation.clicks import clicks
-from musicgen.evaluation.evaluate import Answer
+from musicgen.evaluation.clicks import count_clicks
+from musicgen.evaluation.evaluate import AxisScore
 from musicgen.evaluation.measures import (
-    clipped_share,
+    clipping_share,
     key_strength,
     level,
     longest_silence,
@@ -22,7 +22,7 @@ from musicgen.evaluation.measures import (
     pitch_classes,
     spectral_centroid,
 )
-from musicgen.evaluation.pairs import INSTRUMENTS, KEYS, pairs
+from musicgen.evaluation.pairs import INSTRUMENTS, KEYS, build_pairs
 from tests.support import ROOT
 from training.music.instruments import RATE
 from training.music.piece import Piece
@@ -80,30 +80,30 @@ def test_a_scale_fills_its_pitch_classes() -> None:
 
 def test_silence_and_full_scale_are_seen_and_break_nothing() -> None:
     silence = np.zeros(RATE, np.float32)
-    assert (longest_silence(silence, RATE), clipped_share(silence)) == (1.0, 0.0)
+    assert (longest_silence(silence, RATE), clipping_share(silence)) == (1.0, 0.0)
     assert level(silence) == -np.inf
     for measure in (spectral_centroid, onset_rate, noisiness):
         assert np.isfinite(measure(silence, RATE))
     assert key_strength(silence, RATE, 0, "major") == 0
     square = np.sign(np.sin(np.arange(RATE, dtype=np.float32) / 30)).astype(np.float32)
-    assert clipped_share(square) > 0.99 and longest_silence(square, RATE) == 0
+    assert clipping_share(square) > 0.99 and longest_silence(square, RATE) == 0
 
 
 def test_a_step_between_two_pieces_is_a_click_and_a_note_is_none() -> None:
     sound = 0.5 * _sound(PIECES[0])
     borders = range(RATE // 2, len(sound), RATE // 2)
-    assert clicks(sound, borders, RATE) == 0
+    assert count_clicks(sound, borders, RATE) == 0
     broken = sound.copy()
     for border in borders:
         broken[border:] += 0.05 * (-1) ** (border // (RATE // 2))
-    assert clicks(broken, borders, RATE) == len(borders)
-    assert clicks(broken, [border + 999 for border in borders[:-1]], RATE) == 0
+    assert count_clicks(broken, borders, RATE) == len(borders)
+    assert count_clicks(broken, [border + 999 for border in borders[:-1]], RATE) == 0
 
 
 def test_pairs_differ_in_what_they_ask_and_use_words_that_are_taught() -> None:
     taught = {w for values in WORDS.values() for choices in values.values() for w in choices}
     taught |= {"in", "drums", "major", "minor", *KEYS}
-    made = pairs(40)
+    made = build_pairs(40)
     assert [p.axis for p in made].count("tempo") == 40
     assert {p.axis for p in made} == {"register", "tempo", "loudness", "drums", "key"}
     assert len({(p.more, p.less) for p in made}) == len(made)
@@ -116,7 +116,7 @@ def test_pairs_differ_in_what_they_ask_and_use_words_that_are_taught() -> None:
     ("right", "low", "high"), [(40, 0.91, 1.0), (20, 0.35, 0.65), (0, 0, 0.09)]
 )
 def test_an_interval_says_what_forty_pairs_can_show(right: int, low: float, high: float) -> None:
-    found = Answer("tempo", 40, right).interval
+    found = AxisScore("tempo", 40, right).interval
     assert found == (pytest.approx(low, abs=0.01), pytest.approx(high, abs=0.01))
 
 

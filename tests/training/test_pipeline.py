@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from musicgen.evaluation.evaluate import Plan
+from musicgen.evaluation.evaluate import EvaluationPlan
 from musicgen.model.encodec import Codec
 from musicgen.predictor import Predictor
 from musicgen.request import GenerationRequest
@@ -40,7 +40,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "HELD_OUT_CLIPS", 2)
         patch.setattr(report, "HELD_OUT_CLIPS", 2)
-        return pipeline.finish(folder, threads=1, plan=Plan(1, seconds=0.6))
+        return pipeline.finish(folder, threads=1, plan=EvaluationPlan(1, seconds=0.6))
 
 
 def _write_curve(folder: Path, figures: dict[str, object]) -> None:

@@ -41,7 +41,7 @@ def open_packed(path: Path, device: str, precision: str, revision: str | None) -
         return None
     raise CheckpointMismatch(
         f"{path} is packed as {', '.join(packs)}, unsuitable for {device} in precision "
-        f"{precision}: choose another precision, or pack again with `musicgen pack --form {forms[0]}`"
+        f"{precision}: choose another precision, or `musicgen pack --form {forms[0]}`"
     )
 
 
