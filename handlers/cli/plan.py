@@ -43,9 +43,9 @@ def _plan(options: argparse.Namespace, _: Settings) -> int:
         if not getattr(options, name) > 0:
             option = f"--{name.replace('_', '-')}"
             raise SettingsError(option, str(getattr(options, name)), "more than 0")
-    known = PRICES["bandwidth_gb_per_second"]
-    if options.gpu is not None and options.gpu not in known:
-        raise SettingsError("--gpu", options.gpu, f"one of {', '.join(known)}")
+    bandwidths = PRICES["bandwidth_gb_per_second"]
+    if options.gpu is not None and options.gpu not in bandwidths:
+        raise SettingsError("--gpu", options.gpu, f"one of {', '.join(bandwidths)}")
     if options.throughput is not None and options.gpu is None:
         raise SettingsError(
             "--throughput", str(options.throughput), "needs --gpu, the GPU of the measurement"
@@ -53,8 +53,8 @@ def _plan(options: argparse.Namespace, _: Settings) -> int:
     load = Workload(
         options.jobs_per_hour, options.seconds, options.p95, options.slots, options.cold_start
     )
-    chosen = [offer for offer in offers() if options.gpu in (None, offer.gpu)]
-    answers = [assess(load, offer, _pace(options, offer.gpu, known)) for offer in chosen]
+    suitable = [offer for offer in offers() if options.gpu in (None, offer.gpu)]
+    answers = [assess(load, offer, _pace(options, offer.gpu, bandwidths)) for offer in suitable]
     _tell(answers)
     return 0 if cheapest(answers) else EXIT_FAILED
 

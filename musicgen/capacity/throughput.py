@@ -58,11 +58,11 @@ def from_bench(path: Path, contestant: str | None = None) -> Pace:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SettingsError("--throughput", str(path), "a file of bench/serve.py --save") from error
     ours = [name for name in medians if name.startswith("musicgen")]
-    chosen = contestant or (ours[-1] if ours else "")
-    if chosen not in medians:
-        raise SettingsError("--contestant", chosen, f"one of {', '.join(medians)}")
-    points = sorted((int(n), float(row["throughput"])) for n, row in medians[chosen].items())
-    return Pace(tuple(points), f"{chosen} in {path.name}")
+    name = contestant or (ours[-1] if ours else "")
+    if name not in medians:
+        raise SettingsError("--contestant", name, f"one of {', '.join(medians)}")
+    points = sorted((int(n), float(row["throughput"])) for n, row in medians[name].items())
+    return Pace(tuple(points), f"{name} in {path.name}")
 
 
 def estimate(model: str, gpu: str, bandwidth: float) -> Pace:

@@ -59,14 +59,14 @@ def convert(files: Path, base: Source, output: Path) -> Conversion:
         tensors = others | rename_codec(own)
     with translate_disk_errors(output.parent, _ADVICE):
         output.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+        partial = Path(mkdtemp(prefix=f".{output.name}.", dir=output.parent))
         try:
-            _write(made, tensors, base)
-            _check(made, base)
-            made.chmod(0o755)
-            made.rename(output)
+            _write(partial, tensors, base)
+            _check(partial, base)
+            partial.chmod(0o755)
+            partial.rename(output)
         finally:
-            shutil.rmtree(made, ignore_errors=True)
+            shutil.rmtree(partial, ignore_errors=True)
     return Conversion(output, len(tensors), own is not None)
 
 

@@ -41,20 +41,20 @@ def rename_language_model(state: Mapping[str, Tensor], where: Path) -> dict[str,
 
     Raises: `UnsupportedCheckpoint` for an unknown tensor.
     """
-    made: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for name, tensor in state.items():
         fused = _FUSED_NAME.fullmatch(name)
         if fused and fused[2] in _FUSED:
             block = f"{_DECODER}.layers.{fused[1]}.{_FUSED[fused[2]]}"
             parts = tensor.chunk(3)
-            made |= {f"{block}.{p}_proj.weight": t for p, t in zip("qkv", parts, strict=True)}
+            tensors |= {f"{block}.{p}_proj.weight": t for p, t in zip("qkv", parts, strict=True)}
             continue
         renamed = _rename(name)
         if renamed is None:
             raise UnsupportedCheckpoint(f"{where}: {name} is not a tensor of MusicGen")
         if renamed:
-            made[renamed] = tensor
-    return made
+            tensors[renamed] = tensor
+    return tensors
 
 
 def rename_codec(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

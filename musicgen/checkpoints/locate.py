@@ -134,8 +134,8 @@ def read_licence(folder: Path) -> str:
     line = front_matter and _LICENCE_LINE.search(front_matter[1])
     if not line or line[1] in ("other", "unknown"):
         return catalog.UNKNOWN_LICENCE
-    known = {name.casefold(): name for name in (catalog.MUSICGEN_LICENCE, catalog.DEMO_LICENCE)}
-    return known.get(line[1].casefold(), line[1])
+    spellings = {name.casefold(): name for name in (catalog.MUSICGEN_LICENCE, catalog.DEMO_LICENCE)}
+    return spellings.get(line[1].casefold(), line[1])
 
 
 def _from_hub(repository: str, revision: str | None) -> Path:

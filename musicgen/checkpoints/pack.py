@@ -61,11 +61,14 @@ class PackReport:
 
 
 def pack(
-    source: Source, form: str, output: Path, tell: Callable[[str, int, int], None] | None = None
+    source: Source,
+    form: str,
+    output: Path,
+    on_progress: Callable[[str, int, int], None] | None = None,
 ) -> PackReport:
     """Pack a checkpoint's folder into the file `output`, or into a folder under the usual name.
 
-    `tell`: called with the name of a weight, its number and the number of weights.
+    `on_progress`: called with the name of a weight, its number and the number of weights.
     Raises: a `CheckpointError`, `DiskFull`, `NotWritable`.
     """
     if source.folder.is_file():
@@ -77,7 +80,7 @@ def pack(
     with translate_disk_errors(output.parent, _ADVICE):
         output.parent.mkdir(parents=True, exist_ok=True)
         with lock_of(output):
-            resumed = job.run(output, tell or (lambda *_: None))
+            resumed = job.run(output, on_progress or (lambda *_: None))
     before = sum(file.stat().st_size for file in weight_files(source.folder))
     after = output.stat().st_size
     return PackReport(output, job.manifest, before, after, len(job.packing.weights), resumed)
@@ -109,7 +112,7 @@ class _PackJob:
         self.layout: Layout = build_layout(shapes, self.manifest)
         self._blank_header = build_header(self.layout, self.manifest)
 
-    def run(self, output: Path, tell: Callable[[str, int, int], None]) -> int:
+    def run(self, output: Path, on_progress: Callable[[str, int, int], None]) -> int:
         """Write the file and return the number of weights kept from an earlier run."""
         partial = output.with_name(f".{output.name}.partial")
         journal = _Journal(output.with_name(f".{output.name}.journal"), self._identity())
@@ -118,7 +121,7 @@ class _PackJob:
             file.truncate(self.layout.total)
             kept = {name: h for name, h in journal.done.items() if self._has(file, h)}
             for number, (name, empty) in enumerate(self.packing.weights.items()):
-                tell(name, number, len(self.packing.weights))
+                on_progress(name, number, len(self.packing.weights))
                 if name in kept:
                     hashes |= kept[name]
                     continue

@@ -65,22 +65,22 @@ class Recipe:
 
 def recipes(config: MusicGenConfig) -> dict[str, Recipe]:
     """Return the recipe of every parameter of `MusicGen(config)`, from the checkpoint's tensors."""
-    made = {
+    table = {
         **_text_encoder_recipes(config),
         **_projection_recipes(config),
         **_decoder_recipes(config),
     }
     with torch.device("meta"):
         codec_names = [n for n in MusicGen(config).state_dict() if n.startswith("codec.")]
-    made |= {name: Recipe((_codec_source(name),)) for name in codec_names}
-    made["codec.codebooks"] = Recipe(
+    table |= {name: Recipe((_codec_source(name),)) for name in codec_names}
+    table["codec.codebooks"] = Recipe(
         tuple(
             f"audio_encoder.quantizer.layers.{k}.codebook.embed"
             for k in range(config.codec.codebooks)
         ),
         stack=True,
     )
-    return made
+    return table
 
 
 class CheckpointWeights:
@@ -100,14 +100,14 @@ class CheckpointWeights:
             TensorFiles(folder) if adapter is None else AdaptedFiles(folder, Adapter(adapter))
         )
         try:
-            self._made = recipes(config)
+            self._recipes = recipes(config)
         except ValueError as error:
             raise UnsupportedCheckpoint(f"{folder}: {error}") from error
-        _check_complete(self._files, self._made.values())
+        _check_complete(self._files, self._recipes.values())
 
     def get(self, name: str, shape: torch.Size) -> Tensor:
         """Return one weight. Raises: `CheckpointMismatch` for another shape."""
-        recipe = self._made[name]
+        recipe = self._recipes[name]
         tensor = _build(self._files, recipe)
         if tensor.shape != shape:
             raise CheckpointMismatch(
@@ -162,7 +162,7 @@ def load_model(
 
 
 def _text_encoder_recipes(config: MusicGenConfig) -> dict[str, Recipe]:
-    made = {
+    table = {
         "text_encoder.embedding.weight": Recipe(("text_encoder.shared.weight",)),
         "text_encoder.position_bias.weight": Recipe(
             (f"{_T5}.block.0.layer.0.SelfAttention.relative_attention_bias.weight",)
@@ -172,8 +172,8 @@ def _text_encoder_recipes(config: MusicGenConfig) -> dict[str, Recipe]:
     for i in range(config.text_encoder.layers):
         for ours, theirs in (_TEXT_LAYER | _TEXT_FFN[config.text_encoder.gated]).items():
             sources = tuple(f"{_T5}.block.{i}.{name}" for name in theirs)
-            made[f"text_encoder.blocks.{i}.{ours}"] = Recipe(sources)
-    return made
+            table[f"text_encoder.blocks.{i}.{ours}"] = Recipe(sources)
+    return table
 
 
 def _projection_recipes(config: MusicGenConfig) -> dict[str, Recipe]:
@@ -199,7 +199,7 @@ def _decoder_recipes(config: MusicGenConfig) -> dict[str, Recipe]:
         del norms["cross_attention_norm"]
     for ours, theirs in norms.items():
         parts |= {f"{ours}.{p}": (f"{theirs}.{p}",) for p in ("weight", "bias")}
-    made = {
+    table = {
         "decoder.embeddings": Recipe(tuple(f"{_DECODER}.embed_tokens.{k}.weight" for k in books)),
         "decoder.heads.weight": Recipe(tuple(f"decoder.lm_heads.{k}.weight" for k in books)),
         "decoder.norm.weight": Recipe((f"{_DECODER}.layer_norm.weight",)),
@@ -207,10 +207,10 @@ def _decoder_recipes(config: MusicGenConfig) -> dict[str, Recipe]:
     }
     for i in range(config.decoder.layers):
         for ours, sources in parts.items():
-            made[f"decoder.layers.{i}.{ours}"] = Recipe(
+            table[f"decoder.layers.{i}.{ours}"] = Recipe(
                 tuple(f"{_DECODER}.layers.{i}.{name}" for name in sources)
             )
-    return made
+    return table
 
 
 def _codec_source(name: str) -> str:
@@ -250,10 +250,10 @@ def _find_names(files: TensorFiles, source: str) -> tuple[str, ...]:
     return next((names for names in aliases if all(n in files for n in names)), ())
 
 
-def _check_complete(files: TensorFiles, made: Iterable[Recipe]) -> None:
-    missing = [s for recipe in made for s in recipe.sources if not _find_names(files, s)]
+def _check_complete(files: TensorFiles, table: Iterable[Recipe]) -> None:
+    missing = [s for recipe in table for s in recipe.sources if not _find_names(files, s)]
     if missing:
-        shown = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
+        names = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
         raise CheckpointIncomplete(
-            f"{files.folder} lacks {len(missing)} tensors of its config.json: {shown}"
+            f"{files.folder} lacks {len(missing)} tensors of its config.json: {names}"
         )

@@ -166,14 +166,14 @@ def _adherence(
     engine: Engine, plan: EvaluationPlan, guidance: float, on_progress: OnProgress
 ) -> Adherence:
     rate = engine.config.sample_rate
-    repeated = [pair for pair in build_pairs(plan.count) for _ in range(plan.seeds)]
-    asked = [(pair, plan.seed + index) for index, pair in enumerate(repeated)]
+    all_pairs = [pair for pair in build_pairs(plan.count) for _ in range(plan.seeds)]
+    seeded_pairs = [(pair, plan.seed + index) for index, pair in enumerate(all_pairs)]
     clips: list[_Clip] = []
-    for clip in _clips(engine, asked, plan, guidance):
+    for clip in _clips(engine, seeded_pairs, plan, guidance):
         clips.append(clip)
-        on_progress(len(clips), 2 * len(asked))
+        on_progress(len(clips), 2 * len(seeded_pairs))
     outcomes: dict[str, list[bool]] = {}
-    for (pair, _), more, less in zip(asked, clips[::2], clips[1::2], strict=True):
+    for (pair, _), more, less in zip(seeded_pairs, clips[::2], clips[1::2], strict=True):
         right = pair.measure(more.sound, rate) > pair.measure(less.sound, rate)
         outcomes.setdefault(pair.axis, []).append(right)
     return Adherence(
@@ -189,12 +189,14 @@ def _adherence(
 
 
 def _clips(
-    engine: Engine, asked: Sequence[tuple[Pair, int]], plan: EvaluationPlan, guidance: float
+    engine: Engine, seeded_pairs: Sequence[tuple[Pair, int]], plan: EvaluationPlan, guidance: float
 ) -> Iterator[_Clip]:
     """Yield two clips of each pair, at the model's own level."""
     sampling = SamplingParams(top_k=plan.top_k, guidance=guidance)
     rows = [
-        Row(prompt, seed, sampling) for pair, seed in asked for prompt in (pair.more, pair.less)
+        Row(prompt, seed, sampling)
+        for pair, seed in seeded_pairs
+        for prompt in (pair.more, pair.less)
     ]
     frames = max(1, round(plan.seconds * engine.config.frame_rate))
     for start in range(0, len(rows), ROWS_AT_ONCE):

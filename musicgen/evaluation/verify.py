@@ -42,8 +42,8 @@ def verify(settings: Settings, prompt: str, seconds: float) -> Difference | None
     torch.set_num_threads(settings.threads or cpu_quota())
     tokens = []
     for name in ("musicgen", "transformers"):
-        chosen = replace(settings, engine=name, precision=precision)
-        engine = load_engine(source.folder, source.name, chosen, source.adapter)
+        engine_settings = replace(settings, engine=name, precision=precision)
+        engine = load_engine(source.folder, source.name, engine_settings, source.adapter)
         tokens.append([greedy_codes(engine, [prompt], seconds, g) for g in GUIDANCE_SCALES])
         engine.close()
     for guidance, ours, theirs in zip(GUIDANCE_SCALES, *tokens, strict=True):

@@ -17,7 +17,7 @@ from handlers.hf_endpoint import MODEL_NAME_FILE, find_model
 from infra.huggingface.card import licence_identifier
 from infra.huggingface.layout import ROOT, LayoutError, lay_out, main
 from musicgen import catalog
-from musicgen.checkpoints.locate import read_licence, locate
+from musicgen.checkpoints.locate import locate, read_licence
 from musicgen.checkpoints.pack import pack
 from musicgen.errors import MusicGenError
 
