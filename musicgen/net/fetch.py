@@ -182,7 +182,7 @@ async def resolve_permitted(url: str, location: httpx.URL, networks: Networks) -
     addresses = dict.fromkeys(ip_address(entry[4][0]) for entry in entries)
     permitted = [address for address in addresses if is_allowed(address, networks)]
     if not permitted:
-        raise _refusal(url, "its address is not public")
+        raise _refusal(url, "leads to an address that is not public")
     return sorted(permitted, key=lambda address: address.version)
 
 
@@ -245,9 +245,9 @@ def translate_errors(url: str, limits: DownloadLimits) -> Iterator[None]:
     try:
         yield
     except SSRFProtectionError:
-        raise _refusal(url, "its address is not public") from None
+        raise _refusal(url, "leads to an address that is not public") from None
     except (httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeError):
-        raise _refusal(url, "not a valid URL") from None
+        raise _refusal(url, "is not a valid URL") from None
     except (TimeoutError, httpx.TimeoutException):
         raise _timeout(url, limits) from None
     except httpx.ConnectError:
@@ -265,11 +265,11 @@ def check_location(url: str, location: httpx.URL) -> None:
     except ValueError:
         readable = False
     if not readable:
-        raise _refusal(url, "not a valid URL")
+        raise _refusal(url, "is not a valid URL")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise _refusal(url, "only http:// and https:// are allowed")
+        raise _refusal(url, "must begin with http:// or https://")
     if location.userinfo:
-        raise _refusal(url, "a user name or password is not allowed")
+        raise _refusal(url, "must not contain a user name or password")
 
 
 def _redact(url: str) -> str:
@@ -277,12 +277,12 @@ def _redact(url: str) -> str:
     return re.sub(r"//[^/]*@", "//…@", url[:_SHOWN_CHARACTERS])
 
 
-def _refusal(url: str, why: str) -> InputAudioRefused:
-    return InputAudioRefused(FIELD, _redact(url), why)
+def _refusal(url: str, problem: str) -> InputAudioRefused:
+    return InputAudioRefused(FIELD, problem, value=_redact(url))
 
 
-def _unreachable(url: str, why: str) -> InputAudioUnreachable:
-    return InputAudioUnreachable(FIELD, _redact(url), why)
+def _unreachable(url: str, reason: str) -> InputAudioUnreachable:
+    return InputAudioUnreachable(FIELD, f"is unreachable: {reason}", value=_redact(url))
 
 
 def _timeout(url: str, limits: DownloadLimits) -> InputAudioUnreachable:
@@ -290,6 +290,5 @@ def _timeout(url: str, limits: DownloadLimits) -> InputAudioUnreachable:
 
 
 def _too_large(url: str, limits: DownloadLimits) -> InputAudioTooLarge:
-    return InputAudioTooLarge(
-        FIELD, _redact(url), f"larger than the limit of {limits.bytes / 1e6:g} MB"
-    )
+    problem = f"is larger than the limit of {limits.bytes / 1e6:g} MB"
+    return InputAudioTooLarge(FIELD, problem, value=_redact(url))

@@ -1,7 +1,7 @@
-"""OpenTelemetry traces, sent to the standard variable `OTEL_EXPORTER_OTLP_ENDPOINT`.
+"""OpenTelemetry traces, sent to the address in `OTEL_EXPORTER_OTLP_ENDPOINT`.
 
-Without this variable, OpenTelemetry is not imported and every function here does nothing. The SDK
-reads its other variables itself: `OTEL_TRACES_SAMPLER`, `OTEL_RESOURCE_ATTRIBUTES`,
+Without this standard variable, OpenTelemetry is not imported and every function here does nothing.
+The SDK reads its other variables itself: `OTEL_TRACES_SAMPLER`, `OTEL_RESOURCE_ATTRIBUTES`,
 `OTEL_EXPORTER_OTLP_HEADERS` and so on.
 
 Processes pass a trace on as W3C Trace Context: https://www.w3.org/TR/trace-context/

@@ -177,7 +177,7 @@ async def _check_webhook(url: str, networks: tuple[str, ...]) -> None:
     try:
         await check(url, networks)
     except InvalidRequest as error:
-        raise InvalidRequest("webhook_url", url, error.problem) from None
+        raise InvalidRequest("webhook_url", error.problem, value=url) from None
 
 
 async def _queue_for(context: Context, accepted: Accepted) -> str:
