@@ -14,7 +14,7 @@ import asyncio
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
@@ -29,6 +29,11 @@ from musicgen.client.protocol import (
     Steps,
     http_options,
 )
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from musicgen.client.fields import GenerationFields
 
 __all__ = ["AsyncMusicGenClient", "Job", "JobClip", "MusicGenClient", "NotDone"]
 T = TypeVar("T")
@@ -56,14 +61,16 @@ class MusicGenClient:
         """Close the connections."""
         self._http.close()
 
-    def submit(self, *, idempotency_key: str | None = None, **fields: Any) -> str:
+    def submit(
+        self, *, idempotency_key: str | None = None, **fields: Unpack[GenerationFields]
+    ) -> str:
         """Submit a job and return its id.
 
         `fields` are those of a request; a `Path` in `input_audio` is uploaded.
         """
         return self._run(self._calls.submit(fields, idempotency_key))
 
-    def generate(self, *, tell: OnStatus | None = None, **fields: Any) -> Job:
+    def generate(self, *, tell: OnStatus | None = None, **fields: Unpack[GenerationFields]) -> Job:
         """Submit a job and wait until it is completed.
 
         Raises: `GenerationCancelled` for a cancelled job.
@@ -144,11 +151,15 @@ class AsyncMusicGenClient:
         """Close the connections."""
         await self._http.aclose()
 
-    async def submit(self, *, idempotency_key: str | None = None, **fields: Any) -> str:
+    async def submit(
+        self, *, idempotency_key: str | None = None, **fields: Unpack[GenerationFields]
+    ) -> str:
         """Submit a job and return its id."""
         return await self._run(self._calls.submit(fields, idempotency_key))
 
-    async def generate(self, *, tell: OnStatus | None = None, **fields: Any) -> Job:
+    async def generate(
+        self, *, tell: OnStatus | None = None, **fields: Unpack[GenerationFields]
+    ) -> Job:
         """Submit a job and wait until it is completed."""
         return await self._run(self._calls.generate(fields, tell))
 

@@ -59,7 +59,7 @@ def test_a_file_is_uploaded(server: JobServer, tmp_path: Path) -> None:
 
 def test_what_is_wrong_is_said(server: JobServer) -> None:
     with MusicGenClient(server.url) as client:
-        with pytest.raises(NotDone, match="422: invalid_duration: duration=-1") as refused:
+        with pytest.raises(NotDone, match="422: invalid_duration: duration must be") as refused:
             client.submit(prompt="x", duration=-1)
         assert (refused.value.status, refused.value.code_there) == (422, "invalid_duration")
         job_id = client.submit(prompt="x", duration=200)
