@@ -56,11 +56,13 @@ def from_bench(path: Path, contestant: str | None = None) -> Pace:
         saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         medians: Mapping[str, Any] = saved["medians"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SettingsError("--throughput", str(path), "a file of bench/serve.py --save") from error
+        raise SettingsError(
+            "--throughput", str(path), "must be a file of bench/serve.py --save"
+        ) from error
     ours = [name for name in medians if name.startswith("musicgen")]
     name = contestant or (ours[-1] if ours else "")
     if name not in medians:
-        raise SettingsError("--contestant", name, f"one of {', '.join(medians)}")
+        raise SettingsError("--contestant", name, f"must be one of {', '.join(medians)}")
     points = sorted((int(n), float(row["throughput"])) for n, row in medians[name].items())
     return Pace(tuple(points), f"{name} in {path.name}")
 
@@ -72,7 +74,9 @@ def estimate(model: str, gpu: str, bandwidth: float) -> Pace:
     the bandwidth. Raises: `SettingsError` for an unknown model.
     """
     if model not in _GB:
-        raise SettingsError("--model", model, f"one of {', '.join(_GB)}, or --throughput FILE")
+        raise SettingsError(
+            "--model", model, f"must be one of {', '.join(_GB)}, or --throughput FILE"
+        )
     weights, past = _GB[model]
     points = []
     for jobs in (1, 2, 4, 8, 16, 32):

@@ -157,7 +157,9 @@ def evaluate(
 
 def _likelihood(engine: Engine, music: Path, on_progress: OnProgress) -> Likelihood:
     if not isinstance(engine, MusicGenEngine):
-        raise SettingsError("MUSICGEN_ENGINE", engine.name, "likelihood needs the engine musicgen")
+        raise SettingsError(
+            "MUSICGEN_ENGINE", engine.name, "must be musicgen to measure likelihood"
+        )
     described = read_music(music, engine.config.sample_rate, engine.config.channels)
     return measure_likelihood(described, engine.negative_log_likelihood, on_progress)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import signal
@@ -247,6 +248,20 @@ def test_s3_gives_up_a_part_that_always_fails(
     with pytest.raises(CheckpointNotFound, match=r"stopped within its \d+ bytes.*check the server"):
         fetch(S3_FILE, bucket)
     assert _nothing_of_it_in(bucket.weights_dir)
+
+
+class _FullDisk(BytesIO):
+    def write(self, _: Any) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+
+def test_s3_tells_a_full_disk_from_a_broken_network(bucket: Settings) -> None:
+    with (
+        remote_file.open_remote_file(S3_FILE, S3_FILE, bucket.bucket) as remote,
+        pytest.raises(OSError) as raised,
+    ):
+        remote.save(_FullDisk())
+    assert raised.value.errno == errno.ENOSPC
 
 
 @pytest.mark.parametrize("moment", [1, 3], ids=["before the first part", "between parts"])
