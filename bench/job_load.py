@@ -30,7 +30,7 @@ import httpx
 import psutil
 
 from handlers.job_api.store import jobs, queue
-from handlers.job_api.store.database import connected, create_tables, query
+from handlers.job_api.store.database import create_tables, open_pool, query
 from handlers.job_api.store.embedded_postgres import EmbeddedServer
 from tests.support.job_server import JobServer, data_folder, job_server
 
@@ -148,10 +148,10 @@ async def _chaos(
 
 async def overhead(url: str, count: int) -> dict[str, float]:
     """Milliseconds that the queue takes for a job: to put it in, and to take it out and end it."""
-    async with connected(url) as pool:
+    async with open_pool(url) as pool:
         await create_tables(pool)
         app = await queue.open_queue(pool)
-        limits = jobs.Limits(queue_max=10**6, jobs_per_key=10**6)
+        limits = jobs.JobLimits(queue_max=10**6, jobs_per_key=10**6)
         new = jobs.NewJob("load", {"prompt": "x"}, "h", 1.0)
         began = time.perf_counter()
         for _ in range(count):

@@ -55,7 +55,7 @@ def _create(options: argparse.Namespace, _: Settings) -> int:
 def _list(_options: argparse.Namespace, _: Settings) -> int:
     from handlers.job_api.store import api_keys as keys
 
-    for row in _with_database(keys.listed):
+    for row in _with_database(keys.list_keys):
         end = "revoked" if row["revoked_at"] else f"until {row['expires_at'] or 'revoked'}"
         scopes = ",".join(row["scopes"])
         sys.stdout.write(f"{row['prefix']}  {row['created_at']:%Y-%m-%d}  {scopes}  {end}  ")
@@ -74,13 +74,13 @@ def _revoke(options: argparse.Namespace, _: Settings) -> int:
 
 
 def _with_database(work: Callable[[Pool], Awaitable[Any]]) -> Any:
-    from handlers.job_api.store.database import connected, create_tables, database_url
+    from handlers.job_api.store.database import create_tables, database_url, open_pool
 
     settings = ApiSettings.from_env()
     url = database_url(settings.database_url, settings.data_dir)
 
     async def run() -> Any:
-        async with connected(url, largest=1) as pool:
+        async with open_pool(url, largest=1) as pool:
             await create_tables(pool)
             return await work(pool)
 

@@ -16,8 +16,8 @@ from musicgen.settings import Settings
 from musicgen.settings.job_api import ApiSettings
 
 if TYPE_CHECKING:
-    from handlers.job_api.store.files import Files
-    from handlers.job_api.worker.health_server import HealthPort
+    from handlers.job_api.store.files import JobFiles
+    from handlers.job_api.worker.health_server import HealthServer
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def _api(url: str, api: ApiSettings, settings: Settings, host: str, port: int) -
     import uvicorn
 
     from handlers.job_api.api.app import make_app
-    from handlers.job_api.api.middleware.header_timeout import protocol
+    from handlers.job_api.api.middleware.header_timeout import build_protocol
     from handlers.job_api.store.queue import LOCAL, REMOTE
     from musicgen.checkpoints.locate import get_public_name
 
@@ -99,7 +99,7 @@ def _api(url: str, api: ApiSettings, settings: Settings, host: str, port: int) -
         app,
         host=host,
         port=port,
-        http=protocol(api.body_seconds),
+        http=build_protocol(api.body_seconds),
         log_config=None,
         access_log=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
@@ -111,12 +111,12 @@ def _api(url: str, api: ApiSettings, settings: Settings, host: str, port: int) -
 
 async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
     startup.begin()
-    from handlers.job_api.store.database import connected, create_tables
+    from handlers.job_api.store.database import create_tables, open_pool
     from handlers.job_api.store.maintenance import maintain
     from handlers.job_api.store.queue import LOCAL, REMOTE, open_queue
-    from handlers.job_api.worker.local_executor import LocalMaker
-    from handlers.job_api.worker.model_swap import Swap
-    from handlers.job_api.worker.worker import Duty, Worker
+    from handlers.job_api.worker.local_executor import LocalExecutor
+    from handlers.job_api.worker.model_swap import ModelSwap
+    from handlers.job_api.worker.worker import Worker, WorkerRole
     from handlers.serving import Serving
     from musicgen.predictor import Predictor
 
@@ -128,18 +128,20 @@ async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
     startup.ready()
     serving = Serving(predictor, settings.input_networks)
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(connected(url))
+        pool = await stack.enter_async_context(open_pool(url))
         await create_tables(pool)
         app = await open_queue(pool)
-        swap = Swap(serving, pool)
+        swap = ModelSwap(serving, pool)
         elsewhere = REMOTE if settings.remote.policy == "fallback" else None
-        maker = LocalMaker(serving, pool, app, files, elsewhere)
-        duty = Duty(LOCAL, serving.slots, maker, lambda: serving.models, lambda: swap.loading)
-        worker = Worker(pool, app, duty, api.drain, health.metrics if health else None)
+        executor = LocalExecutor(serving, pool, app, files, elsewhere)
+        role = WorkerRole(
+            LOCAL, serving.slots, executor, lambda: serving.models, lambda: swap.loading
+        )
+        worker = Worker(pool, app, role, api.drain, health.metrics if health else None)
         worker.stop_on_signals()
         count = health.metrics.orphans.inc if health else (lambda _: None)
         beside = [
-            asyncio.create_task(swap.follow()),
+            asyncio.create_task(swap.run()),
             asyncio.create_task(maintain(pool, app, files, api, elsewhere, count)),
         ]
         logger.info("worker %s accepts jobs", worker.name)
@@ -154,11 +156,11 @@ async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
 
 
 async def _relay(url: str, api: ApiSettings, settings: Settings) -> int:
-    from handlers.job_api.store.database import connected, create_tables
+    from handlers.job_api.store.database import create_tables, open_pool
     from handlers.job_api.store.queue import LOCAL, REMOTE, open_queue
     from handlers.job_api.store.spending import SqlLedger
-    from handlers.job_api.worker.remote_executor import RelayMaker
-    from handlers.job_api.worker.worker import Duty, Worker
+    from handlers.job_api.worker.remote_executor import RemoteExecutor
+    from handlers.job_api.worker.worker import Worker, WorkerRole
     from musicgen.remote.guarded import Hybrid
     from musicgen.storage.factory import open_bucket
 
@@ -169,12 +171,12 @@ async def _relay(url: str, api: ApiSettings, settings: Settings) -> int:
         open_bucket(settings.bucket, settings.spool_dir) if settings.bucket.name else files.storage
     )
     back = LOCAL if remote.policy == "overflow" else None
-    async with connected(url) as pool:
+    async with open_pool(url) as pool:
         await create_tables(pool)
         app = await open_queue(pool)
-        maker = RelayMaker(hybrid, pool, app, files, storage, api.attempts, back)
-        duty = Duty(REMOTE, RELAYED_AT_ONCE, maker, tuple)
-        worker = Worker(pool, app, duty, api.drain, health.metrics if health else None)
+        executor = RemoteExecutor(hybrid, pool, app, files, storage, api.attempts, back)
+        role = WorkerRole(REMOTE, RELAYED_AT_ONCE, executor, tuple)
+        worker = Worker(pool, app, role, api.drain, health.metrics if health else None)
         worker.stop_on_signals()
         if health is not None:
             health.watch(worker)
@@ -183,23 +185,23 @@ async def _relay(url: str, api: ApiSettings, settings: Settings) -> int:
     return 0
 
 
-def _health(api: ApiSettings, settings: Settings) -> HealthPort | None:
-    """Start the health port before anything is loaded, or return None if it is not set."""
+def _health(api: ApiSettings, settings: Settings) -> HealthServer | None:
+    """Start the health server before anything is loaded, or return None if it is not set."""
     if api.metrics_port is None:
         return None
-    from handlers.job_api.worker.health_server import HealthPort
+    from handlers.job_api.worker.health_server import HealthServer
     from handlers.job_api.worker.metrics import WorkerMetrics
     from musicgen.storage.factory import clips_waiting
 
     waiting = (lambda: clips_waiting(settings.spool_dir)) if settings.bucket.name else None
-    return HealthPort(api.metrics_host, api.metrics_port, WorkerMetrics(waiting))
+    return HealthServer(api.metrics_host, api.metrics_port, WorkerMetrics(waiting))
 
 
-def _files(api: ApiSettings, settings: Settings) -> Files:
-    from handlers.job_api.store.files import Files
+def _files(api: ApiSettings, settings: Settings) -> JobFiles:
+    from handlers.job_api.store.files import JobFiles
 
     if settings.bucket.name is None:
-        return Files(api.data_dir)
+        return JobFiles(api.data_dir)
     from musicgen.storage.factory import open_bucket
 
-    return Files(api.data_dir, open_bucket(settings.bucket, settings.spool_dir))
+    return JobFiles(api.data_dir, open_bucket(settings.bucket, settings.spool_dir))

@@ -1,2 +1,4 @@
-"""The job API: submit, watch, listen, over HTTP, with a queue on PostgreSQL. Nothing is imported
-here."""
+"""Job API: submit, follow and hear jobs over HTTP, with a queue on PostgreSQL.
+
+Nothing is imported here.
+"""

@@ -1,4 +1,4 @@
-"""Why a call is turned away that a platform's queue would take: errors of the HTTP API alone."""
+"""Errors of the HTTP API: refused calls that a platform's own queue would accept."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import math
 RETRY_MAX_SECONDS = 600
 
 
-class Refusal(Exception):
-    """A call that is answered with `status` and `code`. `retry_after`: seconds, where it helps.
-    `expected_seconds`: how long a job that came now would wait, where that is why."""
+class ApiError(Exception):
+    """A refused call, answered with the HTTP `status` and the stable `code`.
+
+    `retry_after`: seconds for the Retry-After header, where trying again can help.
+    `expected_seconds`: the wait of a job submitted now, where the queue is the reason.
+    """
 
     status = 400
     code = "refused"
@@ -21,65 +24,88 @@ class Refusal(Exception):
         self.retry_after = retry_after
 
 
-class KeyNeeded(Refusal):
+class Unauthorized(ApiError):
+    """The call has no valid API key."""
+
     status, code = 401, "key_needed"
 
 
-class NotAllowed(Refusal):
+class Forbidden(ApiError):
+    """The API key lacks a scope."""
+
     status, code = 403, "not_allowed"
 
 
-class NotFound(Refusal):
+class NotFound(ApiError):
+    """The job, clip or model does not exist, or belongs to another caller."""
+
     status, code = 404, "not_found"
 
 
-class NotYet(Refusal):
-    """What was asked for may be there later, or is not any more."""
+class AudioUnavailable(ApiError):
+    """The job has no live audio at the moment."""
 
     status, code = 409, "not_there"
 
 
-class DuplicateKey(Refusal):
+class IdempotencyConflict(ApiError):
+    """The idempotency key was used for a different request."""
+
     status, code = 409, "idempotency_key_used"
 
     def __init__(self, key: str) -> None:
         super().__init__(
-            f"the Idempotency-Key {key[:60]!r} was sent with another request: take a new one"
+            f"Idempotency-Key {key[:60]!r} was already used for a different request. Use a new key."
         )
 
 
-class BodyTooLarge(Refusal):
+class BodyTooLarge(ApiError):
+    """The body of an upload is too large."""
+
     status, code = 413, "body_too_large"
 
 
-class NoRoom(Refusal):
-    """What it is about has to end first: it knows when that may be once it is told."""
+class CapacityExceeded(ApiError):
+    """A limit of unfinished jobs is reached; trying again can help once a job has finished."""
 
     retry_after = 10
 
-    def told(self, next_end: float | None, wait: float | None) -> NoRoom:
-        """`next_end`: seconds until a job ends, `wait`: until one that came now would begin; None
-        where nobody works."""
+    def with_estimates(self, next_end: float | None, wait: float | None) -> CapacityExceeded:
+        """Return this error with the estimates of the queue.
+
+        `next_end`: seconds until a job finishes. `wait`: seconds until a job submitted now would
+        start. Both are None without workers.
+        """
         if next_end is not None:
             self.retry_after = min(RETRY_MAX_SECONDS, max(1, math.ceil(next_end)))
         self.expected_seconds = None if wait is None else round(wait, 1)
         return self
 
 
-class TooManyJobs(NoRoom):
+class TooManyJobs(CapacityExceeded):
+    """The caller has too many unfinished jobs."""
+
     status, code = 429, "too_many_jobs"
 
     def __init__(self, limit: int) -> None:
-        text = f"{limit} jobs wait or run already: wait for one, or cancel one"
+        text = (
+            f"You already have {limit} jobs waiting or running, the limit of one caller. "
+            "Wait until one finishes, or cancel one."
+        )
         super().__init__(text, self.retry_after)
 
 
-class TooManyCalls(Refusal):
+class RateLimited(ApiError):
+    """The caller makes too many calls in a time."""
+
     status, code = 429, "too_many_calls"
 
 
-class QueueFull(NoRoom):
+class QueueFull(CapacityExceeded):
+    """The queue holds as many jobs as it may."""
+
     status, code = 503, "queue_full"
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"{limit} jobs wait already: come back later", self.retry_after)
+        text = f"The queue is full ({limit} jobs are waiting). Try again later."
+        super().__init__(text, self.retry_after)

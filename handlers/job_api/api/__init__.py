@@ -1,1 +1,1 @@
-"""HTTP in: routes, authentication, schemas and metrics of the API server."""
+"""HTTP server of the job API: routes, authentication, schemas and metrics."""

@@ -1,6 +1,6 @@
-"""A body of `POST /generate`: checked as every platform's request is, and made fit for a row.
+"""Validation of a `POST /generate` body, and its conversion to the fields of a job's row.
 
-Sounds do not go through the database: what is sent inside the body becomes an upload.
+Audio is not stored in the database: audio sent within the body becomes an upload.
 """
 
 from __future__ import annotations
@@ -15,19 +15,23 @@ from typing import Any
 
 from handlers.input_audio import fetch_input_audio
 from handlers.job_api.api.request_schema import PRIORITY_MAX
-from handlers.job_api.store.files import UPLOAD, Files
-from handlers.job_api.store.models import Known
+from handlers.job_api.store.files import UPLOAD, JobFiles
+from handlers.job_api.store.models import AvailableModels
 from musicgen.errors import InvalidRequest, UnknownModel
 from musicgen.request import GenerationRequest
 
-OF_THE_JOB = ("priority", "webhook_url")
+JOB_FIELDS = ("priority", "webhook_url")
 _PLACEHOLDER = Path("input")
 _URLS = ("http://", "https://")
 
 
 @dataclass(frozen=True)
-class Accepted:
-    """`request`: what differs from the defaults, as JSON."""
+class AcceptedJob:
+    """Validated body of a new job.
+
+    `request`: fields other than the defaults, as JSON. `hash`: of the body as sent.
+    `audio_seconds`: of all clips together, before trimming.
+    """
 
     request: dict[str, Any]
     hash: str
@@ -36,35 +40,40 @@ class Accepted:
     webhook_url: str | None
 
 
-def accept(body: Mapping[str, Any], known: Known, owner: str, files: Files) -> Accepted:
-    """`known`: the models that may be asked for.
+def accept(
+    body: Mapping[str, Any], available: AvailableModels, owner: str, files: JobFiles
+) -> AcceptedJob:
+    """Validate a body and store its audio as an upload of `owner`.
 
-    Raises: `InvalidRequest` naming the field.
+    Raises: `InvalidRequest` with the field.
     """
-    sent = {name: value for name, value in body.items() if name not in OF_THE_JOB}
+    sent = {name: value for name, value in body.items() if name not in JOB_FIELDS}
     audio = sent.get("input_audio")
-    # The fields first: a wrong one must not cost the reading of a sound.
+    # Validate the other fields first, because reading the audio takes long.
     checked = dict(sent) if audio is None else {**sent, "input_audio": _PLACEHOLDER}
     request = GenerationRequest.from_mapping(checked)
-    if request.model_version is not None and not known.allows(request.model_version):
-        raise UnknownModel.for_choice("model_version", request.model_version, sorted(known.names))
-    told = request.to_mapping()
-    _check_storable(told)
+    if request.model_version is not None and not available.is_available(request.model_version):
+        names = sorted(available.names)
+        raise UnknownModel.for_choice("model_version", request.model_version, names)
+    fields = request.to_mapping()
+    _check_storable(fields)
     if audio is not None:
-        told["input_audio"] = _audio(audio, owner, files)
-    priority, webhook = _priority(body.get("priority")), _webhook(body.get("webhook_url"))
-    # Of what was sent, not of what it became: the same call again must have the same hash.
+        fields["input_audio"] = _store_audio(audio, owner, files)
+    priority = _parse_priority(body.get("priority"))
+    webhook = _parse_webhook(body.get("webhook_url"))
+    # Hash the body as sent: a repeated call must have the same hash, but gets a new upload.
     text = json.dumps({**sent, "priority": priority, "webhook_url": webhook}, sort_keys=True)
     seconds = request.seconds_to_generate * len(request.texts)
-    return Accepted(told, hashlib.sha256(text.encode()).hexdigest(), seconds, priority, webhook)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return AcceptedJob(fields, digest, seconds, priority, webhook)
 
 
-def _check_storable(told: Mapping[str, Any]) -> None:
-    """Raises: `InvalidRequest` for characters that a database has no room for."""
-    for name, value in told.items():
+def _check_storable(fields: Mapping[str, Any]) -> None:
+    """Check for characters without a representation in the database. Raises: `InvalidRequest`."""
+    for name, value in fields.items():
         for text in _texts(value):
-            if any(each == "\0" or "\ud800" <= each <= "\udfff" for each in text):
-                allowed = "text without zero bytes and halves of characters"
+            if any(char == "\0" or "\ud800" <= char <= "\udfff" for char in text):
+                allowed = "text without null characters and without unpaired surrogates"
                 raise InvalidRequest(name, text.encode("ascii", "backslashreplace"), allowed)
 
 
@@ -74,23 +83,24 @@ def _texts(value: object) -> Iterator[str]:
     elif isinstance(value, Mapping):
         yield from _texts(list(value.values()))
     elif isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _texts(each)
+        for item in value:
+            yield from _texts(item)
 
 
-def _audio(value: object, owner: str, files: Files) -> str:
+def _store_audio(value: object, owner: str, files: JobFiles) -> str:
+    """Return a URL or "upload:ID" for the audio; audio within the body becomes an upload."""
     if isinstance(value, str) and value.startswith(UPLOAD):
-        files.uploaded(owner, value)
+        files.find_upload(owner, value)
         return value
     if isinstance(value, str) and value.lower().startswith(_URLS):
         return value
     with TemporaryDirectory(prefix="musicgen-input-") as folder:
         path = fetch_input_audio(value, Path(folder))
-        assert path is not None, "there was a value"
-        return UPLOAD + files.adopt(owner, path)
+        assert path is not None, "only None gives no path"
+        return UPLOAD + files.move_to_uploads(owner, path)
 
 
-def _priority(value: object) -> int:
+def _parse_priority(value: object) -> int:
     if value is None:
         return 0
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) > PRIORITY_MAX:
@@ -99,7 +109,7 @@ def _priority(value: object) -> int:
     return value
 
 
-def _webhook(value: object) -> str | None:
+def _parse_webhook(value: object) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not value.lower().startswith(_URLS) or len(value) > 2000:

@@ -1,4 +1,4 @@
-"""The HTTP application: routes, errors as JSON, limits and headers. Imports no torch."""
+"""HTTP application: routes, errors as JSON, middleware and headers. Imports no torch."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from handlers.contract import describe_error
 from handlers.job_api.api import routes_audio, routes_jobs, routes_service
-from handlers.job_api.api.context import WRONG_KEYS, Context, Rate
+from handlers.job_api.api.context import WRONG_KEY_LIMIT, Context, RateLimiter
 from handlers.job_api.api.metrics import ApiMetrics
 from handlers.job_api.api.middleware import body_limit
-from handlers.job_api.api.middleware.csrf import SameSite
+from handlers.job_api.api.middleware.csrf import CsrfProtection
 from handlers.job_api.api.webhooks import deliver_webhooks
-from handlers.job_api.errors import Refusal
+from handlers.job_api.errors import ApiError
 from handlers.job_api.store import queue
-from handlers.job_api.store.database import LOST, connected, create_tables
-from handlers.job_api.store.files import Files
+from handlers.job_api.store.database import DISCONNECT_ERRORS, create_tables, open_pool
+from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.maintenance import maintain
-from handlers.job_api.store.notifications import News
-from handlers.job_api.store.status import LoadMeter
+from handlers.job_api.store.notifications import JobNotifications
+from handlers.job_api.store.status import QueueLoadMeter
 from musicgen import __version__
 from musicgen.errors import InvalidRequest, MusicGenError
 from musicgen.settings.job_api import LOOPBACK, ApiSettings
@@ -61,46 +61,47 @@ def make_app(
     *,
     host: str,
     default_model: str,
-    files: Files,
+    files: JobFiles,
     to: str = queue.LOCAL,
     overflow_seconds: float | None = None,
     orphans_to: str | None = None,
 ) -> FastAPI:
-    """The application of one process, on the database at `url`, listening on `host`.
+    """Return the application of one process, on the database at `url`, listening on `host`.
 
-    `to`: the queue of new jobs, `orphans_to`: that of jobs whose worker is lost. With
-    `overflow_seconds` those go elsewhere that would wait longer.
-    Raises: `SettingsError` for keys that are turned off where others can call.
+    `to`: the queue of new jobs. `overflow_seconds`: new jobs with a longer wait go to the remote
+    queue instead. `orphans_to`: the queue for jobs of lost workers, None for their own.
+
+    Raises: `SettingsError` if keys are turned off and other machines can call.
     """
     needs_keys = settings.needs_keys(host)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            pool = await stack.enter_async_context(connected(url))
+            pool = await stack.enter_async_context(open_pool(url))
             await create_tables(pool)
             context = Context(
                 pool=pool,
                 app=await queue.open_queue(pool),
                 files=files,
                 settings=settings,
-                news=News(url),
-                meter=LoadMeter(pool),
+                notifications=JobNotifications(url),
+                meter=QueueLoadMeter(pool),
                 metrics=ApiMetrics(),
-                rate=Rate(settings.rate_limit),
-                wrong_keys=Rate(WRONG_KEYS),
+                rate=RateLimiter(settings.rate_limit),
+                wrong_keys=RateLimiter(WRONG_KEY_LIMIT),
                 needs_keys=needs_keys,
                 default_model=default_model,
                 queue_for_new=to,
                 overflow_seconds=overflow_seconds,
             )
             app.state.context = context
-            await stack.enter_async_context(context.news.running())
+            await stack.enter_async_context(context.notifications.run())
             webhooks = deliver_webhooks(pool, context.app, settings.webhook_networks)
             count = context.metrics.orphans.inc
             maintenance = maintain(pool, context.app, files, settings, orphans_to, count)
             for work in (maintenance, webhooks):
-                stack.push_async_callback(_ended, asyncio.create_task(work))
+                stack.push_async_callback(_cancel, asyncio.create_task(work))
             stack.callback(_drain, context)
             yield
 
@@ -108,8 +109,8 @@ def make_app(
         title="MusicGen job API", version=__version__, description=_DESCRIPTION, lifespan=lifespan
     )
     _add_error_handlers(app)
-    for each in (routes_service.router, routes_jobs.router, routes_audio.router):
-        app.include_router(each)
+    for router in (routes_service.router, routes_jobs.router, routes_audio.router):
+        app.include_router(router)
     if routes_service.WEB.is_dir():
         app.mount("/static", StaticFiles(directory=routes_service.WEB), name="static")
     _add_middleware(app, settings, host)
@@ -117,12 +118,12 @@ def make_app(
 
 
 def _drain(context: Context) -> None:
-    """Streams end, so that a server that stops need not wait for those who only listen."""
+    """End all event and audio streams, so that a stopping server need not wait for them."""
     context.draining = True
-    context.news.wake_all()
+    context.notifications.wake_all()
 
 
-async def _ended(task: asyncio.Task[None]) -> None:
+async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
@@ -130,7 +131,7 @@ async def _ended(task: asyncio.Task[None]) -> None:
 
 def _add_middleware(app: FastAPI, settings: ApiSettings, host: str) -> None:
     app.add_middleware(body_limit.BodyLimit, seconds=settings.body_seconds)
-    app.add_middleware(SameSite, origins=settings.cors_origins)
+    app.add_middleware(CsrfProtection, origins=settings.cors_origins)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -140,11 +141,11 @@ def _add_middleware(app: FastAPI, settings: ApiSettings, host: str) -> None:
             expose_headers=["Location", "Retry-After"],
         )
     if host in LOOPBACK:
-        # A page elsewhere whose name is made to mean this machine is not this machine's page.
+        # DNS rebinding: a foreign page can point its own host name at this machine.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"])
 
     @app.middleware("http")
-    async def measured(
+    async def add_headers_and_measure(
         request: Request, call_next: Callable[[Request], Awaitable[Response]]
     ) -> Response:
         began = time.perf_counter()
@@ -161,54 +162,54 @@ def _add_middleware(app: FastAPI, settings: ApiSettings, host: str) -> None:
 
 
 def _add_error_handlers(app: FastAPI) -> None:
-    @app.exception_handler(Refusal)
-    async def refused(_: Request, error: Refusal) -> JSONResponse:
+    @app.exception_handler(ApiError)
+    async def handle_api_error(_: Request, error: ApiError) -> JSONResponse:
         headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
         if error.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
-        more = (
+        details = (
             {} if error.expected_seconds is None else {"expected_seconds": error.expected_seconds}
         )
-        return _error(error.status, error.code, str(error), headers=headers, **more)
+        return _build_error(error.status, error.code, str(error), headers=headers, **details)
 
     @app.exception_handler(MusicGenError)
-    async def typed(_: Request, error: MusicGenError) -> JSONResponse:
+    async def handle_musicgen_error(_: Request, error: MusicGenError) -> JSONResponse:
         report = describe_error(error)
         field = error.field if isinstance(error, InvalidRequest) else None
-        return _error(report.status, report.code, report.text, **_named(field))
+        return _build_error(report.status, report.code, report.text, **_field_detail(field))
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def handle_validation_error(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"][1:]) or None
-        text = f"{field or 'the call'}: {first['msg']}"
-        return _error(422, "invalid_request", text, **_named(field))
+        text = f"{field or 'The request'}: {first['msg']}"
+        return _build_error(422, "invalid_request", text, **_field_detail(field))
 
     @app.exception_handler(HTTPException)
-    async def http(_: Request, error: HTTPException) -> JSONResponse:
-        code = _CODES.get(error.status_code, "refused")
-        return _error(error.status_code, code, str(error.detail), headers=dict(error.headers or {}))
+    async def handle_http_exception(_: Request, error: HTTPException) -> JSONResponse:
+        code, headers = _CODES.get(error.status_code, "refused"), dict(error.headers or {})
+        return _build_error(error.status_code, code, str(error.detail), headers=headers)
 
-    async def away(_: Request, error: Exception) -> JSONResponse:
-        logger.error("the database is away", exc_info=error)
-        why = "the database does not answer: send the same call again"
-        return _error(503, "database_away", why, headers={"Retry-After": "10"})
+    async def handle_disconnect(_: Request, error: Exception) -> JSONResponse:
+        logger.error("The database is unavailable.", exc_info=error)
+        message = "The database is unavailable. Send the same call again."
+        return _build_error(503, "database_away", message, headers={"Retry-After": "10"})
 
-    for lost in LOST:
-        app.add_exception_handler(lost, away)
+    for error_class in DISCONNECT_ERRORS:
+        app.add_exception_handler(error_class, handle_disconnect)
 
     @app.exception_handler(Exception)
-    async def unexpected(_: Request, error: Exception) -> JSONResponse:
-        logger.error("a call failed unexpectedly", exc_info=error)
+    async def handle_unexpected_error(_: Request, error: Exception) -> JSONResponse:
+        logger.error("A call failed unexpectedly.", exc_info=error)
         report = describe_error(error)
-        return _error(report.status, report.code, report.text)
+        return _build_error(report.status, report.code, report.text)
 
 
-def _named(field: str | None) -> dict[str, Any]:
+def _field_detail(field: str | None) -> dict[str, Any]:
     return {} if field is None else {"field": field}
 
 
-def _error(
-    status: int, code: str, message: str, *, headers: dict[str, str] | None = None, **more: Any
+def _build_error(
+    status: int, code: str, message: str, *, headers: dict[str, str] | None = None, **details: Any
 ) -> JSONResponse:
-    return JSONResponse({"error": {"code": code, "message": message, **more}}, status, headers)
+    return JSONResponse({"error": {"code": code, "message": message, **details}}, status, headers)

@@ -1,4 +1,4 @@
-"""Who calls: by a key in a header, or in the cookie of the web page; and how often."""
+"""Authentication by API key, from a header or the web page's cookie, and rate limits."""
 
 from __future__ import annotations
 
@@ -8,54 +8,73 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from handlers.job_api.api.context import Context
-from handlers.job_api.errors import KeyNeeded, NotAllowed, TooManyCalls
-from handlers.job_api.store.api_keys import NOBODY, Caller, caller_of
+from handlers.job_api.errors import Forbidden, RateLimited, Unauthorized
+from handlers.job_api.store.api_keys import ANONYMOUS_CALLER, ApiCaller, find_caller
 
 COOKIE = "musicgen_key"
 _BEARER = "bearer "
 _SCHEME = HTTPBearer(
     auto_error=False,
     scheme_name="key",
-    description="A key of `musicgen keys create`. Not needed where the API listens on loopback.",
+    description="API key created by `musicgen keys create`. Not needed if the API listens only on "
+    "loopback.",
 )
-"""For the OpenAPI document alone: a key may also come in a cookie."""
+"""Only for the OpenAPI document, because a key may also come in a cookie."""
 
 
-async def caller(
+async def authenticate(
     request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_SCHEME)]
-) -> Caller:
-    """Raises: `KeyNeeded`, `TooManyCalls`."""
+) -> ApiCaller:
+    """Return the caller of a request, and count the request for the rate limit.
+
+    Raises: `Unauthorized`, `RateLimited`.
+    """
     context: Context = request.app.state.context
-    found = await found_caller(request)
-    if found is None:
-        raise KeyNeeded("send an API key: Authorization: Bearer KEY")
-    # Where nobody has a key, everybody on this machine is one caller, but each address counts.
-    of = found.owner if context.needs_keys else _address(request)
-    if (wait := context.rate.wait(of)) is not None:
-        raise TooManyCalls(f"more than {context.settings.rate_limit}: call again later", wait)
-    return found
+    caller = await identify_caller(request)
+    if caller is None:
+        raise Unauthorized("An API key is needed. Send the header Authorization: Bearer KEY.")
+    # Without keys all requests have the same caller, so the limit counts by address.
+    client = caller.owner if context.needs_keys else _address(request)
+    if (wait := context.rate.hit(client)) is not None:
+        raise RateLimited(
+            f"Too many calls: the limit is {context.settings.rate_limit}. Try again in {wait} s.",
+            wait,
+        )
+    return caller
 
 
-async def found_caller(request: Request) -> Caller | None:
-    """None for a missing or wrong key, where keys are needed."""
+async def identify_caller(request: Request) -> ApiCaller | None:
+    """Return the caller of a request, or None for a missing or wrong key.
+
+    Raises: `RateLimited` after too many wrong keys from an address.
+    """
     context: Context = request.app.state.context
     if not context.needs_keys:
-        return NOBODY
+        return ANONYMOUS_CALLER
     header = request.headers.get("authorization", "")
     key = header[len(_BEARER) :] if header.lower().startswith(_BEARER) else None
     key = key or request.cookies.get(COOKIE)
     if not key:
         return None
-    found = await caller_of(context.pool, key.strip())
-    if found is None and (wait := context.wrong_keys.wait(_address(request))) is not None:
-        raise TooManyCalls("too many wrong keys from this address", wait)
-    return found
+    caller = await find_caller(context.pool, key.strip())
+    if caller is None:
+        count_wrong_key(request)
+    return caller
 
 
-def require(who: Caller, scope: str) -> None:
-    """Raises: `NotAllowed`."""
-    if scope not in who.scopes:
-        raise NotAllowed(f"this key lacks the scope {scope!r}")
+def count_wrong_key(request: Request) -> None:
+    """Count a wrong key for the address of a request. Raises: `RateLimited`."""
+    context: Context = request.app.state.context
+    if (wait := context.wrong_keys.hit(_address(request))) is not None:
+        raise RateLimited(
+            f"Too many wrong API keys from this address. Try again in {wait} s.", wait
+        )
+
+
+def require_scope(caller: ApiCaller, scope: str) -> None:
+    """Check a scope of a caller. Raises: `Forbidden`."""
+    if scope not in caller.scopes:
+        raise Forbidden(f"This API key lacks the scope {scope!r}.")
 
 
 def _address(request: Request) -> str:

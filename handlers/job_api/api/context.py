@@ -1,4 +1,4 @@
-"""What the routes of one API process share."""
+"""State shared by the routes of one API process."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from handlers.job_api.store.database import Pool
-from handlers.job_api.store.files import Files
-from handlers.job_api.store.notifications import News
-from handlers.job_api.store.status import LoadMeter
+from handlers.job_api.store.files import JobFiles
+from handlers.job_api.store.notifications import JobNotifications
+from handlers.job_api.store.status import QueueLoadMeter
 from musicgen.settings.job_api import ApiSettings
 
 if TYPE_CHECKING:
@@ -21,37 +21,42 @@ if TYPE_CHECKING:
 
     from handlers.job_api.api.metrics import ApiMetrics
 
-WRONG_KEYS = "20/minute"
+WRONG_KEY_LIMIT = "20/minute"
 
 
-class Rate:
-    """Calls of each caller in a moving window, in this process."""
+class RateLimiter:
+    """Limit of calls in a moving window, counted for each client in this process."""
 
     def __init__(self, limit: str) -> None:
         self._limit = parse(limit)
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
-    def wait(self, caller: str) -> int | None:
-        """Counts a call; None where it may be made, or the seconds until one may."""
-        if self._limiter.hit(self._limit, caller):
+    def hit(self, client: str) -> int | None:
+        """Count a call and return None, or the seconds to wait if the limit is reached."""
+        if self._limiter.hit(self._limit, client):
             return None
-        reset = self._limiter.get_window_stats(self._limit, caller).reset_time
+        reset = self._limiter.get_window_stats(self._limit, client).reset_time
         return max(1, round(reset - time.time()))
 
 
 @dataclass
 class Context:
-    """`default_model`: of requests that name none, unless another one is wanted by now."""
+    """State of an API process.
+
+    `default_model`: for requests without a model, until a worker has loaded another one.
+    `queue_for_new`: the queue of new jobs. `overflow_seconds`: jobs with a longer wait go to the
+    remote queue, None for never. `draining`: the server is stopping.
+    """
 
     pool: Pool
     app: App
-    files: Files
+    files: JobFiles
     settings: ApiSettings
-    news: News
-    meter: LoadMeter
+    notifications: JobNotifications
+    meter: QueueLoadMeter
     metrics: ApiMetrics
-    rate: Rate
-    wrong_keys: Rate
+    rate: RateLimiter
+    wrong_keys: RateLimiter
     needs_keys: bool
     default_model: str
     queue_for_new: str

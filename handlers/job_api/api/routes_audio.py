@@ -1,4 +1,4 @@
-"""Sound: finished clips in any format and range, clips while they are made, and uploads."""
+"""Routes of audio: finished clips in any format, live audio of running jobs, and uploads."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from fastapi.responses import (
     StreamingResponse,
 )
 
-from handlers.job_api.api.auth import require
+from handlers.job_api.api.auth import require_scope
 from handlers.job_api.api.context import Context
-from handlers.job_api.api.routes_jobs import Who
+from handlers.job_api.api.routes_jobs import CurrentCaller
 from handlers.job_api.api.schemas import ErrorReply, Upload
-from handlers.job_api.errors import NotFound, NotYet
+from handlers.job_api.errors import AudioUnavailable, NotFound
 from handlers.job_api.store import jobs
 from handlers.job_api.store.database import query
-from handlers.job_api.store.files import UPLOAD, clips_of
+from handlers.job_api.store.files import CLIP_DELETED, UPLOAD, count_clips
 from musicgen.audio.decode import read_audio
 from musicgen.audio.encode import content_type
 from musicgen.request.limits import OUTPUT_FORMATS, VARIATIONS_MAX
 
-LOOK_AGAIN_SECONDS = 0.2
+POLL_SECONDS = 0.2
+NO_CLIP = "No such clip, or the job has been deleted."
 _BLOCK = 2**16
 _NAME = re.compile(r"([0-9a-f]{32})(?:-([1-9]\d?))?\.([a-z0-9]{1,5})")
 _ERRORS: dict[int | str, dict[str, Any]] = {
@@ -48,24 +49,25 @@ router = APIRouter(tags=["audio"])
 )
 async def stream(
     request: Request,
-    who: Who,
+    caller: CurrentCaller,
     job_id: str,
     clip: Annotated[int, Query(ge=1, le=VARIATIONS_MAX)] = 1,
 ) -> Response:
-    """The sound of a job while it is made, from its beginning; of one that has ended the clip."""
+    """Stream the live audio of a running job from its beginning, or the clip of a completed job."""
     context: Context = request.app.state.context
-    row = await jobs.get(context.pool, job_id, who.owner)
-    if row is None or clip > clips_of(row["request"]):
-        raise NotFound("there is no such clip")
+    row = await jobs.get(context.pool, job_id, caller.owner)
+    if row is None or clip > count_clips(row["request"]):
+        raise NotFound(NO_CLIP)
     extension = row["request"].get("output_format", "wav")
     if row["state"] == "completed":
-        return await _whole(context, row, clip, extension)
-    growing = context.files.growing_path(f"{job_id}-{row['queue_id']}", clip)
-    if not row["streams"] or not growing.exists():
-        raise NotYet("there is nothing to hear of this job: it waits, has ended, or is of a format "
-                     "that is not streamed")  # fmt: skip
+        return await _send_clip(context, row, clip, extension)
+    live = context.files.get_live_path(f"{job_id}-{row['queue_id']}", clip)
+    if not row["streams"] or not live.exists():
+        raise AudioUnavailable(
+            "No live audio: the job is queued, has finished, or its format cannot be streamed."
+        )
     return StreamingResponse(
-        _grown(context, job_id, growing.open("rb")),
+        _follow_live_file(context, live.open("rb")),
         media_type=content_type(extension),
         headers={"Cache-Control": "no-store"},
     )
@@ -74,24 +76,31 @@ async def stream(
 @router.get(
     "/audio/{name}",
     response_class=FileResponse,
-    responses={**_ERRORS, 200: {"content": {"audio/*": {}}}, 206: {"description": "a range"},
-               307: {"description": "the clip is in a bucket"},
-               416: {"description": "no such range"}},
-)  # fmt: skip
-async def audio(request: Request, who: Who, name: str) -> Response:
-    """A clip of a finished job: JOB.wav, JOB-2.wav for the second one; another extension converts
-    it. Ranges are answered."""
-    found = _NAME.fullmatch(name)
-    if found is None or found[3] not in OUTPUT_FORMATS:
-        raise NotFound(f"a clip is named JOB.wav, with one of {', '.join(OUTPUT_FORMATS)}")
+    responses={
+        **_ERRORS,
+        200: {"content": {"audio/*": {}}},
+        206: {"description": "The requested range"},
+        307: {"description": "Redirect to the clip in the bucket"},
+        416: {"description": "The range is outside the file"},
+    },
+)
+async def audio(request: Request, caller: CurrentCaller, name: str) -> Response:
+    """Send a clip of a completed job: JOB.wav for the first one, JOB-2.wav for the second.
+
+    Another extension converts the clip. Range requests are supported.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None or match[3] not in OUTPUT_FORMATS:
+        formats = ", ".join(OUTPUT_FORMATS)
+        raise NotFound(f"No such clip: the name must be JOB.wav, with an extension of {formats}.")
     context: Context = request.app.state.context
-    row = await jobs.get(context.pool, found[1], who.owner)
-    number = int(found[2] or 1)
-    if row is None or number > clips_of(row["request"]):
-        raise NotFound("there is no such clip")
+    row = await jobs.get(context.pool, match[1], caller.owner)
+    number = int(match[2] or 1)
+    if row is None or number > count_clips(row["request"]):
+        raise NotFound(NO_CLIP)
     if row["state"] != "completed":
-        raise NotFound(f"this job is {row['state']}: it has no clip yet")
-    return await _whole(context, row, number, found[3])
+        raise NotFound(f"No clip: the job is {row['state']}, not completed.")
+    return await _send_clip(context, row, number, match[3])
 
 
 @router.post(
@@ -108,21 +117,24 @@ async def audio(request: Request, who: Who, name: str) -> Response:
         }
     },
 )
-async def upload(request: Request, who: Who) -> JSONResponse:
-    """Keeps a sound for a day, to be named as input_audio. The body is the file itself."""
+async def upload(request: Request, caller: CurrentCaller) -> JSONResponse:
+    """Store an audio file for use as input_audio, for a day by default.
+
+    The body is the file itself.
+    """
     context: Context = request.app.state.context
-    require(who, "generate")
-    upload_id, size = await context.files.upload(who.owner, request.stream())
+    require_scope(caller, "generate")
+    upload_id, size = await context.files.save_upload(caller.owner, request.stream())
     try:
-        path = context.files.uploaded(who.owner, UPLOAD + upload_id)
+        path = context.files.find_upload(caller.owner, UPLOAD + upload_id)
         pcm, rate = await asyncio.to_thread(read_audio, path)
     except Exception:
-        context.files.remove_upload(upload_id)
+        context.files.delete_upload(upload_id)
         raise
     await query(
         context.pool,
         "INSERT INTO musicgen_uploads (id, owner, bytes) VALUES (%s, %s, %s)",
-        *(upload_id, who.owner, size),
+        *(upload_id, caller.owner, size),
     )
     until = datetime.now(timezone.utc) + timedelta(hours=context.settings.upload_hours)
     return JSONResponse(
@@ -137,18 +149,23 @@ async def upload(request: Request, who: Who) -> JSONResponse:
     )
 
 
-async def _whole(context: Context, row: dict[str, Any], number: int, extension: str) -> Response:
+async def _send_clip(
+    context: Context, row: dict[str, Any], number: int, extension: str
+) -> Response:
+    """Send a clip from disk, converted if needed, or redirect to the bucket."""
     own = row["request"].get("output_format", "wav")
     address = row["result"]["clips"][number - 1].get("address") or ""
     if address.startswith(("http://", "https://")):
         if extension != own:
-            raise NotFound(f"this clip is in a bucket, as {own}")
-        return RedirectResponse(await asyncio.to_thread(context.files.fresh, address), 307)
-    path = context.files.clip(f"{row['id']}-{row['queue_id']}", number, own)
+            raise NotFound(
+                f"Clips in a bucket cannot be converted. This one is available as {own}."
+            )
+        return RedirectResponse(await asyncio.to_thread(context.files.renew_address, address), 307)
+    path = context.files.get_clip_path(f"{row['id']}-{row['queue_id']}", number, own)
     if extension != own:
-        path = await asyncio.to_thread(partial(context.files.converted, path, extension))
+        path = await asyncio.to_thread(partial(context.files.convert_clip, path, extension))
     if not path.exists():
-        raise NotFound("this clip is not kept any more")
+        raise NotFound(CLIP_DELETED)
     name = f"{row['id']}-{number}.{extension}"
     return FileResponse(
         path,
@@ -159,17 +176,17 @@ async def _whole(context: Context, row: dict[str, Any], number: int, extension: 
     )
 
 
-async def _grown(context: Context, job_id: str, file: BinaryIO) -> AsyncIterator[bytes]:
-    """What is written to a file until its job has ended, or is begun anew by another worker."""
+async def _follow_live_file(context: Context, file: BinaryIO) -> AsyncIterator[bytes]:
+    """Yield the content of a live file until its run has ended."""
     with file:
-        ended = False
+        is_complete = False
         while True:
             block = await asyncio.to_thread(file.read, _BLOCK)
             if block:
                 yield block
-            elif ended or context.draining:
+            elif is_complete or context.draining:
                 return
             else:
-                # A file that is gone is complete: what it holds was read after this.
-                ended = not Path(file.name).exists()
-                await asyncio.sleep(0 if ended else LOOK_AGAIN_SECONDS)
+                # A deleted file is complete; read its rest before the end.
+                is_complete = not Path(file.name).exists()
+                await asyncio.sleep(0 if is_complete else POLL_SECONDS)

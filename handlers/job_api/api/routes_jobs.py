@@ -1,4 +1,4 @@
-"""Jobs: submit, watch, list, cancel."""
+"""Routes of jobs: submit, follow, list and cancel."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from handlers.job_api.api.accept import Accepted, accept
-from handlers.job_api.api.auth import caller, require
+from handlers.job_api.api.accept import accept
+from handlers.job_api.api.auth import authenticate, require_scope
 from handlers.job_api.api.context import Context
 from handlers.job_api.api.request_schema import build_request_schema
 from handlers.job_api.api.schemas import ErrorReply, Jobs, State, Status, Submitted
-from handlers.job_api.errors import NoRoom, NotFound, Refusal
+from handlers.job_api.errors import ApiError, CapacityExceeded, NotFound
 from handlers.job_api.store import jobs, queue
-from handlers.job_api.store.api_keys import Caller
-from handlers.job_api.store.models import models_of
-from handlers.job_api.store.status import shown
+from handlers.job_api.store.api_keys import ApiCaller
+from handlers.job_api.store.models import find_available_models
+from handlers.job_api.store.status import build_status
 from musicgen.errors import InvalidRequest
 from musicgen.net.post import check
 from musicgen.process.tracing import note, span, traceparent
@@ -39,7 +39,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 _NOT_FOUND: dict[int | str, dict[str, Any]] = {**_ERRORS, 404: {"model": ErrorReply}}
 
 router = APIRouter(tags=["jobs"])
-Who = Annotated[Caller, Depends(caller)]
+CurrentCaller = Annotated[ApiCaller, Depends(authenticate)]
 
 
 @router.post(
@@ -62,37 +62,41 @@ Who = Annotated[Caller, Depends(caller)]
 )
 async def generate(
     request: Request,
-    who: Who,
+    caller: CurrentCaller,
     idempotency_key: Annotated[str | None, Header(max_length=IDEMPOTENCY_KEY_MAX)] = None,
 ) -> JSONResponse:
-    """Puts a job into the queue. The same call again with the same Idempotency-Key is the same
-    job, so that a call whose answer was lost may be sent again."""
-    caller_s = request.headers.get("traceparent")
-    with span("POST /generate", caller_s, "server", expected=(InvalidRequest, Refusal)):
-        job_id = await _submitted(request, who, idempotency_key, traceparent() or caller_s)
+    """Submit a job.
+
+    A repeated call with the same Idempotency-Key returns the same job, so a call without a response
+    can safely be sent again.
+    """
+    parent = request.headers.get("traceparent")
+    with span("POST /generate", parent, "server", expected=(InvalidRequest, ApiError)):
+        job_id = await _submit(request, caller, idempotency_key, traceparent() or parent)
         note(job_id=job_id)
     return JSONResponse(
         {"job_id": job_id, "status": "queued"}, 202, headers={"Location": f"/status/{job_id}"}
     )
 
 
-async def _submitted(
-    request: Request, who: Caller, idempotency_key: str | None, trace: str | None
+async def _submit(
+    request: Request, caller: ApiCaller, idempotency_key: str | None, trace: str | None
 ) -> str:
-    """The id of the job of this call."""
+    """Validate the body, submit its job and return the job's id."""
     context: Context = request.app.state.context
-    require(who, "generate")
-    body = await json_body(request)
-    known = await models_of(context.pool, context.default_model)
-    accepting = partial(accept, body, known, who.owner, context.files)
-    accepted = await asyncio.to_thread(accepting)
+    require_scope(caller, "generate")
+    body = await read_json_body(request)
+    available = await find_available_models(context.pool, context.default_model)
+    accepted = await asyncio.to_thread(
+        partial(accept, body, available, caller.owner, context.files)
+    )
     if accepted.priority > 0:
-        require(who, "priority")
+        require_scope(caller, "priority")
     if accepted.webhook_url is not None:
         await _check_webhook(accepted.webhook_url, context.settings.webhook_networks)
     new = jobs.NewJob(
-        owner=who.owner,
-        request={"model_version": known.default, **accepted.request},
+        owner=caller.owner,
+        request={"model_version": available.default, **accepted.request},
         request_hash=accepted.hash,
         audio_seconds=accepted.audio_seconds,
         priority=accepted.priority,
@@ -100,21 +104,21 @@ async def _submitted(
         webhook_url=accepted.webhook_url,
         trace=trace,
     )
-    limits = jobs.Limits(context.settings.queue_max, context.settings.jobs_per_key)
-    to = await _queue_for(context, accepted)
+    limits = jobs.JobLimits(context.settings.queue_max, context.settings.jobs_per_key)
+    to = await _choose_queue(context)
     try:
         job_id = await jobs.submit(context.pool, context.app, new, limits, to)
-    except NoRoom as full:
-        load = await context.meter.load()
-        raise full.told(load.next_end_seconds, load.wait_seconds) from None
+    except CapacityExceeded as full:
+        load = await context.meter.read()
+        raise full.with_estimates(load.next_end_seconds, load.wait_seconds) from None
     context.metrics.submitted.inc()
     return job_id
 
 
 @router.get("/status/{job_id}", response_model=Status, responses=_NOT_FOUND)
-async def status(request: Request, who: Who, job_id: str) -> JSONResponse:
-    """Where a job is, and when it has ended what became of it."""
-    return JSONResponse(await _status(request.app.state.context, who, job_id))
+async def status(request: Request, caller: CurrentCaller, job_id: str) -> JSONResponse:
+    """Return the status of a job, with its result or error once it has finished."""
+    return JSONResponse(await _read_status(request.app.state.context, caller, job_id))
 
 
 @router.get(
@@ -122,47 +126,50 @@ async def status(request: Request, who: Who, job_id: str) -> JSONResponse:
     responses={**_NOT_FOUND, 200: {"content": {"text/event-stream": {}}}},
     response_class=StreamingResponse,
 )
-async def events(request: Request, who: Who, job_id: str) -> StreamingResponse:
-    """Server-sent events: the status of a job whenever it changes, until it has ended."""
+async def events(request: Request, caller: CurrentCaller, job_id: str) -> StreamingResponse:
+    """Stream the status of a job as server-sent events at each change, until it has finished."""
     context: Context = request.app.state.context
-    first = await _status(context, who, job_id)
+    first = await _read_status(context, caller, job_id)
     return StreamingResponse(
-        _told(context, who, job_id, first), media_type="text/event-stream", headers=_EVENTS_HEADERS
+        _stream_status(context, caller, job_id, first),
+        media_type="text/event-stream",
+        headers=_EVENTS_HEADERS,
     )
 
 
 @router.delete("/jobs/{job_id}", response_model=Status, responses=_NOT_FOUND)
-async def cancel(request: Request, who: Who, job_id: str) -> JSONResponse:
-    """Cancels a job that waits or runs. One that has ended stays as it is."""
+async def cancel(request: Request, caller: CurrentCaller, job_id: str) -> JSONResponse:
+    """Cancel a queued or running job. A finished job stays as it is."""
     context: Context = request.app.state.context
-    require(who, "generate")
-    await jobs.cancel(context.pool, who.owner, job_id)
-    return JSONResponse(await _status(context, who, job_id))
+    require_scope(caller, "generate")
+    await jobs.cancel(context.pool, caller.owner, job_id)
+    return JSONResponse(await _read_status(context, caller, job_id))
 
 
-@router.get("/jobs", response_model=Jobs, responses=_ERRORS)
-async def listed(
+# Clients generated from the OpenAPI document know the operation by this id.
+@router.get("/jobs", operation_id="listed_jobs_get", response_model=Jobs, responses=_ERRORS)
+async def list_jobs(
     request: Request,
-    who: Who,
+    caller: CurrentCaller,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     before: Annotated[str | None, Query(max_length=200)] = None,
     status: State | None = None,
 ) -> JSONResponse:
-    """The caller's jobs, the newest first."""
+    """List the caller's jobs, newest first."""
     context: Context = request.app.state.context
-    after = None if before is None else _cursor(before)
-    rows = await jobs.listed(context.pool, who.owner, limit + 1, after, status)
-    more = len(rows) > limit
+    last = None if before is None else _decode_cursor(before)
+    rows = await jobs.list_jobs(context.pool, caller.owner, limit + 1, last, status)
+    has_more = len(rows) > limit
     return JSONResponse(
         {
-            "jobs": [shown(row) for row in rows[:limit]],
-            "next": _to_cursor(rows[limit - 1]) if more else None,
+            "jobs": [build_status(row) for row in rows[:limit]],
+            "next": _encode_cursor(rows[limit - 1]) if has_more else None,
         }
     )
 
 
-async def json_body(request: Request) -> dict[str, Any]:
-    """Raises: `InvalidRequest` for what is no object."""
+async def read_json_body(request: Request) -> dict[str, Any]:
+    """Return the body of a request as a JSON object. Raises: `InvalidRequest`."""
     try:
         body = json.loads(await request.body())
     except (ValueError, RecursionError):
@@ -173,61 +180,66 @@ async def json_body(request: Request) -> dict[str, Any]:
 
 
 async def _check_webhook(url: str, networks: tuple[str, ...]) -> None:
-    """Looked at again when it is sent: a name may mean another address by then."""
+    """Check the address of a webhook; delivery checks it again, because DNS can change.
+
+    Raises: `InvalidRequest`.
+    """
     try:
         await check(url, networks)
     except InvalidRequest as error:
         raise InvalidRequest("webhook_url", error.problem, value=url) from None
 
 
-async def _queue_for(context: Context, accepted: Accepted) -> str:
-    """Elsewhere, where it would have to wait too long here."""
+async def _choose_queue(context: Context) -> str:
+    """Return the queue for a new job: the remote one if the wait here is too long."""
     if context.overflow_seconds is None:
         return context.queue_for_new
-    wait = (await context.meter.load()).wait_seconds
-    expected = math.inf if wait is None else wait  # nobody works here
-    late = goes_elsewhere_first("overflow", expected, context.overflow_seconds)
-    return queue.REMOTE if late else queue.LOCAL
+    wait = (await context.meter.read()).wait_seconds
+    expected = math.inf if wait is None else wait  # None: no local worker
+    is_overflow = goes_elsewhere_first("overflow", expected, context.overflow_seconds)
+    return queue.REMOTE if is_overflow else queue.LOCAL
 
 
-async def _status(context: Context, who: Caller, job_id: str) -> dict[str, Any]:
-    row = await jobs.get(context.pool, job_id, who.owner)
+async def _read_status(context: Context, caller: ApiCaller, job_id: str) -> dict[str, Any]:
+    row = await jobs.get(context.pool, job_id, caller.owner)
     if row is None:
-        raise NotFound("there is no such job, or it is not kept any more")
-    load = await context.meter.load() if row["state"] in ("queued", "running") else None
-    return shown(row, load)
+        raise NotFound("No such job, or it has been deleted.")
+    load = await context.meter.read() if row["state"] in ("queued", "running") else None
+    return build_status(row, load)
 
 
-async def _told(
-    context: Context, who: Caller, job_id: str, first: dict[str, Any]
+async def _stream_status(
+    context: Context, caller: ApiCaller, job_id: str, first: dict[str, Any]
 ) -> AsyncIterator[str]:
-    last = None
-    with context.news.of(job_id) as changed:
-        now = first
+    """Yield an event for each change of a job's status, with comments as keep-alive."""
+    previous = None
+    with context.notifications.subscribe(job_id) as changed:
+        current = first
         while not context.draining:
-            if now != last:
-                last = now
-                yield f"event: status\ndata: {json.dumps(now)}\n\n"
-            if now["status"] in jobs.FINAL:
+            if current != previous:
+                previous = current
+                yield f"event: status\ndata: {json.dumps(current)}\n\n"
+            if current["status"] in jobs.FINAL:
                 return
             try:
                 await asyncio.wait_for(changed.wait(), KEEP_ALIVE_SECONDS)
             except asyncio.TimeoutError:
-                # Also where nothing was heard: the news may have been lost.
-                yield ": still here\n\n"
+                # Read the status below all the same: a notification may have been lost.
+                yield ": keep-alive\n\n"
             changed.clear()
             try:
-                now = await _status(context, who, job_id)
+                current = await _read_status(context, caller, job_id)
             except NotFound:
                 return
 
 
-def _to_cursor(row: dict[str, Any]) -> str:
+def _encode_cursor(row: dict[str, Any]) -> str:
     text = f"{row['created_at'].isoformat()} {row['id']}"
     return base64.urlsafe_b64encode(text.encode()).decode()
 
 
-def _cursor(text: str) -> tuple[str, str]:
+def _decode_cursor(text: str) -> tuple[str, str]:
+    """Return (created_at, id) of a cursor. Raises: `InvalidRequest`."""
     try:
         created, job_id = base64.urlsafe_b64decode(text).decode().split(" ")
         datetime.fromisoformat(created)

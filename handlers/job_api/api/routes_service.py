@@ -1,4 +1,4 @@
-"""What is not a job: models, a cookie for the page, health, metrics, and the page itself."""
+"""Routes of the service: models, sign-in of the web page, health, metrics, and the page itself."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 
-from handlers.job_api.api.auth import COOKIE, found_caller, require
+from handlers.job_api.api.auth import COOKIE, count_wrong_key, identify_caller, require_scope
 from handlers.job_api.api.context import Context
 from handlers.job_api.api.form_fields import build_form_module
 from handlers.job_api.api.metrics import TYPE
-from handlers.job_api.api.routes_jobs import Who
+from handlers.job_api.api.routes_jobs import CurrentCaller
 from handlers.job_api.api.schemas import ErrorReply, Loading, Models, Session, SignIn
-from handlers.job_api.errors import KeyNeeded, NotFound, TooManyCalls
-from handlers.job_api.store.api_keys import caller_of
-from handlers.job_api.store.models import models_of, replies, want
+from handlers.job_api.errors import NotFound, Unauthorized
+from handlers.job_api.store.api_keys import find_caller
+from handlers.job_api.store.models import describe_models, find_available_models, request_model
 from musicgen import __version__, catalog
 
 WEB = Path(__file__).parents[1] / "web"
@@ -31,11 +31,11 @@ router = APIRouter(tags=["service"])
 
 
 @router.get("/models", response_model=Models, responses=_ERRORS)
-async def models(request: Request, who: Who) -> JSONResponse:
-    """What may be asked for by `model_version`, and under which licence."""
+async def models(request: Request, caller: CurrentCaller) -> JSONResponse:
+    """List the models for `model_version`, with their licences."""
     context: Context = request.app.state.context
-    known = await models_of(context.pool, context.default_model)
-    return JSONResponse({"default": known.default, "models": replies(known)})
+    available = await find_available_models(context.pool, context.default_model)
+    return JSONResponse({"default": available.default, "models": describe_models(available)})
 
 
 @router.post(
@@ -44,31 +44,33 @@ async def models(request: Request, who: Who) -> JSONResponse:
     response_model=Loading,
     responses={**_ERRORS, 404: {"model": ErrorReply}},
 )
-async def load(request: Request, who: Who, name: str) -> JSONResponse:
-    """Has the workers load a model while they go on with their jobs. When one has, requests that
-    name no model are for it."""
+async def load(request: Request, caller: CurrentCaller, name: str) -> JSONResponse:
+    """Load a model in the workers, beside their running jobs.
+
+    Once a worker has loaded it, it is the default model of requests.
+    """
     context: Context = request.app.state.context
-    require(who, "models")
-    known = await models_of(context.pool, context.default_model)
+    require_scope(caller, "models")
+    available = await find_available_models(context.pool, context.default_model)
     entry = catalog.find(name)
     model = entry.name if entry else name
-    if model not in known.names:
-        raise NotFound(f"no model is called {name[:60]!r}: see GET /models")
-    await want(context.pool, model, known.default)
-    done = model in known.loaded
-    return JSONResponse({"model": model, "status": "loaded" if done else "loading"}, 202)
+    if model not in available.names:
+        raise NotFound(f"No model is called {name[:60]!r}. GET /models lists the models.")
+    await request_model(context.pool, model, available.default)
+    is_loaded = model in available.loaded
+    return JSONResponse({"model": model, "status": "loaded" if is_loaded else "loading"}, 202)
 
 
 @router.get("/session", response_model=Session, responses={429: {"model": ErrorReply}})
 async def session(request: Request) -> JSONResponse:
-    """Whether keys are needed here, and whose this caller has."""
+    """Return whether this server needs API keys, and the name of the caller's key."""
     context: Context = request.app.state.context
-    who = await found_caller(request)
+    caller = await identify_caller(request)
     return JSONResponse(
         {
             "auth": context.needs_keys,
-            "signed_in": who is not None,
-            "name": who.name if who else None,
+            "signed_in": caller is not None,
+            "name": caller.name if caller else None,
             "version": __version__,
         }
     )
@@ -81,15 +83,13 @@ async def session(request: Request) -> JSONResponse:
     responses={status: {"model": ErrorReply} for status in (400, 401, 403, 408, 413, 422, 429)},
 )
 async def sign_in(request: Request, body: SignIn) -> Response:
-    """Keeps a key in a cookie that only this server reads, for the page."""
+    """Sign the web page in: store an API key in a cookie for this server only."""
     context: Context = request.app.state.context
-    address = request.client.host if request.client else "unknown"
     if not context.needs_keys:
         return Response(status_code=204)
-    if await caller_of(context.pool, body.key.strip()) is None:
-        if (wait := context.wrong_keys.wait(address)) is not None:
-            raise TooManyCalls("too many wrong keys from this address", wait)
-        raise KeyNeeded("this key is not known here, or not valid any more")
+    if await find_caller(context.pool, body.key.strip()) is None:
+        count_wrong_key(request)
+        raise Unauthorized("This API key is unknown, revoked or expired.")
     response = Response(status_code=204)
     response.set_cookie(
         COOKIE,
@@ -109,6 +109,7 @@ async def sign_in(request: Request, body: SignIn) -> Response:
     responses={403: {"model": ErrorReply}},
 )
 async def sign_out() -> Response:
+    """Sign the web page out: delete its cookie."""
     response = Response(status_code=204)
     response.delete_cookie(COOKIE)
     return response
@@ -116,16 +117,16 @@ async def sign_out() -> Response:
 
 @router.get("/healthz", include_in_schema=False)
 async def healthz() -> JSONResponse:
-    """The process answers: restarting it would help nothing else."""
+    """Answer while the process lives; it checks nothing a restart could not mend."""
     return JSONResponse({"status": "ok", "version": __version__})
 
 
 @router.get("/readyz", include_in_schema=False)
 async def readyz(request: Request) -> JSONResponse:
-    """Whether calls may be sent here. Without a worker they may: jobs wait for one."""
+    """Return 200 if calls may be sent here, also without a worker: jobs wait for one."""
     context: Context = request.app.state.context
     try:
-        load = await asyncio.wait_for(context.meter.load(), DATABASE_SECONDS)
+        load = await asyncio.wait_for(context.meter.read(), DATABASE_SECONDS)
     except Exception as error:
         return JSONResponse({"status": "no database", "why": type(error).__name__}, 503)
     if context.draining:
@@ -135,9 +136,10 @@ async def readyz(request: Request) -> JSONResponse:
 
 @router.get("/metrics", include_in_schema=False)
 async def metrics(request: Request) -> Response:
+    """Return the metrics for Prometheus."""
     context: Context = request.app.state.context
-    load = await context.meter.load()
-    return Response(await context.metrics.exposition(context.pool, load), media_type=TYPE)
+    load = await context.meter.read()
+    return Response(await context.metrics.render(context.pool, load), media_type=TYPE)
 
 
 @router.get("/static/js/request_fields.js", include_in_schema=False)
@@ -149,4 +151,5 @@ async def form_fields() -> Response:
 
 @router.get("/", include_in_schema=False)
 async def page() -> FileResponse:
+    """Return the web page."""
     return FileResponse(WEB / "index.html", headers={"Cache-Control": "no-cache"})

@@ -1,4 +1,7 @@
-"""The bodies of the API but for that of a request, as its OpenAPI document tells them."""
+"""Schemas of the API's bodies in the OpenAPI document, except the body of `POST /generate`.
+
+The document uses these class names. Docstrings and descriptions appear in it.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,24 @@ State = Literal["queued", "running", "completed", "failed", "cancelled"]
 
 
 class ErrorBody(BaseModel):
+    """Error of a call or a job: a stable code, and a message for people."""
+
     code: str
     message: str
     field: str | None = None
     expected_seconds: float | None = Field(
-        None, description="that a job would wait which came now; where there is no room for one"
+        None, description="wait of a job submitted now, if a limit of jobs is reached"
     )
 
 
 class ErrorReply(BaseModel):
+    """Response to a refused or failed call."""
+
     error: ErrorBody
 
 
 class Submitted(BaseModel):
-    """The answer to a new job."""
+    """Response to a new job."""
 
     job_id: str
     status: State = "queued"
@@ -34,6 +41,8 @@ class Submitted(BaseModel):
 
 
 class Clip(BaseModel):
+    """Clip of a completed job."""
+
     url: str
     prompt: str | None = None
     seed: int | None = None
@@ -46,6 +55,8 @@ class Clip(BaseModel):
 
 
 class Result(BaseModel):
+    """Result of a completed job."""
+
     clips: list[Clip]
     made_by: str
     seed: int | None = None
@@ -59,11 +70,15 @@ class Result(BaseModel):
 
 
 class Status(BaseModel):
+    """Status of a job."""
+
     job_id: str
     status: State
     progress: float = Field(ge=0, le=1)
-    position: int | None = Field(None, description="1 is next; only while queued")
-    expected_seconds: float | None = Field(None, description="until the end, where it is known")
+    position: int | None = Field(None, description="place in the queue, 1 is next; only if queued")
+    expected_seconds: float | None = Field(
+        None, description="estimated seconds until the job finishes, if known"
+    )
     created_at: str
     started_at: str | None = None
     finished_at: str | None = None
@@ -78,19 +93,25 @@ class Status(BaseModel):
 
 
 class Jobs(BaseModel):
+    """Page of a caller's jobs."""
+
     jobs: list[Status]
-    next: str | None = Field(None, description="for `before`, to see the ones before these")
+    next: str | None = Field(None, description="value of `before` for the next page")
 
 
 class Upload(BaseModel):
+    """Stored audio file."""
+
     upload_id: str
-    input_audio: str = Field(description="what to send as input_audio")
+    input_audio: str = Field(description="value for the field input_audio of a request")
     bytes: int
     seconds: float
     expires_at: str
 
 
 class ModelReply(BaseModel):
+    """Model of the catalog or of a worker."""
+
     name: str
     follows: str
     channels: int
@@ -98,20 +119,26 @@ class ModelReply(BaseModel):
     memory_gb: dict[str, float | None]
     loaded: bool
     loading: bool
-    error: str | None = Field(None, description="why it could not be loaded when it was wanted")
+    error: str | None = Field(None, description="reason of the last failed load")
 
 
 class Models(BaseModel):
+    """Available models, and the default of requests."""
+
     default: str
     models: list[ModelReply]
 
 
 class Loading(BaseModel):
+    """Response to a request for loading a model."""
+
     model: str
     status: Literal["loading", "loaded"]
 
 
 class Session(BaseModel):
+    """Sign-in state of the caller. `auth`: whether this server needs API keys."""
+
     auth: bool
     signed_in: bool
     name: str | None = None
@@ -119,4 +146,6 @@ class Session(BaseModel):
 
 
 class SignIn(BaseModel):
+    """API key for signing in."""
+
     key: str = Field(max_length=200)

@@ -1,1 +1,1 @@
-"""State on PostgreSQL and disk: jobs, queue, files, keys and spending."""
+"""State in PostgreSQL and on disk: jobs, queue, files, keys and spending."""

@@ -1,7 +1,7 @@
-"""API keys: random, kept as a hash, shown once.
+"""API keys: random, stored as a hash, shown once.
 
-A key is `mg_PREFIX_SECRET`. The prefix finds its row and may be shown; of the rest there is only
-the SHA-256, which is enough for 256 random bits, where a slow hash would be for passwords.
+A key is `mg_PREFIX_SECRET`. The prefix finds the row and is no secret. The whole key is stored only
+as its SHA-256: the secret has 256 random bits, so the slow hash of a password is not needed.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from typing import Any
 from handlers.job_api.store.database import Pool, query
 
 SCOPES = ("generate", "models", "priority")
-"""`generate` is jobs and uploads, `models` which one is loaded, `priority` jobs above 0."""
+"""`generate`: jobs and uploads. `models`: loading models. `priority`: job priorities above 0."""
 ANONYMOUS = "anonymous"
-_MARK = "mg"
-_FORM = re.compile(rf"{_MARK}_([0-9a-f]{{8}})_[A-Za-z0-9_-]{{43}}")
+_KEY_START = "mg"
+_KEY = re.compile(rf"{_KEY_START}_([0-9a-f]{{8}})_[A-Za-z0-9_-]{{43}}")
 
 
 @dataclass(frozen=True)
-class Caller:
-    """Who asks: jobs belong to `owner`, which is the prefix of a key."""
+class ApiCaller:
+    """Caller of the API. `owner`: the prefix of the key; jobs and uploads belong to it."""
 
     owner: str
     name: str | None
     scopes: frozenset[str]
 
 
-NOBODY = Caller(ANONYMOUS, None, frozenset(SCOPES))
-"""Everybody on this machine, where no keys are asked for."""
+ANONYMOUS_CALLER = ApiCaller(ANONYMOUS, None, frozenset(SCOPES))
+"""The caller of every request on a server without keys."""
 
 
 @dataclass(frozen=True)
 class NewKey:
-    """`key` and `webhook_secret` are shown now and never again."""
+    """New API key with its webhook secret, both shown only once."""
 
     prefix: str
     key: str
@@ -49,8 +49,9 @@ class NewKey:
 async def create(
     pool: Pool, name: str, scopes: frozenset[str], expires_at: datetime | None
 ) -> NewKey:
+    """Create a key. `name`: a note for the operator. `expires_at`: None for no end."""
     prefix, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
-    key = f"{_MARK}_{prefix}_{secret}"
+    key = f"{_KEY_START}_{prefix}_{secret}"
     webhook_secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
     await query(
         pool,
@@ -62,7 +63,7 @@ async def create(
 
 
 async def revoke(pool: Pool, prefix: str) -> bool:
-    """Whether there was one to revoke."""
+    """Revoke a key and return whether a valid key had this prefix."""
     rows = await query(
         pool,
         "UPDATE musicgen_keys SET revoked_at = now() WHERE prefix = %s AND revoked_at IS NULL "
@@ -72,8 +73,8 @@ async def revoke(pool: Pool, prefix: str) -> bool:
     return bool(rows)
 
 
-async def listed(pool: Pool) -> list[dict[str, Any]]:
-    """Of each key what may be shown."""
+async def list_keys(pool: Pool) -> list[dict[str, Any]]:
+    """Return the rows of all keys without hashes and secrets, oldest first."""
     return await query(
         pool,
         "SELECT prefix, name, scopes, created_at, expires_at, revoked_at FROM musicgen_keys "
@@ -81,25 +82,27 @@ async def listed(pool: Pool) -> list[dict[str, Any]]:
     )
 
 
-async def caller_of(pool: Pool, key: str) -> Caller | None:
-    """Who has this key; None for one that is unknown, revoked or past its time."""
-    found = _FORM.fullmatch(key)
-    if found is None:
+async def find_caller(pool: Pool, key: str) -> ApiCaller | None:
+    """Return the caller with this key, or None if it is unknown, revoked or expired."""
+    match = _KEY.fullmatch(key)
+    if match is None:
         return None
+    prefix = match[1]
     rows = await query(
         pool,
         "SELECT sha256, name, scopes FROM musicgen_keys WHERE prefix = %s "
         "AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())",
-        found[1],
+        prefix,
     )
-    # Compared with something in either case: the time does not tell which prefixes there are.
-    known = rows[0]["sha256"] if rows else _sha256("")
-    if not compare_digest(known, _sha256(key)) or not rows:
+    # Compare also without a row, so that the time taken does not reveal existing prefixes.
+    expected = rows[0]["sha256"] if rows else _sha256("")
+    if not compare_digest(expected, _sha256(key)) or not rows:
         return None
-    return Caller(found[1], rows[0]["name"], frozenset(rows[0]["scopes"]))
+    return ApiCaller(prefix, rows[0]["name"], frozenset(rows[0]["scopes"]))
 
 
-async def webhook_secret_of(pool: Pool, owner: str) -> str | None:
+async def find_webhook_secret(pool: Pool, owner: str) -> str | None:
+    """Return the secret for signing webhooks of a key's owner, or None without a key."""
     rows = await query(pool, "SELECT webhook_secret FROM musicgen_keys WHERE prefix = %s", owner)
     return rows[0]["webhook_secret"] if rows else None
 

@@ -1,4 +1,4 @@
-"""PostgreSQL: the one that DATABASE_URL names, or one of our own in the data folder."""
+"""Connections to PostgreSQL: the server of DATABASE_URL, or an embedded one in the data folder."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from handlers.job_api.store.embedded_postgres import EmbeddedServer
 T = TypeVar("T")
 Pool = AsyncConnectionPool[psycopg.AsyncConnection[dict[str, Any]]]
 Connection = psycopg.AsyncConnection[dict[str, Any]]
-LOST = (psycopg.OperationalError, psycopg.errors.AdminShutdown)
-"""What a statement raises while the database is gone or starts again."""
-PATIENCE_SECONDS = 60.0
+DISCONNECT_ERRORS = (psycopg.OperationalError, psycopg.errors.AdminShutdown)
+"""Errors of a statement while the database is stopped or restarting."""
+RETRY_SECONDS = 60.0
 _FIRST_PAUSE_SECONDS = 0.1
 _SCHEMA = Path(__file__).with_name("schema.sql")
 _SCHEMA_LOCK = 7_062_030_910
@@ -28,30 +28,35 @@ _SCHEMA_LOCK = 7_062_030_910
 logger = logging.getLogger(__name__)
 
 
-def database_url(given: str | None, data_dir: Path) -> str:
-    """`given`, or the address of the embedded server, which then runs as long as this process.
+def database_url(configured: str | None, data_dir: Path) -> str:
+    """Return the configured URL, or start the embedded server and return its URL.
 
-    Raises: `MissingDependency` where neither is there.
+    The embedded server runs as long as this process.
+
+    Raises: `MissingDependency` if the embedded server is not installed.
     """
-    return given or EmbeddedServer(data_dir).url
+    return configured or EmbeddedServer(data_dir).url
 
 
 @asynccontextmanager
-async def connected(url: str, largest: int = 8) -> AsyncIterator[Pool]:
-    """A pool of connections, each looked at before it is lent: a restarted database is no error
-    of the next caller's."""
+async def open_pool(url: str, largest: int = 8) -> AsyncIterator[Pool]:
+    """Open a pool of at most `largest` connections.
+
+    The pool checks a connection before lending it, so a restart of the database does not fail the
+    next query.
+    """
     pool: Pool = AsyncConnectionPool(
         url,
         min_size=1,
         max_size=largest,
-        timeout=PATIENCE_SECONDS,
+        timeout=RETRY_SECONDS,
         check=AsyncConnectionPool.check_connection,
-        # Not as an argument: procrastinate brings it itself, for the connection that listens.
+        # Not in `kwargs`: procrastinate passes autocommit itself for its listening connection.
         configure=_autocommit,
         kwargs={"row_factory": dict_row},
         open=False,
     )
-    await pool.open(wait=True, timeout=PATIENCE_SECONDS)
+    await pool.open(wait=True, timeout=RETRY_SECONDS)
     try:
         yield pool
     finally:
@@ -63,7 +68,7 @@ async def _autocommit(connection: Connection) -> None:
 
 
 async def create_tables(pool: Pool) -> None:
-    """Those of procrastinate and ours, where they are missing; one process at a time."""
+    """Create the missing tables of procrastinate and of the job API, one process at a time."""
     from procrastinate.schema import SchemaManager
 
     async with pool.connection() as connection, connection.transaction():
@@ -76,29 +81,37 @@ async def create_tables(pool: Pool) -> None:
 
 
 async def query(pool: Pool, statement: str, *values: object) -> list[dict[str, Any]]:
-    """The rows of a statement that may be sent twice; see `patiently`."""
+    """Run a statement and return its rows, repeating it while the database is unavailable.
 
-    async def once() -> list[dict[str, Any]]:
+    Running the statement twice must do no harm; see `retry_on_disconnect`.
+    """
+
+    async def execute() -> list[dict[str, Any]]:
         async with pool.connection() as connection:
             cursor = await connection.execute(statement.encode(), values or None)
             return await cursor.fetchall() if cursor.description else []
 
-    return await patiently(once)
+    return await retry_on_disconnect(execute)
 
 
-async def patiently(work: Callable[[], Awaitable[T]]) -> T:
-    """Does what may be done twice, again and again while the database is away, up to a minute.
+async def retry_on_disconnect(work: Callable[[], Awaitable[T]]) -> T:
+    """Run `work`, and repeat it for up to a minute while the database is unavailable.
 
-    Raises: one of `LOST` then.
+    A lost connection does not tell whether `work` was committed, so running it twice must do no
+    harm.
+
+    Raises: one of `DISCONNECT_ERRORS` after this minute.
     """
-    end = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+    end = asyncio.get_running_loop().time() + RETRY_SECONDS
     pause = _FIRST_PAUSE_SECONDS
     while True:
         try:
             return await work()
-        except LOST as error:
+        except DISCONNECT_ERRORS as error:
             if asyncio.get_running_loop().time() + pause > end:
                 raise
-            logger.warning("the database does not answer (%s): again", type(error).__name__)
+            logger.warning(
+                "The database is unavailable (%s); retrying in %g s.", type(error).__name__, pause
+            )
             await asyncio.sleep(pause)
             pause = min(2 * pause, 2.0)

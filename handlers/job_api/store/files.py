@@ -1,8 +1,8 @@
-"""The files of jobs in the data folder, which the API and its workers share.
+"""Files of jobs in the data folder, shared by the API and its workers.
 
-clips/JOB-RUN/1.wav      of a run that made them; other formats beside it when asked for
-growing/JOB-RUN-1        the same sound while it is made
-uploads/ID               what callers have sent
+clips/JOB-RUN/1.wav      finished clips of a run, beside them their conversions to other formats
+growing/JOB-RUN-1        live audio of a clip, written while the clip is made
+uploads/ID               uploads of callers
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from handlers.job_api.errors import BodyTooLarge, NotFound
-from handlers.job_api.store.jobs import Run
+from handlers.job_api.store.jobs import WorkerRun
 from musicgen.audio.decode import read_audio
 from musicgen.audio.encode import encode
 from musicgen.audio.tags import AudioTags, read_tags
@@ -29,48 +29,58 @@ from musicgen.storage.local import LocalStorage, write_atomically
 
 UPLOAD = "upload:"
 UPLOAD_MAX_BYTES = 100_000_000
+CLIP_DELETED = "The clip has been deleted; its retention time is over."
 _ABANDONED_SECONDS = 24 * 3600.0
 
 
-def clip_key(name: ClipName) -> str:
+def build_clip_key(name: ClipName) -> str:
+    """Return the path of a clip below the clips folder, counted from 1."""
     return f"{name.job_id}/{name.index + 1}.{name.extension}"
 
 
-class Bucket(Protocol):
-    """What is used of a bucket: an address that is valid from now on, of one that was."""
+class BucketStorage(Protocol):
+    """Bucket with the clips of completed jobs."""
 
-    def fresh(self, address: str) -> str: ...
+    def fresh(self, address: str) -> str:
+        """Return a newly signed address of a clip."""
+        ...
 
-    def remove(self, address: str) -> None: ...
+    def remove(self, address: str) -> None:
+        """Delete a clip."""
+        ...
 
 
-class Files:
-    """Under `folder`, which is made when it is first needed."""
+class JobFiles:
+    """Clips, live audio and uploads in `folder`, created on first use."""
 
-    def __init__(self, folder: Path, bucket: Bucket | None = None) -> None:
+    def __init__(self, folder: Path, bucket: BucketStorage | None = None) -> None:
         self.folder = folder
         self._bucket = bucket
-        self._clips, self._growing = folder / "clips", folder / "growing"
+        self._clips, self._live = folder / "clips", folder / "growing"
         self._uploads = folder / "uploads"
 
     @property
     def storage(self) -> LocalStorage:
-        """Where workers put clips."""
-        return LocalStorage(self._clips, clip_key)
+        """Storage for the clips of workers without a bucket."""
+        return LocalStorage(self._clips, build_clip_key)
 
-    def clip(self, run_name: str, number: int, extension: str) -> Path:
+    def get_clip_path(self, run_name: str, number: int, extension: str) -> Path:
+        """Return the path of a finished clip; `number` counts from 1."""
         return self._clips / run_name / f"{number}.{extension}"
 
-    def growing_path(self, run_name: str, number: int) -> Path:
-        return self._growing / f"{run_name}-{number}"
+    def get_live_path(self, run_name: str, number: int) -> Path:
+        """Return the path of a clip's live audio; `number` counts from 1."""
+        return self._live / f"{run_name}-{number}"
 
     @contextmanager
-    def growing(self, run: Run) -> Iterator[dict[int, BinaryIO]]:
-        """By index, from 0, files to write the sound of each clip to as it is made. Who reads one
-        can go on when it is gone."""
-        self._growing.mkdir(parents=True, exist_ok=True)
-        count = clips_of(run.request)
-        paths = [self.growing_path(run.name, number + 1) for number in range(count)]
+    def open_live_files(self, run: WorkerRun) -> Iterator[dict[int, BinaryIO]]:
+        """Open a file for the live audio of each clip, by clip index from 0.
+
+        The files are deleted at the end. A reader with an open file can still read it to its end.
+        """
+        self._live.mkdir(parents=True, exist_ok=True)
+        count = count_clips(run.request)
+        paths = [self.get_live_path(run.name, number + 1) for number in range(count)]
         try:
             with ExitStack() as stack:
                 yield {
@@ -80,27 +90,27 @@ class Files:
             for path in paths:
                 path.unlink(missing_ok=True)
 
-    def discard(self, run: Run, result: GenerationResult | None = None) -> None:
-        """Removes what a run has made that is nobody's."""
+    def discard(self, run: WorkerRun, result: GenerationResult | None = None) -> None:
+        """Delete the clips of a run without a completed job, in the bucket those of `result`."""
         shutil.rmtree(self._clips / run.name, ignore_errors=True)
         if self._bucket is not None and result is not None:
             for clip in result.clips:
                 self._bucket.remove(clip.address)
 
-    def fresh(self, address: str) -> str:
-        """Where a clip in the bucket can be had from now on."""
+    def renew_address(self, address: str) -> str:
+        """Return a valid address of a clip in the bucket; signed addresses expire."""
         return address if self._bucket is None else self._bucket.fresh(address)
 
-    def sweep(self) -> None:
-        """Removes what workers that were killed left behind, a day later."""
-        for path in self._growing.glob("*"):
+    def delete_abandoned(self) -> None:
+        """Delete live audio of killed workers, a day after its last write."""
+        for path in self._live.glob("*"):
             if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
                 path.unlink(missing_ok=True)
 
-    async def upload(self, owner: str, chunks: AsyncIterator[bytes]) -> tuple[str, int]:
-        """Writes a body to a new upload; returns its id and how many bytes it has.
+    async def save_upload(self, owner: str, chunks: AsyncIterator[bytes]) -> tuple[str, int]:
+        """Write a body to a new upload, and return the upload's id and size in bytes.
 
-        Raises: `BodyTooLarge`, `InvalidInputAudio` for an empty one.
+        Raises: `BodyTooLarge`, `InvalidInputAudio` for an empty body.
         """
         upload_id = _upload_id(owner)
         temporary = self._uploads / f".{upload_id}.tmp"
@@ -112,67 +122,79 @@ class Files:
                     size += len(chunk)
                     if size > UPLOAD_MAX_BYTES:
                         limit = f"{UPLOAD_MAX_BYTES / 1e6:g} MB"
-                        raise BodyTooLarge(f"a sound may have at most {limit}")
+                        raise BodyTooLarge(f"The audio file is larger than {limit}, the limit.")
                     file.write(chunk)
             if not size:
-                raise InvalidInputAudio("body", "", "it is empty: send the sound as it is")
+                raise InvalidInputAudio("body", "", "send the audio file itself as the body")
             temporary.replace(self._uploads / upload_id)
         finally:
             temporary.unlink(missing_ok=True)
         return upload_id, size
 
-    def adopt(self, owner: str, path: Path) -> str:
-        """Makes a file an upload; returns its id."""
+    def move_to_uploads(self, owner: str, path: Path) -> str:
+        """Move a file to the uploads of `owner`, and return the upload's id."""
         upload_id = _upload_id(owner)
         self._uploads.mkdir(parents=True, exist_ok=True)
         shutil.move(path, self._uploads / upload_id)
         return upload_id
 
-    def remove_upload(self, upload_id: str) -> None:
+    def delete_upload(self, upload_id: str) -> None:
+        """Delete an upload if it exists."""
         (self._uploads / upload_id).unlink(missing_ok=True)
 
-    def uploaded(self, owner: str, value: str) -> Path:
-        """The file of "upload:ID". Raises: `InvalidInputAudio` for one that is not there, or not
-        this caller's."""
+    def find_upload(self, owner: str, value: str) -> Path:
+        """Return the file of "upload:ID".
+
+        Raises: `InvalidInputAudio` if it does not exist or belongs to another caller.
+        """
         upload_id = value.removeprefix(UPLOAD)
         path = self._uploads / upload_id
-        is_own = upload_id.startswith(_owner_mark(owner)) and upload_id.isalnum()
+        is_own = upload_id.startswith(_hash_owner(owner)) and upload_id.isalnum()
         if not is_own or not path.is_file():
-            raise InvalidInputAudio("input_audio", value, "no upload of yours: send it again")
+            problem = "you have no such upload, or it has expired; upload the file again"
+            raise InvalidInputAudio("input_audio", value, problem)
         return path
 
-    def with_upload(self, owner: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """`fields` with the path of an upload in place of its name."""
+    def resolve_upload(self, owner: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `fields` with "upload:ID" replaced by the path of the upload.
+
+        Raises: `InvalidInputAudio`.
+        """
         value = fields.get("input_audio")
         if isinstance(value, str) and value.startswith(UPLOAD):
-            return {**fields, "input_audio": self.uploaded(owner, value)}
+            return {**fields, "input_audio": self.find_upload(owner, value)}
         return dict(fields)
 
-    def converted(self, source: Path, extension: str) -> Path:
-        """The same sound in another format, made once. Raises: `NotFound` for a clip that is gone.
+    def convert_clip(self, source: Path, extension: str) -> Path:
+        """Convert a clip to another format, unless this was done before, and return the new file.
 
-        Takes seconds for a long clip: for a thread that may wait.
+        Takes seconds for a long clip, so it needs a thread.
+
+        Raises: `NotFound` if the clip was deleted.
         """
         target = source.with_suffix(f".{extension}")
         if target.exists():
             return target
         if not source.exists():
-            raise NotFound("this clip is not kept any more")
+            raise NotFound(CLIP_DELETED)
         pcm, rate = read_audio(source)
         tags = read_tags(source) or AudioTags("", 0, "", "", "")
         write_atomically(target, [encode(pcm, AudioFormat(extension, sample_rate=rate), tags)])
         return target
 
 
-def clips_of(fields: Mapping[str, Any]) -> int:
-    """How many clips a checked request asks for."""
+def count_clips(fields: Mapping[str, Any]) -> int:
+    """Return the number of clips of a validated request."""
     return len(fields.get("prompts") or [""]) * int(fields.get("variations") or 1)
 
 
 def _upload_id(owner: str) -> str:
-    return _owner_mark(owner) + secrets.token_hex(16)
+    return _hash_owner(owner) + secrets.token_hex(16)
 
 
-def _owner_mark(owner: str) -> str:
-    """Of an id, so that nobody can name another's upload, and the id does not tell the key."""
+def _hash_owner(owner: str) -> str:
+    """Return the owner's part of an upload id, without revealing the prefix of the key.
+
+    It keeps callers from using uploads of others.
+    """
     return hashlib.sha256(f"upload {owner}".encode()).hexdigest()[:12]

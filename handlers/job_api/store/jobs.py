@@ -1,7 +1,7 @@
-"""A job's life in the database: every change is one statement that says from which state it goes.
+"""Life of a job in the database: each change of state is one statement with the state before it.
 
-Whoever runs a job does so under the queue's id of this run. A job that is given to another worker
-has another one from then on, so what a worker says that was thought dead changes nothing.
+A worker runs a job under the queue's id of this run. A job passed to another worker gets a new id,
+so later writes of the first worker, believed dead, change nothing.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from handlers.job_api.errors import DuplicateKey, QueueFull, TooManyJobs
+from handlers.job_api.errors import IdempotencyConflict, QueueFull, TooManyJobs
 from handlers.job_api.store import queue
-from handlers.job_api.store.database import Pool, patiently, query
+from handlers.job_api.store.database import Pool, query, retry_on_disconnect
 
 if TYPE_CHECKING:
     from procrastinate import App
@@ -25,12 +25,16 @@ if TYPE_CHECKING:
 JOB_ID = re.compile(r"[0-9a-f]{32}")
 FINAL = ("completed", "failed", "cancelled")
 _UNFINISHED = "state IN ('queued', 'running')"
-_MINE = "id = %s AND queue_id = %s AND state = 'running'"
+_OF_THIS_RUN = "id = %s AND queue_id = %s AND state = 'running'"
 
 
 @dataclass(frozen=True)
 class NewJob:
-    """`request`: what the caller sent, checked. `request_hash` tells two of them apart."""
+    """Job to submit.
+
+    `request`: validated fields. `request_hash`: of the body as sent; it tells a repeated call from
+    a different request with the same idempotency key.
+    """
 
     owner: str
     request: Mapping[str, Any]
@@ -43,14 +47,16 @@ class NewJob:
 
 
 @dataclass(frozen=True)
-class Limits:
+class JobLimits:
+    """Limits of jobs: `queue_max` waiting in total, `jobs_per_key` unfinished of one caller."""
+
     queue_max: int
     jobs_per_key: int
 
 
 @dataclass(frozen=True)
-class Run:
-    """A job that is this worker's now. `waited`: seconds from its submission to this run."""
+class WorkerRun:
+    """One run of a job by a worker. `waited`: seconds from the submission to this run."""
 
     id: str
     queue_id: int
@@ -63,26 +69,30 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Of its files: no two runs write to the same ones."""
+        """Name for the files of this run, different from all other runs."""
         return f"{self.id}-{self.queue_id}"
 
 
-async def submit(pool: Pool, app: App, job: NewJob, limits: Limits, to: str) -> str:
-    """The id of a new job in the queue `to`, or of the one that has its idempotency key.
+async def submit(pool: Pool, app: App, job: NewJob, limits: JobLimits, to: str) -> str:
+    """Put a job into the queue `to` and return its id.
 
-    Raises: `DuplicateKey` where that one is another request, `TooManyJobs`, `QueueFull`.
+    An existing job with the same idempotency key is returned instead.
+
+    Raises: `IdempotencyConflict` if that job has a different request, `TooManyJobs`, `QueueFull`.
     """
     job_id = secrets.token_hex(16)
-    return await patiently(lambda: _submit(pool, app, job, limits, to, job_id))
+    return await retry_on_disconnect(lambda: _submit(pool, app, job, limits, to, job_id))
 
 
-async def _submit(pool: Pool, app: App, job: NewJob, limits: Limits, to: str, job_id: str) -> str:
+async def _submit(
+    pool: Pool, app: App, job: NewJob, limits: JobLimits, to: str, job_id: str
+) -> str:
     async with pool.connection() as connection, connection.transaction():
-        # There already, where the database went away before it could say so.
+        # The job exists if the first attempt was committed and only its reply was lost.
         cursor = await connection.execute("SELECT FROM musicgen_jobs WHERE id = %s", [job_id])
         if await cursor.fetchone() is not None:
             return job_id
-        # One submission of a key at a time: what is counted below stays true until the end.
+        # One submission of an owner at a time: the counts below stay true until the commit.
         lock = "SELECT pg_advisory_xact_lock(hashtext(%s))"
         await connection.execute(lock, [job.owner])
         if job.idempotency_key is not None:
@@ -91,21 +101,21 @@ async def _submit(pool: Pool, app: App, job: NewJob, limits: Limits, to: str, jo
                 "WHERE owner = %s AND idempotency_key = %s",
                 [job.owner, job.idempotency_key],
             )
-            if (same := await cursor.fetchone()) is not None:
-                if same["request_hash"] != job.request_hash:
-                    raise DuplicateKey(job.idempotency_key)
-                return str(same["id"])
+            if (existing := await cursor.fetchone()) is not None:
+                if existing["request_hash"] != job.request_hash:
+                    raise IdempotencyConflict(job.idempotency_key)
+                return str(existing["id"])
         cursor = await connection.execute(
             "SELECT count(*) FILTER (WHERE owner = %s) AS own, "
             "count(*) FILTER (WHERE state = 'queued') AS queued "
             f"FROM musicgen_jobs WHERE {_UNFINISHED}",
             [job.owner],
         )
-        waiting = await cursor.fetchone()
-        assert waiting is not None, "a count has a row"
-        if waiting["own"] >= limits.jobs_per_key:
+        counts = await cursor.fetchone()
+        assert counts is not None, "a count has a row"
+        if counts["own"] >= limits.jobs_per_key:
             raise TooManyJobs(limits.jobs_per_key)
-        if waiting["queued"] >= limits.queue_max:
+        if counts["queued"] >= limits.queue_max:
             raise QueueFull(limits.queue_max)
         queue_id = await queue.put(
             app, connection, queue.GENERATE, to, priority=job.priority, job_id=job_id
@@ -123,8 +133,8 @@ async def _submit(pool: Pool, app: App, job: NewJob, limits: Limits, to: str, jo
     return job_id
 
 
-async def begin(pool: Pool, job_id: str, queue_id: int, maker: str) -> Run | None:
-    """Takes a job for this run; None where it is another's by now, or done."""
+async def begin(pool: Pool, job_id: str, queue_id: int, worker: str) -> WorkerRun | None:
+    """Start a run of a job, or return None if the job is finished or has another run by now."""
     rows = await query(
         pool,
         "UPDATE musicgen_jobs SET state = 'running', attempt = attempt + 1, maker = %s, "
@@ -132,33 +142,40 @@ async def begin(pool: Pool, job_id: str, queue_id: int, maker: str) -> Run | Non
         f"WHERE id = %s AND queue_id = %s AND {_UNFINISHED} "
         "RETURNING attempt, owner, request, audio_seconds, trace, "
         "extract(epoch FROM now() - created_at)::float AS waited",
-        *(maker, job_id, queue_id),
+        *(worker, job_id, queue_id),
     )
-    return Run(job_id, queue_id, **rows[0]) if rows else None
+    return WorkerRun(job_id, queue_id, **rows[0]) if rows else None
 
 
-async def advance(pool: Pool, run: Run, progress: float, *, streams: bool) -> bool:
-    """Whether the job is still this run's: it may have been cancelled, or given to another."""
+async def advance(pool: Pool, run: WorkerRun, progress: float, *, streams: bool) -> bool:
+    """Store the progress of a run.
+
+    Returns False if the job was cancelled or passed to another run. `streams`: whether live audio
+    is available.
+    """
     rows = await query(
         pool,
-        f"UPDATE musicgen_jobs SET progress = greatest(progress, %s), streams = %s WHERE {_MINE} "
-        "RETURNING id",
+        "UPDATE musicgen_jobs SET progress = greatest(progress, %s), streams = %s "
+        f"WHERE {_OF_THIS_RUN} RETURNING id",
         *(progress, streams, run.id, run.queue_id),
     )
     return bool(rows)
 
 
-async def complete(pool: Pool, run: Run, result: Mapping[str, Any]) -> bool:
-    """Whether this run's result is the job's."""
+async def complete(pool: Pool, run: WorkerRun, result: Mapping[str, Any]) -> bool:
+    """Complete a job, and return whether it was still this run's."""
     return await _end(pool, run, "completed", "result", result)
 
 
-async def fail(pool: Pool, run: Run, error: Mapping[str, Any]) -> bool:
+async def fail(pool: Pool, run: WorkerRun, error: Mapping[str, Any]) -> bool:
+    """Fail a job, and return whether it was still this run's."""
     return await _end(pool, run, "failed", "error", error)
 
 
-async def _end(pool: Pool, run: Run, state: str, column: str, value: Mapping[str, Any]) -> bool:
-    # A statement whose answer was lost is sent again, and then finds what it has done.
+async def _end(
+    pool: Pool, run: WorkerRun, state: str, column: str, value: Mapping[str, Any]
+) -> bool:
+    # A repeated statement finds the state it has set itself: its first reply was lost.
     rows = await query(
         pool,
         f"UPDATE musicgen_jobs SET state = %s, {column} = %s, progress = 1, "
@@ -169,31 +186,33 @@ async def _end(pool: Pool, run: Run, state: str, column: str, value: Mapping[str
     return bool(rows)
 
 
-async def move(pool: Pool, app: App, run: Run, to: str, *, seconds: int = 0) -> bool:
-    """Gives a job of this run to the queue `to`, to be taken in `seconds`; whether it was still
-    this run's."""
-    return await patiently(lambda: _move(pool, app, run, to, seconds))
+async def move(pool: Pool, app: App, run: WorkerRun, to: str, *, seconds: int = 0) -> bool:
+    """Move a running job to the queue `to`, to start there after `seconds`.
+
+    Returns whether the job was still this run's.
+    """
+    return await retry_on_disconnect(lambda: _move(pool, app, run, to, seconds))
 
 
-async def _move(pool: Pool, app: App, run: Run, to: str, seconds: int) -> bool:
+async def _move(pool: Pool, app: App, run: WorkerRun, to: str, seconds: int) -> bool:
     async with pool.connection() as connection, connection.transaction():
         queue_id = await queue.put(
             app, connection, queue.GENERATE, to, seconds=seconds, job_id=run.id
         )
         cursor = await connection.execute(
             "UPDATE musicgen_jobs SET state = 'queued', queue = %s, queue_id = %s, "
-            f"streams = false WHERE {_MINE} RETURNING id".encode(),
+            f"streams = false WHERE {_OF_THIS_RUN} RETURNING id".encode(),
             [to, queue_id, run.id, run.queue_id],
         )
-        moved = await cursor.fetchone() is not None
-        if not moved:
-            # Nothing of this happened: the new task goes with it.
+        is_moved = await cursor.fetchone() is not None
+        if not is_moved:
+            # Remove the new task again.
             raise psycopg.Rollback
-    return moved
+    return is_moved
 
 
 async def cancel(pool: Pool, owner: str, job_id: str) -> None:
-    """Ends a job that has not ended; its run finds out when it next says how far it is."""
+    """Cancel an unfinished job. A running one stops at its next report of progress."""
     await query(
         pool,
         "UPDATE musicgen_jobs SET state = 'cancelled', finished_at = now() "
@@ -203,7 +222,7 @@ async def cancel(pool: Pool, owner: str, job_id: str) -> None:
 
 
 async def get(pool: Pool, job_id: str, owner: str | None = None) -> dict[str, Any] | None:
-    """The row of a job; with `owner` only where it is that one's."""
+    """Return the row of a job, or None if there is none. With `owner`, only a job of this owner."""
     if not JOB_ID.fullmatch(job_id):
         return None
     rows = await query(
@@ -217,10 +236,13 @@ async def get(pool: Pool, job_id: str, owner: str | None = None) -> dict[str, An
     return rows[0] if rows else None
 
 
-async def listed(
+async def list_jobs(
     pool: Pool, owner: str, limit: int, before: tuple[str, str] | None, state: str | None
 ) -> list[dict[str, Any]]:
-    """The newest first; `before` is (created_at, id) of the last one of the page before."""
+    """Return a page of an owner's jobs, newest first.
+
+    `before`: (created_at, id) of the last job of the page before. `state`: only jobs in it.
+    """
     created, last = before if before else (None, None)
     return await query(
         pool,

@@ -1,4 +1,4 @@
-"""What has to be done again and again, by whichever process comes first."""
+"""Regular maintenance of jobs and files; any process may run it, also several at once."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 from handlers.job_api.store import queue
 from handlers.job_api.store.database import Pool, query
-from handlers.job_api.store.files import Files
-from handlers.job_api.store.recovery import forget, recover
+from handlers.job_api.store.files import JobFiles
+from handlers.job_api.store.recovery import delete_expired, recover
 from musicgen.settings.job_api import ApiSettings
 
 if TYPE_CHECKING:
     from procrastinate import App
 
-FORGET_EVERY_SECONDS = 600.0
+CLEANUP_SECONDS = 600.0
 _GONE_SECONDS = 24 * 3600
-_FORGET_WORKERS = "DELETE FROM musicgen_workers WHERE seen_at < now() - make_interval(secs => %s)"
+_DELETE_WORKERS = "DELETE FROM musicgen_workers WHERE seen_at < now() - make_interval(secs => %s)"
 
 logger = logging.getLogger(__name__)
 
@@ -27,32 +27,39 @@ logger = logging.getLogger(__name__)
 async def maintain(
     pool: Pool,
     app: App,
-    files: Files,
+    files: JobFiles,
     settings: ApiSettings,
     orphans_to: str | None = None,
     count: Callable[[int], object] = lambda _: None,
 ) -> None:
-    """Runs until it is cancelled; what fails is tried again the next time. `orphans_to`: the queue
-    for jobs of lost workers, where it is another one than theirs. `count` is told how many such
-    jobs were queued again."""
-    forget_at = time.monotonic()
+    """Recover lost jobs, queue webhooks and delete expired data, until cancelled.
+
+    A failure is logged, and the next round tries again. `orphans_to`: the queue for jobs of lost
+    workers, None for the queue they were in. `count`: called with the number of jobs requeued in
+    each round.
+    """
+    cleanup_at = time.monotonic()
     while True:
         try:
-            found = await recover(pool, app, settings.worker_timeout, settings.attempts, orphans_to)
-            count(found.again)
+            counts = await recover(
+                pool, app, settings.worker_timeout, settings.attempts, orphans_to
+            )
+            count(counts.requeued)
             await queue_webhooks(pool, app)
-            if time.monotonic() >= forget_at:
-                forget_at = time.monotonic() + FORGET_EVERY_SECONDS
-                await forget(pool, files.folder, settings.retention_hours, settings.upload_hours)
-                await asyncio.to_thread(files.sweep)
-                await query(pool, _FORGET_WORKERS, _GONE_SECONDS)
+            if time.monotonic() >= cleanup_at:
+                cleanup_at = time.monotonic() + CLEANUP_SECONDS
+                await delete_expired(
+                    pool, files.folder, settings.retention_hours, settings.upload_hours
+                )
+                await asyncio.to_thread(files.delete_abandoned)
+                await query(pool, _DELETE_WORKERS, _GONE_SECONDS)
         except Exception:
-            logger.warning("maintenance failed: again in a moment", exc_info=True)
+            logger.warning("Maintenance failed; the next round tries again.", exc_info=True)
         await asyncio.sleep(min(2.0, settings.worker_timeout / 3))
 
 
 async def queue_webhooks(pool: Pool, app: App) -> None:
-    """Those of jobs that have ended, each once."""
+    """Queue the webhooks of finished jobs, each once."""
     async with pool.connection() as connection, connection.transaction():
         cursor = await connection.execute(
             "SELECT id FROM musicgen_jobs WHERE webhook_url IS NOT NULL AND NOT webhook_queued "

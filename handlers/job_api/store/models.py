@@ -1,4 +1,4 @@
-"""Which models may be asked for, which are loaded, and which one is meant where none is named."""
+"""Models of the API: the available, loaded and loading ones, and the default of requests."""
 
 from __future__ import annotations
 
@@ -12,25 +12,30 @@ from musicgen import catalog
 
 
 @dataclass(frozen=True)
-class Known:
-    """`loaded` and `loading`: by any worker that is alive. `failed`: why a model is not loaded that
-    was wanted."""
+class AvailableModels:
+    """Models at one moment.
+
+    `default`: for requests without a model. `loaded`, `loading`: by any living worker. `failures`:
+    reasons by model, for a requested model with a failed load.
+    """
 
     default: str
     loaded: frozenset[str]
     loading: frozenset[str]
-    failed: Mapping[str, str]
+    failures: Mapping[str, str]
 
-    def allows(self, name: str) -> bool:
+    def is_available(self, name: str) -> bool:
+        """Return whether a request may name this model, by any name of the catalog."""
         return name in self.names or catalog.find(name) is not None
 
     @property
     def names(self) -> frozenset[str]:
-        """What callers may name: the catalog, and what is loaded, such as a fine-tune."""
+        """Names for requests: the catalog, and loaded models such as a fine-tuned one."""
         return frozenset(catalog.CATALOG) | self.loaded | {self.default}
 
 
-async def models_of(pool: Pool, default_model: str) -> Known:
+async def find_available_models(pool: Pool, default_model: str) -> AvailableModels:
+    """Return the models of the living workers. `default_model`: the default without a worker."""
     rows = await query(
         pool,
         "SELECT models, loading FROM musicgen_workers "
@@ -40,34 +45,41 @@ async def models_of(pool: Pool, default_model: str) -> Known:
     loaded = frozenset(name for row in rows for name in row["models"])
     first = next((row["models"][0] for row in rows if row["models"]), default_model)
     loading = frozenset(row["loading"] for row in rows if row["loading"])
-    wanted = await wanted_model(pool)
-    # Until somebody has it, jobs are for the one that was there.
-    if wanted is None or wanted.name in loaded:
-        return Known(wanted.name if wanted else first, loaded, loading, {})
-    default = wanted.before if wanted.before and wanted.before in loaded else first
-    if wanted.error is not None:
-        # A worker says what it loads every few seconds: it may still say so.
-        return Known(default, loaded, loading - {wanted.name}, {wanted.name: wanted.error})
-    return Known(default, loaded, loading | {wanted.name}, {})
+    requested = await read_requested_model(pool)
+    # The requested model becomes the default only once a worker has loaded it.
+    if requested is None or requested.name in loaded:
+        return AvailableModels(requested.name if requested else first, loaded, loading, {})
+    default = requested.before if requested.before and requested.before in loaded else first
+    if requested.error is not None:
+        # The worker's row may still say "loading": it is written only every few seconds.
+        failures = {requested.name: requested.error}
+        return AvailableModels(default, loaded, loading - {requested.name}, failures)
+    return AvailableModels(default, loaded, loading | {requested.name}, {})
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """`error`: why a worker could not load it. `before`: the default until one has."""
+class RequestedModel:
+    """Model for the workers to load.
+
+    `error`: reason of a failed load. `before`: the default model until it is loaded.
+    """
 
     name: str
     error: str | None
     before: str | None
 
 
-async def wanted_model(pool: Pool) -> Wanted | None:
+async def read_requested_model(pool: Pool) -> RequestedModel | None:
+    """Return the model last requested by a caller, or None."""
     rows = await query(pool, "SELECT model AS name, error, before FROM musicgen_wanted")
-    return Wanted(**rows[0]) if rows else None
+    return RequestedModel(**rows[0]) if rows else None
 
 
-async def want(pool: Pool, model: str, before: str) -> None:
-    """Workers load it when they next look, also if they could not before, and it is the default as
-    soon as one has; until then `before` is."""
+async def request_model(pool: Pool, model: str, before: str) -> None:
+    """Ask the workers to load a model, also after a failed load.
+
+    It becomes the default once a worker has loaded it; until then `before` is the default.
+    """
     await query(
         pool,
         "INSERT INTO musicgen_wanted (model, before) VALUES (%s, %s) ON CONFLICT (one) "
@@ -76,34 +88,36 @@ async def want(pool: Pool, model: str, before: str) -> None:
     )
 
 
-async def cannot_load(pool: Pool, model: str, why: str) -> None:
-    """Tells those who wait for it, and keeps workers from trying it again and again."""
-    await query(pool, "UPDATE musicgen_wanted SET error = %s WHERE model = %s", why, model)
+async def record_load_failure(pool: Pool, model: str, reason: str) -> None:
+    """Store why a model could not be loaded, for its callers; workers stop trying it."""
+    await query(pool, "UPDATE musicgen_wanted SET error = %s WHERE model = %s", reason, model)
 
 
-def replies(known: Known) -> list[dict[str, Any]]:
-    """The catalog, then what is loaded beside it."""
-    own = sorted(known.loaded - set(catalog.CATALOG))
+def describe_models(available: AvailableModels) -> list[dict[str, Any]]:
+    """Return the JSON of each model: the catalog, then other loaded models."""
+    others = sorted(available.loaded - set(catalog.CATALOG))
     return [
-        *(_reply(entry.name, entry, known) for entry in catalog.CATALOG.values()),
-        *(_reply(name, None, known) for name in own),
+        *(_describe(entry.name, entry, available) for entry in catalog.CATALOG.values()),
+        *(_describe(name, None, available) for name in others),
     ]
 
 
-def _reply(name: str, entry: catalog.CatalogEntry | None, known: Known) -> dict[str, Any]:
+def _describe(
+    name: str, entry: catalog.CatalogEntry | None, available: AvailableModels
+) -> dict[str, Any]:
     return {
         "name": name,
-        "follows": _follows(entry),
+        "follows": _conditioning(entry),
         "channels": entry.channels if entry else 1,
         "licence": entry.licence if entry else catalog.UNKNOWN_LICENCE,
         "memory_gb": _memory(entry),
-        "loaded": name in known.loaded,
-        "loading": name in known.loading,
-        "error": known.failed.get(name),
+        "loaded": name in available.loaded,
+        "loading": name in available.loading,
+        "error": available.failures.get(name),
     }
 
 
-def _follows(entry: catalog.CatalogEntry | None) -> str:
+def _conditioning(entry: catalog.CatalogEntry | None) -> str:
     if entry is None:
         return "unknown"
     return "text and melody" if entry.family == "melody" else "text"

@@ -1,4 +1,4 @@
-"""Who waits for news of a job: one connection listens for all of them."""
+"""Notifications of changed jobs: one database connection listens for all waiting requests."""
 
 from __future__ import annotations
 
@@ -16,16 +16,22 @@ CHANNEL = "musicgen_jobs"
 _PAUSE_SECONDS = 0.5
 
 
-class News:
-    """`with news.of(job_id) as changed:` and then `await changed.wait()`, `changed.clear()`."""
+class JobNotifications:
+    """Events of changed jobs.
+
+    with notifications.subscribe(job_id) as changed:
+        await changed.wait()
+        changed.clear()
+    """
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._events: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self._listen(), name="job news")
+    async def run(self) -> AsyncIterator[None]:
+        """Listen to the database in a task, for the time of this context."""
+        task = asyncio.create_task(self._listen(), name="job notifications")
         try:
             yield
         finally:
@@ -34,19 +40,20 @@ class News:
                 await task
 
     @contextmanager
-    def of(self, job_id: str) -> Iterator[asyncio.Event]:
+    def subscribe(self, job_id: str) -> Iterator[asyncio.Event]:
+        """Yield an event, set at each change of the job."""
         changed = asyncio.Event()
-        self._waiting[job_id].add(changed)
+        self._events[job_id].add(changed)
         try:
             yield changed
         finally:
-            self._waiting[job_id].discard(changed)
-            if not self._waiting[job_id]:
-                del self._waiting[job_id]
+            self._events[job_id].discard(changed)
+            if not self._events[job_id]:
+                del self._events[job_id]
 
     def wake_all(self) -> None:
-        """What was told while nobody listened is lost: everybody looks for themselves."""
-        for events in self._waiting.values():
+        """Set the events of all jobs, because notifications may have been missed."""
+        for events in self._events.values():
             for event in events:
                 event.set()
 
@@ -57,9 +64,12 @@ class News:
                 async with connection:
                     await connection.execute(f"LISTEN {CHANNEL}".encode())
                     self.wake_all()
-                    async for note in connection.notifies():
-                        for event in self._waiting.get(note.payload, ()):
+                    async for notification in connection.notifies():
+                        for event in self._events.get(notification.payload, ()):
                             event.set()
             except psycopg.Error as error:
-                logger.warning("news of jobs are interrupted: %s", type(error).__name__)
+                logger.warning(
+                    "Listening for changes of jobs failed (%s); connecting again.",
+                    type(error).__name__,
+                )
             await asyncio.sleep(_PAUSE_SECONDS)

@@ -1,6 +1,6 @@
-"""The queue: procrastinate's tasks by name, and what puts them in.
+"""The queue: names of procrastinate's tasks and queues, and adding tasks.
 
-A task is told by its name alone, so that the API puts jobs in without importing what does them.
+Tasks are added by name, so the API needs no import of the code behind them.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 GENERATE, WEBHOOK = "musicgen.generate", "musicgen.webhook"
 LOCAL, REMOTE, WEBHOOKS = "local", "remote", "webhooks"
 WEBHOOK_PAUSES = (5, 30, 120, 600, 3600, 6 * 3600)
-"""Seconds until a webhook that was not taken is sent again."""
+"""Seconds before each repetition of a failed webhook."""
 
 
 async def open_queue(pool: Pool) -> App:
-    """An app on the connections of `pool`; whoever opened that closes it."""
+    """Return procrastinate's app on the connections of `pool`, to be closed by the pool's owner."""
     from procrastinate import App, PsycopgConnector
 
     connector = PsycopgConnector()
     app = App(connector=connector)
-    # Its own words for a pool that somebody else has opened.
+    # The type hint of `open_async` allows only pools with rows as tuples.
     await connector.open_async(pool)  # type: ignore[arg-type]
     return app
 
@@ -39,7 +39,9 @@ async def put(
     seconds: int = 0,
     **values: Any,
 ) -> int:
-    """The queue's id of a new task, part of the transaction that `connection` is in.
+    """Add a task within the transaction of `connection`, and return its id in the queue.
+
+    `seconds`: delay before a worker may take it. `values`: arguments of the task.
 
     Raises: psycopg's errors.
     """
@@ -55,5 +57,5 @@ async def put(
     try:
         return await deferrer.defer_async(**values)
     except ConnectorException as error:
-        # As everybody else here knows it, who would try again.
+        # Raise psycopg's own error: `retry_on_disconnect` recognises only those.
         raise error.__cause__ or error from None

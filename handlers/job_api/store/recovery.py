@@ -1,4 +1,4 @@
-"""Jobs whose worker is gone are put into the queue again, and old ones are forgotten."""
+"""Recovery of jobs of lost workers, and deletion of expired jobs and uploads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from procrastinate import App
 
 _LOCK = 7_062_030_911
-_GAVE_UP = "attempts_exhausted"
+_ATTEMPTS_EXHAUSTED = "attempts_exhausted"
 _ORPHANS = """
     SELECT j.id, j.attempt, j.queue, j.queue_id, j.priority, p.status
     FROM musicgen_jobs j
@@ -30,8 +30,8 @@ _ORPHANS = """
                 AND o.name = j.maker AND o.seen_at > now() - make_interval(secs => %s))))
     FOR UPDATE OF j SKIP LOCKED
 """
-# A worker that drains is heard of through its own row alone: procrastinate's falls silent as soon
-# as it is told to stop, however long its last jobs take.
+# `_ORPHANS` reads both heartbeats: procrastinate's ends at the stop signal, while the row of
+# musicgen_workers is kept up to date until the worker's last job has finished.
 _STRANDED = """
     SELECT j.id, j.attempt, j.queue, j.queue_id, j.priority, 'todo' AS status
     FROM musicgen_jobs j
@@ -46,26 +46,29 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Recovered:
-    """How many jobs were queued again, and how many had no attempt left."""
+class RecoveryCounts:
+    """Numbers of recovered jobs: `requeued`, and `failed` without an attempt left."""
 
-    again: int
+    requeued: int
     failed: int
 
 
 async def recover(
     pool: Pool, app: App, worker_timeout: float, attempts: int, to: str | None = None
-) -> Recovered:
-    """Finds jobs that nobody runs: their worker has not been heard of for `worker_timeout`
-    seconds, or it stopped before their end. Each gets a new run, in its own queue or `to`; its old
-    one is fenced off. With `to` also those go there that wait for workers of which none is left.
+) -> RecoveryCounts:
+    """Queue the jobs of lost workers again, or fail them after `attempts` runs.
+
+    A worker is lost after `worker_timeout` seconds without a heartbeat, or if it stopped before
+    the end of a job. A recovered job gets a new run; writes of the old one are ignored. `to`: the
+    queue for recovered jobs, None for their own. With `to`, waiting jobs of a queue without any
+    worker are moved too. Does nothing while another process recovers.
     """
-    again = failed = 0
+    requeued = failed = 0
     async with pool.connection() as connection, connection.transaction():
         cursor = await connection.execute("SELECT pg_try_advisory_xact_lock(%s) AS mine", [_LOCK])
         row = await cursor.fetchone()
         if row is None or not row["mine"]:
-            return Recovered(0, 0)
+            return RecoveryCounts(0, 0)
         cursor = await connection.execute(_ORPHANS.encode(), [worker_timeout] * 2)
         orphans = await cursor.fetchall()
         if to is not None:
@@ -76,7 +79,7 @@ async def recover(
                 await connection.execute(
                     "UPDATE musicgen_jobs SET state = 'failed', finished_at = now(), error = %s "
                     "WHERE id = %s",
-                    [Jsonb(_gave_up(orphan["attempt"])), orphan["id"]],
+                    [Jsonb(_build_failure(orphan["attempt"])), orphan["id"]],
                 )
                 failed += 1
             else:
@@ -93,24 +96,24 @@ async def recover(
                     "streams = false WHERE id = %s",
                     [to or orphan["queue"], queue_id, orphan["id"]],
                 )
-                again += 1
+                requeued += 1
             if orphan["status"] == "doing":
-                # Not by its own function, which would raise if the lost worker came back first.
+                # procrastinate's own function would raise if the lost worker came back first.
                 await connection.execute(
                     "UPDATE procrastinate_jobs SET status = 'failed' "
                     "WHERE id = %s AND status = 'doing'",
                     [orphan["queue_id"]],
                 )
-    if again or failed:
-        logger.warning("of lost workers %d jobs were queued again, %d given up", again, failed)
-    return Recovered(again, failed)
+    if requeued or failed:
+        logger.warning("Recovered jobs of lost workers: requeued=%d failed=%d", requeued, failed)
+    return RecoveryCounts(requeued, failed)
 
 
-async def forget(
+async def delete_expired(
     pool: Pool, data_dir: Path, retention_hours: float, upload_hours: float
 ) -> list[dict[str, Any]]:
-    """Removes finished jobs, their files, and uploads past their time; returns the jobs' rows."""
-    gone = await query(
+    """Delete expired jobs with their files, and expired uploads; return the rows of the jobs."""
+    expired = await query(
         pool,
         "DELETE FROM musicgen_jobs WHERE finished_at < now() - make_interval(secs => %s) "
         "RETURNING id, queue_id, result",
@@ -122,22 +125,23 @@ async def forget(
         "RETURNING id",
         upload_hours * 3600,
     )
-    for row in gone:
+    for row in expired:
         for folder in (data_dir / "clips").glob(f"{row['id']}-*"):
             shutil.rmtree(folder, ignore_errors=True)
     for row in uploads:
         (data_dir / "uploads" / row["id"]).unlink(missing_ok=True)
-    # What the queue keeps of tasks that are over.
+    # Finished tasks without a job, such as those of webhooks.
     await query(
         pool,
         "DELETE FROM procrastinate_jobs p WHERE p.status IN ('succeeded', 'failed', 'cancelled', "
         "'aborted') AND NOT EXISTS (SELECT 1 FROM musicgen_jobs j WHERE j.queue_id = p.id)",
     )
-    return gone
+    return expired
 
 
-def _gave_up(attempts: int) -> dict[str, str]:
+def _build_failure(attempts: int) -> dict[str, str]:
     return {
-        "code": _GAVE_UP,
-        "message": f"{attempts} workers were lost while they made this: a shorter clip may do",
+        "code": _ATTEMPTS_EXHAUSTED,
+        "message": f"The job failed after {attempts} attempts because the worker crashed each "
+        "time. A shorter clip may succeed.",
     }

@@ -1,4 +1,4 @@
--- The tables of the job API, beside procrastinate's. Running it again changes nothing.
+-- Tables of the job API, beside those of procrastinate. Running this again changes nothing.
 
 CREATE TABLE IF NOT EXISTS musicgen_keys (
     prefix text PRIMARY KEY,
@@ -11,7 +11,8 @@ CREATE TABLE IF NOT EXISTS musicgen_keys (
     revoked_at timestamptz
 );
 
--- queue_id is the run that may write to a job: whoever has another one is too late.
+-- queue_id: the current run of a job. Writes of any other run are ignored.
+-- maker: the worker of this run. streams: live audio is available.
 CREATE TABLE IF NOT EXISTS musicgen_jobs (
     id text PRIMARY KEY,
     owner text NOT NULL,
@@ -66,7 +67,7 @@ CREATE TABLE IF NOT EXISTS musicgen_wanted (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     model text NOT NULL
 );
--- Why it could not be loaded, and the default until it is.
+-- The model requested last. error: why it could not be loaded; before: the default until it is.
 ALTER TABLE musicgen_wanted ADD COLUMN IF NOT EXISTS error text,
     ADD COLUMN IF NOT EXISTS before text;
 

@@ -1,4 +1,4 @@
-"""A job as its caller sees it."""
+"""Status of a job, as JSON for its caller, with estimates from the load of the queue."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from typing import Any
 
 from handlers.job_api.store import queue
 from handlers.job_api.store.database import Pool, query
-from handlers.job_api.store.files import clips_of
+from handlers.job_api.store.files import count_clips
 
 ALIVE_SECONDS = 20.0
 PACE_DEFAULT = 1.0
-"""Seconds of work for a second of audio, until there is anything to measure."""
-_STATS_SECONDS = 1.0
+"""Seconds of work for a second of audio, before any job has been measured."""
+_CACHE_SECONDS = 1.0
 _HIDDEN = ("address",)
 
 
 @dataclass(frozen=True)
-class Load:
-    """What the queue has before it. `pace`: seconds of work for one of audio, of the last jobs;
-    `waiting`: seconds of audio that are asked for and not yet made."""
+class QueueLoad:
+    """Load of the queue.
+
+    `slots`: jobs that the workers can run at once. `waiting`: seconds of audio still to make.
+    `pace`: seconds of work for one second of audio, averaged over the last jobs.
+    """
 
     workers: int
     slots: int
@@ -33,7 +36,7 @@ class Load:
 
     @property
     def wait_seconds(self) -> float | None:
-        """Until a job that came now would begin; None where nobody works."""
+        """Seconds until a job submitted now would start; None without a worker."""
         free = self.queued == 0 and self.running < self.slots
         if free:
             return 0.0
@@ -41,58 +44,60 @@ class Load:
 
     @property
     def next_end_seconds(self) -> float | None:
-        """Until one more job has ended, on the average; None where nobody works."""
+        """Average seconds until the next job finishes; None without jobs or workers."""
         jobs = self.queued + self.running
         return self.waiting / jobs * self.pace / self.slots if jobs and self.slots else None
 
 
-class LoadMeter:
-    """The load, looked up once a second at most, however many ask."""
+class QueueLoadMeter:
+    """Load of the queue, cached for a second so that many calls cost one query."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._load: Load | None = None
-        self._until = 0.0
+        self._load: QueueLoad | None = None
+        self._valid_until = 0.0
 
-    async def load(self) -> Load:
-        if self._load is None or time.monotonic() > self._until:
+    async def read(self) -> QueueLoad:
+        """Return the load, at most a second old."""
+        if self._load is None or time.monotonic() > self._valid_until:
             row = (await query(self._pool, _LOAD, ALIVE_SECONDS, queue.LOCAL, PACE_DEFAULT))[0]
-            self._load = Load(**row)
-            self._until = time.monotonic() + _STATS_SECONDS
+            self._load = QueueLoad(**row)
+            self._valid_until = time.monotonic() + _CACHE_SECONDS
         return self._load
 
 
-def shown(row: Mapping[str, Any], load: Load | None = None) -> dict[str, Any]:
-    """The status JSON of a job's row."""
+def build_status(row: Mapping[str, Any], load: QueueLoad | None = None) -> dict[str, Any]:
+    """Return the status JSON of a job's row; `load` is needed for the expected seconds."""
     state, job_id = row["state"], row["id"]
     extension = row["request"].get("output_format", "wav")
     is_done = state == "completed"
-    urls = [audio_url(job_id, n + 1, extension) for n in range(clips_of(row["request"]))]
+    urls = [audio_url(job_id, n + 1, extension) for n in range(count_clips(row["request"]))]
     return {
         "job_id": job_id,
         "status": state,
         "progress": round(float(row["progress"]), 4),
         "position": row["position"] if state == "queued" else None,
-        "expected_seconds": _expected(row, load) if load else None,
-        "created_at": _moment(row["created_at"]),
-        "started_at": _moment(row["started_at"]),
-        "finished_at": _moment(row["finished_at"]),
+        "expected_seconds": _estimate_seconds(row, load) if load else None,
+        "created_at": _format_time(row["created_at"]),
+        "started_at": _format_time(row["started_at"]),
+        "finished_at": _format_time(row["finished_at"]),
         "audio_url": urls[0] if is_done else None,
         "audio_urls": urls if is_done else None,
         "stream_url": f"/audio/{job_id}/stream" if row["streams"] and state == "running" else None,
         "request": row["request"],
         "priority": row["priority"],
         "attempt": row["attempt"],
-        "result": _result(row["result"], urls) if is_done else None,
+        "result": _build_result(row["result"], urls) if is_done else None,
         "error": row["error"],
     }
 
 
 def audio_url(job_id: str, number: int, extension: str) -> str:
+    """Return the URL of a clip on this server; `number` counts from 1."""
     return f"/audio/{job_id}{'' if number == 1 else f'-{number}'}.{extension}"
 
 
-def _result(result: Mapping[str, Any], urls: list[str]) -> dict[str, Any]:
+def _build_result(result: Mapping[str, Any], urls: list[str]) -> dict[str, Any]:
     clips = [
         {"url": url, **{name: value for name, value in clip.items() if name not in _HIDDEN}}
         for url, clip in zip(urls, result["clips"], strict=True)
@@ -100,7 +105,8 @@ def _result(result: Mapping[str, Any], urls: list[str]) -> dict[str, Any]:
     return {**result, "clips": clips, "manifest": None}
 
 
-def _expected(row: Mapping[str, Any], load: Load) -> float | None:
+def _estimate_seconds(row: Mapping[str, Any], load: QueueLoad) -> float | None:
+    """Return the seconds until a job finishes; None if it has finished or no worker runs."""
     own = float(row["audio_seconds"])
     if row["state"] == "running":
         done = float(row["progress"])
@@ -110,12 +116,12 @@ def _expected(row: Mapping[str, Any], load: Load) -> float | None:
         return round(elapsed * (1 - done) / done, 1)
     if row["state"] != "queued" or not load.slots:
         return None
-    # Of those that wait it stands somewhere: as much of their work as its share of the places.
+    # The work before this job, estimated from its place among the waiting ones.
     share = (row["position"] or load.queued) / max(1, load.queued)
     return round((load.waiting * share / load.slots + own) * load.pace, 1)
 
 
-def _moment(value: datetime | None) -> str | None:
+def _format_time(value: datetime | None) -> str | None:
     if value is None:
         return None
     return value.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

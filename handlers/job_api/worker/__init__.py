@@ -1,1 +1,1 @@
-"""Workers: take jobs from the queue, run them and report progress."""
+"""Workers: take jobs from the queue, run them and report their progress."""

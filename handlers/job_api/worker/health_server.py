@@ -1,7 +1,7 @@
-"""`/healthz`, `/readyz` and `/metrics` of a process that serves nothing else.
+"""HTTP server of a worker for `/healthz`, `/readyz` and `/metrics`.
 
-In a thread of its own, from before the model is loaded: whoever watches a start sees that the
-process lives, and that it is not ready yet.
+It runs in its own thread and starts before the model is loaded. Probes therefore see a living
+process, not ready yet, during the start.
 """
 
 from __future__ import annotations
@@ -23,66 +23,72 @@ if TYPE_CHECKING:
 _JSON = "application/json"
 
 
-class Watched(Protocol):
-    """A worker: whether it takes jobs, and whether only another process could."""
+class MonitoredWorker(Protocol):
+    """Worker seen by probes. `lost_device`: only a new process can work again."""
 
     lost_device: bool
 
     @property
-    def takes_jobs(self) -> bool: ...
+    def takes_jobs(self) -> bool:
+        """Whether the worker takes new jobs."""
+        ...
 
 
-class HealthPort:
-    """Listens at once, for a worker that is not there yet.
+class HealthServer:
+    """Health server, listening from construction and waiting for its worker.
 
-    Raises: `SettingsError` for a port that is taken.
+    Raises: `SettingsError` if the port is in use.
     """
 
     def __init__(self, host: str, port: int, metrics: WorkerMetrics) -> None:
         self.metrics = metrics
-        self._worker: Watched | None = None
+        self._worker: MonitoredWorker | None = None
         try:
-            self._server = make_server(host, port, self._answer, _Threads, _Quiet)
+            self._server = make_server(host, port, self._answer, _ThreadingServer, _SilentHandler)
         except OSError as error:
-            why = f"a free port of {host}: {error.strerror}"
-            raise SettingsError("MUSICGEN_METRICS_PORT", str(port), why) from error
+            allowed = f"choose a free port of {host} ({error.strerror})"
+            raise SettingsError("MUSICGEN_METRICS_PORT", str(port), allowed) from error
         self.port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, daemon=True, name="health").start()
 
-    def watch(self, worker: Watched) -> None:
-        """From now on it is ready, until it stops."""
-        self.metrics.started(startup.timeline())
+    def watch(self, worker: MonitoredWorker) -> None:
+        """Report the state of `worker` from now on, and its start in the metrics."""
+        self.metrics.record_start(startup.timeline())
         self._worker = worker
 
     def close(self) -> None:
+        """Stop listening."""
         self._server.shutdown()
         self._server.server_close()
 
     def _answer(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        status, kind, body = self._page(environ.get("PATH_INFO", ""))
-        start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
+        status, content_type, body = self._build_response(environ.get("PATH_INFO", ""))
+        start_response(status, [("Content-Type", content_type), ("Content-Length", str(len(body)))])
         return [body]
 
-    def _page(self, path: str) -> tuple[str, str, bytes]:
+    def _build_response(self, path: str) -> tuple[str, str, bytes]:
+        """Return the HTTP status, content type and body for a path."""
         worker = self._worker
         if path == "/metrics":
-            return "200 OK", TYPE, self.metrics.exposition()
+            return "200 OK", TYPE, self.metrics.render()
         if path == "/healthz":
-            return _said(worker is None or not worker.lost_device, "ok", "the device is lost")
+            is_healthy = worker is None or not worker.lost_device
+            return _build_probe_response(is_healthy, "the device is lost")
         if path == "/readyz":
-            return _said(worker is not None and worker.takes_jobs, "ok", "loading or stopping")
+            is_ready = worker is not None and worker.takes_jobs
+            return _build_probe_response(is_ready, "loading or stopping")
         return "404 Not Found", _JSON, b'{"status": "see /metrics, /healthz, /readyz"}'
 
 
-def _said(is_so: bool, yes: str, no: str) -> tuple[str, str, bytes]:
-    status = "200 OK" if is_so else "503 Service Unavailable"
-    return status, _JSON, json.dumps({"status": yes if is_so else no}).encode()
+def _build_probe_response(is_ok: bool, problem: str) -> tuple[str, str, bytes]:
+    status = "200 OK" if is_ok else "503 Service Unavailable"
+    return status, _JSON, json.dumps({"status": "ok" if is_ok else problem}).encode()
 
 
-class _Threads(ThreadingMixIn, WSGIServer):
+class _ThreadingServer(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
-class _Quiet(WSGIRequestHandler):
+class _SilentHandler(WSGIRequestHandler):
     def log_message(self, *_: object) -> None:
-        """A probe every few seconds is no news."""
+        """Log nothing: probes call every few seconds."""

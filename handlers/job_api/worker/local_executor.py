@@ -1,6 +1,6 @@
-"""Doing one job with a predictor: from the queue's row to clips, and what the job's row then says.
+"""Running a job on this machine: from its row in the database to clips and the job's result.
 
-The sound of a job is also written while it is made, into a file that the API reads as it grows.
+Live audio is written to a growing file, read by the API at the same time.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from handlers.contract import describe_error
 from handlers.job_api.store import jobs
 from handlers.job_api.store.database import Pool
-from handlers.job_api.store.files import Files
-from handlers.job_api.worker.outcome import DROPPED, FAILED, MOVED, Outcome
-from handlers.job_api.worker.progress import Teller
+from handlers.job_api.store.files import JobFiles
+from handlers.job_api.worker.outcome import DROPPED, FAILED, MOVED, JobOutcome
+from handlers.job_api.worker.progress import ProgressReporter
 from handlers.serving import Serving
 from musicgen.errors import InvalidRequest
 from musicgen.process.tracing import span
@@ -27,78 +27,83 @@ if TYPE_CHECKING:
     from procrastinate import App
 
 LIVE_FORMATS = ("wav", "mp3", "ogg")
-MADE_HERE = "local"
-_OF_THE_WORKER = ("job_id", "start")
+MADE_LOCALLY = "local"
+_WORKER_FIELDS = ("job_id", "start")
 
 logger = logging.getLogger(__name__)
 
 
-class LocalMaker:
-    """Does jobs with `serving`, several at once where it has slots. What fails here and may be
-    made `elsewhere` goes to that queue."""
+class LocalExecutor:
+    """Executor on this machine's models, for several jobs at once.
+
+    `remote_queue`: the queue for jobs with a failure of this machine, None to fail them.
+    """
 
     def __init__(
         self,
         serving: Serving,
         pool: Pool,
         app: App,
-        files: Files,
-        elsewhere: str | None = None,
+        files: JobFiles,
+        remote_queue: str | None = None,
     ) -> None:
         self._serving = serving
         self._pool = pool
         self._app = app
-        self._elsewhere = elsewhere
+        self._remote_queue = remote_queue
         self._files = files
 
-    async def do(self, run: jobs.Run) -> Outcome:
-        """Ends the job, unless it turns out to be another run's by now.
+    async def execute(self, run: jobs.WorkerRun) -> JobOutcome:
+        """Run a job to its end, unless it was cancelled or passed to another run.
 
-        Raises: `MusicGenError` for what another machine may be able to do.
+        Raises: `MusicGenError` for a failure of this machine, without a remote queue.
         """
         try:
             with span("musicgen.generate", expected=(InvalidRequest,)):
-                result, first_audio = await self._made(run)
+                result, first_audio = await self._generate(run)
         except InvalidRequest as error:
-            await jobs.fail(self._pool, run, failure_of(error))
+            await jobs.fail(self._pool, run, build_failure(error))
             self._files.discard(run)
             return FAILED
         except Exception as error:
             self._files.discard(run)
-            if self._elsewhere is None or not may_be_made_elsewhere(error):
+            if self._remote_queue is None or not may_be_made_elsewhere(error):
                 raise
-            logger.warning("job %s goes elsewhere: %s", run.id, error)
-            await jobs.move(self._pool, self._app, run, self._elsewhere)
+            logger.warning("Job %s failed here and moves to the remote queue: %s", run.id, error)
+            await jobs.move(self._pool, self._app, run, self._remote_queue)
             return MOVED
         except BaseException:
             self._files.discard(run)
             raise
-        if result is None or not await jobs.complete(self._pool, run, told(result, MADE_HERE)):
-            logger.info("job %s was cancelled or taken over: its clips are dropped", run.id)
+        if result is None or not await jobs.complete(self._pool, run, _build_result(result)):
+            logger.info("Job %s was cancelled or taken over; its clips are deleted.", run.id)
             self._files.discard(run, result)
             return DROPPED
         audio = result.seconds * len(result.clips)
-        return Outcome("completed", audio, result.real_time_factor, first_audio)
+        return JobOutcome("completed", audio, result.real_time_factor, first_audio)
 
-    async def _made(self, run: jobs.Run) -> tuple[GenerationResult | None, float | None]:
-        """None where the job is not this run's any more; and the seconds to its first sound."""
+    async def _generate(self, run: jobs.WorkerRun) -> tuple[GenerationResult | None, float | None]:
+        """Return the result and the seconds to the first audio.
+
+        The result is None if the job is no longer this run's.
+        """
         began, first_audio = time.monotonic(), None
-        teller = Teller(self._pool, run)
+        reporter = ProgressReporter(self._pool, run)
         form: StreamForm | None = "joined" if _streams(run.request) else None
-        with self._files.growing(run) as growing:
-            fields = await asyncio.to_thread(self._files.with_upload, run.owner, run.request)
+        with self._files.open_live_files(run) as live_files:
+            fields = await asyncio.to_thread(self._files.resolve_upload, run.owner, run.request)
             async with self._serving.follow(fields, run.name, stream=form) as generation:
                 async for progress in generation:
-                    streams = _written(progress, growing)
+                    streams = _write_audio(progress, live_files)
                     if streams and first_audio is None:
                         first_audio = time.monotonic() - began
-                    if not await teller.tell(progress.fraction, streams=streams):
+                    if not await reporter.report(progress.fraction, streams=streams):
                         return None, first_audio
                 return await generation.result(), first_audio
 
 
-def failure_of(error: BaseException) -> dict[str, Any]:
-    """What a job's row says of an error: never more than its caller may know."""
+def build_failure(error: BaseException) -> dict[str, Any]:
+    """Return the error of a job's row, without details hidden from callers."""
     report = describe_error(error)
     failure = {"code": report.code, "message": report.text}
     if isinstance(error, InvalidRequest):
@@ -106,20 +111,20 @@ def failure_of(error: BaseException) -> dict[str, Any]:
     return failure
 
 
-def told(result: GenerationResult, made_by: str) -> dict[str, Any]:
-    """What a job's row says of its result."""
-    mapping = {**result.to_mapping(), "made_by": made_by}
-    return {name: value for name, value in mapping.items() if name not in _OF_THE_WORKER}
+def _build_result(result: GenerationResult) -> dict[str, Any]:
+    """Return the result of a job's row, without fields about the worker process."""
+    mapping = {**result.to_mapping(), "made_by": MADE_LOCALLY}
+    return {name: value for name, value in mapping.items() if name not in _WORKER_FIELDS}
 
 
 def _streams(request: dict[str, Any]) -> bool:
     return request.get("output_format", "wav") in LIVE_FORMATS
 
 
-def _written(progress: Progress, growing: dict[int, BinaryIO]) -> bool:
-    """Whether there is anything to hear by now."""
+def _write_audio(progress: Progress, live_files: dict[int, BinaryIO]) -> bool:
+    """Append the new audio to the live files, and return whether any has audio by now."""
     for index, piece in enumerate(progress.audio):
         if piece:
-            growing[index].write(piece)
-            growing[index].flush()
-    return any(file.tell() for file in growing.values())
+            live_files[index].write(piece)
+            live_files[index].flush()
+    return any(file.tell() for file in live_files.values())

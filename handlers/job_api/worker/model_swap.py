@@ -1,4 +1,4 @@
-"""Loading the model that is wanted now, beside the jobs that run."""
+"""Loading of the model requested last, beside running jobs."""
 
 from __future__ import annotations
 
@@ -7,42 +7,44 @@ import logging
 
 from handlers.contract import describe_error
 from handlers.job_api.store.database import Pool
-from handlers.job_api.store.models import cannot_load, wanted_model
+from handlers.job_api.store.models import read_requested_model, record_load_failure
 from handlers.serving import Serving
 from musicgen.errors import MusicGenError
 
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
 
 
-class Swap:
-    """`loading` is the model that is being loaded, which a worker tells the others."""
+class ModelSwap:
+    """Loader of the requested model. `loading`: the model in loading, for the worker's row."""
 
     def __init__(self, serving: Serving, pool: Pool) -> None:
         self._serving = serving
         self._pool = pool
         self.loading: str | None = None
 
-    async def follow(self) -> None:
-        """Loads what is wanted whenever that changes, until it is cancelled. A model that cannot
-        be loaded is not tried again until it is wanted again."""
+    async def run(self) -> None:
+        """Load each newly requested model, until cancelled.
+
+        A model with a failed load is tried again only after a new request for it.
+        """
         while True:
             try:
-                await self._look()
+                await self._load_requested()
             except Exception:
-                logger.warning("looking for the wanted model failed", exc_info=True)
-            await asyncio.sleep(LOOK_SECONDS)
+                logger.warning("Checking for a requested model failed; retrying.", exc_info=True)
+            await asyncio.sleep(POLL_SECONDS)
 
-    async def _look(self) -> None:
-        wanted = await wanted_model(self._pool)
-        if wanted is None or wanted.error is not None or wanted.name in self._serving.models:
+    async def _load_requested(self) -> None:
+        model = await read_requested_model(self._pool)
+        if model is None or model.error is not None or model.name in self._serving.models:
             return
-        self.loading = wanted.name
+        self.loading = model.name
         try:
-            await asyncio.to_thread(self._serving.load, wanted.name)
+            await asyncio.to_thread(self._serving.load, model.name)
         except MusicGenError as error:
-            logger.error("the model %s that is wanted cannot be loaded: %s", wanted.name, error)
-            await cannot_load(self._pool, wanted.name, describe_error(error).text)
+            logger.error("The requested model %s cannot be loaded: %s", model.name, error)
+            await record_load_failure(self._pool, model.name, describe_error(error).text)
         finally:
             self.loading = None

@@ -1,4 +1,4 @@
-"""What became of one run of a job, for whoever counts."""
+"""Outcome of one run of a job, for metrics and traces."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """`kind`: one of `worker_metrics.OUTCOMES`. `first_audio`: seconds from the run's beginning to
-    its first sound, where it was streamed. `real_time_factor`: seconds of work for one of audio."""
+class JobOutcome:
+    """Outcome of a run.
+
+    `kind`: one of `metrics.OUTCOMES`. `real_time_factor`: seconds of work for one second of audio.
+    `first_audio`: seconds from the start of the run to its first audio, None without live audio.
+    """
 
     kind: str
     audio_seconds: float = 0.0
@@ -16,4 +19,4 @@ class Outcome:
     first_audio: float | None = None
 
 
-FAILED, DROPPED, MOVED, LEFT = (Outcome(kind) for kind in ("failed", "dropped", "moved", "left"))
+FAILED, DROPPED, MOVED, LEFT = (JobOutcome(kind) for kind in ("failed", "dropped", "moved", "left"))

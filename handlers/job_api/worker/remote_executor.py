@@ -1,4 +1,4 @@
-"""Doing one job elsewhere: on a platform, or on a deployment of ours."""
+"""Running a job remotely: on a platform, or on another deployment of this project."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from handlers.job_api.store import jobs, queue
 from handlers.job_api.store.database import Pool
-from handlers.job_api.store.files import Files, clips_of
-from handlers.job_api.worker.local_executor import failure_of
-from handlers.job_api.worker.outcome import DROPPED, FAILED, MOVED, Outcome
-from handlers.job_api.worker.progress import EVERY_SECONDS, Teller
+from handlers.job_api.store.files import JobFiles, count_clips
+from handlers.job_api.worker.local_executor import build_failure
+from handlers.job_api.worker.outcome import DROPPED, FAILED, MOVED, JobOutcome
+from handlers.job_api.worker.progress import REPORT_SECONDS, ProgressReporter
 from musicgen.errors import InvalidRequest, RemoteError
 from musicgen.process.tracing import span
 from musicgen.remote.errors import Refused
@@ -25,26 +25,29 @@ from musicgen.storage.base import ClipFile, ClipName, Storage
 if TYPE_CHECKING:
     from procrastinate import App
 
-AGAIN_SECONDS = 5
-FAILED_ELSEWHERE = "it could not be made elsewhere either; the operator's log has the reason"
+RETRY_MIN_SECONDS = 5
+FAILED_REMOTELY = "The remote platform could not make this job. The server's log has the reason."
 
 logger = logging.getLogger(__name__)
 
 
-class RelayMaker:
-    """Has jobs done by `hybrid`. What cannot be done there goes `back` to the queue of this
-    machine's own workers, where that is given; what nobody may do now waits and is tried again, up
-    to `attempts` times."""
+class RemoteExecutor:
+    """Executor on remote platforms, through `hybrid`.
+
+    `local_queue`: the queue of local workers, None to stay remote. A job goes there if the platform
+    refuses the request or cannot be asked at present. Otherwise the job is tried again after a
+    pause if the error gives one, up to `attempts` times, and then fails.
+    """
 
     def __init__(
         self,
         hybrid: Hybrid,
         pool: Pool,
         app: App,
-        files: Files,
+        files: JobFiles,
         storage: Storage,
         attempts: int,
-        back: str | None = None,
+        local_queue: str | None = None,
     ) -> None:
         self._hybrid = hybrid
         self._pool = pool
@@ -52,67 +55,68 @@ class RelayMaker:
         self._files = files
         self._storage = storage
         self._attempts = attempts
-        self._back = back
+        self._local_queue = local_queue
 
-    async def do(self, run: jobs.Run) -> Outcome:
-        """Ends the job, or moves it."""
+    async def execute(self, run: jobs.WorkerRun) -> JobOutcome:
+        """Run a job to its end, or move it to a queue."""
         try:
             with span("musicgen.elsewhere", expected=(InvalidRequest,)):
-                made = await self._made(run)
+                made = await self._generate(run)
         except InvalidRequest as error:
-            await jobs.fail(self._pool, run, failure_of(error))
+            await jobs.fail(self._pool, run, build_failure(error))
             return FAILED
         except RemoteError as error:
-            return await self._not_made(run, error)
+            return await self._handle_failure(run, error)
         if made is None or not await self._complete(run, made):
-            logger.info("job %s was cancelled or taken over: its clips are dropped", run.id)
+            logger.info("Job %s was cancelled or taken over; its clips are deleted.", run.id)
             self._files.discard(run)
             return DROPPED
-        return Outcome("completed", sum(clip.seconds or 0.0 for clip in made.clips))
+        return JobOutcome("completed", sum(clip.seconds or 0.0 for clip in made.clips))
 
-    async def _made(self, run: jobs.Run) -> Made | None:
-        """None where the job is not this run's any more."""
-        teller, cancelled, fraction = Teller(self._pool, run), threading.Event(), [0.0]
+    async def _generate(self, run: jobs.WorkerRun) -> Made | None:
+        """Return the remote clips, or None if the job is no longer this run's."""
+        reporter, cancelled, fraction = ProgressReporter(self._pool, run), threading.Event(), [0.0]
 
-        def tell(done: float | None, _line: str) -> None:
+        def update(done: float | None, _line: str) -> None:
             fraction[0] = fraction[0] if done is None else done
 
-        fields = self._files.with_upload(run.owner, run.request)
-        making = asyncio.create_task(
-            asyncio.to_thread(self._hybrid.make, fields, tell=tell, cancelled=cancelled)
+        fields = self._files.resolve_upload(run.owner, run.request)
+        remote_job = asyncio.create_task(
+            asyncio.to_thread(self._hybrid.make, fields, tell=update, cancelled=cancelled)
         )
-        is_mine = True
+        is_current = True
         try:
-            while not making.done():
-                await asyncio.wait([making], timeout=EVERY_SECONDS)
-                if not making.done() and not await teller.tell(fraction[0]):
-                    is_mine = False
+            while not remote_job.done():
+                await asyncio.wait([remote_job], timeout=REPORT_SECONDS)
+                if not remote_job.done() and not await reporter.report(fraction[0]):
+                    is_current = False
                     break
         finally:
-            # Also when this worker stops: what runs elsewhere costs money until it is told.
+            # Also when this worker stops: a remote job costs money until it is cancelled.
             cancelled.set()
-            await asyncio.wait([making])
-        if is_mine:
-            return making.result()
-        making.exception()
+            await asyncio.wait([remote_job])
+        if is_current:
+            return remote_job.result()
+        remote_job.exception()
         return None
 
-    async def _not_made(self, run: jobs.Run, error: RemoteError) -> Outcome:
+    async def _handle_failure(self, run: jobs.WorkerRun, error: RemoteError) -> JobOutcome:
+        """Move a failed job to the local queue or to a later time, or fail it."""
         is_unavailable = isinstance(error, RemoteUnavailable)
-        of_the_request = isinstance(error, Refused) and error.of_the_request
-        logger.warning("job %s was not made elsewhere: %s", run.id, error)
-        if self._back is not None and (is_unavailable or of_the_request):
-            await jobs.move(self._pool, self._app, run, self._back)
-        elif (pause := _pause(error)) is not None and run.attempt < self._attempts:
+        is_refused = isinstance(error, Refused) and error.of_the_request
+        logger.warning("Job %s could not be made remotely: %s", run.id, error)
+        if self._local_queue is not None and (is_unavailable or is_refused):
+            await jobs.move(self._pool, self._app, run, self._local_queue)
+        elif (pause := _get_retry_pause(error)) is not None and run.attempt < self._attempts:
             await jobs.move(self._pool, self._app, run, queue.REMOTE, seconds=pause)
         else:
-            told = str(error) if of_the_request else FAILED_ELSEWHERE
-            await jobs.fail(self._pool, run, {"code": error.code, "message": told})
+            message = str(error) if is_refused else FAILED_REMOTELY
+            await jobs.fail(self._pool, run, {"code": error.code, "message": message})
             return FAILED
         return MOVED
 
-    async def _complete(self, run: jobs.Run, made: Made) -> bool:
-        count = clips_of(run.request)
+    async def _complete(self, run: jobs.WorkerRun, made: Made) -> bool:
+        count = count_clips(run.request)
         clips = made.clips[:count]
         stored = [
             ClipFile(
@@ -123,17 +127,17 @@ class RelayMaker:
             for index, clip in enumerate(clips)
         ]
         addresses = await asyncio.to_thread(self._storage.put_all, stored)
-        return await jobs.complete(self._pool, run, _told(run.request, made, addresses))
+        return await jobs.complete(self._pool, run, _build_result(run.request, made, addresses))
 
 
-def _pause(error: RemoteError) -> int | None:
-    """Seconds after which the other side asked to be tried again; None where it did not."""
+def _get_retry_pause(error: RemoteError) -> int | None:
+    """Return the seconds before the next attempt, or None if no later attempt can help."""
     if isinstance(error, RemoteUnavailable) and error.retry_after is not None:
-        return max(AGAIN_SECONDS, round(error.retry_after))
+        return max(RETRY_MIN_SECONDS, round(error.retry_after))
     return None
 
 
-def _told(request: Mapping[str, Any], made: Made, addresses: list[str]) -> dict[str, Any]:
+def _build_result(request: Mapping[str, Any], made: Made, addresses: list[str]) -> dict[str, Any]:
     clips = [
         {
             "address": address,

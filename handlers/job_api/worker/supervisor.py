@@ -1,5 +1,7 @@
-"""`musicgen serve all`: the API and its workers as processes of one parent, which starts again
-those that die and holds the embedded database for them."""
+"""`musicgen serve all`: the API and its workers as child processes of one supervisor.
+
+The supervisor restarts crashed children and keeps the embedded database running for them.
+"""
 
 from __future__ import annotations
 
@@ -15,56 +17,64 @@ from types import FrameType
 from handlers.job_api.store.embedded_postgres import EmbeddedServer
 from musicgen.settings.job_api import ApiSettings, environment_with
 
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 PAUSE_SECONDS = (0.2, 0.5, 1, 2)
-"""Before a process is started again that has died, the longer the oftener."""
+"""Before each restart of a crashed process, the last one from then on."""
 HEALTHY_SECONDS = 10.0
-LAST_SECONDS = 30.0
+STOP_SECONDS = 30.0
 WORKER_NICENESS = 10
-"""Of what makes music: where it takes every core, the API and the database still answer at once."""
+"""Lower priority of workers: the API and the database answer at once while a worker uses all
+cores."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
 class _Child:
-    """`variables`: of its environment, beside this process's. `niceness`: above this process's."""
+    """One child process.
+
+    `variables`: added to the environment of this process. `niceness`: added to its niceness.
+    """
 
     arguments: list[str]
     variables: dict[str, str] = field(default_factory=dict)
     niceness: int = 0
     process: subprocess.Popen[bytes] | None = None
-    started: float = 0.0
-    deaths: int = 0
+    started_at: float = 0.0
+    crashes: int = 0
     start_at: float = field(default_factory=time.monotonic)
 
-    def look(self) -> None:
-        """Starts it, or again, when it is time."""
+    def keep_running(self) -> None:
+        """Start the process if its time has come; schedule a restart if it has ended."""
         now = time.monotonic()
         if self.process is not None and (status := self.process.poll()) is not None:
-            self.deaths = 0 if now - self.started > HEALTHY_SECONDS else self.deaths
-            pause = PAUSE_SECONDS[min(self.deaths, len(PAUSE_SECONDS) - 1)]
+            self.crashes = 0 if now - self.started_at > HEALTHY_SECONDS else self.crashes
+            pause = PAUSE_SECONDS[min(self.crashes, len(PAUSE_SECONDS) - 1)]
             logger.warning(
-                "%s ended with status %d: again in %g s", self.arguments[1], status, pause
+                "The %s process ended with status %d; restarting it in %g s.",
+                *(self.arguments[1], status, pause),
             )
-            self.process, self.start_at, self.deaths = None, now + pause, self.deaths + 1
+            self.process, self.start_at, self.crashes = None, now + pause, self.crashes + 1
         if self.process is None and now >= self.start_at:
             command = [sys.executable, "-m", "handlers.cli", *self.arguments]
-            # A group of its own: Ctrl-C is for the parent, which stops its children in order.
+            # In its own session: Ctrl-C reaches only the supervisor, and it stops the children in
+            # order.
             self.process = subprocess.Popen(
                 command, start_new_session=True, env=environment_with(self.variables)
             )
             if self.niceness:
-                # Before it has begun any thread: those take after the one that begins them.
+                # Set before the process starts threads, because they inherit it.
                 own = os.getpriority(os.PRIO_PROCESS, 0)
                 os.setpriority(os.PRIO_PROCESS, self.process.pid, own + self.niceness)
-            self.started = now
+            self.started_at = now
 
     def stop(self) -> None:
+        """Ask the process to stop."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
 
     def wait(self, seconds: float) -> None:
+        """Wait for the end of the process, and kill it after `seconds`."""
         if self.process is None:
             return
         try:
@@ -74,8 +84,8 @@ class _Child:
             self.process.wait()
 
 
-def _port(settings: ApiSettings, number: int) -> dict[str, str]:
-    """No two of them can listen on one."""
+def _metrics_port(settings: ApiSettings, number: int) -> dict[str, str]:
+    """Return the variables for the metrics port of a child: each needs a port of its own."""
     if settings.metrics_port is None:
         return {}
     return {"MUSICGEN_METRICS_PORT": str(settings.metrics_port + number)}
@@ -84,33 +94,36 @@ def _port(settings: ApiSettings, number: int) -> dict[str, str]:
 def supervise(
     settings: ApiSettings, host: str, port: int, workers: int, *, relay: bool = False
 ) -> int:
-    """Runs until SIGTERM or SIGINT; then the workers finish their jobs before the API goes."""
+    """Run the API, `workers` and the relay until SIGTERM or SIGINT, and return the exit status.
+
+    At the end the workers finish their jobs before the API stops.
+    """
     database = None if settings.database_url else EmbeddedServer(settings.data_dir)
     api = _Child(["serve", "api", "--host", host, "--port", str(port)])
     parts = ["worker"] * workers + ["relay"] * relay
-    makers = [
-        _Child(["serve", part], _port(settings, number), WORKER_NICENESS)
+    worker_processes = [
+        _Child(["serve", part], _metrics_port(settings, number), WORKER_NICENESS)
         for number, part in enumerate(parts)
     ]
-    stopping = False
+    is_stopping = False
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        nonlocal stopping
-        stopping = True
+        nonlocal is_stopping
+        is_stopping = True
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    sys.stderr.write(f"http://{host}:{port} is the page, with its API at /docs\n")
-    while not stopping:
+    sys.stderr.write(f"Web page: http://{host}:{port}  API documentation: /docs\n")
+    while not is_stopping:
         if database is not None:
-            database.revive()
-        for child in (api, *makers):
-            child.look()
-        time.sleep(LOOK_SECONDS)
-    for child in makers:
+            database.restart_if_stopped()
+        for child in (api, *worker_processes):
+            child.keep_running()
+        time.sleep(POLL_SECONDS)
+    for child in worker_processes:
         child.stop()
-    for child in makers:
-        child.wait(settings.drain + LAST_SECONDS)
+    for child in worker_processes:
+        child.wait(settings.drain + STOP_SECONDS)
     api.stop()
-    api.wait(LAST_SECONDS)
+    api.wait(STOP_SECONDS)
     return 0

@@ -1,7 +1,7 @@
-"""A worker: takes jobs from the queue and does them, until it is told to stop.
+"""Worker process: takes jobs from the queue and runs them until it is stopped.
 
-The queue may go away and come back (a restarted database); the model stays loaded meanwhile. What
-a worker cannot finish before its end is found by the others, see `handlers.job_api.store.recovery`.
+The database may restart; the model stays loaded meanwhile. Other workers take over the jobs left
+unfinished, see `handlers.job_api.store.recovery`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from handlers.job_api.store import jobs, queue
 from handlers.job_api.store.database import Pool, query
-from handlers.job_api.worker.local_executor import failure_of
-from handlers.job_api.worker.outcome import FAILED, LEFT, Outcome
+from handlers.job_api.worker.local_executor import build_failure
+from handlers.job_api.worker.outcome import FAILED, LEFT, JobOutcome
 from musicgen.errors import DeviceFault, GenerationCancelled, MusicGenError
 from musicgen.process.logs import about
 from musicgen.process.tracing import note, past_span, span
@@ -36,37 +36,46 @@ _PAUSE_SECONDS = 1.0
 logger = logging.getLogger(__name__)
 
 
-class Maker(Protocol):
-    """Does one job and ends it in the database. Raises: `MusicGenError` for what failed here."""
+class Executor(Protocol):
+    """Way of running jobs: local or remote."""
 
-    async def do(self, run: jobs.Run) -> Outcome: ...
+    async def execute(self, run: jobs.WorkerRun) -> JobOutcome:
+        """Run a job and store its end in the database.
+
+        Raises: `MusicGenError` for a failure on this machine; the worker then fails the job.
+        """
+        ...
 
 
 @dataclass(frozen=True)
-class Duty:
-    """What a worker takes: from which `queue_name`, how many at once, with what."""
+class WorkerRole:
+    """Role of a worker.
+
+    `queue_name`: the queue it serves. `slots`: number of jobs run at once. `models`: returns the
+    names of the loaded models, `loading` the name of the model in loading.
+    """
 
     queue_name: str
     slots: int
-    maker: Maker
+    executor: Executor
     models: Callable[[], tuple[str, ...]]
     loading: Callable[[], str | None] = lambda: None
 
 
 class Worker:
-    """`drain` is how many seconds it may take to finish its jobs once it is told to stop."""
+    """Worker of one queue. `drain`: seconds to finish running jobs after `stop`."""
 
     def __init__(
         self,
         pool: Pool,
         app: App,
-        duty: Duty,
+        role: WorkerRole,
         drain: float,
         metrics: WorkerMetrics | None = None,
     ) -> None:
         self._pool = pool
         self._app = app
-        self._duty = duty
+        self._role = role
         self._drain = drain
         self._metrics = metrics
         self._stopping = asyncio.Event()
@@ -76,35 +85,37 @@ class Worker:
 
     @property
     def takes_jobs(self) -> bool:
+        """Whether the worker takes new jobs."""
         return not self._stopping.is_set()
 
     def stop(self) -> None:
-        """Takes no more jobs; those that run are finished."""
+        """Take no more jobs; running ones are finished."""
         self._stopping.set()
 
     def stop_on_signals(self) -> None:
+        """Stop at SIGTERM and SIGINT. Call this in the running event loop."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
 
     async def run(self) -> None:
-        """Returns when it has been told to stop and nothing runs any more."""
-        telling = asyncio.create_task(self._tell(), name="worker heartbeat")
+        """Take and run jobs; return after `stop`, once no job is running."""
+        heartbeat = asyncio.create_task(self._send_heartbeats(), name="worker heartbeat")
         try:
             while not self._stopping.is_set():
-                await self._until_stopped(self._work)
+                await self._run_until_stopped(self._process_queue)
         finally:
-            telling.cancel()
+            heartbeat.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await telling
+                await heartbeat
             with contextlib.suppress(Exception):
                 await query(self._pool, "DELETE FROM musicgen_workers WHERE name = %s", self.name)
 
-    async def _work(self) -> None:
+    async def _process_queue(self) -> None:
         await self._app.run_worker_async(
-            queues=[self._duty.queue_name],
+            queues=[self._role.queue_name],
             name=self.name,
-            concurrency=self._duty.slots,
+            concurrency=self._role.slots,
             install_signal_handlers=False,
             update_heartbeat_interval=HEARTBEAT_SECONDS,
             fetch_job_polling_interval=1.0,
@@ -112,41 +123,43 @@ class Worker:
             delete_jobs="never",
         )
 
-    async def _until_stopped(self, work: Callable[[], Awaitable[None]]) -> None:
-        working = asyncio.ensure_future(work())
-        stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        working.cancel()
+    async def _run_until_stopped(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work` until it fails or `stop` is called; its cancellation lets jobs finish."""
+        work_task = asyncio.ensure_future(work())
+        stop_task = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({work_task, stop_task}, return_when=asyncio.FIRST_COMPLETED)
+        stop_task.cancel()
+        work_task.cancel()
         try:
-            await working
+            await work_task
         except asyncio.CancelledError:
             pass
         except Exception:
-            logger.warning("the queue is away: again in a moment", exc_info=True)
+            logger.warning("The queue is unavailable; retrying.", exc_info=True)
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _generate(self, context: JobContext, job_id: str) -> None:
-        """One task of the queue."""
+        """Run one task of the queue."""
         queue_id = context.job.id
-        assert queue_id is not None, "it comes from the database"
+        assert queue_id is not None, "a task from the database has an id"
         run = await jobs.begin(self._pool, job_id, queue_id, self.name)
         if run is None:
             return
         began, outcome = time.monotonic(), LEFT
         if self._metrics is not None:
-            self._metrics.begun(run.waited)
+            self._metrics.record_job_start(run.waited)
         try:
-            outcome = await self._traced(run)
+            outcome = await self._execute_in_span(run)
         finally:
             if self._metrics is not None:
-                self._metrics.ended(outcome, run.waited, time.monotonic() - began)
+                self._metrics.record_job_end(outcome, run.waited, time.monotonic() - began)
 
-    async def _traced(self, run: jobs.Run) -> Outcome:
+    async def _execute_in_span(self, run: jobs.WorkerRun) -> JobOutcome:
+        """Run a job within its trace and log context."""
         past_span("musicgen.queue", run.waited, run.trace, job_id=run.id)
-        told: dict[str, Any] = {"job_id": run.id, "attempt": run.attempt, "worker": self.name}
-        with about(run.id, run.trace), span("musicgen.job", run.trace, "consumer", **told):
-            outcome = await self._done(run)
+        facts: dict[str, Any] = {"job_id": run.id, "attempt": run.attempt, "worker": self.name}
+        with about(run.id, run.trace), span("musicgen.job", run.trace, "consumer", **facts):
+            outcome = await self._execute(run)
             note(
                 outcome=outcome.kind,
                 audio_seconds=outcome.audio_seconds,
@@ -155,40 +168,41 @@ class Worker:
             )
             return outcome
 
-    async def _done(self, run: jobs.Run) -> Outcome:
+    async def _execute(self, run: jobs.WorkerRun) -> JobOutcome:
+        """Run a job and turn failures into an outcome. Raises: `DeviceFault`."""
         try:
-            return await self._duty.maker.do(run)
+            return await self._role.executor.execute(run)
         except GenerationCancelled:
-            # Of a worker that stops before its end: somebody else does it.
-            logger.info("job %s was given up by this worker", run.id)
+            # This worker stops before the end of the job; another one runs it again.
+            logger.info("Job %s was left to other workers because this one stops.", run.id)
             return LEFT
         except DeviceFault:
-            # Nothing works on this device any more: whoever started this process replaces it, and
-            # the job is found by the others.
-            logger.exception("the device is lost in job %s", run.id)
+            # The device works only in a new process. Stop, so that the supervisor starts one;
+            # recovery passes the job to another worker.
+            logger.exception("The device was lost in job %s; stopping this worker.", run.id)
             self.lost_device = True
             self.stop()
             raise
         except Exception as error:
             if not isinstance(error, MusicGenError):
-                logger.exception("job %s failed unexpectedly", run.id)
-            await jobs.fail(self._pool, run, failure_of(error))
+                logger.exception("Job %s failed unexpectedly.", run.id)
+            await jobs.fail(self._pool, run, build_failure(error))
             return FAILED
 
-    async def _tell(self) -> None:
-        """Says that it is there, and what it has loaded."""
+    async def _send_heartbeats(self) -> None:
+        """Write this worker's row regularly: its slots and models, and the time."""
         while True:
             with contextlib.suppress(Exception):
-                await query(self._pool, _SEEN, *self._row())
+                await query(self._pool, _HEARTBEAT, *self._row())
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     def _row(self) -> list[Any]:
-        duty = self._duty
-        makes = queue.REMOTE if duty.queue_name == queue.REMOTE else queue.LOCAL
-        return [self.name, duty.slots, makes, list(duty.models()), duty.loading()]
+        role = self._role
+        makes = queue.REMOTE if role.queue_name == queue.REMOTE else queue.LOCAL
+        return [self.name, role.slots, makes, list(role.models()), role.loading()]
 
 
-_SEEN = """
+_HEARTBEAT = """
     INSERT INTO musicgen_workers (name, slots, makes, models, loading, seen_at)
     VALUES (%s, %s, %s, %s, %s, now())
     ON CONFLICT (name) DO UPDATE SET slots = excluded.slots, makes = excluded.makes,

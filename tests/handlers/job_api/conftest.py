@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import psycopg
 import pytest
 
-from handlers.job_api.store.database import Pool, connected, create_tables, database_url
+from handlers.job_api.store.database import Pool, create_tables, database_url, open_pool
 from tests.support.job_server import JobServer, data_folder, job_server
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ def with_pool(database: str) -> Callable[[Callable[[Pool], Awaitable[Any]]], Any
 
     def run(work: Callable[[Pool], Awaitable[T]]) -> T:
         async def connect_and_work() -> T:
-            async with connected(database) as pool:
+            async with open_pool(database) as pool:
                 await create_tables(pool)
                 return await work(pool)
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from handlers.job_api.errors import DuplicateKey, QueueFull, TooManyJobs
+from handlers.job_api.errors import IdempotencyConflict, QueueFull, TooManyJobs
 from handlers.job_api.store import jobs, queue, recovery
 from handlers.job_api.store.database import Pool, query
 
-LIMITS = jobs.Limits(queue_max=100, jobs_per_key=100)
+LIMITS = jobs.JobLimits(queue_max=100, jobs_per_key=100)
 WithPool = Callable[[Callable[[Pool], Any]], Any]
 TIMEOUT, ATTEMPTS = 10.0, 3
 
@@ -32,7 +32,7 @@ async def _queue_id(pool: Pool, job_id: str) -> int:
     return int(row["queue_id"])
 
 
-async def _begun(pool: Pool, job_id: str) -> jobs.Run:
+async def _begun(pool: Pool, job_id: str) -> jobs.WorkerRun:
     run = await jobs.begin(pool, job_id, await _queue_id(pool, job_id), "w")
     assert run is not None
     return run
@@ -61,7 +61,7 @@ def test_a_job_of_a_lost_worker_is_run_again_and_the_late_one_is_fenced(
         late = await _begun(pool, job_id)
         await _lose_worker(pool, job_id)
         found = await recovery.recover(pool, app, TIMEOUT, ATTEMPTS)
-        assert found == recovery.Recovered(1, 0)
+        assert found == recovery.RecoveryCounts(1, 0)
         second = await _begun(pool, job_id)
         assert second.name != late.name and second.attempt == 2
         assert not await jobs.advance(pool, late, 0.9, streams=False)
@@ -71,7 +71,7 @@ def test_a_job_of_a_lost_worker_is_run_again_and_the_late_one_is_fenced(
         assert await jobs.complete(pool, second, {"clips": ["second"]})
         row = await jobs.get(pool, job_id)
         assert row is not None and row["result"] == {"clips": ["second"]}
-        assert await recovery.recover(pool, app, TIMEOUT, ATTEMPTS) == recovery.Recovered(0, 0)
+        assert await recovery.recover(pool, app, TIMEOUT, ATTEMPTS) == recovery.RecoveryCounts(0, 0)
 
     with_pool(work)
 
@@ -96,7 +96,7 @@ def test_attempts_end(with_pool: WithPool) -> None:
             await _begun(pool, job_id)
             await _lose_worker(pool, job_id)
             found = await recovery.recover(pool, app, TIMEOUT, ATTEMPTS)
-        assert found == recovery.Recovered(0, 1)
+        assert found == recovery.RecoveryCounts(0, 1)
         row = await jobs.get(pool, job_id)
         assert row is not None
         assert (row["state"], row["error"]["code"]) == ("failed", "attempts_exhausted")
@@ -117,8 +117,8 @@ def test_a_job_that_the_queue_forgot_is_put_back(with_pool: WithPool, status: st
         else:
             change = f"UPDATE procrastinate_jobs SET status = '{status}' WHERE id = %s"
             await query(pool, change, queue_id)
-        assert (await recovery.recover(pool, app, TIMEOUT, ATTEMPTS)).again == 1
-        assert (await recovery.recover(pool, app, TIMEOUT, ATTEMPTS)).again == 0
+        assert (await recovery.recover(pool, app, TIMEOUT, ATTEMPTS)).requeued == 1
+        assert (await recovery.recover(pool, app, TIMEOUT, ATTEMPTS)).requeued == 0
         assert await _queue_id(pool, job_id) != queue_id
 
     with_pool(work)
@@ -137,7 +137,7 @@ def test_a_cancelled_job_is_nobody_s(with_pool: WithPool) -> None:
         assert not await jobs.advance(pool, run, 0.5, streams=False)
         assert not await jobs.complete(pool, run, {})
         assert await jobs.begin(pool, waiting, await _queue_id(pool, waiting), "w") is None
-        assert (await recovery.recover(pool, app, TIMEOUT, ATTEMPTS)).again == 0
+        assert (await recovery.recover(pool, app, TIMEOUT, ATTEMPTS)).requeued == 0
 
     with_pool(work)
 
@@ -149,7 +149,7 @@ def test_one_idempotency_key_is_one_job(with_pool: WithPool) -> None:
         assert len(set(ids)) == 1
         other = await _submitted(pool, app, owner="another", idempotency_key="k")
         assert other not in ids
-        with pytest.raises(DuplicateKey):
+        with pytest.raises(IdempotencyConflict):
             await _submitted(pool, app, idempotency_key="k", request_hash="other")
         tasks = await query(pool, "SELECT count(*) AS n FROM procrastinate_jobs")
         assert tasks[0]["n"] == 2
@@ -160,7 +160,7 @@ def test_one_idempotency_key_is_one_job(with_pool: WithPool) -> None:
 def test_quota_and_queue_have_an_end(with_pool: WithPool) -> None:
     async def work(pool: Pool) -> None:
         app = await queue.open_queue(pool)
-        limits = jobs.Limits(queue_max=5, jobs_per_key=3)
+        limits = jobs.JobLimits(queue_max=5, jobs_per_key=3)
 
         async def one(owner: str) -> object:
             try:
@@ -201,7 +201,7 @@ def test_pages_hold_each_job_of_a_key_once(with_pool: WithPool) -> None:
         await _submitted(pool, app, owner="another")
         seen: list[str] = []
         before = None
-        while rows := await jobs.listed(pool, "one", 3, before, None):
+        while rows := await jobs.list_jobs(pool, "one", 3, before, None):
             seen += [row["id"] for row in rows]
             before = (rows[-1]["created_at"].isoformat(), rows[-1]["id"])
         assert seen == ids[::-1]
@@ -221,7 +221,7 @@ def test_what_is_past_its_time_is_forgotten_with_its_files(
             (tmp_path / "clips" / run.name).mkdir(parents=True)
         past = "UPDATE musicgen_jobs SET finished_at = now() - interval '2 hours' WHERE id = %s"
         await query(pool, past, old)
-        await recovery.forget(pool, tmp_path, retention_hours=1, upload_hours=1)
+        await recovery.delete_expired(pool, tmp_path, retention_hours=1, upload_hours=1)
         assert await jobs.get(pool, old) is None and await jobs.get(pool, new) is not None
         assert [path.name.split("-")[0] for path in (tmp_path / "clips").iterdir()] == [new]
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from handlers.job_api.worker.health_server import HealthPort
+from handlers.job_api.worker.health_server import HealthServer
 from handlers.job_api.worker.metrics import OUTCOMES, WorkerMetrics
 from musicgen.errors import SettingsError
 from tests.support.job_server import (
@@ -99,7 +99,7 @@ def test_a_health_port_says_what_its_worker_is() -> None:
     class Worker:
         lost_device, takes_jobs = False, True
 
-    port = HealthPort("127.0.0.1", 0, WorkerMetrics(lambda: 3))
+    port = HealthServer("127.0.0.1", 0, WorkerMetrics(lambda: 3))
     address, worker = f"http://127.0.0.1:{port.port}", Worker()
 
     def statuses() -> list[int]:
@@ -127,4 +127,4 @@ def test_a_port_that_is_taken_is_named() -> None:
         taken.listen()
         number = taken.getsockname()[1]
         with pytest.raises(SettingsError, match=f"MUSICGEN_METRICS_PORT.*{number}"):
-            HealthPort("127.0.0.1", number, WorkerMetrics())
+            HealthServer("127.0.0.1", number, WorkerMetrics())

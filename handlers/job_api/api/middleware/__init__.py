@@ -1,1 +1,1 @@
-"""ASGI middleware: body limit, CSRF protection and header timeout."""
+"""HTTP protection: body limits, CSRF protection and header timeout."""

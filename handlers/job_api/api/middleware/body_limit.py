@@ -1,7 +1,7 @@
-"""No body is larger, and none takes longer, than its route allows: an ASGI middleware.
+"""ASGI middleware to limit the size and the transfer time of request bodies.
 
-Starlette's own limit of size would do for one limit; uploads have another one than JSON, and a body
-that trickles in would hold a connection for as long as its sender likes.
+Starlette has one limit of size for all routes, but uploads may be larger than JSON bodies. Without
+a limit of time, a slow sender could occupy a connection forever.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from handlers.job_api.store.files import UPLOAD_MAX_BYTES
 
 JSON_MAX_BYTES = 140_000_000
-"""A sound of 100 MB in base64, and the fields around it."""
+"""Enough for 100 MB of audio in base64 and the other fields."""
 CODES = {408: "body_too_slow", 413: "body_too_large"}
 UPLOAD_FACTOR = 10
-"""How much longer than other bodies an upload may take."""
+"""An upload may take this many times longer than other bodies."""
 
 
 class BodyLimit:
-    """`seconds` that a body may take; an upload ten times as long."""
+    """Limiter of bodies. `seconds`: time for the transfer of a body other than an upload."""
 
     def __init__(self, app: ASGIApp, seconds: float) -> None:
         self._app = app
@@ -38,17 +38,16 @@ class BodyLimit:
         end = time.monotonic() + self._seconds * (UPLOAD_FACTOR if is_upload else 1)
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > most:
-            error = {"code": CODES[413], "message": _at_most(most)}
+            error = {"code": CODES[413], "message": _too_large(most)}
             await JSONResponse({"error": error}, 413)(scope, receive, send)
             return
         await self._app(scope, _Limited(receive, most, end), send)
 
 
 class _Limited:
-    """`receive` of a body that ends in time and below its limit.
+    """`receive` with limits for the body.
 
-    Raises: `HTTPException`, the one kind of error that is not taken for a mistake in the body by
-    those who read it.
+    Raises: `HTTPException`. FastAPI would report any other error as an invalid body.
     """
 
     def __init__(self, receive: Receive, most: int, end: float) -> None:
@@ -58,20 +57,20 @@ class _Limited:
 
     async def __call__(self) -> Message:
         if self._is_whole:
-            # Only whether the caller goes away is still to be heard.
+            # Only the disconnection of the caller can follow, at any time.
             return await self._receive()
         left = max(0.0, self._end - time.monotonic())
         try:
             message = await asyncio.wait_for(self._receive(), left)
         except asyncio.TimeoutError:
-            raise HTTPException(408, "the body did not come in time") from None
+            raise HTTPException(408, "The body was not received in time.") from None
         if message["type"] == "http.request":
             self._size += len(message.get("body", b""))
             self._is_whole = not message.get("more_body", False)
             if self._size > self._most:
-                raise HTTPException(413, _at_most(self._most))
+                raise HTTPException(413, _too_large(self._most))
         return message
 
 
-def _at_most(size: int) -> str:
-    return f"at most {size / 1e6:g} MB"
+def _too_large(most: int) -> str:
+    return f"The body is larger than {most / 1e6:g} MB, the limit."

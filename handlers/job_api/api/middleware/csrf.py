@@ -1,7 +1,7 @@
-"""Pages of other sites change nothing here: an ASGI middleware.
+"""ASGI middleware to reject cross-site requests with effects (CSRF protection).
 
-A browser sends a form or plain text to any address without asking first, with what it knows of that
-address: on a machine without keys any page that is looked at could fill the queue.
+A browser sends forms and plain text to any site without a preflight request, with the cookies of
+that site. Without this check, any visited web page could submit jobs to a server without keys.
 """
 
 from __future__ import annotations
@@ -12,31 +12,34 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_HARMLESS = ("GET", "HEAD", "OPTIONS")
-_OWN = ("same-origin", "none")
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+_OWN_SITE = ("same-origin", "none")
 
 
-class SameSite:
-    """`origins`: of sites whose pages may call all the same."""
+class CsrfProtection:
+    """Filter of requests from web pages. `origins`: other sites with permission to call."""
 
     def __init__(self, app: ASGIApp, origins: tuple[str, ...]) -> None:
         self._app = app
         self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] not in _HARMLESS:
+        if scope["type"] == "http" and scope["method"] not in _SAFE_METHODS:
             headers = Headers(scope=scope)
-            if not self._may(headers):
-                why = "a page of another site may not call: see MUSICGEN_CORS_ORIGINS"
-                body = {"error": {"code": "not_allowed", "message": why}}
+            if not self._is_allowed(headers):
+                message = (
+                    "Web pages of other sites may not call this API. "
+                    "Add their origin to MUSICGEN_CORS_ORIGINS to allow them."
+                )
+                body = {"error": {"code": "not_allowed", "message": message}}
                 await JSONResponse(body, 403)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    def _may(self, headers: Headers) -> bool:
+    def _is_allowed(self, headers: Headers) -> bool:
         origin = headers.get("origin")
-        # Browsers name it in every such call; whoever calls without one is no page.
+        # Browsers send Origin with every such request; other programs need no check.
         if origin is None or origin in self._origins or "*" in self._origins:
             return True
         site = headers.get("sec-fetch-site")
-        return site in _OWN if site else urlsplit(origin).netloc == headers.get("host")
+        return site in _OWN_SITE if site else urlsplit(origin).netloc == headers.get("host")
