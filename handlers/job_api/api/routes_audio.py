@@ -157,9 +157,7 @@ async def _send_clip(
     address = row["result"]["clips"][number - 1].get("address") or ""
     if address.startswith(("http://", "https://")):
         if extension != own:
-            raise NotFound(
-                f"Clips in a bucket cannot be converted. This one is available as {own}."
-            )
+            raise NotFound(f"A clip in the bucket cannot be converted. It is available as {own}.")
         return RedirectResponse(await asyncio.to_thread(context.files.renew_address, address), 307)
     path = context.files.get_clip_path(f"{row['id']}-{row['queue_id']}", number, own)
     if extension != own:

@@ -30,6 +30,7 @@ class BodyLimit:
         self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application with a limited body, or answer 413 for a declared size too large."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -24,6 +24,7 @@ class CsrfProtection:
         self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application, or answer 403 to a cross-site request."""
         if scope["type"] == "http" and scope["method"] not in _SAFE_METHODS:
             headers = Headers(scope=scope)
             if not self._is_allowed(headers):
