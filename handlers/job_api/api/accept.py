@@ -14,13 +14,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from handlers.input_audio import fetch_input_audio
-from handlers.job_api.api.request_schema import PRIORITY_MAX
+from handlers.job_api.api.request_schema import (
+    JOB_FIELDS,
+    PRIORITY_MAX,
+    WEBHOOK_URL_MAX_CHARACTERS,
+)
 from handlers.job_api.store.files import UPLOAD, JobFiles
 from handlers.job_api.store.models import AvailableModels
 from musicgen.errors import InvalidRequest, UnknownModel
 from musicgen.request import GenerationRequest
 
-JOB_FIELDS = ("priority", "webhook_url")
 _PLACEHOLDER = Path("input")
 _URLS = ("http://", "https://")
 
@@ -73,8 +76,8 @@ def _check_storable(fields: Mapping[str, Any]) -> None:
     for name, value in fields.items():
         for text in _texts(value):
             if any(char == "\0" or "\ud800" <= char <= "\udfff" for char in text):
-                allowed = "text without null characters and without unpaired surrogates"
-                raise InvalidRequest(name, text.encode("ascii", "backslashreplace"), allowed)
+                problem = "must not contain null characters or unpaired surrogates"
+                raise InvalidRequest(name, problem)
 
 
 def _texts(value: object) -> Iterator[str]:
@@ -104,14 +107,16 @@ def _parse_priority(value: object) -> int:
     if value is None:
         return 0
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) > PRIORITY_MAX:
-        allowed = f"a whole number from {-PRIORITY_MAX} to {PRIORITY_MAX}"
-        raise InvalidRequest("priority", value, allowed)
+        problem = f"must be a whole number from {-PRIORITY_MAX} to {PRIORITY_MAX}"
+        raise InvalidRequest("priority", problem, value=value)
     return value
 
 
 def _parse_webhook(value: object) -> str | None:
     if value is None:
         return None
-    if not isinstance(value, str) or not value.lower().startswith(_URLS) or len(value) > 2000:
-        raise InvalidRequest("webhook_url", value, "an http(s) URL of at most 2000 characters")
+    is_url = isinstance(value, str) and value.lower().startswith(_URLS)
+    if not isinstance(value, str) or not is_url or len(value) > WEBHOOK_URL_MAX_CHARACTERS:
+        problem = f"must be an http(s) URL of at most {WEBHOOK_URL_MAX_CHARACTERS} characters"
+        raise InvalidRequest("webhook_url", problem, value=value)
     return value

@@ -173,9 +173,9 @@ async def read_json_body(request: Request) -> dict[str, Any]:
     try:
         body = json.loads(await request.body())
     except (ValueError, RecursionError):
-        raise InvalidRequest("body", "", 'JSON, such as {"prompt": "calm piano"}') from None
+        raise InvalidRequest("body", 'must be JSON, such as {"prompt": "calm piano"}') from None
     if not isinstance(body, dict):
-        raise InvalidRequest("body", type(body).__name__, "an object with the fields of a request")
+        raise InvalidRequest("body", "must be a JSON object with the fields of a request")
     return body
 
 
@@ -246,5 +246,7 @@ def _decode_cursor(text: str) -> tuple[str, str]:
         if not jobs.JOB_ID.fullmatch(job_id):
             raise ValueError(job_id)
     except (ValueError, binascii.Error, UnicodeError):
-        raise InvalidRequest("before", text, "the `next` of an earlier page") from None
+        raise InvalidRequest(
+            "before", "must be the `next` of an earlier page", value=text
+        ) from None
     return created, job_id

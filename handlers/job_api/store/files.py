@@ -125,7 +125,7 @@ class JobFiles:
                         raise BodyTooLarge(f"The audio file is larger than {limit}, the limit.")
                     file.write(chunk)
             if not size:
-                raise InvalidInputAudio("body", "", "send the audio file itself as the body")
+                raise InvalidInputAudio("body", "must be the audio file itself, but is empty")
             temporary.replace(self._uploads / upload_id)
         finally:
             temporary.unlink(missing_ok=True)
@@ -151,8 +151,10 @@ class JobFiles:
         path = self._uploads / upload_id
         is_own = upload_id.startswith(_hash_owner(owner)) and upload_id.isalnum()
         if not is_own or not path.is_file():
-            problem = "you have no such upload, or it has expired; upload the file again"
-            raise InvalidInputAudio("input_audio", value, problem)
+            advice = "Upload the file again."
+            raise InvalidInputAudio(
+                "input_audio", "names no upload of yours", value=value, advice=advice
+            )
         return path
 
     def resolve_upload(self, owner: str, fields: Mapping[str, Any]) -> dict[str, Any]:
