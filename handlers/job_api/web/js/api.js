@@ -1,10 +1,10 @@
-/** The job API. Every call rejects with an `ApiError`, whatever went wrong. */
+/** Calls of the job API. Every failed call rejects with an `ApiError`. */
 
 const NO_ANSWER = "The server cannot be reached. Check the connection and try again.";
-const STRANGE_ANSWER = "The server answered in a way that this page does not understand.";
+const UNEXPECTED_ANSWER = "The server sent an unexpected answer. Reload the page and try again.";
 
 export class ApiError extends Error {
-  /** `status` 0: no answer at all. `retryAfter`: seconds, or null where the server does not say. */
+  /** `status`: 0 without an answer. `retryAfter`: seconds, or null if the server names none. */
   constructor(message, { status = 0, code = "network", field = null, retryAfter = null } = {}) {
     super(message);
     Object.assign(this, { status, code, field, retryAfter });
@@ -23,14 +23,14 @@ export function secondsOf(header) {
 }
 
 export function errorOf(status, text, retryAfter) {
-  let told = null;
+  let body = null;
   try {
-    told = JSON.parse(text).error;
+    body = JSON.parse(text).error;
   } catch {
-    // A proxy in between answers with a page of its own.
+    // An error page of a proxy is no JSON.
   }
-  const message = told?.message ?? `${STRANGE_ANSWER} (${status})`;
-  const { code = "unknown", field = null } = told ?? {};
+  const message = body?.message ?? `${UNEXPECTED_ANSWER} (HTTP status ${status})`;
+  const { code = "unknown", field = null } = body ?? {};
   return new ApiError(message, { status, code, field, retryAfter: secondsOf(retryAfter) });
 }
 
@@ -53,11 +53,11 @@ async function call(method, path, { json, headers = {}, signal } = {}) {
   try {
     return JSON.parse(text);
   } catch {
-    throw new ApiError(STRANGE_ANSWER, { status: response.status, code: "unknown" });
+    throw new ApiError(UNEXPECTED_ANSWER, { status: response.status, code: "unknown" });
   }
 }
 
-/** For Idempotency-Key. Not `randomUUID`: it is missing where the page comes over plain http. */
+/** Returns a new Idempotency-Key. `randomUUID` is missing on pages over plain http. */
 export function freshKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -81,8 +81,8 @@ export function jobs({ limit = 20, before = null } = {}) {
 }
 
 /**
- * Sends a sound. `onProgress` gets the part that is sent, 0 to 1; `signal` stops it. It is an
- * XMLHttpRequest because fetch does not tell how much of a body was sent.
+ * Uploads a sound. `onProgress` gets the part sent, 0 to 1; `signal` stops the upload. fetch cannot
+ * report the progress of a body, so this is an XMLHttpRequest.
  */
 export function upload(blob, onProgress, signal) {
   return new Promise((resolve, reject) => {

@@ -1,4 +1,4 @@
-/** One finished clip: its player, its files, and what can be done next. */
+/** One finished clip: its player, its files and its actions. */
 
 import { h } from "./dom.js";
 import { player } from "./player.js";
@@ -24,8 +24,8 @@ function downloads(clip, name) {
           class: original ? "file original" : "file",
           href: withExtension(clip.url, extension),
           download: fileName(clip.prompt || "music", clip.seed, extension),
-          title: original ? `As it was made${size}` : "Converted from what was made",
-          "aria-label": `Download ${name} as ${extension}${original ? ", as it was made" : ""}`,
+          title: original ? `Original file${size}` : "Converted from the original file",
+          "aria-label": `Download ${name} as ${extension}${original ? ", the original file" : ""}`,
         },
         extension,
       ),
@@ -41,8 +41,8 @@ function downloads(clip, name) {
 
 /**
  * Returns `{element, destroy}`. `actions` are `useSeed(seed)`, `moreLike(seed)` and
- * `carryOn(clip, button)`; `number` counts from 1 where there are several, which may have
- * prompts of their own.
+ * `carryOn(clip, button)`. `number` counts from 1. `several`: the job has several clips;
+ * `ownPrompt`: each has a prompt of its own.
  */
 export function clipView(clip, { number, several, ownPrompt, loops, actions }) {
   const name = several ? `clip ${number}` : "the clip";

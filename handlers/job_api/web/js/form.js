@@ -1,4 +1,4 @@
-/** The form as a request, a request as the form, and errors at the control that they are about. */
+/** Conversion between the form and a request, and errors beside their controls. */
 
 import { $, h } from "./dom.js";
 import { isNumber } from "./fields.js";
@@ -14,7 +14,7 @@ export class FieldError extends Error {
 
 const form = () => $("request");
 const controlOf = (name) => $(`f-${name}`);
-/** Handled by hand: these are not one control with one value. */
+/** Controls with special treatment, because they are more than one control with one value. */
 const SPECIAL = new Set(["prompts", "sections", "input_audio", "continuation", "model_version"]);
 
 function isDefault(control) {
@@ -33,13 +33,13 @@ function plainControls() {
 function valueOf(control) {
   if (control.type === "checkbox") return control.checked;
   if (!isNumber(control.name)) return control.value;
-  if (control.validity.badInput) throw new FieldError(control.name, "This is not a number.");
+  if (control.validity.badInput) throw new FieldError(control.name, "Enter a number.");
   return control.value === "" ? null : Number(control.value);
 }
 
 /**
- * What the form asks for, without what is as it always is. `sound` is the uploaded one, or null.
- * Throws: `FieldError`. Limits are the server's affair: it says the same on every platform.
+ * Returns the request of the form without defaults. `sound`: the uploaded one, or null. Throws:
+ * `FieldError`. The server checks the limits, with the same messages on every platform.
  */
 export function collect(sound) {
   const body = { prompt: controlOf("prompt").value };
@@ -76,7 +76,7 @@ function addContinuation(body, sound) {
   }
 }
 
-/** Shows `request` in the form, but for its sound; what it does not say becomes the default. */
+/** Shows `request` in the form, with defaults for missing fields and without its sound. */
 export function fill(request) {
   clearErrors();
   form().reset();

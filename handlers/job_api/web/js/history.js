@@ -52,7 +52,7 @@ function render() {
   schedule();
 }
 
-/** Other jobs than the one that is watched go on too. */
+/** Reads the list again while another job than the one on display is unfinished. */
 function schedule() {
   clearTimeout(timer);
   const open = [...known.values()].some((job) => !FINAL.has(job.status) && job.job_id !== opened);

@@ -1,4 +1,4 @@
-/** The job that is looked at: waiting, being made, or finished. */
+/** The job on display: waiting, being made, or finished. */
 
 import * as api from "./api.js";
 import { clipView } from "./clip.js";
@@ -15,7 +15,7 @@ function leftOf(status) {
     : `about ${duration(Math.ceil(status.expected_seconds))} left`;
 }
 
-/** What the line under the progress bar says. */
+/** The line under the progress bar. */
 function lineOf(status) {
   if (status.status === "queued") {
     const place =
@@ -27,14 +27,14 @@ function lineOf(status) {
   return [percent, leftOf(status), again].filter(Boolean).join(", ");
 }
 
-/** What a tab in the background says. */
+/** The title of the browser tab. */
 function titleBar(status) {
   return status.status === "running"
     ? `${Math.floor((status.progress ?? 0) * 100)} %`
     : STATES[status.status];
 }
 
-/** What is spoken: a new state, place or quarter, not each percent. */
+/** The text for screen readers: it changes with the state, place or quarter, not each percent. */
 function spokenOf(status) {
   if (status.status === "queued") return lineOf({ ...status, expected_seconds: null });
   if (status.status === "running") {
@@ -47,9 +47,9 @@ function spokenOf(status) {
 }
 
 /**
- * Shows the job `id` in the panel. `actions` are those of `clipView`, with the job's request first,
- * and `fillFrom(request)`; `onFinished(status)` and `onTrouble(error)` tell the page. Returns a
- * function that takes it away.
+ * Shows the job `id` in the panel. `actions`: those of `clipView`, with the job's request first,
+ * and `fillFrom(request)`. `onStatus(status)` and `onTrouble(error)` are called on changes. Returns
+ * a function to remove the job from the panel.
  */
 export function showJob(id, { actions, onStatus, onTrouble }) {
   const view = new JobView(id, actions);
@@ -105,7 +105,7 @@ class JobView {
     );
   }
 
-  /** `first`: it was opened just now, so a finished job is no news. */
+  /** `first`: the job was opened just now, so its end need not be announced. */
   update(status, first) {
     setText(this.title, titleOf(status.request));
     setText(this.state, STATES[status.status]);
@@ -172,7 +172,7 @@ class JobView {
   }
 
   showEnd(status) {
-    const text = sentence(status.error?.message ?? "It was stopped before it was ready.");
+    const text = sentence(status.error?.message ?? "The job was cancelled before it was ready.");
     const again = () => this.actions.fillFrom(status.request);
     this.done.replaceChildren(
       h("p", { class: status.status === "failed" ? "notice" : "muted" }, text),
@@ -182,7 +182,7 @@ class JobView {
         h(
           "button",
           { type: "button", class: "quiet", onclick: again },
-          "Put it into the form again",
+          "Edit and try again",
         ),
       ),
     );
@@ -193,11 +193,11 @@ class JobView {
     if (error === null) return;
     if (error.status === 404) {
       this.going.remove();
-      setText(this.title, "This job is not here");
+      setText(this.title, "Job not found");
       setText(this.state, "");
     }
-    const goesOn = error.isWorthRepeating ? " It is tried again by itself." : "";
-    setText(this.notice, `${sentence(error.message)}${goesOn}`);
+    const retry = error.isWorthRepeating ? " This page tries again by itself." : "";
+    setText(this.notice, `${sentence(error.message)}${retry}`);
   }
 
   async cancel() {

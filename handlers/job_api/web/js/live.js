@@ -46,7 +46,7 @@ export function liveView() {
       choose();
       element.hidden = false;
     },
-    /** Who listens may listen to the end; otherwise it goes, as the finished clip is better. */
+    /** Removes the player; while it is playing, only at the end of the audio. */
     finish() {
       const close = () => {
         audio.removeAttribute("src");

@@ -1,4 +1,4 @@
-/** The models that can be chosen, each with its licence in sight. */
+/** The choice of models, each with its licence in sight. */
 
 import { $, h } from "./dom.js";
 import { isNotCommercial, licence } from "./words.js";
@@ -28,12 +28,12 @@ function showNote() {
   const isElsewhere = known.some(({ loaded }) => loaded) && !model.loaded;
   const wait = model.error
     ? ` It could not be loaded: ${model.error}`
-    : isElsewhere ? ` Not loaded yet: the first clip takes longer.${memory(model)}` : "";
+    : isElsewhere ? ` Not loaded yet, so the first clip takes longer.${memory(model)}` : "";
   $("model-note").replaceChildren(h("strong", {}, `Licence ${licence(model.licence)}.`), wait);
   $("model-note").classList.toggle("restricted", isNotCommercial(model.licence));
 }
 
-/** `answer`: that of GET /models. */
+/** Shows the models. `answer`: of GET /models. */
 export function showModels(answer) {
   known = answer.models;
   const select = $("f-model_version");

@@ -1,4 +1,4 @@
-/** A message with a way to try again; after 429 and 503 not before the server wants it. */
+/** An error with a button to try again, enabled after the wait requested by the server. */
 
 import { h } from "./dom.js";
 import { duration, sentence } from "./words.js";
@@ -6,8 +6,8 @@ import { duration, sentence } from "./words.js";
 const PAUSE_SECONDS = 5;
 
 /**
- * Shows `error` in `place`; `again`, where given, is offered on a button, and done without it after
- * a while where `byItself` says so.
+ * Shows `error` in `place`. A button calls `again`, if given. With `byItself`, `again` is called
+ * after a pause without the button too.
  */
 export function showNotice(place, error, again = null, byItself = false) {
   clearTimeout(place.timer);

@@ -1,4 +1,4 @@
-/** The sound that a request starts from: sent while the rest of the form is filled in. */
+/** The sound of a request, uploaded while the rest of the form is filled in. */
 
 import * as api from "./api.js";
 import { $, announce, setText } from "./dom.js";
@@ -9,7 +9,7 @@ import { bytes, duration } from "./words.js";
 const LARGEST_BYTES = 100e6;
 const state = { input: null, sending: null, address: null };
 
-/** "upload:..." or null; waits for what is still being sent. Rejects as the sending does. */
+/** Returns "upload:..." or null, after the end of an upload. Rejects if the upload failed. */
 export async function soundToSend() {
   await state.sending;
   return state.input;
@@ -17,7 +17,7 @@ export async function soundToSend() {
 
 let controller = null;
 
-/** Sends `blob`; `name` is how the page calls it. */
+/** Uploads `blob`. `name`: its name on the page. */
 export function takeSound(blob, name) {
   forget();
   controller = new AbortController();
@@ -29,7 +29,7 @@ export function takeSound(blob, name) {
   $("sound-file").hidden = true;
   if (hadFocus) $("upload-remove").focus();
   $("upload-progress").hidden = false;
-  setText($("upload-text"), `Sending ${name} (${bytes(blob.size)})`);
+  setText($("upload-text"), `Uploading ${name} (${bytes(blob.size)})`);
   state.sending = api
     .upload(
       blob,
@@ -40,7 +40,7 @@ export function takeSound(blob, name) {
     )
     .then((answer) => arrived(answer, name))
     .catch((error) => refused(error));
-  // Nobody may be waiting for it yet; whoever submits is told.
+  // The form may not wait for it yet; `soundToSend` reports the error.
   state.sending.catch(() => {});
   changed();
   return state.sending;
@@ -55,7 +55,7 @@ function arrived(answer, name) {
   const preview = $("upload-preview");
   preview.src = state.address;
   preview.hidden = false;
-  announce(`${name} is sent`);
+  announce(`${name} is uploaded`);
   changed();
 }
 
@@ -88,7 +88,7 @@ function changed() {
   const there = state.input !== null || state.sending !== null;
   $("continuation-part").hidden = !continues;
   const deaf = there && !continues && !modelFollowsMelody();
-  const text = "The chosen model follows words only. Choose a melody model, or continue the clip.";
+  const text = "This model follows only text. Choose a melody model, or continue the clip instead.";
   setText($("sound-warning"), deaf ? text : "");
   form.dispatchEvent(new Event("optionschange"));
 }
@@ -99,7 +99,8 @@ export function startSound() {
     if (file && file.size > LARGEST_BYTES) {
       event.target.value = "";
       clearErrors();
-      showFieldError("input_audio", `${file.name} has ${bytes(file.size)}: that is too much.`);
+      const limit = `The limit is ${bytes(LARGEST_BYTES)}.`;
+      showFieldError("input_audio", `${file.name} is too large (${bytes(file.size)}). ${limit}`);
     } else if (file) takeSound(file, file.name).catch(() => {});
   });
   $("upload-remove").addEventListener("click", () => {

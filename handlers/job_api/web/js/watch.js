@@ -1,17 +1,17 @@
-/** Follows a job: by events, and by asking again and again where those do not come through. */
+/** Follows a job by server-sent events, or by polling if no events arrive. */
 
 import * as api from "./api.js";
 import { FINAL } from "./words.js";
 
 const POLL_MS = 2000;
 const POLL_LONGEST_MS = 10000;
-/** A proxy that swallows events lets the connection open and then stays silent. */
+/** Some proxies open the connection, but hold the events back. */
 const SILENCE_MS = 8000;
 const FAILURES_MOST = 3;
 
 /**
  * `onStatus` gets each new status, `onTrouble` an `ApiError` when the connection is lost and null
- * when it is back. Returns a function that stops it; it stops by itself after the final status.
+ * when it is back. Returns a function to stop; it stops by itself after the final status.
  */
 export function watch(id, onStatus, onTrouble) {
   const stopped = new AbortController();

@@ -37,10 +37,10 @@ export function bytes(count) {
     : `${(count / 1e6).toFixed(1)} MB`;
 }
 
-/** What stands for a request in a list: its prompt, or what it has instead. */
+/** Title of a request in a list: its first prompt. */
 export function titleOf(request) {
   const first = request.prompt || request.prompts?.[0] || request.sections?.[0]?.prompt;
-  return first || "Music without words";
+  return first || "Music without a prompt";
 }
 
 export const isNotCommercial = (licence) => /\bNC\b/i.test(licence);
