@@ -89,7 +89,7 @@ class LocalExecutor:
         """
         began, first_audio = time.monotonic(), None
         reporter = ProgressReporter(self._pool, run)
-        form: StreamForm | None = "joined" if _streams(run.request) else None
+        form: StreamForm | None = "joined" if _can_stream(run.request) else None
         with self._files.open_live_files(run) as live_files:
             fields = await asyncio.to_thread(self._files.resolve_upload, run.owner, run.request)
             async with self._serving.follow(fields, run.name, stream=form) as generation:
@@ -117,7 +117,7 @@ def _build_result(result: GenerationResult) -> dict[str, Any]:
     return {name: value for name, value in mapping.items() if name not in _WORKER_FIELDS}
 
 
-def _streams(request: dict[str, Any]) -> bool:
+def _can_stream(request: dict[str, Any]) -> bool:
     return request.get("output_format", "wav") in LIVE_FORMATS
 
 
