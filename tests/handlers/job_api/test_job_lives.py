@@ -22,7 +22,7 @@ def _new(owner: str = "one", **fields: Any) -> jobs.NewJob:
     return jobs.NewJob(owner, **usual | fields)
 
 
-async def _submitted(pool: Pool, app: Any, **fields: Any) -> str:
+async def _submit(pool: Pool, app: Any, **fields: Any) -> str:
     return await jobs.submit(pool, app, _new(**fields), LIMITS, queue.LOCAL)
 
 
@@ -32,7 +32,7 @@ async def _queue_id(pool: Pool, job_id: str) -> int:
     return int(row["queue_id"])
 
 
-async def _begun(pool: Pool, job_id: str) -> jobs.WorkerRun:
+async def _begin(pool: Pool, job_id: str) -> jobs.WorkerRun:
     run = await jobs.begin(pool, job_id, await _queue_id(pool, job_id), "w")
     assert run is not None
     return run
@@ -57,12 +57,12 @@ def test_a_job_of_a_lost_worker_is_run_again_and_the_late_one_is_fenced(
 ) -> None:
     async def work(pool: Pool) -> None:
         app = await queue.open_queue(pool)
-        job_id = await _submitted(pool, app)
-        late = await _begun(pool, job_id)
+        job_id = await _submit(pool, app)
+        late = await _begin(pool, job_id)
         await _lose_worker(pool, job_id)
         found = await recovery.recover(pool, app, TIMEOUT, ATTEMPTS)
         assert found == recovery.RecoveryCounts(1, 0)
-        second = await _begun(pool, job_id)
+        second = await _begin(pool, job_id)
         assert second.name != late.name and second.attempt == 2
         assert not await jobs.advance(pool, late, 0.9, streams=False)
         assert not await jobs.complete(pool, late, {"clips": ["late"]})
@@ -80,7 +80,7 @@ def test_an_end_that_is_told_twice_is_the_same_end(with_pool: WithPool) -> None:
     """The answer to the first statement was lost with the connection."""
 
     async def work(pool: Pool) -> None:
-        run = await _begun(pool, await _submitted(pool, await queue.open_queue(pool)))
+        run = await _begin(pool, await _submit(pool, await queue.open_queue(pool)))
         assert await jobs.complete(pool, run, {"clips": []})
         assert await jobs.complete(pool, run, {"clips": []})
         assert not await jobs.fail(pool, run, {"code": "x"})
@@ -91,9 +91,9 @@ def test_an_end_that_is_told_twice_is_the_same_end(with_pool: WithPool) -> None:
 def test_attempts_end(with_pool: WithPool) -> None:
     async def work(pool: Pool) -> None:
         app = await queue.open_queue(pool)
-        job_id = await _submitted(pool, app)
+        job_id = await _submit(pool, app)
         for _ in range(ATTEMPTS):
-            await _begun(pool, job_id)
+            await _begin(pool, job_id)
             await _lose_worker(pool, job_id)
             found = await recovery.recover(pool, app, TIMEOUT, ATTEMPTS)
         assert found == recovery.RecoveryCounts(0, 1)
@@ -110,7 +110,7 @@ def test_a_job_that_the_queue_forgot_is_put_back(with_pool: WithPool, status: st
 
     async def work(pool: Pool) -> None:
         app = await queue.open_queue(pool)
-        job_id = await _submitted(pool, app)
+        job_id = await _submit(pool, app)
         queue_id = await _queue_id(pool, job_id)
         if status == "gone":
             await query(pool, "DELETE FROM procrastinate_jobs WHERE id = %s", queue_id)
@@ -127,8 +127,8 @@ def test_a_job_that_the_queue_forgot_is_put_back(with_pool: WithPool, status: st
 def test_a_cancelled_job_is_nobody_s(with_pool: WithPool) -> None:
     async def work(pool: Pool) -> None:
         app = await queue.open_queue(pool)
-        waiting, running = await _submitted(pool, app), await _submitted(pool, app)
-        run = await _begun(pool, running)
+        waiting, running = await _submit(pool, app), await _submit(pool, app)
+        run = await _begin(pool, running)
         for job_id in (waiting, running):
             await jobs.cancel(pool, "another", job_id)
             row = await jobs.get(pool, job_id)
@@ -145,12 +145,12 @@ def test_a_cancelled_job_is_nobody_s(with_pool: WithPool) -> None:
 def test_one_idempotency_key_is_one_job(with_pool: WithPool) -> None:
     async def work(pool: Pool) -> None:
         app = await queue.open_queue(pool)
-        ids = await asyncio.gather(*(_submitted(pool, app, idempotency_key="k") for _ in range(8)))
+        ids = await asyncio.gather(*(_submit(pool, app, idempotency_key="k") for _ in range(8)))
         assert len(set(ids)) == 1
-        other = await _submitted(pool, app, owner="another", idempotency_key="k")
+        other = await _submit(pool, app, owner="another", idempotency_key="k")
         assert other not in ids
         with pytest.raises(IdempotencyConflict):
-            await _submitted(pool, app, idempotency_key="k", request_hash="other")
+            await _submit(pool, app, idempotency_key="k", request_hash="other")
         tasks = await query(pool, "SELECT count(*) AS n FROM procrastinate_jobs")
         assert tasks[0]["n"] == 2
 
@@ -182,7 +182,7 @@ def test_quota_and_queue_have_an_end(with_pool: WithPool) -> None:
 def test_the_urgent_come_first_and_know_their_place(with_pool: WithPool) -> None:
     async def work(pool: Pool) -> None:
         app = await queue.open_queue(pool)
-        ids = [await _submitted(pool, app, priority=priority) for priority in (0, 5, 0, -5)]
+        ids = [await _submit(pool, app, priority=priority) for priority in (0, 5, 0, -5)]
         rows = [await jobs.get(pool, job_id) for job_id in ids]
         assert [row["position"] for row in rows if row] == [2, 1, 3, 4]
         taken = []
@@ -197,8 +197,8 @@ def test_the_urgent_come_first_and_know_their_place(with_pool: WithPool) -> None
 def test_pages_hold_each_job_of_a_key_once(with_pool: WithPool) -> None:
     async def work(pool: Pool) -> None:
         app = await queue.open_queue(pool)
-        ids = [await _submitted(pool, app) for _ in range(7)]
-        await _submitted(pool, app, owner="another")
+        ids = [await _submit(pool, app) for _ in range(7)]
+        await _submit(pool, app, owner="another")
         seen: list[str] = []
         before = None
         while rows := await jobs.list_jobs(pool, "one", 3, before, None):
@@ -214,9 +214,9 @@ def test_what_is_past_its_time_is_forgotten_with_its_files(
 ) -> None:
     async def work(pool: Pool) -> None:
         app = await queue.open_queue(pool)
-        old, new = await _submitted(pool, app), await _submitted(pool, app)
+        old, new = await _submit(pool, app), await _submit(pool, app)
         for job_id in (old, new):
-            run = await _begun(pool, job_id)
+            run = await _begin(pool, job_id)
             await jobs.complete(pool, run, {"clips": []})
             (tmp_path / "clips" / run.name).mkdir(parents=True)
         past = "UPDATE musicgen_jobs SET finished_at = now() - interval '2 hours' WHERE id = %s"
@@ -245,7 +245,7 @@ def test_a_submission_whose_answer_the_database_lost_is_made_once(with_pool: Wit
     async def work(pool: Pool) -> None:
         app, done = await queue.open_queue(pool), asyncio.Event()
         cutting = asyncio.create_task(cut(pool, done))
-        ids = [await _submitted(pool, app, owner=f"owner {n % 7}") for n in range(count)]
+        ids = [await _submit(pool, app, owner=f"owner {n % 7}") for n in range(count)]
         done.set()
         await cutting
         rows = await query(pool, "SELECT j.id, p.status FROM musicgen_jobs j "
