@@ -137,7 +137,7 @@ class Loading(BaseModel):
 
 
 class Session(BaseModel):
-    """Sign-in state of the caller. `auth`: whether this server needs API keys."""
+    """Sign-in state of the caller; `auth` is true if this server needs API keys."""
 
     auth: bool
     signed_in: bool

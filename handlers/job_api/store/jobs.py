@@ -1,4 +1,4 @@
-"""Life of a job in the database: each change of state is one statement with the state before it.
+"""Life of a job in the database: one statement for each change, with a condition on the old state.
 
 A worker runs a job under the queue's id of this run. A job passed to another worker gets a new id,
 so later writes of the first worker, believed dead, change nothing.

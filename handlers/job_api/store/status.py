@@ -50,7 +50,7 @@ class QueueLoad:
 
 
 class QueueLoadMeter:
-    """Load of the queue, cached for a second so that many calls cost one query."""
+    """Reader of the queue's load, with a cache of a second: many calls cost one query."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
