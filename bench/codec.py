@@ -30,7 +30,7 @@ from torch import Tensor
 from bench.decode import machine
 from musicgen.checkpoints.weights import load_model
 from musicgen.engine.engine import STREAM_STEPS
-from musicgen.model.codec_stream import CodecStream, decode_in_pieces, lag
+from musicgen.model.codec_stream import CodecStream, compute_lag, decode_in_pieces
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.encodec import Codec
 
@@ -89,7 +89,7 @@ def measure(options: argparse.Namespace, folder: Path, frames: int) -> dict[str,
         "at once over musicgen": round(medians["at once"] / medians["musicgen"], 3),
         "stream over musicgen": round(medians["stream"] / medians["musicgen"], 3),
         "largest difference over standard deviation": max(errors.values()),
-        "lag_samples": lag(codec),
+        "lag_samples": compute_lag(codec),
     }
 
 

@@ -40,7 +40,7 @@ def ours(
                 output = finished.value
                 break
         total = time.perf_counter() - started
-        return {"total": total, "step": output.seconds.decode / output.steps}
+        return {"total": total, "step": output.timings.decode / output.steps}
 
     return run
 

@@ -32,15 +32,15 @@ from torch import Tensor
 from bench.decode import machine
 from bench.full_size import build_full_size
 from musicgen.checkpoints.weights import load_model
-from musicgen.engine.kv_cache import StaticCache
+from musicgen.engine.kv_cache import StaticKVCache
 from musicgen.evaluation.likelihood import read_music
 from musicgen.model.config import MusicGenConfig
-from musicgen.model.decoder import sinusoidal_positions
+from musicgen.model.decoder import build_sinusoidal_positions
 from musicgen.model.delay_pattern import DelayPattern
 from musicgen.model.encodec import encode_channels
-from musicgen.model.kernels import packing
+from musicgen.model.kernels import choose_packing
 from musicgen.model.musicgen import MusicGen
-from musicgen.model.native.library import library
+from musicgen.model.native.library import load_library
 from musicgen.model.tokenizer import load_tokenizer
 from musicgen.process.resources import cpu_quota
 
@@ -60,14 +60,14 @@ class Case:
 def logits(model: MusicGen, case: Case, rows: int) -> Tensor:
     """Logits (steps, codebooks, vocabulary) of row 0 when `rows` equal rows are decoded."""
     decoder = model.decoder
-    states = model.text_states(torch.tensor([case.text])).expand(rows, -1, -1)
-    cross = decoder.cross_attention_states(states)
+    states = model.encode_text(torch.tensor([case.text])).expand(rows, -1, -1)
+    cross = decoder.build_cross_attention_cache(states)
     x = decoder.embed(case.sequence[None, :, :-1].expand(rows, -1, -1))
-    x = x + sinusoidal_positions(x.shape[1], x.shape[2]).to(x.dtype)
-    cache = StaticCache(decoder.config, rows, x.shape[1], model.device, decoder.cache_dtype)
+    x = x + build_sinusoidal_positions(x.shape[1], x.shape[2]).to(x.dtype)
+    cache = StaticKVCache(decoder.config, rows, x.shape[1], model.device, decoder.cache_dtype)
     steps = []
     for step in x.split(1, dim=1):
-        steps.append(decoder.logits(decoder(step, cache, cross)[:, -1])[0])
+        steps.append(decoder.compute_logits(decoder(step, cache, cross)[:, -1])[0])
         cache.advance(1)
     return torch.stack(steps)
 
@@ -145,12 +145,12 @@ def errors(folder: Path, frames: int, music: Path | None) -> dict[str, dict[str,
     found = {"float32": measured(exact)}
     found |= {f"float32, {rows} rows": measured(exact, rows) for rows in (1, 8)}
     del exact
-    if library() is not None:
-        found["float32, compiled"] = measured(load(pack=packing("float32")))
+    if load_library() is not None:
+        found["float32, compiled"] = measured(load(pack=choose_packing("float32")))
     for precision, name in (("bfloat16", "float16 weights"), ("int8", "int8")):
-        found[f"{name}, PyTorch"] = measured(load(pack=packing(precision, compiled=False)))
-        if library() is not None:
-            found[f"{name}, compiled"] = measured(load(pack=packing(precision)))
+        found[f"{name}, PyTorch"] = measured(load(pack=choose_packing(precision, compiled=False)))
+        if load_library() is not None:
+            found[f"{name}, compiled"] = measured(load(pack=choose_packing(precision)))
     found["bfloat16"] = measured(load(torch.bfloat16))
     return found
 
@@ -159,7 +159,7 @@ def _random_case(folder: Path, model: MusicGen, frames: int) -> Case:
     decoder = model.config.decoder
     shape, generator = (decoder.codebooks, frames), torch.Generator().manual_seed(0)
     codes = torch.randint(decoder.vocab_size, shape, generator=generator)
-    return Case(load_tokenizer(folder)(PROMPT), _pattern(model).template(frames, codes))
+    return Case(load_tokenizer(folder)(PROMPT), _pattern(model).build_template(frames, codes))
 
 
 @torch.inference_mode()
@@ -169,7 +169,9 @@ def _music_cases(folder: Path, model: MusicGen, music: Path, frames: int) -> lis
     for clip in read_music(music, config.sample_rate, config.channels):
         waveform = torch.from_numpy(np.ascontiguousarray(clip.pcm.T))
         codes = encode_channels(model.codec, waveform[None])[0][:, :frames]
-        cases.append(Case(tokenize(clip.prompt), _pattern(model).template(codes.shape[1], codes)))
+        cases.append(
+            Case(tokenize(clip.prompt), _pattern(model).build_template(codes.shape[1], codes))
+        )
     return cases
 
 

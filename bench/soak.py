@@ -107,7 +107,7 @@ def soak(
             memory.append(resident_bytes())
         outcomes = sum((each.result() for each in running), Counter[str]())
     scheduler = engine._batch._scheduler
-    return outcomes, memory, not scheduler.rows_taken and not scheduler.waiting
+    return outcomes, memory, not scheduler.active_rows and not scheduler.queue_length
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import pytest
 import soundfile as sf
 import torch
 
-from musicgen.model.chroma import chroma_of
+from musicgen.model.chroma import compute_chroma
 from musicgen.model.config import MusicGenConfig
 from musicgen.predictor import Predictor
 from musicgen.request import GenerationRequest
@@ -34,7 +34,7 @@ def _tune(seed: int) -> np.ndarray:
 
 def _pitches(pcm: np.ndarray, config: MusicGenConfig) -> torch.Tensor:
     """The pitch class of each frame, (frames,)."""
-    return chroma_of(torch.from_numpy(pcm)[:, None], config).argmax(dim=1)
+    return compute_chroma(torch.from_numpy(pcm)[:, None], config).argmax(dim=1)
 
 
 def _made(toy: Predictor, tune: np.ndarray, path: Path, **fields: object) -> np.ndarray:

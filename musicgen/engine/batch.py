@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from musicgen.engine.decode_state import DecodeState
-from musicgen.engine.device_errors import typed_device_errors
+from musicgen.engine.device_errors import translate_device_errors
 from musicgen.engine.scheduler import Scheduler
 from musicgen.errors import DeviceFault, EngineBusy
 
 logger = logging.getLogger(__name__)
 
 CLOSED = "this engine is closed"
-STEPS_AHEAD = 50
+MAX_STEPS_AHEAD = 50
 """A second of music: a job whose caller does not look is decoded no further than this."""
 
 
@@ -29,19 +29,19 @@ class Ticket:
 
     def __init__(self) -> None:
         self.state: DecodeState | None = None
-        self.admitted = False
-        self.done = 0
-        self.seen = 0
+        self.is_admitted = False
+        self.steps_done = 0
+        self.steps_seen = 0
         self.error: Exception | None = None
 
     @property
-    def wants_a_step(self) -> bool:
+    def has_step_to_run(self) -> bool:
         state = self.state
         return (
             state is not None
             and self.error is None
-            and self.done < state.steps
-            and self.done - self.seen < STEPS_AHEAD
+            and self.steps_done < state.total_steps
+            and self.steps_done - self.steps_seen < MAX_STEPS_AHEAD
         )
 
 
@@ -55,17 +55,17 @@ class Batch:
         self,
         device: str,
         rows: int,
-        most_waiting: int,
+        max_waiting: int,
         step: Callable[[Sequence[DecodeState]], None],
     ) -> None:
-        self._device, self._step_of = device, step
-        self._scheduler: Scheduler[Ticket] = Scheduler(rows, most_waiting)
+        self._device, self._run_step = device, step
+        self._scheduler: Scheduler[Ticket] = Scheduler(rows, max_waiting)
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
 
     @contextmanager
-    def place(self, rows: int) -> Iterator[Ticket]:
+    def reserve(self, rows: int) -> Iterator[Ticket]:
         """A place in the line for a job of `rows` decoder rows, given up on the way out.
 
         Raises: `EngineBusy` when too many wait already.
@@ -73,59 +73,61 @@ class Batch:
         ticket = Ticket()
         with self._changed:
             self._check_open()
-            if not self._scheduler.join(ticket, rows):
-                waiting = self._scheduler.waiting
+            if not self._scheduler.enqueue(ticket, rows):
+                waiting = self._scheduler.queue_length
                 raise EngineBusy(f"{waiting} requests wait already: ask again in a while")
             self._admit()
         try:
             yield ticket
         finally:
             with self._changed:
-                self._scheduler.leave(ticket)
+                self._scheduler.remove(ticket)
                 self._admit()
                 self._changed.notify_all()
 
     def wait_for_turn(self, ticket: Ticket, seconds: float) -> bool:
         """Whether the ticket's turn has come, after at most `seconds`. Raises: what closed it."""
         with self._changed:
-            self._changed.wait_for(lambda: ticket.admitted or ticket.error is not None, seconds)
+            self._changed.wait_for(lambda: ticket.is_admitted or ticket.error is not None, seconds)
             if ticket.error is not None:
                 raise ticket.error
-            return ticket.admitted
+            return ticket.is_admitted
 
-    def decode(self, ticket: Ticket, state: DecodeState) -> None:
-        """Hands over what an admitted ticket is to decode next, from its first step on."""
+    def submit(self, ticket: Ticket, state: DecodeState) -> None:
+        """Hands over what an is_admitted ticket is to decode next, from its first step on."""
         with self._changed:
             self._check_open()
-            ticket.state, ticket.done, ticket.seen = state, 0, 0
+            ticket.state, ticket.steps_done, ticket.steps_seen = state, 0, 0
             self._wake()
 
-    def forget(self, ticket: Ticket) -> None:
+    def clear(self, ticket: Ticket) -> None:
         """Drops what a ticket has decoded; its place stays."""
         with self._changed:
             ticket.state = None
 
-    def next_step(self, ticket: Ticket) -> int:
+    def wait_for_step(self, ticket: Ticket) -> int:
         """Waits for the next step of a ticket and counts it as seen; the number of the step.
 
         Raises: what the step raised, `RuntimeError` when the engine was closed.
         """
         with self._changed:
-            self._changed.wait_for(lambda: ticket.done > ticket.seen or ticket.error is not None)
-            if ticket.done == ticket.seen:
+            self._changed.wait_for(
+                lambda: ticket.steps_done > ticket.steps_seen or ticket.error is not None
+            )
+            if ticket.steps_done == ticket.steps_seen:
                 assert ticket.error is not None
                 raise ticket.error
-            was_paused = not ticket.wants_a_step
-            ticket.seen += 1
-            if was_paused and ticket.wants_a_step:
+            was_paused = not ticket.has_step_to_run
+            ticket.steps_seen += 1
+            if was_paused and ticket.has_step_to_run:
                 self._wake()
-            return ticket.seen
+            return ticket.steps_seen
 
     def close(self) -> None:
         """Ends the jobs that are left with an error, and waits for the step that is running."""
         with self._changed:
             self._closed = True
-            self._fail(self._everybody(), lambda: RuntimeError(CLOSED))
+            self._fail(self._list_tickets(), lambda: RuntimeError(CLOSED))
             thread = self._thread
         if thread is not None:
             thread.join()
@@ -136,7 +138,7 @@ class Batch:
 
     def _admit(self) -> None:
         for ticket in self._scheduler.admit():
-            ticket.admitted = True
+            ticket.is_admitted = True
             self._changed.notify_all()
 
     def _wake(self) -> None:
@@ -150,34 +152,34 @@ class Batch:
         """In the batch's thread, as long as there is a step to do."""
         while True:
             with self._changed:
-                tickets = self._ready()
+                tickets = self._select_ready()
                 if not tickets:
                     self._thread = None
                     return
             self._step(tickets)
 
-    def _ready(self) -> list[Ticket]:
-        return [ticket for ticket in self._scheduler.active if ticket.wants_a_step]
+    def _select_ready(self) -> list[Ticket]:
+        return [ticket for ticket in self._scheduler.active if ticket.has_step_to_run]
 
     def _step(self, tickets: Sequence[Ticket]) -> None:
         states = [ticket.state for ticket in tickets if ticket.state is not None]
         try:
-            with typed_device_errors(self._device):
-                self._step_of(states)
+            with translate_device_errors(self._device):
+                self._run_step(states)
         except Exception as error:  # handed to the threads that wait
-            self._blame(tickets, error)
+            self._handle_failure(tickets, error)
             return
         with self._changed:
             for ticket in tickets:
-                ticket.done += 1
+                ticket.steps_done += 1
             self._changed.notify_all()
 
-    def _blame(self, tickets: Sequence[Ticket], error: Exception) -> None:
+    def _handle_failure(self, tickets: Sequence[Ticket], error: Exception) -> None:
         """A step of one job failed with the job; one of several is tried again, job by job."""
         if isinstance(error, DeviceFault):
             logger.error("the device failed; %d jobs end with it", len(tickets))
             with self._changed:
-                self._fail(self._everybody(), lambda: DeviceFault(str(error)))
+                self._fail(self._list_tickets(), lambda: DeviceFault(str(error)))
         elif len(tickets) == 1:
             with self._changed:
                 self._fail(tickets, lambda: error)
@@ -186,8 +188,8 @@ class Batch:
             for ticket in tickets:
                 self._step([ticket])
 
-    def _everybody(self) -> list[Ticket]:
-        return [*self._scheduler.active, *self._scheduler.in_line]
+    def _list_tickets(self) -> list[Ticket]:
+        return [*self._scheduler.active, *self._scheduler.queued]
 
     def _fail(self, tickets: Sequence[Ticket], error: Callable[[], Exception]) -> None:
         """Each gets an error of its own, because each is raised in another thread."""

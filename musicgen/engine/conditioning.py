@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from musicgen.engine.interface import GenerationJob, Row
-from musicgen.model.decoder import CrossAttentionStates
+from musicgen.model.decoder import CrossAttentionCache
 from musicgen.model.musicgen import MusicGen
 from musicgen.model.tokenizer import Tokenize
 
@@ -30,7 +30,7 @@ class Conditioning:
 
     clips: int
     guided: tuple[int, ...]
-    cross: CrossAttentionStates | None
+    cross: CrossAttentionCache | None
     prefix: Tensor | None = None
     padding: Tensor | None = None
 
@@ -43,49 +43,50 @@ class Conditioning:
         return 0 if self.prefix is None else self.prefix.shape[1]
 
 
-def decoder_rows(job: GenerationJob) -> int:
+def count_decoder_rows(job: GenerationJob) -> int:
     """How many rows of a batch a job takes: its clips, and their unconditional halves; the most of
     its sections."""
     has_melody = job.melody is not None
     return max(
-        len(rows) + sum(_is_guided(row, has_melody) for row in rows) for rows in rows_of(job)
+        len(rows) + sum(_is_guided(row, has_melody) for row in rows)
+        for rows in build_span_rows(job)
     )
 
 
-def rows_of(job: GenerationJob) -> list[tuple[Row, ...]]:
+def build_span_rows(job: GenerationJob) -> list[tuple[Row, ...]]:
     """The rows of each section, with its prompt."""
-    if not job.sections:
+    if not job.spans:
         return [job.rows]
-    return [tuple(replace(row, prompt=each.prompt) for row in job.rows) for each in job.sections]
+    return [tuple(replace(row, prompt=span.prompt) for row in job.rows) for span in job.spans]
 
 
-def condition(
+def build_conditioning(
     model: MusicGen, tokenize: Tokenize, rows: Sequence[Row], chroma: Tensor | None
 ) -> Conditioning:
     """Encodes each distinct prompt once. `chroma`: (frames, bins) of the melody of all rows."""
     prompts = {row.prompt for row in rows} | {row.negative_prompt for row in rows}
-    states = {prompt: _prompt_states(model, tokenize, prompt) for prompt in sorted(prompts)}
+    states = {prompt: _encode_prompt(model, tokenize, prompt) for prompt in sorted(prompts)}
     has_melody = chroma is not None
     guided = tuple(i for i, row in enumerate(rows) if _is_guided(row, has_melody))
-    wanted = [states[row.prompt] for row in rows]
-    avoided = [states[rows[i].negative_prompt] for i in guided]
+    positive = [states[row.prompt] for row in rows]
+    negative = [states[rows[i].negative_prompt] for i in guided]
     if model.config.family == "text":
         # Without any negative prompt the unconditional rows need no cross-attention at all.
         prompted = (
-            [*wanted, *avoided] if any(row.negative_prompt.strip() for row in rows) else wanted
+            [*positive, *negative] if any(row.negative_prompt.strip() for row in rows) else positive
         )
-        return Conditioning(len(rows), guided, _cross_attention(model, prompted))
-    melody, silence = model.chroma_states(chroma), model.chroma_states(None)
-    prefixes = [torch.cat([melody, state], dim=1) for state in wanted]
-    prefixes += [torch.cat([silence, _unconditional(states, rows[i])], dim=1) for i in guided]
+        return Conditioning(len(rows), guided, _build_cross_attention(model, prompted))
+    melody, silence = model.encode_chroma(chroma), model.encode_chroma(None)
+    prefixes = [torch.cat([melody, state], dim=1) for state in positive]
+    prefixes += [torch.cat([silence, _select_negative(states, rows[i])], dim=1) for i in guided]
     prefix, padding = _pad_left(prefixes)
     return Conditioning(len(rows), guided, None, prefix, padding)
 
 
-def _unconditional(states: Mapping[str, Tensor], row: Row) -> Tensor:
+def _select_negative(states: Mapping[str, Tensor], row: Row) -> Tensor:
     """Of the melody family: as long as the prompt, and zero, where there is nothing to avoid."""
-    avoided = row.negative_prompt
-    return states[avoided] if avoided.strip() else torch.zeros_like(states[row.prompt])
+    negative = row.negative_prompt
+    return states[negative] if negative.strip() else torch.zeros_like(states[row.prompt])
 
 
 def _is_guided(row: Row, has_melody: bool) -> bool:
@@ -94,19 +95,21 @@ def _is_guided(row: Row, has_melody: bool) -> bool:
     return row.sampling.guidance > 1 and bool(has_condition)
 
 
-def _prompt_states(model: MusicGen, tokenize: Tokenize, prompt: str) -> Tensor:
+def _encode_prompt(model: MusicGen, tokenize: Tokenize, prompt: str) -> Tensor:
     if not prompt.strip():
-        return model.null_text_states()
-    return model.text_states(torch.tensor([tokenize(prompt)], device=model.device))
+        return model.build_null_text_states()
+    return model.encode_text(torch.tensor([tokenize(prompt)], device=model.device))
 
 
-def _cross_attention(model: MusicGen, states: Sequence[Tensor]) -> CrossAttentionStates:
+def _build_cross_attention(model: MusicGen, states: Sequence[Tensor]) -> CrossAttentionCache:
     longest = max(state.shape[1] for state in states)
     lengths = torch.tensor([state.shape[1] for state in states], device=states[0].device)
     padded = torch.cat([F.pad(state, (0, 0, 0, longest - state.shape[1])) for state in states])
     mask = torch.arange(longest, device=lengths.device) < lengths[:, None]
     ragged = bool((lengths < longest).any())
-    return model.decoder.cross_attention_states(padded, mask[:, None, None] if ragged else None)
+    return model.decoder.build_cross_attention_cache(
+        padded, mask[:, None, None] if ragged else None
+    )
 
 
 def _pad_left(prefixes: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:

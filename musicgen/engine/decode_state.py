@@ -11,26 +11,32 @@ from torch import Tensor
 
 from musicgen.engine.conditioning import Conditioning
 from musicgen.engine.interface import Row
-from musicgen.engine.kv_cache import StaticCache
-from musicgen.engine.sampling import Draws, SamplerKind, SamplerRows, draw, guide
-from musicgen.model.decoder import Decoder, Segment, sinusoidal_positions
+from musicgen.engine.kv_cache import StaticKVCache
+from musicgen.engine.sampling import (
+    SamplerFeatures,
+    SamplingTensors,
+    UniformDraws,
+    guide_logits,
+    sample_tokens,
+)
+from musicgen.model.decoder import Decoder, Segment, build_sinusoidal_positions
 from musicgen.model.delay_pattern import UNKNOWN, DelayPattern
 
 
-class Lease(Protocol):
+class SlotLease(Protocol):
     """A job's rows in memory that it shares with others."""
 
-    def sequence(self) -> Tensor:
+    def read_sequence(self) -> Tensor:
         """(clips, codebooks, length), a copy."""
         ...
 
-    def finite(self) -> Tensor:
+    def read_finite(self) -> Tensor:
         """Whether every logit was; no dimensions."""
         ...
 
 
-class Slots(Protocol):
-    def fit(self, conditioning: Conditioning, length: int, capacity: int) -> bool:
+class SlotPool(Protocol):
+    def can_hold(self, conditioning: Conditioning, length: int, capacity: int) -> bool:
         """Whether a job with a delayed sequence of `length` may be decoded here."""
         ...
 
@@ -53,53 +59,57 @@ class DecodeState:
         frames: int,
         conditioning: Conditioning,
         known: Tensor,
-        draws: Draws,
+        draws: UniformDraws,
         *,
-        slots: Slots | None = None,
+        slots: SlotPool | None = None,
     ) -> None:
         config = decoder.config
         self.decoder = decoder
         self.conditioning = conditioning
         self._device, dtype = decoder.embeddings.device, decoder.embeddings.dtype
         self._pattern = DelayPattern(config.codebooks, config.channels, config.start_token)
-        self.sequence = self._pattern.template(frames, known)
+        self.sequence = self._pattern.build_template(frames, known)
         length = self.sequence.shape[2]
-        self.next = self._pattern.first_unknown(known.shape[2])
-        self.steps = length - self.next
-        self.first = self.next
+        self.next_column = self._pattern.find_first_unknown(known.shape[2])
+        self.total_steps = length - self.next_column
+        self.first_column = self.next_column
         sampling = [clip.sampling for clip in clips]
-        self.sampler_rows = SamplerRows.of(sampling, self._device)
-        self.sampler_kind = SamplerKind.of(sampling)
-        self.draws = draws.next(self.steps, config.codebooks).to(self._device)
-        self.scale = torch.tensor(
+        self.sampler_rows = SamplingTensors.from_params(sampling, self._device)
+        self.sampler_kind = SamplerFeatures.from_params(sampling)
+        self.draws = draws.next(self.total_steps, config.codebooks).to(self._device)
+        self.guidance_scale = torch.tensor(
             [clips[i].sampling.guidance for i in conditioning.guided], device=self._device
         )[:, None, None]
         self._guided = torch.tensor(conditioning.guided, device=self._device, dtype=torch.int64)
         capacity = conditioning.prefix_length + length - 1
-        self.fits_slots = slots is not None and slots.fit(conditioning, length, capacity)
-        kept = conditioning.prefix_length + self.first if self.fits_slots else capacity
-        self.cache = StaticCache(config, conditioning.rows, kept, self._device, decoder.cache_dtype)
-        self.lease: Lease | None = None
+        self.fits_slots = slots is not None and slots.can_hold(conditioning, length, capacity)
+        kept = conditioning.prefix_length + self.first_column if self.fits_slots else capacity
+        self.cache = StaticKVCache(
+            config, conditioning.rows, kept, self._device, decoder.cache_dtype
+        )
+        self.lease: SlotLease | None = None
         padding = conditioning.padding
         self._padding = None if padding is None else tuple(padding.tolist())
-        self._positions = sinusoidal_positions(capacity, config.hidden_size).to(self._device, dtype)
+        self._positions = build_sinusoidal_positions(capacity, config.hidden_size).to(
+            self._device, dtype
+        )
         self._finite = torch.ones((), dtype=torch.bool, device=self._device)
-        self.done = 0
+        self.steps_done = 0
         self.logits = torch.empty(0)
-        self._unread = self._embedded_past()
+        self._pending = self._embed_past()
 
     @torch.inference_mode()
-    def prefill(self, most: int | None = None) -> bool:
-        """Reads `most` columns of what is known, None for all; whether none is left."""
-        x = self._unread[:, :most]
+    def prefill(self, max_columns: int | None = None) -> bool:
+        """Reads `max_columns` columns of what is known, None for all; whether none is left."""
+        x = self._pending[:, :max_columns]
         length = x.shape[1]
-        self._unread = self._unread[:, length:]
-        x = x + self._position_embeddings(length)
-        hidden = self.decoder.together(x, [self.segment(0, length)])
+        self._pending = self._pending[:, length:]
+        x = x + self._select_positions(length)
+        hidden = self.decoder.forward_batch(x, [self.build_segment(0, length)])
         self.cache.advance(length)
-        if self._unread.shape[1]:
+        if self._pending.shape[1]:
             return False
-        self.logits = self.decoder.logits(hidden[:, -1])
+        self.logits = self.decoder.compute_logits(hidden[:, -1])
         return True
 
     @property
@@ -109,123 +119,125 @@ class DecodeState:
 
     def step(self) -> None:
         """Samples the next column of the sequence and predicts the one after it."""
-        step_together([self])
+        step_batch([self])
 
-    def completed(self, guided: Tensor, tokens: Tensor) -> Tensor:
+    def fill_known(self, guided: Tensor, tokens: Tensor) -> Tensor:
         """The next column (clips, codebooks): the `tokens` that were drawn from `guided` logits,
         where they are not known."""
         self._finite &= guided.isfinite().all()
-        known = self.sequence[:, :, self.next]
+        known = self.sequence[:, :, self.next_column]
         return torch.where(known == UNKNOWN, tokens, known)
 
-    def embedded(self, column: Tensor) -> Tensor:
+    def embed_column(self, column: Tensor) -> Tensor:
         """A column as the decoder's input: (rows, 1, hidden)."""
-        x = self.decoder.embed(self._with_unconditional(column[:, :, None]))
-        return x + self._position_embeddings(1)
+        x = self.decoder.embed(self._expand_rows(column[:, :, None]))
+        return x + self._select_positions(1)
 
-    def segment(self, first_row: int, length: int = 1) -> Segment:
+    def build_segment(self, first_row: int, length: int = 1) -> Segment:
         """Where this job stands in a batch, for its next `length` steps."""
         rows = slice(first_row, first_row + self.rows)
-        mask = self._mask(length) if self.decoder.native is None else None
+        mask = self._build_mask(length) if self.decoder.native is None else None
         return Segment(rows, self.cache, self.conditioning.cross, mask, self._padding)
 
-    def accept(self, column: Tensor, logits: Tensor | None) -> None:
+    def append_column(self, column: Tensor, logits: Tensor | None) -> None:
         """Takes the sampled column, and what the decoder predicts after it (rows, codebooks,
         vocabulary); None when no column follows."""
-        self.sequence[:, :, self.next] = column
+        self.sequence[:, :, self.next_column] = column
         if logits is not None:
             self.cache.advance(1)
             self.logits = logits
-        self.next += 1
-        self.done += 1
+        self.next_column += 1
+        self.steps_done += 1
 
-    def all_finite(self) -> bool:
+    def is_finite(self) -> bool:
         """Whether every logit so far was finite. Waits for the device."""
-        finite = self._finite if self.lease is None else self._finite & self.lease.finite()
+        finite = self._finite if self.lease is None else self._finite & self.lease.read_finite()
         return bool(finite.item())
 
-    def codes(self, done: int | None = None) -> Tensor:
+    def read_codes(self, done: int | None = None) -> Tensor:
         """(rows, codebooks, frames) that are complete after `done` steps, or after all so far."""
-        known = self.first + (self.done if done is None else done)
-        sequence = self.sequence if self.lease is None else self.lease.sequence()
+        known = self.first_column + (self.steps_done if done is None else done)
+        sequence = self.sequence if self.lease is None else self.lease.read_sequence()
         return self._pattern.revert(sequence[:, :, :known])
 
-    def _embedded_past(self) -> Tensor:
+    def _embed_past(self) -> Tensor:
         """The decoder's input up to the first step, without its positions."""
-        x = self.decoder.embed(self._with_unconditional(self.sequence[:, :, : self.first]))
+        x = self.decoder.embed(self._expand_rows(self.sequence[:, :, : self.first_column]))
         prefix = self.conditioning.prefix
         return x if prefix is None else torch.cat([prefix, x], dim=1)
 
-    def _with_unconditional(self, tokens: Tensor) -> Tensor:
+    def _expand_rows(self, tokens: Tensor) -> Tensor:
         """Columns (clips, codebooks, length) for all decoder rows: a guided clip's twice."""
         return torch.cat([tokens, tokens[self._guided]]) if len(self._guided) else tokens
 
-    def guided_logits(self) -> Tensor:
+    def apply_guidance(self) -> Tensor:
         """(clips, codebooks, vocabulary)"""
         clips = self.conditioning.clips
         guided = self.logits[:clips]
         if not len(self._guided):
             return guided
-        mixed = guide(guided[self._guided], self.logits[clips:], self.scale)
+        mixed = guide_logits(guided[self._guided], self.logits[clips:], self.guidance_scale)
         return guided.index_copy(0, self._guided, mixed)
 
-    def _position_embeddings(self, length: int) -> Tensor:
+    def _select_positions(self, length: int) -> Tensor:
         start = self.cache.length
         padding = self.conditioning.padding
         if padding is None:
             return self._positions[start : start + length]
-        slots = torch.arange(start, start + length, device=self._device)
-        return self._positions[(slots - padding[:, None]).clamp(min=0)]
+        columns = torch.arange(start, start + length, device=self._device)
+        return self._positions[(columns - padding[:, None]).clamp(min=0)]
 
-    def _mask(self, length: int) -> Tensor | None:
+    def _build_mask(self, length: int) -> Tensor | None:
         padding = self.conditioning.padding
         if length == 1 and padding is None:
             return None
         start = self.cache.length
-        slots = torch.arange(start + length, device=self._device)
-        causal = slots <= torch.arange(start, start + length, device=self._device)[:, None]
+        columns = torch.arange(start + length, device=self._device)
+        causal = columns <= torch.arange(start, start + length, device=self._device)[:, None]
         if padding is None:
             return causal[None, None]
         # A padded step sees itself: a row of the softmax must not be empty.
-        present = (slots >= padding[:, None, None]) | (slots == slots[start:, None])
+        present = (columns >= padding[:, None, None]) | (columns == columns[start:, None])
         return (causal & present)[:, None]
 
 
 @torch.inference_mode()
-def step_together(states: Sequence[DecodeState]) -> None:
+def step_batch(states: Sequence[DecodeState]) -> None:
     """One step of each of `states`, which share a decoder; all their rows in one pass.
 
     If it fails, nothing has changed and any of them may be stepped again.
     """
-    columns = _sampled(states)
+    columns = _sample_columns(states)
     # The last column is sampled, and needs no prediction after it.
-    going_on = [i for i, state in enumerate(states) if state.done + 1 < state.steps]
+    unfinished = [i for i, state in enumerate(states) if state.steps_done + 1 < state.total_steps]
     predicted: dict[int, Tensor] = {}
-    if going_on:
-        parts = [states[i].embedded(columns[i]) for i in going_on]
+    if unfinished:
+        parts = [states[i].embed_column(columns[i]) for i in unfinished]
         sizes = [len(part) for part in parts]
         starts = itertools.accumulate(sizes, initial=0)
-        segments = [states[i].segment(start) for i, start in zip(going_on, starts, strict=False)]
+        segments = [
+            states[i].build_segment(start) for i, start in zip(unfinished, starts, strict=False)
+        ]
         x = parts[0] if len(parts) == 1 else torch.cat(parts)
         decoder = states[0].decoder
-        logits = decoder.logits(decoder.together(x, segments)[:, -1])
-        predicted = dict(zip(going_on, torch.split(logits, sizes), strict=True))
+        logits = decoder.compute_logits(decoder.forward_batch(x, segments)[:, -1])
+        predicted = dict(zip(unfinished, torch.split(logits, sizes), strict=True))
     for index, (state, column) in enumerate(zip(states, columns, strict=True)):
-        state.accept(column, predicted.get(index))
+        state.append_column(column, predicted.get(index))
 
 
-def _sampled(states: Sequence[DecodeState]) -> list[Tensor]:
+def _sample_columns(states: Sequence[DecodeState]) -> list[Tensor]:
     """The next column of each (clips, codebooks), drawn at once: many small draws cost more than
     the decoder saves."""
-    guided = [state.guided_logits() for state in states]
-    tokens = draw(
+    guided = [state.apply_guidance() for state in states]
+    tokens = sample_tokens(
         torch.cat(guided),
-        SamplerRows.cat([state.sampler_rows for state in states]),
-        SamplerKind.cat([state.sampler_kind for state in states]),
-        torch.cat([state.draws[:, state.done] for state in states]),
+        SamplingTensors.cat([state.sampler_rows for state in states]),
+        SamplerFeatures.cat([state.sampler_kind for state in states]),
+        torch.cat([state.draws[:, state.steps_done] for state in states]),
     )
-    parts = torch.split(tokens, [len(each) for each in guided])
+    parts = torch.split(tokens, [len(logits) for logits in guided])
     return [
-        state.completed(logits, part)
+        state.fill_known(logits, part)
         for state, logits, part in zip(states, guided, parts, strict=True)
     ]

@@ -18,7 +18,7 @@ _FAULT: tuple[type[RuntimeError], ...] = (
 
 
 @contextmanager
-def typed_device_errors(device: str) -> Iterator[None]:
+def translate_device_errors(device: str) -> Iterator[None]:
     """Raises: `OutOfMemory`, which concerns this request alone, or `DeviceFault`.
 
     After a fault CUDA answers every call of the process with the same error, so nothing short of

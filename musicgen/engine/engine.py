@@ -15,32 +15,32 @@ from musicgen.checkpoints.packed.format import NATIVE
 from musicgen.checkpoints.packed.layouts import load_packed
 from musicgen.checkpoints.packed.reader import PackFile
 from musicgen.checkpoints.weights import load_model
-from musicgen.engine.audio_output import Waveforms, waveform
+from musicgen.engine.audio_output import StreamDecoder, decode_waveform
 from musicgen.engine.batch import Batch, Ticket
-from musicgen.engine.conditioning import decoder_rows
-from musicgen.engine.cuda.graphs import EagerSteps, Steps
-from musicgen.engine.cuda.memory import plan_steps
+from musicgen.engine.conditioning import count_decoder_rows
+from musicgen.engine.cuda.graphs import EagerRunner, StepRunner
+from musicgen.engine.cuda.memory import choose_runner
 from musicgen.engine.decode_state import DecodeState
-from musicgen.engine.device_errors import typed_device_errors
+from musicgen.engine.device_errors import translate_device_errors
 from musicgen.engine.device_thread import DeviceThread
 from musicgen.engine.interface import (
-    Decoded,
+    DecodeProgress,
     EngineOutput,
     GenerationJob,
     Pcm,
     check_job,
-    plan_of,
+    plan_job,
 )
-from musicgen.engine.likelihood import negative_log_likelihood
+from musicgen.engine.likelihood import compute_negative_log_likelihood
 from musicgen.engine.sequence import JobRun
 from musicgen.engine.windows import Window
 from musicgen.errors import NonFiniteLogits
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.delay_pattern import DelayPattern
-from musicgen.model.kernels import packing
+from musicgen.model.kernels import choose_packing
 from musicgen.model.musicgen import MusicGen
-from musicgen.model.native.library import library
-from musicgen.model.tokenizer import Tokenize, load_tokenizer, tokenizer_of
+from musicgen.model.native.library import load_library
+from musicgen.model.tokenizer import Tokenize, build_tokenizer, load_tokenizer
 from musicgen.process.resources import return_free_memory
 from musicgen.process.stopwatch import Stopwatch
 
@@ -49,8 +49,8 @@ FINITE_CHECK_INTERVAL_ON_GPU = 25
 # A piece of a stream is half a second.
 STREAM_STEPS = 25
 BATCH_ROWS = 16
-MOST_WAITING = 64
-TOLD_WHILE_WAITING_SECONDS = 0.2
+MAX_WAITING = 64
+PROGRESS_INTERVAL_SECONDS = 0.2
 
 
 class MusicGenEngine:
@@ -71,21 +71,21 @@ class MusicGenEngine:
         precision: str,
         *,
         rows: int = BATCH_ROWS,
-        most_waiting: int = MOST_WAITING,
-        steps: Steps | None = None,
+        max_waiting: int = MAX_WAITING,
+        runner: StepRunner | None = None,
     ) -> None:
         self.config: MusicGenConfig = model.config
         self.device = str(model.device)
         self.precision = precision
         self._model: MusicGen | None = model
         self._tokenize = tokenize
-        self._steps = steps or EagerSteps()
+        self._runner = runner or EagerRunner()
         self._thread = DeviceThread(self.device)
-        self._batch = Batch(self.device, rows, most_waiting, self._step)
+        self._batch = Batch(self.device, rows, max_waiting, self._step)
 
     @cached_property
-    def codec_mark(self) -> str | None:
-        return self._loaded().codec.mark()
+    def codec_fingerprint(self) -> str | None:
+        return self._get_model().codec.fingerprint()
 
     @classmethod
     def load(
@@ -107,11 +107,11 @@ class MusicGenEngine:
         Raises: a subclass of `CheckpointError`.
         """
         tokenize = load_tokenizer(folder)
-        pack = packing(precision, compiled=compiled) if device == "cpu" else None
+        pack = choose_packing(precision, compiled=compiled) if device == "cpu" else None
         dtype = torch.bfloat16 if precision == "bfloat16" and pack is None else torch.float32
         model = load_model(folder, config, torch.device(device), dtype, pack=pack, adapter=adapter)
         return_free_memory()
-        return cls._planned(model, tokenize, precision, rows, torch_compile)
+        return cls._build(model, tokenize, precision, rows, torch_compile)
 
     @classmethod
     def load_packed(
@@ -129,101 +129,101 @@ class MusicGenEngine:
 
         Raises: a subclass of `CheckpointError`.
         """
-        tokenize = tokenizer_of(pack.read, pack.path)
+        tokenize = build_tokenizer(pack.read, pack.path)
         native = pack.manifest.form.startswith(NATIVE)
         dtype = torch.bfloat16 if precision == "bfloat16" and device != "cpu" else torch.float32
         model = load_packed(
-            pack, config, torch.device(device), dtype, library() if native else None
+            pack, config, torch.device(device), dtype, load_library() if native else None
         )
-        repack = packing(precision) if device == "cpu" and not native else None
+        repack = choose_packing(precision) if device == "cpu" and not native else None
         if repack is not None:
             repack(model)
-        return cls._planned(model, tokenize, precision, rows, torch_compile)
+        return cls._build(model, tokenize, precision, rows, torch_compile)
 
     @classmethod
-    def _planned(
+    def _build(
         cls, model: MusicGen, tokenize: Tokenize, precision: str, rows: int, torch_compile: bool
     ) -> MusicGenEngine:
-        steps, rows = plan_steps(model, str(model.device), rows, torch_compile=torch_compile)
-        return cls(model, tokenize, precision, rows=rows, steps=steps)
+        runner, rows = choose_runner(model, str(model.device), rows, torch_compile=torch_compile)
+        return cls(model, tokenize, precision, rows=rows, runner=runner)
 
-    def generate(self, job: GenerationJob) -> Generator[Decoded, None, EngineOutput]:
-        model = self._loaded()
+    def generate(self, job: GenerationJob) -> Generator[DecodeProgress, None, EngineOutput]:
+        model = self._get_model()
         check_job(job, self.config)
         watch = Stopwatch()
-        total = sum(_steps_of(window, self.config) for window in plan_of(job, self.config))
-        with self._batch.place(decoder_rows(job)) as ticket:
-            while not self._batch.wait_for_turn(ticket, TOLD_WHILE_WAITING_SECONDS):
-                yield Decoded(0, total)
+        total = sum(_count_steps(window, self.config) for window in plan_job(job, self.config))
+        with self._batch.reserve(count_decoder_rows(job)) as ticket:
+            while not self._batch.wait_for_turn(ticket, PROGRESS_INTERVAL_SECONDS):
+                yield DecodeProgress(0, total)
             waiting = watch.lap()
-            with typed_device_errors(self.device):
+            with translate_device_errors(self.device):
                 run = JobRun(model, self._tokenize, job, self._thread)
-            waveforms = Waveforms(model, len(job.rows), self._thread) if job.stream else None
+            stream = StreamDecoder(model, len(job.rows), self._thread) if job.stream else None
             done = 0
             for window in run.windows:
-                for decoded in self._decoded(ticket, run, window, waveforms):
+                for decoded in self._decode_window(ticket, run, window, stream):
                     yield replace(decoded, done=done + decoded.done, total=total)
-                done += _steps_of(window, self.config)
-        seconds = replace(run.seconds, waiting=waiting)
-        seconds.decode = watch.lap() - seconds.text - seconds.audio_prompt
-        with typed_device_errors(self.device):
-            if waveforms is not None:
-                seconds.codec, pcm = waveforms.seconds, waveforms.joined()
-                seconds.decode -= seconds.codec
+                done += _count_steps(window, self.config)
+        timings = replace(run.timings, waiting=waiting)
+        timings.decode = watch.lap() - timings.text - timings.audio_prompt
+        with translate_device_errors(self.device):
+            if stream is not None:
+                timings.codec, pcm = stream.seconds, stream.concatenate()
+                timings.decode -= timings.codec
             else:
-                pcm = tuple(waveform(model, row, self._thread) for row in run.codes)
-                seconds.codec = watch.lap()
-            return EngineOutput(run.codes.cpu().numpy(), pcm, total, seconds)
+                pcm = tuple(decode_waveform(model, row, self._thread) for row in run.codes)
+                timings.codec = watch.lap()
+            return EngineOutput(run.codes.cpu().numpy(), pcm, total, timings)
 
     def _step(self, states: Sequence[DecodeState]) -> None:
-        self._thread.run(self._steps.step, states)
+        self._thread.run(self._runner.step, states)
 
-    def _decoded(
-        self, ticket: Ticket, run: JobRun, window: Window, waveforms: Waveforms | None
-    ) -> Iterator[Decoded]:
+    def _decode_window(
+        self, ticket: Ticket, run: JobRun, window: Window, stream: StreamDecoder | None
+    ) -> Iterator[DecodeProgress]:
         """All steps of one window, in the batch."""
-        with typed_device_errors(self.device):
-            state = run.begin(window, self._steps.slots)
-            self._steps.start(state)
+        with translate_device_errors(self.device):
+            state = run.start_window(window, self._runner.slots)
+            self._runner.admit(state)
         try:
-            self._batch.decode(ticket, state)
-            for _ in range(state.steps):
-                done = self._batch.next_step(ticket)
-                is_last = done == state.steps
-                with typed_device_errors(self.device):
-                    due = waveforms is not None and (is_last or done % STREAM_STEPS == 0)
-                    checked = due or self._checks_finiteness(done, state.steps)
-                    if checked and not state.all_finite():
+            self._batch.submit(ticket, state)
+            for _ in range(state.total_steps):
+                done = self._batch.wait_for_step(ticket)
+                is_last = done == state.total_steps
+                with translate_device_errors(self.device):
+                    is_due = stream is not None and (is_last or done % STREAM_STEPS == 0)
+                    is_checked = is_due or self._is_check_due(done, state.total_steps)
+                    if is_checked and not state.is_finite():
                         raise NonFiniteLogits(done, self.precision)
-                    if due or is_last:
-                        run.take(window, state, done)
-                    pcm = waveforms.advance(run) if waveforms and due else ()
-                yield Decoded(done, state.steps, pcm=pcm)
+                    if is_due or is_last:
+                        run.collect(window, state, done)
+                    pcm = stream.decode_new(run) if stream and is_due else ()
+                yield DecodeProgress(done, state.total_steps, pcm=pcm)
         finally:
-            self._steps.end(state)
-            self._batch.forget(ticket)
+            self._runner.release(state)
+            self._batch.clear(ticket)
 
     def negative_log_likelihood(self, prompt: str, pcm: Pcm) -> NDArray[np.float64]:
         """Nats for each token of the clip `pcm`, by codebook: `engine.likelihood`."""
-        with typed_device_errors(self.device):
-            return negative_log_likelihood(self._loaded(), self._tokenize, prompt, pcm)
+        with translate_device_errors(self.device):
+            return compute_negative_log_likelihood(self._get_model(), self._tokenize, prompt, pcm)
 
     def close(self) -> None:
         self._batch.close()
         self._thread.close()
         self._model = None
 
-    def _loaded(self) -> MusicGen:
+    def _get_model(self) -> MusicGen:
         if self._model is None:
             raise RuntimeError("this engine is closed")
         return self._model
 
-    def _checks_finiteness(self, done: int, steps: int) -> bool:
+    def _is_check_due(self, done: int, steps: int) -> bool:
         on_cpu = self.device == "cpu"
         return on_cpu or done == steps or done % FINITE_CHECK_INTERVAL_ON_GPU == 0
 
 
-def _steps_of(window: Window, config: MusicGenConfig) -> int:
+def _count_steps(window: Window, config: MusicGenConfig) -> int:
     """Of the decoder: the last codebook of the last frame comes later than the first."""
     decoder = config.decoder
-    return window.new + DelayPattern(decoder.codebooks, decoder.channels, 0).delays[-1]
+    return window.new_frames + DelayPattern(decoder.codebooks, decoder.channels, 0).delays[-1]

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from musicgen.engine.windows import Window, plan_windows, stride_frames
+from musicgen.engine.windows import Window, compute_stride_frames, plan_windows
 from musicgen.errors import InvalidInputAudio, InvalidTopK
 from musicgen.model.config import MusicGenConfig
 from musicgen.request import SamplingParams
@@ -37,7 +37,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Section:
+class PromptSpan:
     """`frames` of a clip that have a prompt of their own."""
 
     prompt: str
@@ -62,12 +62,12 @@ class GenerationJob:
     melody: Pcm | None = None
     known_codes: NDArray[np.int64] | None = None
     stream: bool = False
-    sections: tuple[Section, ...] = ()
+    spans: tuple[PromptSpan, ...] = ()
     stride_seconds: float = STRIDE_DEFAULT_SECONDS
 
 
 @dataclass(frozen=True)
-class Decoded(Progress):
+class DecodeProgress(Progress):
     """`pcm`: (samples, channels) of each row, what is new since the last one; of streams only."""
 
     pcm: tuple[Pcm, ...] = ()
@@ -83,7 +83,7 @@ class EngineOutput:
     codes: NDArray[np.int64]
     pcm: tuple[Pcm, ...]
     steps: int
-    seconds: Timings
+    timings: Timings
 
 
 class Engine(Protocol):
@@ -98,12 +98,12 @@ class Engine(Protocol):
     @property
     def precision(self) -> str: ...
     @property
-    def codec_mark(self) -> str | None:
+    def codec_fingerprint(self) -> str | None:
         """What tells this checkpoint's tokens from those of another codec; None where the engine
         does not go on from tokens."""
         ...
 
-    def generate(self, job: GenerationJob) -> Generator[Decoded, None, EngineOutput]:
+    def generate(self, job: GenerationJob) -> Generator[DecodeProgress, None, EngineOutput]:
         """Yields after every decode step and returns the clips. Closing it cancels the job.
 
         While others take all the room it yields 0 steps done from time to time. A job that is not
@@ -120,7 +120,7 @@ class Engine(Protocol):
         ...
 
 
-def run_to_end(steps: Generator[Decoded, None, EngineOutput]) -> EngineOutput:
+def run_to_end(steps: Generator[DecodeProgress, None, EngineOutput]) -> EngineOutput:
     """What a job returns, for those whom its progress does not concern."""
     while True:
         try:
@@ -130,7 +130,7 @@ def run_to_end(steps: Generator[Decoded, None, EngineOutput]) -> EngineOutput:
             return output
 
 
-def known_frames(job: GenerationJob, config: MusicGenConfig) -> int:
+def count_known_frames(job: GenerationJob, config: MusicGenConfig) -> int:
     """How many frames of its clips a job brings along."""
     if job.known_codes is not None:
         return len(job.known_codes[0])
@@ -139,12 +139,12 @@ def known_frames(job: GenerationJob, config: MusicGenConfig) -> int:
     return math.ceil(len(job.audio_prompt) / config.codec.hop_length)
 
 
-def plan_of(job: GenerationJob, config: MusicGenConfig) -> tuple[Window, ...]:
+def plan_job(job: GenerationJob, config: MusicGenConfig) -> tuple[Window, ...]:
     """The windows of a job that `check_job` has let through."""
-    known = known_frames(job, config)
-    lengths = [section.frames for section in job.sections] or [job.frames - known]
+    known = count_known_frames(job, config)
+    lengths = [span.frames for span in job.spans] or [job.frames - known]
     ends = list(itertools.accumulate(lengths, initial=known))[1:]
-    stride = stride_frames(job.stride_seconds, config.window_frames)
+    stride = compute_stride_frames(job.stride_seconds, config.window_frames)
     return plan_windows(ends, known, config.window_frames, stride)
 
 
@@ -158,7 +158,7 @@ def check_job(job: GenerationJob, config: MusicGenConfig) -> None:
             )
     if job.melody is not None and config.family != "melody":
         raise InvalidInputAudio("input_audio", "a melody", NO_MELODY)
-    frames = known_frames(job, config)
+    frames = count_known_frames(job, config)
     if frames >= job.frames:
         raise InvalidInputAudio(
             "input_audio",

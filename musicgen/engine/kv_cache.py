@@ -8,7 +8,7 @@ from torch import Tensor
 from musicgen.model.config import DecoderConfig
 
 
-class StaticCache:
+class StaticKVCache:
     """A clip's length is known before it starts, so the cache never grows or moves."""
 
     def __init__(

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from musicgen.engine.conditioning import condition
+from musicgen.engine.conditioning import build_conditioning
 from musicgen.engine.interface import Pcm, Row
-from musicgen.engine.kv_cache import StaticCache
-from musicgen.model.decoder import sinusoidal_positions
+from musicgen.engine.kv_cache import StaticKVCache
+from musicgen.model.decoder import build_sinusoidal_positions
 from musicgen.model.delay_pattern import UNKNOWN, DelayPattern
 from musicgen.model.encodec import encode_channels
 from musicgen.model.musicgen import MusicGen
@@ -20,7 +20,7 @@ from musicgen.request import SamplingParams
 
 
 @torch.inference_mode()
-def negative_log_likelihood(
+def compute_negative_log_likelihood(
     model: MusicGen, tokenize: Tokenize, prompt: str, pcm: Pcm
 ) -> NDArray[np.float64]:
     """Nats for each token of `pcm`, float32 (samples, channels) at the model's sampling rate.
@@ -34,11 +34,11 @@ def negative_log_likelihood(
     waveform = torch.from_numpy(np.ascontiguousarray(pcm.T))[None].to(model.device)
     codes = encode_channels(model.codec, waveform)[0]
     pattern = DelayPattern(config.codebooks, config.channels, config.start_token)
-    sequence = pattern.template(codes.shape[1], codes)
-    logits = _forced(model, tokenize, prompt, sequence[None, :, :-1])
+    sequence = pattern.build_template(codes.shape[1], codes)
+    logits = _compute_forced_logits(model, tokenize, prompt, sequence[None, :, :-1])
     targets = sequence[:, 1:].t()
     # The start token, which also fills what the delays leave free, is never predicted.
-    counted = (pattern.template(codes.shape[1])[:, 1:] == UNKNOWN).t().to(targets.device)
+    counted = (pattern.build_template(codes.shape[1])[:, 1:] == UNKNOWN).t().to(targets.device)
     nats = F.cross_entropy(
         logits.flatten(0, 1), torch.where(counted, targets, 0).flatten(), reduction="none"
     ).view(targets.shape)
@@ -46,19 +46,21 @@ def negative_log_likelihood(
     return mean.cpu().numpy()
 
 
-def _forced(model: MusicGen, tokenize: Tokenize, prompt: str, tokens: Tensor) -> Tensor:
+def _compute_forced_logits(
+    model: MusicGen, tokenize: Tokenize, prompt: str, tokens: Tensor
+) -> Tensor:
     """Tokens (1, codebooks, steps) to the logits of what follows each: (steps, codebooks,
     vocabulary)."""
     decoder, steps = model.decoder, tokens.shape[2]
     # Without guidance there is one row, and nothing of it is padded.
     row = Row(prompt, 0, SamplingParams(guidance=1.0))
-    conditioning = condition(model, tokenize, [row], None)
+    conditioning = build_conditioning(model, tokenize, [row], None)
     x = decoder.embed(tokens)
     if conditioning.prefix is not None:
         x = torch.cat([conditioning.prefix, x], dim=1)
     length = x.shape[1]
-    x = x + sinusoidal_positions(length, decoder.config.hidden_size).to(x.device, x.dtype)
-    cache = StaticCache(decoder.config, 1, length, x.device, decoder.cache_dtype)
+    x = x + build_sinusoidal_positions(length, decoder.config.hidden_size).to(x.device, x.dtype)
+    cache = StaticKVCache(decoder.config, 1, length, x.device, decoder.cache_dtype)
     causal = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
     hidden = decoder(x, cache, conditioning.cross, causal[None, None])
-    return decoder.logits(hidden[0, -steps:])
+    return decoder.compute_logits(hidden[0, -steps:])

@@ -15,13 +15,13 @@ from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import Engine
 from musicgen.errors import ModelTooLarge, SettingsError, UnsupportedCheckpoint
 from musicgen.model.config import MusicGenConfig
-from musicgen.model.kernels import packing
-from musicgen.model.memory import memory_needed
+from musicgen.model.kernels import choose_packing
+from musicgen.model.memory import estimate_memory
 from musicgen.process.resources import free_memory
 from musicgen.settings import Settings
 
 # A clip with guidance takes two rows; one request may have eight variations.
-ROWS_OF_A_SLOT, LEAST_ROWS = 2, 16
+ROWS_PER_SLOT, MIN_ROWS = 2, 16
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def load_engine(
                 config,
                 device,
                 precision,
-                rows=_rows(settings.slots),
+                rows=_count_rows(settings.slots),
                 torch_compile=settings.compile,
                 adapter=adapter,
             )
@@ -92,13 +92,13 @@ def _load_packed(
         config,
         device,
         precision,
-        rows=_rows(settings.slots),
+        rows=_count_rows(settings.slots),
         torch_compile=settings.compile,
     )
 
 
-def _rows(slots: int) -> int:
-    return max(LEAST_ROWS, ROWS_OF_A_SLOT * slots)
+def _count_rows(slots: int) -> int:
+    return max(MIN_ROWS, ROWS_PER_SLOT * slots)
 
 
 def resolve_device(device: str) -> str:
@@ -120,7 +120,7 @@ def resolve_precision(precision: str, device: str, *, quantized: bool = True) ->
 
     Raises: `SettingsError` for int8 where there are no kernels for it.
     """
-    has_int8 = device == "cpu" and packing("int8") is not None
+    has_int8 = device == "cpu" and choose_packing("int8") is not None
     if precision == "int8" and not has_int8:
         why = "its kernels are for processors" if device != "cpu" else "this PyTorch has none"
         raise SettingsError("MUSICGEN_PRECISION", precision, f"{why}: use bfloat16 or auto")
@@ -133,7 +133,7 @@ def resolve_precision(precision: str, device: str, *, quantized: bool = True) ->
 
 def check_memory(config: MusicGenConfig, name: str, device: str, precision: str) -> None:
     """Raises: `ModelTooLarge` when the longest single clip would not fit beside the weights."""
-    needed = memory_needed(config, precision)
+    needed = estimate_memory(config, precision)
     free = free_memory(device)
     if free is not None and needed > free:
         raise ModelTooLarge(name, precision, device, needed, free)

@@ -1,7 +1,7 @@
 """From logits to tokens: guidance, temperature, top-k, top-p, each row by its own parameters.
 
-Tokens are drawn by inverting the cumulative distribution at one uniform number per codebook and
-step. A row's numbers come from its own generator and are drawn before decoding starts, so what
+Tokens are sampled by inverting the cumulative distribution at one uniform number per codebook and
+step. A row's numbers come from its own generator and are sampled before decoding starts, so what
 it draws cannot depend on who shares the batch, on the device, or on how long the clip is.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from musicgen.request import SamplingParams
 
 
-class Draws:
+class UniformDraws:
     """Uniform numbers in [0, 1) of rows, each by a generator of its own; they go on from window to
     window of a clip."""
 
@@ -33,13 +33,13 @@ class Draws:
         )
 
 
-def guide(conditional: Tensor, unconditional: Tensor, scale: Tensor) -> Tensor:
+def guide_logits(conditional: Tensor, unconditional: Tensor, scale: Tensor) -> Tensor:
     """Classifier-free guidance (Ho and Salimans 2022); `scale` broadcasts over the rows."""
     return unconditional + (conditional - unconditional) * scale
 
 
 @dataclass(frozen=True)
-class SamplerRows:
+class SamplingTensors:
     """The parameters of rows, as tensors (rows, 1, 1)."""
 
     greedy: Tensor
@@ -48,7 +48,7 @@ class SamplerRows:
     top_p: Tensor
 
     @classmethod
-    def of(cls, rows: Sequence[SamplingParams], device: torch.device) -> SamplerRows:
+    def from_params(cls, rows: Sequence[SamplingParams], device: torch.device) -> SamplingTensors:
         def column(values: Sequence[float], dtype: torch.dtype) -> Tensor:
             return torch.tensor(values, device=device, dtype=dtype)[:, None, None]
 
@@ -61,7 +61,7 @@ class SamplerRows:
         )
 
     @classmethod
-    def cat(cls, parts: Sequence[SamplerRows]) -> SamplerRows:
+    def cat(cls, parts: Sequence[SamplingTensors]) -> SamplingTensors:
         """The rows of all parts."""
         if len(parts) == 1:
             return parts[0]
@@ -70,7 +70,7 @@ class SamplerRows:
 
 
 @dataclass(frozen=True)
-class SamplerKind:
+class SamplerFeatures:
     """What some rows need of a draw. One that offers more draws the same tokens, more slowly.
 
     `random`: not all are greedy. `largest_k`: of their top_k, 0 when none has one.
@@ -81,7 +81,7 @@ class SamplerKind:
     top_p: bool
 
     @classmethod
-    def cat(cls, parts: Sequence[SamplerKind]) -> SamplerKind:
+    def cat(cls, parts: Sequence[SamplerFeatures]) -> SamplerFeatures:
         """One that offers what any of the parts needs."""
         return cls(
             random=any(part.random for part in parts),
@@ -90,7 +90,7 @@ class SamplerKind:
         )
 
     @classmethod
-    def of(cls, rows: Sequence[SamplingParams]) -> SamplerKind:
+    def from_params(cls, rows: Sequence[SamplingParams]) -> SamplerFeatures:
         return cls(
             random=any(row.temperature > 0 for row in rows),
             largest_k=max(row.top_k if row.top_p == 0 else 0 for row in rows),
@@ -98,7 +98,9 @@ class SamplerKind:
         )
 
 
-def draw(logits: Tensor, rows: SamplerRows, kind: SamplerKind, uniform: Tensor) -> Tensor:
+def sample_tokens(
+    logits: Tensor, rows: SamplingTensors, kind: SamplerFeatures, uniform: Tensor
+) -> Tensor:
     """Tokens (rows, codebooks) from logits (rows, codebooks, vocabulary) and `uniform` numbers
     (rows, codebooks)."""
     greedy = logits.argmax(-1)
@@ -108,8 +110,8 @@ def draw(logits: Tensor, rows: SamplerRows, kind: SamplerKind, uniform: Tensor) 
     probabilities = scaled.softmax(-1, dtype=torch.float64)
     if kind.top_p:
         probabilities = _keep_top_p(probabilities, rows.top_p)
-    drawn = _invert(probabilities.cumsum(-1), uniform[..., None])
-    return torch.where(rows.greedy[..., 0], greedy, drawn)
+    sampled = _invert_cumulative(probabilities.cumsum(-1), uniform[..., None])
+    return torch.where(rows.greedy[..., 0], greedy, sampled)
 
 
 def _keep_top_k(logits: Tensor, top_k: Tensor, largest: int) -> Tensor:
@@ -117,8 +119,8 @@ def _keep_top_k(logits: Tensor, top_k: Tensor, largest: int) -> Tensor:
         return logits
     top = logits.topk(largest, dim=-1).values
     rank = (top_k - 1).clamp(0, largest - 1).expand(-1, logits.shape[1], 1)
-    removed = (logits < top.gather(-1, rank)) & (top_k > 0)
-    return logits.masked_fill(removed, float("-inf"))
+    is_removed = (logits < top.gather(-1, rank)) & (top_k > 0)
+    return logits.masked_fill(is_removed, float("-inf"))
 
 
 def _keep_top_p(probabilities: Tensor, top_p: Tensor) -> Tensor:
@@ -126,11 +128,11 @@ def _keep_top_p(probabilities: Tensor, top_p: Tensor) -> Tensor:
     ordered = probabilities.sort(-1, descending=True).values
     kept = (ordered.cumsum(-1) - ordered <= top_p).sum(-1, keepdim=True)
     smallest = ordered.gather(-1, kept - 1)
-    removed = (probabilities < smallest) & (top_p > 0)
-    return probabilities.masked_fill(removed, 0.0)
+    is_removed = (probabilities < smallest) & (top_p > 0)
+    return probabilities.masked_fill(is_removed, 0.0)
 
 
-def _invert(cumulative: Tensor, draws: Tensor) -> Tensor:
+def _invert_cumulative(cumulative: Tensor, draws: Tensor) -> Tensor:
     """The first token whose cumulative probability exceeds the draw; never one of probability 0."""
     total = cumulative[..., -1:]
     # A draw just below 1 can round up to the total, which no token exceeds.

@@ -16,9 +16,9 @@ class Scheduler(Generic[Item]):
     safe for threads by itself.
     """
 
-    def __init__(self, rows: int, most_waiting: int) -> None:
+    def __init__(self, rows: int, max_waiting: int) -> None:
         self.rows = rows
-        self.most_waiting = most_waiting
+        self.max_waiting = max_waiting
         self._waiting: deque[tuple[Item, int]] = deque()
         self._active: dict[Item, int] = {}
 
@@ -28,22 +28,22 @@ class Scheduler(Generic[Item]):
         return tuple(self._active)
 
     @property
-    def in_line(self) -> tuple[Item, ...]:
+    def queued(self) -> tuple[Item, ...]:
         """Those who wait, the next one first."""
         return tuple(item for item, _ in self._waiting)
 
     @property
-    def waiting(self) -> int:
+    def queue_length(self) -> int:
         return len(self._waiting)
 
     @property
-    def rows_taken(self) -> int:
+    def active_rows(self) -> int:
         return sum(self._active.values())
 
-    def join(self, item: Item, rows: int) -> bool:
+    def enqueue(self, item: Item, rows: int) -> bool:
         """Puts `item` at the end of the line; False if as many wait as may."""
         must_wait = bool(self._waiting) or not self._fits(rows)
-        if must_wait and len(self._waiting) >= self.most_waiting:
+        if must_wait and len(self._waiting) >= self.max_waiting:
             return False
         self._waiting.append((item, rows))
         return True
@@ -57,11 +57,11 @@ class Scheduler(Generic[Item]):
             admitted.append(item)
         return tuple(admitted)
 
-    def leave(self, item: Item) -> None:
+    def remove(self, item: Item) -> None:
         """`item` is done, failed or cancelled, waiting or active. Safe to repeat."""
         self._active.pop(item, None)
-        if any(each is item for each, _ in self._waiting):
+        if any(queued is item for queued, _ in self._waiting):
             self._waiting = deque(pair for pair in self._waiting if pair[0] is not item)
 
     def _fits(self, rows: int) -> bool:
-        return not self._active or self.rows_taken + rows <= self.rows
+        return not self._active or self.active_rows + rows <= self.rows

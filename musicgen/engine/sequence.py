@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from musicgen.engine.conditioning import Conditioning, condition, rows_of
-from musicgen.engine.decode_state import DecodeState, Slots
+from musicgen.engine.conditioning import Conditioning, build_conditioning, build_span_rows
+from musicgen.engine.decode_state import DecodeState, SlotPool
 from musicgen.engine.device_thread import DeviceThread
-from musicgen.engine.interface import GenerationJob, Pcm, plan_of
-from musicgen.engine.sampling import Draws
+from musicgen.engine.interface import GenerationJob, Pcm, plan_job
+from musicgen.engine.sampling import UniformDraws
 from musicgen.engine.windows import Window
-from musicgen.model.chroma import chroma_of
+from musicgen.model.chroma import compute_chroma
 from musicgen.model.encodec import encode_channels
 from musicgen.model.musicgen import MusicGen
 from musicgen.model.tokenizer import Tokenize
@@ -33,21 +33,21 @@ class JobRun:
         self, model: MusicGen, tokenize: Tokenize, job: GenerationJob, thread: DeviceThread
     ) -> None:
         self._model, self._tokenize, self._job, self._run = model, tokenize, job, thread.run
-        self.windows = plan_of(job, model.config)
-        self.seconds = Timings()
-        self._draws = Draws([row.seed for row in job.rows])
-        self._conditioned: tuple[int, int, Conditioning] | None = None
+        self.windows = plan_job(job, model.config)
+        self.timings = Timings()
+        self._draws = UniformDraws([row.seed for row in job.rows])
+        self._cached: tuple[int, int, Conditioning] | None = None
         watch = Stopwatch()
-        self.codes, self.known = self._run(_begun, model, job)
-        self.seconds.audio_prompt = watch.lap()
+        self.codes, self.known = self._run(_prepare_codes, model, job)
+        self.timings.audio_prompt = watch.lap()
 
     @torch.inference_mode()
-    def begin(self, window: Window, slots: Slots | None) -> DecodeState:
+    def start_window(self, window: Window, slots: SlotPool | None) -> DecodeState:
         """The state of a window before its first step."""
         watch = Stopwatch()
-        conditioning = self._conditioning(window)
-        self.seconds.text += watch.lap()
-        known = self.codes[:, :, window.start : window.start + window.known]
+        conditioning = self._get_conditioning(window)
+        self.timings.text += watch.lap()
+        known = self.codes[:, :, window.start : window.start + window.context]
         state = DecodeState(
             self._model.decoder,
             self._job.rows,
@@ -57,32 +57,34 @@ class JobRun:
             self._draws,
             slots=slots,
         )
-        most = PREFILL_COLUMNS.get(self._model.device.type)
-        while not self._run(state.prefill, most):
+        max_columns = PREFILL_COLUMNS.get(self._model.device.type)
+        while not self._run(state.prefill, max_columns):
             pass
         return state
 
     @torch.inference_mode()
-    def take(self, window: Window, state: DecodeState, done: int) -> None:
+    def collect(self, window: Window, state: DecodeState, done: int) -> None:
         """Keeps what is complete after `done` steps of a window."""
-        complete = state.codes(done)
+        complete = state.read_codes(done)
         end = window.start + complete.shape[2]
         if end > self.known:
             new = end - self.known
             self.codes[:, :, self.known : end] = complete[:, :, -new:]
             self.known = end
 
-    def _conditioning(self, window: Window) -> Conditioning:
+    def _get_conditioning(self, window: Window) -> Conditioning:
         """Of the window's section; a melody moves on with every window."""
-        place = (window.section, window.start if self._job.melody is not None else 0)
-        if self._conditioned is None or self._conditioned[:2] != place:
-            made = self._run(_condition, self._model, self._tokenize, self._job, window)
-            self._conditioned = (*place, made)
-        return self._conditioned[2]
+        place = (window.span, window.start if self._job.melody is not None else 0)
+        if self._cached is None or self._cached[:2] != place:
+            conditioning = self._run(
+                _encode_conditioning, self._model, self._tokenize, self._job, window
+            )
+            self._cached = (*place, conditioning)
+        return self._cached[2]
 
 
 @torch.inference_mode()
-def _begun(model: MusicGen, job: GenerationJob) -> tuple[Tensor, int]:
+def _prepare_codes(model: MusicGen, job: GenerationJob) -> tuple[Tensor, int]:
     """The codes of all clips with those of the audio prompt, and how many frames that are."""
     shape = (len(job.rows), model.config.decoder.codebooks, job.frames)
     codes = torch.zeros(shape, dtype=torch.int64, device=model.device)
@@ -99,18 +101,20 @@ def _begun(model: MusicGen, job: GenerationJob) -> tuple[Tensor, int]:
 
 
 @torch.inference_mode()
-def _condition(
+def _encode_conditioning(
     model: MusicGen, tokenize: Tokenize, job: GenerationJob, window: Window
 ) -> Conditioning:
     chroma = None
     if job.melody is not None:
         start = window.start * model.config.codec.hop_length
-        heard = model.config.window_frames * model.config.codec.hop_length
-        chroma = chroma_of(torch.from_numpy(melody_from(job.melody, start, heard)), model.config)
-    return condition(model, tokenize, rows_of(job)[window.section], chroma)
+        length = model.config.window_frames * model.config.codec.hop_length
+        chroma = compute_chroma(
+            torch.from_numpy(slice_melody(job.melody, start, length)), model.config
+        )
+    return build_conditioning(model, tokenize, build_span_rows(job)[window.span], chroma)
 
 
-def melody_from(melody: Pcm, start: int, length: int) -> Pcm:
+def slice_melody(melody: Pcm, start: int, length: int) -> Pcm:
     """What of a melody a window hears that begins at the sample `start`: at most `length` samples,
     from its beginning again where it ends (Copet et al.'s implementation repeats it so)."""
     if start == 0:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from musicgen.checkpoints.lora import apply_to
 from musicgen.engine.interface import (
-    Decoded,
+    DecodeProgress,
     EngineOutput,
     GenerationJob,
     Pcm,
@@ -32,7 +32,7 @@ from musicgen.errors import (
     NonFiniteLogits,
     SettingsError,
 )
-from musicgen.model.chroma import chroma_of
+from musicgen.model.chroma import compute_chroma
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.delay_pattern import DelayPattern
 from musicgen.model.tokenizer import Tokenize, load_tokenizer
@@ -40,14 +40,14 @@ from musicgen.process.stopwatch import Stopwatch
 from musicgen.result import Timings
 
 # torch's global generator and the model's audio encoder are shared by all rows.
-_one_at_a_time = threading.Lock()
+_generate_lock = threading.Lock()
 
 
 class TransformersEngine:
     """One checkpoint behind `MusicgenForConditionalGeneration.generate`."""
 
     name = "transformers"
-    codec_mark = None
+    codec_fingerprint = None
 
     def __init__(
         self, model: Any, config: MusicGenConfig, tokenize: Tokenize, device: str, precision: str
@@ -86,36 +86,38 @@ class TransformersEngine:
         tokenize = load_tokenizer(folder)
         return cls(model.to(device).eval(), config, tokenize, device, precision)
 
-    def generate(self, job: GenerationJob) -> Generator[Decoded, None, EngineOutput]:
+    def generate(self, job: GenerationJob) -> Generator[DecodeProgress, None, EngineOutput]:
         check_job(job, self.config)
         _check_one_window(job, self.config)
-        seconds, watch = Timings(), Stopwatch()
-        inputs = self._audio_inputs(job)
-        seconds.audio_prompt = watch.lap()
+        timings, watch = Timings(), Stopwatch()
+        inputs = self._encode_audio(job)
+        timings.audio_prompt = watch.lap()
         prompt_frames = inputs["decoder_input_ids"].shape[1] if job.audio_prompt is not None else 0
-        steps = self._pattern.sequence_length(job.frames) - self._pattern.first_unknown(
+        steps = self._pattern.count_steps(job.frames) - self._pattern.find_first_unknown(
             prompt_frames
         )
         codes: list[Tensor] = []
         pcm: list[Pcm] = []
         total = steps * len(job.rows)
         for index, row in enumerate(job.rows):
-            call = _Call(self._model, self._arguments(row, steps, inputs), row.seed, self.precision)
+            call = _GenerateCall(
+                self._model, self._build_arguments(row, steps, inputs), row.seed, self.precision
+            )
             for done in call.run():
-                yield Decoded(index * steps + done, total)
-            seconds.decode += call.decode_seconds
-            seconds.codec += call.codec_seconds
-            codes.append(call.codes())
-            pcm.append(call.waveform())
+                yield DecodeProgress(index * steps + done, total)
+            timings.decode += call.decode_seconds
+            timings.codec += call.codec_seconds
+            codes.append(call.read_codes())
+            pcm.append(call.read_waveform())
         if job.stream:
             # It decodes a clip as a whole, so a stream of it has one piece.
-            yield Decoded(total, total, pcm=tuple(pcm))
-        return EngineOutput(torch.stack(codes).cpu().numpy(), tuple(pcm), total, seconds)
+            yield DecodeProgress(total, total, pcm=tuple(pcm))
+        return EngineOutput(torch.stack(codes).cpu().numpy(), tuple(pcm), total, timings)
 
     def close(self) -> None:
         self._model = None
 
-    def _audio_inputs(self, job: GenerationJob) -> dict[str, Tensor]:
+    def _encode_audio(self, job: GenerationJob) -> dict[str, Tensor]:
         inputs = {}
         if job.audio_prompt is not None:
             waveform = torch.from_numpy(np.ascontiguousarray(job.audio_prompt.T))[:, None]
@@ -125,11 +127,11 @@ class TransformersEngine:
             # (channels, codebooks per channel, frames), interleaved
             inputs["decoder_input_ids"] = encoded.transpose(0, 1).flatten(0, 1)
         if job.melody is not None:
-            chroma = chroma_of(torch.from_numpy(job.melody), self.config)
+            chroma = compute_chroma(torch.from_numpy(job.melody), self.config)
             inputs["input_features"] = chroma[None].to(self.device, self._model.dtype)
         return inputs
 
-    def _arguments(self, row: Row, steps: int, inputs: dict[str, Tensor]) -> dict[str, Any]:
+    def _build_arguments(self, row: Row, steps: int, inputs: dict[str, Tensor]) -> dict[str, Any]:
         sampling = row.sampling
         tokens = torch.tensor([self._tokenize(row.prompt)], device=self.device)
         # An empty prompt is unconditional: its states are masked to zero.
@@ -152,7 +154,7 @@ class TransformersEngine:
 def _check_one_window(job: GenerationJob, config: MusicGenConfig) -> None:
     """transformers has neither windows nor a prompt to lead away from."""
     only = "engine=musicgen does that, engine=transformers does not"
-    if job.frames > config.window_frames or job.sections:
+    if job.frames > config.window_frames or job.spans:
         seconds = config.window_frames / config.frame_rate
         raise InvalidDuration(
             "duration", job.frames / config.frame_rate, f"{seconds:g} s in one section: {only}"
@@ -161,11 +163,11 @@ def _check_one_window(job: GenerationJob, config: MusicGenConfig) -> None:
         raise InvalidRequest("negative_prompt", job.rows[0].negative_prompt, only)
 
 
-class _Stopped(Exception):
+class _Cancelled(Exception):
     """The puller went away."""
 
 
-class _Call:
+class _GenerateCall:
     """One `generate` in a thread of its own, so that its steps can be pulled one by one."""
 
     def __init__(self, model: Any, arguments: dict[str, Any], seed: int, precision: str) -> None:
@@ -195,11 +197,11 @@ class _Call:
         if self._error is not None:
             raise self._error
 
-    def codes(self) -> Tensor:
+    def read_codes(self) -> Tensor:
         """(codebooks, frames): transformers decodes left and right in turn."""
         return torch.stack([side[0, 0] for side in self._sides], dim=1).flatten(0, 1)
 
-    def waveform(self) -> Pcm:
+    def read_waveform(self) -> Pcm:
         """(samples, channels)"""
         assert self._audio is not None, "the call has finished"
         return self._audio[0].t().float().cpu().contiguous().numpy()
@@ -209,35 +211,38 @@ class _Call:
 
         decode = self._model.audio_encoder.decode
         try:
-            with _one_at_a_time, torch.random.fork_rng(), torch.inference_mode():
+            with _generate_lock, torch.random.fork_rng(), torch.inference_mode():
                 torch.manual_seed(self._seed)
-                self._model.audio_encoder.decode = lambda *a, **k: self._capture(decode, *a, **k)
+                self._model.audio_encoder.decode = lambda *a, **k: self._record_codes(
+                    decode, *a, **k
+                )
                 watch = Stopwatch()
                 try:
                     self._audio = self._model.generate(
-                        **self._arguments, logits_processor=LogitsProcessorList([self._watch])
+                        **self._arguments,
+                        logits_processor=LogitsProcessorList([self._check_logits]),
                     )
                 finally:
                     self._model.audio_encoder.decode = decode
                 self.decode_seconds = watch.lap() - self.codec_seconds
-        except _Stopped:
+        except _Cancelled:
             pass
         except Exception as error:  # handed to the thread that pulls
             self._error = error
         finally:
             self._steps.put(None)
 
-    def _watch(self, _: Tensor, logits: Tensor) -> Tensor:
+    def _check_logits(self, _: Tensor, logits: Tensor) -> Tensor:
         """Sees the logits of each step, before guidance."""
         if self._stop.is_set():
-            raise _Stopped
+            raise _Cancelled
         self._done += 1
         if not logits.isfinite().all():
             raise NonFiniteLogits(self._done, self._precision)
         self._steps.put(self._done)
         return logits
 
-    def _capture(self, decode: Any, codes: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def _record_codes(self, decode: Any, codes: Tensor, *args: Any, **kwargs: Any) -> Any:
         watch = Stopwatch()
         self._sides.append(codes)
         output = decode(codes, *args, **kwargs)

@@ -27,17 +27,17 @@ class Window:
     """
 
     start: int
-    known: int
+    context: int
     length: int
-    section: int = 0
+    span: int = 0
 
     @property
     def end(self) -> int:
         return self.start + self.length
 
     @property
-    def new(self) -> int:
-        return self.length - self.known
+    def new_frames(self) -> int:
+        return self.length - self.context
 
 
 def plan_windows(ends: Sequence[int], known: int, window: int, stride: int) -> tuple[Window, ...]:
@@ -50,17 +50,17 @@ def plan_windows(ends: Sequence[int], known: int, window: int, stride: int) -> t
     context = window - stride
     start = 0 if known < window else known - context
     windows = []
-    section = 0
+    span = 0
     while known < ends[-1]:
-        while ends[section] <= known:
-            section += 1
-        end = min(start + window, ends[section])
-        windows.append(Window(start, known - start, end - start, section))
+        while ends[span] <= known:
+            span += 1
+        end = min(start + window, ends[span])
+        windows.append(Window(start, known - start, end - start, span))
         known = end
         start = max(0, known - context)
     return tuple(windows)
 
 
-def stride_frames(seconds: float, window: int) -> int:
+def compute_stride_frames(seconds: float, window: int) -> int:
     """A request's `extend_stride` in frames of a model whose windows have `window` of them."""
     return min(max(1, round(seconds * window / STRIDE_OF_SECONDS)), window - 1)

@@ -20,7 +20,7 @@ _CENTRE_OCTAVE = 5.0
 _OCTAVE_WIDTH = 2.0
 
 
-def chroma_of(pcm: Tensor, config: MusicGenConfig) -> Tensor:
+def compute_chroma(pcm: Tensor, config: MusicGenConfig) -> Tensor:
     """One-hot chroma (frames, bins) of PCM (samples, channels) at the model's sampling rate."""
     mono = pcm.float().mean(dim=1)
     if mono.shape[0] < WINDOW:
@@ -31,12 +31,12 @@ def chroma_of(pcm: Tensor, config: MusicGenConfig) -> Tensor:
         mono, WINDOW, HOP, window=window, center=True, pad_mode="reflect", return_complex=True
     )
     power = (spectrum / window.pow(2).sum().sqrt()).abs().pow(2)
-    filters = chroma_filters(config.sample_rate, WINDOW, config.chroma_bins).to(pcm.device)
+    filters = build_chroma_filters(config.sample_rate, WINDOW, config.chroma_bins).to(pcm.device)
     strongest = (filters @ power).argmax(dim=0)
     return F.one_hot(strongest, config.chroma_bins).float()
 
 
-def chroma_filters(sample_rate: int, window: int, bins: int) -> Tensor:
+def build_chroma_filters(sample_rate: int, window: int, bins: int) -> Tensor:
     """Weights (bins, window // 2 + 1) that fold a power spectrum onto pitch classes from C."""
     frequencies = torch.arange(1, window, dtype=torch.float64) * sample_rate / window
     pitch = bins * torch.log2(frequencies / _REFERENCE_A0)

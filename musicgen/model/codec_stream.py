@@ -20,7 +20,7 @@ from musicgen.model.encodec import (
     ConvTranspose,
     ResidualBlock,
     ResidualLSTM,
-    no_slow_convolutions,
+    avoid_slow_convolutions,
 )
 
 PIECE_FRAMES = {"cpu": 50, "cuda": 250}
@@ -46,10 +46,10 @@ class CodecStream:
 
 def decode_in_pieces(codec: Codec, codes: Tensor, channels: int) -> Tensor:
     """All codes (codebooks, frames) of a clip to its samples (channels, samples)."""
-    return torch.cat(list(pieces_of(codec, codes, channels)), 1)
+    return torch.cat(list(decode_pieces(codec, codes, channels)), 1)
 
 
-def pieces_of(codec: Codec, codes: Tensor, channels: int) -> Iterator[Tensor]:
+def decode_pieces(codec: Codec, codes: Tensor, channels: int) -> Iterator[Tensor]:
     """The samples of `decode_in_pieces` one after another, each made when it is asked for."""
     stream = CodecStream(codec, channels)
     pieces = torch.split(codes, PIECE_FRAMES[codes.device.type], dim=1)
@@ -57,7 +57,7 @@ def pieces_of(codec: Codec, codes: Tensor, channels: int) -> Iterator[Tensor]:
         yield stream.push(piece, index == len(pieces) - 1)
 
 
-def lag(codec: Codec) -> int:
+def compute_lag(codec: Codec) -> int:
     """Samples by which a stream's output is behind its input, but at the end."""
     samples, per_input = 0, codec.config.hop_length
     for layer in codec.decoder:
@@ -73,7 +73,7 @@ def lag(codec: Codec) -> int:
 class _MonoStream:
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
-        self._layers = [_streamed(layer) for layer in codec.decoder]
+        self._layers = [_make_streaming(layer) for layer in codec.decoder]
 
     def push(self, codes: Tensor, last: bool) -> Tensor:
         """(codebooks, frames) to (1, samples)."""
@@ -82,13 +82,13 @@ class _MonoStream:
         for k in range(codes.shape[0]):
             x = x + F.embedding(codes[k], books[k])
         x = x.t()[None]
-        with no_slow_convolutions(codes.device):
+        with avoid_slow_convolutions(codes.device):
             for layer in self._layers:
                 x = layer.push(x, last)
         return x[0]
 
 
-class _Streamed(Protocol):
+class _StreamingLayer(Protocol):
     """A layer whose input (1, channels, frames) arrives in pieces, possibly of no frames.
 
     `push` returns the outputs that no later input can change; with `last` all that remain.
@@ -97,15 +97,15 @@ class _Streamed(Protocol):
     def push(self, x: Tensor, last: bool) -> Tensor: ...
 
 
-def _streamed(layer: nn.Module) -> _Streamed:
+def _make_streaming(layer: nn.Module) -> _StreamingLayer:
     if isinstance(layer, Conv):
-        return _StreamedConv(layer)
+        return _StreamingConv(layer)
     if isinstance(layer, ConvTranspose):
-        return _StreamedConvTranspose(layer)
+        return _StreamingConvTranspose(layer)
     if isinstance(layer, ResidualBlock):
-        return _StreamedResidualBlock(layer)
+        return _StreamingResidualBlock(layer)
     if isinstance(layer, ResidualLSTM):
-        return _StreamedLSTM(layer)
+        return _StreamingLSTM(layer)
     return _Pointwise(layer)
 
 
@@ -118,74 +118,74 @@ class _Pointwise:
         return y
 
 
-class _StreamedConv:
+class _StreamingConv:
     def __init__(self, layer: Conv) -> None:
         self._layer = layer
         self._span = layer.padding_left + layer.padding_right
-        self._held: Tensor | None = None
-        self._begun = False
+        self._tail: Tensor | None = None
+        self._is_padded = False
 
     def push(self, x: Tensor, last: bool) -> Tensor:
         layer = self._layer
-        known = x if self._held is None else torch.cat((self._held, x), dim=-1)
-        if not self._begun:
-            if last and known.shape[-1]:
-                y: Tensor = layer(known)
+        inputs = x if self._tail is None else torch.cat((self._tail, x), dim=-1)
+        if not self._is_padded:
+            if last and inputs.shape[-1]:
+                y: Tensor = layer(inputs)
                 return y
             # A reflection needs more than it mirrors.
-            if known.shape[-1] <= max(layer.padding_left, layer.padding_right):
-                self._held = known
-                return _nothing(x, layer.conv.out_channels)
-            known = F.pad(known, (layer.padding_left, 0), layer.pad_mode)
-            self._begun = True
+            if inputs.shape[-1] <= max(layer.padding_left, layer.padding_right):
+                self._tail = inputs
+                return _make_empty(x, layer.conv.out_channels)
+            inputs = F.pad(inputs, (layer.padding_left, 0), layer.pad_mode)
+            self._is_padded = True
         if last:
-            known = F.pad(known, (0, layer.padding_right), layer.pad_mode)
-        self._held = known[..., max(0, known.shape[-1] - self._span) :]
-        if known.shape[-1] <= self._span:
-            return _nothing(x, layer.conv.out_channels)
-        return layer.conv(known)
+            inputs = F.pad(inputs, (0, layer.padding_right), layer.pad_mode)
+        self._tail = inputs[..., max(0, inputs.shape[-1] - self._span) :]
+        if inputs.shape[-1] <= self._span:
+            return _make_empty(x, layer.conv.out_channels)
+        return layer.conv(inputs)
 
 
-class _StreamedConvTranspose:
+class _StreamingConvTranspose:
     """An input spreads over two blocks of `ratio` outputs: its own and the next one's."""
 
     def __init__(self, layer: ConvTranspose) -> None:
         self._layer = layer
-        self._held: Tensor | None = None
+        self._tail: Tensor | None = None
 
     def push(self, x: Tensor, last: bool) -> Tensor:
-        layer, begins = self._layer, self._held is None
-        known = x if self._held is None else torch.cat((self._held, x), dim=-1)
-        if not known.shape[-1]:
-            return _nothing(x, layer.conv.out_channels)
-        self._held = known[..., -1:]
-        y = layer.conv(known)
-        start = layer.trim_left if begins else layer.ratio
+        layer, is_first = self._layer, self._tail is None
+        inputs = x if self._tail is None else torch.cat((self._tail, x), dim=-1)
+        if not inputs.shape[-1]:
+            return _make_empty(x, layer.conv.out_channels)
+        self._tail = inputs[..., -1:]
+        y = layer.conv(inputs)
+        start = layer.trim_left if is_first else layer.ratio
         stop = y.shape[-1] - (layer.trim_right if last else layer.ratio)
         return y[..., start:stop]
 
 
-class _StreamedResidualBlock:
+class _StreamingResidualBlock:
     """The way around the convolution waits for what the convolution holds back."""
 
     def __init__(self, layer: ResidualBlock) -> None:
         self._layer = layer
-        self._narrow = _StreamedConv(layer.narrow)
-        self._around: Tensor | None = None
+        self._narrow = _StreamingConv(layer.narrow)
+        self._pending: Tensor | None = None
 
     def push(self, x: Tensor, last: bool) -> Tensor:
         layer = self._layer
-        around = x if self._around is None else torch.cat((self._around, x), dim=-1)
+        around = x if self._pending is None else torch.cat((self._pending, x), dim=-1)
         inner = self._narrow.push(F.elu(x), last)
         ready = inner.shape[-1]
-        self._around = around[..., ready:]
+        self._pending = around[..., ready:]
         if not ready:
             return around[..., :0]
         y: Tensor = layer.shortcut(around[..., :ready]) + layer.widen(F.elu(inner))
         return y
 
 
-class _StreamedLSTM:
+class _StreamingLSTM:
     def __init__(self, layer: ResidualLSTM) -> None:
         self._lstm = layer.lstm
         self._state: tuple[Tensor, Tensor] | None = None
@@ -198,5 +198,5 @@ class _StreamedLSTM:
         return (y + steps).permute(1, 2, 0)
 
 
-def _nothing(x: Tensor, channels: int) -> Tensor:
+def _make_empty(x: Tensor, channels: int) -> Tensor:
     return x.new_zeros(x.shape[0], channels, 0)

@@ -129,14 +129,14 @@ class MusicGenConfig:
 
     @classmethod
     def from_json(
-        cls, raw: Mapping[str, Any], generation: Mapping[str, Any], where: Path
+        cls, raw: Mapping[str, Any], generation: Mapping[str, Any], folder: Path
     ) -> MusicGenConfig:
         """`raw` and `generation`: what the two files of `from_folder` hold; `where` they lie."""
         try:
             return _parse(raw, generation)
         except (KeyError, TypeError, ValueError) as error:
             raise UnsupportedCheckpoint(
-                f"{where / 'config.json'}: not a MusicGen configuration ({error!r})"
+                f"{folder / 'config.json'}: not a MusicGen configuration ({error!r})"
             ) from error
 
 
@@ -169,28 +169,28 @@ def _parse(raw: Mapping[str, Any], generation: Mapping[str, Any]) -> MusicGenCon
         raise UnsupportedCheckpoint(
             f"model_type {raw.get('model_type')!r} is not one of {', '.join(_FAMILIES)}"
         )
-    melody = family == "melody"
-    decoder = _decoder(raw["decoder"], generation, cross_attention=not melody)
-    codec = _codec(raw["audio_encoder"])
-    _check_that_they_fit(decoder, codec)
+    has_melody = family == "melody"
+    decoder = _parse_decoder(raw["decoder"], generation, cross_attention=not has_melody)
+    codec = _parse_codec(raw["audio_encoder"])
+    _check_codec_fits(decoder, codec)
     return MusicGenConfig(
         family=family,
-        text_encoder=_text_encoder(raw["text_encoder"]),
+        text_encoder=_parse_text_encoder(raw["text_encoder"]),
         decoder=decoder,
         codec=codec,
-        window_frames=_window_frames(generation),
-        chroma_bins=int(raw.get("num_chroma", 12)) if melody else 0,
-        chroma_frames=int(raw.get("chroma_length", 235)) if melody else 0,
+        window_frames=_parse_window_frames(generation),
+        chroma_bins=int(raw.get("num_chroma", 12)) if has_melody else 0,
+        chroma_frames=int(raw.get("chroma_length", 235)) if has_melody else 0,
     )
 
 
-def _window_frames(generation: Mapping[str, Any]) -> int:
+def _parse_window_frames(generation: Mapping[str, Any]) -> int:
     """As Meta's checkpoints say it. A fine-tune's may be left-over from how it was tried out."""
     stated = generation.get("max_length", WINDOW_FRAMES)
     return stated if SHORTEST_WINDOW_FRAMES <= stated <= WINDOW_FRAMES else WINDOW_FRAMES
 
 
-def _text_encoder(raw: Mapping[str, Any]) -> TextEncoderConfig:
+def _parse_text_encoder(raw: Mapping[str, Any]) -> TextEncoderConfig:
     if raw.get("model_type", "t5") != "t5":
         raise UnsupportedCheckpoint(f"text encoder {raw['model_type']!r} is not t5")
     projection = raw.get("feed_forward_proj", "relu")
@@ -212,7 +212,7 @@ def _text_encoder(raw: Mapping[str, Any]) -> TextEncoderConfig:
     )
 
 
-def _decoder(
+def _parse_decoder(
     raw: Mapping[str, Any], generation: Mapping[str, Any], *, cross_attention: bool
 ) -> DecoderConfig:
     vocab_size = raw.get("vocab_size", 2048)
@@ -236,18 +236,18 @@ def _decoder(
     return config
 
 
-def _check_that_they_fit(decoder: DecoderConfig, codec: CodecConfig) -> None:
+def _check_codec_fits(decoder: DecoderConfig, codec: CodecConfig) -> None:
     """Each channel of the decoder is a clip of the codec. Without this a stereo decoder that is
     called mono, or beside another codec, would fail at its first sound."""
-    each = decoder.codebooks // decoder.channels
-    if each > codec.codebooks or decoder.vocab_size > codec.codebook_size:
+    per_channel = decoder.codebooks // decoder.channels
+    if per_channel > codec.codebooks or decoder.vocab_size > codec.codebook_size:
         raise ValueError(
             f"{decoder.codebooks} codebooks of {decoder.vocab_size} for {decoder.channels} "
             f"channels, and a codec with {codec.codebooks} of {codec.codebook_size} for each"
         )
 
 
-def _codec(raw: Mapping[str, Any]) -> CodecConfig:
+def _parse_codec(raw: Mapping[str, Any]) -> CodecConfig:
     if raw.get("model_type", "encodec") != "encodec":
         raise UnsupportedCheckpoint(f"audio encoder {raw['model_type']!r} is not encodec")
     unsupported = {
@@ -281,5 +281,7 @@ def _codec(raw: Mapping[str, Any]) -> CodecConfig:
         conv_shortcut=raw.get("use_conv_shortcut", True),
         pad_mode=raw.get("pad_mode", "reflect"),
         trim_right_ratio=raw.get("trim_right_ratio", 1.0),
-        unsupported=tuple(f"{name}={raw[name]!r}" for name, is_so in unsupported.items() if is_so),
+        unsupported=tuple(
+            f"{name}={raw[name]!r}" for name, is_used in unsupported.items() if is_used
+        ),
     )

@@ -22,10 +22,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from musicgen.model.config import DecoderConfig
-from musicgen.model.layers import LayerNorm, Linear, activation, attend
+from musicgen.model.layers import LayerNorm, Linear, attend, get_activation
 
 
-class SelfAttentionCache(Protocol):
+class KVCache(Protocol):
     """`keys`, `values`: (layers, rows, heads, capacity, head_dim), of which `length` are known."""
 
     keys: Tensor
@@ -38,7 +38,7 @@ class SelfAttentionCache(Protocol):
 
 
 @dataclass(frozen=True)
-class CrossAttentionStates:
+class CrossAttentionCache:
     """Keys and values of the prompts, for the first `rows` rows of the batch.
 
     `keys`, `values`: (layers, rows, heads, tokens, head_dim). `lengths`: tokens of each prompt.
@@ -65,13 +65,13 @@ class Segment:
     """
 
     rows: slice
-    cache: SelfAttentionCache
-    cross: CrossAttentionStates | None
+    cache: KVCache
+    cross: CrossAttentionCache | None
     mask: Tensor | None = None
     padding: tuple[int, ...] | None = None
 
 
-class WholeStep(Protocol):
+class FusedStep(Protocol):
     """All layers at once, in place of theirs; `cache_dtype` is what it keeps keys and values in."""
 
     cache_dtype: torch.dtype
@@ -90,7 +90,7 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.layers))
         self.norm = LayerNorm(config.hidden_size)
         self.heads = Linear(config.hidden_size, config.codebooks * config.vocab_size)
-        self.native: WholeStep | None = None
+        self.native: FusedStep | None = None
 
     @property
     def cache_dtype(self) -> torch.dtype:
@@ -106,14 +106,14 @@ class Decoder(nn.Module):
     def forward(
         self,
         x: Tensor,
-        cache: SelfAttentionCache,
-        cross: CrossAttentionStates | None,
+        cache: KVCache,
+        cross: CrossAttentionCache | None,
         mask: Tensor | None = None,
     ) -> Tensor:
         """`together` for a single segment of all rows."""
-        return self.together(x, [Segment(slice(0, len(x)), cache, cross, mask)])
+        return self.forward_batch(x, [Segment(slice(0, len(x)), cache, cross, mask)])
 
-    def together(self, x: Tensor, segments: Sequence[Segment]) -> Tensor:
+    def forward_batch(self, x: Tensor, segments: Sequence[Segment]) -> Tensor:
         """Runs embedded steps with their positions added: (rows, length, hidden), same shape out.
 
         `segments` cover the rows in their order.
@@ -124,21 +124,23 @@ class Decoder(nn.Module):
             x = layer(x, index, segments)
         return self.norm(x)
 
-    def logits(self, hidden: Tensor) -> Tensor:
+    def compute_logits(self, hidden: Tensor) -> Tensor:
         """Hidden states (rows, hidden) to logits (rows, codebooks, vocab_size) in float32."""
         flat = self.heads(hidden).float()
         return flat.view(-1, self.config.codebooks, self.config.vocab_size)
 
-    def cross_attention_states(
+    def build_cross_attention_cache(
         self, states: Tensor, mask: Tensor | None = None
-    ) -> CrossAttentionStates:
+    ) -> CrossAttentionCache:
         """Keys and values of encoded prompts (rows, tokens, hidden), once per request."""
         blocks = [cast(DecoderLayer, layer).cross_attention for layer in self.layers]
-        pairs = [block.keys_and_values(states) for block in blocks]
-        keys, values = (torch.stack(each).to(self.cache_dtype) for each in zip(*pairs, strict=True))
+        pairs = [block.project_keys_values(states) for block in blocks]
+        keys, values = (
+            torch.stack(tensors).to(self.cache_dtype) for tensors in zip(*pairs, strict=True)
+        )
         rows, tokens = states.shape[:2]
         lengths = [tokens] * rows if mask is None else mask.sum(dim=(1, 2, 3)).tolist()
-        return CrossAttentionStates(keys, values, tuple(lengths), mask)
+        return CrossAttentionCache(keys, values, tuple(lengths), mask)
 
 
 class DecoderLayer(nn.Module):
@@ -153,7 +155,7 @@ class DecoderLayer(nn.Module):
         self.ffn_norm = LayerNorm(size)
         self.up = Linear(size, config.ffn_size)
         self.down = Linear(config.ffn_size, size)
-        self.activation = activation(config.activation)
+        self.activation = get_activation(config.activation)
 
     def forward(self, x: Tensor, index: int, segments: Sequence[Segment]) -> Tensor:
         x = x + self.self_attention(self.self_attention_norm(x), index, segments)
@@ -168,7 +170,7 @@ class DecoderLayer(nn.Module):
         parts = [
             x[segment.rows][: cross.rows] for segment, cross in zip(segments, states, strict=True)
         ]
-        added = self.cross_attention(self.cross_attention_norm(_joined(parts)), index, states)
+        added = self.cross_attention(self.cross_attention_norm(_concatenate(parts)), index, states)
         for part, more in zip(
             parts, torch.split(added, [len(part) for part in parts]), strict=True
         ):
@@ -188,7 +190,7 @@ class SelfAttention(nn.Module):
         for segment in segments:
             keys, values = segment.cache.update(layer, key[segment.rows], value[segment.rows])
             mixed.append(attend(query[segment.rows], keys, values, segment.mask))
-        return self.out(_join_heads(_joined(mixed)))
+        return self.out(_join_heads(_concatenate(mixed)))
 
 
 class CrossAttention(nn.Module):
@@ -199,11 +201,11 @@ class CrossAttention(nn.Module):
         self.key_value = Linear(config.hidden_size, 2 * config.hidden_size)
         self.out = Linear(config.hidden_size, config.hidden_size)
 
-    def keys_and_values(self, states: Tensor) -> tuple[Tensor, Tensor]:
+    def project_keys_values(self, states: Tensor) -> tuple[Tensor, Tensor]:
         key, value = self.key_value(states).chunk(2, -1)
         return _split_heads(key, self.head_dim), _split_heads(value, self.head_dim)
 
-    def forward(self, x: Tensor, layer: int, prompts: Sequence[CrossAttentionStates]) -> Tensor:
+    def forward(self, x: Tensor, layer: int, prompts: Sequence[CrossAttentionCache]) -> Tensor:
         """Rows (all prompts' rows, length, hidden) in the order of `prompts`."""
         query = _split_heads(self.query(x), self.head_dim)
         mixed = [
@@ -212,10 +214,10 @@ class CrossAttention(nn.Module):
                 torch.split(query, [c.rows for c in prompts]), prompts, strict=True
             )
         ]
-        return self.out(_join_heads(_joined(mixed)))
+        return self.out(_join_heads(_concatenate(mixed)))
 
 
-def sinusoidal_positions(length: int, size: int) -> Tensor:
+def build_sinusoidal_positions(length: int, size: int) -> Tensor:
     """Position embeddings (length, size) in float32: cosines in the first half, then sines.
 
     Source: Vaswani et al. 2017, section 3.5, in tensor2tensor's layout.
@@ -235,5 +237,5 @@ def _join_heads(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(2)
 
 
-def _joined(parts: Sequence[Tensor]) -> Tensor:
+def _concatenate(parts: Sequence[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(list(parts))

@@ -38,11 +38,11 @@ class DelayPattern:
     def delays(self) -> tuple[int, ...]:
         return tuple(k // self.channels for k in range(self.codebooks))
 
-    def sequence_length(self, frames: int) -> int:
+    def count_steps(self, frames: int) -> int:
         """Steps of a sequence that holds `frames` frames, the start token included."""
         return frames + self.delays[-1] + 1
 
-    def template(self, frames: int, prompt: Tensor | None = None) -> Tensor:
+    def build_template(self, frames: int, prompt: Tensor | None = None) -> Tensor:
         """The sequence before decoding: (..., codebooks, steps), `UNKNOWN` where a token is to
         come.
 
@@ -50,7 +50,7 @@ class DelayPattern:
         """
         device = None if prompt is None else prompt.device
         rows = () if prompt is None else prompt.shape[:-2]
-        shape = (*rows, self.codebooks, self.sequence_length(frames))
+        shape = (*rows, self.codebooks, self.count_steps(frames))
         template = torch.full(shape, self.start_token, device=device)
         for k, delay in enumerate(self.delays):
             template[..., k, 1 + delay : 1 + delay + frames] = UNKNOWN
@@ -59,7 +59,7 @@ class DelayPattern:
                 template[..., k, 1 + delay : 1 + delay + known] = prompt[..., k, :]
         return template
 
-    def first_unknown(self, prompt_frames: int) -> int:
+    def find_first_unknown(self, prompt_frames: int) -> int:
         """The step that decoding has to fill first."""
         return prompt_frames + 1
 

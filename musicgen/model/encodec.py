@@ -26,23 +26,23 @@ class Codec(nn.Module):
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = _encoder(config)
-        self.decoder = _decoder(config)
+        self.encoder = _build_encoder(config)
+        self.decoder = _build_decoder(config)
         shape = (config.codebooks, config.codebook_size, config.codebook_dim)
         self.codebooks = nn.Parameter(torch.empty(shape), requires_grad=False)
 
-    def mark(self) -> str:
+    def fingerprint(self) -> str:
         """The same for codecs whose tokens mean the same: a hash of the codebooks."""
         books = self.codebooks.detach().float().cpu().contiguous()
         return hashlib.sha256(books.numpy().tobytes()).hexdigest()[:32]
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (batch, codebooks, frames) to waveform (batch, channels, frames * hop_length)."""
-        embedded = torch.zeros((), device=codes.device)
+        vectors = torch.zeros((), device=codes.device)
         for k in range(codes.shape[1]):
-            embedded = embedded + F.embedding(codes[:, k], self.codebooks[k])
-        with no_slow_convolutions(embedded.device):
-            return self.decoder(embedded.transpose(1, 2))
+            vectors = vectors + F.embedding(codes[:, k], self.codebooks[k])
+        with avoid_slow_convolutions(vectors.device):
+            return self.decoder(vectors.transpose(1, 2))
 
     def encode(self, waveform: Tensor) -> Tensor:
         """Waveform (batch, channels, samples) to codes (batch, codebooks, ceil(samples / hop)).
@@ -52,14 +52,14 @@ class Codec(nn.Module):
         residual = self.encoder(waveform).transpose(1, 2)
         codes = []
         for book in self.codebooks:
-            index = _nearest(residual, book)
+            index = _find_nearest(residual, book)
             residual = residual - F.embedding(index, book)
             codes.append(index)
         return torch.stack(codes, dim=1)
 
 
 @contextmanager
-def no_slow_convolutions(device: torch.device) -> Iterator[None]:
+def avoid_slow_convolutions(device: torch.device) -> Iterator[None]:
     """Before torch 2.6 oneDNN prepares a transposed convolution anew for every length, which takes
     a processor a hundred times as long as the convolution itself."""
     if device.type != "cpu" or not _PREPARES_EVERY_LENGTH:
@@ -86,18 +86,18 @@ def encode_channels(codec: Codec, waveform: Tensor) -> Tensor:
     return torch.stack(sides, dim=2).flatten(1, 2)
 
 
-def _nearest(vectors: Tensor, book: Tensor) -> Tensor:
+def _find_nearest(vectors: Tensor, book: Tensor) -> Tensor:
     """Index of the nearest codebook entry by squared Euclidean distance: (batch, frames)."""
     flat = vectors.reshape(-1, vectors.shape[-1])
     distance = flat.pow(2).sum(1, keepdim=True) - 2 * flat @ book.t() + book.pow(2).sum(1)
     return distance.argmin(dim=-1).view(vectors.shape[:-1])
 
 
-def _encoder(config: CodecConfig) -> nn.Sequential:
+def _build_encoder(config: CodecConfig) -> nn.Sequential:
     width = config.filters
     layers: list[nn.Module] = [Conv(config, config.channels, width, config.kernel_size)]
     for ratio in reversed(config.ratios):
-        layers += _residual_blocks(config, width)
+        layers += _build_residual_blocks(config, width)
         layers += [nn.ELU(), Conv(config, width, 2 * width, 2 * ratio, stride=ratio)]
         width *= 2
     layers += [ResidualLSTM(width, config.lstm_layers), nn.ELU()]
@@ -105,19 +105,19 @@ def _encoder(config: CodecConfig) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _decoder(config: CodecConfig) -> nn.Sequential:
+def _build_decoder(config: CodecConfig) -> nn.Sequential:
     width = config.filters * 2 ** len(config.ratios)
     layers: list[nn.Module] = [Conv(config, config.hidden_size, width, config.kernel_size)]
     layers += [ResidualLSTM(width, config.lstm_layers)]
     for ratio in config.ratios:
         layers += [nn.ELU(), ConvTranspose(config, width, width // 2, ratio)]
         width //= 2
-        layers += _residual_blocks(config, width)
+        layers += _build_residual_blocks(config, width)
     layers += [nn.ELU(), Conv(config, width, config.channels, config.last_kernel_size)]
     return nn.Sequential(*layers)
 
 
-def _residual_blocks(config: CodecConfig, width: int) -> list[nn.Module]:
+def _build_residual_blocks(config: CodecConfig, width: int) -> list[nn.Module]:
     return [
         ResidualBlock(config, width, config.dilation_growth**level)
         for level in range(config.residual_layers)

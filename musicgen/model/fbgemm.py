@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from musicgen.model.layers import Linear
 
-Pack = Callable[[Tensor], nn.Module | None]
+PackLinear = Callable[[Tensor], nn.Module | None]
 """Weight (out_features, in_features) to its packed layer, or None if the form cannot hold it."""
 _CPU = torch._C.DispatchKeySet(torch._C.DispatchKey.CPU)
 _INT8_LARGEST = 127
 _SMALLEST_SCALE = 1e-12
 
 
-class PackedHalfLinear(nn.Module):
+class HalfLinear(nn.Module):
     """y = x Wᵀ with float16 weights and float32 activations.
 
     Half the bytes, while products and sums stay in float32. On x86 without bfloat16 instructions
@@ -39,7 +39,7 @@ class PackedHalfLinear(nn.Module):
         return self.multiply.redispatch(_CPU, x, self.packed)
 
 
-class PackedInt8Linear(nn.Module):
+class Int8Linear(nn.Module):
     """y = x Wᵀ with int8 weights, one scale for each output, and 8-bit activations, one scale for
     each row and step.
 
@@ -62,7 +62,7 @@ class PackedInt8Linear(nn.Module):
         # Without VNNI two products are added in 16 bits, which 8-bit activations overflow.
         self.seven_bits = not torch.cpu._is_vnni_supported()
         self.range: Tensor
-        self.register_buffer("range", _full_range(weight.shape[1]), persistent=False)
+        self.register_buffer("range", _build_range_row(weight.shape[1]), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.flatten(0, -2)
@@ -74,15 +74,15 @@ class PackedInt8Linear(nn.Module):
         return product[:-1].mul_(largest).view(*x.shape[:-1], -1)
 
 
-def half_linear(weight: Tensor) -> nn.Module | None:
+def pack_half_linear(weight: Tensor) -> nn.Module | None:
     """float16, unless a weight is out of its range."""
     fits = weight.abs().max() < torch.finfo(torch.float16).max
-    return PackedHalfLinear(weight) if fits else None
+    return HalfLinear(weight) if fits else None
 
 
-def int8_linear(weight: Tensor) -> nn.Module | None:
+def pack_int8_linear(weight: Tensor) -> nn.Module | None:
     """int8; a single input leaves no room for both ends of the range."""
-    return PackedInt8Linear(weight) if weight.shape[1] > 1 else None
+    return Int8Linear(weight) if weight.shape[1] > 1 else None
 
 
 def can_pack() -> bool:
@@ -92,15 +92,15 @@ def can_pack() -> bool:
 
 def pack_half(module: nn.Module) -> None:
     """16-bit weights below `module`."""
-    pack_linears(module, half_linear)
+    pack_linears(module, pack_half_linear)
 
 
 def pack_int8(module: nn.Module) -> None:
     """8-bit weights and activations below `module`."""
-    pack_linears(module, int8_linear)
+    pack_linears(module, pack_int8_linear)
 
 
-def pack_linears(module: nn.Module, pack: Pack) -> None:
+def pack_linears(module: nn.Module, pack: PackLinear) -> None:
     """Replaces every `Linear` below `module` by its packed layer, in place, where there is one."""
     for name, child in module.named_children():
         if not isinstance(child, Linear):
@@ -109,7 +109,7 @@ def pack_linears(module: nn.Module, pack: Pack) -> None:
             setattr(module, name, packed)
 
 
-def _full_range(inputs: int) -> Tensor:
+def _build_range_row(inputs: int) -> Tensor:
     row = torch.zeros(1, inputs)
     row[0, :2] = torch.tensor([1.0, -1.0])[:inputs]
     return row

@@ -7,23 +7,23 @@ from collections.abc import Callable
 
 from musicgen.model.fbgemm import can_pack, pack_half, pack_int8
 from musicgen.model.musicgen import MusicGen
-from musicgen.model.native.library import library
-from musicgen.model.native.model import FORMS, use_native
+from musicgen.model.native.library import load_library
+from musicgen.model.native.model import FORMS, convert_to_native
 
 logger = logging.getLogger(__name__)
 
-Pack = Callable[[MusicGen], None]
+PackModel = Callable[[MusicGen], None]
 _WITHOUT_COMPILER = {"bfloat16": pack_half, "int8": pack_int8}
 
 
-def packing(precision: str, *, compiled: bool = True) -> Pack | None:
+def choose_packing(precision: str, *, compiled: bool = True) -> PackModel | None:
     """Natively where that was compiled, else by PyTorch's packed kernels, of which float32 needs
     none; None leaves the weights as they are. With `compiled` false by PyTorch's in any case."""
-    native = library() if compiled else None
+    native = load_library() if compiled else None
     fallback = _WITHOUT_COMPILER.get(precision) if can_pack() else None
 
     def pack(model: MusicGen) -> None:
-        if native is not None and use_native(native, model, FORMS[precision]):
+        if native is not None and convert_to_native(native, model, FORMS[precision]):
             return
         if fallback is not None:
             fallback(model.decoder)

@@ -21,7 +21,7 @@ _ACTIVATIONS: dict[str, Activation] = {
 }
 
 
-def activation(name: str) -> Activation:
+def get_activation(name: str) -> Activation:
     """The function that a config.json means by `name`. Raises: ValueError."""
     if name not in _ACTIVATIONS:
         raise ValueError(f"activation {name!r} is not one of {', '.join(_ACTIVATIONS)}")

@@ -12,10 +12,10 @@ from musicgen.model.musicgen import MusicGen
 
 BYTES_PER_WEIGHT = {"float32": 4, "bfloat16": 2, "int8": 1}
 # int8 is for the products with weights; without the native step keys and values keep float32.
-BYTES_PER_CACHED = {"float32": 4, "bfloat16": 2, "int8": 4}
+BYTES_PER_CACHE_VALUE = {"float32": 4, "bfloat16": 2, "int8": 4}
 # Peak of EnCodec's activations: the last layers hold a few maps of `filters` channels at full
 # sampling rate.
-CODEC_MAPS_ALIVE = 4
+CODEC_LIVE_MAPS = 4
 
 
 @dataclass(frozen=True)
@@ -34,18 +34,18 @@ def count_parameters(config: MusicGenConfig) -> ParameterCounts:
     return ParameterCounts(decoder, sum(p.numel() for p in model.parameters()) - decoder)
 
 
-def memory_needed(config: MusicGenConfig, precision: str) -> int:
+def estimate_memory(config: MusicGenConfig, precision: str) -> int:
     """Bytes for the weights and for one guided clip of a whole window; a longer one takes no more
     but for its samples."""
     counts = count_parameters(config)
     weights = counts.decoder * BYTES_PER_WEIGHT[precision] + counts.other * 4
     rows = 2
     cached = 2 * config.decoder.layers * rows * config.window_frames * config.decoder.hidden_size
-    cache = cached * BYTES_PER_CACHED[precision]
-    return weights + cache + codec_memory(config, config.window_frames)
+    cache = cached * BYTES_PER_CACHE_VALUE[precision]
+    return weights + cache + estimate_codec_memory(config, config.window_frames)
 
 
-def codec_memory(config: MusicGenConfig, frames: int) -> int:
+def estimate_codec_memory(config: MusicGenConfig, frames: int) -> int:
     """Bytes at the peak of decoding one clip's waveform: of a piece, and of all samples."""
-    piece = min(frames, max(PIECE_FRAMES.values())) * config.codec.filters * CODEC_MAPS_ALIVE
+    piece = min(frames, max(PIECE_FRAMES.values())) * config.codec.filters * CODEC_LIVE_MAPS
     return (piece + frames * config.channels) * config.codec.hop_length * 4

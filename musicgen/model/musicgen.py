@@ -36,16 +36,16 @@ class MusicGen(nn.Module):
         """Type of the decoder's activations and caches."""
         return self.decoder.embeddings.dtype
 
-    def text_states(self, tokens: Tensor) -> Tensor:
+    def encode_text(self, tokens: Tensor) -> Tensor:
         """Tokens (1, length) of one prompt to states (1, length, hidden) for the decoder."""
         return self.text_projection(self.text_encoder(tokens)).to(self.dtype)
 
-    def null_text_states(self) -> Tensor:
+    def build_null_text_states(self) -> Tensor:
         """States (1, 1, hidden) of "no prompt": zeros after the projection, not its bias."""
         size = self.config.decoder.hidden_size
         return torch.zeros(1, 1, size, device=self.device, dtype=self.dtype)
 
-    def chroma_states(self, chroma: Tensor | None) -> Tensor:
+    def encode_chroma(self, chroma: Tensor | None) -> Tensor:
         """Chroma (frames, bins) to states (1, chroma_frames, hidden), repeated or cut to length.
 
         None is the melody of silence, whose strongest pitch class is by convention the first.

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from musicgen.model.config import TextEncoderConfig
-from musicgen.model.layers import Embedding, Linear, activation
+from musicgen.model.layers import Embedding, Linear, get_activation
 
 
 class TextEncoder(nn.Module):
@@ -70,7 +70,7 @@ class FeedForward(nn.Module):
         self.up = Linear(config.hidden_size, config.ffn_size)
         self.gate = Linear(config.hidden_size, config.ffn_size) if config.gated else None
         self.down = Linear(config.ffn_size, config.hidden_size)
-        self.activation = activation(config.activation)
+        self.activation = get_activation(config.activation)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.gate is None:
@@ -102,10 +102,10 @@ class PositionBias(nn.Module):
     def forward(self, length: int) -> Tensor:
         """The bias added to the scores: (1, heads, length, length)."""
         position = torch.arange(length, device=self.weight.device)
-        bucket = self._bucket(position[None, :] - position[:, None])
+        bucket = self._find_buckets(position[None, :] - position[:, None])
         return self.weight[bucket].permute(2, 0, 1)[None]
 
-    def _bucket(self, distance: Tensor) -> Tensor:
+    def _find_buckets(self, distance: Tensor) -> Tensor:
         """Half of the buckets for each direction: exact up to a half, then logarithmic."""
         per_side = self.buckets // 2
         exact = per_side // 2

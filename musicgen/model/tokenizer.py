@@ -21,19 +21,19 @@ def load_tokenizer(folder: Path) -> Tokenize:
         path = folder / name
         return path.read_bytes() if path.exists() else None
 
-    return tokenizer_of(read, folder)
+    return build_tokenizer(read, folder)
 
 
-def tokenizer_of(read: Callable[[str], bytes | None], folder: Path) -> Tokenize:
+def build_tokenizer(read: Callable[[str], bytes | None], folder: Path) -> Tokenize:
     """The same of files that `read` gives by their names; `folder` is where they lie."""
-    for name, parse in (("tokenizer.json", _fast), ("spiece.model", _sentencepiece)):
+    for name, parse in (("tokenizer.json", _load_fast), ("spiece.model", _load_sentencepiece)):
         content = read(name)
         if content is not None:
             return parse(content, folder / name)
     raise CheckpointIncomplete(f"{folder} has no tokenizer.json and no spiece.model")
 
 
-def _fast(content: bytes, path: Path) -> Tokenize:
+def _load_fast(content: bytes, path: Path) -> Tokenize:
     from tokenizers import Tokenizer
 
     try:
@@ -46,7 +46,7 @@ def _fast(content: bytes, path: Path) -> Tokenize:
     return lambda prompt: list(tokenizer.encode(prompt).ids)
 
 
-def _sentencepiece(content: bytes, path: Path) -> Tokenize:
+def _load_sentencepiece(content: bytes, path: Path) -> Tokenize:
     try:
         from sentencepiece import SentencePieceProcessor
     except ImportError:

@@ -195,7 +195,7 @@ class Predictor:
         size = compute_max_size(samples, config.channels, audio_format)
         storage.prepare(size * len(request.texts))
         seed = secrets.randbelow(SEED_MAX + 1) if request.seed is None else request.seed
-        mark = engine.codec_mark if request.continuation or request.save_tokens else None
+        mark = engine.codec_fingerprint if request.continuation or request.save_tokens else None
         prepared = prepare(request, seed, config, self._separator.extract_melody, mark)
         check_saved_tokens(request, prepared, mark)
         job = replace(prepared.job, stream=stream is not None)
@@ -206,7 +206,7 @@ class Predictor:
         streams = [] if stream is None else _open_streams(request, stream, prepared, config, tags)
         preparing = watch.lap()
         output = yield from report_progress(engine.generate(job), streams)
-        timings = replace(output.seconds, audio_prompt=output.seconds.audio_prompt + preparing)
+        timings = replace(output.timings, audio_prompt=output.timings.audio_prompt + preparing)
         watch.lap()
         joined = [prepared.join(pcm, config.sample_rate) for pcm in output.pcm]
         clips = [finish_clip(pcm, config.sample_rate, request) for pcm in joined]

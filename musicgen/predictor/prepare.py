@@ -15,8 +15,8 @@ from musicgen.audio.crossfade import Crossfade
 from musicgen.audio.decode import read_audio, to_channels
 from musicgen.audio.embedded_tokens import read_tokens
 from musicgen.audio.resample import resample
-from musicgen.engine.interface import GenerationJob, Pcm, Row, Section
-from musicgen.engine.windows import stride_frames
+from musicgen.engine.interface import GenerationJob, Pcm, PromptSpan, Row
+from musicgen.engine.windows import compute_stride_frames
 from musicgen.errors import InvalidInputAudio, InvalidRequest
 from musicgen.model.config import MusicGenConfig
 from musicgen.request import GenerationRequest, seed_of_variation
@@ -63,7 +63,7 @@ def prepare(
     seed: int,
     config: MusicGenConfig,
     extract_melody: ExtractMelody = lambda pcm, rate: None,
-    codec_mark: str | None = None,
+    codec_fingerprint: str | None = None,
 ) -> PreparedJob:
     """Prepare the engine job of a request and read its input audio.
 
@@ -80,7 +80,7 @@ def prepare(
     sections = _build_sections(request, frames, config)
     if sections:
         texts = (BETWEEN_PROMPTS.join(section.prompt for section in sections),) * len(texts)
-    job = GenerationJob(rows, frames, sections=sections, stride_seconds=request.extend_stride)
+    job = GenerationJob(rows, frames, spans=sections, stride_seconds=request.extend_stride)
     if request.input_audio is None:
         return PreparedJob(job, texts)
     if not request.continuation:
@@ -95,7 +95,7 @@ def prepare(
         return PreparedJob(replace(job, melody=melody), texts, (note,))
     end = request.continuation_end
     if not request.continuation_start and end == CONTINUATION_TO_THE_END:
-        codes = _read_codes(request.input_audio, config, codec_mark)
+        codes = _read_codes(request.input_audio, config, codec_fingerprint)
         if codes is not None:
             _check_room(codes.shape[1] / config.frame_rate, request)
             return PreparedJob(replace(job, known_codes=codes), texts, (FROM_TOKENS,))
@@ -130,13 +130,17 @@ def check_saved_tokens(request: GenerationRequest, prepared: PreparedJob, mark: 
 
 
 def _read_codes(
-    path: Path, config: MusicGenConfig, codec_mark: str | None
+    path: Path, config: MusicGenConfig, codec_fingerprint: str | None
 ) -> NDArray[np.int64] | None:
     """Return the tokens embedded in a clip (codebooks, frames), if this model's codec made them."""
-    if codec_mark is None or not path.is_file():
+    if codec_fingerprint is None or not path.is_file():
         return None
     saved = read_tokens(path)
-    if saved is None or saved.codec != codec_mark or len(saved.codes) != config.decoder.codebooks:
+    if (
+        saved is None
+        or saved.codec != codec_fingerprint
+        or len(saved.codes) != config.decoder.codebooks
+    ):
         return None
     return saved.codes if saved.codes.max() < config.decoder.vocab_size else None
 
@@ -162,7 +166,7 @@ def _prepare_continuation(
     hop, window = config.codec.hop_length, config.window_frames
     frames = len(clip) // hop
     if frames >= window:
-        frames = window - stride_frames(job.stride_seconds, window)
+        frames = window - compute_stride_frames(job.stride_seconds, window)
     if not frames:
         least = hop / config.sample_rate
         raise InvalidInputAudio(
@@ -177,7 +181,7 @@ def _prepare_continuation(
 
 def _build_sections(
     request: GenerationRequest, frames: int, config: MusicGenConfig
-) -> tuple[Section, ...]:
+) -> tuple[PromptSpan, ...]:
     if request.sections is None:
         return ()
     lengths = [section.duration for section in request.sections]
@@ -189,7 +193,7 @@ def _build_sections(
         for section in request.sections
     ]
     return tuple(
-        Section(text, end - start) for text, start, end in zip(words, starts, ends, strict=True)
+        PromptSpan(text, end - start) for text, start, end in zip(words, starts, ends, strict=True)
     )
 
 

@@ -10,7 +10,7 @@ from musicgen.audio.encode import encode
 from musicgen.audio.live_encoder import LiveEncoder, check_live_format
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.tags import AudioTags
-from musicgen.engine.interface import Decoded, EngineOutput
+from musicgen.engine.interface import DecodeProgress, EngineOutput
 from musicgen.request import AudioFormat, StreamForm
 from musicgen.result import Progress
 
@@ -53,7 +53,7 @@ class ClipStream:
 
 
 def report_progress(
-    steps: Generator[Decoded, None, EngineOutput], streams: Sequence[ClipStream]
+    steps: Generator[DecodeProgress, None, EngineOutput], streams: Sequence[ClipStream]
 ) -> Generator[Progress, None, EngineOutput]:
     """Yield the engine's steps as progress with audio; closing closes the steps."""
     with closing(steps):

@@ -31,8 +31,8 @@ from musicgen.errors import (
     SettingsError,
 )
 from musicgen.model.config import MusicGenConfig
-from musicgen.model.native.library import library
-from musicgen.model.tokenizer import tokenizer_of
+from musicgen.model.native.library import load_library
+from musicgen.model.tokenizer import build_tokenizer
 from musicgen.request import SamplingParams
 from musicgen.settings import Settings
 from tests.support import engines, oracle
@@ -40,7 +40,7 @@ from tests.support.packs import pack_folder
 
 VARIED = ["musicgen-small", "musicgen-stereo-medium", "musicgen-melody", "three-codebooks"]
 SAMPLED = SamplingParams(1.0, 20, 0.0, 3.0)
-native = pytest.mark.skipif(library() is None, reason="the native step was not compiled here")
+native = pytest.mark.skipif(load_library() is None, reason="the native step was not compiled here")
 
 
 @native
@@ -79,7 +79,7 @@ def test_rounded_weights_give_transformers_tokens(
     opened = PackFile(pack_folder(folder, "plain-bfloat16", tmp_path).path)
     config = MusicGenConfig.from_folder(folder)
     model = load_packed(opened, config, torch.device("cpu"), torch.float32, None)
-    engine = MusicGenEngine(model, tokenizer_of(opened.read, folder), "float32")
+    engine = MusicGenEngine(model, build_tokenizer(opened.read, folder), "float32")
     known = oracle.load(folder), oracle.load_tokenizer(folder)
     for prompt in engines.PROMPTS:
         wanted = oracle.greedy_tokens(*known, [prompt], 24, guidance)

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicgen import errors
-from musicgen.engine.batch import STEPS_AHEAD
+from musicgen.engine.batch import MAX_STEPS_AHEAD
 from musicgen.engine.cuda import graphs
 from musicgen.engine.decode_state import DecodeState
 from musicgen.engine.engine import MusicGenEngine
@@ -118,9 +118,9 @@ def _gap_where_they_part(
     state = engines.decode_state(engine, job)
     with torch.inference_mode():
         while True:
-            best = state.guided_logits()[row].topk(2).values
+            best = state.apply_guidance()[row].topk(2).values
             state.step()
-            codes = state.codes()[row].numpy()
+            codes = state.read_codes()[row].numpy()
             differs = codes != found[:, : codes.shape[1]]
             if differs.any():
                 book = int(np.flatnonzero(differs.any(axis=1))[0])
@@ -129,7 +129,7 @@ def _gap_where_they_part(
 
 def _engine(folder: Path, **limits: int) -> MusicGenEngine:
     known = engines.engine(folder)
-    return MusicGenEngine(known._loaded(), known._tokenize, "float32", **limits)
+    return MusicGenEngine(known._get_model(), known._tokenize, "float32", **limits)
 
 
 def _run_in(callers: ThreadPoolExecutor, engine: MusicGenEngine, job: GenerationJob) -> Future[Any]:
@@ -157,14 +157,14 @@ def test_a_job_that_fails_does_not_hurt_its_neighbours(
     engine = _engine(checkpoints("musicgen-small"))
     good = [GenerationJob((_row(seed),), 30) for seed in (1, 2)]
     expected = [engines.run(engine, job).codes for job in good]
-    embedded = DecodeState.embedded
+    embed_column = DecodeState.embed_column
 
     def fail_at_step_5(state: DecodeState, column: torch.Tensor) -> torch.Tensor:
-        if state.steps == 23 and state.done == 5:
+        if state.total_steps == 23 and state.steps_done == 5:
             raise RuntimeError("this one job")
-        return embedded(state, column)
+        return embed_column(state, column)
 
-    monkeypatch.setattr(DecodeState, "embedded", fail_at_step_5)
+    monkeypatch.setattr(DecodeState, "embed_column", fail_at_step_5)
     with ThreadPoolExecutor(3) as callers:
         bad = _run_in(callers, engine, GenerationJob((_row(),), 20))
         found = [_run_in(callers, engine, job) for job in good]
@@ -179,14 +179,14 @@ def test_a_device_fault_ends_every_job_with_a_typed_error(
 ) -> None:
     """Also those that still wait for their turn: the device will not come back."""
     engine = _engine(checkpoints("musicgen-small"), rows=4)
-    step = graphs.step_together
+    step = graphs.step_batch
 
     def fail(states: list[DecodeState]) -> None:
         step(states)
         if engine._batch._scheduler.waiting == 2:
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
-    monkeypatch.setattr(graphs, "step_together", fail)
+    monkeypatch.setattr(graphs, "step_batch", fail)
     with ThreadPoolExecutor(4) as callers:
         running = [_run_in(callers, engine, GenerationJob((_row(s),), 400)) for s in range(4)]
         for each in running:
@@ -196,7 +196,7 @@ def test_a_device_fault_ends_every_job_with_a_typed_error(
 
 
 def test_who_waits_is_told_so_and_may_give_up(checkpoints: Callable[[str], Path]) -> None:
-    engine = _engine(checkpoints("musicgen-small"), rows=2, most_waiting=1)
+    engine = _engine(checkpoints("musicgen-small"), rows=2, max_waiting=1)
     first = engine.generate(GenerationJob((_row(),), 30))
     next(first)
     second = engine.generate(GenerationJob((_row(),), 30))
@@ -225,7 +225,7 @@ def test_a_slow_reader_pauses_only_itself(checkpoints: Callable[[str], Path]) ->
     next(slow)
     np.testing.assert_array_equal(engines.run(engine, job).codes, expected[1])
     (ticket,) = engine._batch._scheduler.active
-    assert ticket.done == 1 + STEPS_AHEAD
+    assert ticket.steps_done == 1 + MAX_STEPS_AHEAD
     with pytest.raises(StopIteration) as finished:
         while True:
             next(slow)
@@ -241,7 +241,7 @@ def test_no_thread_outlives_the_jobs(checkpoints: Callable[[str], Path]) -> None
     next(left)
     left.close()
     _wait_until(partial(_is_idle, engine))
-    assert engine._batch._scheduler.rows_taken == 0
+    assert engine._batch._scheduler.active_rows == 0
     del engine, left
     gc.collect()
     _wait_until(lambda: threading.active_count() <= before)

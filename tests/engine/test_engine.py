@@ -64,16 +64,16 @@ def test_nothing_but_rounding_tells_a_batch_from_a_clip_alone(
     together = _decode_state(engine, rows)
     alone = [_decode_state(engine, [row]) for row in rows]
     compared = 0
-    for _ in range(together.steps):
+    for _ in range(together.total_steps):
         for i, single in enumerate(alone):
             if torch.equal(single.sequence[0], together.sequence[i]):
                 torch.testing.assert_close(
-                    single.guided_logits()[0], together.guided_logits()[i], atol=1e-4, rtol=0
+                    single.apply_guidance()[0], together.apply_guidance()[i], atol=1e-4, rtol=0
                 )
                 compared += 1
             single.step()
         together.step()
-    assert compared > 7 * together.steps
+    assert compared > 7 * together.total_steps
 
 
 def _decode_state(engine: MusicGenEngine, rows: list[Row]) -> DecodeState:
@@ -222,7 +222,7 @@ def test_closing_an_engine_frees_its_weights(checkpoints: Callable[[str], Path])
     folder = checkpoints("musicgen-small")
     config = MusicGenConfig.from_folder(folder)
     engine = MusicGenEngine.load(folder, config, "cpu", "float32")
-    alive = [id(p) for p in engine._loaded().parameters()]
+    alive = [id(p) for p in engine._get_model().parameters()]
     engine.close()
     gc.collect()
     left = {id(o) for o in gc.get_objects() if isinstance(o, torch.nn.Parameter)}

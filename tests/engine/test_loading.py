@@ -14,7 +14,7 @@ from musicgen.settings import Settings
 def test_auto_is_the_fastest_that_costs_nothing_to_hear(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_precision("auto", "cpu") == "int8"
     assert resolve_precision("auto", "cuda:0") == "bfloat16"
-    monkeypatch.setattr(loading, "packing", lambda precision: None)
+    monkeypatch.setattr(loading, "choose_packing", lambda precision: None)
     assert resolve_precision("auto", "cpu") == "float32"
 
 
@@ -26,7 +26,7 @@ def test_a_precision_that_is_named_is_taken(precision: str) -> None:
 def test_int8_is_refused_where_it_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError, match="its kernels are for processors"):
         resolve_precision("int8", "cuda:0")
-    monkeypatch.setattr(loading, "packing", lambda precision: None)
+    monkeypatch.setattr(loading, "choose_packing", lambda precision: None)
     with pytest.raises(SettingsError, match="this PyTorch has none"):
         resolve_precision("int8", "cpu")
 

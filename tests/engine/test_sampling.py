@@ -7,7 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicgen.engine.sampling import Draws, SamplerKind, SamplerRows, draw, guide
+from musicgen.engine.sampling import (
+    SamplerFeatures,
+    SamplingTensors,
+    UniformDraws,
+    guide_logits,
+    sample_tokens,
+)
 from musicgen.request import SamplingParams
 
 CPU = torch.device("cpu")
@@ -24,12 +30,17 @@ def _sample(
     rows: list[SamplingParams],
     seeds: list[int],
     steps: int = 1,
-    kind: SamplerKind | None = None,
+    kind: SamplerFeatures | None = None,
 ) -> torch.Tensor:
     """Tokens (steps, rows, codebooks) of the same logits, step after step."""
-    sampler, kind = SamplerRows.of(rows, CPU), kind or SamplerKind.of(rows)
-    uniform = Draws(seeds).next(steps, logits.shape[1])
-    return torch.stack([draw(logits, sampler, kind, uniform[:, step]) for step in range(steps)])
+    sampler, kind = (
+        SamplingTensors.from_params(rows, CPU),
+        kind or SamplerFeatures.from_params(rows),
+    )
+    uniform = UniformDraws(seeds).next(steps, logits.shape[1])
+    return torch.stack(
+        [sample_tokens(logits, sampler, kind, uniform[:, step]) for step in range(steps)]
+    )
 
 
 @settings(max_examples=60)
@@ -48,7 +59,7 @@ def test_a_row_samples_as_if_it_were_alone(rows: list[SamplingParams], seed: int
 def test_a_kind_that_offers_more_draws_the_same(rows: list[SamplingParams], seed: int) -> None:
     logits = torch.randn(len(rows), 3, 16, generator=torch.Generator().manual_seed(seed)) * 3
     seeds = [seed ^ i for i in range(len(rows))]
-    everything = SamplerKind(random=True, largest_k=16, top_p=True)
+    everything = SamplerFeatures(random=True, largest_k=16, top_p=True)
     expected = _sample(logits, rows, seeds, steps=4)
     assert torch.equal(_sample(logits, rows, seeds, steps=4, kind=everything), expected)
 
@@ -59,11 +70,11 @@ def test_tokens_come_from_the_allowed_set(row: SamplingParams, seed: int) -> Non
     logits = torch.randn(1, 2, 16, generator=torch.Generator().manual_seed(seed))
     tokens = _sample(logits, [row], [seed], steps=40)[:, 0]
     for book in range(2):
-        allowed = _allowed(logits[0, book], row)
+        allowed = _find_allowed(logits[0, book], row)
         assert set(tokens[:, book].tolist()) <= allowed
 
 
-def _allowed(logits: torch.Tensor, row: SamplingParams) -> set[int]:
+def _find_allowed(logits: torch.Tensor, row: SamplingParams) -> set[int]:
     order = logits.argsort(descending=True).tolist()
     if row.temperature == 0:
         return set(order[:1])
@@ -94,23 +105,25 @@ def test_impossible_tokens_are_never_drawn_even_at_the_ends() -> None:
     rows = [SamplingParams(top_k=2)]
     for uniform in (0.0, 1 - 2**-53):
         at = torch.full((1, 1), uniform, dtype=torch.float64)
-        token = draw(logits, SamplerRows.of(rows, CPU), SamplerKind.of(rows), at)
+        token = sample_tokens(
+            logits, SamplingTensors.from_params(rows, CPU), SamplerFeatures.from_params(rows), at
+        )
         assert token.item() in (1, 2)
 
 
 def test_a_longer_clip_draws_the_same_numbers_first() -> None:
-    short, long = Draws([3, 4]).next(10, 4), Draws([3, 4]).next(1500, 4)
+    short, long = UniformDraws([3, 4]).next(10, 4), UniformDraws([3, 4]).next(1500, 4)
     assert torch.equal(short, long[:, :10])
     assert not torch.equal(short[0], short[1])
 
 
 def test_guidance_is_linear_and_1_changes_nothing() -> None:
     conditional, unconditional = torch.randn(2, 4, 8), torch.randn(2, 4, 8)
-    one = guide(conditional, unconditional, torch.ones(2, 1, 1))
+    one = guide_logits(conditional, unconditional, torch.ones(2, 1, 1))
     torch.testing.assert_close(one, conditional)
     scale = torch.tensor([2.0, 3.5])[:, None, None]
     expected = unconditional + scale * (conditional - unconditional)
-    torch.testing.assert_close(guide(conditional, unconditional, scale), expected)
+    torch.testing.assert_close(guide_logits(conditional, unconditional, scale), expected)
 
 
 @pytest.mark.parametrize("top_p", [1e-9, 0.5])

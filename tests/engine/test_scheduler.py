@@ -20,11 +20,11 @@ EVENTS = st.lists(
 )
 
 
-@given(events=EVENTS, rows=st.integers(1, 16), most_waiting=st.integers(0, 5))
+@given(events=EVENTS, rows=st.integers(1, 16), max_waiting=st.integers(0, 5))
 def test_nobody_is_overtaken_lost_or_squeezed_in(
-    events: list[tuple[str, int]], rows: int, most_waiting: int
+    events: list[tuple[str, int]], rows: int, max_waiting: int
 ) -> None:
-    plan: Scheduler[int] = Scheduler(rows, most_waiting)
+    plan: Scheduler[int] = Scheduler(rows, max_waiting)
     asked: list[int] = []
     sizes: dict[int, int] = {}
     admitted: list[int] = []
@@ -34,32 +34,32 @@ def test_nobody_is_overtaken_lost_or_squeezed_in(
         admitted.extend(plan.admit())
         active = plan.active
         taken = sum(sizes[each] for each in active)
-        assert plan.rows_taken == taken
+        assert plan.active_rows == taken
         assert taken <= rows or len(active) == 1
-        assert plan.waiting <= max(most_waiting, 1)
+        assert plan.queue_length <= max(max_waiting, 1)
         assert set(active) == set(admitted) - gone
-        assert [*active, *plan.in_line] == [each for each in asked if each not in gone]
-        if plan.waiting:
-            assert active and taken + sizes[plan.in_line[0]] > rows
+        assert [*active, *plan.queued] == [each for each in asked if each not in gone]
+        if plan.queue_length:
+            assert active and taken + sizes[plan.queued[0]] > rows
 
     for number, (event, value) in enumerate(events):
         if event == "join":
             sizes[number] = value
-            full = plan.waiting >= most_waiting
-            fits = not plan.waiting and (not plan.active or plan.rows_taken + value <= rows)
-            assert plan.join(number, value) == (fits or not full)
+            full = plan.queue_length >= max_waiting
+            fits = not plan.queue_length and (not plan.active or plan.active_rows + value <= rows)
+            assert plan.enqueue(number, value) == (fits or not full)
             if fits or not full:
                 asked.append(number)
         elif asked:
             who = asked[value % len(asked)]
-            plan.leave(who)
+            plan.remove(who)
             gone.add(who)
         check()
     while plan.active:
         gone.add(plan.active[0])
-        plan.leave(plan.active[0])
+        plan.remove(plan.active[0])
         check()
-    assert not plan.waiting
+    assert not plan.queue_length
     in_order = [each for each in asked if each in set(admitted)]
     assert admitted == in_order, "first come, first served"
 
@@ -68,11 +68,11 @@ def test_a_large_one_is_served_in_its_turn() -> None:
     """Small ones that would fit beside the active ones do not keep it waiting for ever."""
     plan: Scheduler[str] = Scheduler(4, 10)
     for name, rows in (("a", 3), ("large", 4), ("b", 1)):
-        assert plan.join(name, rows)
-    assert plan.admit() == ("a",) and plan.in_line == ("large", "b")
-    plan.leave("a")
+        assert plan.enqueue(name, rows)
+    assert plan.admit() == ("a",) and plan.queued == ("large", "b")
+    plan.remove("a")
     assert plan.admit() == ("large",)
-    plan.leave("large")
+    plan.remove("large")
     assert plan.admit() == ("b",)
 
 

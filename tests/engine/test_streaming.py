@@ -11,7 +11,7 @@ import pytest
 from musicgen import errors
 from musicgen.engine import engine as engine_module
 from musicgen.engine.engine import STREAM_STEPS
-from musicgen.engine.interface import Decoded, EngineOutput, GenerationJob, Pcm, Row
+from musicgen.engine.interface import DecodeProgress, EngineOutput, GenerationJob, Pcm, Row
 from musicgen.engine.transformers_engine import TransformersEngine
 from musicgen.model.config import MusicGenConfig
 from musicgen.request import SamplingParams
@@ -26,9 +26,9 @@ def _job(stream: bool, prompt: Pcm | None = None) -> GenerationJob:
     return GenerationJob(rows, FRAMES, audio_prompt=prompt, stream=stream)
 
 
-def _run(job: GenerationJob, folder: Path) -> tuple[EngineOutput, list[Decoded]]:
+def _run(job: GenerationJob, folder: Path) -> tuple[EngineOutput, list[DecodeProgress]]:
     output, seen = engines.run_with_progress(engines.engine(folder), job)
-    return output, [each for each in seen if isinstance(each, Decoded)]
+    return output, [each for each in seen if isinstance(each, DecodeProgress)]
 
 
 @pytest.mark.parametrize("name", ["musicgen-small", "musicgen-stereo-small", "three-codebooks"])
@@ -69,7 +69,7 @@ def test_transformers_streams_a_clip_as_one_piece(checkpoints: Callable[[str], P
     engine = TransformersEngine.load(folder, config, "cpu", "float32")
     job = GenerationJob((Row("piano", 1, engines.greedy()),), 12, stream=True)
     output, seen = engines.run_with_progress(engine, job)
-    pieces = [each.pcm for each in seen if isinstance(each, Decoded) and each.pcm]
+    pieces = [each.pcm for each in seen if isinstance(each, DecodeProgress) and each.pcm]
     assert len(pieces) == 1
     np.testing.assert_array_equal(pieces[0][0], output.pcm[0])
 
@@ -93,7 +93,7 @@ def test_a_failing_device_is_told_apart_from_a_full_one_and_from_a_mistake(
     def fail(*_: object) -> None:
         raise RuntimeError(message)
 
-    monkeypatch.setattr(engine_module, "waveform", fail)
+    monkeypatch.setattr(engine_module, "decode_waveform", fail)
     with pytest.raises(expected) as raised:
         _run(_job(False), checkpoints("musicgen-small"))
     assert type(raised.value) is expected

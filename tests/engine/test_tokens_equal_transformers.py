@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from musicgen.model.chroma import chroma_of
+from musicgen.model.chroma import compute_chroma
 from musicgen.model.config import MusicGenConfig
 from tests.support import engines, oracle
 from tests.support.checkpoints import ALL_SPECS, FAMILIES
@@ -98,7 +98,7 @@ def test_a_given_melody(
     folder = checkpoints(name)
     theirs, tokenizer = oracles(name).model, oracles(name).tokenizer
     melody = _tune(seconds)
-    chroma = chroma_of(torch.from_numpy(melody), MusicGenConfig.from_folder(folder))
+    chroma = compute_chroma(torch.from_numpy(melody), MusicGenConfig.from_folder(folder))
     prompts = engines.PROMPTS[:1]
     expected = oracle.greedy_tokens(
         theirs, tokenizer, prompts, FRAMES, guidance, chroma=chroma[None]

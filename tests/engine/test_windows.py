@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from musicgen.engine import sequence as job_run
 from musicgen.engine.engine import STREAM_STEPS, MusicGenEngine
-from musicgen.engine.interface import Decoded, GenerationJob, Row, Section, plan_of
-from musicgen.engine.sequence import melody_from
-from musicgen.engine.windows import Window, plan_windows, stride_frames
-from musicgen.model.chroma import chroma_of
+from musicgen.engine.interface import DecodeProgress, GenerationJob, PromptSpan, Row, plan_job
+from musicgen.engine.sequence import slice_melody
+from musicgen.engine.windows import Window, compute_stride_frames, plan_windows
+from musicgen.model.chroma import compute_chroma
 from musicgen.model.config import MusicGenConfig
 from musicgen.request import SamplingParams
 from tests.support import engines, oracle
@@ -82,8 +82,8 @@ def test_a_plan_makes_every_frame_once_and_hears_what_it_may(
         assert each.start + each.known == known
         assert each.new >= 1
         assert each.length <= window
-        assert each.end <= ends[each.section], "a section's prompt is not heard after its end"
-        assert known >= (ends[each.section - 1] if each.section else prompt)
+        assert each.end <= ends[each.span], "a section's prompt is not heard after its end"
+        assert known >= (ends[each.span - 1] if each.span else prompt)
         if each.start:
             assert each.known == window - stride
         known = each.end
@@ -98,10 +98,10 @@ def test_a_prompt_that_fills_the_window_leaves_room(prompt: int) -> None:
 
 
 def test_a_stride_is_in_proportion_to_the_window() -> None:
-    assert stride_frames(18, WINDOW) == 900
-    assert stride_frames(18, 400) == 240
-    assert stride_frames(29.99, 4) == 3
-    assert stride_frames(0.01, 4) == 1
+    assert compute_stride_frames(18, WINDOW) == 900
+    assert compute_stride_frames(18, 400) == 240
+    assert compute_stride_frames(29.99, 4) == 3
+    assert compute_stride_frames(0.01, 4) == 1
 
 
 def _engine(folder: Path, precision: str = "float32", window: int = SMALL) -> MusicGenEngine:
@@ -124,7 +124,7 @@ def _by_transformers(
 ) -> torch.Tensor:
     job = GenerationJob((Row(prompts[0], 0, engines.greedy()),), frames)
     known = torch.zeros(1, engine.config.decoder.codebooks, 0, dtype=torch.int64)
-    for window in plan_of(job, engine.config):
+    for window in plan_job(job, engine.config):
         context = known[:, :, window.start :]
         made = oracle.greedy_tokens(
             theirs.model,
@@ -134,7 +134,7 @@ def _by_transformers(
             3.0,
             audio_codes=context if context.shape[2] else None,
         )
-        known = torch.cat([known, made[:, :, window.known :]], dim=2)
+        known = torch.cat([known, made[:, :, window.context :]], dim=2)
     return known
 
 
@@ -151,10 +151,10 @@ def test_a_melody_goes_on_from_window_to_window_and_begins_again_at_its_end(
     job = GenerationJob((Row(prompt, 0, engines.greedy()),), 90)
     repeats = engine.config.chroma_frames
     known = torch.zeros(1, engine.config.decoder.codebooks, 0, dtype=torch.int64)
-    for window in plan_of(job, engine.config):
+    for window in plan_job(job, engine.config):
         twice = np.concatenate([melody] * 4)
         heard = twice[window.start * hop :][: SMALL * hop]
-        chroma = chroma_of(torch.from_numpy(heard), engine.config)
+        chroma = compute_chroma(torch.from_numpy(heard), engine.config)
         chroma = chroma.repeat(repeats, 1)[:repeats]
         context = known[:, :, window.start :]
         made = oracle.greedy_tokens(
@@ -166,14 +166,14 @@ def test_a_melody_goes_on_from_window_to_window_and_begins_again_at_its_end(
             audio_codes=context if context.shape[2] else None,
             chroma=chroma[None],
         )
-        known = torch.cat([known, made[:, :, window.known :]], dim=2)
+        known = torch.cat([known, made[:, :, window.context :]], dim=2)
     assert torch.equal(found, known)
 
 
 @given(st.integers(1, 50), st.integers(0, 200), st.integers(1, 90))
 def test_a_melody_from_anywhere(length: int, start: int, wanted: int) -> None:
     melody = np.arange(length, dtype=np.float32)[:, None]
-    found = melody_from(melody, start, wanted)[:, 0]
+    found = slice_melody(melody, start, wanted)[:, 0]
     if start == 0:
         np.testing.assert_array_equal(found, melody[:wanted, 0])
     else:
@@ -200,7 +200,7 @@ def test_progress_counts_all_windows_and_never_goes_back(
     engine = _engine(checkpoints("musicgen-small"))
     output, seen = engines.run_with_progress(engine, LONG)
     delay = engine.config.decoder.codebooks - 1
-    windows = len(plan_of(LONG, engine.config))
+    windows = len(plan_job(LONG, engine.config))
     assert {each.total for each in seen} == {output.steps} == {100 + windows * delay}
     assert [each.done for each in seen] == list(range(1, output.steps + 1))
 
@@ -210,7 +210,7 @@ def test_a_stream_is_one_sound_over_all_windows(checkpoints: Callable[[str], Pat
     engine = _engine(checkpoints("musicgen-stereo-small"))
     whole = engines.run(engine, LONG).pcm[0]
     output, seen = engines.run_with_progress(engine, replace(LONG, stream=True))
-    pieces = [each.pcm[0] for each in seen if isinstance(each, Decoded) and each.pcm]
+    pieces = [each.pcm[0] for each in seen if isinstance(each, DecodeProgress) and each.pcm]
     assert len(pieces) > 100 // STREAM_STEPS
     np.testing.assert_array_equal(np.concatenate(pieces), output.pcm[0])
     np.testing.assert_allclose(output.pcm[0], whole, atol=1e-4)
@@ -233,8 +233,8 @@ def test_a_section_has_its_own_prompt_and_goes_on_from_the_one_before(
     engine, theirs = _engine(checkpoints("musicgen-small")), oracles("musicgen-small")
     first, second = engines.PROMPTS
     row = Row("not heard", 0, engines.greedy())
-    sections = (Section(first, 30), Section(second, 25))
-    found = engines.run(engine, GenerationJob((row,), 55, sections=sections)).codes
+    spans = (PromptSpan(first, 30), PromptSpan(second, 25))
+    found = engines.run(engine, GenerationJob((row,), 55, spans=spans)).codes
     alone = oracle.greedy_tokens(theirs.model, theirs.tokenizer, [first], 30, 3.0)
     context = alone[:, :, 30 - 16 :]
     length = SMALL
@@ -256,9 +256,9 @@ def test_a_section_has_its_own_prompt_and_goes_on_from_the_one_before(
 def test_a_section_without_a_prompt_among_others(checkpoints: Callable[[str], Path]) -> None:
     """It needs fewer rows than the others; the place in the batch is for the most."""
     engine = _engine(checkpoints("musicgen-small"))
-    sections = (Section("", 20), Section("bells", 20), Section("", 20))
+    spans = (PromptSpan("", 20), PromptSpan("bells", 20), PromptSpan("", 20))
     row = Row("", 1, SAMPLED)
-    output = engines.run(engine, GenerationJob((row,), 60, sections=sections))
+    output = engines.run(engine, GenerationJob((row,), 60, spans=spans))
     assert output.codes.shape[2] == 60
 
 
@@ -288,7 +288,7 @@ def test_cancelling_in_a_later_window_frees_the_place(checkpoints: Callable[[str
     for _ in range(60):
         next(steps)
     steps.close()
-    assert engine._batch._scheduler.rows_taken == 0
+    assert engine._batch._scheduler.active_rows == 0
     assert engines.run(engine, LONG).codes.shape[2] == 100
 
 
@@ -313,7 +313,7 @@ def test_guidance_leads_away_from_the_negative_prompt(
     wanted, avoided = engines.PROMPTS
     plain = SamplingParams(temperature=0.0, top_k=1, guidance=1.0)
     one, other, both = (
-        engines.decode_state(engine, GenerationJob((row,), 8)).guided_logits()
+        engines.decode_state(engine, GenerationJob((row,), 8)).apply_guidance()
         for row in (
             Row(wanted, 0, plain),
             Row(avoided, 0, plain),

@@ -13,7 +13,7 @@ import torch
 from musicgen.checkpoints.locate import locate
 from musicgen.checkpoints.pack import pack
 from musicgen.checkpoints.packed.staging import Staging
-from musicgen.engine.cuda.graphs import SlotSteps
+from musicgen.engine.cuda.graphs import SlotRunner
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import GenerationJob, Row
 from musicgen.engine.loading import load_engine
@@ -100,7 +100,7 @@ def test_recorded_steps_draw_the_tokens_of_unrecorded_ones(
 ) -> None:
     """Eight jobs, so that shapes change while they come and go."""
     recorded = _cuda(checkpoints(name), "float32")
-    plain = MusicGenEngine(recorded._loaded(), recorded._tokenize, "float32")
+    plain = MusicGenEngine(recorded._get_model(), recorded._tokenize, "float32")
     jobs = [
         GenerationJob((Row(engines.PROMPTS[seed % 2], seed, SAMPLED),), 20 + 10 * seed)
         for seed in range(8)
@@ -109,5 +109,5 @@ def test_recorded_steps_draw_the_tokens_of_unrecorded_ones(
         found = [callers.submit(engines.run, recorded, job) for job in jobs]
         for each, job in zip(found, jobs, strict=True):
             assert np.array_equal(each.result(300).codes, engines.run(plain, job).codes)
-    assert isinstance(recorded._steps, SlotSteps)
-    assert recorded._steps._graphs, "nothing was recorded"
+    assert isinstance(recorded._runner, SlotRunner)
+    assert recorded._runner._graphs, "nothing was recorded"

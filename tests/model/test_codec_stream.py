@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from musicgen.checkpoints.weights import load_model
 from musicgen.model import encodec
-from musicgen.model.codec_stream import PIECE_FRAMES, CodecStream, decode_in_pieces, lag
+from musicgen.model.codec_stream import PIECE_FRAMES, CodecStream, compute_lag, decode_in_pieces
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.encodec import Codec, decode_channels
 
@@ -37,7 +37,7 @@ class Case:
         with torch.inference_mode():
             return decode_channels(self.codec, self.codes[None, :, :frames], self.channels)[0]
 
-    def joined(self, pieces: list[int]) -> torch.Tensor:
+    def decode_pieces(self, pieces: list[int]) -> torch.Tensor:
         stream, start, out = CodecStream(self.codec, self.channels), 0, []
         for index, length in enumerate(pieces):
             last = index == len(pieces) - 1
@@ -63,7 +63,7 @@ def test_pieces_of_any_size_join_to_the_whole(case: Case, pieces: list[int]) -> 
     frames = sum(pieces[:LONGEST])
     pieces = pieces if frames <= LONGEST else [LONGEST]
     whole = case.whole(min(frames, LONGEST))
-    torch.testing.assert_close(case.joined(pieces), whole, atol=1e-4, rtol=0)
+    torch.testing.assert_close(case.decode_pieces(pieces), whole, atol=1e-4, rtol=0)
 
 
 def test_the_output_lags_as_far_as_it_must_and_no_more(case: Case) -> None:
@@ -74,8 +74,8 @@ def test_the_output_lags_as_far_as_it_must_and_no_more(case: Case) -> None:
     for frame in range(1, LONGEST):
         known += stream.push(case.codes[:, frame - 1 : frame], last=False).shape[1]
         # The first convolution begins when it has what it mirrors at the clip's beginning.
-        assert known == frame * hop - lag(case.codec) or (known == 0 and frame <= 7)
-    assert lag(case.codec) <= 7 * hop
+        assert known == frame * hop - compute_lag(case.codec) or (known == 0 and frame <= 7)
+    assert compute_lag(case.codec) <= 7 * hop
 
 
 def test_a_whole_clip_is_decoded_in_pieces_unheard(
@@ -100,7 +100,7 @@ def test_the_detour_of_an_old_torch_gives_the_same_samples(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is taken on a processor only, by versions that this suite does not run on."""
-    whole, joined = case.whole(LONGEST), case.joined([25, 15])
+    whole, decode_pieces = case.whole(LONGEST), case.decode_pieces([25, 15])
     monkeypatch.setattr(encodec, "_PREPARES_EVERY_LENGTH", True)
     torch.testing.assert_close(case.whole(LONGEST), whole, atol=1e-5, rtol=0)
-    torch.testing.assert_close(case.joined([25, 15]), joined, atol=1e-5, rtol=0)
+    torch.testing.assert_close(case.decode_pieces([25, 15]), decode_pieces, atol=1e-5, rtol=0)

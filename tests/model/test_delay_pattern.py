@@ -19,7 +19,7 @@ patterns = st.builds(
 @given(patterns, st.integers(1, 40))
 def test_reverting_a_filled_template_gives_the_codes(pattern: DelayPattern, frames: int) -> None:
     codes = torch.arange(pattern.codebooks * frames).view(pattern.codebooks, frames)
-    filled = pattern.template(frames, codes)
+    filled = pattern.build_template(frames, codes)
     assert torch.equal(pattern.revert(filled), codes)
     assert (filled != UNKNOWN).all()
 
@@ -29,11 +29,13 @@ def test_a_prompt_leaves_exactly_the_rest_unknown(
     pattern: DelayPattern, frames: int, data: st.DataObject
 ) -> None:
     known = data.draw(st.integers(1, frames - 1))
-    template = pattern.template(frames, torch.zeros(pattern.codebooks, known, dtype=torch.int64))
+    template = pattern.build_template(
+        frames, torch.zeros(pattern.codebooks, known, dtype=torch.int64)
+    )
     assert (template == UNKNOWN).sum() == pattern.codebooks * (frames - known)
     first = (template == UNKNOWN).any(0).nonzero()[0].item()
-    assert first == pattern.first_unknown(known)
-    assert template.shape[1] == pattern.sequence_length(frames)
+    assert first == pattern.find_first_unknown(known)
+    assert template.shape[1] == pattern.count_steps(frames)
 
 
 @pytest.mark.parametrize(("codebooks", "channels"), [(4, 1), (8, 2), (3, 1)])
@@ -56,9 +58,9 @@ def test_the_template_equals_transformers(codebooks: int, channels: int) -> None
     prompt = torch.randint(8, (codebooks, 5))
     start = torch.full((codebooks, 1), 8)
     _, theirs = decoder.build_delay_pattern_mask(
-        torch.cat([start, prompt], 1), pad_token_id=8, max_length=pattern.sequence_length(12)
+        torch.cat([start, prompt], 1), pad_token_id=8, max_length=pattern.count_steps(12)
     )
-    assert torch.equal(pattern.template(12, prompt), theirs)
+    assert torch.equal(pattern.build_template(12, prompt), theirs)
 
 
 def test_codebooks_must_divide_among_the_channels() -> None:

@@ -12,8 +12,8 @@ from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import GenerationJob, Row
 from musicgen.model import kernels as packing
 from musicgen.model.config import MusicGenConfig
-from musicgen.model.fbgemm import PackedHalfLinear
-from musicgen.model.native.forms import FLOAT16, FLOAT32, INT8, packed
+from musicgen.model.fbgemm import HalfLinear
+from musicgen.model.native.forms import FLOAT16, FLOAT32, INT8, pack_weight
 from musicgen.model.native.library import (
     AVX2,
     BFLOAT16_CACHE,
@@ -21,12 +21,12 @@ from musicgen.model.native.library import (
     VNNI,
     Library,
     NativeLinear,
-    library,
+    load_library,
 )
 from musicgen.request import SamplingParams
 from tests.support import engines
 
-compiled = library()
+compiled = load_library()
 pytestmark = pytest.mark.skipif(compiled is None, reason="the native step was not compiled here")
 FAMILIES = [
     "musicgen-small",
@@ -158,9 +158,9 @@ def test_the_likelihood_of_music_is_that_of_float32(
     native.functions.native_limit(level)
     folder = checkpoints(name)
     reference = engines.engine(folder, compiled=False)
-    assert reference._loaded().decoder.native is None
+    assert reference._get_model().decoder.native is None
     engine = engines.engine(folder, precision)
-    assert engine._loaded().decoder.native is not None
+    assert engine._get_model().decoder.native is not None
     pcm = torch.randn(20_000, engine.config.channels, generator=torch.manual_seed(1)).numpy() * 0.1
     for prompt in (engines.PROMPTS[0], ""):
         wanted = reference.negative_log_likelihood(prompt, pcm)
@@ -186,11 +186,11 @@ def test_without_a_compiler_pytorch_packs_the_weights(
     checkpoints: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = checkpoints("musicgen-small")
-    monkeypatch.setattr(packing, "library", lambda: None)
+    monkeypatch.setattr(packing, "load_library", lambda: None)
     config = MusicGenConfig.from_folder(folder)
     engine = MusicGenEngine.load(folder, config, "cpu", "bfloat16")
-    assert engine._loaded().decoder.native is None
-    assert any(isinstance(m, PackedHalfLinear) for m in engine._loaded().decoder.modules())
+    assert engine._get_model().decoder.native is None
+    assert any(isinstance(m, HalfLinear) for m in engine._get_model().decoder.modules())
 
 
 def test_weights_that_float16_cannot_hold_are_not_made_infinite(
@@ -200,11 +200,11 @@ def test_weights_that_float16_cannot_hold_are_not_made_infinite(
     config = MusicGenConfig.from_folder(folder)
     engine = MusicGenEngine.load(folder, config, "cpu", "float32", compiled=False)
     with torch.inference_mode():
-        engine._loaded().decoder.layers[0].up.weight[0, 0] = 1e6  # type: ignore[union-attr, operator]
-    pack = packing.packing("bfloat16")
+        engine._get_model().decoder.layers[0].up.weight[0, 0] = 1e6  # type: ignore[union-attr, operator]
+    pack = packing.choose_packing("bfloat16")
     assert pack is not None
-    pack(engine._loaded())
-    assert engine._loaded().decoder.native is None
+    pack(engine._get_model())
+    assert engine._get_model().decoder.native is None
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (3, 5), (70, 33)])
@@ -212,7 +212,7 @@ def test_packing_keeps_every_number(shape: tuple[int, int]) -> None:
     weight = _weight(*shape)
     outputs, inputs = shape
     for form, group in ((FLOAT32, 1), (INT8, 4)):
-        found = packed(weight, form)
+        found = pack_weight(weight, form)
         blocks = found.weight.view(len(found.weight), -1, 16, group)
         back = blocks.transpose(1, 2).reshape(len(blocks) * 16, -1).float()
         assert not back[outputs:].any() and not back[:, inputs:].any()

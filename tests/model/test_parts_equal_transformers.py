@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from musicgen.checkpoints.weights import load_model
-from musicgen.engine.kv_cache import StaticCache
+from musicgen.engine.kv_cache import StaticKVCache
 from musicgen.model.config import MusicGenConfig
-from musicgen.model.decoder import sinusoidal_positions
+from musicgen.model.decoder import build_sinusoidal_positions
 from musicgen.model.encodec import decode_channels, encode_channels
 from musicgen.model.musicgen import MusicGen
 from musicgen.model.tokenizer import load_tokenizer
@@ -108,30 +108,30 @@ def test_reduced_precisions_stay_near_float32(
     tokens = load_tokenizer(folder)(engines.PROMPTS[0])
     start = torch.full((1, config.decoder.codebooks, 1), config.decoder.start_token)
     reference = _logits(engines.model(folder), tokens, start)
-    packed = engines.engine(folder, "bfloat16")._loaded()
+    packed = engines.engine(folder, "bfloat16")._get_model()
     half = load_model(folder, config, torch.device("cpu"), torch.bfloat16)
     spread = reference.std()
     assert (_logits(half, tokens, start) - reference).std() < 0.03 * spread
     assert (_logits(packed, tokens, start) - reference).std() < 0.03 * spread
-    eight_bits = engines.engine(folder, "int8")._loaded()
+    eight_bits = engines.engine(folder, "int8")._get_model()
     assert (_logits(eight_bits, tokens, start) - reference).std() < 0.1 * spread
 
 
 def _logits(model: MusicGen, text: list[int], tokens: torch.Tensor) -> torch.Tensor:
     """Teacher-forced logits (codebooks, steps, vocabulary) without guidance, one step at a time."""
     decoder, config = model.decoder, model.config
-    states = model.text_states(torch.tensor([text]))
+    states = model.encode_text(torch.tensor([text]))
     x = decoder.embed(tokens)
     cross = None
     if config.family == "text":
-        cross = decoder.cross_attention_states(states)
+        cross = decoder.build_cross_attention_cache(states)
     else:
-        x = torch.cat([model.chroma_states(None), states, x], dim=1)
-    x = x + sinusoidal_positions(x.shape[1], x.shape[2]).to(x.dtype)
-    cache = StaticCache(config.decoder, 1, x.shape[1], model.device, model.dtype)
+        x = torch.cat([model.encode_chroma(None), states, x], dim=1)
+    x = x + build_sinusoidal_positions(x.shape[1], x.shape[2]).to(x.dtype)
+    cache = StaticKVCache(config.decoder, 1, x.shape[1], model.device, model.dtype)
     hidden = []
     for step in x.split(1, dim=1):
         hidden.append(decoder(step, cache, cross))
         cache.advance(1)
     wanted = torch.cat(hidden, dim=1)[0, -tokens.shape[2] :]
-    return decoder.logits(wanted).transpose(0, 1)
+    return decoder.compute_logits(wanted).transpose(0, 1)

@@ -8,7 +8,7 @@ from bench.full_size import FULL_SIZES
 from bench.random_checkpoints import build_config
 from musicgen import catalog
 from musicgen.model.config import _parse
-from musicgen.model.memory import count_parameters, memory_needed
+from musicgen.model.memory import count_parameters, estimate_memory
 
 PUBLISHED = [entry for entry in catalog.CATALOG.values() if entry.source != "package"]
 
@@ -24,7 +24,7 @@ def test_figures_follow_from_the_shapes(entry: catalog.CatalogEntry) -> None:
     counts = count_parameters(config)
     assert entry.parameters == counts.decoder + counts.other
     for precision, size in entry.memory.items():
-        assert size == memory_needed(config, precision)
+        assert size == estimate_memory(config, precision)
     assert (entry.family, entry.channels) == (config.family, config.channels)
 
 

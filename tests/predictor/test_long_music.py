@@ -14,7 +14,7 @@ import soundfile as sf
 
 from musicgen.audio.embedded_tokens import read_tokens
 from musicgen.audio.loudness import measure_loudness
-from musicgen.engine.interface import plan_of
+from musicgen.engine.interface import plan_job
 from musicgen.predictor import Predictor
 from musicgen.predictor.prepare import prepare
 from musicgen.request import GenerationRequest
@@ -49,7 +49,7 @@ def test_windows_leave_neither_seam_nor_drift(demo: Predictor, seconds: float) -
     pcm, rate = sf.read(clip.address, dtype="float32", always_2d=True)
     assert len(pcm) == seconds * rate
     config = demo.engine.config
-    windows = plan_of(prepare(request, 7, config).job, config)
+    windows = plan_job(prepare(request, 7, config).job, config)
     borders = [window.start + window.known for window in windows if window.start]
     assert len(borders) > seconds / 8
     steps = np.abs(np.diff(pcm[:, 0]))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from musicgen import errors
 from musicgen.checkpoints.locate import locate
-from musicgen.engine.interface import check_job, plan_of
+from musicgen.engine.interface import check_job, plan_job
 from musicgen.model.config import MusicGenConfig
 from musicgen.predictor.prepare import prepare
 from musicgen.request import GenerationRequest
@@ -43,7 +43,7 @@ def test_enough_frames_are_made_and_not_one_more(hundredths: int, variations: in
     samples = round(hundredths / 100 * RATE)
     assert (job.frames - 1) * HOP < samples <= job.frames * HOP
     assert len(job.rows) == variations
-    assert sum(window.new for window in plan_of(job, CONFIG)) == job.frames
+    assert sum(window.new for window in plan_job(job, CONFIG)) == job.frames
 
 
 def test_each_prompt_has_its_variations_and_each_clip_its_seed() -> None:
@@ -98,7 +98,7 @@ def test_a_continuation_hears_whole_frames_up_to_the_end_of_the_clip(
     made = prepared.offset + prepared.job.frames * HOP
     assert made >= round(duration * RATE) > made - 2 * HOP
     check_job(prepared.job, CONFIG)
-    assert plan_of(prepared.job, CONFIG)
+    assert plan_job(prepared.job, CONFIG)
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from musicgen.checkpoints.weights import load_model
-from musicgen.engine.conditioning import condition
+from musicgen.engine.conditioning import build_conditioning
 from musicgen.engine.decode_state import DecodeState
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import Engine, EngineOutput, GenerationJob, Pcm, Row
-from musicgen.engine.sampling import Draws
+from musicgen.engine.sampling import UniformDraws
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.musicgen import MusicGen
 from musicgen.request import SamplingParams
@@ -45,11 +45,11 @@ def greedy(guidance: float = 3.0) -> SamplingParams:
 
 def decode_state(engine: MusicGenEngine, job: GenerationJob) -> DecodeState:
     """Of a job of one window, without an audio prompt, before its first step."""
-    model, config = engine._loaded(), engine.config
+    model, config = engine._get_model(), engine.config
     with torch.inference_mode():
-        conditioning = condition(model, engine._tokenize, job.rows, None)
+        conditioning = build_conditioning(model, engine._tokenize, job.rows, None)
         known = torch.zeros(len(job.rows), config.decoder.codebooks, 0, dtype=torch.int64)
-        draws = Draws([row.seed for row in job.rows])
+        draws = UniformDraws([row.seed for row in job.rows])
         state = DecodeState(model.decoder, job.rows, job.frames, conditioning, known, draws)
         assert state.prefill()
         return state

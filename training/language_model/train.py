@@ -171,13 +171,13 @@ class Run(TimedRun):
         return logits(self.model, words.input_ids, mask, self._delayed(codes)[:, :, :-1])
 
     def _delayed(self, codes: Tensor) -> Tensor:
-        return torch.stack([self.pattern.template(codes.shape[2], each) for each in codes])
+        return torch.stack([self.pattern.build_template(codes.shape[2], each) for each in codes])
 
     def _losses(
         self, predicted: Tensor, codes: Tensor, smoothing: float = 0.0
     ) -> tuple[Tensor, Tensor]:
         """Of every token (clips, books, steps), and which (books, steps) stand for one."""
-        blank = self.pattern.template(codes.shape[2])
+        blank = self.pattern.build_template(codes.shape[2])
         loss = F.cross_entropy(
             predicted.flatten(0, 2),
             self._delayed(codes)[:, :, 1:].clamp(max=CODEC.codebook_size - 1).flatten(),

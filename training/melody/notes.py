@@ -8,7 +8,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from musicgen.model.chroma import chroma_of
+from musicgen.model.chroma import compute_chroma
 from musicgen.model.config import MusicGenConfig
 from training.music.instruments import RATE
 from training.music.render import FRAME_SECONDS, note_frequency
@@ -38,7 +38,7 @@ def melody(frames: int, rng: Generator) -> NDArray[np.float32]:
 
 def heard(sound: NDArray[np.float32], config: MusicGenConfig) -> Tensor:
     """Of (samples,): one-hot chroma (frames, 12)."""
-    return chroma_of(torch.from_numpy(sound)[:, None], config)
+    return compute_chroma(torch.from_numpy(sound)[:, None], config)
 
 
 def _note(frequency: float, seconds: float) -> NDArray[np.float32]:

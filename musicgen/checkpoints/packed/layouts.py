@@ -26,9 +26,9 @@ from musicgen.model.config import MusicGenConfig
 from musicgen.model.layers import Linear
 from musicgen.model.musicgen import MusicGen
 from musicgen.model.native.decoder import ACTIVATIONS
-from musicgen.model.native.forms import empty, packed
+from musicgen.model.native.forms import allocate, pack_weight
 from musicgen.model.native.library import Library
-from musicgen.model.native.model import FORMS, Forms, expect_native, holds, start_native
+from musicgen.model.native.model import FORMS, Forms, allocate_native, fits_form, start_native
 
 _EMBEDDING = "text_encoder.embedding.weight"
 
@@ -61,19 +61,19 @@ class Packing:
             return {name: torch.empty(weight.shape, dtype=self._dtype_of(name), device="meta")}
         with torch.device("meta"):
             outputs, inputs = weight.shape
-            return _name_buffers(name, empty(outputs, inputs, form)._asdict())
+            return _name_buffers(name, allocate(outputs, inputs, form)._asdict())
 
     def pack(self, name: str, weight: Tensor) -> dict[str, Tensor]:
         """Return the tensors stored for a weight. Raises: `UnsupportedCheckpoint`."""
         form, dtype = self._form_of(name), self._dtype_of(name)
         largest = torch.finfo(dtype).max
-        if not holds(weight, form) or bool(weight.abs().max() > largest):
+        if not fits_form(weight, form) or bool(weight.abs().max() > largest):
             raise UnsupportedCheckpoint(
                 f"{name} has weights too large for 16 bits: choose the precision float32"
             )
         if form is None:
             return {name: weight.to(dtype)}
-        return _name_buffers(name, packed(weight, form)._asdict())
+        return _name_buffers(name, pack_weight(weight, form)._asdict())
 
     def _form_of(self, name: str) -> int | None:
         if self._native is None or name.removesuffix(".weight") not in self._linears:
@@ -109,7 +109,7 @@ def load_packed(
     with torch.device("meta"):
         model = MusicGen(config)
         if native is not None and library is not None:
-            expect_native(library, model, native)
+            allocate_native(library, model, native)
     expected = model.state_dict()
     _check_names(pack, expected)
     state, staging = {}, Staging(device) if device.type == "cuda" else None

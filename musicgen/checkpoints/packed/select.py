@@ -10,7 +10,7 @@ from musicgen.checkpoints.packed.format import NATIVE, PLAIN, find_packed_files,
 from musicgen.checkpoints.packed.reader import PackFile
 from musicgen.errors import CheckpointMismatch
 from musicgen.model.config import MusicGenConfig, parse_json
-from musicgen.model.native.library import library
+from musicgen.model.native.library import load_library
 
 
 def forms_for(device: str, precision: str) -> Sequence[str]:
@@ -19,7 +19,7 @@ def forms_for(device: str, precision: str) -> Sequence[str]:
     if device != "cpu":
         return [*rounded, f"{PLAIN}float32"]
     precisions = ("int8", "bfloat16", "float32") if precision == "auto" else (precision,)
-    native = [NATIVE + name for name in precisions] if library() is not None else []
+    native = [NATIVE + name for name in precisions] if load_library() is not None else []
     return [*native, f"{PLAIN}float32", *rounded]
 
 

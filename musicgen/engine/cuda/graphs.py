@@ -10,16 +10,16 @@ from typing import Protocol
 import torch
 
 from musicgen.engine.cuda.slots import RowSlots, StepShape
-from musicgen.engine.decode_state import DecodeState, step_together
-from musicgen.engine.sampling import SamplerKind
+from musicgen.engine.decode_state import DecodeState, step_batch
+from musicgen.engine.sampling import SamplerFeatures
 
 logger = logging.getLogger(__name__)
 
-LENGTHS_APART, LEAST_TOKENS, COMMON_TOP_K = 256, 16, 256
-MOST_GRAPHS = 96
+LENGTH_BUCKET, MIN_TOKENS, COMMON_TOP_K = 256, 16, 256
+MAX_GRAPHS = 96
 
 
-class Steps(Protocol):
+class StepRunner(Protocol):
     """`start` and `end` are called by a job's own thread, `step` by the batch's."""
 
     @property
@@ -27,68 +27,68 @@ class Steps(Protocol):
         """Where a job's state may go on."""
         ...
 
-    def start(self, state: DecodeState) -> None: ...
+    def admit(self, state: DecodeState) -> None: ...
 
     def step(self, states: Sequence[DecodeState]) -> None: ...
 
-    def end(self, state: DecodeState) -> None: ...
+    def release(self, state: DecodeState) -> None: ...
 
 
-class EagerSteps:
+class EagerRunner:
     """Each job in memory of its own."""
 
     slots = None
 
-    def start(self, state: DecodeState) -> None:
+    def admit(self, state: DecodeState) -> None:
         pass
 
     def step(self, states: Sequence[DecodeState]) -> None:
-        step_together(states)
+        step_batch(states)
 
-    def end(self, state: DecodeState) -> None:
+    def release(self, state: DecodeState) -> None:
         pass
 
 
-class SlotSteps:
+class SlotRunner:
     """Jobs in `slots`; one that does not fit there is decoded by itself.
 
     `record`: as CUDA graphs, one for each shape of a step, recorded when it first occurs. Shapes
     are rounded up, so that there are few. When recording fails the steps run unrecorded.
     """
 
-    def __init__(self, slots: RowSlots, *, record: bool) -> None:
+    def __init__(self, slots: RowSlots, *, capture: bool) -> None:
         self.slots = slots
-        self._record = record
+        self._can_capture = capture
         self._lock = threading.Lock()
         self._rows: dict[DecodeState, tuple[int, ...]] = {}
         self._active: frozenset[int] = frozenset()
         self._graphs: dict[StepShape, torch.cuda.CUDAGraph] = {}
 
     @torch.inference_mode()
-    def start(self, state: DecodeState) -> None:
+    def admit(self, state: DecodeState) -> None:
         if not state.fits_slots:
             return
         with self._lock:
-            taken = {row for rows in self._rows.values() for row in rows}
-            free = [row for row in range(self.slots.rows) if row not in taken]
+            used = {row for rows in self._rows.values() for row in rows}
+            free = [row for row in range(self.slots.rows) if row not in used]
             rows = tuple(free[: state.rows])
-            state.lease = self.slots.adopt(state, rows)
+            state.lease = self.slots.admit(state, rows)
             self._rows[state] = rows
 
     @torch.inference_mode()
     def step(self, states: Sequence[DecodeState]) -> None:
         with self._lock:
-            leased = [state for state in states if state in self._rows]
-            if leased:
-                self._set_active(frozenset(row for s in leased for row in self._rows[s]))
-                self._run(self._shape(leased))
-                for state in leased:
-                    state.done += 1
+            running = [state for state in states if state in self._rows]
+            if running:
+                self._set_active(frozenset(row for s in running for row in self._rows[s]))
+                self._run(self._choose_shape(running))
+                for state in running:
+                    state.steps_done += 1
         others = [state for state in states if not state.fits_slots]
         if others:
-            step_together(others)
+            step_batch(others)
 
-    def end(self, state: DecodeState) -> None:
+    def release(self, state: DecodeState) -> None:
         with self._lock:
             self._rows.pop(state, None)
 
@@ -98,57 +98,61 @@ class SlotSteps:
             self.slots.active.copy_(mask)
             self._active = rows
 
-    def _shape(self, stepped: Sequence[DecodeState]) -> StepShape:
+    def _choose_shape(self, states: Sequence[DecodeState]) -> StepShape:
         """Rows that pause count as well: they must find their past where it was."""
-        slots, placed = self.slots, list(self._rows)
-        kinds = [state.sampler_kind for state in stepped]
-        longest = max(state.cache.length + state.done + 1 for state in placed)
+        slots, admitted = self.slots, list(self._rows)
+        kinds = [state.sampler_kind for state in states]
+        longest = max(state.cache.length + state.steps_done + 1 for state in admitted)
         tokens = max(
-            (s.conditioning.cross.keys.shape[3] for s in placed if s.conditioning.cross), default=1
+            (s.conditioning.cross.keys.shape[3] for s in admitted if s.conditioning.cross),
+            default=1,
         )
         return StepShape(
-            rows=min(_power_of_two(1 + max(max(rows) for rows in self._rows.values())), slots.rows),
-            length=min(-(-longest // LENGTHS_APART) * LENGTHS_APART, slots.capacity),
-            tokens=min(max(_power_of_two(tokens), LEAST_TOKENS), slots.tokens),
-            kind=SamplerKind(
+            rows=min(
+                _round_to_power_of_two(1 + max(max(rows) for rows in self._rows.values())),
+                slots.rows,
+            ),
+            length=min(-(-longest // LENGTH_BUCKET) * LENGTH_BUCKET, slots.capacity),
+            tokens=min(max(_round_to_power_of_two(tokens), MIN_TOKENS), slots.tokens),
+            kind=SamplerFeatures(
                 random=any(kind.random for kind in kinds),
-                largest_k=_top_k(max(k.largest_k for k in kinds), slots.logits.shape[2]),
+                largest_k=_round_top_k(max(k.largest_k for k in kinds), slots.logits.shape[2]),
                 top_p=any(kind.top_p for kind in kinds),
             ),
         )
 
     def _run(self, shape: StepShape) -> None:
-        if self._record and shape not in self._graphs:
-            self._try_to_record(shape)
+        if self._can_capture and shape not in self._graphs:
+            self._try_capture(shape)
         graph = self._graphs.get(shape)
         if graph is None:
             self.slots.step(shape)
         else:
             graph.replay()
 
-    def _try_to_record(self, shape: StepShape) -> None:
+    def _try_capture(self, shape: StepShape) -> None:
         try:
-            graph = self._recorded(shape)
+            graph = self._capture(shape)
         except RuntimeError as error:
-            logger.warning("no CUDA graphs, steps will be slower: %s", error)
-            self._record = False
+            logger.warning("CUDA graph capture failed; steps run uncaptured, slower: %s", error)
+            self._can_capture = False
             self._graphs.clear()
             return
-        if len(self._graphs) >= MOST_GRAPHS:
+        if len(self._graphs) >= MAX_GRAPHS:
             self._graphs.pop(next(iter(self._graphs)))
         self._graphs[shape] = graph
 
-    def _recorded(self, shape: StepShape) -> torch.cuda.CUDAGraph:
+    def _capture(self, shape: StepShape) -> torch.cuda.CUDAGraph:
         """Rehearsed while no row is active, so that what is rehearsed changes nothing."""
         active = self.slots.active.clone()
         self.slots.active.zero_()
         try:
             graph = torch.cuda.CUDAGraph()
-            aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            aside.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(aside):
+            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
                 self.slots.step(shape)
-            torch.cuda.current_stream().wait_stream(aside)
+            torch.cuda.current_stream().wait_stream(stream)
             # Graphs share their memory: they never run at the same time, and keep nothing in it.
             # Other threads prepare jobs and decode audio meanwhile, hence "thread_local".
             pool = next(iter(self._graphs.values())).pool() if self._graphs else None
@@ -159,11 +163,11 @@ class SlotSteps:
         return graph
 
 
-def _power_of_two(number: int) -> int:
+def _round_to_power_of_two(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
-def _top_k(largest: int, vocabulary: int) -> int:
+def _round_top_k(largest: int, vocabulary: int) -> int:
     """Rounded up to the common default or to everything; 0 stays "no row has one"."""
     if largest == 0:
         return 0

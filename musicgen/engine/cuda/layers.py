@@ -1,8 +1,9 @@
-"""One layer over the rows in their slots, as it stands or compiled by torch.compile.
+"""One decoder layer over the rows in their slots, either eager or compiled by torch.compile.
 
-What the layers differ in, their weights and their parts of the cache, comes in as tensors of the
-same shapes: so the compiler meets one layer, and what it makes runs all of them. It fuses what lies
-between the products. torch keeps its work in TORCHINDUCTOR_CACHE_DIR, which an image may bring.
+Layers differ in their weights and in their part of the KV cache. Both are arguments of one function
+and have the same shapes for all layers, so the compiler compiles a single layer and reuses the code
+for the others. It fuses the operations between the matrix products. torch stores its work in
+TORCHINDUCTOR_CACHE_DIR; an image may ship that folder.
 """
 
 from __future__ import annotations
@@ -14,86 +15,109 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from musicgen.model.decoder import CrossAttentionStates, Decoder, Segment
+from musicgen.model.decoder import CrossAttentionCache, Decoder, Segment
 
-SHAPES_MOST = 64
-"""Of rows, past and prompt that the compiler may make separate code for."""
+MAX_SHAPES = 64
+"""Limit of recompilations: shapes of rows, cache and prompt with code of their own."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class RowsNow:
-    """Where each row stands. `at`: (rows,) the step that is written. `seen`: (rows, 1, 1, length)
-    where a row may look. `tokens_seen`: (rows, 1, 1, tokens) the same of its prompt."""
+class RowPositions:
+    """Positions and attention masks of the rows in one step.
 
-    at: Tensor
-    seen: Tensor
-    tokens_seen: Tensor | None
+    `column`: (rows,) the cache column to write. `mask`: (rows, 1, 1, length), true at the cache
+    columns a row attends to. `prompt_mask`: (rows, 1, 1, tokens), true at the tokens of its prompt.
+    """
+
+    column: Tensor
+    mask: Tensor
+    prompt_mask: Tensor | None
 
 
-Cached = tuple[Tensor, Tensor]
+KeysValues = tuple[Tensor, Tensor]
 """Keys and values (rows, heads, steps, head_dim) of one layer."""
-Pass = Callable[[nn.Module, Tensor, Cached, "Cached | None", RowsNow], Tensor]
+LayerFunction = Callable[[nn.Module, Tensor, KeysValues, "KeysValues | None", RowPositions], Tensor]
 
 
 class SlotLayers:
-    """The layers of `decoder`. Where the compiler fails they run uncompiled, with a warning."""
+    """The layers of `decoder`, compiled if asked for.
+
+    When compilation fails, the layers run eagerly and a warning is logged.
+    """
 
     def __init__(self, decoder: Decoder, *, compiled: bool) -> None:
         self._layers = decoder.layers
-        self._pass: Pass = _pass
+        self._run_layer: LayerFunction = _run_layer
         self._is_compiled = compiled
         if compiled:
             import torch._dynamo.config as dynamo
 
-            dynamo.recompile_limit = max(dynamo.recompile_limit, SHAPES_MOST)
-            self._pass = torch.compile(_pass, fullgraph=True, dynamic=True)
+            dynamo.recompile_limit = max(dynamo.recompile_limit, MAX_SHAPES)
+            self._run_layer = torch.compile(_run_layer, fullgraph=True, dynamic=True)
 
-    def __call__(self, x: Tensor, now: RowsNow, past: Cached, prompts: Cached | None) -> Tensor:
-        """`x` (rows, 1, hidden) through all layers; each writes its keys and values at `now.at` of
-        `past` (layers, rows, heads, length, head_dim). `prompts` likewise, with their tokens."""
+    def __call__(
+        self, x: Tensor, positions: RowPositions, cache: KeysValues, prompts: KeysValues | None
+    ) -> Tensor:
+        """Run `x` (rows, 1, hidden) through all layers.
+
+        Each layer writes its keys and values at `positions.column` of `cache` (layers, rows, heads,
+        length, head_dim). `prompts` has the same shape, with tokens in place of the length.
+        """
         for index, layer in enumerate(self._layers):
-            own = past[0][index], past[1][index]
+            own = cache[0][index], cache[1][index]
             prompt = None if prompts is None else (prompts[0][index], prompts[1][index])
-            x = self._through(layer, x, own, prompt, now)
+            x = self._try_compiled(layer, x, own, prompt, positions)
         return x
 
-    def _through(
-        self, layer: nn.Module, x: Tensor, past: Cached, prompt: Cached | None, now: RowsNow
+    def _try_compiled(
+        self,
+        layer: nn.Module,
+        x: Tensor,
+        cache: KeysValues,
+        prompt: KeysValues | None,
+        positions: RowPositions,
     ) -> Tensor:
         if self._is_compiled:
             try:
-                return self._pass(layer, x, past, prompt, now)
+                return self._run_layer(layer, x, cache, prompt, positions)
             except torch._dynamo.exc.TorchDynamoException as error:
-                logger.warning("no compiled layers, steps will be slower: %s", error)
-                self._is_compiled, self._pass = False, _pass
-        return self._pass(layer, x, past, prompt, now)
+                logger.warning("torch.compile failed; the layers run uncompiled, slower: %s", error)
+                self._is_compiled, self._run_layer = False, _run_layer
+        return self._run_layer(layer, x, cache, prompt, positions)
 
 
-def _pass(layer: nn.Module, x: Tensor, past: Cached, prompt: Cached | None, now: RowsNow) -> Tensor:
+def _run_layer(
+    layer: nn.Module,
+    x: Tensor,
+    cache: KeysValues,
+    prompt: KeysValues | None,
+    positions: RowPositions,
+) -> Tensor:
     cross = None
     if prompt is not None:
-        keys, values = (each[None] for each in prompt)
-        # Lengths would fix the number of rows in what is compiled; the mask says the same.
-        cross = CrossAttentionStates(keys, values, (), now.tokens_seen)
-    cache = _LayerCache(past, now.at)
-    out: Tensor = layer(x, 0, [Segment(slice(None), cache, cross, now.seen)])
+        keys, values = (tensor[None] for tensor in prompt)
+        # Prompt lengths would make the number of rows a constant of the compiled code. The mask
+        # carries the same information.
+        cross = CrossAttentionCache(keys, values, (), positions.prompt_mask)
+    layer_cache = _SlotLayerCache(cache, positions.column)
+    out: Tensor = layer(x, 0, [Segment(slice(None), layer_cache, cross, positions.mask)])
     return out
 
 
-class _LayerCache:
-    """The cache of one layer, each row written at its own step."""
+class _SlotLayerCache:
+    """KV cache of one layer; each row is written at its own column."""
 
-    def __init__(self, past: Cached, at: Tensor) -> None:
-        self.keys, self.values = past
-        self.length = past[0].shape[2]
-        self._at = at
+    def __init__(self, cache: KeysValues, column: Tensor) -> None:
+        self.keys, self.values = cache
+        self.length = cache[0].shape[2]
+        self._column = column
 
-    def update(self, _layer: int, key: Tensor, value: Tensor) -> Cached:
-        # Assigned by index and not scattered: the compiler does the former where it lies, and the
-        # latter on a copy of the whole cache.
+    def update(self, _layer: int, key: Tensor, value: Tensor) -> KeysValues:
+        # Index assignment instead of scatter: the compiler runs the former in place, and the latter
+        # on a copy of the whole cache.
         rows = torch.arange(len(key), device=key.device)
-        self.keys[rows, :, self._at] = key[:, :, 0]
-        self.values[rows, :, self._at] = value[:, :, 0]
+        self.keys[rows, :, self._column] = key[:, :, 0]
+        self.values[rows, :, self._column] = value[:, :, 0]
         return self.keys, self.values

@@ -5,25 +5,25 @@ from __future__ import annotations
 import logging
 import math
 
-from musicgen.engine.cuda.graphs import EagerSteps, SlotSteps, Steps
+from musicgen.engine.cuda.graphs import EagerRunner, SlotRunner, StepRunner
 from musicgen.engine.cuda.slots import RowSlots
 from musicgen.model.delay_pattern import DelayPattern
-from musicgen.model.memory import codec_memory
+from musicgen.model.memory import estimate_codec_memory
 from musicgen.model.musicgen import MusicGen
 from musicgen.process.resources import free_memory
 from musicgen.request.limits import DURATION_MAX_SECONDS
 
 PROMPT_TOKENS = 128
 """Of a prompt in a slot: four times what people write. A longer one is decoded by itself."""
-KEPT_FREE = 0.1
+RESERVED_FRACTION = 0.1
 """Of the free memory, for prefixes and what PyTorch's allocator cannot reuse."""
 
 logger = logging.getLogger(__name__)
 
 
-def plan_steps(
+def choose_runner(
     model: MusicGen, device: str, rows: int, *, torch_compile: bool = False
-) -> tuple[Steps, int]:
+) -> tuple[StepRunner, int]:
     """How to run steps on `device`, and for how many rows of the `rows` wished for.
 
     A GPU gets slots for whole windows, recorded as CUDA graphs, if two rows fit; with
@@ -32,27 +32,27 @@ def plan_steps(
     if device == "cpu":
         if torch_compile:
             logger.warning("MUSICGEN_COMPILE is for GPUs: nothing is compiled for a processor")
-        return EagerSteps(), rows
-    decoder, capacity = model.decoder, longest_sequence(model)
+        return EagerRunner(), rows
+    decoder, capacity = model.decoder, compute_slot_capacity(model)
     size = decoder.embeddings.element_size()
-    each = RowSlots.bytes_of_row(decoder.config, capacity, PROMPT_TOKENS, size)
+    row_bytes = RowSlots.compute_row_bytes(decoder.config, capacity, PROMPT_TOKENS, size)
     free = free_memory(device) or 0
     longest = math.ceil(DURATION_MAX_SECONDS * model.config.frame_rate)
-    spare = free * (1 - KEPT_FREE) - codec_memory(model.config, longest)
-    fitting = min(rows, int(spare // each))
-    if fitting < 2:
+    spare = free * (1 - RESERVED_FRACTION) - estimate_codec_memory(model.config, longest)
+    fitting_rows = min(rows, int(spare // row_bytes))
+    if fitting_rows < 2:
         logger.warning("%.1f GB free: too few for slots, steps will be slower", free / 1e9)
-        return EagerSteps(), rows
-    if fitting < rows:
-        logger.warning("memory for %d of %d rows in a batch", fitting, rows)
-    slots = RowSlots(decoder, fitting, capacity, PROMPT_TOKENS, compiled=torch_compile)
-    return SlotSteps(slots, record=True), fitting
+        return EagerRunner(), rows
+    if fitting_rows < rows:
+        logger.warning("memory for %d of %d rows in a batch", fitting_rows, rows)
+    slots = RowSlots(decoder, fitting_rows, capacity, PROMPT_TOKENS, compiled=torch_compile)
+    return SlotRunner(slots, capture=True), fitting_rows
 
 
-def longest_sequence(model: MusicGen) -> int:
+def compute_slot_capacity(model: MusicGen) -> int:
     """Steps of a whole window with its prefix."""
     config = model.config
     decoder = config.decoder
     pattern = DelayPattern(decoder.codebooks, decoder.channels, decoder.start_token)
     prefix = 0 if config.family == "text" else config.chroma_frames + PROMPT_TOKENS
-    return pattern.template(config.window_frames).shape[1] + prefix
+    return pattern.build_template(config.window_frames).shape[1] + prefix

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from musicgen.engine.conditioning import Conditioning
-from musicgen.engine.cuda.layers import RowsNow, SlotLayers
+from musicgen.engine.cuda.layers import RowPositions, SlotLayers
 from musicgen.engine.decode_state import DecodeState
-from musicgen.engine.sampling import SamplerKind, SamplerRows, draw, guide
+from musicgen.engine.sampling import SamplerFeatures, SamplingTensors, guide_logits, sample_tokens
 from musicgen.model.config import DecoderConfig
-from musicgen.model.decoder import CrossAttentionStates, Decoder, sinusoidal_positions
+from musicgen.model.decoder import CrossAttentionCache, Decoder, build_sinusoidal_positions
 from musicgen.model.delay_pattern import UNKNOWN
 
 
@@ -34,7 +34,7 @@ class StepShape:
     rows: int
     length: int
     tokens: int
-    kind: SamplerKind
+    kind: SamplerFeatures
 
 
 class RowSlots:
@@ -61,11 +61,11 @@ class RowSlots:
         if config.cross_attention:
             self.cross_keys, self.cross_values = (zeros(*prompt, dtype=dtype) for _ in range(2))
         self.cross_length = zeros(rows)
-        self.positions = sinusoidal_positions(capacity, config.hidden_size).to(device, dtype)
+        self.positions = build_sinusoidal_positions(capacity, config.hidden_size).to(device, dtype)
         self.sequence = zeros(rows, books, capacity)
         self.draws = zeros(rows, capacity, books, dtype=torch.float64)
         self.logits = zeros(rows, books, config.vocab_size, dtype=torch.float32)
-        self.sampler = SamplerRows(
+        self.sampler = SamplingTensors(
             greedy=zeros(rows, 1, 1, dtype=torch.bool),
             temperature=zeros(rows, 1, 1, dtype=torch.float32) + 1,
             top_k=zeros(rows, 1, 1),
@@ -81,12 +81,12 @@ class RowSlots:
         self.finite = zeros(rows, dtype=torch.bool)
 
     @staticmethod
-    def bytes_of_row(config: DecoderConfig, capacity: int, tokens: int, size: int) -> int:
+    def compute_row_bytes(config: DecoderConfig, capacity: int, tokens: int, size: int) -> int:
         """Memory of one slot whose keys and values have `size` bytes each."""
         steps = capacity + (tokens if config.cross_attention else 0)
         return 2 * config.layers * config.hidden_size * steps * size
 
-    def fit(self, conditioning: Conditioning, length: int, capacity: int) -> bool:
+    def can_hold(self, conditioning: Conditioning, length: int, capacity: int) -> bool:
         cross = conditioning.cross
         tokens = 0 if cross is None else cross.keys.shape[3]
         return (
@@ -95,28 +95,28 @@ class RowSlots:
             and tokens <= self.tokens
         )
 
-    def adopt(self, state: DecodeState, rows: Sequence[int]) -> RowLease:
+    def admit(self, state: DecodeState, rows: Sequence[int]) -> RowLease:
         """Copies a job that is about to take its first step into `rows`."""
         clips = state.conditioning.clips
         at = torch.tensor(rows, device=self.sequence.device)
-        self._adopt_past(state, at)
-        self._adopt_prompt(state.conditioning.cross, at)
+        self._copy_cache(state, at)
+        self._copy_prompt(state.conditioning.cross, at)
         sources = [*range(clips), *state.conditioning.guided]
         self.source[at] = at[sources]
         self.unconditional[at] = at
         self.scale[at] = 1.0
         guided = at[list(state.conditioning.guided)]
         self.unconditional[guided] = at[clips:]
-        self.scale[guided] = state.scale.float()
+        self.scale[guided] = state.guidance_scale.float()
         own = at[:clips]
-        self.draws[own, : state.steps] = state.draws
-        for field in fields(SamplerRows):
+        self.draws[own, : state.total_steps] = state.draws
+        for field in fields(SamplingTensors):
             getattr(self.sampler, field.name)[own] = getattr(state.sampler_rows, field.name)
-        self.step_number[at] = state.done
+        self.step_number[at] = state.steps_done
         self.finite[at] = True
         return RowLease(self, own, state.sequence.shape[2])
 
-    def _adopt_past(self, state: DecodeState, at: Tensor) -> None:
+    def _copy_cache(self, state: DecodeState, at: Tensor) -> None:
         length, clips = state.cache.length, state.conditioning.clips
         # What is masked is multiplied by zero, which a NaN left by another job would survive.
         self.keys[:, at], self.values[:, at] = 0, 0
@@ -124,12 +124,12 @@ class RowSlots:
         self.values[:, at, :, :length] = state.cache.values[:, :, :, :length]
         padding = state.conditioning.padding
         self.padding[at] = 0 if padding is None else padding
-        self.length[at], self.column[at] = length, state.next
+        self.length[at], self.column[at] = length, state.next_column
         self.sequence[at] = 0
         self.sequence[at[:clips], :, : state.sequence.shape[2]] = state.sequence
         self.logits[at] = state.logits
 
-    def _adopt_prompt(self, cross: CrossAttentionStates | None, at: Tensor) -> None:
+    def _copy_prompt(self, cross: CrossAttentionCache | None, at: Tensor) -> None:
         """Zero keys and values, as of rows without a prompt, add exactly nothing."""
         if not self.decoder.config.cross_attention:
             return
@@ -148,26 +148,26 @@ class RowSlots:
         logits = self.logits[first]
         # A slot that nobody has may still name a row beyond the first ones.
         unconditional = self.unconditional[first].clamp(max=shape.rows - 1)
-        guided = guide(logits, logits[unconditional], self.scale[first])
+        guided = guide_logits(logits, logits[unconditional], self.scale[first])
         self.finite[first] &= guided.isfinite().flatten(1).all(1) | ~active
-        column = self._drawn(guided, shape)
-        x = self.decoder.embed(column[:, :, None]) + self._position(first)
-        hidden = self.decoder.norm(self._through_layers(x, shape))
-        predicted = self.decoder.logits(hidden[:, -1])
+        column = self._sample_column(guided, shape)
+        x = self.decoder.embed(column[:, :, None]) + self._select_positions(first)
+        hidden = self.decoder.norm(self._run_layers(x, shape))
+        predicted = self.decoder.compute_logits(hidden[:, -1])
         logits.copy_(torch.where(active[:, None, None], predicted, logits))
         for counter in (self.column, self.length, self.step_number):
             counter[first] += active
 
-    def _drawn(self, guided: Tensor, shape: StepShape) -> Tensor:
+    def _sample_column(self, guided: Tensor, shape: StepShape) -> Tensor:
         """The next column (rows, codebooks), written into the sequences of active rows."""
         first = slice(shape.rows)
         books = self.sequence.shape[1]
         number = self.step_number[first].clamp(max=self.capacity - 1)
         uniform = self.draws[first].gather(1, number[:, None, None].expand(-1, 1, books))[:, 0]
-        sampler = SamplerRows(
-            **{f.name: getattr(self.sampler, f.name)[first] for f in fields(SamplerRows)}
+        sampler = SamplingTensors(
+            **{f.name: getattr(self.sampler, f.name)[first] for f in fields(SamplingTensors)}
         )
-        tokens = draw(guided, sampler, shape.kind, uniform)
+        tokens = sample_tokens(guided, sampler, shape.kind, uniform)
         at = self.column[first].clamp(max=self.capacity - 1)[:, None, None].expand(-1, books, 1)
         known = self.sequence[first].gather(2, at)[..., 0]
         column = torch.where(known == UNKNOWN, tokens, known)
@@ -175,11 +175,11 @@ class RowSlots:
         self.sequence[first].scatter_(2, at, kept[..., None])
         return column[self.source[first].clamp(max=shape.rows - 1)]
 
-    def _position(self, first: slice) -> Tensor:
+    def _select_positions(self, first: slice) -> Tensor:
         steps = (self.length[first] - self.padding[first]).clamp(0, self.capacity - 1)
         return self.positions[steps][:, None]
 
-    def _through_layers(self, x: Tensor, shape: StepShape) -> Tensor:
+    def _run_layers(self, x: Tensor, shape: StepShape) -> Tensor:
         """All rows, each masked to its own past."""
         first = slice(shape.rows)
         at = self.length[first].clamp(max=shape.length - 1)
@@ -193,7 +193,7 @@ class RowSlots:
             prompts = self.cross_keys[:, first, :, of], self.cross_values[:, first, :, of]
             tokens = torch.arange(shape.tokens, device=at.device)
             tokens_seen = (tokens < self.cross_length[first, None])[:, None, None]
-        return self._layers(x, RowsNow(at, seen[:, None, None], tokens_seen), past, prompts)
+        return self._layers(x, RowPositions(at, seen[:, None, None], tokens_seen), past, prompts)
 
 
 class RowLease:
@@ -202,8 +202,8 @@ class RowLease:
     def __init__(self, slots: RowSlots, at: Tensor, length: int) -> None:
         self._slots, self._at, self._length = slots, at, length
 
-    def sequence(self) -> Tensor:
+    def read_sequence(self) -> Tensor:
         return self._slots.sequence[self._at, :, : self._length]
 
-    def finite(self) -> Tensor:
+    def read_finite(self) -> Tensor:
         return self._slots.finite[self._at].all()

@@ -37,7 +37,7 @@ class NativeStep:
         self.cache_dtype = torch.float32 if form == FLOAT32 else torch.bfloat16
         config = decoder.config
         self._layers = (NativeLayer * config.layers)(
-            *(self._layer(cast(DecoderLayer, layer)) for layer in decoder.layers)
+            *(self._describe_layer(cast(DecoderLayer, layer)) for layer in decoder.layers)
         )
         self._model = NativeDecoder(
             config.layers,
@@ -55,18 +55,18 @@ class NativeStep:
         """(rows, length, hidden) to the same shape, all columns but the first after the others."""
         chunks = torch.split(x, COLUMNS_AT_ONCE, dim=1)
         parts = [
-            self._columns(chunk, segments, COLUMNS_AT_ONCE * index)
+            self._run_columns(chunk, segments, COLUMNS_AT_ONCE * index)
             for index, chunk in enumerate(chunks)
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
-    def _columns(self, x: Tensor, segments: Sequence[Segment], start: int) -> Tensor:
+    def _run_columns(self, x: Tensor, segments: Sequence[Segment], start: int) -> Tensor:
         length = x.shape[1]
         rows = [
             row
             for segment in segments
             for index in range(segment.rows.stop - segment.rows.start)
-            for row in _rows(segment, index, start, length)
+            for row in _build_rows(segment, index, start, length)
         ]
         result = x.contiguous().clone()
         self._library.functions.native_step(
@@ -78,8 +78,8 @@ class NativeStep:
         )
         return result
 
-    def _layer(self, layer: DecoderLayer) -> NativeLayer:
-        packed = NativeLayer()
+    def _describe_layer(self, layer: DecoderLayer) -> NativeLayer:
+        native = NativeLayer()
         norms = {"self_norm": layer.self_attention_norm, "ffn_norm": layer.ffn_norm}
         linears = {
             "qkv": layer.self_attention.qkv,
@@ -94,14 +94,14 @@ class NativeStep:
                 "cross_out": layer.cross_attention.out,
             }
         for name, norm in norms.items():
-            setattr(packed, f"{name}_weight", norm.weight.data_ptr())
-            setattr(packed, f"{name}_bias", norm.bias.data_ptr())
+            setattr(native, f"{name}_weight", norm.weight.data_ptr())
+            setattr(native, f"{name}_bias", norm.bias.data_ptr())
         for name, linear in linears.items():
-            setattr(packed, name, cast(NativeLinear, linear).address)
-        return packed
+            setattr(native, name, cast(NativeLinear, linear).address)
+        return native
 
 
-def _rows(segment: Segment, index: int, start: int, length: int) -> list[NativeRow]:
+def _build_rows(segment: Segment, index: int, start: int, length: int) -> list[NativeRow]:
     """Of row `index` of a segment, for `length` columns from `start` of those that are new."""
     cache, cross = segment.cache, segment.cross
     keys, values = cache.keys[:, index], cache.values[:, index]
@@ -114,7 +114,7 @@ def _rows(segment: Segment, index: int, start: int, length: int) -> list[NativeR
     padding = segment.padding[index] if segment.padding is not None else 0
     rows = []
     for position in range(cache.length + start, cache.length + start + length):
-        one = NativeRow.from_buffer_copy(row)
-        one.position, one.first = position, min(padding, position)
-        rows.append(one)
+        column = NativeRow.from_buffer_copy(row)
+        column.position, column.first = position, min(padding, position)
+        rows.append(column)
     return rows

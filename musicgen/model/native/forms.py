@@ -19,45 +19,47 @@ _INT8_LARGEST = 127
 _SMALLEST = 1e-12
 
 
-class Packed(NamedTuple):
+class PackedWeight(NamedTuple):
     """`weight` of int8 (blocks, inputs / 4, 16, 4), of a float (blocks, inputs, 16), both padded
-    with zeros; of int8, one of `scales` (float32) and of `sums` (int32) for each output."""
+    with zeros; of int8, one of `scales` (float32) and of `sums` (int32) for padded output."""
 
     weight: Tensor
     scales: Tensor | None = None
     sums: Tensor | None = None
 
 
-def empty(outputs: int, inputs: int, form: int) -> Packed:
+def allocate(outputs: int, inputs: int, form: int) -> PackedWeight:
     """What `packed` makes of a weight (outputs, inputs), without its numbers."""
     blocks = -(-outputs // BLOCK)
     if form != INT8:
         dtype = torch.float16 if form == FLOAT16 else torch.float32
-        return Packed(torch.empty(blocks, inputs, BLOCK, dtype=dtype))
+        return PackedWeight(torch.empty(blocks, inputs, BLOCK, dtype=dtype))
     weight = torch.empty(blocks, -(-inputs // GROUP), BLOCK, GROUP, dtype=torch.int8)
-    each = blocks * BLOCK
-    return Packed(weight, torch.empty(each), torch.empty(each, dtype=torch.int32))
+    padded = blocks * BLOCK
+    return PackedWeight(weight, torch.empty(padded), torch.empty(padded, dtype=torch.int32))
 
 
-def packed(weight: Tensor, form: int) -> Packed:
+def pack_weight(weight: Tensor, form: int) -> PackedWeight:
     """A weight (outputs, inputs) in `form`."""
     if form == INT8:
-        return _packed_int8(weight.float())
+        return _pack_int8(weight.float())
     dtype = torch.float16 if form == FLOAT16 else torch.float32
-    blocks = _in_blocks(weight.to(dtype), 1)
-    return Packed(blocks.view(len(blocks), -1, BLOCK))
+    blocks = _arrange_blocks(weight.to(dtype), 1)
+    return PackedWeight(blocks.view(len(blocks), -1, BLOCK))
 
 
-def _packed_int8(weight: Tensor) -> Packed:
+def _pack_int8(weight: Tensor) -> PackedWeight:
     largest = weight.abs().amax(dim=1).clamp(min=_SMALLEST)
     scales = largest / _INT8_LARGEST
     numbers = (weight / scales[:, None]).round().to(torch.int8)
     sums = numbers.sum(dim=1, dtype=torch.int32)
     padding = (0, -len(weight) % BLOCK)
-    return Packed(_in_blocks(numbers, GROUP), F.pad(scales, padding), F.pad(sums, padding))
+    return PackedWeight(
+        _arrange_blocks(numbers, GROUP), F.pad(scales, padding), F.pad(sums, padding)
+    )
 
 
-def _in_blocks(weight: Tensor, group: int) -> Tensor:
+def _arrange_blocks(weight: Tensor, group: int) -> Tensor:
     """(outputs, inputs) to (blocks, groups of inputs, outputs of a block, inputs of a group)."""
     outputs, inputs = weight.shape
     padded = F.pad(weight, (0, -inputs % group, 0, -outputs % BLOCK))

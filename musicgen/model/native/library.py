@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from musicgen.model.native.forms import Packed, empty, packed
+from musicgen.model.native.forms import PackedWeight, allocate, pack_weight
 
 BFLOAT16_CACHE, FLOAT32_CACHE = 0, 1
 AVX2, AVX512, VNNI = 1, 2, 3
@@ -86,12 +86,12 @@ _SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
 class Library:
     """The functions, and the threads that they share."""
 
-    def __init__(self, path: Path, most: int = VNNI) -> None:
+    def __init__(self, path: Path, max_level: int = VNNI) -> None:
         self.functions = ctypes.CDLL(str(path))
         for name, (result, arguments) in _SIGNATURES.items():
             function = getattr(self.functions, name)
             function.restype, function.argtypes = result, arguments
-        self.level: int = self.functions.native_limit(most)
+        self.level: int = self.functions.native_limit(max_level)
 
     @functools.cached_property
     def pool(self) -> int:
@@ -102,15 +102,15 @@ class Library:
 
 
 @functools.cache
-def library() -> Library | None:
+def load_library() -> Library | None:
     """None where it was not compiled, or the processor lacks AVX2."""
     if platform.machine() not in ("x86_64", "AMD64"):
         return None
-    found = sorted(Path(__file__).parent.glob("_step*.so"))
-    if not found:
+    paths = sorted(Path(__file__).parent.glob("_step*.so"))
+    if not paths:
         return None
-    loaded = Library(found[0])
-    return loaded if loaded.level >= AVX2 else None
+    library = Library(paths[0])
+    return library if library.level >= AVX2 else None
 
 
 class NativeLinear(nn.Module):
@@ -124,29 +124,31 @@ class NativeLinear(nn.Module):
     scales: Tensor | None
     sums: Tensor | None
 
-    def __init__(self, library: Library, shape: tuple[int, int], form: int, of: Packed) -> None:
+    def __init__(
+        self, library: Library, shape: tuple[int, int], form: int, packed: PackedWeight
+    ) -> None:
         super().__init__()
         self.outputs, self.inputs = shape
         self.library, self.form = library, form
-        for name, tensor in of._asdict().items():
+        for name, tensor in packed._asdict().items():
             self.register_buffer(name, tensor)
 
     @classmethod
     def pack(cls, library: Library, weight: Tensor, form: int) -> NativeLinear:
         """Of a weight (outputs, inputs)."""
         outputs, inputs = weight.shape
-        return cls(library, (outputs, inputs), form, packed(weight, form))
+        return cls(library, (outputs, inputs), form, pack_weight(weight, form))
 
     @classmethod
-    def empty(cls, library: Library, weight: Tensor, form: int) -> NativeLinear:
+    def allocate(cls, library: Library, weight: Tensor, form: int) -> NativeLinear:
         """As `pack` makes it, without its numbers."""
         outputs, inputs = weight.shape
-        return cls(library, (outputs, inputs), form, empty(outputs, inputs, form))
+        return cls(library, (outputs, inputs), form, allocate(outputs, inputs, form))
 
     @functools.cached_property
     def _fields(self) -> LinearFields:
         buffers = (self.weight, self.scales, self.sums)
-        pointers = (0 if each is None else each.data_ptr() for each in buffers)
+        pointers = (0 if tensor is None else tensor.data_ptr() for tensor in buffers)
         return LinearFields(self.outputs, self.inputs, self.form, 0, *pointers)
 
     @property

@@ -35,7 +35,7 @@ FORMS = {
 """By precision. The text encoder runs once for a prompt, so 8 bits would gain nothing there."""
 
 
-def use_native(library: Library, model: MusicGen, forms: Forms) -> bool:
+def convert_to_native(library: Library, model: MusicGen, forms: Forms) -> bool:
     """Packs the weights of `model`, which then runs natively; False where that cannot be."""
     if not can_hold(model, forms):
         return False
@@ -43,26 +43,28 @@ def use_native(library: Library, model: MusicGen, forms: Forms) -> bool:
     text_form = forms.text_encoder
     if text_form is not None:
         pack_linears(model.text_encoder, lambda w: NativeLinear.pack(library, w, text_form))
-        _halve_embedding(model)
+        _convert_embedding(model)
     model.decoder.native = NativeStep(library, model.decoder, forms.decoder)
     return True
 
 
-def expect_native(library: Library, model: MusicGen, forms: Forms) -> None:
-    """Gives `model`, which is empty, the shape that `use_native` gives it. When its weights are
-    there, `start_native` follows."""
+def allocate_native(library: Library, model: MusicGen, forms: Forms) -> None:
+    """Give an empty `model` the same layers as `convert_to_native`.
 
-    def empty(form: int, module: nn.Module) -> None:
-        pack_linears(module, lambda w: NativeLinear.empty(library, w, form))
+    After its weights are loaded, `start_native` must follow.
+    """
 
-    empty(forms.decoder, model.decoder)
+    def allocate(form: int, module: nn.Module) -> None:
+        pack_linears(module, lambda w: NativeLinear.allocate(library, w, form))
+
+    allocate(forms.decoder, model.decoder)
     if forms.text_encoder is not None:
-        empty(forms.text_encoder, model.text_encoder)
-        _halve_embedding(model)
+        allocate(forms.text_encoder, model.text_encoder)
+        _convert_embedding(model)
 
 
 def start_native(library: Library, model: MusicGen, forms: Forms) -> None:
-    """The second part of `expect_native`."""
+    """The second part of `allocate_native`."""
     model.decoder.native = NativeStep(library, model.decoder, forms.decoder)
 
 
@@ -72,19 +74,19 @@ def can_hold(model: MusicGen, forms: Forms) -> bool:
         return False
     parts = ((model.decoder, forms.decoder), (model.text_encoder, forms.text_encoder))
     return all(
-        holds(each.weight, form)
+        fits_form(module.weight, form)
         for part, form in parts
-        for each in part.modules()
-        if isinstance(each, (Linear, Embedding))
+        for module in part.modules()
+        if isinstance(module, (Linear, Embedding))
     )
 
 
-def holds(weight: Tensor, form: int | None) -> bool:
+def fits_form(weight: Tensor, form: int | None) -> bool:
     """Whether a weight keeps its numbers finite in `form`."""
     return form != FLOAT16 or bool(weight.abs().max() < _FLOAT16_LARGEST)
 
 
-def _halve_embedding(model: MusicGen) -> None:
+def _convert_embedding(model: MusicGen) -> None:
     """Only the rows of a prompt's tokens are read; in 16 bits the rest takes half the memory."""
     embedding = model.text_encoder.embedding
     embedding.weight = nn.Parameter(embedding.weight.to(torch.float16), requires_grad=False)

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicgen import errors
-from musicgen.engine.cuda.graphs import SlotSteps
+from musicgen.engine.cuda.graphs import SlotRunner
 from musicgen.engine.cuda.slots import RowSlots, StepShape
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import GenerationJob, Row
-from musicgen.engine.sampling import SamplerKind
+from musicgen.engine.sampling import SamplerFeatures
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.decoder import Decoder
 from musicgen.request import SamplingParams
@@ -30,20 +30,20 @@ CAPACITY, TOKENS = 300, 24
 SAMPLED = SamplingParams(temperature=1.0, top_k=30, guidance=3.0)
 
 
-def _layered(folder: Path) -> MusicGenEngine:
+def _load_layers(folder: Path) -> MusicGenEngine:
     """Slots are for GPUs: their peer is the engine that goes layer by layer."""
     return engines.engine(folder, compiled=False)
 
 
-def _in_slots(folder: Path, rows: int = 16, *, record: bool = False) -> MusicGenEngine:
-    known = _layered(folder)
-    model = known._loaded()
-    steps = SlotSteps(RowSlots(model.decoder, rows, CAPACITY, TOKENS), record=record)
-    return MusicGenEngine(model, known._tokenize, "float32", rows=rows, steps=steps)
+def _in_slots(folder: Path, rows: int = 16, *, capture: bool = False) -> MusicGenEngine:
+    known = _load_layers(folder)
+    model = known._get_model()
+    runner = SlotRunner(RowSlots(model.decoder, rows, CAPACITY, TOKENS), capture=capture)
+    return MusicGenEngine(model, known._tokenize, "float32", rows=rows, runner=runner)
 
 
 def _slots(engine: MusicGenEngine) -> RowSlots:
-    slots = engine._steps.slots
+    slots = engine._runner.slots
     assert slots is not None
     return slots
 
@@ -63,7 +63,7 @@ def test_a_job_in_slots_is_the_job_without(
         )
     )
     job = GenerationJob(rows, 40)
-    expected = engines.run(_layered(folder), job).codes
+    expected = engines.run(_load_layers(folder), job).codes
     np.testing.assert_array_equal(engines.run(_in_slots(folder), job).codes, expected)
 
 
@@ -73,7 +73,7 @@ def test_a_continuation_finds_its_past_in_the_slot(checkpoints: Callable[[str], 
     rng = np.random.default_rng(1)
     pcm = rng.uniform(-0.5, 0.5, (config.sample_rate // 2, config.channels)).astype(np.float32)
     job = GenerationJob((Row("piano", 3, SAMPLED),), 60, audio_prompt=pcm)
-    expected = engines.run(_layered(folder), job).codes
+    expected = engines.run(_load_layers(folder), job).codes
     np.testing.assert_array_equal(engines.run(_in_slots(folder), job).codes, expected)
 
 
@@ -82,7 +82,7 @@ def test_a_continuation_finds_its_past_in_the_slot(checkpoints: Callable[[str], 
 def test_jobs_that_come_and_go_make_what_they_make_alone(
     checkpoints: Callable[[str], Path], arrivals: list[dict[str, Any]], name: str
 ) -> None:
-    engine, reference = _in_slots(checkpoints(name)), _layered(checkpoints(name))
+    engine, reference = _in_slots(checkpoints(name)), _load_layers(checkpoints(name))
     jobs = [_job(arrival, 0.0) for arrival in arrivals]
     for found, job in zip(_together(engine, arrivals, jobs), jobs, strict=True):
         if found is None:
@@ -91,13 +91,13 @@ def test_jobs_that_come_and_go_make_what_they_make_alone(
         for row in range(len(job.rows)):
             if not np.array_equal(found[row], alone[row]):
                 assert _gap_where_they_part(reference, job, row, found[row]) < NEAR_TIE
-    assert not engine._steps._rows  # type: ignore[attr-defined]
+    assert not engine._runner._rows  # type: ignore[attr-defined]
 
 
 def test_a_job_that_pauses_finds_its_past_unharmed(checkpoints: Callable[[str], Path]) -> None:
     """Steps of others run over its slot meanwhile, also with shapes shorter than its past."""
     folder = checkpoints("musicgen-small")
-    engine, reference = _in_slots(folder), _layered(folder)
+    engine, reference = _in_slots(folder), _load_layers(folder)
     paused, other = (GenerationJob((Row("piano", s, SAMPLED),), 280) for s in (1, 2))
     steps = engine.generate(paused)
     for _ in range(150):
@@ -120,7 +120,7 @@ def test_what_does_not_fit_into_slots_is_decoded_beside_them(
     checkpoints: Callable[[str], Path], rows: int, frames: int, prompt: str
 ) -> None:
     folder = checkpoints("musicgen-small")
-    engine, reference = _in_slots(folder), _layered(folder)
+    engine, reference = _in_slots(folder), _load_layers(folder)
     large = GenerationJob(tuple(Row(prompt, seed, SAMPLED) for seed in range(rows)), frames)
     small = GenerationJob((Row("piano", 1, SAMPLED),), 30)
     with ThreadPoolExecutor(2) as callers:
@@ -161,24 +161,24 @@ def test_where_nothing_can_be_recorded_the_steps_run_as_they_are(
         pytest.skip("recording works here")
     folder = checkpoints("musicgen-small")
     job = GenerationJob((Row("piano", 1, SAMPLED),), 30)
-    expected = engines.run(_layered(folder), job).codes
-    engine = _in_slots(folder, record=True)
+    expected = engines.run(_load_layers(folder), job).codes
+    engine = _in_slots(folder, capture=True)
     np.testing.assert_array_equal(engines.run(engine, job).codes, expected)
-    assert sum("no CUDA graphs" in record.message for record in caplog.records) == 1
+    assert sum("CUDA graph capture failed" in record.message for record in caplog.records) == 1
 
 
 @pytest.mark.parametrize("name", ["musicgen-small", "musicgen-stereo-melody"])
 @pytest.mark.parametrize(
     "kind",
     [
-        SamplerKind(random=False, largest_k=0, top_p=False),
-        SamplerKind(random=True, largest_k=16, top_p=False),
-        SamplerKind(random=True, largest_k=0, top_p=True),
+        SamplerFeatures(random=False, largest_k=0, top_p=False),
+        SamplerFeatures(random=True, largest_k=16, top_p=False),
+        SamplerFeatures(random=True, largest_k=0, top_p=True),
     ],
     ids=["greedy", "top_k", "top_p"],
 )
 def test_a_step_asks_the_host_for_nothing(
-    checkpoints: Callable[[str], Path], name: str, kind: SamplerKind
+    checkpoints: Callable[[str], Path], name: str, kind: SamplerFeatures
 ) -> None:
     """Rehearsed on tensors that have a shape but no values: reading one, or mixing in one of the
     processor's, raises, as it would while a graph is recorded."""
