@@ -1,1 +1,1 @@
-"""Requests to PCM: knows the model and the values, never audio files or storage."""
+"""Decoding of jobs to PCM. Depends on the model and the requests, not on audio files or storage."""

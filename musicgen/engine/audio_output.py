@@ -1,4 +1,4 @@
-"""From the codes of clips to their samples, whole or while later codes are still being made."""
+"""EnCodec decoding of finished clips, and of streams during generation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from musicgen.process.stopwatch import Stopwatch
 
 
 class StreamDecoder:
-    """The samples of all clips of a stream; its windows are one samples."""
+    """Streaming EnCodec decoder for all clips of a job.
+
+    Its state carries over from window to window, so a long clip has no seams.
+    """
 
     def __init__(self, model: MusicGen, clips: int, thread: DeviceThread) -> None:
         self._streams = [CodecStream(model.codec, model.config.channels) for _ in range(clips)]
@@ -24,7 +27,10 @@ class StreamDecoder:
         self.seconds = 0.0
 
     def decode_new(self, run: JobRun) -> tuple[Pcm, ...]:
-        """Decodes what has become known since the last time."""
+        """Decode the frames completed since the last call.
+
+        Returns: new PCM (samples, channels) of each clip.
+        """
         watch = Stopwatch()
         chunk, self._frames = run.codes[:, :, self._frames : run.known], run.known
         is_last = run.known == run.codes.shape[2]
@@ -37,12 +43,15 @@ class StreamDecoder:
         return piece
 
     def concatenate(self) -> tuple[Pcm, ...]:
+        """Return the whole PCM (samples, channels) of each clip."""
         return tuple(np.concatenate(pieces) for pieces in zip(*self._pieces, strict=True))
 
 
 def decode_waveform(model: MusicGen, codes: Tensor, thread: DeviceThread) -> Pcm:
-    """Codes (codebooks, frames) of one clip to PCM (samples, channels), in pieces between which
-    others have the thread."""
+    """Decode the codes (codebooks, frames) of one clip to PCM (samples, channels).
+
+    It runs in pieces, so other work can use the device thread between them.
+    """
     pieces = decode_pieces(model.codec, codes, model.config.channels)
     decoded = iter(lambda: thread.run(next, pieces, None), None)
     return np.concatenate([_to_pcm(piece) for piece in decoded])

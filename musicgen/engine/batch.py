@@ -1,8 +1,8 @@
-"""Continuous batching: jobs join and leave between the steps of one loop.
+"""Continuous batching: jobs join and leave between the steps of one decode loop.
 
-The caller's thread prepares its job, then waits for its steps; a thread of the batch's own runs
-them, for as long as there are any. What a caller does with its samples (EnCodec, encoding, storing)
-happens in its own thread, beside the steps of the others.
+The caller's thread prepares its job and then waits for steps. A single decode thread runs the steps
+and exists only while there are any. Callers decode, encode and store their audio in their own
+threads, in parallel with the steps of other jobs.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from musicgen.errors import DeviceFault, EngineBusy
 
 logger = logging.getLogger(__name__)
 
-CLOSED = "this engine is closed"
+CLOSED = "The engine is closed."
 MAX_STEPS_AHEAD = 50
-"""A second of music: a job whose caller does not look is decoded no further than this."""
+"""A second of music. A job pauses this far ahead of a caller that does not read its steps."""
 
 
 class Ticket:
-    """One job's place in the batch. Its fields are guarded by the batch's lock."""
+    """Place of one job in the batch or its queue. The batch's lock guards the fields."""
 
     def __init__(self) -> None:
         self.state: DecodeState | None = None
@@ -36,6 +36,7 @@ class Ticket:
 
     @property
     def has_step_to_run(self) -> bool:
+        """Whether the next step may run."""
         state = self.state
         return (
             state is not None
@@ -46,9 +47,9 @@ class Ticket:
 
 
 class Batch:
-    """The jobs that are decoded together, at most `rows` decoder rows of them.
+    """Jobs decoded together, at most `rows` decoder rows of them.
 
-    `step` takes one step of each of several jobs.
+    `step` runs one step of each of the given jobs.
     """
 
     def __init__(
@@ -66,16 +67,16 @@ class Batch:
 
     @contextmanager
     def reserve(self, rows: int) -> Iterator[Ticket]:
-        """A place in the line for a job of `rows` decoder rows, given up on the way out.
+        """Reserve a place for a job of `rows` decoder rows; release it on exit.
 
-        Raises: `EngineBusy` when too many wait already.
+        Raises: `EngineBusy` when the queue is full.
         """
         ticket = Ticket()
         with self._changed:
             self._check_open()
             if not self._scheduler.enqueue(ticket, rows):
                 waiting = self._scheduler.queue_length
-                raise EngineBusy(f"{waiting} requests wait already: ask again in a while")
+                raise EngineBusy(f"The queue is full ({waiting} requests). Try again later.")
             self._admit()
         try:
             yield ticket
@@ -86,7 +87,10 @@ class Batch:
                 self._changed.notify_all()
 
     def wait_for_turn(self, ticket: Ticket, seconds: float) -> bool:
-        """Whether the ticket's turn has come, after at most `seconds`. Raises: what closed it."""
+        """Wait at most `seconds` for admission; return whether the ticket is admitted.
+
+        Raises: the error of a ticket that failed meanwhile.
+        """
         with self._changed:
             self._changed.wait_for(lambda: ticket.is_admitted or ticket.error is not None, seconds)
             if ticket.error is not None:
@@ -94,21 +98,21 @@ class Batch:
             return ticket.is_admitted
 
     def submit(self, ticket: Ticket, state: DecodeState) -> None:
-        """Hands over what an is_admitted ticket is to decode next, from its first step on."""
+        """Start decoding `state`, from its first step on, for an admitted ticket."""
         with self._changed:
             self._check_open()
             ticket.state, ticket.steps_done, ticket.steps_seen = state, 0, 0
             self._wake()
 
     def clear(self, ticket: Ticket) -> None:
-        """Drops what a ticket has decoded; its place stays."""
+        """Drop the decode state of a ticket; its place stays reserved."""
         with self._changed:
             ticket.state = None
 
     def wait_for_step(self, ticket: Ticket) -> int:
-        """Waits for the next step of a ticket and counts it as seen; the number of the step.
+        """Wait for the next step of a ticket, mark it as seen and return its number.
 
-        Raises: what the step raised, `RuntimeError` when the engine was closed.
+        Raises: the step's error, or `RuntimeError` when the engine is closed.
         """
         with self._changed:
             self._changed.wait_for(
@@ -124,7 +128,7 @@ class Batch:
             return ticket.steps_seen
 
     def close(self) -> None:
-        """Ends the jobs that are left with an error, and waits for the step that is running."""
+        """End all remaining jobs with an error and wait for the running step."""
         with self._changed:
             self._closed = True
             self._fail(self._list_tickets(), lambda: RuntimeError(CLOSED))
@@ -142,14 +146,16 @@ class Batch:
             self._changed.notify_all()
 
     def _wake(self) -> None:
-        """There is a step to do. The thread ends whenever there is none, so that none is left
-        behind, waiting, by whoever forgets a job or ends the process."""
+        """Start the decode thread if none is running.
+
+        The thread ends when no step is left, so an abandoned job leaves no waiting thread.
+        """
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="decode")
             self._thread.start()
 
     def _run(self) -> None:
-        """In the batch's thread, as long as there is a step to do."""
+        """Run steps in the decode thread until none is left."""
         while True:
             with self._changed:
                 tickets = self._select_ready()
@@ -166,7 +172,7 @@ class Batch:
         try:
             with translate_device_errors(self._device):
                 self._run_step(states)
-        except Exception as error:  # handed to the threads that wait
+        except Exception as error:  # raised in the threads of the callers
             self._handle_failure(tickets, error)
             return
         with self._changed:
@@ -175,24 +181,30 @@ class Batch:
             self._changed.notify_all()
 
     def _handle_failure(self, tickets: Sequence[Ticket], error: Exception) -> None:
-        """A step of one job failed with the job; one of several is tried again, job by job."""
+        """Fail a single job; repeat the step of several jobs one by one to find the failing one.
+
+        A device fault fails every job, queued ones included.
+        """
         if isinstance(error, DeviceFault):
-            logger.error("the device failed; %d jobs end with it", len(tickets))
+            logger.error("Device fault; failing all jobs (%d in this step).", len(tickets))
             with self._changed:
                 self._fail(self._list_tickets(), lambda: DeviceFault(str(error)))
         elif len(tickets) == 1:
             with self._changed:
                 self._fail(tickets, lambda: error)
         else:
-            logger.warning("a step of %d jobs failed (%s): trying each alone", len(tickets), error)
+            logger.warning("Step of %d jobs failed (%s); running each alone.", len(tickets), error)
             for ticket in tickets:
                 self._step([ticket])
 
     def _list_tickets(self) -> list[Ticket]:
-        return [*self._scheduler.active, *self._scheduler.queued]
+        return [*self._scheduler.active, *self._scheduler.queue]
 
     def _fail(self, tickets: Sequence[Ticket], error: Callable[[], Exception]) -> None:
-        """Each gets an error of its own, because each is raised in another thread."""
+        """Set an error on each ticket.
+
+        Each error is an instance of its own, because each is raised in its own thread.
+        """
         for ticket in tickets:
             ticket.error = ticket.error or error()
         self._changed.notify_all()

@@ -1,8 +1,8 @@
-"""What a job's rows are conditioned on, in the shape that the decoder takes it.
+"""Conditioning of a job's rows: text states and melody chroma as the decoder's inputs.
 
-The text family reads the prompt through cross-attention. The melody family reads it, after the
-chroma of a melody, as a prefix of the sequence. In a batch shorter prefixes are padded on the
-left and masked, so that every row's own positions start at 0 as if it were alone.
+The text family conditions through cross-attention. The melody family puts the chroma and then the
+text states before the sequence, as a prefix. In a batch, shorter prefixes are padded on the left
+and masked, so the positions of every row start at 0 as if it were alone.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from musicgen.model.tokenizer import Tokenize
 
 @dataclass(frozen=True)
 class Conditioning:
-    """Conditions of all decoder rows: first one for each clip, then the unconditional ones.
+    """Conditioning of all decoder rows: one row per clip, then the unconditional rows.
 
-    `guided`: the clips that have an unconditional row, in its order. `prefix`: (rows, length,
-    hidden) or None. `padding`: (rows,) masked prefix steps on the left, None when there are none.
+    `guided`: indices of the clips with an unconditional row, in the order of those rows. `prefix`:
+    (rows, length, hidden) or None. `padding`: (rows,) masked prefix steps on the left, or None.
     """
 
     clips: int
@@ -36,16 +36,20 @@ class Conditioning:
 
     @property
     def rows(self) -> int:
+        """Number of decoder rows."""
         return self.clips + len(self.guided)
 
     @property
     def prefix_length(self) -> int:
+        """Number of prefix steps, padding included."""
         return 0 if self.prefix is None else self.prefix.shape[1]
 
 
 def count_decoder_rows(job: GenerationJob) -> int:
-    """How many rows of a batch a job takes: its clips, and their unconditional halves; the most of
-    its sections."""
+    """Return the decoder rows a job reserves: its clips and their unconditional rows.
+
+    For a job with several prompt spans this is the maximum over the spans.
+    """
     has_melody = job.melody is not None
     return max(
         len(rows) + sum(_is_guided(row, has_melody) for row in rows)
@@ -54,7 +58,7 @@ def count_decoder_rows(job: GenerationJob) -> int:
 
 
 def build_span_rows(job: GenerationJob) -> list[tuple[Row, ...]]:
-    """The rows of each section, with its prompt."""
+    """Return the rows of each prompt span, with the prompt of that span."""
     if not job.spans:
         return [job.rows]
     return [tuple(replace(row, prompt=span.prompt) for row in job.rows) for span in job.spans]
@@ -63,7 +67,10 @@ def build_span_rows(job: GenerationJob) -> list[tuple[Row, ...]]:
 def build_conditioning(
     model: MusicGen, tokenize: Tokenize, rows: Sequence[Row], chroma: Tensor | None
 ) -> Conditioning:
-    """Encodes each distinct prompt once. `chroma`: (frames, bins) of the melody of all rows."""
+    """Encode each distinct prompt once and arrange the results as decoder inputs.
+
+    `chroma`: (frames, bins) of the melody shared by all rows, or None.
+    """
     prompts = {row.prompt for row in rows} | {row.negative_prompt for row in rows}
     states = {prompt: _encode_prompt(model, tokenize, prompt) for prompt in sorted(prompts)}
     has_melody = chroma is not None
@@ -71,7 +78,7 @@ def build_conditioning(
     positive = [states[row.prompt] for row in rows]
     negative = [states[rows[i].negative_prompt] for i in guided]
     if model.config.family == "text":
-        # Without any negative prompt the unconditional rows need no cross-attention at all.
+        # Without a negative prompt the unconditional rows need no cross-attention.
         prompted = (
             [*positive, *negative] if any(row.negative_prompt.strip() for row in rows) else positive
         )
@@ -84,13 +91,13 @@ def build_conditioning(
 
 
 def _select_negative(states: Mapping[str, Tensor], row: Row) -> Tensor:
-    """Of the melody family: as long as the prompt, and zero, where there is nothing to avoid."""
+    """Return the text states of the negative prompt, or zeros as long as the prompt's states."""
     negative = row.negative_prompt
     return states[negative] if negative.strip() else torch.zeros_like(states[row.prompt])
 
 
 def _is_guided(row: Row, has_melody: bool) -> bool:
-    """Guidance away from "no prompt" changes nothing for a row that has none."""
+    """Return whether guidance has an effect: not for a row without any condition."""
     has_condition = has_melody or row.prompt.strip() or row.negative_prompt.strip()
     return row.sampling.guidance > 1 and bool(has_condition)
 

@@ -1,4 +1,4 @@
-"""The state of one job while it is decoded, and a step of several jobs at once."""
+"""Decode state of one job, and one decode step for several jobs at once."""
 
 from __future__ import annotations
 
@@ -24,32 +24,34 @@ from musicgen.model.delay_pattern import UNKNOWN, DelayPattern
 
 
 class SlotLease(Protocol):
-    """A job's rows in memory that it shares with others."""
+    """Slots of one job in the memory shared by the batch."""
 
     def read_sequence(self) -> Tensor:
-        """(clips, codebooks, length), a copy."""
+        """Return a copy of the delayed sequence (clips, codebooks, length)."""
         ...
 
     def read_finite(self) -> Tensor:
-        """Whether every logit was; no dimensions."""
+        """Return a scalar tensor: whether all logits so far were finite."""
         ...
 
 
 class SlotPool(Protocol):
+    """Slots for the rows of a batch."""
+
     def can_hold(self, conditioning: Conditioning, length: int, capacity: int) -> bool:
-        """Whether a job with a delayed sequence of `length` may be decoded here."""
+        """Return whether a job with a delayed sequence of `length` fits into the slots."""
         ...
 
 
 class DecodeState:
-    """Fills the delayed sequence of one window of a job step by step, all its clips together.
+    """Delayed sequence of one window, filled step by step for all clips of a job.
 
-    `prefill` runs the decoder over everything known: the prefix, the start token and the codes of
+    `prefill` runs the decoder over everything known: the prefix, the start token and the codes
     `known` (clips, codebooks, frames). Each step then samples the next column and runs the decoder
-    over it. `done` counts the steps. Whoever steps it may be in another thread than whoever reads
-    `codes`.
+    over it. `steps_done` counts the steps. One thread may step while another reads the codes.
 
-    With `slots` it may go on there: then its `lease` has what is decoded, and it keeps no cache.
+    With `slots`, decoding may continue there: `lease` then holds the sequence, and the state keeps
+    only the KV cache of the prefill.
     """
 
     def __init__(
@@ -100,7 +102,10 @@ class DecodeState:
 
     @torch.inference_mode()
     def prefill(self, max_columns: int | None = None) -> bool:
-        """Reads `max_columns` columns of what is known, None for all; whether none is left."""
+        """Run the decoder over `max_columns` pending columns (None: all).
+
+        Returns: whether no column is left.
+        """
         x = self._pending[:, :max_columns]
         length = x.shape[1]
         self._pending = self._pending[:, length:]
@@ -114,34 +119,38 @@ class DecodeState:
 
     @property
     def rows(self) -> int:
-        """Of the decoder: clips, and the unconditional halves of those that are guided."""
+        """Number of decoder rows: clips, and the unconditional rows of guided clips."""
         return self.conditioning.rows
 
     def step(self) -> None:
-        """Samples the next column of the sequence and predicts the one after it."""
+        """Sample the next column of the sequence and predict the one after it."""
         step_batch([self])
 
     def fill_known(self, guided: Tensor, tokens: Tensor) -> Tensor:
-        """The next column (clips, codebooks): the `tokens` that were drawn from `guided` logits,
-        where they are not known."""
+        """Return the next column (clips, codebooks): known tokens, else the sampled `tokens`.
+
+        `guided`: the logits `tokens` were sampled from, checked for finite values.
+        """
         self._finite &= guided.isfinite().all()
         known = self.sequence[:, :, self.next_column]
         return torch.where(known == UNKNOWN, tokens, known)
 
     def embed_column(self, column: Tensor) -> Tensor:
-        """A column as the decoder's input: (rows, 1, hidden)."""
+        """Embed a column (clips, codebooks) as the decoder's input (rows, 1, hidden)."""
         x = self.decoder.embed(self._expand_rows(column[:, :, None]))
         return x + self._select_positions(1)
 
     def build_segment(self, first_row: int, length: int = 1) -> Segment:
-        """Where this job stands in a batch, for its next `length` steps."""
+        """Return this job's segment of a batch for its next `length` steps."""
         rows = slice(first_row, first_row + self.rows)
         mask = self._build_mask(length) if self.decoder.native is None else None
         return Segment(rows, self.cache, self.conditioning.cross, mask, self._padding)
 
     def append_column(self, column: Tensor, logits: Tensor | None) -> None:
-        """Takes the sampled column, and what the decoder predicts after it (rows, codebooks,
-        vocabulary); None when no column follows."""
+        """Store the sampled column and the logits after it (rows, codebooks, vocabulary).
+
+        `logits` is None after the last column.
+        """
         self.sequence[:, :, self.next_column] = column
         if logits is not None:
             self.cache.advance(1)
@@ -150,28 +159,31 @@ class DecodeState:
         self.steps_done += 1
 
     def is_finite(self) -> bool:
-        """Whether every logit so far was finite. Waits for the device."""
+        """Return whether all logits so far were finite. Waits for the device."""
         finite = self._finite if self.lease is None else self._finite & self.lease.read_finite()
         return bool(finite.item())
 
     def read_codes(self, done: int | None = None) -> Tensor:
-        """(rows, codebooks, frames) that are complete after `done` steps, or after all so far."""
+        """Return the complete frames (clips, codebooks, frames).
+
+        `done`: count only the first `done` steps (None: all so far).
+        """
         known = self.first_column + (self.steps_done if done is None else done)
         sequence = self.sequence if self.lease is None else self.lease.read_sequence()
         return self._pattern.revert(sequence[:, :, :known])
 
     def _embed_past(self) -> Tensor:
-        """The decoder's input up to the first step, without its positions."""
+        """Embed the prefix and the known columns, without positions."""
         x = self.decoder.embed(self._expand_rows(self.sequence[:, :, : self.first_column]))
         prefix = self.conditioning.prefix
         return x if prefix is None else torch.cat([prefix, x], dim=1)
 
     def _expand_rows(self, tokens: Tensor) -> Tensor:
-        """Columns (clips, codebooks, length) for all decoder rows: a guided clip's twice."""
+        """Append the columns of the unconditional rows to `tokens` (clips, codebooks, length)."""
         return torch.cat([tokens, tokens[self._guided]]) if len(self._guided) else tokens
 
     def apply_guidance(self) -> Tensor:
-        """(clips, codebooks, vocabulary)"""
+        """Return the guided logits (clips, codebooks, vocabulary)."""
         clips = self.conditioning.clips
         guided = self.logits[:clips]
         if not len(self._guided):
@@ -196,19 +208,19 @@ class DecodeState:
         causal = columns <= torch.arange(start, start + length, device=self._device)[:, None]
         if padding is None:
             return causal[None, None]
-        # A padded step sees itself: a row of the softmax must not be empty.
+        # A padded step attends to itself, because no row of the softmax may be empty.
         present = (columns >= padding[:, None, None]) | (columns == columns[start:, None])
         return (causal & present)[:, None]
 
 
 @torch.inference_mode()
 def step_batch(states: Sequence[DecodeState]) -> None:
-    """One step of each of `states`, which share a decoder; all their rows in one pass.
+    """Run one step of each of `states`, which share a decoder, in one forward pass.
 
-    If it fails, nothing has changed and any of them may be stepped again.
+    A failure leaves every state unchanged, so each may be stepped again.
     """
     columns = _sample_columns(states)
-    # The last column is sampled, and needs no prediction after it.
+    # The last column needs no prediction after it.
     unfinished = [i for i, state in enumerate(states) if state.steps_done + 1 < state.total_steps]
     predicted: dict[int, Tensor] = {}
     if unfinished:
@@ -227,8 +239,10 @@ def step_batch(states: Sequence[DecodeState]) -> None:
 
 
 def _sample_columns(states: Sequence[DecodeState]) -> list[Tensor]:
-    """The next column of each (clips, codebooks), drawn at once: many small draws cost more than
-    the decoder saves."""
+    """Sample the next column (clips, codebooks) of each state in one call.
+
+    Many small sampling calls would cost more than the batched decoder saves.
+    """
     guided = [state.apply_guidance() for state in states]
     tokens = sample_tokens(
         torch.cat(guided),

@@ -1,4 +1,4 @@
-"""Errors of the device as errors of ours: what a platform does next depends on which it is."""
+"""Translation of torch's device errors, so a platform can tell a full device from a broken one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from musicgen.errors import DeviceFault, OutOfMemory
 
 _CPU_ALLOCATION = "DefaultCPUAllocator: can't allocate memory"
-# Before 2.8 torch raised a plain RuntimeError that begins like this.
+# torch before 2.8 raised a plain RuntimeError with this prefix.
 _CUDA_ERROR = "CUDA error:"
 _FAULT: tuple[type[RuntimeError], ...] = (
     (torch.AcceleratorError,) if hasattr(torch, "AcceleratorError") else ()
@@ -19,22 +19,23 @@ _FAULT: tuple[type[RuntimeError], ...] = (
 
 @contextmanager
 def translate_device_errors(device: str) -> Iterator[None]:
-    """Raises: `OutOfMemory`, which concerns this request alone, or `DeviceFault`.
+    """Translate device errors of torch into errors of this project.
 
-    After a fault CUDA answers every call of the process with the same error, so nothing short of
-    a new process helps.
+    A CUDA fault makes every later call of the process fail, so only a new process helps.
+
+    Raises: `OutOfMemory`, limited to this request, or `DeviceFault`.
     """
     try:
         yield
     except RuntimeError as error:
         if isinstance(error, torch.OutOfMemoryError) or _CPU_ALLOCATION in str(error):
             raise OutOfMemory(
-                f"{device} has no memory left for this request: ask for a shorter clip or fewer "
-                "variations, or choose a smaller model"
+                f"{device} is out of memory. Ask for a shorter clip or fewer variations, or choose "
+                "a smaller model."
             ) from error
         if isinstance(error, _FAULT) or _CUDA_ERROR in str(error):
             raise DeviceFault(
-                f"{device} failed while decoding and this process cannot use it any more: the "
-                "worker has to be started anew; its log has the reason"
+                f"{device} failed during decoding and is unusable in this process. Restart the "
+                "worker; its log has the cause."
             ) from error
         raise

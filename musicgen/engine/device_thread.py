@@ -1,10 +1,10 @@
-"""All that keeps a processor's cores busy, one piece after another, in one thread.
+"""A single thread for all work that occupies every CPU core.
 
-A step of the batch and a piece of the codec each run on all cores, with threads that wait for one
-another many times within a millisecond. Side by side every such wait lasts until the system gives
-the missing thread its core back. And OpenMP gives every thread that calls it threads of their own,
-which spin for a while when they are done: in the way of the next caller's. A GPU orders its own
-work, so that there the caller's thread does it.
+A decode step and a piece of codec decoding each use all cores, and their threads meet at barriers
+many times per millisecond. Two of them in parallel would wait at each barrier until the scheduler
+returns a core. OpenMP also gives every calling thread a team of its own, and idle teams spin for a
+while on the cores the next team needs. A GPU orders its own work, so there the caller's thread runs
+it.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ R = TypeVar("R")
 
 
 class DeviceThread:
-    """Runs functions in the order in which they come, those of a GPU at once."""
+    """Executor that runs functions in order on a CPU, and directly in the caller on a GPU."""
 
     def __init__(self, device: str) -> None:
         self._thread = ThreadPoolExecutor(1, "device") if device == "cpu" else None
 
     def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """What the function returns, or raises. Not to be called by such a function itself.
+        """Run `function` and return its result. Must not be called from within such a function.
 
-        Raises: RuntimeError when it is closed.
+        Raises: the function's error; `RuntimeError` when closed.
         """
         if self._thread is None:
             return function(*args, **kwargs)
         return self._thread.submit(function, *args, **kwargs).result()
 
     def close(self) -> None:
-        """Waits for the function that runs; those behind it are still run."""
+        """Wait for the running function and for those already queued."""
         if self._thread is not None:
             self._thread.shutdown()

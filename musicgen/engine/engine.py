@@ -1,4 +1,4 @@
-"""The engine of this project: the decode loop in plain PyTorch, without transformers."""
+"""The engine of this project: decoding in plain PyTorch, without transformers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from musicgen.checkpoints.packed.layouts import load_packed
 from musicgen.checkpoints.packed.reader import PackFile
 from musicgen.checkpoints.weights import load_model
 from musicgen.engine.audio_output import StreamDecoder, decode_waveform
-from musicgen.engine.batch import Batch, Ticket
+from musicgen.engine.batch import CLOSED, Batch, Ticket
 from musicgen.engine.conditioning import count_decoder_rows
 from musicgen.engine.cuda.graphs import EagerRunner, StepRunner
 from musicgen.engine.cuda.memory import choose_runner
@@ -44,9 +44,9 @@ from musicgen.model.tokenizer import Tokenize, build_tokenizer, load_tokenizer
 from musicgen.process.resources import return_free_memory
 from musicgen.process.stopwatch import Stopwatch
 
-# On a GPU reading the flag waits for the step, so it is not read at each.
+# On a GPU, reading the flag waits for the step, so only some steps read it.
 FINITE_CHECK_INTERVAL_ON_GPU = 25
-# A piece of a stream is half a second.
+# Half a second of audio per piece of a stream.
 STREAM_STEPS = 25
 BATCH_ROWS = 16
 MAX_WAITING = 64
@@ -54,12 +54,14 @@ PROGRESS_INTERVAL_SECONDS = 0.2
 
 
 class MusicGenEngine:
-    """One loaded checkpoint. Jobs of several threads are decoded together, in one batch that they
-    join and leave between steps; nothing but rounding tells a job from the same one alone.
+    """One loaded checkpoint, with continuous batching of jobs from several threads.
 
-    `precision` float32 is the reference. bfloat16 holds the decoder in 16 bits: bfloat16
-    throughout on a GPU, float16 weights with float32 arithmetic on an x86 processor. int8, on
-    processors only, multiplies 8-bit weights by 8-bit activations.
+    Jobs join and leave the batch between steps. Only rounding distinguishes a job in a batch from
+    the same job alone.
+
+    `precision`: float32 is the reference. bfloat16 stores the decoder in 16 bits: bfloat16
+    throughout on a GPU, float16 weights with float32 arithmetic on an x86 CPU. int8 (CPU only)
+    multiplies 8-bit weights by 8-bit activations.
     """
 
     name = "musicgen"
@@ -85,6 +87,7 @@ class MusicGenEngine:
 
     @cached_property
     def codec_fingerprint(self) -> str | None:
+        """Fingerprint of the codec, to recognise saved tokens of the same codec."""
         return self._get_model().codec.fingerprint()
 
     @classmethod
@@ -100,9 +103,11 @@ class MusicGenEngine:
         torch_compile: bool = False,
         adapter: Path | None = None,
     ) -> MusicGenEngine:
-        """Reads a checkpoint folder, and merges the `adapter` of another one into it; `rows` of the
-        decoder run together at most. `compiled` false does without this project's own C++,
-        `torch_compile` has torch's compiler fuse what lies between the products on a GPU.
+        """Load a checkpoint folder and optionally merge a LoRA `adapter` folder into it.
+
+        `rows`: limit of decoder rows in one batch. `compiled=False` avoids this project's own C++.
+        `torch_compile=True` lets torch.compile fuse the operations between matrix products on a
+        GPU.
 
         Raises: a subclass of `CheckpointError`.
         """
@@ -124,8 +129,9 @@ class MusicGenEngine:
         rows: int = BATCH_ROWS,
         torch_compile: bool = False,
     ) -> MusicGenEngine:
-        """The same of a packed file, which may be of any form that `device` and `precision` go
-        with; it stays mapped on a processor if it is of a native one.
+        """Load a packed file of any form suitable for `device` and `precision`.
+
+        On a CPU, a file of a native form stays memory-mapped.
 
         Raises: a subclass of `CheckpointError`.
         """
@@ -148,6 +154,7 @@ class MusicGenEngine:
         return cls(model, tokenize, precision, rows=rows, runner=runner)
 
     def generate(self, job: GenerationJob) -> Generator[DecodeProgress, None, EngineOutput]:
+        """Run a job: `Engine.generate`."""
         model = self._get_model()
         check_job(job, self.config)
         watch = Stopwatch()
@@ -181,7 +188,7 @@ class MusicGenEngine:
     def _decode_window(
         self, ticket: Ticket, run: JobRun, window: Window, stream: StreamDecoder | None
     ) -> Iterator[DecodeProgress]:
-        """All steps of one window, in the batch."""
+        """Decode all steps of one window as part of the batch."""
         with translate_device_errors(self.device):
             state = run.start_window(window, self._runner.slots)
             self._runner.admit(state)
@@ -204,18 +211,22 @@ class MusicGenEngine:
             self._batch.clear(ticket)
 
     def negative_log_likelihood(self, prompt: str, pcm: Pcm) -> NDArray[np.float64]:
-        """Nats for each token of the clip `pcm`, by codebook: `engine.likelihood`."""
+        """Return the nats per token of the clip `pcm`, by codebook.
+
+        See `musicgen.engine.likelihood`.
+        """
         with translate_device_errors(self.device):
             return compute_negative_log_likelihood(self._get_model(), self._tokenize, prompt, pcm)
 
     def close(self) -> None:
+        """Free the weights; running jobs end with an error."""
         self._batch.close()
         self._thread.close()
         self._model = None
 
     def _get_model(self) -> MusicGen:
         if self._model is None:
-            raise RuntimeError("this engine is closed")
+            raise RuntimeError(CLOSED)
         return self._model
 
     def _is_check_due(self, done: int, steps: int) -> bool:
@@ -224,6 +235,6 @@ class MusicGenEngine:
 
 
 def _count_steps(window: Window, config: MusicGenConfig) -> int:
-    """Of the decoder: the last codebook of the last frame comes later than the first."""
+    """Return the decoder steps of a window: its new frames and the delay of the last codebook."""
     decoder = config.decoder
     return window.new_frames + DelayPattern(decoder.codebooks, decoder.channels, 0).delays[-1]

@@ -1,4 +1,4 @@
-"""What an engine is given, what it gives back, and what every engine must do."""
+"""The interface of all engines: jobs, progress, output, and the checks of a job."""
 
 from __future__ import annotations
 
@@ -20,15 +20,18 @@ from musicgen.result import Progress, Timings
 
 Pcm = NDArray[np.float32]
 NO_MELODY = (
-    "this model follows text only: choose a melody model, "
-    "or set continuation=true to continue the clip"
+    "cannot be a melody for a text model. "
+    "Choose a melody model, or set continuation=true to continue the clip"
 )
+"""Problem of the error for a melody given to a text model."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One clip to make. An empty prompt means unconditional. Guidance leads away from
-    `negative_prompt`, which is nothing where it is empty."""
+    """One clip to generate. An empty prompt means unconditional generation.
+
+    Guidance leads away from `negative_prompt`, or from the unconditional state if it is empty.
+    """
 
     prompt: str
     seed: int
@@ -38,7 +41,10 @@ class Row:
 
 @dataclass(frozen=True)
 class PromptSpan:
-    """`frames` of a clip that have a prompt of their own."""
+    """Consecutive frames of a clip conditioned on one prompt.
+
+    A span starts a window of its own, and its later windows keep its conditioning.
+    """
 
     prompt: str
     frames: int
@@ -46,14 +52,14 @@ class PromptSpan:
 
 @dataclass(frozen=True)
 class GenerationJob:
-    """Rows that are decoded together, all `frames` frames long, the audio prompt included.
+    """Rows to decode together, all `frames` frames long, the audio prompt included.
 
-    `audio_prompt`: the music to continue, `melody`: the tune to follow; float32 PCM (samples,
+    `audio_prompt`: music to continue. `melody`: tune to follow. Both are float32 PCM (samples,
     channels) at the model's sampling rate, `audio_prompt` with the model's channels. `known_codes`
-    (codebooks, frames) may stand in for `audio_prompt`. `stream`
-    asks for the samples as they are made. `sections` follow the audio prompt and last to the end;
-    their prompts stand in for those of the rows. `stride_seconds` is how far the windows of a long
-    clip are apart, see `musicgen.engine.windows`.
+    (codebooks, frames) may replace `audio_prompt`. `stream`: return PCM during generation. `spans`
+    start after the audio prompt and cover all remaining frames; their prompts replace those of the
+    rows. `stride_seconds`: distance between the windows of a long clip, see
+    `musicgen.engine.windows`.
     """
 
     rows: tuple[Row, ...]
@@ -68,16 +74,16 @@ class GenerationJob:
 
 @dataclass(frozen=True)
 class DecodeProgress(Progress):
-    """`pcm`: (samples, channels) of each row, what is new since the last one; of streams only."""
+    """Progress of a job. `pcm`: new PCM (samples, channels) of each row, for streams only."""
 
     pcm: tuple[Pcm, ...] = ()
 
 
 @dataclass(frozen=True)
 class EngineOutput:
-    """`codes`: (rows, codebooks, frames). `pcm`: one (samples, channels) array for each row.
+    """Result of a job. `codes`: (rows, codebooks, frames). `pcm`: (samples, channels) per row.
 
-    `seconds` has the phases text, audio_prompt, decode and codec.
+    `timings` has the phases text, audio_prompt, decode and codec.
     """
 
     codes: NDArray[np.int64]
@@ -87,41 +93,52 @@ class EngineOutput:
 
 
 class Engine(Protocol):
-    """Loads one checkpoint and runs jobs on it; jobs may come from several threads."""
+    """A loaded checkpoint that runs jobs, also from several threads."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name of the engine, as in the settings."""
+        ...
+
     @property
-    def config(self) -> MusicGenConfig: ...
+    def config(self) -> MusicGenConfig:
+        """Configuration of the loaded checkpoint."""
+        ...
+
     @property
-    def device(self) -> str: ...
+    def device(self) -> str:
+        """Device of the weights: "cpu" or "cuda:0"."""
+        ...
+
     @property
-    def precision(self) -> str: ...
+    def precision(self) -> str:
+        """Precision of the decoder."""
+        ...
+
     @property
     def codec_fingerprint(self) -> str | None:
-        """What tells this checkpoint's tokens from those of another codec; None where the engine
-        does not go on from tokens."""
+        """Hash of the codec's codebooks, or None if the engine cannot continue from tokens."""
         ...
 
     def generate(self, job: GenerationJob) -> Generator[DecodeProgress, None, EngineOutput]:
-        """Yields after every decode step and returns the clips. Closing it cancels the job.
+        """Yield after every decode step and return the clips.
 
-        While others take all the room it yields 0 steps done from time to time. A job that is not
-        pulled stops after a while, and keeps its place. Of a stream, the pieces of a row join to
-        the clip that is returned.
+        Closing the generator cancels the job. A queued job yields 0 steps done from time to time.
+        If the caller stops reading, the job pauses and keeps its place. The PCM pieces of a
+        streamed row join to the returned clip.
 
-        Raises: `NonFiniteLogits`, `InvalidRequest` for what this checkpoint cannot do,
+        Raises: `NonFiniteLogits`, `InvalidRequest` for a job this checkpoint does not support,
         `OutOfMemory`, `DeviceFault`, `EngineBusy`.
         """
         ...
 
     def close(self) -> None:
-        """Frees the weights. Jobs still running finish with an error."""
+        """Free the weights. Running jobs end with an error."""
         ...
 
 
 def run_to_end(steps: Generator[DecodeProgress, None, EngineOutput]) -> EngineOutput:
-    """What a job returns, for those whom its progress does not concern."""
+    """Run a job without reporting progress and return its output."""
     while True:
         try:
             next(steps)
@@ -131,7 +148,7 @@ def run_to_end(steps: Generator[DecodeProgress, None, EngineOutput]) -> EngineOu
 
 
 def count_known_frames(job: GenerationJob, config: MusicGenConfig) -> int:
-    """How many frames of its clips a job brings along."""
+    """Return the number of frames given by the audio prompt or the known codes."""
     if job.known_codes is not None:
         return len(job.known_codes[0])
     if job.audio_prompt is None:
@@ -140,7 +157,7 @@ def count_known_frames(job: GenerationJob, config: MusicGenConfig) -> int:
 
 
 def plan_job(job: GenerationJob, config: MusicGenConfig) -> tuple[Window, ...]:
-    """The windows of a job that `check_job` has let through."""
+    """Return the windows of a job accepted by `check_job`."""
     known = count_known_frames(job, config)
     lengths = [span.frames for span in job.spans] or [job.frames - known]
     ends = list(itertools.accumulate(lengths, initial=known))[1:]
@@ -149,19 +166,24 @@ def plan_job(job: GenerationJob, config: MusicGenConfig) -> tuple[Window, ...]:
 
 
 def check_job(job: GenerationJob, config: MusicGenConfig) -> None:
-    """Refuses what the loaded checkpoint cannot do. Raises: a subclass of `InvalidRequest`."""
+    """Check a job against the loaded checkpoint.
+
+    Raises: a subclass of `InvalidRequest`.
+    """
     vocabulary = config.decoder.vocab_size
     for row in job.rows:
         if row.sampling.top_k > vocabulary:
             raise InvalidTopK(
-                "top_k", row.sampling.top_k, f"this model has {vocabulary} tokens a codebook"
+                "top_k",
+                f"must be at most {vocabulary}, the tokens per codebook of this model",
+                value=row.sampling.top_k,
             )
     if job.melody is not None and config.family != "melody":
-        raise InvalidInputAudio("input_audio", "a melody", NO_MELODY)
+        raise InvalidInputAudio("input_audio", NO_MELODY)
     frames = count_known_frames(job, config)
     if frames >= job.frames:
         raise InvalidInputAudio(
             "input_audio",
-            f"{frames / config.frame_rate:g} s to continue",
-            f"shorter than duration ({job.frames / config.frame_rate:g} s), which counts it",
+            f"must be shorter than duration ({job.frames / config.frame_rate:g} s), because the "
+            f"continuation includes it; it has {frames / config.frame_rate:g} s",
         )

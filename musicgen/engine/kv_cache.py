@@ -1,4 +1,4 @@
-"""Keys and values of the steps so far, in memory reserved once for the whole clip."""
+"""KV cache of one job, preallocated for its whole sequence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from musicgen.model.config import DecoderConfig
 
 
 class StaticKVCache:
-    """A clip's length is known before it starts, so the cache never grows or moves."""
+    """KV cache of fixed capacity: the length is known in advance, so it never grows or moves."""
 
     def __init__(
         self,
@@ -25,12 +25,12 @@ class StaticKVCache:
         self.length = 0
 
     def update(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Writes (rows, heads, new, head_dim) behind the steps so far and returns all of them."""
+        """Append (rows, heads, new, head_dim) to `layer`; return all its keys and values."""
         end = self.length + key.shape[2]
         self.keys[layer, :, :, self.length : end] = key
         self.values[layer, :, :, self.length : end] = value
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
 
     def advance(self, steps: int) -> None:
-        """Makes the steps written by the last pass through all layers part of the past."""
+        """Count `steps` appended columns as part of the past, after a pass through all layers."""
         self.length += steps

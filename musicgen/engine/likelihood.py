@@ -1,4 +1,4 @@
-"""How probable a model finds music that it did not make."""
+"""Likelihood of given music under a model."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from musicgen.request import SamplingParams
 def compute_negative_log_likelihood(
     model: MusicGen, tokenize: Tokenize, prompt: str, pcm: Pcm
 ) -> NDArray[np.float64]:
-    """Nats for each token of `pcm`, float32 (samples, channels) at the model's sampling rate.
+    """Return the nats per token of `pcm`, float32 (samples, channels) at the model's sampling rate.
 
-    The codes of the clip are predicted one after another, each from the true ones before it
-    (teacher forcing), in one pass. An empty prompt means unconditional.
+    One pass predicts every code of the clip from the true codes before it (teacher forcing). An
+    empty prompt means unconditional.
 
     Returns: the mean over the frames, (codebooks,).
     """
@@ -37,7 +37,7 @@ def compute_negative_log_likelihood(
     sequence = pattern.build_template(codes.shape[1], codes)
     logits = _compute_forced_logits(model, tokenize, prompt, sequence[None, :, :-1])
     targets = sequence[:, 1:].t()
-    # The start token, which also fills what the delays leave free, is never predicted.
+    # The start token, also used to fill the delays, is never predicted.
     counted = (pattern.build_template(codes.shape[1])[:, 1:] == UNKNOWN).t().to(targets.device)
     nats = F.cross_entropy(
         logits.flatten(0, 1), torch.where(counted, targets, 0).flatten(), reduction="none"
@@ -49,10 +49,12 @@ def compute_negative_log_likelihood(
 def _compute_forced_logits(
     model: MusicGen, tokenize: Tokenize, prompt: str, tokens: Tensor
 ) -> Tensor:
-    """Tokens (1, codebooks, steps) to the logits of what follows each: (steps, codebooks,
-    vocabulary)."""
+    """Return the logits after each step of `tokens` (1, codebooks, steps).
+
+    Returns: (steps, codebooks, vocabulary).
+    """
     decoder, steps = model.decoder, tokens.shape[2]
-    # Without guidance there is one row, and nothing of it is padded.
+    # Without guidance there is a single row without padding.
     row = Row(prompt, 0, SamplingParams(guidance=1.0))
     conditioning = build_conditioning(model, tokenize, [row], None)
     x = decoder.embed(tokens)

@@ -1,4 +1,4 @@
-"""Chooses device, precision and engine for a checkpoint, and refuses what will not fit."""
+"""Choice of device, precision and engine for a checkpoint, with a check of the free memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from musicgen.model.memory import estimate_memory
 from musicgen.process.resources import free_memory
 from musicgen.settings import Settings
 
-# A clip with guidance takes two rows; one request may have eight variations.
+# A guided clip needs two rows; one request may have eight variations.
 ROWS_PER_SLOT, MIN_ROWS = 2, 16
 
 logger = logging.getLogger(__name__)
@@ -33,25 +33,28 @@ def load_engine(
     adapter: Path | None = None,
     on_phase: Callable[[str], None] = lambda phase: None,
 ) -> Engine:
-    """Loads the checkpoint in `folder` with the engine that `settings` ask for, or a packed file,
-    which `folder` may also be or hold. `adapter` is the folder of a LoRA adapter to merge into it.
+    """Load the checkpoint or packed file in `folder` with the engine chosen by `settings`.
 
-    `on_phase` is called with the name of each phase of the start as it ends.
+    `adapter`: folder of a LoRA adapter to merge. `on_phase` is called with the name of each start
+    phase as it ends. A checkpoint unsupported by the engine musicgen falls back to transformers,
+    with a warning.
 
-    A checkpoint that the own engine does not know goes to transformers, with a warning.
-    Raises: `SettingsError`, `ModelTooLarge`, `MissingDependency`, a `CheckpointError`.
+    Raises: `SettingsError`, `ModelTooLarge`, `MissingDependency`, a subclass of `CheckpointError`.
     """
     device = resolve_device(settings.device)
     if settings.engine == "musicgen":
         pack = open_packed(folder, device, settings.precision, settings.revision)
         if pack is not None and adapter is not None:
             raise UnsupportedCheckpoint(
-                f"{folder} is packed: an adapter is merged into the checkpoint itself"
+                f"{folder} is a packed file and cannot take an adapter. Use the adapter with the "
+                "checkpoint folder."
             )
         if pack is not None:
             return _load_packed(pack, name, device, settings, on_phase)
     elif folder.is_file():
-        raise SettingsError("MUSICGEN_ENGINE", settings.engine, "a packed file needs musicgen")
+        raise SettingsError(
+            "MUSICGEN_ENGINE", settings.engine, "a packed file needs the engine musicgen"
+        )
     config = MusicGenConfig.from_folder(folder)
     if settings.engine == "musicgen":
         precision = resolve_precision(settings.precision, device)
@@ -67,7 +70,7 @@ def load_engine(
                 adapter=adapter,
             )
         except UnsupportedCheckpoint as error:
-            logger.warning("%s; using transformers instead, which is slower", error)
+            logger.warning("%s Falling back to engine=transformers, slower.", error)
     from musicgen.engine.transformers_engine import TransformersEngine
 
     precision = resolve_precision(settings.precision, device, quantized=False)
@@ -78,7 +81,7 @@ def load_engine(
 def _load_packed(
     pack: PackFile, name: str, device: str, settings: Settings, on_phase: Callable[[str], None]
 ) -> Engine:
-    """What is damaged is found here, and all of it is in memory before anybody waits for it."""
+    """Load a packed file after a check that also reads all of it into memory."""
     config, form = config_of(pack), pack.manifest.form
     precision = settings.precision
     if precision == "auto" and form.startswith(NATIVE):
@@ -102,7 +105,10 @@ def _count_rows(slots: int) -> int:
 
 
 def resolve_device(device: str) -> str:
-    """ "auto" is the first GPU if there is one. Raises: `SettingsError` for a GPU not there."""
+    """Resolve "auto" to the first GPU, or to the CPU if there is none.
+
+    Raises: `SettingsError` for a missing GPU.
+    """
     if device == "auto":
         return "cuda:0" if torch.cuda.is_available() else "cpu"
     if device == "cuda":
@@ -115,15 +121,16 @@ def resolve_device(device: str) -> str:
 
 
 def resolve_precision(precision: str, device: str, *, quantized: bool = True) -> str:
-    """ "auto" is bfloat16 on a GPU; on a processor int8, or float32 where that has no kernels or
-    the engine is not to be `quantized`. What int8 costs is measured in docs/precision.md.
+    """Resolve "auto": bfloat16 on a GPU; on a CPU int8, or float32 without int8 kernels.
 
-    Raises: `SettingsError` for int8 where there are no kernels for it.
+    `quantized=False` excludes int8 from "auto". docs/precision.md has the measured cost of int8.
+
+    Raises: `SettingsError` for int8 without kernels for it.
     """
     has_int8 = device == "cpu" and choose_packing("int8") is not None
     if precision == "int8" and not has_int8:
-        why = "its kernels are for processors" if device != "cpu" else "this PyTorch has none"
-        raise SettingsError("MUSICGEN_PRECISION", precision, f"{why}: use bfloat16 or auto")
+        reason = "int8 runs on CPUs only" if device != "cpu" else "this PyTorch has no int8 kernels"
+        raise SettingsError("MUSICGEN_PRECISION", precision, f"{reason}. Use bfloat16 or auto.")
     if precision != "auto":
         return precision
     if device != "cpu":
@@ -132,7 +139,10 @@ def resolve_precision(precision: str, device: str, *, quantized: bool = True) ->
 
 
 def check_memory(config: MusicGenConfig, name: str, device: str, precision: str) -> None:
-    """Raises: `ModelTooLarge` when the longest single clip would not fit beside the weights."""
+    """Check that one clip of a full window fits into memory beside the weights.
+
+    Raises: `ModelTooLarge`.
+    """
     needed = estimate_memory(config, precision)
     free = free_memory(device)
     if free is not None and needed > free:

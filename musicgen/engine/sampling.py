@@ -1,8 +1,8 @@
-"""From logits to tokens: guidance, temperature, top-k, top-p, each row by its own parameters.
+"""Sampling of tokens from logits: guidance, temperature, top-k and top-p, per row.
 
 Tokens are sampled by inverting the cumulative distribution at one uniform number per codebook and
-step. A row's numbers come from its own generator and are sampled before decoding starts, so what
-it draws cannot depend on who shares the batch, on the device, or on how long the clip is.
+step. Each row has its own generator, and its numbers are drawn before decoding starts. They
+therefore do not depend on the batch, the device or the clip's length.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from musicgen.request import SamplingParams
 
 
 class UniformDraws:
-    """Uniform numbers in [0, 1) of rows, each by a generator of its own; they go on from window to
-    window of a clip."""
+    """Uniform numbers in [0, 1), one generator per row, continued across the windows of a clip."""
 
     def __init__(self, seeds: Sequence[int]) -> None:
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def next(self, steps: int, codebooks: int) -> Tensor:
-        """The next ones: (rows, steps, codebooks), float64."""
+        """Draw the next numbers (rows, steps, codebooks), float64."""
         return torch.stack(
             [
                 torch.rand(steps, codebooks, generator=generator, dtype=torch.float64)
@@ -34,13 +33,13 @@ class UniformDraws:
 
 
 def guide_logits(conditional: Tensor, unconditional: Tensor, scale: Tensor) -> Tensor:
-    """Classifier-free guidance (Ho and Salimans 2022); `scale` broadcasts over the rows."""
+    """Apply classifier-free guidance (Ho and Salimans 2022); `scale` broadcasts over the rows."""
     return unconditional + (conditional - unconditional) * scale
 
 
 @dataclass(frozen=True)
 class SamplingTensors:
-    """The parameters of rows, as tensors (rows, 1, 1)."""
+    """Sampling parameters of all rows, as tensors (rows, 1, 1)."""
 
     greedy: Tensor
     temperature: Tensor
@@ -49,20 +48,22 @@ class SamplingTensors:
 
     @classmethod
     def from_params(cls, rows: Sequence[SamplingParams], device: torch.device) -> SamplingTensors:
+        """Build the tensors on `device`."""
+
         def column(values: Sequence[float], dtype: torch.dtype) -> Tensor:
             return torch.tensor(values, device=device, dtype=dtype)[:, None, None]
 
         return cls(
             greedy=column([row.temperature == 0 for row in rows], torch.bool),
             temperature=column([row.temperature or 1.0 for row in rows], torch.float32),
-            # top_p wins over top_k, as in audiocraft.
+            # top_p takes precedence over top_k, as in audiocraft.
             top_k=column([row.top_k if row.top_p == 0 else 0 for row in rows], torch.int64),
             top_p=column([row.top_p for row in rows], torch.float64),
         )
 
     @classmethod
     def cat(cls, parts: Sequence[SamplingTensors]) -> SamplingTensors:
-        """The rows of all parts."""
+        """Concatenate the rows of all parts."""
         if len(parts) == 1:
             return parts[0]
         names = [field.name for field in fields(cls)]
@@ -71,9 +72,9 @@ class SamplingTensors:
 
 @dataclass(frozen=True)
 class SamplerFeatures:
-    """What some rows need of a draw. One that offers more draws the same tokens, more slowly.
+    """Sampling features needed by at least one row. Unneeded features only cost time.
 
-    `random`: not all are greedy. `largest_k`: of their top_k, 0 when none has one.
+    `random`: some row is not greedy. `largest_k`: maximum top_k of the rows, 0 if unused.
     """
 
     random: bool
@@ -82,7 +83,7 @@ class SamplerFeatures:
 
     @classmethod
     def cat(cls, parts: Sequence[SamplerFeatures]) -> SamplerFeatures:
-        """One that offers what any of the parts needs."""
+        """Return the union of the features of all parts."""
         return cls(
             random=any(part.random for part in parts),
             largest_k=max(part.largest_k for part in parts),
@@ -91,6 +92,7 @@ class SamplerFeatures:
 
     @classmethod
     def from_params(cls, rows: Sequence[SamplingParams]) -> SamplerFeatures:
+        """Return the features needed by `rows`."""
         return cls(
             random=any(row.temperature > 0 for row in rows),
             largest_k=max(row.top_k if row.top_p == 0 else 0 for row in rows),
@@ -101,8 +103,10 @@ class SamplerFeatures:
 def sample_tokens(
     logits: Tensor, rows: SamplingTensors, kind: SamplerFeatures, uniform: Tensor
 ) -> Tensor:
-    """Tokens (rows, codebooks) from logits (rows, codebooks, vocabulary) and `uniform` numbers
-    (rows, codebooks)."""
+    """Sample tokens (rows, codebooks) from logits (rows, codebooks, vocabulary).
+
+    `uniform`: one number in [0, 1) per row and codebook.
+    """
     greedy = logits.argmax(-1)
     if not kind.random:
         return greedy
@@ -124,7 +128,7 @@ def _keep_top_k(logits: Tensor, top_k: Tensor, largest: int) -> Tensor:
 
 
 def _keep_top_p(probabilities: Tensor, top_p: Tensor) -> Tensor:
-    """Keeps the likeliest tokens until the ones before a token already reach top_p."""
+    """Keep the likeliest tokens until the ones before a token already reach top_p."""
     ordered = probabilities.sort(-1, descending=True).values
     kept = (ordered.cumsum(-1) - ordered <= top_p).sum(-1, keepdim=True)
     smallest = ordered.gather(-1, kept - 1)
@@ -133,8 +137,11 @@ def _keep_top_p(probabilities: Tensor, top_p: Tensor) -> Tensor:
 
 
 def _invert_cumulative(cumulative: Tensor, draws: Tensor) -> Tensor:
-    """The first token whose cumulative probability exceeds the draw; never one of probability 0."""
+    """Return the first token with a cumulative probability above the draw.
+
+    A token of probability 0 is never returned.
+    """
     total = cumulative[..., -1:]
-    # A draw just below 1 can round up to the total, which no token exceeds.
+    # A draw just below 1 can round up to the total, and no token exceeds the total.
     target = torch.minimum(draws * total, torch.nextafter(total, torch.zeros_like(total)))
     return (cumulative <= target).sum(-1)

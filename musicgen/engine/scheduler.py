@@ -1,4 +1,4 @@
-"""Who is decoded together: first come, first served, within a number of rows. Knows no torch."""
+"""First-come, first-served admission to a batch of limited rows. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ Item = TypeVar("Item")
 
 
 class Scheduler(Generic[Item]):
-    """Requests wait in a line and are active until they leave; each takes some rows of the batch.
+    """FIFO queue of requests and the set of active ones; each uses some rows of the batch.
 
-    Nobody is overtaken: a request that does not fit yet keeps those behind it waiting, so that a
-    large one is served in its turn. One that is larger than the whole batch is active alone. Not
-    safe for threads by itself.
+    A request without room blocks those behind it, so large requests are not starved. A request
+    larger than the whole batch runs alone. Not thread-safe.
     """
 
     def __init__(self, rows: int, max_waiting: int) -> None:
@@ -24,24 +23,26 @@ class Scheduler(Generic[Item]):
 
     @property
     def active(self) -> tuple[Item, ...]:
-        """In the order in which they came."""
+        """Active items, in order of arrival."""
         return tuple(self._active)
 
     @property
-    def queued(self) -> tuple[Item, ...]:
-        """Those who wait, the next one first."""
+    def queue(self) -> tuple[Item, ...]:
+        """Queued items, in order of arrival."""
         return tuple(item for item, _ in self._waiting)
 
     @property
     def queue_length(self) -> int:
+        """Number of queued items."""
         return len(self._waiting)
 
     @property
     def active_rows(self) -> int:
+        """Rows used by the active items."""
         return sum(self._active.values())
 
     def enqueue(self, item: Item, rows: int) -> bool:
-        """Puts `item` at the end of the line; False if as many wait as may."""
+        """Append `item` to the queue; return False if it would have to wait in a full queue."""
         must_wait = bool(self._waiting) or not self._fits(rows)
         if must_wait and len(self._waiting) >= self.max_waiting:
             return False
@@ -49,7 +50,7 @@ class Scheduler(Generic[Item]):
         return True
 
     def admit(self) -> tuple[Item, ...]:
-        """Makes active whoever fits, from the front of the line, and returns them."""
+        """Activate items from the front of the queue as long as they fit, and return them."""
         admitted = []
         while self._waiting and self._fits(self._waiting[0][1]):
             item, rows = self._waiting.popleft()
@@ -58,7 +59,7 @@ class Scheduler(Generic[Item]):
         return tuple(admitted)
 
     def remove(self, item: Item) -> None:
-        """`item` is done, failed or cancelled, waiting or active. Safe to repeat."""
+        """Remove a queued or active item: done, failed or cancelled. Safe to repeat."""
         self._active.pop(item, None)
         if any(queued is item for queued, _ in self._waiting):
             self._waiting = deque(pair for pair in self._waiting if pair[0] is not item)

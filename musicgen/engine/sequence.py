@@ -1,4 +1,4 @@
-"""One job from its first window to its last: what is known of its clips so far."""
+"""One job across its windows: known codes, conditioning, and collection of results."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from musicgen.process.stopwatch import Stopwatch
 from musicgen.result import Timings
 
 PREFILL_COLUMNS = {"cpu": 64}
-"""Read at once of a context: others have the processor in between."""
+"""Columns per prefill call on a CPU, so other jobs run in between."""
 
 
 class JobRun:
-    """Makes the windows of `job` ready to be decoded and collects their codes.
+    """Run of one job: prepares its windows for decoding and collects their codes.
 
     `codes`: (clips, codebooks, frames), of which the first `known` frames are known.
     """
@@ -43,7 +43,7 @@ class JobRun:
 
     @torch.inference_mode()
     def start_window(self, window: Window, slots: SlotPool | None) -> DecodeState:
-        """The state of a window before its first step."""
+        """Return the prefilled decode state of a window."""
         watch = Stopwatch()
         conditioning = self._get_conditioning(window)
         self.timings.text += watch.lap()
@@ -64,7 +64,7 @@ class JobRun:
 
     @torch.inference_mode()
     def collect(self, window: Window, state: DecodeState, done: int) -> None:
-        """Keeps what is complete after `done` steps of a window."""
+        """Copy the frames complete after `done` steps of a window."""
         complete = state.read_codes(done)
         end = window.start + complete.shape[2]
         if end > self.known:
@@ -73,7 +73,7 @@ class JobRun:
             self.known = end
 
     def _get_conditioning(self, window: Window) -> Conditioning:
-        """Of the window's section; a melody moves on with every window."""
+        """Return the conditioning of a window's prompt span; a melody advances by window."""
         place = (window.span, window.start if self._job.melody is not None else 0)
         if self._cached is None or self._cached[:2] != place:
             conditioning = self._run(
@@ -85,7 +85,7 @@ class JobRun:
 
 @torch.inference_mode()
 def _prepare_codes(model: MusicGen, job: GenerationJob) -> tuple[Tensor, int]:
-    """The codes of all clips with those of the audio prompt, and how many frames that are."""
+    """Allocate the codes of all clips, fill in the audio prompt, and count its frames."""
     shape = (len(job.rows), model.config.decoder.codebooks, job.frames)
     codes = torch.zeros(shape, dtype=torch.int64, device=model.device)
     if job.known_codes is not None:
@@ -115,8 +115,10 @@ def _encode_conditioning(
 
 
 def slice_melody(melody: Pcm, start: int, length: int) -> Pcm:
-    """What of a melody a window hears that begins at the sample `start`: at most `length` samples,
-    from its beginning again where it ends (Copet et al.'s implementation repeats it so)."""
+    """Return up to `length` samples of a melody from sample `start` on, cyclically.
+
+    Source: the implementation of Copet et al. repeats a melody this way.
+    """
     if start == 0:
         return melody[:length]
     return np.take(melody, range(start, start + length), axis=0, mode="wrap")

@@ -1,7 +1,7 @@
-"""The same interface over transformers' own `generate`: the oracle, and the fallback.
+"""An engine around transformers' own `generate`: test oracle and fallback.
 
-Slow by design: rows run one after another, because transformers draws all randomness from one
-global generator and a row must not depend on its neighbours. Imports transformers only when made.
+It is slow by design. transformers draws all randomness from one global generator, so rows run one
+after another to stay independent of each other. Importing this module does not import transformers.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from musicgen.model.tokenizer import Tokenize, load_tokenizer
 from musicgen.process.stopwatch import Stopwatch
 from musicgen.result import Timings
 
-# torch's global generator and the model's audio encoder are shared by all rows.
+# All rows share torch's global generator and the model's audio encoder.
 _generate_lock = threading.Lock()
 
 
@@ -69,9 +69,14 @@ class TransformersEngine:
         precision: str,
         adapter: Path | None = None,
     ) -> TransformersEngine:
-        """Raises: `MissingDependency`, a subclass of `CheckpointError`, `SettingsError`."""
+        """Load a checkpoint folder and optionally merge a LoRA `adapter` folder into it.
+
+        Raises: `MissingDependency`, a subclass of `CheckpointError`, `SettingsError`.
+        """
         if precision == "int8":
-            raise SettingsError("MUSICGEN_PRECISION", precision, "int8 needs the engine musicgen")
+            raise SettingsError(
+                "MUSICGEN_PRECISION", precision, "int8 needs MUSICGEN_ENGINE=musicgen"
+            )
         try:
             import transformers
         except ImportError:
@@ -87,6 +92,7 @@ class TransformersEngine:
         return cls(model.to(device).eval(), config, tokenize, device, precision)
 
     def generate(self, job: GenerationJob) -> Generator[DecodeProgress, None, EngineOutput]:
+        """Run a job: `Engine.generate`."""
         check_job(job, self.config)
         _check_one_window(job, self.config)
         timings, watch = Timings(), Stopwatch()
@@ -110,11 +116,12 @@ class TransformersEngine:
             codes.append(call.read_codes())
             pcm.append(call.read_waveform())
         if job.stream:
-            # It decodes a clip as a whole, so a stream of it has one piece.
+            # transformers decodes a clip as a whole, so a stream has a single piece.
             yield DecodeProgress(total, total, pcm=tuple(pcm))
         return EngineOutput(torch.stack(codes).cpu().numpy(), tuple(pcm), total, timings)
 
     def close(self) -> None:
+        """Free the weights."""
         self._model = None
 
     def _encode_audio(self, job: GenerationJob) -> dict[str, Tensor]:
@@ -134,7 +141,7 @@ class TransformersEngine:
     def _build_arguments(self, row: Row, steps: int, inputs: dict[str, Tensor]) -> dict[str, Any]:
         sampling = row.sampling
         tokens = torch.tensor([self._tokenize(row.prompt)], device=self.device)
-        # An empty prompt is unconditional: its states are masked to zero.
+        # An empty prompt is unconditional: the mask zeroes its states.
         mask = torch.ones_like(tokens) if row.prompt.strip() else torch.zeros_like(tokens)
         arguments: dict[str, Any] = {
             "input_ids": tokens,
@@ -152,23 +159,28 @@ class TransformersEngine:
 
 
 def _check_one_window(job: GenerationJob, config: MusicGenConfig) -> None:
-    """transformers has neither windows nor a prompt to lead away from."""
-    only = "engine=musicgen does that, engine=transformers does not"
-    if job.frames > config.window_frames or job.spans:
+    """Reject windows, prompt spans and negative prompts, unsupported by transformers."""
+    advice = "Use MUSICGEN_ENGINE=musicgen."
+    if job.spans:
+        raise InvalidRequest("sections", "needs the engine musicgen", advice=advice)
+    if job.frames > config.window_frames:
         seconds = config.window_frames / config.frame_rate
         raise InvalidDuration(
-            "duration", job.frames / config.frame_rate, f"{seconds:g} s in one section: {only}"
+            "duration",
+            f"must be at most {seconds:g} with the engine transformers",
+            value=job.frames / config.frame_rate,
+            advice=advice,
         )
     if any(row.negative_prompt.strip() for row in job.rows):
-        raise InvalidRequest("negative_prompt", job.rows[0].negative_prompt, only)
+        raise InvalidRequest("negative_prompt", "needs the engine musicgen", advice=advice)
 
 
 class _Cancelled(Exception):
-    """The puller went away."""
+    """The caller closed the generator."""
 
 
 class _GenerateCall:
-    """One `generate` in a thread of its own, so that its steps can be pulled one by one."""
+    """One call of `generate` in its own thread, read step by step."""
 
     def __init__(self, model: Any, arguments: dict[str, Any], seed: int, precision: str) -> None:
         self._model = model
@@ -185,7 +197,7 @@ class _GenerateCall:
         self.codec_seconds = 0.0
 
     def run(self) -> Generator[int, None, None]:
-        """Yields the steps done; closing it stops transformers at its next step."""
+        """Yield the number of steps done. Closing it stops transformers at its next step."""
         thread = threading.Thread(target=self._generate, name="transformers-generate")
         thread.start()
         try:
@@ -198,11 +210,11 @@ class _GenerateCall:
             raise self._error
 
     def read_codes(self) -> Tensor:
-        """(codebooks, frames): transformers decodes left and right in turn."""
+        """Return the codes (codebooks, frames), left and right codebooks interleaved."""
         return torch.stack([side[0, 0] for side in self._sides], dim=1).flatten(0, 1)
 
     def read_waveform(self) -> Pcm:
-        """(samples, channels)"""
+        """Return the PCM (samples, channels)."""
         assert self._audio is not None, "the call has finished"
         return self._audio[0].t().float().cpu().contiguous().numpy()
 
@@ -227,13 +239,13 @@ class _GenerateCall:
                 self.decode_seconds = watch.lap() - self.codec_seconds
         except _Cancelled:
             pass
-        except Exception as error:  # handed to the thread that pulls
+        except Exception as error:  # raised in the caller's thread
             self._error = error
         finally:
             self._steps.put(None)
 
     def _check_logits(self, _: Tensor, logits: Tensor) -> Tensor:
-        """Sees the logits of each step, before guidance."""
+        """Check and count the logits of each step, before guidance (a logits processor)."""
         if self._stop.is_set():
             raise _Cancelled
         self._done += 1

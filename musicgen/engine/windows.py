@@ -1,13 +1,12 @@
-"""Music that is longer than what the model hears at once: a plan of overlapping windows.
+"""Plan of overlapping windows for clips longer than the model's window.
 
-The decoder was trained on clips of one length, 30 s for Meta's models. A longer clip is made window
-by window. Each begins with the end of what is known, its context, and adds what is left of its
-length. No frame is made twice, so that the time it takes grows with the length alone: the stride
-trades context against how often a context must be read.
+The decoder was trained on clips of one length, 30 s for Meta's models. A longer clip is generated
+window by window. Each window begins with the end of the known frames as context and adds new frames
+up to its length. Every frame is generated once, so the time grows linearly with the length. A
+longer stride means less context and fewer windows to prefill.
 
-Source: `_generate_tokens` of audiocraft (`audiocraft/models/musicgen.py`), which reckons in
-seconds and so comes a frame short, or fails, where fractions of them round badly. Here time is
-whole frames.
+Source: `_generate_tokens` of audiocraft (`audiocraft/models/musicgen.py`). It counts seconds, and
+is a frame short or fails where fractions of a second round badly. This plan counts whole frames.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 STRIDE_OF_SECONDS = 30.0
-"""A stride in seconds is one of a window of so many; other windows have it in proportion."""
+"""Window length, in seconds, to which a stride in seconds refers; other windows scale it."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """`length` frames of a clip from frame `start` on, of which the first `known` are known.
+    """`length` frames of a clip from frame `start` on, of which the first `context` are known.
 
-    `section` counts the parts of the clip that have a prompt of their own.
+    `span`: index of the prompt span.
     """
 
     start: int
@@ -33,19 +32,21 @@ class Window:
 
     @property
     def end(self) -> int:
+        """Frame after the last one."""
         return self.start + self.length
 
     @property
     def new_frames(self) -> int:
+        """Number of frames to generate."""
         return self.length - self.context
 
 
 def plan_windows(ends: Sequence[int], known: int, window: int, stride: int) -> tuple[Window, ...]:
-    """The windows of a clip whose sections end at the frames `ends`, `known` of which are given.
+    """Return the windows of a clip with prompt spans ending at the frames `ends`.
 
-    `window` is the longest that one may be, `stride` (below it) how far the next one begins behind
-    the one before; so `window - stride` frames are its context. A section begins a window of its
-    own, and so does what is known when it fills one.
+    `known`: frames given in advance. `window`: longest window. `stride` (below `window`): distance
+    between window starts, so `window - stride` frames are context. Each prompt span starts a new
+    window, and known frames as long as a window count as one.
     """
     context = window - stride
     start = 0 if known < window else known - context
@@ -62,5 +63,5 @@ def plan_windows(ends: Sequence[int], known: int, window: int, stride: int) -> t
 
 
 def compute_stride_frames(seconds: float, window: int) -> int:
-    """A request's `extend_stride` in frames of a model whose windows have `window` of them."""
+    """Convert a request's `extend_stride` to frames of a model with windows of `window` frames."""
     return min(max(1, round(seconds * window / STRIDE_OF_SECONDS)), window - 1)

@@ -24,10 +24,10 @@ def test_a_precision_that_is_named_is_taken(precision: str) -> None:
 
 
 def test_int8_is_refused_where_it_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SettingsError, match="its kernels are for processors"):
+    with pytest.raises(SettingsError, match="int8 runs on CPUs only"):
         resolve_precision("int8", "cuda:0")
     monkeypatch.setattr(loading, "choose_packing", lambda precision: None)
-    with pytest.raises(SettingsError, match="this PyTorch has none"):
+    with pytest.raises(SettingsError, match="this PyTorch has no int8 kernels"):
         resolve_precision("int8", "cpu")
 
 

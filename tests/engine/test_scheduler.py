@@ -38,9 +38,9 @@ def test_nobody_is_overtaken_lost_or_squeezed_in(
         assert taken <= rows or len(active) == 1
         assert plan.queue_length <= max(max_waiting, 1)
         assert set(active) == set(admitted) - gone
-        assert [*active, *plan.queued] == [each for each in asked if each not in gone]
+        assert [*active, *plan.queue] == [each for each in asked if each not in gone]
         if plan.queue_length:
-            assert active and taken + sizes[plan.queued[0]] > rows
+            assert active and taken + sizes[plan.queue[0]] > rows
 
     for number, (event, value) in enumerate(events):
         if event == "join":
@@ -69,7 +69,7 @@ def test_a_large_one_is_served_in_its_turn() -> None:
     plan: Scheduler[str] = Scheduler(4, 10)
     for name, rows in (("a", 3), ("large", 4), ("b", 1)):
         assert plan.enqueue(name, rows)
-    assert plan.admit() == ("a",) and plan.queued == ("large", "b")
+    assert plan.admit() == ("a",) and plan.queue == ("large", "b")
     plan.remove("a")
     assert plan.admit() == ("large",)
     plan.remove("large")

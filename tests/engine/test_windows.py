@@ -48,12 +48,12 @@ def _published_plan(seconds: float, prompt: int, stride_seconds: int) -> list[tu
 def test_the_plan_is_the_published_one_for_whole_seconds(stride: int, prompt: int) -> None:
     for seconds in range(30, 301):
         plan = plan_windows([seconds * FRAME_RATE], prompt, WINDOW, stride * FRAME_RATE)
-        found = [(each.start, each.known, each.length) for each in plan]
+        found = [(each.start, each.context, each.length) for each in plan]
         assert found == _published_plan(seconds, prompt, stride), seconds
 
 
 def test_new_frames_of_a_minute() -> None:
-    assert [each.new for each in plan_windows([3000], 0, WINDOW, 900)] == [1500, 900, 600]
+    assert [each.new_frames for each in plan_windows([3000], 0, WINDOW, 900)] == [1500, 900, 600]
 
 
 def test_every_hundredth_of_a_second_gets_all_its_frames() -> None:
@@ -61,7 +61,7 @@ def test_every_hundredth_of_a_second_gets_all_its_frames() -> None:
     for hundredths in range(3001, 30001):
         frames = -(-hundredths // 2)
         plan = plan_windows([frames], 0, WINDOW, 900)
-        assert sum(each.new for each in plan) == frames
+        assert sum(each.new_frames for each in plan) == frames
         assert plan[-1].end == frames
 
 
@@ -79,13 +79,13 @@ def test_a_plan_makes_every_frame_once_and_hears_what_it_may(
     plan = plan_windows(ends, prompt, window, stride)
     known = prompt
     for each in plan:
-        assert each.start + each.known == known
-        assert each.new >= 1
+        assert each.start + each.context == known
+        assert each.new_frames >= 1
         assert each.length <= window
         assert each.end <= ends[each.span], "a section's prompt is not heard after its end"
         assert known >= (ends[each.span - 1] if each.span else prompt)
         if each.start:
-            assert each.known == window - stride
+            assert each.context == window - stride
         known = each.end
     assert known == ends[-1]
 

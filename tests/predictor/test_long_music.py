@@ -50,7 +50,7 @@ def test_windows_leave_neither_seam_nor_drift(demo: Predictor, seconds: float) -
     assert len(pcm) == seconds * rate
     config = demo.engine.config
     windows = plan_job(prepare(request, 7, config).job, config)
-    borders = [window.start + window.known for window in windows if window.start]
+    borders = [window.start + window.context for window in windows if window.start]
     assert len(borders) > seconds / 8
     steps = np.abs(np.diff(pcm[:, 0]))
     usual = np.percentile(steps, 99.9)

@@ -1,1 +1,1 @@
-"""CUDA graphs and the slots of the batch on a GPU."""
+"""CUDA graphs and the preallocated slots of a batch on a GPU."""

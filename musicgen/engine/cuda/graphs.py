@@ -1,4 +1,4 @@
-"""How the steps of a batch are run: one by one, or as CUDA graphs of all rows."""
+"""Runners of decode steps: eager, or as CUDA graphs over all slots."""
 
 from __future__ import annotations
 
@@ -15,45 +15,56 @@ from musicgen.engine.sampling import SamplerFeatures
 
 logger = logging.getLogger(__name__)
 
+# Shapes are rounded up to these values, so few graphs serve all batches.
 LENGTH_BUCKET, MIN_TOKENS, COMMON_TOP_K = 256, 16, 256
 MAX_GRAPHS = 96
 
 
 class StepRunner(Protocol):
-    """`start` and `end` are called by a job's own thread, `step` by the batch's."""
+    """Runner of decode steps.
+
+    A job's thread calls `admit` and `release`, the decode thread calls `step`.
+    """
 
     @property
     def slots(self) -> RowSlots | None:
-        """Where a job's state may go on."""
+        """Slots available to decode states, or None."""
         ...
 
-    def admit(self, state: DecodeState) -> None: ...
+    def admit(self, state: DecodeState) -> None:
+        """Prepare a prefilled state for its first step."""
+        ...
 
-    def step(self, states: Sequence[DecodeState]) -> None: ...
+    def step(self, states: Sequence[DecodeState]) -> None:
+        """Run one step of each state."""
+        ...
 
-    def release(self, state: DecodeState) -> None: ...
+    def release(self, state: DecodeState) -> None:
+        """Release the memory of a state."""
+        ...
 
 
 class EagerRunner:
-    """Each job in memory of its own."""
+    """Runner without slots: each job keeps its own KV cache."""
 
     slots = None
 
     def admit(self, state: DecodeState) -> None:
-        pass
+        """Do nothing: the state has its own memory."""
 
     def step(self, states: Sequence[DecodeState]) -> None:
+        """Run one step of each state in one forward pass."""
         step_batch(states)
 
     def release(self, state: DecodeState) -> None:
-        pass
+        """Do nothing: the memory is freed with the state."""
 
 
 class SlotRunner:
-    """Jobs in `slots`; one that does not fit there is decoded by itself.
+    """Runner of jobs in `slots`. A job too large for the slots is decoded eagerly.
 
-    `record`: as CUDA graphs, one for each shape of a step, recorded when it first occurs. Shapes
-    are rounded up, so that there are few. When recording fails the steps run unrecorded.
+    `capture`: run steps as CUDA graphs, captured when a shape first occurs. After a failed capture
+    the steps run uncaptured.
     """
 
     def __init__(self, slots: RowSlots, *, capture: bool) -> None:
@@ -66,6 +77,7 @@ class SlotRunner:
 
     @torch.inference_mode()
     def admit(self, state: DecodeState) -> None:
+        """Move a state into free slots if it fits."""
         if not state.fits_slots:
             return
         with self._lock:
@@ -77,6 +89,7 @@ class SlotRunner:
 
     @torch.inference_mode()
     def step(self, states: Sequence[DecodeState]) -> None:
+        """Run one step of each state, in slots or eagerly."""
         with self._lock:
             running = [state for state in states if state in self._rows]
             if running:
@@ -89,6 +102,7 @@ class SlotRunner:
             step_batch(others)
 
     def release(self, state: DecodeState) -> None:
+        """Free the slots of a state."""
         with self._lock:
             self._rows.pop(state, None)
 
@@ -99,7 +113,10 @@ class SlotRunner:
             self._active = rows
 
     def _choose_shape(self, states: Sequence[DecodeState]) -> StepShape:
-        """Rows that pause count as well: they must find their past where it was."""
+        """Return the rounded shape of a step.
+
+        Paused rows count too, because the step runs over their slots as well.
+        """
         slots, admitted = self.slots, list(self._rows)
         kinds = [state.sampler_kind for state in states]
         longest = max(state.cache.length + state.steps_done + 1 for state in admitted)
@@ -143,7 +160,7 @@ class SlotRunner:
         self._graphs[shape] = graph
 
     def _capture(self, shape: StepShape) -> torch.cuda.CUDAGraph:
-        """Rehearsed while no row is active, so that what is rehearsed changes nothing."""
+        """Capture a graph while no row is active, so warm-up and capture change no state."""
         active = self.slots.active.clone()
         self.slots.active.zero_()
         try:
@@ -153,8 +170,8 @@ class SlotRunner:
             with torch.cuda.stream(stream):
                 self.slots.step(shape)
             torch.cuda.current_stream().wait_stream(stream)
-            # Graphs share their memory: they never run at the same time, and keep nothing in it.
-            # Other threads prepare jobs and decode audio meanwhile, hence "thread_local".
+            # Graphs share one memory pool: they never run concurrently and keep nothing in it.
+            # Other threads use the GPU during capture, hence "thread_local".
             pool = next(iter(self._graphs.values())).pool() if self._graphs else None
             with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
                 self.slots.step(shape)
@@ -168,7 +185,7 @@ def _round_to_power_of_two(number: int) -> int:
 
 
 def _round_top_k(largest: int, vocabulary: int) -> int:
-    """Rounded up to the common default or to everything; 0 stays "no row has one"."""
+    """Round up to the common default or the vocabulary; 0 stays "top_k unused"."""
     if largest == 0:
         return 0
     return min(COMMON_TOP_K, vocabulary) if largest <= COMMON_TOP_K else vocabulary

@@ -1,4 +1,4 @@
-"""How many rows a GPU has memory for, planned before the first request."""
+"""Number of rows that fit into a GPU's memory, planned before the first request."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from musicgen.process.resources import free_memory
 from musicgen.request.limits import DURATION_MAX_SECONDS
 
 PROMPT_TOKENS = 128
-"""Of a prompt in a slot: four times what people write. A longer one is decoded by itself."""
+"""Prompt capacity of a slot, four times a usual prompt. A longer prompt is decoded eagerly."""
 RESERVED_FRACTION = 0.1
-"""Of the free memory, for prefixes and what PyTorch's allocator cannot reuse."""
+"""Share of the free memory kept for prefills and for fragmentation of PyTorch's allocator."""
 
 logger = logging.getLogger(__name__)
 
@@ -24,14 +24,14 @@ logger = logging.getLogger(__name__)
 def choose_runner(
     model: MusicGen, device: str, rows: int, *, torch_compile: bool = False
 ) -> tuple[StepRunner, int]:
-    """How to run steps on `device`, and for how many rows of the `rows` wished for.
+    """Return the step runner for `device` and its number of rows, at most `rows`.
 
-    A GPU gets slots for whole windows, recorded as CUDA graphs, if two rows fit; with
-    `torch_compile` their layers are compiled before they are recorded.
+    If two rows fit, a GPU gets slots for whole windows with CUDA graphs. `torch_compile` compiles
+    their layers before capture.
     """
     if device == "cpu":
         if torch_compile:
-            logger.warning("MUSICGEN_COMPILE is for GPUs: nothing is compiled for a processor")
+            logger.warning("MUSICGEN_COMPILE has no effect on a CPU.")
         return EagerRunner(), rows
     decoder, capacity = model.decoder, compute_slot_capacity(model)
     size = decoder.embeddings.element_size()
@@ -41,16 +41,16 @@ def choose_runner(
     spare = free * (1 - RESERVED_FRACTION) - estimate_codec_memory(model.config, longest)
     fitting_rows = min(rows, int(spare // row_bytes))
     if fitting_rows < 2:
-        logger.warning("%.1f GB free: too few for slots, steps will be slower", free / 1e9)
+        logger.warning("Too little memory for slots (%.1f GB free); steps are slower.", free / 1e9)
         return EagerRunner(), rows
     if fitting_rows < rows:
-        logger.warning("memory for %d of %d rows in a batch", fitting_rows, rows)
+        logger.warning("Memory for %d of %d rows in a batch.", fitting_rows, rows)
     slots = RowSlots(decoder, fitting_rows, capacity, PROMPT_TOKENS, compiled=torch_compile)
     return SlotRunner(slots, capture=True), fitting_rows
 
 
 def compute_slot_capacity(model: MusicGen) -> int:
-    """Steps of a whole window with its prefix."""
+    """Return the decoder steps of a whole window with its prefix."""
     config = model.config
     decoder = config.decoder
     pattern = DelayPattern(decoder.codebooks, decoder.channels, decoder.start_token)

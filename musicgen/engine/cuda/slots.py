@@ -1,12 +1,12 @@
-"""Rows of a batch in memory that never moves, and a step of them that never asks the host.
+"""Rows of a batch at fixed addresses, and a decode step without host synchronisation.
 
-A step on a GPU is hundreds of small kernels, which take longer to launch than to run. A CUDA graph
-launches them all at once, but replays them with the same shapes at the same addresses. So every row
-that may ever be decoded has a slot here: its part of the cache, its sequence, its parameters and
-its counters, all on the device. A step works on the first slots up to the last one taken; which of
-them go on is a mask on the device, too. A row that does not go on keeps what it has.
+A step on a GPU consists of hundreds of small kernels with launch times longer than their run times.
+A CUDA graph launches them all at once, but only with the same shapes at the same addresses. Every
+row therefore has a slot with its part of the KV cache, its sequence, its sampling parameters and
+its counters, all on the device. A step runs over the slots up to the last one in use. A mask on the
+device selects the active rows; the others stay unchanged.
 
-The step is ordinary PyTorch: `graphs` records it, and without a GPU it runs as it stands.
+The step is ordinary PyTorch: `graphs` captures it, and without a GPU it runs eagerly.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ from musicgen.model.delay_pattern import UNKNOWN
 
 @dataclass(frozen=True)
 class StepShape:
-    """What is fixed in a recorded step: so many rows, attending to so many steps of the past and
-    so many tokens of a prompt, and what their draws need."""
+    """Static shape of a captured step: rows, cache length, prompt tokens, and sampling features."""
 
     rows: int
     length: int
@@ -38,9 +37,9 @@ class StepShape:
 
 
 class RowSlots:
-    """`rows` slots for sequences of up to `capacity` steps and prompts of up to `tokens` tokens.
+    """`rows` slots with a KV cache of `capacity` steps and prompts of up to `tokens` tokens.
 
-    `compiled`: the layers by torch.compile.
+    `compiled`: run the layers through torch.compile.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class RowSlots:
             top_p=zeros(rows, 1, 1, dtype=torch.float64),
         )
         self.scale = zeros(rows, 1, 1, dtype=torch.float32) + 1
-        # A clip's row draws; its unconditional one is told what was drawn.
+        # A clip's row samples; its unconditional row takes the same tokens from `source`.
         self.source = torch.arange(rows, device=device)
         self.unconditional = torch.arange(rows, device=device)
         self.column, self.length = zeros(rows), zeros(rows)
@@ -82,11 +81,12 @@ class RowSlots:
 
     @staticmethod
     def compute_row_bytes(config: DecoderConfig, capacity: int, tokens: int, size: int) -> int:
-        """Memory of one slot whose keys and values have `size` bytes each."""
+        """Return the bytes of one slot's keys and values, at `size` bytes per value."""
         steps = capacity + (tokens if config.cross_attention else 0)
         return 2 * config.layers * config.hidden_size * steps * size
 
     def can_hold(self, conditioning: Conditioning, length: int, capacity: int) -> bool:
+        """Return whether a job fits into the slots."""
         cross = conditioning.cross
         tokens = 0 if cross is None else cross.keys.shape[3]
         return (
@@ -96,7 +96,7 @@ class RowSlots:
         )
 
     def admit(self, state: DecodeState, rows: Sequence[int]) -> RowLease:
-        """Copies a job that is about to take its first step into `rows`."""
+        """Copy a prefilled job into the slots `rows`."""
         clips = state.conditioning.clips
         at = torch.tensor(rows, device=self.sequence.device)
         self._copy_cache(state, at)
@@ -118,7 +118,7 @@ class RowSlots:
 
     def _copy_cache(self, state: DecodeState, at: Tensor) -> None:
         length, clips = state.cache.length, state.conditioning.clips
-        # What is masked is multiplied by zero, which a NaN left by another job would survive.
+        # Masked values are multiplied by zero, and a NaN left by another job would survive that.
         self.keys[:, at], self.values[:, at] = 0, 0
         self.keys[:, at, :, :length] = state.cache.keys[:, :, :, :length]
         self.values[:, at, :, :length] = state.cache.values[:, :, :, :length]
@@ -130,7 +130,10 @@ class RowSlots:
         self.logits[at] = state.logits
 
     def _copy_prompt(self, cross: CrossAttentionCache | None, at: Tensor) -> None:
-        """Zero keys and values, as of rows without a prompt, add exactly nothing."""
+        """Copy the cross-attention cache.
+
+        Rows without a prompt get zeros; those have no effect on the result.
+        """
         if not self.decoder.config.cross_attention:
             return
         self.cross_keys[:, at], self.cross_values[:, at] = 0, 0
@@ -142,11 +145,11 @@ class RowSlots:
             self.cross_length[own] = torch.tensor(cross.lengths, device=own.device)
 
     def step(self, shape: StepShape) -> None:
-        """Draws the next column of every active row and predicts the one after it."""
+        """Sample the next column of every active row and predict the one after it."""
         first = slice(shape.rows)
         active = self.active[first]
         logits = self.logits[first]
-        # A slot that nobody has may still name a row beyond the first ones.
+        # A free slot may still refer to a row outside this shape.
         unconditional = self.unconditional[first].clamp(max=shape.rows - 1)
         guided = guide_logits(logits, logits[unconditional], self.scale[first])
         self.finite[first] &= guided.isfinite().flatten(1).all(1) | ~active
@@ -159,7 +162,7 @@ class RowSlots:
             counter[first] += active
 
     def _sample_column(self, guided: Tensor, shape: StepShape) -> Tensor:
-        """The next column (rows, codebooks), written into the sequences of active rows."""
+        """Return the next column (rows, codebooks), stored in the sequences of active rows."""
         first = slice(shape.rows)
         books = self.sequence.shape[1]
         number = self.step_number[first].clamp(max=self.capacity - 1)
@@ -180,11 +183,11 @@ class RowSlots:
         return self.positions[steps][:, None]
 
     def _run_layers(self, x: Tensor, shape: StepShape) -> Tensor:
-        """All rows, each masked to its own past."""
+        """Run all layers, with each row masked to its own past."""
         first = slice(shape.rows)
         at = self.length[first].clamp(max=shape.length - 1)
         steps, now = torch.arange(shape.length, device=at.device), at[:, None]
-        # A row sees itself even in its padding: no softmax may be empty.
+        # A row attends to itself even in its padding, because no softmax may be empty.
         seen = (steps <= now) & (steps >= self.padding[first, None]) | (steps == now)
         past = self.keys[:, first, :, : shape.length], self.values[:, first, :, : shape.length]
         prompts = tokens_seen = None
@@ -197,13 +200,15 @@ class RowSlots:
 
 
 class RowLease:
-    """The slots of one job's clips, by their numbers `at`."""
+    """Slots `at` of one job's clips."""
 
     def __init__(self, slots: RowSlots, at: Tensor, length: int) -> None:
         self._slots, self._at, self._length = slots, at, length
 
     def read_sequence(self) -> Tensor:
+        """Return a copy of the delayed sequence (clips, codebooks, length)."""
         return self._slots.sequence[self._at, :, : self._length]
 
     def read_finite(self) -> Tensor:
+        """Return a scalar tensor: whether all logits so far were finite."""
         return self._slots.finite[self._at].all()
