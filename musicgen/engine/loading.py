@@ -70,7 +70,7 @@ def load_engine(
                 adapter=adapter,
             )
         except UnsupportedCheckpoint as error:
-            logger.warning("%s Falling back to engine=transformers, slower.", error)
+            logger.warning("Falling back to engine=transformers, which is slower: %s", error)
     from musicgen.engine.transformers_engine import TransformersEngine
 
     precision = resolve_precision(settings.precision, device, quantized=False)

@@ -1,1 +1,1 @@
-"""MusicGen's networks: tensors in, tensors out, nothing of ours imported but errors."""
+"""MusicGen's networks: tensors in, tensors out. Of the project they import only errors."""

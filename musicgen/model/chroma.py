@@ -1,8 +1,8 @@
-"""The melody of a clip as MusicGen was trained on it: the strongest pitch class of each frame.
+"""Melody conditioning features of MusicGen: the strongest pitch class of each frame.
 
 Source: Copet et al. 2023, section 2.3; constants of audiocraft's chroma2music configuration
 (window 2^14, hop 2^12 samples at 32 kHz). The filters follow Ellis, "Chroma feature analysis and
-synthesis" (2007), as librosa and transformers build them.
+synthesis" (2007), as in librosa and transformers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _OCTAVE_WIDTH = 2.0
 
 
 def compute_chroma(pcm: Tensor, config: MusicGenConfig) -> Tensor:
-    """One-hot chroma (frames, bins) of PCM (samples, channels) at the model's sampling rate."""
+    """Return the one-hot chroma (frames, bins) of PCM (samples, channels) at the model's rate."""
     mono = pcm.float().mean(dim=1)
     if mono.shape[0] < WINDOW:
         missing = WINDOW - mono.shape[0]
@@ -37,10 +37,10 @@ def compute_chroma(pcm: Tensor, config: MusicGenConfig) -> Tensor:
 
 
 def build_chroma_filters(sample_rate: int, window: int, bins: int) -> Tensor:
-    """Weights (bins, window // 2 + 1) that fold a power spectrum onto pitch classes from C."""
+    """Return weights (bins, window // 2 + 1) to fold a power spectrum onto pitch classes from C."""
     frequencies = torch.arange(1, window, dtype=torch.float64) * sample_rate / window
     pitch = bins * torch.log2(frequencies / _REFERENCE_A0)
-    # Frequency 0 has no pitch: place it well below the first bin.
+    # Frequency 0 has no pitch; place it well below the first bin.
     pitch = torch.cat([(pitch[:1] - 1.5 * bins), pitch])
     widths = torch.cat([(pitch[1:] - pitch[:-1]).clamp(min=1), torch.ones(1)])
     half = round(bins / 2)

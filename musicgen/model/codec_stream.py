@@ -1,8 +1,8 @@
-"""EnCodec's decoder on codes that arrive piece by piece; the pieces join to the whole decode.
+"""Streaming EnCodec decoder: pieces of codes in, pieces of audio out, equal to the whole decode.
 
-Every layer keeps the few inputs that its next output still needs: a convolution the end of what it
-has seen, the LSTM its state. Nothing is computed twice, and what comes out lags behind what went in
-only by what the convolutions see of the future.
+Every layer keeps the inputs its next output needs: a convolution the tail of its input, the LSTM
+its state. Nothing is computed twice. The output lags behind the input only by the lookahead of the
+convolutions.
 """
 
 from __future__ import annotations
@@ -24,33 +24,34 @@ from musicgen.model.encodec import (
 )
 
 PIECE_FRAMES = {"cpu": 50, "cuda": 250}
-"""Of a whole clip. Its activations are a hundred times larger than its sound: in pieces they take
-little memory, and on a processor stay in its cache."""
+"""Frames per piece when a whole clip is decoded. Activations are a hundred times larger than the
+audio; in pieces they need little memory, and fit into a CPU's cache."""
 
 
 class CodecStream:
-    """Decodes the codes of one clip; stereo runs the mono codec for each side, as a whole does."""
+    """Streaming decoder of one clip; stereo runs the mono codec once per channel."""
 
     def __init__(self, codec: Codec, channels: int) -> None:
         self._sides = [_MonoStream(codec) for _ in range(channels)]
 
     @torch.inference_mode()
     def push(self, codes: Tensor, last: bool) -> Tensor:
-        """The next codes (codebooks, frames) to the samples they make certain.
+        """Decode the next codes (codebooks, frames).
 
-        Returns: (channels, samples), possibly none; with `last` all that remain.
+        Returns: the samples no later code can change (channels, samples), possibly none; with
+        `last` all remaining samples.
         """
         step = len(self._sides)
         return torch.cat([mono.push(codes[i::step], last) for i, mono in enumerate(self._sides)])
 
 
 def decode_in_pieces(codec: Codec, codes: Tensor, channels: int) -> Tensor:
-    """All codes (codebooks, frames) of a clip to its samples (channels, samples)."""
+    """Decode all codes (codebooks, frames) of a clip to samples (channels, samples)."""
     return torch.cat(list(decode_pieces(codec, codes, channels)), 1)
 
 
 def decode_pieces(codec: Codec, codes: Tensor, channels: int) -> Iterator[Tensor]:
-    """The samples of `decode_in_pieces` one after another, each made when it is asked for."""
+    """Decode a clip lazily, piece by piece; the pieces join to the result of `decode_in_pieces`."""
     stream = CodecStream(codec, channels)
     pieces = torch.split(codes, PIECE_FRAMES[codes.device.type], dim=1)
     for index, piece in enumerate(pieces):
@@ -58,7 +59,7 @@ def decode_pieces(codec: Codec, codes: Tensor, channels: int) -> Iterator[Tensor
 
 
 def compute_lag(codec: Codec) -> int:
-    """Samples by which a stream's output is behind its input, but at the end."""
+    """Return the samples by which a stream's output lags behind its input before the end."""
     samples, per_input = 0, codec.config.hop_length
     for layer in codec.decoder:
         if isinstance(layer, ConvTranspose):
@@ -76,7 +77,7 @@ class _MonoStream:
         self._layers = [_make_streaming(layer) for layer in codec.decoder]
 
     def push(self, codes: Tensor, last: bool) -> Tensor:
-        """(codebooks, frames) to (1, samples)."""
+        """Decode codes (codebooks, frames) to samples (1, samples)."""
         books = self._codec.codebooks
         x = books.new_zeros(codes.shape[1], books.shape[2])
         for k in range(codes.shape[0]):
@@ -89,12 +90,11 @@ class _MonoStream:
 
 
 class _StreamingLayer(Protocol):
-    """A layer whose input (1, channels, frames) arrives in pieces, possibly of no frames.
+    """Layer with input (1, channels, frames) in pieces, possibly of no frames."""
 
-    `push` returns the outputs that no later input can change; with `last` all that remain.
-    """
-
-    def push(self, x: Tensor, last: bool) -> Tensor: ...
+    def push(self, x: Tensor, last: bool) -> Tensor:
+        """Return the outputs no later input can change; with `last` all remaining outputs."""
+        ...
 
 
 def _make_streaming(layer: nn.Module) -> _StreamingLayer:
@@ -132,7 +132,7 @@ class _StreamingConv:
             if last and inputs.shape[-1]:
                 y: Tensor = layer(inputs)
                 return y
-            # A reflection needs more than it mirrors.
+            # Reflect padding needs more samples than it mirrors.
             if inputs.shape[-1] <= max(layer.padding_left, layer.padding_right):
                 self._tail = inputs
                 return _make_empty(x, layer.conv.out_channels)
@@ -147,7 +147,7 @@ class _StreamingConv:
 
 
 class _StreamingConvTranspose:
-    """An input spreads over two blocks of `ratio` outputs: its own and the next one's."""
+    """Transposed convolution: an input adds to its own `ratio` outputs and the next ones."""
 
     def __init__(self, layer: ConvTranspose) -> None:
         self._layer = layer
@@ -166,7 +166,7 @@ class _StreamingConvTranspose:
 
 
 class _StreamingResidualBlock:
-    """The way around the convolution waits for what the convolution holds back."""
+    """Residual block: the shortcut waits until the convolution has produced the same frames."""
 
     def __init__(self, layer: ResidualBlock) -> None:
         self._layer = layer

@@ -1,4 +1,4 @@
-"""The shapes of a checkpoint, read from its Hugging Face `config.json`. Imports no torch."""
+"""Configuration of a checkpoint, parsed from its Hugging Face `config.json`. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Literal
 from musicgen.errors import CheckpointCorrupt, CheckpointIncomplete, UnsupportedCheckpoint
 
 WINDOW_FRAMES, SHORTEST_WINDOW_FRAMES = 1500, 250
-"""30 s, and what is too short to have been meant."""
+"""30 s, and the shortest plausible window; shorter values are leftovers of experiments."""
 Family = Literal["text", "melody"]
 _FAMILIES: dict[str, Family] = {"musicgen": "text", "musicgen_melody": "melody"}
 
@@ -51,6 +51,7 @@ class DecoderConfig:
 
     @property
     def head_dim(self) -> int:
+        """Size of one attention head."""
         return self.hidden_size // self.heads
 
 
@@ -78,21 +79,26 @@ class CodecConfig:
     pad_mode: str
     trim_right_ratio: float
     unsupported: tuple[str, ...] = ()
-    """Settings of the checkpoint that `Codec` does not implement; none of Meta's uses them."""
+    """Settings of the checkpoint not implemented by `Codec`; no checkpoint of Meta uses them."""
 
     @property
     def hop_length(self) -> int:
+        """Samples per frame."""
         return math.prod(self.ratios)
 
     @property
     def frame_rate(self) -> int:
+        """Frames per second."""
         return math.ceil(self.sample_rate / self.hop_length)
 
 
 @dataclass(frozen=True)
 class MusicGenConfig:
-    """A whole checkpoint. `chroma_*` are 0 for the text family; `window_frames` is the length of
-    the clips that it was trained on, and so the most that it hears at once."""
+    """Configuration of a whole checkpoint.
+
+    `chroma_*` are 0 for the text family. `window_frames` is the clip length used in training, and
+    so the longest context of the decoder.
+    """
 
     family: Family
     text_encoder: TextEncoderConfig
@@ -104,19 +110,22 @@ class MusicGenConfig:
 
     @property
     def sample_rate(self) -> int:
+        """Samples per second."""
         return self.codec.sample_rate
 
     @property
     def frame_rate(self) -> int:
+        """Frames per second."""
         return self.codec.frame_rate
 
     @property
     def channels(self) -> int:
+        """Audio channels: 1 or 2."""
         return self.decoder.channels
 
     @classmethod
     def from_folder(cls, folder: Path) -> MusicGenConfig:
-        """Reads `config.json`, and `generation_config.json` where there is one.
+        """Read `config.json`, and `generation_config.json` if it exists.
 
         Raises: `CheckpointIncomplete`, `CheckpointCorrupt`, `UnsupportedCheckpoint`.
         """
@@ -131,35 +140,44 @@ class MusicGenConfig:
     def from_json(
         cls, raw: Mapping[str, Any], generation: Mapping[str, Any], folder: Path
     ) -> MusicGenConfig:
-        """`raw` and `generation`: what the two files of `from_folder` hold; `where` they lie."""
+        """Parse the contents of the two files of `from_folder`; `folder` appears in errors.
+
+        Raises: `UnsupportedCheckpoint`.
+        """
         try:
             return _parse(raw, generation)
         except (KeyError, TypeError, ValueError) as error:
             raise UnsupportedCheckpoint(
-                f"{folder / 'config.json'}: not a MusicGen configuration ({error!r})"
+                f"{folder / 'config.json'} is not a MusicGen configuration ({error!r})."
             ) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """One JSON object of a checkpoint folder. Raises the two checkpoint errors."""
+    """Read one JSON object of a checkpoint folder.
+
+    Raises: `CheckpointIncomplete`, `CheckpointCorrupt`.
+    """
     try:
         return parse_json(path.read_bytes(), path)
     except FileNotFoundError:
         raise CheckpointIncomplete(
-            f"{path.parent} has no {path.name}: is it a Hugging Face MusicGen folder?"
+            f"{path.parent} has no {path.name}. Give a MusicGen folder in Hugging Face's layout."
         ) from None
     except OSError as error:
         raise CheckpointCorrupt(f"{path} cannot be read as JSON: {error}") from error
 
 
 def parse_json(text: bytes, path: Path) -> dict[str, Any]:
-    """One JSON object that lies, or lay, at `path`. Raises: `CheckpointCorrupt`."""
+    """Parse one JSON object; `path` appears in errors.
+
+    Raises: `CheckpointCorrupt`.
+    """
     try:
         content = json.loads(text)
     except ValueError as error:
         raise CheckpointCorrupt(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(content, dict):
-        raise CheckpointCorrupt(f"{path} holds no JSON object")
+        raise CheckpointCorrupt(f"{path} is not a JSON object.")
     return content
 
 
@@ -167,7 +185,7 @@ def _parse(raw: Mapping[str, Any], generation: Mapping[str, Any]) -> MusicGenCon
     family = _FAMILIES.get(raw.get("model_type", ""))
     if family is None:
         raise UnsupportedCheckpoint(
-            f"model_type {raw.get('model_type')!r} is not one of {', '.join(_FAMILIES)}"
+            f"model_type must be one of {', '.join(_FAMILIES)} (was {raw.get('model_type')!r})."
         )
     has_melody = family == "melody"
     decoder = _parse_decoder(raw["decoder"], generation, cross_attention=not has_melody)
@@ -185,14 +203,14 @@ def _parse(raw: Mapping[str, Any], generation: Mapping[str, Any]) -> MusicGenCon
 
 
 def _parse_window_frames(generation: Mapping[str, Any]) -> int:
-    """As Meta's checkpoints say it. A fine-tune's may be left-over from how it was tried out."""
+    """Return the window of a checkpoint, or the default for an implausible value."""
     stated = generation.get("max_length", WINDOW_FRAMES)
     return stated if SHORTEST_WINDOW_FRAMES <= stated <= WINDOW_FRAMES else WINDOW_FRAMES
 
 
 def _parse_text_encoder(raw: Mapping[str, Any]) -> TextEncoderConfig:
     if raw.get("model_type", "t5") != "t5":
-        raise UnsupportedCheckpoint(f"text encoder {raw['model_type']!r} is not t5")
+        raise UnsupportedCheckpoint(f"The text encoder must be t5 (was {raw['model_type']!r}).")
     projection = raw.get("feed_forward_proj", "relu")
     gated = projection.startswith("gated-")
     activation = projection.removeprefix("gated-")
@@ -230,26 +248,35 @@ def _parse_decoder(
         cross_attention=cross_attention,
     )
     if config.hidden_size % config.heads:
-        raise ValueError(f"hidden_size {config.hidden_size} is no multiple of {config.heads} heads")
+        raise ValueError(
+            f"hidden_size must be a multiple of {config.heads} heads (was {config.hidden_size})"
+        )
     if config.channels not in (1, 2) or config.codebooks % config.channels:
-        raise ValueError(f"{config.codebooks} codebooks for {config.channels} channels")
+        raise ValueError(
+            f"{config.codebooks} codebooks do not divide into {config.channels} channels"
+        )
     return config
 
 
 def _check_codec_fits(decoder: DecoderConfig, codec: CodecConfig) -> None:
-    """Each channel of the decoder is a clip of the codec. Without this a stereo decoder that is
-    called mono, or beside another codec, would fail at its first sound."""
+    """Check that the codec can decode each channel of the decoder.
+
+    Otherwise a stereo decoder declared as mono, or one beside another codec, would fail only when
+    its first audio is decoded.
+    """
     per_channel = decoder.codebooks // decoder.channels
     if per_channel > codec.codebooks or decoder.vocab_size > codec.codebook_size:
         raise ValueError(
-            f"{decoder.codebooks} codebooks of {decoder.vocab_size} for {decoder.channels} "
-            f"channels, and a codec with {codec.codebooks} of {codec.codebook_size} for each"
+            f"the decoder has {per_channel} codebooks of {decoder.vocab_size} per channel, but the "
+            f"codec has {codec.codebooks} of {codec.codebook_size}"
         )
 
 
 def _parse_codec(raw: Mapping[str, Any]) -> CodecConfig:
     if raw.get("model_type", "encodec") != "encodec":
-        raise UnsupportedCheckpoint(f"audio encoder {raw['model_type']!r} is not encodec")
+        raise UnsupportedCheckpoint(
+            f"The audio encoder must be encodec (was {raw['model_type']!r})."
+        )
     unsupported = {
         "norm_type": raw.get("norm_type", "weight_norm") != "weight_norm",
         "normalize": bool(raw.get("normalize", False)),

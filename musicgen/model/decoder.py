@@ -1,13 +1,13 @@
 """The autoregressive transformer over audio codes (Copet et al. 2023), built for decoding.
 
-What makes a step cheap: query, key and value in one product, the heads of all codebooks in one
-product, cross-attention keys and values computed once per prompt, and none at all for rows
-without a prompt. For those MusicGen attends to zero vectors; their keys and values are zero, so
-the block adds exactly nothing and is left out.
+A step is cheap because query, key and value are one product, the output heads of all codebooks are
+one product, and cross-attention keys and values are computed once per prompt. Rows without a prompt
+skip cross-attention: MusicGen attends to zero vectors there, their keys and values are zero, and
+the block adds exactly zero.
 
-Requests are decoded together in one batch: their rows share every product with weights, while
-each request attends within its own cache, as long as it is. So nobody waits for, or pays for,
-another's length.
+Requests are decoded together in one batch. Their rows share every product with weights, while each
+request attends to its own KV cache at its own length, so requests of different lengths need no
+padding.
 """
 
 from __future__ import annotations
@@ -26,23 +26,26 @@ from musicgen.model.layers import LayerNorm, Linear, attend, get_activation
 
 
 class KVCache(Protocol):
-    """`keys`, `values`: (layers, rows, heads, capacity, head_dim), of which `length` are known."""
+    """KV cache of self-attention.
+
+    `keys`, `values`: (layers, rows, heads, capacity, head_dim), of which `length` steps are filled.
+    """
 
     keys: Tensor
     values: Tensor
     length: int
 
     def update(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Appends (rows, heads, new, head_dim); returns keys and values of all steps so far."""
+        """Append (rows, heads, new, head_dim); return keys and values of all steps so far."""
         ...
 
 
 @dataclass(frozen=True)
 class CrossAttentionCache:
-    """Keys and values of the prompts, for the first `rows` rows of the batch.
+    """Keys and values of the prompts, for the first `rows` rows of a segment.
 
     `keys`, `values`: (layers, rows, heads, tokens, head_dim). `lengths`: tokens of each prompt.
-    `mask`: (rows, 1, 1, tokens), true where a prompt has a token; None when no prompt is padded.
+    `mask`: (rows, 1, 1, tokens), true at real tokens; None when no prompt is padded.
     """
 
     keys: Tensor
@@ -52,16 +55,17 @@ class CrossAttentionCache:
 
     @property
     def rows(self) -> int:
+        """Number of rows with a prompt."""
         return self.keys.shape[1]
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Consecutive rows of a batch that belong together: one request's.
+    """Consecutive rows of a batch that belong to one request.
 
-    Rows of different segments meet in the products with weights alone. `mask`: (rows or 1, 1,
-    length, steps so far), true where a step may be attended to; None when every step so far may be.
-    `padding` says the same in numbers: how many steps at the beginning of each row are none.
+    Rows of different segments share only the products with weights. `mask`: (rows or 1, 1, length,
+    steps so far), true where attention is allowed; None without restriction. `padding`: the same as
+    numbers of padded steps at the beginning of each row.
     """
 
     rows: slice
@@ -72,15 +76,17 @@ class Segment:
 
 
 class FusedStep(Protocol):
-    """All layers at once, in place of theirs; `cache_dtype` is what it keeps keys and values in."""
+    """Replacement for all layers in one call. `cache_dtype` is the type of its keys and values."""
 
     cache_dtype: torch.dtype
 
-    def __call__(self, x: Tensor, segments: Sequence[Segment]) -> Tensor: ...
+    def __call__(self, x: Tensor, segments: Sequence[Segment]) -> Tensor:
+        """Run `x` (rows, length, hidden) through all layers and the final norm."""
+        ...
 
 
 class Decoder(nn.Module):
-    """Hidden size, heads and layers come from the config; there is no dropout."""
+    """Decoder-only transformer with one output head per codebook. It has no dropout."""
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
@@ -94,11 +100,11 @@ class Decoder(nn.Module):
 
     @property
     def cache_dtype(self) -> torch.dtype:
-        """Of keys and values."""
+        """Type of keys and values."""
         return self.embeddings.dtype if self.native is None else self.native.cache_dtype
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Tokens (rows, codebooks, length) to their summed embeddings (rows, length, hidden)."""
+        """Embed tokens (rows, codebooks, length) and sum over codebooks: (rows, length, hidden)."""
         books = torch.arange(self.config.codebooks, device=tokens.device)
         offsets = books[:, None] * (self.config.vocab_size + 1)
         return F.embedding(tokens + offsets, self.embeddings).sum(dim=1)
@@ -110,13 +116,14 @@ class Decoder(nn.Module):
         cross: CrossAttentionCache | None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """`together` for a single segment of all rows."""
+        """Run `forward_batch` on a single segment of all rows."""
         return self.forward_batch(x, [Segment(slice(0, len(x)), cache, cross, mask)])
 
     def forward_batch(self, x: Tensor, segments: Sequence[Segment]) -> Tensor:
-        """Runs embedded steps with their positions added: (rows, length, hidden), same shape out.
+        """Run embedded steps, with positions added, through all layers and the final norm.
 
-        `segments` cover the rows in their order.
+        `x`: (rows, length, hidden); the result has the same shape. `segments` cover the rows in
+        order.
         """
         if self.native is not None:
             return self.native(x, segments)
@@ -125,14 +132,14 @@ class Decoder(nn.Module):
         return self.norm(x)
 
     def compute_logits(self, hidden: Tensor) -> Tensor:
-        """Hidden states (rows, hidden) to logits (rows, codebooks, vocab_size) in float32."""
+        """Compute float32 logits (rows, codebooks, vocab_size) of hidden states (rows, hidden)."""
         flat = self.heads(hidden).float()
         return flat.view(-1, self.config.codebooks, self.config.vocab_size)
 
     def build_cross_attention_cache(
         self, states: Tensor, mask: Tensor | None = None
     ) -> CrossAttentionCache:
-        """Keys and values of encoded prompts (rows, tokens, hidden), once per request."""
+        """Compute keys and values of encoded prompts (rows, tokens, hidden), once per request."""
         blocks = [cast(DecoderLayer, layer).cross_attention for layer in self.layers]
         pairs = [block.project_keys_values(states) for block in blocks]
         keys, values = (
@@ -144,6 +151,8 @@ class Decoder(nn.Module):
 
 
 class DecoderLayer(nn.Module):
+    """Pre-norm layer: self-attention, optional cross-attention, feed-forward."""
+
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         size = config.hidden_size
@@ -158,6 +167,7 @@ class DecoderLayer(nn.Module):
         self.activation = get_activation(config.activation)
 
     def forward(self, x: Tensor, index: int, segments: Sequence[Segment]) -> Tensor:
+        """Run `x` (rows, length, hidden) through layer number `index`."""
         x = x + self.self_attention(self.self_attention_norm(x), index, segments)
         prompted = [segment for segment in segments if segment.cross is not None]
         if prompted:
@@ -165,7 +175,7 @@ class DecoderLayer(nn.Module):
         return x + self.down(self.activation(self.up(self.ffn_norm(x))))
 
     def _attend_to_prompts(self, x: Tensor, index: int, segments: Sequence[Segment]) -> None:
-        """Adds to the rows of `x` that have a prompt: the first ones of each segment."""
+        """Add cross-attention in place to the rows with a prompt: the first of each segment."""
         states = [segment.cross for segment in segments if segment.cross is not None]
         parts = [
             x[segment.rows][: cross.rows] for segment, cross in zip(segments, states, strict=True)
@@ -178,6 +188,8 @@ class DecoderLayer(nn.Module):
 
 
 class SelfAttention(nn.Module):
+    """Causal self-attention over the KV cache."""
+
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.head_dim = config.head_dim
@@ -185,6 +197,7 @@ class SelfAttention(nn.Module):
         self.out = Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, x: Tensor, layer: int, segments: Sequence[Segment]) -> Tensor:
+        """Append to the KV caches and attend to them, segment by segment."""
         query, key, value = (_split_heads(part, self.head_dim) for part in self.qkv(x).chunk(3, -1))
         mixed = []
         for segment in segments:
@@ -194,6 +207,8 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
+    """Attention to the encoded prompts."""
+
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.head_dim = config.head_dim
@@ -202,11 +217,12 @@ class CrossAttention(nn.Module):
         self.out = Linear(config.hidden_size, config.hidden_size)
 
     def project_keys_values(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Project states (rows, tokens, hidden) to (rows, heads, tokens, head_dim)."""
         key, value = self.key_value(states).chunk(2, -1)
         return _split_heads(key, self.head_dim), _split_heads(value, self.head_dim)
 
     def forward(self, x: Tensor, layer: int, prompts: Sequence[CrossAttentionCache]) -> Tensor:
-        """Rows (all prompts' rows, length, hidden) in the order of `prompts`."""
+        """Attend from `x` (rows of all prompts, length, hidden) to `prompts`, in order."""
         query = _split_heads(self.query(x), self.head_dim)
         mixed = [
             attend(part, cross.keys[layer], cross.values[layer], cross.mask)
@@ -218,7 +234,7 @@ class CrossAttention(nn.Module):
 
 
 def build_sinusoidal_positions(length: int, size: int) -> Tensor:
-    """Position embeddings (length, size) in float32: cosines in the first half, then sines.
+    """Return position embeddings (length, size) in float32: cosines first, then sines.
 
     Source: Vaswani et al. 2017, section 3.5, in tensor2tensor's layout.
     """

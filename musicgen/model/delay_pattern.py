@@ -24,7 +24,7 @@ UNKNOWN = -1
 
 @dataclass(frozen=True)
 class DelayPattern:
-    """Where each codebook's frames stand in the decoder's sequence."""
+    """Conversion between frames of codes and the delayed sequence of the decoder."""
 
     codebooks: int
     channels: int
@@ -32,21 +32,24 @@ class DelayPattern:
 
     def __post_init__(self) -> None:
         if self.codebooks % self.channels:
-            raise ValueError(f"{self.codebooks} codebooks for {self.channels} channels")
+            raise ValueError(
+                f"{self.codebooks} codebooks do not divide into {self.channels} channels"
+            )
 
     @property
     def delays(self) -> tuple[int, ...]:
+        """Delay of each codebook, in steps."""
         return tuple(k // self.channels for k in range(self.codebooks))
 
     def count_steps(self, frames: int) -> int:
-        """Steps of a sequence that holds `frames` frames, the start token included."""
+        """Return the steps of a sequence with `frames` frames, the start token included."""
         return frames + self.delays[-1] + 1
 
     def build_template(self, frames: int, prompt: Tensor | None = None) -> Tensor:
-        """The sequence before decoding: (..., codebooks, steps), `UNKNOWN` where a token is to
-        come.
+        """Return the sequence before decoding (..., codebooks, steps).
 
-        `prompt`: codes (..., codebooks, prompt frames) already known, placed at the beginning.
+        Tokens to decode are `UNKNOWN`. `prompt`: known codes (..., codebooks, prompt frames),
+        placed at the beginning.
         """
         device = None if prompt is None else prompt.device
         rows = () if prompt is None else prompt.shape[:-2]
@@ -60,14 +63,14 @@ class DelayPattern:
         return template
 
     def find_first_unknown(self, prompt_frames: int) -> int:
-        """The step that decoding has to fill first."""
+        """Return the first step to decode."""
         return prompt_frames + 1
 
     def revert(self, sequence: Tensor) -> Tensor:
-        """Codes (..., codebooks, frames) that a sequence (..., codebooks, steps) completes.
+        """Return the complete frames (..., codebooks, frames) of a sequence.
 
-        A frame is complete when its last codebook is known; the beginning of a sequence completes
-        the beginning of the clip.
+        `sequence`: (..., codebooks, steps), possibly partial. A frame is complete when its last
+        codebook is known. A partial sequence gives the first frames of the clip.
         """
         frames = max(0, sequence.shape[-1] - self.delays[-1] - 1)
         rows = [

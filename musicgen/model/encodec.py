@@ -32,12 +32,12 @@ class Codec(nn.Module):
         self.codebooks = nn.Parameter(torch.empty(shape), requires_grad=False)
 
     def fingerprint(self) -> str:
-        """The same for codecs whose tokens mean the same: a hash of the codebooks."""
+        """Hash the codebooks: equal for codecs with interchangeable tokens."""
         books = self.codebooks.detach().float().cpu().contiguous()
         return hashlib.sha256(books.numpy().tobytes()).hexdigest()[:32]
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes (batch, codebooks, frames) to waveform (batch, channels, frames * hop_length)."""
+        """Decode codes (batch, codebooks, frames) to (batch, channels, frames * hop_length)."""
         vectors = torch.zeros((), device=codes.device)
         for k in range(codes.shape[1]):
             vectors = vectors + F.embedding(codes[:, k], self.codebooks[k])
@@ -45,9 +45,10 @@ class Codec(nn.Module):
             return self.decoder(vectors.transpose(1, 2))
 
     def encode(self, waveform: Tensor) -> Tensor:
-        """Waveform (batch, channels, samples) to codes (batch, codebooks, ceil(samples / hop)).
+        """Encode a waveform (batch, channels, samples) to codes (batch, codebooks, frames).
 
-        Each codebook quantizes what the ones before it left over.
+        There are ceil(samples / hop_length) frames. Each codebook quantizes the residual of the
+        ones before it.
         """
         residual = self.encoder(waveform).transpose(1, 2)
         codes = []
@@ -60,8 +61,11 @@ class Codec(nn.Module):
 
 @contextmanager
 def avoid_slow_convolutions(device: torch.device) -> Iterator[None]:
-    """Before torch 2.6 oneDNN prepares a transposed convolution anew for every length, which takes
-    a processor a hundred times as long as the convolution itself."""
+    """Disable oneDNN on a CPU with torch before 2.6.
+
+    There oneDNN prepares a transposed convolution again for every length, a hundred times slower
+    than the convolution itself.
+    """
     if device.type != "cpu" or not _PREPARES_EVERY_LENGTH:
         yield
         return
@@ -70,7 +74,7 @@ def avoid_slow_convolutions(device: torch.device) -> Iterator[None]:
 
 
 def decode_channels(codec: Codec, codes: Tensor, channels: int) -> Tensor:
-    """Codes of a mono or interleaved stereo model to waveform (batch, channels, samples).
+    """Decode the codes of a mono or interleaved stereo model to (batch, channels, samples).
 
     Stereo MusicGen runs the mono codec once per channel; its codebooks alternate left and right.
     """
@@ -81,13 +85,13 @@ def decode_channels(codec: Codec, codes: Tensor, channels: int) -> Tensor:
 
 
 def encode_channels(codec: Codec, waveform: Tensor) -> Tensor:
-    """The inverse of `decode_channels`: (batch, channels, samples) to interleaved codes."""
+    """Encode (batch, channels, samples) to interleaved codes, the inverse of `decode_channels`."""
     sides = [codec.encode(waveform[:, side : side + 1]) for side in range(waveform.shape[1])]
     return torch.stack(sides, dim=2).flatten(1, 2)
 
 
 def _find_nearest(vectors: Tensor, book: Tensor) -> Tensor:
-    """Index of the nearest codebook entry by squared Euclidean distance: (batch, frames)."""
+    """Return the index (batch, frames) of the nearest entry by squared Euclidean distance."""
     flat = vectors.reshape(-1, vectors.shape[-1])
     distance = flat.pow(2).sum(1, keepdim=True) - 2 * flat @ book.t() + book.pow(2).sum(1)
     return distance.argmin(dim=-1).view(vectors.shape[:-1])
@@ -125,7 +129,7 @@ def _build_residual_blocks(config: CodecConfig, width: int) -> list[nn.Module]:
 
 
 class Conv(nn.Module):
-    """A convolution that keeps length / stride: reflect padding, all on the left if causal."""
+    """Convolution with output length / stride: reflect padding, all on the left if causal."""
 
     def __init__(
         self,
@@ -145,12 +149,13 @@ class Conv(nn.Module):
         self.padding_left = padding - self.padding_right
 
     def forward(self, x: Tensor) -> Tensor:
+        """Pad and convolve `x` (batch, inputs, length)."""
         missing = -x.shape[-1] % self.stride
         return self.conv(_pad(x, self.padding_left, self.padding_right + missing, self.pad_mode))
 
 
 class ConvTranspose(nn.Module):
-    """The mirror of a strided `Conv`: multiplies the length by `ratio`."""
+    """Transposed convolution, the mirror of a strided `Conv`: multiplies the length by `ratio`."""
 
     def __init__(self, config: CodecConfig, inputs: int, outputs: int, ratio: int) -> None:
         super().__init__()
@@ -163,11 +168,14 @@ class ConvTranspose(nn.Module):
         self.trim_left = ratio - self.trim_right
 
     def forward(self, x: Tensor) -> Tensor:
+        """Convolve `x` (batch, inputs, length) and trim the result."""
         y = self.conv(x)
         return y[..., self.trim_left : y.shape[-1] - self.trim_right]
 
 
 class ResidualBlock(nn.Module):
+    """Two convolutions with a narrow middle, and a shortcut around them."""
+
     def __init__(self, config: CodecConfig, width: int, dilation: int) -> None:
         super().__init__()
         hidden = width // config.compress
@@ -176,15 +184,19 @@ class ResidualBlock(nn.Module):
         self.shortcut = Conv(config, width, width, 1) if config.conv_shortcut else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Run `x` (batch, width, length) through the block."""
         return self.shortcut(x) + self.widen(F.elu(self.narrow(F.elu(x))))
 
 
 class ResidualLSTM(nn.Module):
+    """LSTM over time with a residual connection."""
+
     def __init__(self, width: int, layers: int) -> None:
         super().__init__()
         self.lstm = LSTM(width, width, layers)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Run `x` (batch, width, length) through the LSTM."""
         steps = x.permute(2, 0, 1)
         return (self.lstm(steps)[0] + steps).permute(1, 2, 0)
 
@@ -192,7 +204,7 @@ class ResidualLSTM(nn.Module):
 def _pad(x: Tensor, left: int, right: int, mode: str) -> Tensor:
     if mode != "reflect":
         return F.pad(x, (left, right), mode)
-    # A reflection needs more samples than it mirrors: very short clips get silence first.
+    # Reflect padding needs more samples than it mirrors, so very short clips get silence first.
     short = max(0, max(left, right) - x.shape[-1] + 1)
     padded = F.pad(F.pad(x, (0, short)), (left, right), "reflect")
     return padded[..., : padded.shape[-1] - short]

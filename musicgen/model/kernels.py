@@ -1,4 +1,4 @@
-"""Which form of the weights a precision means on a processor."""
+"""Choice of CPU kernels for a precision."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ _WITHOUT_COMPILER = {"bfloat16": pack_half, "int8": pack_int8}
 
 
 def choose_packing(precision: str, *, compiled: bool = True) -> PackModel | None:
-    """Natively where that was compiled, else by PyTorch's packed kernels, of which float32 needs
-    none; None leaves the weights as they are. With `compiled` false by PyTorch's in any case."""
+    """Return a function that packs a model's weights, or None to leave them as they are.
+
+    Native kernels are preferred if they were compiled and `compiled` is true. The fallback is
+    FBGEMM; float32 needs no packing there.
+    """
     native = load_library() if compiled else None
     fallback = _WITHOUT_COMPILER.get(precision) if can_pack() else None
 

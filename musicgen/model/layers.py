@@ -1,4 +1,4 @@
-"""What the networks share: a linear layer that can change its kernel, and activations."""
+"""Layers shared by the networks, activation functions, and attention."""
 
 from __future__ import annotations
 
@@ -22,44 +22,47 @@ _ACTIVATIONS: dict[str, Activation] = {
 
 
 def get_activation(name: str) -> Activation:
-    """The function that a config.json means by `name`. Raises: ValueError."""
+    """Return the activation function for its name in config.json.
+
+    Raises: ValueError.
+    """
     if name not in _ACTIVATIONS:
-        raise ValueError(f"activation {name!r} is not one of {', '.join(_ACTIVATIONS)}")
+        raise ValueError(f"activation must be one of {', '.join(_ACTIVATIONS)} (was {name!r})")
     return _ACTIVATIONS[name]
 
 
 class Uninitialised:
-    """Mixed into torch's layers: their weights come from a checkpoint.
+    """Mixin for torch layers that skips initialisation, because weights come from a checkpoint.
 
-    Initialising them on the meta device would be in vain, and makes PyTorch import its compiler.
+    On the meta device, initialisation would be useless and would make PyTorch import its compiler.
     """
 
     def reset_parameters(self) -> None:
-        pass
+        """Do nothing."""
 
 
 class Affine(Uninitialised, nn.Linear):
-    """y = x Wᵀ + b"""
+    """y = x Wᵀ + b."""
 
 
 class Embedding(Uninitialised, nn.Embedding):
-    pass
+    """Embedding without initialisation."""
 
 
 class LayerNorm(Uninitialised, nn.LayerNorm):
-    pass
+    """Layer normalization without initialisation."""
 
 
 class Conv1d(Uninitialised, nn.Conv1d):
-    pass
+    """Convolution without initialisation."""
 
 
 class ConvTranspose1d(Uninitialised, nn.ConvTranspose1d):
-    pass
+    """Transposed convolution without initialisation."""
 
 
 class LSTM(Uninitialised, nn.LSTM):
-    pass
+    """LSTM without initialisation."""
 
 
 class Linear(nn.Module):
@@ -72,14 +75,15 @@ class Linear(nn.Module):
         self.weight = nn.Parameter(torch.empty(out_features, in_features), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Multiply `x` (..., in_features)."""
         return F.linear(x, self.weight)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention of (rows, heads, length, head_dim) queries; `mask` is true where they may look.
+    """Compute attention of queries (rows, heads, length, head_dim); `mask` is true where allowed.
 
-    A single query on a processor takes two plain products: they read keys and values faster than
-    the fused kernel, which is made for blocks of queries.
+    A single query on a CPU uses two plain products. They read keys and values faster than the fused
+    kernel, designed for blocks of queries.
     """
     if query.shape[2] > 1 or query.device.type != "cpu":
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)

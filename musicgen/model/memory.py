@@ -1,4 +1,4 @@
-"""How much memory a checkpoint needs, known before a byte of its weights is read."""
+"""Memory needed by a checkpoint, computed from its configuration alone."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from musicgen.model.config import MusicGenConfig
 from musicgen.model.musicgen import MusicGen
 
 BYTES_PER_WEIGHT = {"float32": 4, "bfloat16": 2, "int8": 1}
-# int8 is for the products with weights; without the native step keys and values keep float32.
+# int8 applies to the weights; without the native step, keys and values stay float32.
 BYTES_PER_CACHE_VALUE = {"float32": 4, "bfloat16": 2, "int8": 4}
-# Peak of EnCodec's activations: the last layers hold a few maps of `filters` channels at full
+# Peak of EnCodec's activations: the last layers hold a few maps of `filters` channels at the full
 # sampling rate.
 CODEC_LIVE_MAPS = 4
 
 
 @dataclass(frozen=True)
 class ParameterCounts:
-    """Values in each part of a checkpoint; `other` is text encoder, projections and codec."""
+    """Parameters of the decoder, and of all `other` parts: text encoder, projections and codec."""
 
     decoder: int
     other: int
 
 
 def count_parameters(config: MusicGenConfig) -> ParameterCounts:
-    """Counts without allocating: the module is built on the meta device."""
+    """Count parameters without allocating them, on the meta device."""
     with torch.device("meta"):
         model = MusicGen(config)
     decoder = sum(p.numel() for p in model.decoder.parameters())
@@ -35,8 +35,10 @@ def count_parameters(config: MusicGenConfig) -> ParameterCounts:
 
 
 def estimate_memory(config: MusicGenConfig, precision: str) -> int:
-    """Bytes for the weights and for one guided clip of a whole window; a longer one takes no more
-    but for its samples."""
+    """Return the bytes for the weights and for one guided clip of a whole window.
+
+    A longer clip needs no more, except for its samples.
+    """
     counts = count_parameters(config)
     weights = counts.decoder * BYTES_PER_WEIGHT[precision] + counts.other * 4
     rows = 2
@@ -46,6 +48,9 @@ def estimate_memory(config: MusicGenConfig, precision: str) -> int:
 
 
 def estimate_codec_memory(config: MusicGenConfig, frames: int) -> int:
-    """Bytes at the peak of decoding one clip's waveform: of a piece, and of all samples."""
+    """Return the peak bytes of decoding one clip's waveform.
+
+    They are the activations of a piece and all samples.
+    """
     piece = min(frames, max(PIECE_FRAMES.values())) * config.codec.filters * CODEC_LIVE_MAPS
     return (piece + frames * config.channels) * config.codec.hop_length * 4

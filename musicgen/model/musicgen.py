@@ -1,4 +1,4 @@
-"""The parts of one checkpoint as one module."""
+"""All parts of one checkpoint as one module."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from musicgen.model.text_encoder import TextEncoder
 
 
 class MusicGen(nn.Module):
-    """Text encoder, decoder and codec, and the projections that condition the decoder."""
+    """Text encoder, decoder, codec, and the projections of the conditioning."""
 
     def __init__(self, config: MusicGenConfig) -> None:
         super().__init__()
@@ -29,26 +29,31 @@ class MusicGen(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Device of the decoder."""
         return self.decoder.embeddings.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of the decoder's activations and caches."""
+        """Type of the decoder's activations."""
         return self.decoder.embeddings.dtype
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        """Tokens (1, length) of one prompt to states (1, length, hidden) for the decoder."""
+        """Encode the tokens (1, length) of one prompt to states (1, length, hidden)."""
         return self.text_projection(self.text_encoder(tokens)).to(self.dtype)
 
     def build_null_text_states(self) -> Tensor:
-        """States (1, 1, hidden) of "no prompt": zeros after the projection, not its bias."""
+        """Return the states (1, 1, hidden) of an empty prompt.
+
+        They are zeros, without the projection's bias.
+        """
         size = self.config.decoder.hidden_size
         return torch.zeros(1, 1, size, device=self.device, dtype=self.dtype)
 
     def encode_chroma(self, chroma: Tensor | None) -> Tensor:
-        """Chroma (frames, bins) to states (1, chroma_frames, hidden), repeated or cut to length.
+        """Project chroma (frames, bins) to states (1, chroma_frames, hidden).
 
-        None is the melody of silence, whose strongest pitch class is by convention the first.
+        The chroma is repeated or cut to length. None is the melody of silence; by convention its
+        strongest pitch class is the first.
         """
         if chroma is None:
             chroma = torch.zeros(1, self.config.chroma_bins, device=self.device)

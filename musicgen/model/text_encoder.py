@@ -1,4 +1,4 @@
-"""The T5 encoder that turns a prompt's tokens into states (Raffel et al. 2020, section 2.1)."""
+"""The T5 encoder of prompts (Raffel et al. 2020, section 2.1)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from musicgen.model.layers import Embedding, Linear, get_activation
 
 
 class TextEncoder(nn.Module):
-    """Tokens (batch, length) to states (batch, length, hidden_size).
+    """T5 encoder from tokens (batch, length) to states (batch, length, hidden_size).
 
-    Prompts are encoded one at a time or at equal length: there is no padding mask, so a prompt's
-    states never depend on what else is encoded.
+    There is no padding mask: prompts are encoded one at a time or at equal length, so the states of
+    a prompt never depend on the rest of the batch.
     """
 
     def __init__(self, config: TextEncoderConfig) -> None:
@@ -27,6 +27,7 @@ class TextEncoder(nn.Module):
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Encode tokens (batch, length)."""
         bias = self.position_bias(tokens.shape[1])
         x = self.embedding(tokens).float()
         for block in self.blocks:
@@ -35,6 +36,8 @@ class TextEncoder(nn.Module):
 
 
 class Block(nn.Module):
+    """Pre-norm encoder layer: self-attention and feed-forward."""
+
     def __init__(self, config: TextEncoderConfig) -> None:
         super().__init__()
         self.attention_norm = RMSNorm(config.hidden_size, config.norm_eps)
@@ -43,6 +46,7 @@ class Block(nn.Module):
         self.ffn = FeedForward(config)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """Run `x` (batch, length, hidden_size) through the layer."""
         x = x + self.attention(self.attention_norm(x), bias)
         return x + self.ffn(self.ffn_norm(x))
 
@@ -58,6 +62,7 @@ class Attention(nn.Module):
         self.out = Linear(inner, config.hidden_size)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """Attend within `x` (batch, length, hidden_size); `bias` is added to the scores."""
         batch, length, _ = x.shape
         q, k, v = self.qkv(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
@@ -65,6 +70,8 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
+    """Feed-forward network, optionally gated."""
+
     def __init__(self, config: TextEncoderConfig) -> None:
         super().__init__()
         self.up = Linear(config.hidden_size, config.ffn_size)
@@ -73,13 +80,14 @@ class FeedForward(nn.Module):
         self.activation = get_activation(config.activation)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Run `x` (..., hidden_size) through the network."""
         if self.gate is None:
             return self.down(self.activation(self.up(x)))
         return self.down(self.activation(self.gate(x)) * self.up(x))
 
 
 class RMSNorm(nn.Module):
-    """Scale by the root mean square, no mean and no bias (Zhang and Sennrich 2019)."""
+    """Scale by the root mean square, without mean and bias (Zhang and Sennrich 2019)."""
 
     def __init__(self, size: int, eps: float) -> None:
         super().__init__()
@@ -87,11 +95,12 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalize `x` (..., size)."""
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
 class PositionBias(nn.Module):
-    """A learned bias per head and bucket of relative position, shared by all layers."""
+    """Learned bias per head and bucket of relative position, shared by all layers."""
 
     def __init__(self, config: TextEncoderConfig) -> None:
         super().__init__()
@@ -100,13 +109,16 @@ class PositionBias(nn.Module):
         self.weight = nn.Parameter(torch.empty(self.buckets, config.heads), requires_grad=False)
 
     def forward(self, length: int) -> Tensor:
-        """The bias added to the scores: (1, heads, length, length)."""
+        """Return the bias (1, heads, length, length) of the attention scores."""
         position = torch.arange(length, device=self.weight.device)
         bucket = self._find_buckets(position[None, :] - position[:, None])
         return self.weight[bucket].permute(2, 0, 1)[None]
 
     def _find_buckets(self, distance: Tensor) -> Tensor:
-        """Half of the buckets for each direction: exact up to a half, then logarithmic."""
+        """Return the bucket of each distance.
+
+        Each direction has half of the buckets: exact distances first, then logarithmic ones.
+        """
         per_side = self.buckets // 2
         exact = per_side // 2
         far = distance.abs().clamp(min=1).float()

@@ -1,4 +1,4 @@
-"""A prompt's tokens, as T5 was trained: tokenizer.json, or spiece.model where that is all."""
+"""Tokenizer of prompts, as in T5's training: tokenizer.json, or else spiece.model."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Tokenize = Callable[[str], list[int]]
 
 
 def load_tokenizer(folder: Path) -> Tokenize:
-    """A function from a prompt to token ids that end with `</s>`.
+    """Load the tokenizer of a checkpoint folder; its token ids end with `</s>`.
 
     Raises: `CheckpointIncomplete` when the folder has neither file, `CheckpointCorrupt`,
-    `MissingDependency` when only spiece.model is there and sentencepiece is not installed.
+    `MissingDependency` for a folder with spiece.model only when sentencepiece is not installed.
     """
 
     def read(name: str) -> bytes | None:
@@ -25,12 +25,15 @@ def load_tokenizer(folder: Path) -> Tokenize:
 
 
 def build_tokenizer(read: Callable[[str], bytes | None], folder: Path) -> Tokenize:
-    """The same of files that `read` gives by their names; `folder` is where they lie."""
+    """Build the tokenizer from files returned by `read`; `folder` appears in errors.
+
+    Raises: the errors of `load_tokenizer`.
+    """
     for name, parse in (("tokenizer.json", _load_fast), ("spiece.model", _load_sentencepiece)):
         content = read(name)
         if content is not None:
             return parse(content, folder / name)
-    raise CheckpointIncomplete(f"{folder} has no tokenizer.json and no spiece.model")
+    raise CheckpointIncomplete(f"{folder} has neither tokenizer.json nor spiece.model.")
 
 
 def _load_fast(content: bytes, path: Path) -> Tokenize:
@@ -39,8 +42,8 @@ def _load_fast(content: bytes, path: Path) -> Tokenize:
     try:
         tokenizer = Tokenizer.from_buffer(content)
     except Exception as error:  # tokenizers raises nothing narrower
-        raise CheckpointCorrupt(f"{path} cannot be read as a tokenizer: {error}") from error
-    # A saved padding or truncation rule belongs to training, not to one prompt.
+        raise CheckpointCorrupt(f"{path} is not a valid tokenizer: {error}") from error
+    # A saved padding or truncation rule applies to training, not to a single prompt.
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return lambda prompt: list(tokenizer.encode(prompt).ids)
@@ -56,5 +59,5 @@ def _load_sentencepiece(content: bytes, path: Path) -> Tokenize:
     try:
         processor = SentencePieceProcessor(model_proto=content)
     except (OSError, RuntimeError) as error:
-        raise CheckpointCorrupt(f"{path} cannot be read as sentencepiece: {error}") from error
+        raise CheckpointCorrupt(f"{path} is not a valid sentencepiece model: {error}") from error
     return lambda prompt: [*processor.encode(prompt), processor.eos_id()]

@@ -183,7 +183,7 @@ def test_a_device_fault_ends_every_job_with_a_typed_error(
 
     def fail(states: list[DecodeState]) -> None:
         step(states)
-        if engine._batch._scheduler.waiting == 2:
+        if engine._batch._scheduler.queue_length == 2:
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     monkeypatch.setattr(graphs, "step_batch", fail)

@@ -1,1 +1,1 @@
-"""The decoder's step in C++, for x86-64 processors, where a compiler was found at installation."""
+"""The decode step in C++ for x86-64 CPUs, if a compiler was present at installation."""

@@ -1,4 +1,4 @@
-"""The layers of a decoder as one native call for each step."""
+"""The layers of a decoder as one native call per step."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from musicgen.model.native.library import (
 
 ACTIVATIONS = {"gelu": 0, "relu": 1}
 COLUMNS_AT_ONCE = 8
-"""Of a prefix: more of them would need more memory and save no more reading of weights."""
+"""Columns per call during prefill. More would need more memory and save no weight reads."""
 
 
 class NativeStep:
-    """Runs embedded columns through all layers of `decoder`, whose products are `NativeLinear`s.
+    """All layers of `decoder` in one native call; its products must be `NativeLinear` layers.
 
-    Rows are decoded by themselves: the same row gives the same bits whatever is beside it.
+    Rows are independent: a row gives the same bits in any batch.
     """
 
     def __init__(self, library: Library, decoder: Decoder, form: int) -> None:
@@ -52,7 +52,7 @@ class NativeStep:
         )
 
     def __call__(self, x: Tensor, segments: Sequence[Segment]) -> Tensor:
-        """(rows, length, hidden) to the same shape, all columns but the first after the others."""
+        """Run `x` (rows, length, hidden) through all layers, in chunks of consecutive columns."""
         chunks = torch.split(x, COLUMNS_AT_ONCE, dim=1)
         parts = [
             self._run_columns(chunk, segments, COLUMNS_AT_ONCE * index)
@@ -102,7 +102,7 @@ class NativeStep:
 
 
 def _build_rows(segment: Segment, index: int, start: int, length: int) -> list[NativeRow]:
-    """Of row `index` of a segment, for `length` columns from `start` of those that are new."""
+    """Return the descriptors of row `index` of a segment, one per new column from `start` on."""
     cache, cross = segment.cache, segment.cross
     keys, values = cache.keys[:, index], cache.values[:, index]
     row = NativeRow(keys.data_ptr(), values.data_ptr(), keys.stride(0), keys.stride(1))

@@ -1,7 +1,7 @@
-"""A weight in the form that the native step reads; made by PyTorch, so it is the same anywhere.
+"""Packed weight formats of the native step, built by PyTorch and so identical on every machine.
 
-A product's outputs lie in blocks of sixteen, and a block is one stream through memory: a form is
-kept, also in a file, as it will be read.
+Outputs are grouped in blocks of sixteen. A block is one contiguous stream, in the order the kernels
+read it, in memory and in a packed file.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ from torch import Tensor
 
 INT8, FLOAT16, FLOAT32 = 0, 1, 2
 BLOCK, GROUP = 16, 4
-"""Outputs that lie side by side; inputs that an int8 instruction adds up."""
+"""Outputs per block; inputs added by one int8 instruction."""
 _INT8_LARGEST = 127
 _SMALLEST = 1e-12
 
 
 class PackedWeight(NamedTuple):
-    """`weight` of int8 (blocks, inputs / 4, 16, 4), of a float (blocks, inputs, 16), both padded
-    with zeros; of int8, one of `scales` (float32) and of `sums` (int32) for padded output."""
+    """A weight in a packed format, padded with zeros.
+
+    `weight`: int8 (blocks, inputs / 4, 16, 4), or a float type (blocks, inputs, 16). int8 also has
+    `scales` (float32) and `sums` of the weights (int32), one per output.
+    """
 
     weight: Tensor
     scales: Tensor | None = None
@@ -29,7 +32,7 @@ class PackedWeight(NamedTuple):
 
 
 def allocate(outputs: int, inputs: int, form: int) -> PackedWeight:
-    """What `packed` makes of a weight (outputs, inputs), without its numbers."""
+    """Allocate the packed form of a weight (outputs, inputs), without values."""
     blocks = -(-outputs // BLOCK)
     if form != INT8:
         dtype = torch.float16 if form == FLOAT16 else torch.float32
@@ -40,7 +43,7 @@ def allocate(outputs: int, inputs: int, form: int) -> PackedWeight:
 
 
 def pack_weight(weight: Tensor, form: int) -> PackedWeight:
-    """A weight (outputs, inputs) in `form`."""
+    """Pack a weight (outputs, inputs) into `form`."""
     if form == INT8:
         return _pack_int8(weight.float())
     dtype = torch.float16 if form == FLOAT16 else torch.float32
@@ -60,7 +63,7 @@ def _pack_int8(weight: Tensor) -> PackedWeight:
 
 
 def _arrange_blocks(weight: Tensor, group: int) -> Tensor:
-    """(outputs, inputs) to (blocks, groups of inputs, outputs of a block, inputs of a group)."""
+    """Rearrange (outputs, inputs) to (blocks, input groups, outputs, inputs of a group)."""
     outputs, inputs = weight.shape
     padded = F.pad(weight, (0, -inputs % group, 0, -outputs % BLOCK))
     blocks = padded.view(-1, BLOCK, padded.shape[1] // group, group)

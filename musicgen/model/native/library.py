@@ -1,4 +1,7 @@
-"""The compiled step as Python calls it: plain C functions through ctypes."""
+"""ctypes bindings of the compiled step.
+
+The structures mirror those of linear.h and step.cpp; step.cpp documents their fields.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,12 @@ from musicgen.model.native.forms import PackedWeight, allocate, pack_weight
 
 BFLOAT16_CACHE, FLOAT32_CACHE = 0, 1
 AVX2, AVX512, VNNI = 1, 2, 3
-"""What a processor has, each with all before it."""
+"""Instruction set levels; each includes the previous ones."""
 
 
 class LinearFields(ctypes.Structure):
+    """The struct `Linear` of linear.h."""
+
     _fields_ = [
         *((name, c_int32) for name in ("outputs", "inputs", "form", "unused")),
         *((name, c_void_p) for name in ("weights", "scales", "sums")),
@@ -27,6 +32,8 @@ class LinearFields(ctypes.Structure):
 
 
 class NativeLayer(ctypes.Structure):
+    """The struct of one layer."""
+
     _fields_ = [
         (name, c_void_p)
         for name in (
@@ -47,6 +54,8 @@ class NativeLayer(ctypes.Structure):
 
 
 class NativeDecoder(ctypes.Structure):
+    """The struct of the whole decoder."""
+
     _fields_ = [
         *((name, c_int32) for name in ("layers", "hidden", "heads", "ffn", "activation", "cache")),
         ("layer", POINTER(NativeLayer)),
@@ -56,6 +65,8 @@ class NativeDecoder(ctypes.Structure):
 
 
 class NativeRow(ctypes.Structure):
+    """The struct of one row of a batch."""
+
     _fields_ = [
         ("keys", c_void_p),
         ("values", c_void_p),
@@ -84,7 +95,7 @@ _SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
 
 
 class Library:
-    """The functions, and the threads that they share."""
+    """The native functions and their thread pool."""
 
     def __init__(self, path: Path, max_level: int = VNNI) -> None:
         self.functions = ctypes.CDLL(str(path))
@@ -95,7 +106,7 @@ class Library:
 
     @functools.cached_property
     def pool(self) -> int:
-        """As many threads as PyTorch has when it is first asked for."""
+        """Address of the thread pool, with PyTorch's number of threads at first use."""
         pool: int = self.functions.native_pool(torch.get_num_threads())
         weakref.finalize(self, self.functions.native_free_pool, pool)
         return pool
@@ -103,7 +114,7 @@ class Library:
 
 @functools.cache
 def load_library() -> Library | None:
-    """None where it was not compiled, or the processor lacks AVX2."""
+    """Return the compiled library, or None if it was not compiled or the CPU lacks AVX2."""
     if platform.machine() not in ("x86_64", "AMD64"):
         return None
     paths = sorted(Path(__file__).parent.glob("_step*.so"))
@@ -114,10 +125,10 @@ def load_library() -> Library | None:
 
 
 class NativeLinear(nn.Module):
-    """y = x Wᵀ with weights in a packed form: int8 (activations too, each row by its own scale),
-    float16 or float32; x and y are float32.
+    """y = x Wᵀ with packed weights; x and y are float32.
 
-    Its buffers are those of `forms.Packed`, and may be replaced until it is first used.
+    The format is int8 (activations too, with one scale per row), float16 or float32. The buffers
+    are those of `forms.PackedWeight` and may be replaced until first use.
     """
 
     weight: Tensor
@@ -135,13 +146,13 @@ class NativeLinear(nn.Module):
 
     @classmethod
     def pack(cls, library: Library, weight: Tensor, form: int) -> NativeLinear:
-        """Of a weight (outputs, inputs)."""
+        """Pack a weight (outputs, inputs)."""
         outputs, inputs = weight.shape
         return cls(library, (outputs, inputs), form, pack_weight(weight, form))
 
     @classmethod
     def allocate(cls, library: Library, weight: Tensor, form: int) -> NativeLinear:
-        """As `pack` makes it, without its numbers."""
+        """Allocate the layer for a weight (outputs, inputs), without values."""
         outputs, inputs = weight.shape
         return cls(library, (outputs, inputs), form, allocate(outputs, inputs, form))
 
@@ -153,10 +164,11 @@ class NativeLinear(nn.Module):
 
     @property
     def address(self) -> int:
-        """Of what the native step reads; valid as long as this layer."""
+        """Address of the native struct, valid for the lifetime of this layer."""
         return ctypes.addressof(self._fields)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Multiply `x` (..., inputs)."""
         rows = x.reshape(-1, self.inputs).contiguous()
         out = torch.empty(len(rows), self.outputs)
         self.library.functions.native_multiply(

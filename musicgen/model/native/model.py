@@ -1,4 +1,4 @@
-"""Which parts of a model run natively, and in which form their weights lie."""
+"""Native parts of a model and their packed weight formats."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ _FLOAT16_LARGEST = 65504
 
 
 class Forms(NamedTuple):
-    """Of the weights of the decoder's products and of the text encoder's; None leaves these as
-    they are."""
+    """Formats of the decoder's weights and of the text encoder's; None leaves those unpacked."""
 
     decoder: int
     text_encoder: int | None
@@ -32,11 +31,11 @@ FORMS = {
     "bfloat16": Forms(FLOAT16, FLOAT16),
     "int8": Forms(INT8, FLOAT16),
 }
-"""By precision. The text encoder runs once for a prompt, so 8 bits would gain nothing there."""
+"""Formats by precision. The text encoder runs once per prompt and would gain nothing from int8."""
 
 
 def convert_to_native(library: Library, model: MusicGen, forms: Forms) -> bool:
-    """Packs the weights of `model`, which then runs natively; False where that cannot be."""
+    """Pack the weights of `model` and switch it to the native step; return False if impossible."""
     if not can_hold(model, forms):
         return False
     pack_linears(model.decoder, lambda w: NativeLinear.pack(library, w, forms.decoder))
@@ -64,12 +63,12 @@ def allocate_native(library: Library, model: MusicGen, forms: Forms) -> None:
 
 
 def start_native(library: Library, model: MusicGen, forms: Forms) -> None:
-    """The second part of `allocate_native`."""
+    """Switch a model prepared by `allocate_native` to the native step."""
     model.decoder.native = NativeStep(library, model.decoder, forms.decoder)
 
 
 def can_hold(model: MusicGen, forms: Forms) -> bool:
-    """Whether the native step knows the activation and its forms can hold the weights."""
+    """Return whether the native step supports the activation and its formats hold all weights."""
     if model.config.decoder.activation not in ACTIVATIONS:
         return False
     parts = ((model.decoder, forms.decoder), (model.text_encoder, forms.text_encoder))
@@ -82,11 +81,11 @@ def can_hold(model: MusicGen, forms: Forms) -> bool:
 
 
 def fits_form(weight: Tensor, form: int | None) -> bool:
-    """Whether a weight keeps its numbers finite in `form`."""
+    """Return whether all values of a weight stay finite in `form`."""
     return form != FLOAT16 or bool(weight.abs().max() < _FLOAT16_LARGEST)
 
 
 def _convert_embedding(model: MusicGen) -> None:
-    """Only the rows of a prompt's tokens are read; in 16 bits the rest takes half the memory."""
+    """Convert the embedding to float16 to halve its memory; only a prompt's rows are read."""
     embedding = model.text_encoder.embedding
     embedding.weight = nn.Parameter(embedding.weight.to(torch.float16), requires_grad=False)
