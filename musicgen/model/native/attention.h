@@ -1,4 +1,4 @@
-// Attention of one query over the cached keys and values of its row and head.
+// Attention of one query over the KV cache of its row and head.
 
 #pragma once
 
@@ -14,13 +14,13 @@
 
 namespace {
 
-// Of the cache: float32, or bfloat16 in 16 bits.
+// Conversion of cache values: float32, or bfloat16 stored in uint16_t.
 ANY float number(float value) { return value; }
 ANY float number(uint16_t value) { return from_bfloat16(value); }
 ANY void put_number(float value, float* out) { *out = value; }
 ANY void put_number(float value, uint16_t* out) { *out = to_bfloat16(value); }
 
-// One head's query over `count` keys and values, each of `size` numbers.
+// Attention of one head's query over `count` keys and values of head size `size`.
 template <typename T>
 ANY void attend_plain_any(const float* query, const T* keys, const T* values, int count, int size,
                           float* scores, float* out) {
@@ -30,7 +30,7 @@ ANY void attend_plain_any(const float* query, const T* keys, const T* values, in
         scores[t] = factor * sum_of(size, [=](int i) { return query[i] * number(key[i]); });
         largest = scores[t] > largest ? scores[t] : largest;
     }
-    // What is not a number in one score is not a number in all that comes out.
+    // A NaN or infinity in one score must reach every output.
     float total = sum_of(count, [=](int t) { return scores[t] * 0.f; });
     for (int t = 0; t < count; ++t) scores[t] = exponential(scores[t] - largest);
     total += sum_of(count, [=](int t) { return scores[t]; });
@@ -50,17 +50,17 @@ BY_LEVEL(void, attend_plain,
           float* scores, float* out),
          (query, keys, values, count, size, scores, out))
 
-// 32 numbers of a key, a value or a query as float32. Of bfloat16 ones, `a` has those with an even
-// index and `b` those with an odd one, because in every two of them the even one is the lower half;
-// of float32 ones, `a` has the first half.
+// 32 values of a key, value or query as float32. From bfloat16, `a` has the even indices and `b`
+// the odd ones, because the even index is the lower half of each 32-bit pair. From float32, `a` has
+// the first half.
 struct Pair {
     __m512 a, b;
 };
-constexpr int HEAD_SIZE = 64;  // of every published MusicGen
+constexpr int HEAD_SIZE = 64;  // head size of every published MusicGen
 constexpr int PAIRS = HEAD_SIZE / 32;
-constexpr int KEYS = 16;   // scored together
-constexpr int CHAINS = 2;  // sums of values that need not wait for one another
-constexpr int SOON = 32;   // keys or values, before which they are asked for
+constexpr int KEYS = 16;   // keys scored together
+constexpr int CHAINS = 2;  // independent accumulators of values
+constexpr int SOON = 32;   // prefetch distance in keys or values
 
 template <typename T>
 inline void fetch(const T* numbers) {
@@ -79,7 +79,7 @@ AVX512 inline Pair load_pair(const uint16_t* numbers) {
     return {_mm512_castsi512_ps(_mm512_slli_epi32(both, 16)), _mm512_castsi512_ps(upper)};
 }
 
-// 32 numbers in their order as a pair of the cache's type T, and back.
+// Converts 32 values from sequential order to the pair layout of cache type T, and back.
 template <typename T>
 AVX512 inline Pair paired(Pair ordered) {
     if (sizeof(T) == sizeof(float)) return ordered;
@@ -98,8 +98,8 @@ AVX512 inline Pair ordered(Pair pair) {
             _mm512_permutex2var_ps(pair.a, high, pair.b)};
 }
 
-// The sum of each of 16 vectors, all in one: halves are added crosswise until one is left. Each
-// sum is made in the same order.
+// Sums each of 16 vectors into one lane of the result: halves are added crosswise until one is
+// left. Every sum has the same order of additions.
 AVX512 inline __m512 sums_of(const __m512* vectors) {
     __m512 fours[8], twos[4];
     for (int i = 0; i < 8; ++i) {
@@ -111,7 +111,7 @@ AVX512 inline __m512 sums_of(const __m512* vectors) {
         twos[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)),
                                 _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
     }
-    // Now lane 4 q + j of twos[i] is the part that vector 4 i + j has in its quarter q.
+    // Lane 4 q + j of twos[i] is now the partial sum of vector 4 i + j over its quarter q.
     __m512 low = _mm512_add_ps(_mm512_shuffle_f32x4(twos[0], twos[1], 0x88),
                                _mm512_shuffle_f32x4(twos[0], twos[1], 0xdd));
     __m512 high = _mm512_add_ps(_mm512_shuffle_f32x4(twos[2], twos[3], 0x88),
@@ -142,8 +142,8 @@ AVX512 inline __m512 products_with(const Pair* query, const T* key) {
     return products;
 }
 
-// Scores of `count` keys for a query that is scaled already; returns the largest. After the keys
-// the values will be read.
+// Scores `count` keys for a scaled query and returns the largest score. Near the end of the keys it
+// prefetches the values, read next.
 template <typename T>
 AVX512 inline float score_64(const Pair* query, const T* keys, const T* values, int count,
                              float* scores) {
@@ -166,13 +166,13 @@ AVX512 inline float score_64(const Pair* query, const T* keys, const T* values, 
     return _mm512_reduce_max_ps(largest);
 }
 
-// Scores become what their values weigh, not yet divided by the sum, which is returned.
+// Replaces scores by unnormalized softmax weights and returns their sum.
 AVX512 inline float weigh_64(float* scores, int count, float largest) {
     __m512 total = _mm512_setzero_ps();
     for (int t = 0; t < count; t += 16) {
         __mmask16 real = __mmask16(count - t >= 16 ? 0xffffu : (1u << (count - t)) - 1u);
         __m512 some = _mm512_maskz_loadu_ps(real, scores + t);
-        // What is not a number in one score is not a number in all that comes out.
+        // A NaN or infinity in one score must reach every output.
         __m512 none = _mm512_mul_ps(some, _mm512_setzero_ps());
         __m512 weights = exponential_of_each(_mm512_sub_ps(some, _mm512_set1_ps(largest)));
         _mm512_mask_storeu_ps(scores + t, real, weights);
@@ -191,7 +191,7 @@ AVX512 inline void add_value(float weight, const T* value, Pair* sums) {
     }
 }
 
-// The sum of values, each times its weight, all times `factor`.
+// out = factor * sum of weight * value.
 template <typename T>
 AVX512 inline void add_values_64(const float* weights, const T* values, int count, float factor,
                                  float* out) {
@@ -218,7 +218,7 @@ AVX512 inline void add_values_64(const float* weights, const T* values, int coun
 template <typename T>
 AVX512 void attend_64(const float* query, const T* keys, const T* values, int count, float* scores,
                       float* out) {
-    __m512 factor = _mm512_set1_ps(1.f / 8.f);  // of the square root of 64
+    __m512 factor = _mm512_set1_ps(1.f / 8.f);  // 1 / sqrt(64)
     Pair scaled[PAIRS];
     for (int p = 0; p < PAIRS; ++p) {
         Pair pair = load_pair(query + 32 * p);
@@ -229,7 +229,7 @@ AVX512 void attend_64(const float* query, const T* keys, const T* values, int co
     add_values_64(scores, values, count, 1.f / total, out);
 }
 
-// One head's query over `count` keys and values, each of `size` numbers.
+// Attention of one head's query over `count` keys and values of head size `size`.
 template <typename T>
 void attend(const float* query, const T* keys, const T* values, int count, int size, float* scores,
             float* out) {

@@ -1,4 +1,4 @@
-// What happens to rows between the products and attention: norms, activations, rounding.
+// Elementwise operations between products and attention: norms, activations, rounding.
 
 #pragma once
 
@@ -11,7 +11,7 @@
 
 namespace {
 
-// Sums are made in sixteen lanes, in the same order on every processor.
+// Sums use sixteen lanes, in the same order on every CPU.
 constexpr int LANES = 16;
 
 template <typename Term>
@@ -39,7 +39,7 @@ BY_LEVEL(void, normalize,
 constexpr float CEPHES[6] = {1.9875691500e-4f, 1.3981999507e-3f, 8.3334519073e-3f,
                              4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f};
 
-// e^x within 2e-7 of itself: 2^n times a polynomial (Cephes), for x up to 88.
+// e^x with relative error 2e-7 for x up to 88: 2^n times a polynomial (Cephes).
 ANY float exponential(float x) {
     x = std::min(std::max(x, -87.f), 88.f);
     float n = x * 1.44269504f + 12582912.f;
@@ -56,7 +56,7 @@ ANY float exponential(float x) {
     return p * scale;
 }
 
-// GELU by the error function (Abramowitz and Stegun 7.1.26: absolute error 1.5e-7).
+// GELU with the error function (Abramowitz and Stegun 7.1.26: absolute error 1.5e-7).
 ANY void gelu_any(float* x, int count) {
     for (int i = 0; i < count; ++i) {
         float value = x[i] * 0.70710678f, size = std::fabs(value);

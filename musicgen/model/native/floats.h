@@ -11,7 +11,7 @@
 
 namespace {
 
-// One input's weights for a block of outputs.
+// Loads one input's weights for a block of outputs.
 AVX512 inline __m512 load_block(const float* weights) { return _mm512_loadu_ps(weights); }
 AVX512 inline __m512 load_block(const uint16_t* weights) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(weights)));
@@ -21,7 +21,7 @@ AVX2 inline __m256 load_half_block(const uint16_t* weights) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(weights)));
 }
 
-// Asks for what `inputs` inputs of a block will need later.
+// Prefetches the weights of `inputs` later inputs of a block.
 template <typename T>
 inline void fetch_ahead(const T* weights, int inputs) {
     const auto* bytes = reinterpret_cast<const char*>(weights) + AHEAD;
@@ -33,7 +33,7 @@ inline void fetch_ahead(const T* weights, int inputs) {
 template <typename T, int ROWS, int COUNT>
 AVX512 void float_avx512(const Linear& w, const Operand& x, int row, const int* block,
                          float* out) {
-    // Two sums for each output, of the even and the odd inputs: one would wait for itself.
+    // Two accumulators per output, for even and odd inputs: a single one would stall on latency.
     __m512 even[ROWS][COUNT], odd[ROWS][COUNT];
     const T* weights[COUNT];
     for (int c = 0; c < COUNT; ++c) {

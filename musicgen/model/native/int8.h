@@ -1,5 +1,5 @@
-// Products with int8 weights and rows quantized to int8. Sums of integers are exact, so every
-// processor gives the same bits.
+// Products with int8 weights and rows quantized to int8. Integer sums are exact, so every CPU gives
+// the same bits.
 
 #pragma once
 
@@ -15,9 +15,10 @@
 
 namespace {
 
-constexpr int ZERO = 128;  // what a quantized 0 is: the instructions want one side unsigned
+constexpr int ZERO = 128;  // quantized 0: the instructions need one unsigned operand
 
-// As _mm512_dpbusd_epi32, around which GCC 12 copies every sum to another register and back.
+// Same as _mm512_dpbusd_epi32. With the intrinsic, GCC 12 copies every sum to another register and
+// back.
 VNNI inline __m512i plus_products(__m512i total, __m512i input, __m512i weights) {
     asm("vpdpbusd %2, %1, %0" : "+v"(total) : "v"(input), "v"(weights));
     return total;
@@ -100,7 +101,8 @@ AVX2 void int8_avx2(const Linear& w, const Operand& x, int row, const int* block
         int8_block_avx2<ROWS>(w, x, row, block[c], out + c * BLOCK, COUNT * BLOCK);
 }
 
-// The largest magnitude. As integers magnitudes have the same order, infinity and NaN at its end.
+// Bits of the largest magnitude. Compared as integers, magnitudes keep their order, with infinity
+// and NaN last.
 ANY uint32_t largest_of_any(const float* x, int count) {
     uint32_t largest = 0;
     for (int i = 0; i < count; ++i) {
@@ -124,7 +126,7 @@ ANY void quantize_row_any(const float* x, int count, float scale, uint8_t* out) 
 BY_LEVEL(void, quantize_row, (const float* x, int count, float scale, uint8_t* out),
          (x, count, scale, out))
 
-// A thread's copy of the rows, quantized: cheaper than sharing them.
+// Each thread quantizes its own copy of the rows: cheaper than sharing them.
 struct Quantized {
     std::vector<int32_t> quads;
     std::vector<float> scales;
@@ -142,7 +144,7 @@ struct Quantized {
             uint32_t bits = largest_of(row, w.inputs);
             float largest;
             std::memcpy(&largest, &bits, sizeof largest);
-            // Infinity and NaN must not vanish: the scale carries them to every output.
+            // Infinity and NaN must not vanish: the scale propagates them to every output.
             bool finite = bits < 0x7f800000u;
             scales[r] = finite ? std::max(largest, 1e-12f) / 127.f : NAN;
             quantize_row(row, w.inputs, finite ? 1.f / scales[r] : 0.f, out);

@@ -1,4 +1,4 @@
-// The weights of one product, as they lie in memory.
+// Memory layout of the weights of one product.
 
 #pragma once
 
@@ -9,14 +9,14 @@
 
 namespace {
 
-constexpr int BLOCK = 16;  // outputs that lie side by side
-constexpr int GROUP = 4;   // inputs that an int8 instruction adds up
+constexpr int BLOCK = 16;  // outputs per block
+constexpr int GROUP = 4;   // inputs added by one int8 instruction
 
 enum Form { INT8 = 0, FLOAT16 = 1, FLOAT32 = 2 };
 
-// y = x W^T. int8 weights lie as [output / 16][input / 4][16][4], others as [output / 16][input][16]:
-// a block of outputs is one stream through memory. `scales` and `sums` are int8's, one an output.
-// The memory is the caller's, and need not be aligned.
+// y = x W^T. int8 weights have the layout [output / 16][input / 4][16][4], others
+// [output / 16][input][16], so a block of outputs is one stream through memory. int8 also has one
+// scale and one sum of weights per output. The caller owns the memory; it need not be aligned.
 struct Linear {
     int32_t outputs, inputs, form, unused;
     const void* weights;
@@ -25,24 +25,24 @@ struct Linear {
 
     int blocks() const { return (outputs + BLOCK - 1) / BLOCK; }
     int groups() const { return (inputs + GROUP - 1) / GROUP; }
-    // Of type T, those of a block.
+    // Returns the weights of one block, as type T.
     template <typename T>
     const T* block(int index, int inputs_of_a_block) const {
         return static_cast<const T*>(weights) + size_t(index) * inputs_of_a_block * BLOCK;
     }
 };
 
-// Rows as a product takes them: for int8 quantized, each by its own scale.
+// Input rows of a product; for int8 quantized, with one scale per row.
 struct Operand {
     const float* floats = nullptr;
     int stride = 0;
-    const int32_t* quads = nullptr;  // four inputs in each, stride `groups`
+    const int32_t* quads = nullptr;  // four int8 inputs per element, stride `groups`
     const float* scales = nullptr;
 };
 
-// A thread reads its blocks of outputs as two streams, one from the first of them and one from the
-// middle, and asks for what it will need this many bytes later: one stream alone, fetched by the
-// processor's own guess, does not reach the memory's speed.
+// A thread reads its blocks as two streams, from the first block and from the middle one, and
+// prefetches each of them AHEAD bytes in advance. A single stream with hardware prefetching does
+// not reach the memory's bandwidth.
 constexpr int STREAMS = 2;
 constexpr int AHEAD = 4096;
 constexpr int CACHE_LINE = 64;

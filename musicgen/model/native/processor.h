@@ -1,4 +1,4 @@
-// What the processor has, and functions compiled for each of its levels.
+// Detection of the CPU's instruction set level, and functions compiled for each level.
 
 #pragma once
 
@@ -27,9 +27,9 @@ std::atomic<int> level{-1};
 
 inline int has_level() { return level.load(std::memory_order_relaxed); }
 
-// From plain code that the compiler vectorizes, `NAME_any`: the function `NAME`, which is that code
-// compiled for what this processor has. (The compiler's own target_clones goes by the processor's
-// name when given one, and a name that it does not know gets the slowest.)
+// Defines `NAME` from `NAME_any`, plain code vectorized by the compiler for each level, and selects
+// the level at run time. (The compiler's own target_clones depends on a CPU name, and an unknown
+// name gets the slowest clone.)
 #define BY_LEVEL(RESULT, NAME, PARAMETERS, ARGUMENTS)                                     \
     AVX512 RESULT NAME##_avx512 PARAMETERS { return NAME##_any ARGUMENTS; }               \
     AVX2 RESULT NAME##_avx2 PARAMETERS { return NAME##_any ARGUMENTS; }                   \

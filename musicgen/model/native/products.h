@@ -1,4 +1,4 @@
-// Products with packed weights: which kernel does them, and which thread does which part.
+// Products with packed weights: choice of the kernel, and division of the work among threads.
 
 #pragma once
 
@@ -12,9 +12,9 @@
 
 namespace {
 
-constexpr int TILE = 8;  // rows that share a pass over the weights, at most
+constexpr int TILE = 8;  // maximum rows per pass over the weights
 
-// How many rows the registers of a kernel hold.
+// Number of rows a kernel's registers hold.
 int tile_of(const Linear& w) {
     int has = has_level();
     if (w.form == INT8) return has == HAS_VNNI ? TILE : 2;
@@ -48,7 +48,7 @@ Kernel kernel_of(const Linear& w, int rows) {
     }
 }
 
-// All rows by `COUNT` blocks; `take(row, first output, values, count)`.
+// Product of all rows with `COUNT` blocks; calls `take(row, first output, values, count)`.
 template <int COUNT, typename Take>
 void blocks_product(const Linear& w, const Operand& x, int rows, const int* block, Take take) {
     alignas(64) float out[TILE * STREAMS * BLOCK];
@@ -63,7 +63,7 @@ void blocks_product(const Linear& w, const Operand& x, int rows, const int* bloc
     }
 }
 
-// The outputs that are one thread's part of a product.
+// One thread's range of output blocks.
 struct Share {
     int first, last;
     Share(const Linear& w, int thread, int threads)
@@ -71,7 +71,7 @@ struct Share {
           last(int(int64_t(w.blocks()) * (thread + 1) / threads)) {}
 };
 
-// One thread's part of the product of `rows` rows.
+// One thread's part of a product of `rows` rows.
 template <typename Take>
 void product(const Linear& w, const Operand& x, int rows, int thread, int threads, Take take) {
     Share share(w, thread, threads);

@@ -1,12 +1,12 @@
 // One decode step of MusicGen's transformer on x86-64 processors.
 //
-// A step reads every weight once and computes little with it, so what counts is bytes: weights are
-// int8 (one scale an output; activations are quantized row by row), float16 or float32, keys and
-// values bfloat16 or float32. Threads share each product by its outputs and meet at barriers
-// between phases.
+// A step reads every weight once and computes little with it, so it is bound by memory bandwidth.
+// Weights are int8 (one scale per output; activations are quantized row by row), float16 or
+// float32; keys and values are bfloat16 or float32. Threads divide the outputs of each product and
+// meet at barriers between phases.
 //
-// Rows are independent by construction: the sums of one row are made in the same order whatever
-// other rows are in the batch, so the same request gives the same bits under any load.
+// Rows are independent by construction: the order of additions within a row does not depend on the
+// batch, so the same request gives the same bits under any load.
 
 #include <algorithm>
 #include <cstdint>
@@ -22,7 +22,7 @@ extern "C" {
 
 enum Cache { BFLOAT16_CACHE = 0, FLOAT32_CACHE = 1 };
 
-// One layer. Without cross-attention its pointers are null.
+// One layer. Its cross-attention pointers are null if it has none.
 struct NativeLayer {
     const float *self_norm_weight, *self_norm_bias;
     const Linear *qkv, *self_out;
@@ -34,13 +34,13 @@ struct NativeLayer {
 
 struct NativeDecoder {
     int32_t layers, hidden, heads, ffn, activation;  // activation: 0 GELU, 1 ReLU
-    int32_t cache;                                   // a type of keys and values
+    int32_t cache;                                   // type of keys and values, enum Cache
     const NativeLayer* layer;
     const float *norm_weight, *norm_bias;
 };
 
-// One row of the batch. Keys and values lie as [layer][head][position][head size], with the strides
-// in elements. The row's own go to `position`; it attends from `first` to there.
+// One row of the batch. Keys and values have the layout [layer][head][position][head size], with
+// strides in elements. The row writes its own at `position` and attends from `first` to `position`.
 struct NativeRow {
     void *keys, *values;
     int64_t layer_stride, head_stride;
@@ -53,7 +53,7 @@ struct NativeRow {
 
 namespace {
 
-// T: of keys and values.
+// T: type of keys and values.
 template <typename T>
 struct Step : Work {
     const NativeDecoder& model;
@@ -127,7 +127,8 @@ struct Step : Work {
         barrier.wait();
     }
 
-    // Outputs from `n` of query, key and value: queries stay, the others go to the cache.
+    // Stores the outputs from `n` on of the query-key-value product: queries locally, keys and
+    // values in the KV cache.
     void keep(int index, int r, int n, const float* values, int width) {
         const int hidden = model.hidden, size = hidden / model.heads;
         const NativeRow& row = rows[r];
@@ -230,10 +231,10 @@ struct Multiply : Work {
 
 extern "C" {
 
-// What this processor has: 0 nothing of use, 1 AVX2, 2 AVX-512, 3 AVX-512 with VNNI.
+// Returns the level of this CPU: 0 unsupported, 1 AVX2, 2 AVX-512, 3 AVX-512 with VNNI.
 int native_level() { return detect(); }
 
-// Uses no more than `most` of it, for tests; returns what is used.
+// Limits the level to `most`, for tests; returns the level in use.
 int native_limit(int most) {
     level.store(std::min(most, detect()));
     return level.load();
@@ -242,14 +243,14 @@ int native_limit(int most) {
 void* native_pool(int threads) { return new Pool(threads); }
 void native_free_pool(void* pool) { delete static_cast<Pool*>(pool); }
 
-// x [rows][inputs] to out [rows][outputs].
+// Multiplies x [rows][inputs] into out [rows][outputs].
 void native_multiply(void* pool, const Linear* linear, const float* x, int rows, float* out) {
     Multiply work(*linear, x, rows, out);
     static_cast<Pool*>(pool)->run(work);
 }
 
-// Attention of one query [size] over keys and values [count][size] of the type that `cache` says,
-// for tests; scores has room for `count`.
+// Attention of one query [size] over keys and values [count][size] of type `cache`, for tests;
+// `scores` has room for `count` values.
 void native_attend(const float* query, const void* keys, const void* values, int cache, int count,
                    int size, float* scores, float* out) {
     if (cache == FLOAT32_CACHE) {
@@ -261,7 +262,7 @@ void native_attend(const float* query, const void* keys, const void* values, int
     }
 }
 
-// x [rows][hidden], embedded with positions, becomes the normalized result of the last layer.
+// Runs x [rows][hidden] through all layers and the final norm, in place. x comes with positions.
 void native_step(void* pool, const NativeDecoder* model, const NativeRow* rows, int count, float* x) {
     if (model->cache == FLOAT32_CACHE) {
         Step<float> work(*model, rows, count, x);

@@ -1,4 +1,4 @@
-// Threads that share the phases of a step.
+// Thread pool and barrier for the phases of a step.
 
 #pragma once
 
@@ -13,8 +13,8 @@
 
 namespace {
 
-// A barrier that spins: phases are microseconds apart. It gives the processor away when a thread
-// that it waits for seems not to be running.
+// Spinning barrier, because phases are microseconds apart. It yields the CPU when another thread
+// seems descheduled.
 class Barrier {
   public:
     explicit Barrier(int threads) : threads_(threads) {}
@@ -46,7 +46,7 @@ struct Work {
     virtual ~Work() = default;
 };
 
-// Threads that sleep between steps. The caller is thread 0.
+// Threads sleep between steps. The caller is thread 0.
 class Pool {
   public:
     explicit Pool(int threads) : threads_(threads), barrier_(threads) {
