@@ -1,4 +1,4 @@
-"""Jobs that are decoded together, joining and leaving at any step."""
+"""Jobs decoded together, joining and leaving at any step."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _job(arrival: dict[str, Any], temperature: float) -> GenerationJob:
 
 
 def _arrive(engine: MusicGenEngine, arrival: dict[str, Any], job: GenerationJob) -> Any:
-    """The codes of the job, None if it was cancelled."""
+    """Return the codes of the job, or None if it was cancelled."""
     time.sleep(arrival["after_ms"] / 1000)
     steps = engine.generate(job)
     for _ in range(arrival["cancelled_at"] or 10**9):
@@ -86,7 +86,7 @@ def _together(
 def test_a_job_in_a_changing_batch_makes_the_bits_that_it_makes_alone(
     checkpoints: Callable[[str], Path], arrivals: list[dict[str, Any]], name: str
 ) -> None:
-    """In int8 even to the last bit: integer sums do not depend on the rows beside them."""
+    """In int8 to the last bit, because integer sums do not depend on the batch."""
     engine = engines.engine(checkpoints(name), "int8")
     jobs = [_job(arrival, 1.0) for arrival in arrivals]
     for found, job in zip(_together(engine, arrivals, jobs), jobs, strict=True):
@@ -114,7 +114,7 @@ def test_greedy_tokens_in_a_changing_batch_are_those_alone_but_for_ties(
 def _gap_where_they_part(
     engine: MusicGenEngine, job: GenerationJob, row: int, found: np.ndarray
 ) -> float:
-    """Between the two best logits, where `found` first differs from what the job makes alone."""
+    """Return the gap of the two best logits where `found` first differs from the job alone."""
     state = engines.decode_state(engine, job)
     with torch.inference_mode():
         while True:
@@ -177,7 +177,7 @@ def test_a_job_that_fails_does_not_hurt_its_neighbours(
 def test_a_device_fault_ends_every_job_with_a_typed_error(
     checkpoints: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also those that still wait for their turn: the device will not come back."""
+    """Queued jobs too, because the device will not recover."""
     engine = _engine(checkpoints("musicgen-small"), rows=4)
     step = graphs.step_batch
 
@@ -233,7 +233,7 @@ def test_a_slow_reader_pauses_only_itself(checkpoints: Callable[[str], Path]) ->
 
 
 def test_no_thread_outlives_the_jobs(checkpoints: Callable[[str], Path]) -> None:
-    """Also not one whose caller went away in the middle, and none an engine that nobody closed."""
+    """Also after a cancelled job, and for an engine never closed."""
     before = threading.active_count()
     engine = _engine(checkpoints("musicgen-small"))
     engines.run(engine, GenerationJob((_row(),), 10))

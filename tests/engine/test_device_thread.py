@@ -1,4 +1,4 @@
-"""One piece of work at a time, in order, in one thread, whatever becomes of those who wait."""
+"""Functions run one at a time, in order, in one thread, and errors reach their caller."""
 
 from __future__ import annotations
 

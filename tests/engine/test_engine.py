@@ -1,4 +1,4 @@
-"""What an engine promises besides the right tokens: independence, progress, cancelling, errors."""
+"""Promises of an engine besides the right tokens: independence, progress, cancelling, errors."""
 
 from __future__ import annotations
 
@@ -38,9 +38,11 @@ def test_variations_equal_their_seeds_alone(
     precision: str,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Draws are per row by construction, so only the arithmetic of another batch size can differ,
-    and flip a token whose draw falls within rounding of a border. How many clips that befell is
-    recorded; more than one would be a fault."""
+    """Draws are per row by construction, so only rounding at another batch size can differ.
+
+    It can flip a token when a draw falls within rounding of a border. The test records the number
+    of such clips; more than one is a fault.
+    """
     engine = engines.engine(checkpoints(name), precision)
     seeds, prompts = list(range(8)), [engines.PROMPTS[0]] * 8
     together = engines.codes(engine, prompts, 40, SAMPLED, seeds=seeds)
@@ -131,7 +133,7 @@ def test_progress_counts_every_step_once(checkpoints: Callable[[str], Path]) -> 
 def test_pcm_has_the_shape_and_the_frames_that_were_asked_for(
     checkpoints: Callable[[str], Path],
 ) -> None:
-    """Guards against audio of shape (channels, time) and against mono where stereo was meant."""
+    """Guards against audio of shape (channels, time) and against mono in place of stereo."""
     engine = engines.engine(checkpoints("musicgen-stereo-small"))
     output = engines.run(engine, GenerationJob((Row("piano", 1, SAMPLED),), 10))
     (pcm,) = output.pcm
@@ -199,7 +201,7 @@ def test_top_k_above_the_vocabulary_is_refused(checkpoints: Callable[[str], Path
 
 
 def test_a_melody_is_refused_by_a_text_model(checkpoints: Callable[[str], Path]) -> None:
-    """Guards against a melody that is silently ignored."""
+    """Guards against silently ignoring the melody."""
     engine = engines.engine(checkpoints("musicgen-small"))
     job = GenerationJob((Row("x", 1, SAMPLED),), 10, melody=np.zeros((9, 1), np.float32))
     with pytest.raises(errors.InvalidInputAudio, match="cannot be a melody for a text model"):
@@ -210,7 +212,7 @@ def test_a_melody_is_refused_by_a_text_model(checkpoints: Callable[[str], Path])
 def test_an_audio_prompt_as_long_as_the_clip_is_refused(
     checkpoints: Callable[[str], Path], samples: int
 ) -> None:
-    """Guards against the assertion that peers fail with."""
+    """Guards against an AssertionError as in peers."""
     engine = engines.engine(checkpoints("musicgen-small"))
     prompt = np.zeros((samples, 1), np.float32)
     job = GenerationJob((Row("x", 1, SAMPLED),), 10, audio_prompt=prompt)

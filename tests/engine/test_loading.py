@@ -1,4 +1,4 @@
-"""What a setting left to choose means."""
+"""Resolution of the automatic settings."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ def test_int8_is_refused_where_it_cannot_be(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_oracle_stays_in_float32() -> None:
-    """transformers has no int8 of ours, so that auto must not ask it for one."""
+    """transformers has no int8 kernels of this project, so auto must not choose int8 there."""
     engine = load_engine(locate("demo").folder, "demo", Settings(engine="transformers"))
     assert (engine.name, engine.precision) == ("transformers", "float32")

@@ -1,4 +1,4 @@
-"""Sampling: the right distribution, per row, from the row's own draws only."""
+"""Sampling: the right distribution per row, from the row's own draws only."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _sample(
     steps: int = 1,
     kind: SamplerFeatures | None = None,
 ) -> torch.Tensor:
-    """Tokens (steps, rows, codebooks) of the same logits, step after step."""
+    """Return tokens (steps, rows, codebooks) sampled from the same logits at each step."""
     sampler, kind = (
         SamplingTensors.from_params(rows, CPU),
         kind or SamplerFeatures.from_params(rows),

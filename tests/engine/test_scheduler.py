@@ -1,4 +1,4 @@
-"""Who is decoded together, in any order of coming and going."""
+"""Admission to the batch for any order of arrivals and departures."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_nobody_is_overtaken_lost_or_squeezed_in(
 
 
 def test_a_large_one_is_served_in_its_turn() -> None:
-    """Small ones that would fit beside the active ones do not keep it waiting for ever."""
+    """Small requests with room beside the active ones do not starve it."""
     plan: Scheduler[str] = Scheduler(4, 10)
     for name, rows in (("a", 3), ("large", 4), ("b", 1)):
         assert plan.enqueue(name, rows)

@@ -1,4 +1,4 @@
-"""A stream is the clip itself, in pieces that come while it is being decoded."""
+"""A stream equals the clip, in pieces delivered during decoding."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_first_piece_comes_at_the_same_step_whatever_the_length(
 def test_a_stream_of_a_continuation_begins_with_the_clip_that_is_continued(
     checkpoints: Callable[[str], Path],
 ) -> None:
-    """Guards the count of frames already told: those of the audio prompt are told too."""
+    """Guards the count of delivered frames: those of the audio prompt are part of it."""
     prompt = np.sin(np.arange(20_000, dtype=np.float32) / 30)[:, None] * 0.5
     whole, _ = _run(_job(False, prompt), checkpoints("musicgen-small"))
     output, _ = _run(_job(True, prompt), checkpoints("musicgen-small"))
@@ -88,7 +88,7 @@ def test_a_failing_device_is_told_apart_from_a_full_one_and_from_a_mistake(
     message: str,
     expected: type[Exception],
 ) -> None:
-    """A worker is replaced after a fault of its device, and after nothing else."""
+    """A worker is replaced after a device fault only."""
 
     def fail(*_: object) -> None:
         raise RuntimeError(message)

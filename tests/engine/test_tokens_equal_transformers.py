@@ -70,8 +70,10 @@ def test_a_melody_batch_equals_each_prompt_alone(
     guidance: float,
     compiled: bool,
 ) -> None:
-    """transformers lets a melody model attend to the padding of a batch, which shifts every
-    position: there a clip depends on its neighbours. Here it must not."""
+    """In transformers a melody model attends to the padding of a batch, and positions shift.
+
+    There a clip depends on its neighbours. Here it must not.
+    """
     folder = checkpoints(name)
     theirs, tokenizer = oracles(name).model, oracles(name).tokenizer
     prompts = [*engines.PROMPTS, LONG_PROMPT, "a"]

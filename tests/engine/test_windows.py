@@ -1,4 +1,4 @@
-"""Clips that are longer than what the model hears at once."""
+"""Clips longer than the model's window."""
 
 from __future__ import annotations
 
@@ -26,13 +26,15 @@ from tests.support.oracle import Oracle
 
 FRAME_RATE, WINDOW, CONTEXT = 50, 1500, 600
 SMALL = 40
-"""Frames of a window that toys are fast enough for; its stride is 24, its context 16."""
+"""Frames of a window, small for speed; its stride is 24, its context 16."""
 SAMPLED = SamplingParams(temperature=1.0, top_k=30, guidance=3.0)
 LONG = GenerationJob((Row(engines.PROMPTS[0], 5, SAMPLED),), 100)
 
 
-def _published_plan(seconds: float, prompt: int, stride_seconds: int) -> list[tuple[int, int, int]]:
-    """(start, known, length) as audiocraft's loop has them."""
+def _plan_like_audiocraft(
+    seconds: float, prompt: int, stride_seconds: int
+) -> list[tuple[int, int, int]]:
+    """Return (start, context, length) of each window as in audiocraft's loop."""
     total, stride = int(seconds * FRAME_RATE), FRAME_RATE * stride_seconds
     start, known, plan = 0, prompt, []
     while start + known < total:
@@ -49,7 +51,7 @@ def test_the_plan_is_the_published_one_for_whole_seconds(stride: int, prompt: in
     for seconds in range(30, 301):
         plan = plan_windows([seconds * FRAME_RATE], prompt, WINDOW, stride * FRAME_RATE)
         found = [(each.start, each.context, each.length) for each in plan]
-        assert found == _published_plan(seconds, prompt, stride), seconds
+        assert found == _plan_like_audiocraft(seconds, prompt, stride), seconds
 
 
 def test_new_frames_of_a_minute() -> None:
@@ -92,7 +94,7 @@ def test_a_plan_makes_every_frame_once_and_hears_what_it_may(
 
 @pytest.mark.parametrize("prompt", [1500, 1501, 2999])
 def test_a_prompt_that_fills_the_window_leaves_room(prompt: int) -> None:
-    """Guards what audiocraft fails with: the prompt is as long as the window."""
+    """Guards against a failure of audiocraft: the prompt is as long as the window."""
     [first, *_] = plan_windows([3000], prompt, WINDOW, 900)
     assert first == Window(prompt - CONTEXT, CONTEXT, min(WINDOW, 3000 - prompt + CONTEXT))
 
@@ -141,7 +143,7 @@ def _by_transformers(
 def test_a_melody_goes_on_from_window_to_window_and_begins_again_at_its_end(
     checkpoints: Callable[[str], Path], oracles: Callable[[str], Oracle]
 ) -> None:
-    """Guards the melody of the first window being heard in all of them."""
+    """Guards against conditioning every window on the beginning of the melody."""
     name, prompt = "musicgen-melody", engines.PROMPTS[0]
     engine, theirs = _engine(checkpoints(name)), oracles(name)
     time = np.arange(50_000, dtype=np.float32) / 32_000
@@ -184,7 +186,7 @@ def test_a_melody_from_anywhere(length: int, start: int, wanted: int) -> None:
 def test_a_longer_clip_begins_like_a_shorter_one(
     checkpoints: Callable[[str], Path], precision: str
 ) -> None:
-    """But for its very end, where the later codebooks hear that the earlier ones have ended."""
+    """Except for its very end: there the later codebooks attend to the end of the earlier ones."""
     engine = _engine(checkpoints("musicgen-small"), precision)
     whole, delay = engines.run(engine, LONG).codes, engine.config.decoder.codebooks - 1
     for frames in (30, 55, 64, 80):
@@ -196,7 +198,7 @@ def test_a_longer_clip_begins_like_a_shorter_one(
 def test_progress_counts_all_windows_and_never_goes_back(
     checkpoints: Callable[[str], Path],
 ) -> None:
-    """Guards audiocraft's ratio of 397 %."""
+    """Guards against a progress of 397 %, as in audiocraft."""
     engine = _engine(checkpoints("musicgen-small"))
     output, seen = engines.run_with_progress(engine, LONG)
     delay = engine.config.decoder.codebooks - 1
@@ -206,7 +208,7 @@ def test_progress_counts_all_windows_and_never_goes_back(
 
 
 def test_a_stream_is_one_sound_over_all_windows(checkpoints: Callable[[str], Path]) -> None:
-    """Guards a decoder of audio that begins anew, which is heard, in each window."""
+    """Guards against an audible restart of the codec in each window."""
     engine = _engine(checkpoints("musicgen-stereo-small"))
     whole = engines.run(engine, LONG).pcm[0]
     output, seen = engines.run_with_progress(engine, replace(LONG, stream=True))
@@ -254,7 +256,7 @@ def test_a_section_has_its_own_prompt_and_goes_on_from_the_one_before(
 
 
 def test_a_section_without_a_prompt_among_others(checkpoints: Callable[[str], Path]) -> None:
-    """It needs fewer rows than the others; the place in the batch is for the most."""
+    """It needs fewer rows than the others; the job reserves the maximum."""
     engine = _engine(checkpoints("musicgen-small"))
     spans = (PromptSpan("", 20), PromptSpan("bells", 20), PromptSpan("", 20))
     row = Row("", 1, SAMPLED)
@@ -265,7 +267,7 @@ def test_a_section_without_a_prompt_among_others(checkpoints: Callable[[str], Pa
 def test_only_one_window_is_in_memory(
     checkpoints: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Guards a cache for each window, which would make ten of them of a clip of 300 s."""
+    """Guards against a KV cache per window: ten of them for a clip of 300 s."""
     engine, alive, most = _engine(checkpoints("musicgen-small")), [0], [0]
 
     class Counted(job_run.DecodeState):

@@ -1,4 +1,4 @@
-"""The melody's features are those that MusicGen was trained on."""
+"""Chroma features equal those of MusicGen's training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pieces of a stream join to the whole decode, however the codes arrive."""
+"""Pieces of a codec stream join to the whole decode for any division of the codes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def case(request: pytest.FixtureRequest, checkpoints: Callable[[str], Path]) -> 
 @settings(max_examples=30)
 @given(pieces=st.lists(st.integers(0, 9), min_size=1, max_size=8).filter(any))
 def test_pieces_of_any_size_join_to_the_whole(case: Case, pieces: list[int]) -> None:
-    """Also pieces of nothing, and clips shorter than the padding of a convolution."""
+    """Also for empty pieces, and for clips shorter than a convolution's padding."""
     frames = sum(pieces[:LONGEST])
     pieces = pieces if frames <= LONGEST else [LONGEST]
     whole = case.whole(min(frames, LONGEST))

@@ -1,4 +1,4 @@
-"""Packed products: near the float ones, and each row by itself."""
+"""Packed products are close to the float products, and rows are independent."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_product_is_near_the_float_one(
 def test_an_int8_row_does_not_depend_on_its_neighbours(
     inputs: int, outputs: int, neighbours: int, scale: float, seed: int
 ) -> None:
-    """FBGEMM alone takes its scale from the whole batch: a loud neighbour would coarsen the row."""
+    """FBGEMM's own scale covers the whole batch: a loud row would coarsen its neighbours."""
     layer = Int8Linear(_weight(outputs, inputs, seed))
     generator = torch.Generator().manual_seed(seed)
     row = torch.randn(1, inputs, generator=generator)
@@ -69,7 +69,7 @@ def test_int8_keeps_its_accuracy_at_every_level(size: float) -> None:
 
 
 def test_full_range_values_do_not_overflow() -> None:
-    """Without VNNI pairs of products are added in 16 bits, where the largest ones overflow."""
+    """Without VNNI pairs of products are added in 16 bits, and the largest ones overflow."""
     weight, x = torch.ones(8, 128), torch.ones(2, 128)
     torch.testing.assert_close(Int8Linear(weight)(x), x @ weight.t(), rtol=0.02, atol=0)
 

@@ -1,4 +1,4 @@
-"""The compiled step: near the float one, each row by itself, the same on every processor."""
+"""The native step: close to float products, independent rows, the same bits on every CPU."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CACHES = [torch.bfloat16, torch.float32]
 
 @pytest.fixture
 def native() -> Iterator[Library]:
-    """The library, which goes back to all that the processor has."""
+    """Yield the library and restore its full level afterwards."""
     assert compiled is not None
     yield compiled
     compiled.functions.native_limit(VNNI)
@@ -66,7 +66,7 @@ def test_a_product_is_near_the_float_one(
 
 
 def test_int8_has_the_same_bits_on_every_processor(native: Library) -> None:
-    """Integer sums are exact, however they are added up."""
+    """Integer sums are exact in any order."""
     layer, x = NativeLinear.pack(native, _weight(50, 130), INT8), torch.randn(7, 130)
     found = []
     for level in range(AVX2, native.functions.native_level() + 1):
@@ -154,7 +154,7 @@ def test_the_likelihood_of_music_is_that_of_float32(
     error: float,
     level: int,
 ) -> None:
-    """All of the step at once: prefixes, several columns, prompts, cache, norms and activation."""
+    """Covers the whole step: prefixes, several columns, prompts, cache, norms and activation."""
     native.functions.native_limit(level)
     folder = checkpoints(name)
     reference = engines.engine(folder, compiled=False)
@@ -173,7 +173,7 @@ def test_the_likelihood_of_music_is_that_of_float32(
 def test_a_batch_makes_the_bits_of_each_clip_alone(
     checkpoints: Callable[[str], Path], name: str, precision: str
 ) -> None:
-    """Also where prompts of different length are padded."""
+    """Also with padded prompts of different lengths."""
     engine = engines.engine(checkpoints(name), precision)
     sampling = SamplingParams(1.0, 20, 0.0, 3.0)
     rows = [Row(prompt, 3, sampling) for prompt in (*engines.PROMPTS, "", "bells")]

@@ -1,4 +1,4 @@
-"""Every network alone: logits within 1e-4, text states and codec within 1e-5."""
+"""Each network alone equals transformers': logits within 1e-4, text states and codec 1e-5."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_reduced_precisions_stay_near_float32(
 
 
 def _logits(model: MusicGen, text: list[int], tokens: torch.Tensor) -> torch.Tensor:
-    """Teacher-forced logits (codebooks, steps, vocabulary) without guidance, one step at a time."""
+    """Return teacher-forced logits (codebooks, steps, vocabulary), without guidance."""
     decoder, config = model.decoder, model.config
     states = model.encode_text(torch.tensor([text]))
     x = decoder.embed(tokens)

@@ -43,7 +43,7 @@ def test_enough_frames_are_made_and_not_one_more(hundredths: int, variations: in
     samples = round(hundredths / 100 * RATE)
     assert (job.frames - 1) * HOP < samples <= job.frames * HOP
     assert len(job.rows) == variations
-    assert sum(window.new for window in plan_job(job, CONFIG)) == job.frames
+    assert sum(window.new_frames for window in plan_job(job, CONFIG)) == job.frames
 
 
 def test_each_prompt_has_its_variations_and_each_clip_its_seed() -> None:
@@ -61,11 +61,11 @@ def test_sections_make_up_the_clip(hundredths: list[int]) -> None:
     request = _request(prompt="jazz", sections=sections)
     assert request.duration == pytest.approx(sum(hundredths) / 100)
     job = prepare(request, 0, CONFIG).job
-    assert [each.prompt for each in job.sections] == [
+    assert [each.prompt for each in job.spans] == [
         f"jazz, part {i}" for i in range(len(hundredths))
     ]
-    assert sum(each.frames for each in job.sections) == job.frames
-    ends = itertools.accumulate(each.frames for each in job.sections)
+    assert sum(each.frames for each in job.spans) == job.frames
+    ends = itertools.accumulate(each.frames for each in job.spans)
     for end, wanted in zip(ends, itertools.accumulate(hundredths), strict=True):
         assert abs(end - wanted / 2) <= 1
 

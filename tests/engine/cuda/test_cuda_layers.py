@@ -1,4 +1,4 @@
-"""Layers made by torch.compile, on this processor: the same tokens, from one piece of code."""
+"""Layers compiled by torch.compile, on a CPU: the same tokens, from one compiled function."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UNGUIDED = SamplingParams(temperature=0.0, top_k=0, guidance=1.0)
 
 @pytest.fixture(autouse=True)
 def forget_compiled() -> Iterator[None]:
-    """What one test compiled is not the next one's."""
+    """Isolate each test from the compiled code of the others."""
     torch._dynamo.reset()
     counters.clear()
     yield
@@ -33,7 +33,7 @@ def forget_compiled() -> Iterator[None]:
 
 
 def _load_compiled(folder: Path) -> tuple[MusicGenEngine, MusicGenEngine]:
-    """An engine whose slots' layers are compiled, and its peer without slots."""
+    """Return an engine with compiled slot layers, and its peer without slots."""
     plain = engines.engine(folder, compiled=False)
     model = plain._get_model()
     slots = RowSlots(model.decoder, ROWS, CAPACITY, TOKENS, compiled=True)
@@ -46,8 +46,10 @@ def _load_compiled(folder: Path) -> tuple[MusicGenEngine, MusicGenEngine]:
 def test_compiled_layers_make_the_same_tokens(
     checkpoints: Callable[[str], Path], name: str
 ) -> None:
-    """Also with other numbers of rows and a longer past, for which little is compiled anew: a
-    service that compiled for each would stand still for each."""
+    """Also with other numbers of rows and a longer past, with few recompilations.
+
+    A service with a recompilation per shape would pause at each.
+    """
     engine, plain = _load_compiled(checkpoints(name))
     jobs = [GenerationJob((Row("piano", 1, UNGUIDED),), 12)]
     for clips in (1, 2, 3, 5, 8):
@@ -66,7 +68,7 @@ def test_where_nothing_can_be_compiled_the_layers_run_as_they_are(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    """A container whose files are read-only: the compiler has nowhere to write."""
+    """In a read-only container the compiler cannot write its cache."""
     engine, plain = _load_compiled(checkpoints("musicgen-small"))
     job = GenerationJob((Row("piano", 1, SAMPLED),), 20)
     expected = engines.run(plain, job).codes

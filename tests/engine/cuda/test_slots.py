@@ -1,4 +1,4 @@
-"""Decoding in slots, as on a GPU, but without one: each job makes what it makes by itself."""
+"""Decoding in slots, as on a GPU, run on a CPU: each job gives the same tokens as alone."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SAMPLED = SamplingParams(temperature=1.0, top_k=30, guidance=3.0)
 
 
 def _load_layers(folder: Path) -> MusicGenEngine:
-    """Slots are for GPUs: their peer is the engine that goes layer by layer."""
+    """Load the engine that runs layer by layer, as on a GPU."""
     return engines.engine(folder, compiled=False)
 
 
@@ -156,9 +156,9 @@ def test_logits_that_are_not_finite_are_found(checkpoints: Callable[[str], Path]
 def test_where_nothing_can_be_recorded_the_steps_run_as_they_are(
     checkpoints: Callable[[str], Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """This suite runs without a GPU, where recording fails indeed."""
+    """Without a GPU, capture fails indeed."""
     if torch.cuda.is_available():
-        pytest.skip("recording works here")
+        pytest.skip("CUDA graph capture works here")
     folder = checkpoints("musicgen-small")
     job = GenerationJob((Row("piano", 1, SAMPLED),), 30)
     expected = engines.run(_load_layers(folder), job).codes
@@ -180,8 +180,10 @@ def test_where_nothing_can_be_recorded_the_steps_run_as_they_are(
 def test_a_step_asks_the_host_for_nothing(
     checkpoints: Callable[[str], Path], name: str, kind: SamplerFeatures
 ) -> None:
-    """Rehearsed on tensors that have a shape but no values: reading one, or mixing in one of the
-    processor's, raises, as it would while a graph is recorded."""
+    """Run on meta tensors, with shapes but no values.
+
+    Reading a value, or mixing in a tensor of the CPU, raises as it would during graph capture.
+    """
     config = MusicGenConfig.from_folder(checkpoints(name)).decoder
     with torch.device("meta"), torch.inference_mode():
         slots = RowSlots(Decoder(config), 4, CAPACITY, TOKENS)
