@@ -19,11 +19,8 @@ from musicgen.request.limits import STRIDE_DEFAULT_SECONDS
 from musicgen.result import Progress, Timings
 
 Pcm = NDArray[np.float32]
-NO_MELODY = (
-    "cannot be a melody for a text model. "
-    "Choose a melody model, or set continuation=true to continue the clip"
-)
-"""Problem of the error for a melody given to a text model."""
+NOT_A_MELODY = "cannot be a melody here: this model follows text only"
+MELODY_ADVICE = "Choose a melody model, or set continuation to continue the clip."
 
 
 @dataclass(frozen=True)
@@ -179,7 +176,7 @@ def check_job(job: GenerationJob, config: MusicGenConfig) -> None:
                 value=row.sampling.top_k,
             )
     if job.melody is not None and config.family != "melody":
-        raise InvalidInputAudio("input_audio", NO_MELODY)
+        raise InvalidInputAudio("input_audio", NOT_A_MELODY, advice=MELODY_ADVICE)
     frames = count_known_frames(job, config)
     if frames >= job.frames:
         raise InvalidInputAudio(

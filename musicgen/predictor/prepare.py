@@ -15,7 +15,14 @@ from musicgen.audio.crossfade import Crossfade
 from musicgen.audio.decode import read_audio, to_channels
 from musicgen.audio.embedded_tokens import read_tokens
 from musicgen.audio.resample import resample
-from musicgen.engine.interface import GenerationJob, Pcm, PromptSpan, Row
+from musicgen.engine.interface import (
+    MELODY_ADVICE,
+    NOT_A_MELODY,
+    GenerationJob,
+    Pcm,
+    PromptSpan,
+    Row,
+)
 from musicgen.engine.windows import compute_stride_frames
 from musicgen.errors import InvalidInputAudio, InvalidRequest
 from musicgen.model.config import MusicGenConfig
@@ -23,8 +30,6 @@ from musicgen.request import GenerationRequest, seed_of_variation
 from musicgen.request.limits import CONTINUATION_TO_THE_END
 
 BETWEEN_PROMPTS = " | "
-NOT_A_MELODY = "cannot be a melody here: this model follows text only"
-MELODY_ADVICE = "Choose a melody model, or set continuation to continue the clip."
 WHOLE_MIX = "the melody was taken from the whole mix, without source separation"
 FROM_TOKENS = "continued from the tokens that the clip carries"
 SEPARATED = "the melody was taken from the vocals and other instruments, without drums and bass"

@@ -142,7 +142,7 @@ def test_an_hour_to_continue_is_refused_for_the_memory_of_what_was_asked_for(
 
 
 def test_a_text_model_refuses_a_melody_before_it_is_read(tmp_path: Path) -> None:
-    with pytest.raises(errors.InvalidInputAudio, match="cannot be a melody for a text model"):
+    with pytest.raises(errors.InvalidInputAudio, match="cannot be a melody here"):
         prepare(_request(input_audio=tmp_path / "missing.wav"), 0, CONFIG)
 
 
