@@ -16,7 +16,7 @@ from torch import Tensor
 
 from musicgen.checkpoints.tensor_files import TensorFiles, open_file
 from musicgen.errors import CheckpointMismatch, UnsupportedCheckpoint
-from musicgen.model.config import read_json
+from musicgen.model.json_file import read_json
 
 ADAPTER_CONFIG = "adapter_config.json"
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")

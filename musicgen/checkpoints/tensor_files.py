@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from musicgen.errors import CheckpointCorrupt, CheckpointIncomplete
-from musicgen.model.config import read_json
+from musicgen.model.json_file import read_json
 
 SAFETENSORS = "model.safetensors"
 PYTORCH_BIN = "pytorch_model.bin"

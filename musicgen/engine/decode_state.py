@@ -75,9 +75,9 @@ class DecodeState:
         self.next_column = self._pattern.find_first_unknown(known.shape[2])
         self.total_steps = length - self.next_column
         self.first_column = self.next_column
-        sampling = [clip.sampling for clip in clips]
-        self.sampler_rows = SamplingTensors.from_params(sampling, self._device)
-        self.sampler_kind = SamplerFeatures.from_params(sampling)
+        params = [clip.sampling for clip in clips]
+        self.sampling = SamplingTensors.from_params(params, self._device)
+        self.sampler_features = SamplerFeatures.from_params(params)
         self.draws = draws.next(self.total_steps, config.codebooks).to(self._device)
         self.guidance_scale = torch.tensor(
             [clips[i].sampling.guidance for i in conditioning.guided], device=self._device
@@ -85,9 +85,11 @@ class DecodeState:
         self._guided = torch.tensor(conditioning.guided, device=self._device, dtype=torch.int64)
         capacity = conditioning.prefix_length + length - 1
         self.fits_slots = slots is not None and slots.can_hold(conditioning, length, capacity)
-        kept = conditioning.prefix_length + self.first_column if self.fits_slots else capacity
+        cache_length = (
+            conditioning.prefix_length + self.first_column if self.fits_slots else capacity
+        )
         self.cache = StaticKVCache(
-            config, conditioning.rows, kept, self._device, decoder.cache_dtype
+            config, conditioning.rows, cache_length, self._device, decoder.cache_dtype
         )
         self.lease: SlotLease | None = None
         padding = conditioning.padding
@@ -246,8 +248,8 @@ def _sample_columns(states: Sequence[DecodeState]) -> list[Tensor]:
     guided = [state.apply_guidance() for state in states]
     tokens = sample_tokens(
         torch.cat(guided),
-        SamplingTensors.cat([state.sampler_rows for state in states]),
-        SamplerFeatures.cat([state.sampler_kind for state in states]),
+        SamplingTensors.cat([state.sampling for state in states]),
+        SamplerFeatures.cat([state.sampler_features for state in states]),
         torch.cat([state.draws[:, state.steps_done] for state in states]),
     )
     parts = torch.split(tokens, [len(logits) for logits in guided])

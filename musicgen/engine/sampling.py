@@ -101,18 +101,18 @@ class SamplerFeatures:
 
 
 def sample_tokens(
-    logits: Tensor, rows: SamplingTensors, kind: SamplerFeatures, uniform: Tensor
+    logits: Tensor, rows: SamplingTensors, features: SamplerFeatures, uniform: Tensor
 ) -> Tensor:
     """Sample tokens (rows, codebooks) from logits (rows, codebooks, vocabulary).
 
     `uniform`: one number in [0, 1) per row and codebook.
     """
     greedy = logits.argmax(-1)
-    if not kind.random:
+    if not features.random:
         return greedy
-    scaled = _keep_top_k(logits / rows.temperature, rows.top_k, kind.largest_k)
+    scaled = _keep_top_k(logits / rows.temperature, rows.top_k, features.largest_k)
     probabilities = scaled.softmax(-1, dtype=torch.float64)
-    if kind.top_p:
+    if features.top_p:
         probabilities = _keep_top_p(probabilities, rows.top_p)
     sampled = _invert_cumulative(probabilities.cumsum(-1), uniform[..., None])
     return torch.where(rows.greedy[..., 0], greedy, sampled)
@@ -130,8 +130,8 @@ def _keep_top_k(logits: Tensor, top_k: Tensor, largest: int) -> Tensor:
 def _keep_top_p(probabilities: Tensor, top_p: Tensor) -> Tensor:
     """Keep the likeliest tokens until the ones before a token already reach top_p."""
     ordered = probabilities.sort(-1, descending=True).values
-    kept = (ordered.cumsum(-1) - ordered <= top_p).sum(-1, keepdim=True)
-    smallest = ordered.gather(-1, kept - 1)
+    count = (ordered.cumsum(-1) - ordered <= top_p).sum(-1, keepdim=True)
+    smallest = ordered.gather(-1, count - 1)
     is_removed = (probabilities < smallest) & (top_p > 0)
     return probabilities.masked_fill(is_removed, 0.0)
 

@@ -191,7 +191,7 @@ class _GenerateCall:
         self._stop = threading.Event()
         self._done = 0
         self._error: Exception | None = None
-        self._sides: list[Tensor] = []
+        self._codes_by_channel: list[Tensor] = []
         self._audio: Tensor | None = None
         self.decode_seconds = 0.0
         self.codec_seconds = 0.0
@@ -211,7 +211,7 @@ class _GenerateCall:
 
     def read_codes(self) -> Tensor:
         """Return the codes (codebooks, frames), left and right codebooks interleaved."""
-        return torch.stack([side[0, 0] for side in self._sides], dim=1).flatten(0, 1)
+        return torch.stack([codes[0, 0] for codes in self._codes_by_channel], dim=1).flatten(0, 1)
 
     def read_waveform(self) -> Pcm:
         """Return the PCM (samples, channels)."""
@@ -256,7 +256,7 @@ class _GenerateCall:
 
     def _record_codes(self, decode: Any, codes: Tensor, *args: Any, **kwargs: Any) -> Any:
         watch = Stopwatch()
-        self._sides.append(codes)
+        self._codes_by_channel.append(codes)
         output = decode(codes, *args, **kwargs)
         self.codec_seconds += watch.lap()
         return output

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from musicgen.errors import CheckpointCorrupt, CheckpointIncomplete, UnsupportedCheckpoint
+from musicgen.errors import UnsupportedCheckpoint
+from musicgen.model.json_file import read_json
 
 WINDOW_FRAMES, SHORTEST_WINDOW_FRAMES = 1500, 250
 """30 s, and the shortest plausible window; shorter values are leftovers of experiments."""
@@ -150,35 +150,6 @@ class MusicGenConfig:
             raise UnsupportedCheckpoint(
                 f"{folder / 'config.json'} is not a MusicGen configuration ({error!r})."
             ) from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read one JSON object of a checkpoint folder.
-
-    Raises: `CheckpointIncomplete`, `CheckpointCorrupt`.
-    """
-    try:
-        return parse_json(path.read_bytes(), path)
-    except FileNotFoundError:
-        raise CheckpointIncomplete(
-            f"{path.parent} has no {path.name}. Give a MusicGen folder in Hugging Face's layout."
-        ) from None
-    except OSError as error:
-        raise CheckpointCorrupt(f"{path} cannot be read as JSON: {error}") from error
-
-
-def parse_json(text: bytes, path: Path) -> dict[str, Any]:
-    """Parse one JSON object; `path` appears in errors.
-
-    Raises: `CheckpointCorrupt`.
-    """
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise CheckpointCorrupt(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointCorrupt(f"{path} is not a JSON object.")
-    return content
 
 
 def _parse(raw: Mapping[str, Any], generation: Mapping[str, Any]) -> MusicGenConfig:

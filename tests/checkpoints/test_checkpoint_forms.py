@@ -215,5 +215,5 @@ def test_a_decoder_and_a_codec_that_do_not_fit_are_refused(
     config = json.loads((folder / "config.json").read_text())
     MusicGenConfig.from_json(config, {}, folder)
     config[part] |= change
-    with pytest.raises(errors.UnsupportedCheckpoint, match=r"and a codec with 4 of"):
+    with pytest.raises(errors.UnsupportedCheckpoint, match=r"but the codec has 4 of"):
         MusicGenConfig.from_json(config, {}, folder)

@@ -30,16 +30,16 @@ def _sample(
     rows: list[SamplingParams],
     seeds: list[int],
     steps: int = 1,
-    kind: SamplerFeatures | None = None,
+    features: SamplerFeatures | None = None,
 ) -> torch.Tensor:
     """Return tokens (steps, rows, codebooks) sampled from the same logits at each step."""
-    sampler, kind = (
+    sampler, features = (
         SamplingTensors.from_params(rows, CPU),
-        kind or SamplerFeatures.from_params(rows),
+        features or SamplerFeatures.from_params(rows),
     )
     uniform = UniformDraws(seeds).next(steps, logits.shape[1])
     return torch.stack(
-        [sample_tokens(logits, sampler, kind, uniform[:, step]) for step in range(steps)]
+        [sample_tokens(logits, sampler, features, uniform[:, step]) for step in range(steps)]
     )
 
 
@@ -56,12 +56,12 @@ def test_a_row_samples_as_if_it_were_alone(rows: list[SamplingParams], seed: int
 
 @settings(max_examples=60)
 @given(st.lists(sampling_params, min_size=1, max_size=5), st.integers(0, 2**32 - 1))
-def test_a_kind_that_offers_more_draws_the_same(rows: list[SamplingParams], seed: int) -> None:
+def test_unneeded_features_draw_the_same(rows: list[SamplingParams], seed: int) -> None:
     logits = torch.randn(len(rows), 3, 16, generator=torch.Generator().manual_seed(seed)) * 3
     seeds = [seed ^ i for i in range(len(rows))]
     everything = SamplerFeatures(random=True, largest_k=16, top_p=True)
     expected = _sample(logits, rows, seeds, steps=4)
-    assert torch.equal(_sample(logits, rows, seeds, steps=4, kind=everything), expected)
+    assert torch.equal(_sample(logits, rows, seeds, steps=4, features=everything), expected)
 
 
 @settings(max_examples=60)

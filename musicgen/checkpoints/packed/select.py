@@ -9,7 +9,8 @@ from typing import Any
 from musicgen.checkpoints.packed.format import NATIVE, PLAIN, find_packed_files, read_header
 from musicgen.checkpoints.packed.reader import PackFile
 from musicgen.errors import CheckpointMismatch
-from musicgen.model.config import MusicGenConfig, parse_json
+from musicgen.model.config import MusicGenConfig
+from musicgen.model.json_file import parse_json
 from musicgen.model.native.library import load_library
 
 

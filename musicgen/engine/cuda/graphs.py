@@ -118,7 +118,7 @@ class SlotRunner:
         Paused rows count too, because the step runs over their slots as well.
         """
         slots, admitted = self.slots, list(self._rows)
-        kinds = [state.sampler_kind for state in states]
+        features = [state.sampler_features for state in states]
         longest = max(state.cache.length + state.steps_done + 1 for state in admitted)
         tokens = max(
             (s.conditioning.cross.keys.shape[3] for s in admitted if s.conditioning.cross),
@@ -131,10 +131,12 @@ class SlotRunner:
             ),
             length=min(-(-longest // LENGTH_BUCKET) * LENGTH_BUCKET, slots.capacity),
             tokens=min(max(_round_to_power_of_two(tokens), MIN_TOKENS), slots.tokens),
-            kind=SamplerFeatures(
-                random=any(kind.random for kind in kinds),
-                largest_k=_round_top_k(max(k.largest_k for k in kinds), slots.logits.shape[2]),
-                top_p=any(kind.top_p for kind in kinds),
+            features=SamplerFeatures(
+                random=any(part.random for part in features),
+                largest_k=_round_top_k(
+                    max(part.largest_k for part in features), slots.logits.shape[2]
+                ),
+                top_p=any(part.top_p for part in features),
             ),
         )
 

@@ -33,7 +33,7 @@ class StepShape:
     rows: int
     length: int
     tokens: int
-    kind: SamplerFeatures
+    features: SamplerFeatures
 
 
 class RowSlots:
@@ -98,48 +98,48 @@ class RowSlots:
     def admit(self, state: DecodeState, rows: Sequence[int]) -> RowLease:
         """Copy a prefilled job into the slots `rows`."""
         clips = state.conditioning.clips
-        at = torch.tensor(rows, device=self.sequence.device)
-        self._copy_cache(state, at)
-        self._copy_prompt(state.conditioning.cross, at)
+        slots = torch.tensor(rows, device=self.sequence.device)
+        self._copy_cache(state, slots)
+        self._copy_prompt(state.conditioning.cross, slots)
         sources = [*range(clips), *state.conditioning.guided]
-        self.source[at] = at[sources]
-        self.unconditional[at] = at
-        self.scale[at] = 1.0
-        guided = at[list(state.conditioning.guided)]
-        self.unconditional[guided] = at[clips:]
+        self.source[slots] = slots[sources]
+        self.unconditional[slots] = slots
+        self.scale[slots] = 1.0
+        guided = slots[list(state.conditioning.guided)]
+        self.unconditional[guided] = slots[clips:]
         self.scale[guided] = state.guidance_scale.float()
-        own = at[:clips]
+        own = slots[:clips]
         self.draws[own, : state.total_steps] = state.draws
         for field in fields(SamplingTensors):
-            getattr(self.sampler, field.name)[own] = getattr(state.sampler_rows, field.name)
-        self.step_number[at] = state.steps_done
-        self.finite[at] = True
+            getattr(self.sampler, field.name)[own] = getattr(state.sampling, field.name)
+        self.step_number[slots] = state.steps_done
+        self.finite[slots] = True
         return RowLease(self, own, state.sequence.shape[2])
 
-    def _copy_cache(self, state: DecodeState, at: Tensor) -> None:
+    def _copy_cache(self, state: DecodeState, slots: Tensor) -> None:
         length, clips = state.cache.length, state.conditioning.clips
         # Masked values are multiplied by zero, and a NaN left by another job would survive that.
-        self.keys[:, at], self.values[:, at] = 0, 0
-        self.keys[:, at, :, :length] = state.cache.keys[:, :, :, :length]
-        self.values[:, at, :, :length] = state.cache.values[:, :, :, :length]
+        self.keys[:, slots], self.values[:, slots] = 0, 0
+        self.keys[:, slots, :, :length] = state.cache.keys[:, :, :, :length]
+        self.values[:, slots, :, :length] = state.cache.values[:, :, :, :length]
         padding = state.conditioning.padding
-        self.padding[at] = 0 if padding is None else padding
-        self.length[at], self.column[at] = length, state.next_column
-        self.sequence[at] = 0
-        self.sequence[at[:clips], :, : state.sequence.shape[2]] = state.sequence
-        self.logits[at] = state.logits
+        self.padding[slots] = 0 if padding is None else padding
+        self.length[slots], self.column[slots] = length, state.next_column
+        self.sequence[slots] = 0
+        self.sequence[slots[:clips], :, : state.sequence.shape[2]] = state.sequence
+        self.logits[slots] = state.logits
 
-    def _copy_prompt(self, cross: CrossAttentionCache | None, at: Tensor) -> None:
+    def _copy_prompt(self, cross: CrossAttentionCache | None, slots: Tensor) -> None:
         """Copy the cross-attention cache.
 
         Rows without a prompt get zeros; those have no effect on the result.
         """
         if not self.decoder.config.cross_attention:
             return
-        self.cross_keys[:, at], self.cross_values[:, at] = 0, 0
-        self.cross_length[at] = 1
+        self.cross_keys[:, slots], self.cross_values[:, slots] = 0, 0
+        self.cross_length[slots] = 1
         if cross is not None:
-            own, tokens = at[: cross.rows], cross.keys.shape[3]
+            own, tokens = slots[: cross.rows], cross.keys.shape[3]
             self.cross_keys[:, own, :, :tokens] = cross.keys
             self.cross_values[:, own, :, :tokens] = cross.values
             self.cross_length[own] = torch.tensor(cross.lengths, device=own.device)
@@ -170,12 +170,12 @@ class RowSlots:
         sampler = SamplingTensors(
             **{f.name: getattr(self.sampler, f.name)[first] for f in fields(SamplingTensors)}
         )
-        tokens = sample_tokens(guided, sampler, shape.kind, uniform)
-        at = self.column[first].clamp(max=self.capacity - 1)[:, None, None].expand(-1, books, 1)
-        known = self.sequence[first].gather(2, at)[..., 0]
+        tokens = sample_tokens(guided, sampler, shape.features, uniform)
+        index = self.column[first].clamp(max=self.capacity - 1)[:, None, None].expand(-1, books, 1)
+        known = self.sequence[first].gather(2, index)[..., 0]
         column = torch.where(known == UNKNOWN, tokens, known)
-        kept = torch.where(self.active[first, None], column, known)
-        self.sequence[first].scatter_(2, at, kept[..., None])
+        updated = torch.where(self.active[first, None], column, known)
+        self.sequence[first].scatter_(2, index, updated[..., None])
         return column[self.source[first].clamp(max=shape.rows - 1)]
 
     def _select_positions(self, first: slice) -> Tensor:
@@ -185,30 +185,32 @@ class RowSlots:
     def _run_layers(self, x: Tensor, shape: StepShape) -> Tensor:
         """Run all layers, with each row masked to its own past."""
         first = slice(shape.rows)
-        at = self.length[first].clamp(max=shape.length - 1)
-        steps, now = torch.arange(shape.length, device=at.device), at[:, None]
+        column = self.length[first].clamp(max=shape.length - 1)
+        steps, own = torch.arange(shape.length, device=column.device), column[:, None]
         # A row attends to itself even in its padding, because no softmax may be empty.
-        seen = (steps <= now) & (steps >= self.padding[first, None]) | (steps == now)
-        past = self.keys[:, first, :, : shape.length], self.values[:, first, :, : shape.length]
-        prompts = tokens_seen = None
+        mask = (steps <= own) & (steps >= self.padding[first, None]) | (steps == own)
+        cache = self.keys[:, first, :, : shape.length], self.values[:, first, :, : shape.length]
+        prompts = prompt_mask = None
         if self.decoder.config.cross_attention:
-            of = slice(shape.tokens)
-            prompts = self.cross_keys[:, first, :, of], self.cross_values[:, first, :, of]
-            tokens = torch.arange(shape.tokens, device=at.device)
-            tokens_seen = (tokens < self.cross_length[first, None])[:, None, None]
-        return self._layers(x, RowPositions(at, seen[:, None, None], tokens_seen), past, prompts)
+            width = slice(shape.tokens)
+            prompts = self.cross_keys[:, first, :, width], self.cross_values[:, first, :, width]
+            tokens = torch.arange(shape.tokens, device=column.device)
+            prompt_mask = (tokens < self.cross_length[first, None])[:, None, None]
+        return self._layers(
+            x, RowPositions(column, mask[:, None, None], prompt_mask), cache, prompts
+        )
 
 
 class RowLease:
-    """Slots `at` of one job's clips."""
+    """Slots `rows` of one job's clips."""
 
-    def __init__(self, slots: RowSlots, at: Tensor, length: int) -> None:
-        self._slots, self._at, self._length = slots, at, length
+    def __init__(self, slots: RowSlots, rows: Tensor, length: int) -> None:
+        self._slots, self._rows, self._length = slots, rows, length
 
     def read_sequence(self) -> Tensor:
         """Return a copy of the delayed sequence (clips, codebooks, length)."""
-        return self._slots.sequence[self._at, :, : self._length]
+        return self._slots.sequence[self._rows, :, : self._length]
 
     def read_finite(self) -> Tensor:
         """Return a scalar tensor: whether all logits so far were finite."""
-        return self._slots.finite[self._at].all()
+        return self._slots.finite[self._rows].all()

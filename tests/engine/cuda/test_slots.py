@@ -169,7 +169,7 @@ def test_where_nothing_can_be_recorded_the_steps_run_as_they_are(
 
 @pytest.mark.parametrize("name", ["musicgen-small", "musicgen-stereo-melody"])
 @pytest.mark.parametrize(
-    "kind",
+    "features",
     [
         SamplerFeatures(random=False, largest_k=0, top_p=False),
         SamplerFeatures(random=True, largest_k=16, top_p=False),
@@ -178,7 +178,7 @@ def test_where_nothing_can_be_recorded_the_steps_run_as_they_are(
     ids=["greedy", "top_k", "top_p"],
 )
 def test_a_step_asks_the_host_for_nothing(
-    checkpoints: Callable[[str], Path], name: str, kind: SamplerFeatures
+    checkpoints: Callable[[str], Path], name: str, features: SamplerFeatures
 ) -> None:
     """Run on meta tensors, with shapes but no values.
 
@@ -188,7 +188,7 @@ def test_a_step_asks_the_host_for_nothing(
     with torch.device("meta"), torch.inference_mode():
         slots = RowSlots(Decoder(config), 4, CAPACITY, TOKENS)
     with torch.inference_mode():
-        slots.step(StepShape(rows=4, length=256, tokens=16, kind=kind))
+        slots.step(StepShape(rows=4, length=256, tokens=16, features=features))
         assert slots.logits.device.type == "meta"
         with pytest.raises(RuntimeError, match="meta"):
             slots.finite.all().item()
