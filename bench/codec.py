@@ -1,11 +1,11 @@
-"""EnCodec's decoder: a whole clip, a stream, and transformers' on the same codes.
+"""Compare EnCodec decoders on the same codes: a whole clip, a stream, and transformers'.
 
     python bench/codec.py --seconds 5 30
 
-A whole clip ("musicgen") is decoded in pieces that fit a processor's cache, and not "at once". A
-"stream" has smaller pieces still. None of them computes anything twice, and all are checked to make
-the samples that transformers makes. Rounds are interleaved in one process; ratios are of medians.
-The last line is one JSON object.
+A whole clip ("musicgen") is decoded in pieces of the size of a processor's cache, not "at once". A
+"stream" has even smaller pieces. None of them computes anything twice, and all must give the same
+samples as transformers. Rounds are interleaved in one process; ratios are of medians. The last line
+is one JSON object.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ TOLERANCE = 1e-4
 Decode = Callable[[Tensor], Tensor]
 
 
-def contestants(folder: Path, codec: Codec, device: str) -> dict[str, Decode]:
-    """Functions from codes (codebooks, frames) to samples."""
+def load_decoders(folder: Path, codec: Codec, device: str) -> dict[str, Decode]:
+    """Return the decoders by name: functions from codes (codebooks, frames) to samples."""
     from transformers import MusicgenForConditionalGeneration
 
     peer = MusicgenForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
@@ -47,12 +47,12 @@ def contestants(folder: Path, codec: Codec, device: str) -> dict[str, Decode]:
     return {
         "musicgen": lambda codes: decode_in_pieces(codec, codes, 1)[0],
         "at once": lambda codes: codec.decode(codes[None])[0, 0],
-        "stream": lambda codes: streamed(codec, codes),
+        "stream": lambda codes: decode_stream(codec, codes),
         "transformers": lambda codes: encodec.decode(codes[None, None], [None]).audio_values[0, 0],
     }
 
 
-def streamed(codec: Codec, codes: Tensor) -> Tensor:
+def decode_stream(codec: Codec, codes: Tensor) -> Tensor:
     stream, parts = CodecStream(codec, 1), codes.split(STREAM_STEPS, dim=1)
     return torch.cat(
         [stream.push(part, last=i == len(parts) - 1)[0] for i, part in enumerate(parts)]
@@ -61,18 +61,19 @@ def streamed(codec: Codec, codes: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def measure(options: argparse.Namespace, folder: Path, frames: int) -> dict[str, Any]:
+    """Return the medians of all decoders for `frames`, and check their samples."""
     config = MusicGenConfig.from_folder(folder)
     codec = load_model(folder, config, torch.device(options.device), torch.float32).codec
-    decoders = contestants(folder, codec, options.device)
+    decoders = load_decoders(folder, codec, options.device)
     generator = torch.Generator().manual_seed(0)
     shape = (config.decoder.codebooks, frames)
     codes = torch.randint(config.decoder.vocab_size, shape, generator=generator)
     codes = codes.to(options.device)
-    made = {name: decode(codes) for name, decode in decoders.items()}
-    scale = made["transformers"].std()
+    samples = {name: decode(codes) for name, decode in decoders.items()}
+    expected = samples["transformers"]
     errors = {
-        name: float((each - made["transformers"]).abs().max() / scale)
-        for name, each in made.items()
+        name: float((output - expected).abs().max() / expected.std())
+        for name, output in samples.items()
     }
     if max(errors.values()) > TOLERANCE:
         raise AssertionError(f"not the same samples: {errors}")
@@ -82,7 +83,7 @@ def measure(options: argparse.Namespace, folder: Path, frames: int) -> dict[str,
             started = time.perf_counter()
             decode(codes).cpu()
             seconds[name].append(time.perf_counter() - started)
-    medians = {name: statistics.median(each) for name, each in seconds.items()}
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
     return {
         "medians": {name: round(median, 4) for name, median in medians.items()},
         "transformers over musicgen": round(medians["transformers"] / medians["musicgen"], 3),

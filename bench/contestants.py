@@ -1,5 +1,8 @@
-"""Who makes the clips in `bench/decode.py`: each from a checkpoint a function from a seed to what a
-clip took. Imports wait until a contestant is made, in a process of its own."""
+"""Contestants of `bench/decode.py`: each loads a checkpoint and returns a function to time a clip.
+
+The function takes a seed and returns seconds. Imports are inside the functions, because each
+contestant has its own process.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,10 @@ GUIDANCE = 3.0
 Run = dict[str, float]
 
 
-def ours(
+def load_ours(
     folder: Path, device: str, precision: str, seconds: float, **options: bool
 ) -> Callable[[int], Run]:
-    """A function from a seed to the seconds of one clip."""
+    """Load this engine."""
     from musicgen.engine.engine import MusicGenEngine
     from musicgen.engine.interface import GenerationJob, Row
     from musicgen.model.config import MusicGenConfig
@@ -45,25 +48,25 @@ def ours(
     return run
 
 
-def plain(folder: Path, device: str, precision: str, seconds: float) -> Callable[[int], Run]:
-    """This engine where its C++ was not compiled."""
-    return ours(folder, device, precision, seconds, compiled=False)
+def load_plain(folder: Path, device: str, precision: str, seconds: float) -> Callable[[int], Run]:
+    """Load this engine without its compiled C++."""
+    return load_ours(folder, device, precision, seconds, compiled=False)
 
 
-def fused(folder: Path, device: str, precision: str, seconds: float) -> Callable[[int], Run]:
-    """This engine with its layers compiled by torch, on a GPU."""
-    return ours(folder, device, precision, seconds, torch_compile=True)
+def load_fused(folder: Path, device: str, precision: str, seconds: float) -> Callable[[int], Run]:
+    """Load this engine with layers compiled by torch, for a GPU."""
+    return load_ours(folder, device, precision, seconds, torch_compile=True)
 
 
-def compiled(folder: Path, device: str, precision: str, seconds: float) -> Callable[[int], Run]:
-    """transformers with a static cache, whose step it compiles on a GPU."""
-    return theirs(folder, device, precision, seconds, cache_implementation="static")
+def load_static(folder: Path, device: str, precision: str, seconds: float) -> Callable[[int], Run]:
+    """Load transformers with a static cache and its compiled step, for a GPU."""
+    return load_transformers(folder, device, precision, seconds, cache_implementation="static")
 
 
-def theirs(
+def load_transformers(
     folder: Path, device: str, precision: str, seconds: float, **options: str
 ) -> Callable[[int], Run]:
-    """transformers' own loop, called as its documentation says."""
+    """Load transformers' own loop, called as in its documentation."""
     from transformers import AutoTokenizer, MusicgenForConditionalGeneration
 
     model = MusicgenForConditionalGeneration.from_pretrained(
@@ -74,7 +77,7 @@ def theirs(
     decode_codes = model.audio_encoder.decode
     codec_seconds = 0.0
 
-    def timed_codec(*args: Any, **kwargs: Any) -> Any:
+    def time_codec(*args: Any, **kwargs: Any) -> Any:
         nonlocal codec_seconds
         synchronize(device)
         started = time.perf_counter()
@@ -83,7 +86,7 @@ def theirs(
         codec_seconds = time.perf_counter() - started
         return output
 
-    model.audio_encoder.decode = timed_codec
+    model.audio_encoder.decode = time_codec
     frame_rate = model.config.audio_encoder.frame_rate
     steps = round(seconds * frame_rate) + model.config.decoder.num_codebooks - 1
 
@@ -107,14 +110,15 @@ def theirs(
 
 
 def synchronize(device: str) -> None:
+    """Wait for a GPU's work."""
     if device != "cpu":
         torch.cuda.synchronize()
 
 
 ENGINES: dict[str, Callable[[Path, str, str, float], Callable[[int], Run]]] = {
-    "musicgen": ours,
-    "musicgen-compiled": fused,
-    "pytorch": plain,
-    "transformers": theirs,
-    "transformers-static": compiled,
+    "musicgen": load_ours,
+    "musicgen-compiled": load_fused,
+    "pytorch": load_plain,
+    "transformers": load_transformers,
+    "transformers-static": load_static,
 }

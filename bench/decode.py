@@ -1,24 +1,23 @@
-"""One clip at a time: this engine against transformers' `generate`, same weights, same machine.
+"""Compare this engine with transformers' `generate`, one clip at a time, with the same weights.
 
     python bench/decode.py                         # full-size random musicgen-small, 5 s, 5 rounds
     python bench/decode.py --device cuda --model musicgen-large --seconds 30
 
-A decode step reads every weight of the decoder once and computes little with it, so at batch 1
-its time is bounded below by bytes of weights over memory bandwidth. transformers' step adds to
-that: separate products for query, key and value, a cache that is copied at every step, the
-prompt's states projected and masked again, cross-attention for the unconditional half although
-it adds zero. This engine does none of these; where it has a choice of arithmetic for "bfloat16"
-(float16 weights with float32 sums on an x86 processor) it takes the faster. int8 (processors only)
-has no peer of its own kind and is compared with both of transformers' precisions. "pytorch" is this
-engine where its C++ was not compiled, "transformers-static" the mode that transformers compiles on
-a GPU.
+A decode step reads every weight of the decoder once and computes little with it. At batch 1 its
+time is at least the bytes of the weights over the memory bandwidth. transformers' step does more:
+separate products for query, key and value, a copy of the cache at every step, a new projection and
+mask of the prompt's states, and cross-attention without effect for the unconditional half. This
+engine does none of these. For "bfloat16" it uses the fastest arithmetic of the machine: on an x86
+processor, float16 weights with float32 sums. int8 (processors only) has no counterpart in
+transformers and is compared with both of its precisions. "pytorch" is this engine without its
+compiled C++; "transformers-static" is transformers' compiled mode for GPUs.
 
-"share of the roofline" is the time that reading a step's weights and cache would take at the
-bandwidth measured in the same rounds, over the time of the step (`bench/roofline.py`).
+"share of the roofline" is the time to read a step's weights and cache at the bandwidth of the same
+rounds, over the time of the step (`bench/roofline.py`).
 
-Each contestant lives in a process of its own, so that its peak memory is its own. Rounds are
-interleaved: every contestant runs once per round, in turn, while the others sleep. Ratios are of
-medians, transformers' time over ours: above 1 is faster. The last line is one JSON object.
+Each contestant has its own process and so its own peak memory. Rounds are interleaved: every
+contestant runs once per round, in turn, and the others sleep. Ratios are of medians, transformers'
+time over this engine's: above 1, this engine is faster. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ def contestant(
     seconds: float,
     threads: int,
 ) -> None:
-    """A process that loads once, then runs a clip for every seed it is sent."""
+    """Load a contestant in its own process, then make a clip for every seed from `pipe`."""
     torch.set_num_threads(threads)
     run = ENGINES[engine](folder, device, precision, seconds)
     pipe.send("loaded")
@@ -85,8 +84,7 @@ def contestant(
 
 
 def measure(options: argparse.Namespace, folder: Path) -> tuple[dict[str, list[Run]], list[float]]:
-    """All runs by contestant, the first of each, which warms up, not among them; and the bytes a
-    second that the memory gave between rounds."""
+    """Return all runs by contestant without the warm-ups, and the memory bandwidths in bytes/s."""
     spawn = multiprocessing.get_context("spawn")
     pipes: dict[str, Connection] = {}
     processes = []
@@ -167,7 +165,7 @@ def report(
 
 
 def machine(device: str, threads: int) -> dict[str, Any]:
-    """What a figure means nothing without."""
+    """Describe the machine of a measurement."""
     names = [
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -184,7 +182,7 @@ def machine(device: str, threads: int) -> dict[str, Any]:
 
 
 def resident_bytes() -> int:
-    """Memory of this process now, pages of memory-mapped weights included."""
+    """Return the resident memory of this process, with pages of memory-mapped weights."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize()
 

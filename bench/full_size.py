@@ -1,12 +1,12 @@
-"""A checkpoint with random weights and the shapes of a published one, for speed comparisons.
+"""Write a checkpoint with random weights and a published model's shapes, to compare speeds.
 
     python bench/full_size.py musicgen-small /data/musicgen-small --dtype float16
 
-How fast a model decodes depends on its shapes and types, not on what it learnt, so these folders
-answer every question about speed without the published weights (2 to 13 GB, CC-BY-NC, a licence
-that random numbers do not inherit). Their tokenizer is a toy: it splits a prompt into more tokens
-than T5's own. A folder that is already there is kept; an interrupted build leaves none behind.
-The last line printed is one JSON object.
+The speed of a model depends on its shapes and types, not on the values of its weights. So these
+folders replace the published weights (2 to 13 GB, CC-BY-NC) in all measurements of speed; random
+numbers do not inherit the licence. The toy tokenizer splits a prompt into more tokens than T5's
+own. An existing folder is kept; an interrupted build leaves no folder. The last line is one JSON
+object.
 """
 
 from __future__ import annotations
@@ -71,15 +71,15 @@ TOY = replace(
     codec_filters=4,
     codec_hidden_size=16,
 )
-"""For trying a benchmark out."""
+"""Smallest shapes, to test a benchmark."""
 SIZES = FULL_SIZES | {"toy": TOY}
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def build_full_size(name: str, folder: Path, *, dtype: torch.dtype = torch.float32) -> bool:
-    """Writes the checkpoint unless `folder` holds it. Returns whether anything was written.
+    """Write the checkpoint unless `folder` has it. Returns: True if it was written.
 
-    Raises: `KeyError` for an unknown name, `FileExistsError` if `folder` holds something else.
+    Raises: `KeyError` for an unknown name, `FileExistsError` for a folder with other content.
     """
     spec = SIZES[name]
     if folder.exists():
@@ -96,24 +96,24 @@ def build_full_size(name: str, folder: Path, *, dtype: torch.dtype = torch.float
 
 
 def _require_complete(folder: Path, spec: FamilySpec, dtype: torch.dtype) -> None:
-    """Folders appear whole, by renaming: only what they hold needs a look."""
+    """Check the content alone: a rename makes folders appear complete."""
     config_file = folder / "config.json"
     config = json.loads(config_file.read_text()) if config_file.exists() else {}
     decoder = config.get("decoder", {})
-    found = (
+    present = (
         config.get("model_type"),
         config.get("dtype"),
         decoder.get("hidden_size"),
         decoder.get("audio_channels"),
     )
-    wanted = (
+    expected = (
         spec.model_type,
         str(dtype).removeprefix("torch."),
         spec.hidden_size,
         spec.audio_channels,
     )
-    if found != wanted:
-        raise FileExistsError(f"{folder} holds {found}, not {wanted}: choose another folder")
+    if present != expected:
+        raise FileExistsError(f"{folder} has {present}, not {expected}. Choose another folder.")
 
 
 def main() -> None:

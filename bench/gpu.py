@@ -1,10 +1,10 @@
-"""Every benchmark of a GPU in one command, its figures saved under the GPU's name.
+"""Run all benchmarks of a GPU, and save their figures under the GPU's name.
 
     python bench/gpu.py                  # small, medium and large, with random weights
-    python bench/gpu.py --dry-run        # toy weights on the processor: is everything in place?
+    python bench/gpu.py --dry-run        # test the commands with toy weights on the processor
 
-Runs bench/decode.py, bench/serve.py and bench/codec.py one after another and says how far each
-came. bench/page.py then makes tables of what they saved. The last line is one JSON object.
+Runs bench/decode.py, bench/serve.py and bench/codec.py one after another and reports their exit
+statuses. bench/page.py makes tables of the saved figures. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ PEER, COMPILED = "transformers bfloat16", "transformers-static bfloat16"
 
 
 @dataclass(frozen=True)
-class Plan:
+class BenchSettings:
+    """Options of the benchmarks. `seconds`: duration of a clip."""
+
     models: tuple[str, ...]
     device: str
     seconds: float
@@ -36,34 +38,35 @@ class Plan:
     rounds: int
 
 
-FULL = Plan(
+FULL = BenchSettings(
     tuple(f"musicgen-{size}" for size in ("small", "medium", "large")),
     "cuda:0",
     seconds=30.0,
     callers=(1, 8, 32, 64),
     rounds=3,
 )
-DRY = Plan(("toy",), "cpu", seconds=0.5, callers=(1, 2), rounds=1)
+DRY = BenchSettings(("toy",), "cpu", seconds=0.5, callers=(1, 2), rounds=1)
 
 
-def commands(plan: Plan, results: Path) -> list[list[str]]:
-    """What is run, in its order."""
-    where = ["--device", plan.device, "--rounds", str(plan.rounds)]
-    name = _slug(plan.device)
-    made = []
-    for model in plan.models:
-        common = [*where, "--model", model, "--seconds", str(plan.seconds)]
-        made += [
+def build_commands(settings: BenchSettings, results: Path) -> list[list[str]]:
+    """Return the commands in order, each as a script and its arguments."""
+    options = ["--device", settings.device, "--rounds", str(settings.rounds)]
+    name = _slug(settings.device)
+    commands = []
+    for model in settings.models:
+        common = [*options, "--model", model, "--seconds", str(settings.seconds)]
+        commands += [
             ["decode.py", *common, "--contestants", OURS, FUSED, PEER, COMPILED],
             ["serve.py", *common, "--contestants", OURS, PEER, "--callers"]
-            + [str(each) for each in plan.callers],
+            + [str(callers) for callers in settings.callers],
         ]
-        for command in made[-2:]:
+        for command in commands[-2:]:
             kind = command[0].removesuffix(".py")
             command += ["--save", str(results / f"{kind}-{model}-{name}.json")]
-    codec = ["codec.py", *where, "--model", plan.models[0], "--seconds", str(plan.seconds)]
-    made.append([*codec, "--save", str(results / f"codec-{name}.json")])
-    return made
+    codec = ["codec.py", *options, "--model", settings.models[0]]
+    codec += ["--seconds", str(settings.seconds)]
+    commands.append([*codec, "--save", str(results / f"codec-{name}.json")])
+    return commands
 
 
 def _slug(device: str) -> str:
@@ -77,10 +80,10 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=ROOT / "bench/results")
     options = parser.parse_args()
     if not options.dry_run and not torch.cuda.is_available():
-        sys.exit("no GPU here: python bench/gpu.py --dry-run tries everything on the processor")
+        sys.exit("This machine has no GPU. To test on the processor: python bench/gpu.py --dry-run")
     options.results.mkdir(parents=True, exist_ok=True)
     done = {}
-    for command in commands(DRY if options.dry_run else FULL, options.results):
+    for command in build_commands(DRY if options.dry_run else FULL, options.results):
         print("+ python bench/" + " ".join(command), flush=True)
         run = subprocess.run([sys.executable, str(ROOT / "bench" / command[0]), *command[1:]])
         done[Path(command[-1]).stem] = run.returncode

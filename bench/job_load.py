@@ -1,11 +1,11 @@
-"""A thousand jobs from fifty callers while workers are killed and the database restarts.
+"""Send a thousand jobs from fifty callers, and kill workers and restart the database meanwhile.
 
     python bench/job_load.py [--jobs 1000] [--callers 50] [--workers 2] [--kill-every 4]
 
 Starts `musicgen serve all` on this machine with the demo model, sends it short jobs, kills one
-worker with -9 every few seconds and restarts PostgreSQL once. Every job must end exactly once, with
-the sound that its seed makes. The queue's own cost is measured first, without a worker that
-generates: how long the database and the queue take for each job. Ends with one line of JSON.
+worker with SIGKILL every few seconds and restarts PostgreSQL once. Every job must end exactly once,
+with the audio of its seed. First, the time of the database and the queue is measured for each job,
+without any generation. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import httpx
 import psutil
+from procrastinate.jobs import Status
 
 from handlers.job_api.store import jobs, queue
 from handlers.job_api.store.database import create_tables, open_pool, query
@@ -39,8 +40,8 @@ OVERHEAD_JOBS = 500
 
 
 @dataclass
-class Load:
-    """What happened. `latencies`: seconds of each call of the API, by kind."""
+class LoadRecord:
+    """Record of a run. `latencies`: seconds of the API's calls, by kind."""
 
     ends: dict[str, str] = field(default_factory=dict)
     hashes: dict[int, set[str]] = field(default_factory=dict)
@@ -54,9 +55,9 @@ class Load:
 
 async def run_load(
     server: JobServer, count: int, callers: int, kill_every: float, restart_at: float
-) -> Load:
-    """`restart_at`: the share of finished jobs at which the database is restarted."""
-    load = Load()
+) -> LoadRecord:
+    """Run `count` jobs. `restart_at`: the share of finished jobs at the restart of the database."""
+    load = LoadRecord()
     waiting = asyncio.Queue[int]()
     for number in range(count):
         waiting.put_nowait(number)
@@ -71,7 +72,7 @@ async def run_load(
     return load
 
 
-async def _caller(http: httpx.AsyncClient, waiting: asyncio.Queue[int], load: Load) -> None:
+async def _caller(http: httpx.AsyncClient, waiting: asyncio.Queue[int], load: LoadRecord) -> None:
     while not waiting.empty():
         number = waiting.get_nowait()
         body = {"prompt": "piano", "duration": SECONDS_OF_AUDIO, "seed": number % SEEDS}
@@ -81,7 +82,7 @@ async def _caller(http: httpx.AsyncClient, waiting: asyncio.Queue[int], load: Lo
         ]
         if random.random() < CANCELLED_SHARE:
             await _ask(http, load, "cancel", "DELETE", f"/jobs/{job_id}")
-        status = await _ended(http, load, job_id)
+        status = await _wait_for_end(http, load, job_id)
         if job_id in load.ends:
             load.wrong.append(f"{job_id} ended twice")
         load.ends[job_id] = status["status"]
@@ -90,7 +91,7 @@ async def _caller(http: httpx.AsyncClient, waiting: asyncio.Queue[int], load: Lo
             await _check_sound(http, load, number % SEEDS, status)
 
 
-async def _ended(http: httpx.AsyncClient, load: Load, job_id: str) -> dict[str, Any]:
+async def _wait_for_end(http: httpx.AsyncClient, load: LoadRecord, job_id: str) -> dict[str, Any]:
     while True:
         status = await _ask(http, load, "status", "GET", f"/status/{job_id}")
         if status["status"] in jobs.FINAL:
@@ -99,27 +100,27 @@ async def _ended(http: httpx.AsyncClient, load: Load, job_id: str) -> dict[str, 
 
 
 async def _check_sound(
-    http: httpx.AsyncClient, load: Load, seed: int, status: dict[str, Any]
+    http: httpx.AsyncClient, load: LoadRecord, seed: int, status: dict[str, Any]
 ) -> None:
     clip = status["result"]["clips"][0]
-    answer = await _timed(http, load, "audio", "GET", clip["url"])
+    answer = await _send(http, load, "audio", "GET", clip["url"])
     digest = hashlib.sha256(answer.content).hexdigest()
     if digest != clip["sha256"] or clip["seed"] != seed:
-        load.wrong.append(f"{status['job_id']}: the sound is another one")
-    # What the tags hold is the same for one seed, so the whole file is.
+        load.wrong.append(f"{status['job_id']}: the audio has another hash or seed")
+    # Tags depend on the seed alone, so whole files are comparable.
     load.hashes.setdefault(seed, set()).add(digest)
 
 
 async def _ask(
-    http: httpx.AsyncClient, load: Load, kind: str, method: str, path: str, **more: Any
+    http: httpx.AsyncClient, load: LoadRecord, kind: str, method: str, path: str, **more: Any
 ) -> dict[str, Any]:
-    return dict((await _timed(http, load, kind, method, path, **more)).json())
+    return dict((await _send(http, load, kind, method, path, **more)).json())
 
 
-async def _timed(
-    http: httpx.AsyncClient, load: Load, kind: str, method: str, path: str, **more: Any
+async def _send(
+    http: httpx.AsyncClient, load: LoadRecord, kind: str, method: str, path: str, **more: Any
 ) -> httpx.Response:
-    """Again while it is told to come later; every call of this API may be sent twice."""
+    """Send a call and repeat it after 429 and 503; every call of this API may be repeated."""
     while True:
         began = time.perf_counter()
         answer = await http.request(method, path, **more)
@@ -131,12 +132,12 @@ async def _timed(
 
 
 async def _chaos(
-    server: JobServer, load: Load, count: int, kill_every: float, restart_at: float
+    server: JobServer, load: LoadRecord, count: int, kill_every: float, restart_at: float
 ) -> None:
     parent = psutil.Process(server.process.pid)
     while True:
         await asyncio.sleep(kill_every)
-        workers = [each for each in parent.children() if "worker" in each.cmdline()]
+        workers = [child for child in parent.children() if "worker" in child.cmdline()]
         if workers:
             random.choice(workers).send_signal(signal.SIGKILL)
             load.kills += 1
@@ -146,8 +147,8 @@ async def _chaos(
             psutil.Process(database._server.get_postmaster_info().pid).send_signal(signal.SIGINT)
 
 
-async def overhead(url: str, count: int) -> dict[str, float]:
-    """Milliseconds that the queue takes for a job: to put it in, and to take it out and end it."""
+async def measure_overhead(url: str, count: int) -> dict[str, float]:
+    """Return the queue's milliseconds for a job: to submit it, and to fetch and finish it."""
     async with open_pool(url) as pool:
         await create_tables(pool)
         app = await queue.open_queue(pool)
@@ -156,7 +157,7 @@ async def overhead(url: str, count: int) -> dict[str, float]:
         began = time.perf_counter()
         for _ in range(count):
             await jobs.submit(pool, app, new, limits, queue.LOCAL)
-        put = time.perf_counter() - began
+        submitting = time.perf_counter() - began
         worker = await app.job_manager.register_worker()
         began = time.perf_counter()
         while task := await app.job_manager.fetch_job(queues=[queue.LOCAL], worker_id=worker):
@@ -164,34 +165,27 @@ async def overhead(url: str, count: int) -> dict[str, float]:
             run = await jobs.begin(pool, task.task_kwargs["job_id"], task.id, "w")
             assert run is not None
             await jobs.complete(pool, run, {"clips": []})
-            await app.job_manager.finish_job_by_id_async(task.id, _SUCCEEDED, delete_job=False)
-        taken = time.perf_counter() - began
+            await app.job_manager.finish_job_by_id_async(
+                task.id, Status.SUCCEEDED, delete_job=False
+            )
+        running = time.perf_counter() - began
         await query(pool, "DELETE FROM musicgen_jobs")
-    return {"submit_ms": 1000 * put / count, "run_ms": 1000 * taken / count}
+    return {"submit_ms": 1000 * submitting / count, "run_ms": 1000 * running / count}
 
 
-def _succeeded() -> Any:
-    from procrastinate.jobs import Status
-
-    return Status.SUCCEEDED
-
-
-_SUCCEEDED = _succeeded()
-
-
-def summary(load: Load) -> dict[str, Any]:
-    """The figures of a load; every job has one end, or `wrong` says what has not."""
+def summarize(load: LoadRecord) -> dict[str, Any]:
+    """Return the figures of a run; `wrong` has the jobs without exactly one end."""
     ends = Counter(load.ends.values())
     return {
         "jobs": len(load.ends),
         "ends": dict(ends),
         "attempts": {str(number): jobs for number, jobs in sorted(load.attempts.items())},
-        "sounds_of_a_seed": max((len(each) for each in load.hashes.values()), default=0),
+        "sounds_of_a_seed": max((len(hashes) for hashes in load.hashes.values()), default=0),
         "kills": load.kills,
         "database_restarts": load.restarts,
         "seconds": round(load.seconds, 1),
         "wrong": load.wrong,
-        "latency_ms": {kind: _percentiles(each) for kind, each in sorted(load.latencies.items())},
+        "latency_ms": {kind: _percentiles(times) for kind, times in sorted(load.latencies.items())},
     }
 
 
@@ -215,13 +209,13 @@ def main() -> None:
         "MUSICGEN_ATTEMPTS": 10,
     }
     with data_folder() as folder:
-        cost = asyncio.run(overhead(EmbeddedServer(folder).url, OVERHEAD_JOBS))
+        cost = asyncio.run(measure_overhead(EmbeddedServer(folder).url, OVERHEAD_JOBS))
     with data_folder() as folder, job_server(folder, workers=options.workers, **settings) as server:
         load = asyncio.run(
             run_load(server, options.jobs, options.callers, options.kill_every, restart_at=0.5)
         )
-    told = {"name": "job_load", "queue": cost, "ratios": {}, **summary(load)}
-    text = json.dumps(told)
+    result = {"name": "job_load", "queue": cost, "ratios": {}, **summarize(load)}
+    text = json.dumps(result)
     if options.output is not None:
         options.output.write_text(text + "\n")
     print(text)

@@ -1,10 +1,10 @@
-"""Writes the tables and plots of docs/ from the JSON files in bench/results.
+"""Write the tables and plots of docs/ from the JSON files in bench/results.
 
-    python bench/page.py            # rewrites what stands between the markers, and the pictures
-    python bench/page.py --check    # changes nothing; fails if a table is not what its file says
+    python bench/page.py            # write the tables between the markers, and the pictures
+    python bench/page.py --check    # change nothing; fail if a table differs from its file
 
-A table stands between `<!-- table NAME -->` and `<!-- end -->`, where bench/results/NAME.json is
-what a script wrote with --save.
+A table is between `<!-- table NAME -->` and `<!-- end -->`. Its file is bench/results/NAME.json,
+written by a script with --save.
 """
 
 from __future__ import annotations
@@ -58,30 +58,34 @@ def serve_table(result: dict[str, Any]) -> str:
 def codec_table(result: dict[str, Any]) -> str:
     names = ("musicgen", "stream", "at once", "transformers")
     lines = _head("", *names, "transformers over musicgen", "stream over musicgen")
-    for length, each in result["lengths"].items():
-        seconds = [f"{each['medians'][name]:.2f} s" for name in names]
-        ratios = (each["transformers over musicgen"], each["stream over musicgen"])
+    for length, figures in result["lengths"].items():
+        seconds = [f"{figures['medians'][name]:.2f} s" for name in names]
+        ratios = (figures["transformers over musicgen"], figures["stream over musicgen"])
         lines.append(_line(length, *seconds, *(f"{ratio:.2f}x" for ratio in ratios)))
     threads = result["machine"]["threads"]
     return "\n".join([*lines, "", f"{threads} threads, {result['rounds']} rounds."])
 
 
 def precision_table(result: dict[str, Any]) -> str:
-    forms = {n: each for n, each in result.items() if isinstance(each, dict) and "kl_nats" in each}
+    forms = {
+        name: figures
+        for name, figures in result.items()
+        if isinstance(figures, dict) and "kl_nats" in figures
+    }
     overlap = next(key for key in forms["float32"] if key.endswith("_overlap"))
     exact = forms["float32"]["nll_nats"]
     lines = _head("", "error", "best token", overlap.replace("_", " ")[:-8], "KL, nats", "NLL")
-    for name, each in forms.items():
+    for name, figures in forms.items():
         if name == "float32":
             continue
         lines.append(
             _line(
                 name,
-                f"{each['relative_error']:.1e}",
-                f"{each['top_1_agreement']:.1%}",
-                f"{each[overlap]:.1%}",
-                f"{max(each['kl_nats'], 0):.1e}",
-                f"{each['nll_nats'] / exact - 1:+.3%}",
+                f"{figures['relative_error']:.1e}",
+                f"{figures['top_1_agreement']:.1%}",
+                f"{figures[overlap]:.1%}",
+                f"{max(figures['kl_nats'], 0):.1e}",
+                f"{figures['nll_nats'] / exact - 1:+.3%}",
             )
         )
     return "\n".join(lines)
@@ -103,15 +107,15 @@ def soak_table(result: dict[str, Any]) -> str:
 def coldstart_table(result: dict[str, Any]) -> str:
     lines = _head("page cache", "until", "musicgen", "naive", "times faster")
     for state in ("cold", "warm"):
-        for measure, shown in (("ready", "ready"), ("first_audio", "first audio")):
-            found = result[state][measure]
+        for measure, label in (("ready", "ready"), ("first_audio", "first audio")):
+            figures = result[state][measure]
             spreads = [
-                f"{each['median']:.2f} s ({each['min']:.2f} to {each['max']:.2f})"
-                for each in (found["musicgen"], found["naive"])
+                f"{times['median']:.2f} s ({times['min']:.2f} to {times['max']:.2f})"
+                for times in (figures["musicgen"], figures["naive"])
             ]
-            low, high = min(found["ratios"]), max(found["ratios"])
-            ratio = f"{found['ratio']:.1f}x ({low:.1f} to {high:.1f})"
-            lines.append(_line(state, shown, *spreads, ratio))
+            low, high = min(figures["ratios"]), max(figures["ratios"])
+            ratio = f"{figures['ratio']:.1f}x ({low:.1f} to {high:.1f})"
+            lines.append(_line(state, label, *spreads, ratio))
     sizes = (result["bytes"][name] / 1e6 for name in ("musicgen", "naive"))
     return "\n".join(
         [
@@ -164,9 +168,9 @@ def job_load_table(result: dict[str, Any]) -> str:
     numbers = (*counts, len(result["wrong"]), again, result["kills"])
     lines = [*_head(*names, "seconds"), _line(*map(str, numbers), f"{result['seconds']:.0f}")]
     lines += ["", *_head("call", "calls", "median", "p95", "p99")]
-    for name, each in result["latency_ms"].items():
-        times = (f"{each[percentile]:.0f} ms" for percentile in ("p50", "p95", "p99"))
-        lines.append(_line(name, str(each["calls"]), *times))
+    for name, figures in result["latency_ms"].items():
+        times = (f"{figures[percentile]:.0f} ms" for percentile in ("p50", "p95", "p99"))
+        lines.append(_line(name, str(figures["calls"]), *times))
     lines += ["", *_head("the queue's own work for a job", "")]
     lines.append(_line("putting it in", f"{cost['submit_ms']:.1f} ms"))
     lines.append(_line("taking it out and ending it", f"{cost['run_ms']:.1f} ms"))
@@ -175,10 +179,10 @@ def job_load_table(result: dict[str, Any]) -> str:
 
 def plan_check_table(result: dict[str, Any]) -> str:
     lines = _head("jobs", "load", "jobs an hour", "measured", "ratio", "p95", "measured", "ratio")
-    for each in result["rounds"]:
-        predicted, measured = each["predicted"], each["measured"]
-        ratios = each["predicted_over_measured"]
-        cells = [str(each["jobs"]), f"{each['load']:g}" if each["load"] else "all at once"]
+    for entry in result["rounds"]:
+        predicted, measured = entry["predicted"], entry["measured"]
+        ratios = entry["predicted_over_measured"]
+        cells = [str(entry["jobs"]), f"{entry['load']:g}" if entry["load"] else "all at once"]
         for name, form in (("jobs_per_hour", "{:.0f}"), ("p95", "{:.2f} s")):
             numbers = (form.format(predicted[name]), form.format(measured[name]))
             cells += [*numbers, f"{ratios[name]:.2f}"]
@@ -203,18 +207,18 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
 
 
 def table(name: str) -> str:
-    """Of the result file `name`. Raises: `KeyError` for one that no table is made of."""
+    """Return the table of the result file `name`. Raises: `KeyError` for an unknown kind."""
     result = json.loads((RESULTS / f"{name}.json").read_text())
     return TABLES[result["name"]](result)
 
 
-def rewritten(page: str) -> str:
-    """The page with every table as its file has it now."""
+def rewrite_tables(page: str) -> str:
+    """Return the page with new tables."""
     return _TABLE.sub(lambda match: f"{match[1]}{table(match[2])}\n{match[3]}", page)
 
 
 def plot_serve(name: str) -> None:
-    """Throughput and the wait for the first sound over the number of callers."""
+    """Draw the throughput and the time to the first audio over the number of callers."""
     from matplotlib.figure import Figure
 
     result = json.loads((RESULTS / f"{name}.json").read_text())
@@ -223,9 +227,9 @@ def plot_serve(name: str) -> None:
     for contestant, loads in result["medians"].items():
         callers = [int(number) for number in loads]
         style = {"marker": "o", "linestyle": "--" if contestant.startswith("trans") else "-"}
-        made = [each["throughput"] for each in loads.values()]
-        throughput.plot(callers, made, label=contestant, **style)
-        first.plot(callers, [each["first_p50"] for each in loads.values()], **style)
+        rates = [figures["throughput"] for figures in loads.values()]
+        throughput.plot(callers, rates, label=contestant, **style)
+        first.plot(callers, [figures["first_p50"] for figures in loads.values()], **style)
     throughput.set(title="Seconds of audio made in a second", xlabel="callers", ylim=(0, None))
     first.set(title="Seconds to the first sound", xlabel="callers", yscale="log")
     throughput.axhline(1, color="gray", linewidth=0.8)
@@ -257,9 +261,9 @@ def main() -> None:
     options = parser.parse_args()
     for page in (DOCS / name for name in PAGES):
         written = page.read_text(encoding="utf-8")
-        current = rewritten(written)
+        current = rewrite_tables(written)
         if options.check and current != written:
-            sys.exit(f"{page.relative_to(ROOT)} is not what bench/results says: bench/page.py")
+            sys.exit(f"{page.relative_to(ROOT)} differs from bench/results. Run bench/page.py.")
         page.write_text(current, encoding="utf-8")
     if not options.check:
         for result in RESULTS.glob("serve*.json"):

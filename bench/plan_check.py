@@ -1,12 +1,12 @@
-"""The planner's simulation beside a real run of the job API on this machine.
+"""Compare the planner's simulation with a real run of the job API on this machine.
 
     python bench/plan_check.py [--minutes 4] [--load 0.6] [--rounds 3]
 
-Starts `musicgen serve all` with the demo model, one worker of two slots. First measures what the
-simulation takes: how long a job takes alone, and how long eight take that come at once. Then
-predicts, for arrivals that are drawn anew in each round and at last for a burst, and drives the
-server with the same jobs. Compares throughput and the 95th percentile of the latency. The last line
-is one JSON object; above 1 the prediction is more than what was measured.
+Starts `musicgen serve all` with the demo model and one worker with two slots. First it measures the
+inputs of the simulation: the time of one job alone, and of eight jobs at once. Then it predicts and
+runs the same jobs: random arrivals, new in each round, and a burst at the end. It compares the
+throughput and the 95th percentile of the latency. The last line is one JSON object; a ratio above 1
+means a prediction above the measurement.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if not __package__:  # run as a script: the repository root is not on the path
     sys.path.insert(0, str(ROOT))
 
 from infra.loadtest.drive import drive, poisson, report
-from infra.loadtest.targets import job_api
+from infra.loadtest.targets import ask_job_api
 from musicgen.capacity.simulate import Simulation, keep_workers
 from musicgen.capacity.throughput import Pace
 from tests.support.job_server import data_folder, job_server
@@ -32,17 +32,17 @@ from tests.support.job_server import data_folder, job_server
 SLOTS, SHORT, LONG, REPEATS, CROWD, BURST = 2, 10.0, 30.0, 4, 8, 60
 
 
-def calibrated(url: str) -> tuple[Pace, float]:
-    """The pace with one job and with two, and what a job costs beside its audio, in seconds of it.
+def calibrate(url: str) -> tuple[Pace, float]:
+    """Return the pace with one job and with two, and the overhead of a job in seconds of audio.
 
-    Alone, a job of `SHORT` and one of `LONG` seconds differ by the pace; the rest is overhead. With
-    two it is the pace at which the simulation of `CROWD` jobs ends when the server did: jobs that
-    begin and end at different moments, as they do under load.
+    The pace of one job follows from the times of `SHORT` and `LONG` seconds of audio; the rest is
+    overhead. The pace of two jobs makes the simulation of `CROWD` jobs end at the server's time:
+    those jobs start and end at different moments, as under load.
     """
-    alone = {seconds: _ends_at(url, 1, [seconds])[0] for seconds in (SHORT, LONG)}
+    alone = {seconds: _measure_end(url, 1, [seconds])[0] for seconds in (SHORT, LONG)}
     pace = (LONG - SHORT) / (alone[LONG] - alone[SHORT])
     overhead = max(0.0, alone[SHORT] * pace - SHORT)
-    ended, sizes = _ends_at(url, CROWD, [SHORT / 2, SHORT, 2 * SHORT])
+    ended, sizes = _measure_end(url, CROWD, [SHORT / 2, SHORT, 2 * SHORT])
     low, high = pace, 4 * pace
     while high - low > 0.001:
         pair = (low + high) / 2
@@ -57,35 +57,39 @@ def _pace(one: float, two: float) -> Pace:
     return Pace(((1, one), (2, two)), "measured before")
 
 
-def _ends_at(url: str, jobs: int, durations: list[float]) -> tuple[float, list[float]]:
-    """Seconds until the last of `jobs` submitted at once has ended, the median of several runs of
-    the same jobs; and the seconds of audio of each."""
+def _measure_end(url: str, jobs: int, durations: list[float]) -> tuple[float, list[float]]:
+    """Submit `jobs` at once, and return the seconds to the last end and each job's audio.
+
+    The seconds are the median of several runs with the same jobs.
+    """
     spans, moments = [], [0.01 * number for number in range(jobs)]  # in one order every time
     for _ in range(REPEATS):
-        samples = drive(job_api(url, None, 300), moments, durations, 0)
-        assert all(each.error is None for each in samples), samples
-        spans.append(max(each.latency for each in samples))
-    return statistics.median(spans), [each.audio for each in samples]
+        samples = drive(ask_job_api(url, None, 300), moments, durations, 0)
+        assert all(sample.error is None for sample in samples), samples
+        spans.append(max(sample.latency for sample in samples))
+    return statistics.median(spans), [sample.audio for sample in samples]
 
 
-def one_round(
+def run_round(
     url: str, pace: Pace, overhead: float, load: float, minutes: float, seed: int
 ) -> dict[str, Any]:
-    """Arrivals at `load`, or, where that is 0, `BURST` jobs at once: then throughput is the
-    worker's and not that of the arrivals."""
+    """Predict and measure arrivals at `load`, or, for 0, `BURST` jobs at once.
+
+    The throughput of a burst is the worker's; otherwise it is the rate of the arrivals.
+    """
     busy = pace.of(SLOTS) / (SHORT + overhead) * 3600
     moments = [0.01 * number for number in range(BURST)]
     if load:
         moments = poisson(load * busy, 60 * minutes, seed)
     sizes = [SHORT] * len(moments)
     guess = Simulation(moments, sizes, pace, SLOTS, keep_workers(1), overhead).run()
-    found = report(drive(job_api(url, None, 600), moments, [SHORT], seed))
-    assert not found["errors"], found["errors"]
+    run = report(drive(ask_job_api(url, None, 600), moments, [SHORT], seed))
+    assert not run["errors"], run["errors"]
     predicted = {
         "jobs_per_hour": 3600 * len(moments) / (guess.ends_at - moments[0]),
         "p95": guess.percentile(0.95),
     }
-    measured = {"jobs_per_hour": found["jobs_per_hour"], "p95": found["latency"]["p95"]}
+    measured = {"jobs_per_hour": run["jobs_per_hour"], "p95": run["latency"]["p95"]}
     ratios = {name: round(predicted[name] / measured[name], 3) for name in predicted}
     return {
         "load": load,
@@ -110,16 +114,16 @@ def main() -> None:
     }
     with data_folder() as folder, job_server(folder, **settings) as server:
         for seconds in (SHORT, LONG):
-            _ends_at(server.url, 2, [seconds])  # warms up
-        pace, overhead = calibrated(server.url)
-        told = f"pace {dict(pace.measured)}, overhead {overhead:.2f} s of audio"
-        sys.stderr.write(f"{time.strftime('%X')} {told}\n")
+            _measure_end(server.url, 2, [seconds])  # warms up
+        pace, overhead = calibrate(server.url)
+        line = f"pace {dict(pace.measured)}, overhead {overhead:.2f} s of audio"
+        sys.stderr.write(f"{time.strftime('%X')} {line}\n")
         rounds = []
         for seed, load in enumerate([*[options.load] * options.rounds, 0.0]):
-            rounds.append(one_round(server.url, pace, overhead, load, options.minutes, seed))
+            rounds.append(run_round(server.url, pace, overhead, load, options.minutes, seed))
             sys.stderr.write(f"{time.strftime('%X')} {rounds[-1]}\n")
     ratios = {
-        name: statistics.median(each["predicted_over_measured"][name] for each in rounds)
+        name: statistics.median(entry["predicted_over_measured"][name] for entry in rounds)
         for name in ("jobs_per_hour", "p95")
     }
     text = json.dumps(

@@ -1,14 +1,14 @@
-"""What 16 and 8 bits cost: the decoder's logits against float32, teacher-forced on the same tokens.
+"""Measure the error of 16 and 8 bits: the decoder's logits against float32 on the same tokens.
 
     python bench/precision.py                     # full-size random musicgen-small, random codes
     python bench/precision.py --checkpoint FOLDER --music DIR   # a trained one, on real music
 
-Every form of the decoder is fed the same codes: bfloat16 throughout (what runs on a GPU), float16
-weights with float32 arithmetic (what `precision=bfloat16` means on an x86 processor), int8 (weights
-and activations), and float32 itself at other batch sizes, whose difference is pure rounding. Random
-weights have nearly flat logits, so top-1 agreement is lower there than on a trained model. With
---music (pairs of NAME.wav and NAME.txt) the negative log-likelihood is measured, too.
-The last line is one JSON object.
+Every form of the decoder gets the same codes (teacher forcing): bfloat16 throughout, as on a GPU;
+float16 weights with float32 arithmetic, the meaning of `precision=bfloat16` on an x86 processor;
+int8 weights and activations; and float32 itself at other batch sizes, with pure rounding errors.
+Random weights have nearly flat logits, so top-1 agreement is lower there than on a trained model.
+With --music (pairs of NAME.wav and NAME.txt) the negative log-likelihood is measured too. The last
+line is one JSON object.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ TOP = 250
 
 @dataclass(frozen=True)
 class Case:
-    """A prompt's tokens, and the delayed sequence (codebooks, steps) that follows them."""
+    """Tokens of a prompt, and the delayed sequence (codebooks, steps) after them."""
 
     text: list[int]
     sequence: Tensor
@@ -58,7 +58,7 @@ class Case:
 
 @torch.inference_mode()
 def logits(model: MusicGen, case: Case, rows: int) -> Tensor:
-    """Logits (steps, codebooks, vocabulary) of row 0 when `rows` equal rows are decoded."""
+    """Decode `rows` equal rows; return the logits (steps, codebooks, vocabulary) of row 0."""
     decoder = model.decoder
     states = model.encode_text(torch.tensor([case.text])).expand(rows, -1, -1)
     cross = decoder.build_cross_attention_cache(states)
@@ -73,8 +73,11 @@ def logits(model: MusicGen, case: Case, rows: int) -> Tensor:
 
 
 def compare(case: Case, logits: Tensor, reference: Tensor) -> dict[str, float]:
-    """Relative error, agreement of the best token, overlap of the best ones, KL divergence, and
-    nats for each token."""
+    """Return the differences between `logits` and `reference`, and the nats of a token.
+
+    The differences are the relative error, the agreement of the best token, the overlap of the best
+    ones, and the KL divergence.
+    """
     top = min(TOP, reference.shape[-1])
     mine, theirs = logits.topk(top).indices, reference.topk(top).indices
     shared = (mine[..., :, None] == theirs[..., None, :]).any(-1).float().mean()
@@ -121,6 +124,7 @@ def main() -> None:
 
 
 def errors(folder: Path, frames: int, music: Path | None) -> dict[str, dict[str, float]]:
+    """Return the differences to float32 by form of the decoder."""
     config = MusicGenConfig.from_folder(folder)
     cpu = torch.device("cpu")
 
@@ -135,24 +139,27 @@ def errors(folder: Path, frames: int, music: Path | None) -> dict[str, dict[str,
         cases = _music_cases(folder, exact, music, frames)
     reference = [logits(exact, case, rows=2) for case in cases]
 
-    def measured(model: MusicGen, rows: int = 2) -> dict[str, float]:
-        each = [
+    def measure(model: MusicGen, rows: int = 2) -> dict[str, float]:
+        differences = [
             compare(case, logits(model, case, rows), known)
             for case, known in zip(cases, reference, strict=True)
         ]
-        return {name: sum(one[name] for one in each) / len(each) for name in each[0]}
+        return {
+            name: sum(case[name] for case in differences) / len(differences)
+            for name in differences[0]
+        }
 
-    found = {"float32": measured(exact)}
-    found |= {f"float32, {rows} rows": measured(exact, rows) for rows in (1, 8)}
+    results = {"float32": measure(exact)}
+    results |= {f"float32, {rows} rows": measure(exact, rows) for rows in (1, 8)}
     del exact
     if load_library() is not None:
-        found["float32, compiled"] = measured(load(pack=choose_packing("float32")))
+        results["float32, compiled"] = measure(load(pack=choose_packing("float32")))
     for precision, name in (("bfloat16", "float16 weights"), ("int8", "int8")):
-        found[f"{name}, PyTorch"] = measured(load(pack=choose_packing(precision, compiled=False)))
+        results[f"{name}, PyTorch"] = measure(load(pack=choose_packing(precision, compiled=False)))
         if load_library() is not None:
-            found[f"{name}, compiled"] = measured(load(pack=choose_packing(precision)))
-    found["bfloat16"] = measured(load(torch.bfloat16))
-    return found
+            results[f"{name}, compiled"] = measure(load(pack=choose_packing(precision)))
+    results["bfloat16"] = measure(load(torch.bfloat16))
+    return results
 
 
 def _random_case(folder: Path, model: MusicGen, frames: int) -> Case:

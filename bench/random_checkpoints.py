@@ -73,11 +73,11 @@ class FamilySpec:
 def build(
     spec: FamilySpec, folder: Path, *, seed: int = 0, dtype: torch.dtype = torch.float32
 ) -> PreTrainedModel:
-    """Writes a whole checkpoint folder: weights, configurations, tokenizer. Returns the model.
+    """Write a checkpoint folder with weights, configurations and tokenizer; return the model.
 
     Equal arguments give equal files; the global random state is neither read nor changed.
     """
-    model = _uninitialised(spec)
+    model = _build_empty(spec)
     randomise(model, seed=seed)
     model.eval().to(dtype)
     _set_generation_config(model, spec)
@@ -88,7 +88,7 @@ def build(
 
 
 def build_config(spec: FamilySpec) -> Any:
-    """The `MusicgenConfig` or `MusicgenMelodyConfig` of `spec`."""
+    """Return the `MusicgenConfig` or `MusicgenMelodyConfig` of `spec`."""
     import transformers as hf
 
     parts = {
@@ -107,7 +107,7 @@ def build_config(spec: FamilySpec) -> Any:
     return hf.MusicgenConfig(**parts, decoder=hf.MusicgenDecoderConfig(**_decoder_fields(spec)))
 
 
-def _uninitialised(spec: FamilySpec) -> PreTrainedModel:
+def _build_empty(spec: FamilySpec) -> PreTrainedModel:
     import transformers as hf
     from transformers.initialization import no_init_weights
 

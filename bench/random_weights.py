@@ -1,8 +1,8 @@
-"""Random weights under which a MusicGen model behaves like a trained one in all that tests see.
+"""Random weights to make a MusicGen model behave like a trained one in tests.
 
 Stock initialisation (std 0.02, zero biases, unit norms, zero codebooks) makes the rows of logits
-nearly equal, so that greedy decoding repeats one token and prompts hardly matter, and hides every
-mistake in a bias or a norm. Here no tensor is left at zero or one, activations keep unit scale
+nearly equal: greedy decoding repeats one token, and prompts hardly matter. It also hides every
+mistake in a bias or a norm. Here no tensor stays at zero or one, activations keep unit scale
 through the depth, and the codec is calibrated on its own output.
 """
 
@@ -27,10 +27,11 @@ CONV_GAIN = 1.4
 
 @torch.no_grad()
 def randomise(model: PreTrainedModel, *, seed: int) -> None:
-    """Gives every parameter and codebook of `model` a new value, in place.
+    """Give every parameter and codebook of `model` a new value, in place.
 
-    `model` is float32 on the CPU and may hold uninitialised memory. Raises: `RuntimeError` for a
-    parameter that no rule covers.
+    `model` is float32 on the CPU; its memory may be uninitialised.
+
+    Raises: `RuntimeError` for a parameter without a rule.
     """
     draw = _Draw(seed)
     visited: set[int] = set()
@@ -119,8 +120,8 @@ def _conv(draw: _Draw, name: str, conv: nn.Conv1d | nn.ConvTranspose1d, config: 
     conv.weight = weight
     draw.normal(conv.bias, 0.1)
     if hasattr(conv, "parametrizations"):
-        # The length of v is free, since weight = g v / |v|: a loader that takes v for the weight
-        # must not pass.
+        # The length of v is free, since weight = g v / |v|. A random length makes the tests detect
+        # a loader of v instead of the weight.
         direction = conv.parametrizations.weight.original1
         direction *= draw.uniform(direction.shape[0], 1, 1, low=0.5, high=2.0)
 
@@ -140,8 +141,11 @@ def _codebook(draw: _Draw, name: str, codebook: nn.Module, config: Any) -> None:
 
 
 def _calibrate_codec(draw: _Draw, codec: PreTrainedModel) -> None:
-    """Rescales the last convolutions so that codes decode to music-like levels, noise encodes to
-    latents as large as the first codebook, and both have zero mean."""
+    """Rescale the last convolutions to music-like levels.
+
+    Codes then decode to the levels of music, noise encodes to latents with the size of the first
+    codebook, and both have zero mean.
+    """
     codec.eval()
     config = codec.config
     frames = 50
@@ -154,7 +158,7 @@ def _calibrate_codec(draw: _Draw, codec: PreTrainedModel) -> None:
 
 
 def _rescale(conv: nn.Conv1d, outputs: Tensor, std: float) -> None:
-    """Makes `conv`, whose outputs (batch, channels, time) are given, put out mean 0 and `std`."""
+    """Rescale `conv` from its `outputs` (batch, channels, time) to mean 0 and `std`."""
     factors = std / outputs.std(dim=(0, 2))
     bias = factors * (conv.bias - outputs.mean(dim=(0, 2)))
     conv.weight = conv.weight * factors[:, None, None]

@@ -1,8 +1,8 @@
-"""How far a decode step is from the memory's speed: bytes that it must read, over bandwidth.
+"""Lower bound of a decode step's time: the bytes it reads, over the memory bandwidth.
 
 At batch 1 a step reads every weight of the decoder once, and all keys and values of its rows, and
-computes little with them, so no step can be faster than that reading (Williams et al. 2009, the
-roofline model's sloping part).
+computes little with them. No step can be faster than these reads (Williams et al. 2009, the sloping
+part of the roofline model).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WEIGHT_BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
 
 
 def read_bandwidth(device: str = "cpu") -> float:
-    """Bytes a second of reading a gibibyte once, by all threads of PyTorch; the best of a few."""
+    """Return the bytes a second of reading a gibibyte with all threads; the best of a few."""
     x = torch.ones(PROBE_BYTES // 4, device=device)
     best = 0.0
     for _ in range(PROBE_REPEATS):
@@ -32,9 +32,9 @@ def read_bandwidth(device: str = "cpu") -> float:
 def bytes_of_step(
     config: DecoderConfig, precision: str, position: float, *, rows: int = 2, cached_bytes: int = 4
 ) -> float:
-    """Weights, and keys and values of `rows` rows at `position`.
+    """Return the bytes of the weights, and of the keys and values of `rows` rows at `position`.
 
-    The prompt's own keys and values are cached, too, but too few to count.
+    The prompt's keys and values are few and do not count.
     """
     size = config.hidden_size
     attention = 4 * size * size + (2 * size * size if config.cross_attention else 0)

@@ -1,16 +1,16 @@
-"""Several callers at once: this engine's continuous batch against transformers' static one.
+"""Compare this engine's continuous batch with transformers' static one, for several callers.
 
     python bench/serve.py                       # full-size random musicgen-small, 1, 4, 8 callers
     python bench/serve.py --device cuda --callers 1 2 4 8 16 32 --model musicgen-large
 
-Each of N callers asks for a clip, and for the next one when it has it, starting a little after one
-another as callers do. This engine takes each when it comes and streams it. transformers'
-`generate` takes a batch that is complete when it begins: it gets the N prompts at once, which is
-kind to it, since nobody waits for the batch before. Its first sound is its last.
+Each of N callers requests one clip after another; the callers start a little apart. This engine
+accepts requests at any time and streams the audio. transformers' `generate` needs a complete batch:
+it gets the N prompts at once, an advantage, because no prompt waits for an earlier batch. Its first
+audio comes at the end.
 
-Throughput is seconds of audio made for each second of the clock, all callers together. Ratios are
-ours over theirs for throughput and theirs over ours for the time to the first sound, of medians
-over rounds that alternate. The last line is one JSON object.
+Throughput is seconds of audio per second of the clock, for all callers together. Ratios are this
+engine over transformers for the throughput, and transformers over this engine for the time to the
+first audio. They are ratios of medians over alternating rounds. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -45,14 +45,17 @@ CONTESTANTS = (
     "transformers float32",
     "transformers bfloat16",
 )
-Served = dict[str, Any]
-"""seconds: of the clock; latency, first: lists of seconds, one for each clip."""
+LoadTimes = dict[str, Any]
+"""seconds: of the clock. latency, first: seconds for each clip."""
 
 
-def ours(
+def load_ours(
     folder: Path, device: str, precision: str, seconds: float, most: int
-) -> Callable[[int, int], Served]:
-    """A function from callers, `most` at most, and clips for each of them to what they saw."""
+) -> Callable[[int, int], LoadTimes]:
+    """Load this engine for at most `most` callers.
+
+    Returns: a function from a number of callers, and of clips for each, to their times.
+    """
     from musicgen.engine.engine import MusicGenEngine
     from musicgen.engine.interface import GenerationJob, Row
     from musicgen.model.config import MusicGenConfig
@@ -76,21 +79,21 @@ def ours(
                 first = time.perf_counter() - started
         return time.perf_counter() - started, first
 
-    def run(callers: int, clips: int) -> Served:
+    def run(callers: int, clips: int) -> LoadTimes:
         started = time.perf_counter()
         with ThreadPoolExecutor(callers) as pool:
-            seen = [each.result() for each in [pool.submit(call, c, clips) for c in range(callers)]]
+            calls = [pool.submit(call, caller, clips) for caller in range(callers)]
+            pairs = [pair for future in calls for pair in future.result()]
         elapsed = time.perf_counter() - started
-        pairs = [pair for caller in seen for pair in caller]
-        return _served(elapsed, [latency for latency, _ in pairs], [first for _, first in pairs])
+        return _build_run(elapsed, [latency for latency, _ in pairs], [first for _, first in pairs])
 
     return run
 
 
-def theirs(
+def load_transformers(
     folder: Path, device: str, precision: str, seconds: float, most: int
-) -> Callable[[int, int], Served]:
-    """The same for transformers: one batch after another."""
+) -> Callable[[int, int], LoadTimes]:
+    """Load transformers; it runs one batch after another."""
     from transformers import AutoTokenizer, MusicgenForConditionalGeneration
 
     model = MusicgenForConditionalGeneration.from_pretrained(
@@ -101,7 +104,7 @@ def theirs(
     frame_rate = model.config.audio_encoder.frame_rate
     steps = round(seconds * frame_rate) + model.config.decoder.num_codebooks - 1
 
-    def run(callers: int, clips: int) -> Served:
+    def run(callers: int, clips: int) -> LoadTimes:
         inputs = tokenizer([PROMPT] * callers, return_tensors="pt").to(device)
         latencies = []
         for number in range(clips):
@@ -113,20 +116,20 @@ def theirs(
             if device != "cpu":
                 torch.cuda.synchronize()
             latencies += [time.perf_counter() - started] * callers
-        return _served(sum(latencies) / callers, latencies, latencies)
+        return _build_run(sum(latencies) / callers, latencies, latencies)
 
     return run
 
 
-def _served(elapsed: float, latencies: list[float], firsts: list[float]) -> Served:
+def _build_run(elapsed: float, latencies: list[float], firsts: list[float]) -> LoadTimes:
     return {"seconds": elapsed, "latency": latencies, "first": firsts}
 
 
-def contestant(pipe: Connection, name: str, folder: Path, options: argparse.Namespace) -> None:
-    """A process that loads once, then serves every load it is sent."""
+def run_contestant(pipe: Connection, name: str, folder: Path, options: argparse.Namespace) -> None:
+    """Load a contestant in its own process, then run every load from `pipe`."""
     torch.set_num_threads(options.threads)
     engine, precision = name.split()
-    make = ours if engine == "musicgen" else theirs
+    make = load_ours if engine == "musicgen" else load_transformers
     run = make(folder, options.device, precision, options.seconds, max(options.callers))
     run(1, 1)
     pipe.send("ready")
@@ -134,17 +137,19 @@ def contestant(pipe: Connection, name: str, folder: Path, options: argparse.Name
         pipe.send(run(callers, clips))
 
 
-def measure(options: argparse.Namespace, folder: Path) -> dict[str, dict[int, list[Served]]]:
-    """Every round by contestant and number of callers."""
+def measure(options: argparse.Namespace, folder: Path) -> dict[str, dict[int, list[LoadTimes]]]:
+    """Return all rounds by contestant and number of callers."""
     spawn = multiprocessing.get_context("spawn")
     pipes: dict[str, Connection] = {}
     for name in options.contestants:
         here, there = spawn.Pipe()
-        spawn.Process(target=contestant, args=(there, name, folder, options), daemon=True).start()
+        spawn.Process(
+            target=run_contestant, args=(there, name, folder, options), daemon=True
+        ).start()
         there.close()
         here.recv()
         pipes[name] = here
-    rounds: dict[str, dict[int, list[Served]]] = {
+    rounds: dict[str, dict[int, list[LoadTimes]]] = {
         name: {callers: [] for callers in options.callers} for name in pipes
     }
     for callers in options.callers:
@@ -166,8 +171,9 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, dict[int, li
 
 
 def report(
-    options: argparse.Namespace, rounds: dict[str, dict[int, list[Served]]]
+    options: argparse.Namespace, rounds: dict[str, dict[int, list[LoadTimes]]]
 ) -> dict[str, Any]:
+    """Return the medians of all contestants and their ratios."""
     medians: dict[str, dict[str, dict[str, float]]] = {
         name: {
             str(callers): _figures(options, callers, served) for callers, served in loads.items()
@@ -193,12 +199,14 @@ def report(
     }
 
 
-def _figures(options: argparse.Namespace, callers: int, served: list[Served]) -> dict[str, float]:
+def _figures(
+    options: argparse.Namespace, callers: int, served: list[LoadTimes]
+) -> dict[str, float]:
     audio = callers * options.clips * options.seconds
-    latencies = sorted(seconds for each in served for seconds in each["latency"])
-    firsts = sorted(seconds for each in served for seconds in each["first"])
+    latencies = sorted(seconds for load in served for seconds in load["latency"])
+    firsts = sorted(seconds for load in served for seconds in load["first"])
     return {
-        "throughput": audio / statistics.median(each["seconds"] for each in served),
+        "throughput": audio / statistics.median(load["seconds"] for load in served),
         "latency_p50": _percentile(latencies, 50),
         "latency_p95": _percentile(latencies, 95),
         "first_p50": _percentile(firsts, 50),

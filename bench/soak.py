@@ -1,13 +1,13 @@
-"""Half an hour of random load on one engine: is every request answered once, is memory flat?
+"""Run random load on one engine for half an hour; check every reply and the growth of memory.
 
     python bench/soak.py --minutes 30                    # the demo, six callers
     python bench/soak.py --model FOLDER --device cuda --callers 32
 
-Each caller asks again and again, at random: one to three clips of up to four seconds, with and
-without guidance, whole or streamed, now and then larger than the whole batch, read slowly, or given
-up on in the middle. At the end no row may be taken and nobody may wait. Fails if a request is
-neither answered nor given up, or if memory grows from the second quarter of the run to the last by
-more than a twentieth. The last line is one JSON object.
+Each client sends random requests in a loop: one to three clips of up to four seconds, with and
+without guidance, whole or streamed. Some are larger than the whole batch, some are read slowly, and
+some are cancelled in the middle. At the end no row may be in use and no job may wait. Fails if a
+request is neither answered nor cancelled, or if memory grows from the second quarter of the run to
+the last by more than a twentieth. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ SAMPLES = 200
 GROWTH_ALLOWED = 0.05
 
 
-class Caller:
-    """Asks until `until`, a time of the monotonic clock, and counts what becomes of it."""
+class SoakClient:
+    """Client with random requests until `until`, a monotonic time; it counts the outcomes."""
 
     def __init__(self, engine: MusicGenEngine, seed: int, until: float) -> None:
         self._engine, self._until = engine, until
@@ -52,6 +52,7 @@ class Caller:
         self.outcomes: Counter[str] = Counter()
 
     def run(self) -> Counter[str]:
+        """Send requests until the end, and return the number of each outcome."""
         while time.monotonic() < self._until:
             self.outcomes["asked"] += 1
             try:
@@ -64,10 +65,10 @@ class Caller:
     def _ask(self) -> str:
         rng = self._rng
         job = self._job()
-        given_up_at = int(rng.integers(1, 150)) if rng.random() < 0.2 else 10**9
+        cancel_at = int(rng.integers(1, 150)) if rng.random() < 0.2 else 10**9
         pause = 0.05 if rng.random() < 0.1 else 0.0
         steps = self._engine.generate(job)
-        for number in range(given_up_at):
+        for number in range(cancel_at):
             try:
                 next(steps)
             except StopIteration as finished:
@@ -97,15 +98,15 @@ class Caller:
 def soak(
     engine: MusicGenEngine, callers: int, seconds: float
 ) -> tuple[Counter[str], list[int], bool]:
-    """What became of all requests, resident memory over time, and whether the engine is idle."""
+    """Return the outcomes of all requests, the memory over time, and True for an idle engine."""
     until = time.monotonic() + seconds
     memory: list[int] = []
     with ThreadPoolExecutor(callers) as pool:
-        running = [pool.submit(Caller(engine, seed, until).run) for seed in range(callers)]
+        running = [pool.submit(SoakClient(engine, seed, until).run) for seed in range(callers)]
         while time.monotonic() < until:
             time.sleep(seconds / SAMPLES)
             memory.append(resident_bytes())
-        outcomes = sum((each.result() for each in running), Counter[str]())
+        outcomes = sum((client.result() for client in running), Counter[str]())
     scheduler = engine._batch._scheduler
     return outcomes, memory, not scheduler.active_rows and not scheduler.queue_length
 
@@ -144,7 +145,7 @@ def main() -> None:
         "outcomes": dict(outcomes),
         "idle_at_the_end": idle,
         "threads_left": threading.active_count() - 1,
-        "resident_mb": [round(each / 1e6) for each in memory],
+        "resident_mb": [round(size / 1e6) for size in memory],
         "growth": round(late / early - 1, 4),
     }
     if options.save is not None:

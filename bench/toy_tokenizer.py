@@ -1,7 +1,7 @@
 """A small T5 tokenizer trained on a few dozen music prompts.
 
-The folder gets both forms that published checkpoints carry: `spiece.model` (sentencepiece) and
-`tokenizer.json` made of the same pieces, scores and character map, so that both give the same ids.
+The folder gets both forms of published checkpoints: `spiece.model` (sentencepiece), and
+`tokenizer.json` with the same pieces, scores and character map. Both give the same ids.
 Layout as in T5: <pad>=0, </s>=1, <unk>=2, the pieces, then <extra_id_99> ... <extra_id_0>.
 """
 
@@ -29,12 +29,12 @@ _EXTRAS = (
 
 
 def train_sentencepiece() -> bytes:
-    """The serialised sentencepiece model. The same bytes in every process."""
-    return _trained()
+    """Return the serialised sentencepiece model, the same bytes in every process."""
+    return _train()
 
 
 def write_tokenizer(folder: Path) -> None:
-    """Writes `spiece.model`, `tokenizer.json` and `tokenizer_config.json`."""
+    """Write `spiece.model`, `tokenizer.json` and `tokenizer_config.json`."""
     from sentencepiece import SentencePieceProcessor
     from transformers import T5Tokenizer
 
@@ -50,7 +50,7 @@ def write_tokenizer(folder: Path) -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def _trained() -> bytes:
+def _train() -> bytes:
     from sentencepiece import SentencePieceTrainer
 
     written = io.BytesIO()
@@ -79,13 +79,13 @@ def _corpus() -> list[str]:
 
 
 def _character_map(model: bytes) -> bytes:
-    """`ModelProto.normalizer_spec.precompiled_charsmap`, read without the protobuf package."""
+    """Read `ModelProto.normalizer_spec.precompiled_charsmap` without the protobuf package."""
     normalizer_spec = next(value for number, value in _fields(model) if number == 3)
     return next(value for number, value in _fields(normalizer_spec) if number == 2)
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """(field number, payload) of each length-delimited field of a protobuf message."""
+    """Yield (field number, payload) of the length-delimited fields of a protobuf message."""
     fixed_sizes = {1: 8, 5: 4}
     position = 0
     while position < len(message):

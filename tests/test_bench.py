@@ -38,7 +38,7 @@ def test_all_that_a_gpu_would_run(tmp_path: Path) -> None:
 
 def test_a_short_soak_answers_every_request() -> None:
     """Too short to tell whether memory is flat: a process grows while it warms up."""
-    from bench.soak import Caller, soak
+    from bench.soak import SoakClient, soak
     from musicgen.checkpoints.locate import locate
     from musicgen.engine.engine import MusicGenEngine
     from musicgen.engine.loading import load_engine
@@ -50,4 +50,4 @@ def test_a_short_soak_answers_every_request() -> None:
     assert idle and memory
     answers = {"answered", "given up", "refused as busy"}
     assert outcomes["asked"] == sum(outcomes[name] for name in answers) > 0
-    assert Caller(engine, seed=1, until=0.0).run() == {}
+    assert SoakClient(engine, seed=1, until=0.0).run() == {}

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.page import DOCS, PAGES, RESULTS, ROOT, rewritten
+from bench.page import DOCS, PAGES, RESULTS, ROOT, rewrite_tables
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_tables_are_what_their_files_say(name: str) -> None:
     page = (DOCS / name).read_text(encoding="utf-8")
-    assert rewritten(page) == page, "run python bench/page.py"
+    assert rewrite_tables(page) == page, "run python bench/page.py"
 
 
 def test_every_result_is_in_a_page() -> None:
