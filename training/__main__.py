@@ -1,9 +1,9 @@
-"""Trains the demo from nothing: codec, language model, checkpoint, figures and model card.
+"""Train the demo from the start: codec, language model, checkpoint, figures and model card.
 
     python -m training --folder FOLDER
 
-May be stopped at any time; the same command goes on where it was. FOLDER/checkpoint is the result,
-which `musicgen --model FOLDER/checkpoint` takes and which the package ships as `demo`.
+The run may be stopped at any time; the same command resumes it. The result is FOLDER/checkpoint.
+Use it with `musicgen --model FOLDER/checkpoint`; the package ships it as `demo`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def finish(folder: Path, threads: int, plan: EvaluationPlan | None = None) -> Path:
-    """Exports what `folder` holds, measures it and writes its card. Returns the checkpoint."""
+    """Export the checkpoint of `folder`, measure it, write its card, and return its path."""
     codec, language_model = folder / "codec", folder / "language-model"
     checkpoint, music = folder / "checkpoint", folder / "held-out"
     shutil.rmtree(checkpoint, ignore_errors=True)

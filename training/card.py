@@ -1,4 +1,4 @@
-"""The model card of the demo: its recipe, its curves and what was measured of it."""
+"""Model card of the demo: its recipe, its curves and its measurements."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _AXES = {
 def write_card(
     output: Path, codec_folder: Path, language_model_folder: Path, figures: dict[str, Any]
 ) -> None:
-    """README.md and its picture in the checkpoint folder `output`.
+    """Write README.md and its picture into the checkpoint folder `output`.
 
     `figures`: "codec", of `codec_report`, and "evaluation", of `musicgen evaluate`.
     """

@@ -1,4 +1,4 @@
-"""Pools of clips: made from a seed by several processes, the same wherever they are made."""
+"""Pools of clips, made from a seed by several processes, with the same result everywhere."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from training.music.render import render
 
 SECONDS = 5.0
 HELD_OUT_SEED = 10_000_000
-"""Pools from here on are never trained on."""
+"""First pool reserved for measurements, without training on it."""
 _CHUNK = 64
 
 
 @dataclass(frozen=True)
 class Pool:
-    """`sound`: (clips, samples) float32; `pieces`: what each of them is."""
+    """Clips and their pieces. `sound`: (clips, samples) float32; `pieces`: one for each clip."""
 
     pieces: tuple[Piece, ...]
     sound: NDArray[np.float32]
 
 
 def make_pool(seed: int, clips: int, seconds: float = SECONDS, processes: int = 2) -> Pool:
-    """Clip i of seed s is always the same."""
+    """Make a pool; clip i of seed s is always the same."""
     jobs = [(seed, start, min(_CHUNK, clips - start), seconds) for start in range(0, clips, _CHUNK)]
     with ProcessPoolExecutor(processes) as workers:
         parts = list(workers.map(_make, jobs))

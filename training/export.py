@@ -1,8 +1,8 @@
-"""Puts a trained codec and language model together as one checkpoint in Hugging Face's format.
+"""Export a trained codec and language model as one checkpoint in Hugging Face's format.
 
     python -m training.export --codec FOLDER --language-model FOLDER --output FOLDER
 
-The checkpoint is float16 and holds what a loader reads: config.json, generation_config.json,
+The checkpoint is float16 and has the files of a loader: config.json, generation_config.json,
 model.safetensors, tokenizer.json. transformers and this project both load it.
 """
 
@@ -23,15 +23,16 @@ from training.language_model.train import load_codec
 
 FILES = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json"}
 LONGEST_FRAMES = 400
-"""Of the clips that it is trained on: how much of its past the demo hears at once."""
+"""Frames of the training clips, the length of the demo's context."""
 SHARPNESS = 1.5
-"""Of the logits. MusicGen draws from its 250 best tokens at temperature 1; of a vocabulary of 512
-that is half, and what a small model thinks improbable would often be among what is drawn."""
+"""Factor of the logits. MusicGen samples from its 250 best tokens at temperature 1. Here the
+vocabulary has 512 tokens, so half of them would be candidates, with many improbable ones for a
+small model."""
 GUIDANCE = 3.0
 
 
 def export(codec_folder: Path, language_model_folder: Path, output: Path) -> None:
-    """Writes the checkpoint to `output`, a new folder."""
+    """Write the checkpoint to `output`, a new folder."""
     model = make_model()
     state = torch.load(language_model_folder / "language_model.pt", weights_only=True)
     model.load_state_dict(state["model"])
@@ -44,7 +45,7 @@ def export(codec_folder: Path, language_model_folder: Path, output: Path) -> Non
 
 @torch.no_grad()
 def set_codec(theirs: Any, ours: Codec) -> None:
-    """Copies our codec's weights into transformers' EncodecModel."""
+    """Copy our codec's weights into transformers' EncodecModel."""
     modules = dict(theirs.named_modules())
     for name, tensor in ours.state_dict().items():
         if name == "codebooks":
@@ -65,7 +66,7 @@ def set_codec(theirs: Any, ours: Codec) -> None:
 
 
 def write(model: Any, output: Path, longest_frames: int = LONGEST_FRAMES) -> None:
-    """Saves `model` in float16 with its tokenizer, and nothing that a loader does not read."""
+    """Save `model` in float16 with its tokenizer, and only the files of a loader."""
     from transformers import GenerationConfig
 
     model.generation_config = GenerationConfig(

@@ -1,4 +1,4 @@
-"""Writes music that is never trained on, with its descriptions, for `musicgen evaluate --music`.
+"""Write held-out music with its descriptions, for `musicgen evaluate --music`.
 
 python -m training.held_out FOLDER --clips 64
 """
@@ -15,13 +15,13 @@ from training.data import HELD_OUT_SEED, make_pool
 from training.music.instruments import RATE
 from training.music.words import describe
 
-# The trainings watch two other pools.
+# The trainings measure two other pools.
 SEED = HELD_OUT_SEED + 2
 SECONDS = 4.0
 
 
 def write_held_out(folder: Path, clips: int) -> None:
-    """NAME.wav and NAME.txt for each clip; the same ones every time."""
+    """Write NAME.wav and NAME.txt for each clip; they are the same in every run."""
     folder.mkdir(parents=True, exist_ok=True)
     pool = make_pool(SEED, clips, SECONDS)
     rng = np.random.default_rng(SEED)

@@ -1,4 +1,4 @@
-"""A training run that may be stopped at any time and goes on where it was."""
+"""Training runs with stop and resume at any time."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import torch
 
 
 class TimedRun(ABC):
-    """Trains for a time, not for a number of steps: how fast a machine is differs too much.
+    """Training run with a limit of time instead of steps, because the speed of machines differs.
 
-    `folder` holds the state and curve.jsonl, a line of `measure` every `report_seconds`.
+    `folder` has the state and curve.jsonl, with a line of `measure` every `report_seconds`.
     """
 
     report_seconds = 120.0
@@ -29,26 +29,26 @@ class TimedRun(ABC):
 
     @abstractmethod
     def measure(self) -> dict[str, Any]:
-        """What is reached on music that is never trained on."""
+        """Return the figures on held-out music."""
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
-        """All that `restore` needs."""
+        """Return the input of `restore`."""
 
     @abstractmethod
     def restore(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`."""
+        """Load the output of `state`."""
 
     @abstractmethod
     def batches(self) -> Iterator[Any]:
-        """What to learn from, without end; the same at the same step."""
+        """Yield batches without end; the same step gives the same batch."""
 
     @abstractmethod
     def learn(self, batch: Any, share: float) -> None:
-        """One step; `share` of the time, from 0 to 1, is over."""
+        """Train on one batch; `share` is the elapsed share of the time, from 0 to 1."""
 
     def train(self, minutes: float) -> None:
-        """Trains until `minutes` in all, those of earlier processes included."""
+        """Train up to `minutes` in total, with those of earlier processes."""
         last, reported = time.monotonic(), self.seconds
         for batch in self.batches():
             share = self.seconds / (60 * minutes)
@@ -66,19 +66,19 @@ class TimedRun(ABC):
         self.save()
 
     def report(self) -> None:
-        """Appends a line to the curve."""
+        """Append a line to the curve."""
         line = {"minutes": self.seconds / 60, "steps": self.step} | self.measure()
         with (self.folder / "curve.jsonl").open("a") as curve:
             curve.write(json.dumps(line) + "\n")
 
     def save(self) -> None:
-        """Whole or not at all."""
+        """Save the state completely or not at all."""
         temporary = self._path.with_suffix(".tmp")
         torch.save(self.state() | {"step": self.step, "seconds": self.seconds}, temporary)
         temporary.replace(self._path)
 
-    def resumed(self) -> bool:
-        """Takes up what an earlier process left; False if there is nothing."""
+    def resume(self) -> bool:
+        """Load the state of an earlier process; return False without one."""
         if not self._path.exists():
             return False
         state = torch.load(self._path, weights_only=True)

@@ -81,7 +81,7 @@ def test_a_note_s_beginning_weighs_more(run: Run, monkeypatch: pytest.MonkeyPatc
 
     def weighted(losses: torch.Tensor) -> float:
         monkeypatch.setattr(run, "_losses", lambda *_: (losses[None], valid))
-        return float(run._weighted(torch.empty(0), codes))
+        return float(run._weigh_loss(torch.empty(0), codes))
 
     shares = weighted(beginning), weighted(valid - beginning)
     counts = beginning.sum() * train.BEGINNING_WEIGHT, (valid - beginning).sum()
@@ -93,10 +93,10 @@ def test_a_note_s_beginning_weighs_more(run: Run, monkeypatch: pytest.MonkeyPatc
 def test_guided_by_one_is_the_plain_prediction_and_by_none_the_unprompted(run: Run) -> None:
     codes, prompts = run.held_out.codes[:2, :, :20], ["fast piano", "slow bells"]
     run.model.eval()
-    prompted, unprompted = (run._predicted(each, codes) for each in (prompts, ["", ""]))
+    prompted, unprompted = (run._predict(each, codes) for each in (prompts, ["", ""]))
     assert (prompted - unprompted).abs().max() > 1e-2
     for scale, expected in ((1.0, prompted), (0.0, unprompted)):
-        plain, guided = run._guided(prompts, codes, scale)
+        plain, guided = run._guide(prompts, codes, scale)
         torch.testing.assert_close(guided, expected, atol=1e-4, rtol=0)
         torch.testing.assert_close(plain, unprompted, atol=1e-4, rtol=0)
     run.model.train()
@@ -121,13 +121,13 @@ def test_without_a_prompt_no_word_reaches_the_decoder() -> None:
 def test_the_last_part_fits_the_guided_prediction(
     run: Run, monkeypatch: pytest.MonkeyPatch, share: float, times: int
 ) -> None:
-    guided, seen = run._guided, []
+    guided, seen = run._guide, []
 
     def watched(prompts: list[str], codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         seen.append(prompts)
         return guided(prompts, codes)
 
-    monkeypatch.setattr(run, "_guided", watched)
+    monkeypatch.setattr(run, "_guide", watched)
     run.learn((["fast piano", ""], run.held_out.codes[:2, :, :20]), share)
     assert seen == [["fast piano", ""]] * times
 

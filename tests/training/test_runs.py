@@ -22,7 +22,7 @@ class _Counting(TimedRun):
         self.total = 0
         self.shares: list[float] = []
         self.stop_at = stop_at
-        self.resumed()
+        self.resume()
 
     def measure(self) -> dict[str, Any]:
         return {"total": self.total}

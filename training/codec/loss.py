@@ -1,4 +1,4 @@
-"""How far a reconstruction is from its original, as a gradient and as a figure."""
+"""Distance of a reconstruction from its original, as a loss and as a figure."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ RATE = 32_000
 LOG_FLOOR = 3e-3
 WAVEFORM_WEIGHT = 2.0
 BRIGHT_WEIGHT = 0.5
-"""Of the upper half of the mel bands, counted once more: the waveform's error hardly sees hats."""
+"""Extra weight of the upper half of the mel bands, because the waveform's error neglects hats."""
 
 
 def reconstruction_loss(output: Tensor, target: Tensor) -> Tensor:
-    """Waveforms (batch, samples); each clip counts alike, however soft it is."""
+    """Return the loss of waveforms (batch, samples); soft clips count as much as loud ones."""
     level = target.pow(2).mean(1, keepdim=True).sqrt().clamp(min=1e-3)
     output, target = output / level, target / level
     return WAVEFORM_WEIGHT * (output - target).abs().mean() + spectral_distance(output, target)
 
 
 def spectral_distance(output: Tensor, target: Tensor) -> Tensor:
-    """Mean over resolutions of log-magnitude and mel differences and spectral convergence."""
+    """Return the mean over resolutions of magnitude, mel and spectral convergence errors."""
     total = torch.zeros(())
     for size in STFT_SIZES:
         ours, theirs = _magnitude(output, size), _magnitude(target, size)
@@ -41,7 +41,7 @@ def spectral_distance(output: Tensor, target: Tensor) -> Tensor:
 
 
 def si_sdr(output: Tensor, target: Tensor) -> Tensor:
-    """Scale-invariant signal-to-distortion ratio of each clip in dB (Le Roux et al. 2019)."""
+    """Return the scale-invariant SDR of each clip in dB (Le Roux et al. 2019)."""
     scale = (output * target).sum(1, keepdim=True) / target.pow(2).sum(1, keepdim=True)
     signal = scale * target
     noise = (output - signal).pow(2).sum(1).clamp(min=1e-12)
@@ -60,7 +60,7 @@ def _log(magnitude: Tensor) -> Tensor:
 
 @functools.cache
 def _mel_bands(size: int) -> Tensor:
-    """(bands, bins): triangles, evenly spaced in mel, each of sum 1."""
+    """Return the filters (bands, bins): triangles, evenly spaced in mel, each of sum 1."""
     top = 2595 * torch.log10(torch.tensor(1 + RATE / 2 / 700))
     edges = 700 * (10 ** (torch.linspace(0, float(top), MEL_BANDS + 2) / 2595) - 1)
     frequency = torch.linspace(0, RATE / 2, size // 2 + 1)

@@ -1,6 +1,6 @@
-"""Residual vector quantization that learns by moving averages (van den Oord et al. 2017, 2018).
+"""Residual vector quantization with moving averages (van den Oord et al. 2017, 2018).
 
-Gradients pass the quantizer as if it were not there; the codebooks follow what they are chosen for.
+Gradients pass straight through the quantizer; each codebook entry follows its assigned vectors.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from musicgen.model.encodec import Codec
 
 DECAY = 0.99
 DEAD_SHARE = 0.1
-"""An entry that is chosen less often than this share of the average is put elsewhere."""
+"""An entry with less than this share of the average use is moved elsewhere."""
 KMEANS_ROUNDS = 12
 
 
 class Quantizer:
-    """The codebooks of `codec`, and what it takes to train them."""
+    """Codebooks of `codec`, with their training state."""
 
     def __init__(self, codec: Codec, generator: torch.Generator) -> None:
         self.books = codec.codebooks
@@ -29,24 +29,26 @@ class Quantizer:
 
     @torch.no_grad()
     def start(self, vectors: Tensor) -> None:
-        """k-means of `vectors` (many, dimensions), each book on what the ones before it leave."""
+        """Run k-means on `vectors` (many, dimensions), each book on the residual so far."""
         residual = vectors
         for book, counts, sums in zip(self.books, self.counts, self.sums, strict=True):
-            book.copy_(residual[self._picked(len(residual), len(book))])
+            book.copy_(residual[self._pick(len(residual), len(book))])
             for _ in range(KMEANS_ROUNDS):
                 index = _nearest(residual, book)
                 chosen = F.one_hot(index, len(book)).float()
                 total = chosen.sum(0)
                 means = chosen.t() @ residual / total.clamp(min=1)[:, None]
-                fresh = residual[self._picked(len(residual), len(book))]
+                fresh = residual[self._pick(len(residual), len(book))]
                 book.copy_(torch.where((total > 0)[:, None], means, fresh))
             counts.copy_(total * 0 + len(residual) / len(book))
             sums.copy_(book * counts[:, None])
             residual = residual - book[_nearest(residual, book)]
 
     def __call__(self, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """`vectors` (many, dimensions) quantized with a straight-through gradient; the commitment
-        loss; the codes (books, many)."""
+        """Quantize `vectors` (many, dimensions) with a straight-through gradient.
+
+        Returns: the quantized vectors, the commitment loss, and the codes (books, many).
+        """
         residual, total, loss, codes = vectors, torch.zeros_like(vectors), 0.0, []
         for k in range(len(self.books)):
             index = _nearest(residual.detach(), self.books[k])
@@ -66,13 +68,13 @@ class Quantizer:
         self.sums[k].lerp_(chosen.t() @ vectors, 1 - DECAY)
         dead = self.counts[k] < DEAD_SHARE * len(vectors) / self.books.shape[1]
         if dead.any():
-            fresh = vectors[self._picked(len(vectors), int(dead.sum()))]
+            fresh = vectors[self._pick(len(vectors), int(dead.sum()))]
             average = len(vectors) / self.books.shape[1]
             self.counts[k][dead] = average
             self.sums[k][dead] = fresh * average
         self.books[k].copy_(self.sums[k] / self.counts[k][:, None])
 
-    def _picked(self, among: int, count: int) -> Tensor:
+    def _pick(self, among: int, count: int) -> Tensor:
         return torch.randint(among, (count,), generator=self._generator)
 
 

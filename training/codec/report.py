@@ -1,4 +1,4 @@
-"""What the trained codec reconstructs of held-out music, beside what it began as."""
+"""Reconstruction of held-out music by the trained codec and by two untrained ones."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from training.codec.train import HELD_OUT_CLIPS
 from training.data import HELD_OUT_SEED, make_pool
 from training.language_model.model import make_model
 
-# Not the pool that the training watches.
+# Another pool than the one measured during the training.
 SEED = HELD_OUT_SEED + 3
 SECONDS = 2.0
 
 
 @torch.no_grad()
 def codec_report(checkpoint: Path, curve: Path) -> dict[str, dict[str, float]]:
-    """SI-SDR in dB (median over clips) and spectral distance: of the exported codec, of the
-    block-PCA start (from the training's first line) and of transformers' own random weights."""
+    """Return the SI-SDR in dB (median over clips) and the spectral distance of three codecs.
+
+    They are the exported codec, the block-PCA start (the training's first line) and transformers'
+    own random weights.
+    """
     import transformers as hf
 
     clips = torch.from_numpy(make_pool(SEED, HELD_OUT_CLIPS, SECONDS).sound)
@@ -48,7 +51,7 @@ def _figures(codec: Any, clips: Tensor) -> dict[str, float]:
 
 
 def _with_random_codebooks(codec: Any) -> Any:
-    """transformers leaves them at zero, which would decode everything to the same."""
+    """Draw random codebooks; transformers leaves them at zero, and zero decodes to one sound."""
     for layer in codec.quantizer.layers:
         layer.codebook.embed.normal_()
     return codec

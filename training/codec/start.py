@@ -1,9 +1,9 @@
-"""A codec that already reconstructs before it is trained: the block-PCA start.
+"""Block-PCA start: a codec with good reconstructions before any training.
 
 With PyTorch's own initialisation a codec of this size learns nothing for tens of minutes. Here each
-strided convolution of the encoder keeps the principal components of the blocks that it shortens
-(a hierarchical Karhunen-Loeve transform), the mirrored convolution of the decoder is its transpose,
-and everything between is nearly the identity. Signals are scaled so that ELU is nearly linear.
+strided convolution of the encoder keeps the principal components of its input blocks (a
+hierarchical Karhunen-Loeve transform). The mirrored convolution of the decoder is its transpose,
+and everything between is nearly the identity. The scale of the signals makes ELU nearly linear.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LSTM_GAIN = 0.3
 
 @torch.no_grad()
 def pca_start(codec: Codec, clips: Tensor, generator: torch.Generator) -> None:
-    """Sets all weights but the codebooks' from `clips` (batch, 1, samples), of similar level."""
+    """Set all weights except the codebooks from `clips` (batch, 1, samples) of similar level."""
     _near_identity(codec, generator)
     mirrors = [m for m in reversed(codec.decoder) if isinstance(m, (Conv, ConvTranspose))]
     signal = clips
@@ -47,7 +47,7 @@ def _near_identity(codec: Codec, generator: torch.Generator) -> None:
 
 
 def _set_pair(layer: Conv, mirror: nn.Module, signal: Tensor, generator: torch.Generator) -> None:
-    """`layer` gets the components of `signal`, `mirror` what undoes it."""
+    """Set `layer` to the components of `signal`, and `mirror` to the inverse."""
     if signal.shape[1] == 1:
         _set_ends(layer, mirror, signal, generator)
         return
@@ -69,7 +69,7 @@ def _set_pair(layer: Conv, mirror: nn.Module, signal: Tensor, generator: torch.G
 
 
 def _set_ends(first: Conv, last: nn.Module, signal: Tensor, generator: torch.Generator) -> None:
-    """Orthonormal columns, and their time-reversed transpose: together a delay of nothing."""
+    """Set orthonormal columns and their time-reversed transpose: together, no change."""
     assert isinstance(last, Conv)
     channels, _, taps = first.conv.weight.shape
     columns = torch.linalg.qr(torch.randn(channels, taps, generator=generator)).Q
@@ -80,14 +80,14 @@ def _set_ends(first: Conv, last: nn.Module, signal: Tensor, generator: torch.Gen
 
 
 def _blocks(signal: Tensor, ratio: int) -> Tensor:
-    """(batch, channels, time) to (blocks, channels * ratio)."""
+    """Reshape (batch, channels, time) to (blocks, channels * ratio)."""
     whole = signal[..., : signal.shape[-1] // ratio * ratio]
     cut = whole.unflatten(-1, (-1, ratio))
     return cut.permute(0, 2, 1, 3).flatten(2).flatten(0, 1)
 
 
 def _components(blocks: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """(dimensions, count): the strongest directions, rotated so that none is stronger."""
+    """Return the strongest directions (dimensions, count), rotated to equal strength."""
     _, vectors = torch.linalg.eigh(blocks.t() @ blocks / len(blocks))
     strongest = vectors[:, -count:]
     missing = count - strongest.shape[1]

@@ -1,9 +1,9 @@
-"""Trains the demo's codec; may be stopped and started again at any time.
+"""Train the demo's codec; it may be stopped and started again at any time.
 
     python -m training.codec.train --folder FOLDER --minutes 50
 
-FOLDER holds the state of the run, outside the repository. Every report is one JSON line in
-FOLDER/curve.jsonl: minutes trained, steps, and what is reached on music that is never trained on.
+FOLDER has the state of the run, outside the repository. Every report is one JSON line in
+FOLDER/curve.jsonl: minutes of training, steps, and the figures on held-out music.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ START_CLIPS, PCA_CLIPS, START_VECTORS = 512, 128, 20_000
 
 
 class Run(TimedRun):
-    """The codec, its quantizer and its optimizer."""
+    """Training run of the codec, its quantizer and its optimizer."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, "codec")
@@ -72,12 +72,12 @@ class Run(TimedRun):
         self.optimizer = torch.optim.AdamW(weights, LEARNING_RATE, betas=BETAS, weight_decay=0.0)
         held_out = make_pool(HELD_OUT_SEED, HELD_OUT_CLIPS, seconds=2.0)
         self.held_out = torch.from_numpy(held_out.sound)
-        if not self.resumed():
+        if not self.resume():
             self._start()
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
-        """SI-SDR in dB (median) and spectral distance on held-out music, quantized and not."""
+        """Return median SI-SDR in dB and spectral distance on held-out music, also unquantized."""
         clips = self.held_out
         vectors = self.codec.encoder(clips[:, None])
         codes = self.codec.encode(clips[:, None])
@@ -112,7 +112,7 @@ class Run(TimedRun):
         level = clips.pow(2).mean(1, keepdim=True).sqrt().clamp(min=1e-3)
         with torch.no_grad():
             pca_start(self.codec, (clips / level * 0.1)[:PCA_CLIPS, None], self.generator)
-            # At the levels that the music has: the codebooks must tell them apart.
+            # At the levels of the music, because the codebooks must distinguish them.
             parts = [self.codec.encoder(part[:, None]) for part in clips.split(PCA_CLIPS)]
             vectors = torch.cat(parts).transpose(1, 2).flatten(0, 1)
             picked = torch.randperm(len(vectors), generator=self.generator)[:START_VECTORS]
@@ -141,7 +141,7 @@ class Run(TimedRun):
             while 1 + self.step // STEPS_PER_POOL == seed:
                 rng = np.random.default_rng((SEED, self.step))
                 clips = rng.integers(len(pool), size=BATCH)
-                # Notes begin with a frame here as they do in what the language model writes.
+                # Notes begin with a frame, as in the output of the language model.
                 starts = rng.integers((pool.shape[1] - CROP) // HOP, size=BATCH) * HOP
                 crops = [pool[c, s : s + CROP] for c, s in zip(clips, starts, strict=True)]
                 noise = rng.standard_normal((BATCH, CROP)).astype(np.float32) * DITHER
@@ -149,7 +149,7 @@ class Run(TimedRun):
 
 
 def _schedule(step: int, share: float) -> float:
-    """Warm-up, constant, and a cosine over the second half of the time."""
+    """Return the rate: a warm-up, a constant, and a cosine over the second half of the time."""
     cooling = 0.5 * (1 + math.cos(math.pi * max(0.0, 2 * share - 1)))
     return min(1.0, (step + 1) / WARM_UP_STEPS) * max(cooling, 0.01)
 

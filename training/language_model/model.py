@@ -1,4 +1,4 @@
-"""The demo's MusicGen in transformers' own classes, so that what is trained is what is saved."""
+"""The demo's MusicGen in transformers' own classes, ready to save after the training."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ START_TOKEN = CODEC.codebook_size
 
 
 def make_model() -> Any:
-    """MusicgenForConditionalGeneration with random weights."""
+    """Build a MusicgenForConditionalGeneration with random weights."""
     import transformers as hf
 
     bits = CODEC.codebook_size.bit_length() - 1
     codec = hf.EncodecConfig(
-        # EncodecConfig has no field for the number of codebooks: it follows from the bandwidth.
+        # EncodecConfig has no field for the number of codebooks; the bandwidth determines it.
         target_bandwidths=[50 * CODEC.codebooks * bits / 1000],
         sampling_rate=CODEC.sample_rate,
         audio_channels=CODEC.channels,
@@ -77,10 +77,10 @@ def make_model() -> Any:
 
 
 def logits(model: Any, tokens: Tensor, mask: Tensor, sequence: Tensor) -> Tensor:
-    """Text `tokens` and `mask` (batch, length), delayed `sequence` (batch, books, steps) to
-    (batch, books, steps, vocabulary).
+    """Return the logits (batch, books, steps, vocabulary) of delayed sequences.
 
-    A row whose mask is all zero is unconditional: its text states are zero, as in guidance.
+    `tokens`, `mask`: text (batch, length). `sequence`: (batch, books, steps). A row with a mask of
+    zeros is unconditional: its text states are zero, as in guidance.
     """
     hidden = model.text_encoder(
         input_ids=tokens, attention_mask=mask.clamp(min=0)

@@ -1,8 +1,7 @@
-"""Teaches the text encoder what the words mean, before any music: MusicGen's T5 comes so, too.
+"""Teach the text encoder the meaning of words before any music, as for MusicGen's T5.
 
-From the state of any token it must be told every attribute of the piece. Left to the music alone, a
-decoder this small looks away from words that decide one token in a hundred, such as those of the
-key, and never looks back.
+Every attribute of the piece must be predictable from the state of any token. From the music alone,
+a decoder this small learns to ignore rare but decisive words, such as those of the key, for ever.
 """
 
 from __future__ import annotations
@@ -42,9 +41,9 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
 
 
 def teach(encoder: Any, seed: int) -> float:
-    """Trains transformers' T5EncoderModel in place, and freezes it.
+    """Train transformers' T5EncoderModel in place, and freeze it.
 
-    Returns the share of attributes told rightly at the end, named in the prompt or not.
+    Returns: the share of correct attributes at the end, named in the prompt or not.
     """
     encoder.requires_grad_(True)
     rng = np.random.default_rng(seed)
@@ -72,7 +71,7 @@ def teach(encoder: Any, seed: int) -> float:
 
 
 def _loss(logits: Tensor, mask: Tensor, pieces: list[Piece]) -> tuple[Tensor, float]:
-    """`logits` (batch, tokens, choices): nats of each attribute, and the share of right ones."""
+    """Return the nats per attribute and the share of correct ones; `logits`: (batch, tokens, n)."""
     losses, right = [], []
     parts = logits.split([len(each) for each in _CHOICES.values()], dim=-1)
     for part, (name, choices) in zip(parts, _CHOICES.items(), strict=True):

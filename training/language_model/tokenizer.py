@@ -1,4 +1,4 @@
-"""A T5 tokenizer that knows the words of `training.music.words`, and letters for all others."""
+"""T5 tokenizer with the words of `training.music.words`, and letters for all other words."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OTHER_WORDS = ("in", "with", "and", "music", "a", "the", "of")
 
 
 def pieces() -> list[tuple[str, float]]:
-    """Specials, whole words, then single characters: whatever is typed has tokens."""
+    """Return special tokens, whole words, then single characters: any text has tokens."""
     words = [word for values in WORDS.values() for choices in values.values() for word in choices]
     known = dict.fromkeys([*words, *DRUMS, *KEYS, *MODES, *_OTHER_WORDS])
     whole = [(_SPACE + word, _WORD_SCORE) for word in known]
@@ -29,12 +29,12 @@ def pieces() -> list[tuple[str, float]]:
 
 
 def make_tokenizer() -> Any:
-    """transformers' T5Tokenizer of these pieces."""
+    """Build transformers' T5Tokenizer of these pieces."""
     from transformers import T5Tokenizer
 
     return T5Tokenizer(vocab=pieces(), extra_ids=0)
 
 
 def write_tokenizer(folder: Path) -> None:
-    """Writes tokenizer.json beside a checkpoint."""
+    """Write tokenizer.json beside a checkpoint."""
     make_tokenizer().save_pretrained(folder)

@@ -1,10 +1,10 @@
-"""Trains the demo's text encoder and decoder; may be stopped and started again at any time.
+"""Train the demo's text encoder and decoder; it may be stopped and started again at any time.
 
     python -m training.language_model.train --codec FOLDER --folder FOLDER --minutes 130
 
-Reads the codec of `training.codec.train`, keeps its own state in FOLDER, and appends a JSON line
-to FOLDER/curve.jsonl every few minutes: the negative log-likelihood of each codebook on music that
-is never trained on, with its own prompt, guided by it, without one, and with another piece's.
+Reads the codec of `training.codec.train`, keeps its own state in FOLDER, and appends a JSON line to
+FOLDER/curve.jsonl every few minutes: the negative log-likelihood of each codebook on held-out music
+with its own prompt, with guidance, without a prompt, and with another piece's prompt.
 """
 
 from __future__ import annotations
@@ -35,29 +35,27 @@ from training.runs import TimedRun
 SEED = 2
 FRAMES = 400
 BATCHES = ((8, 200), (4, 400))
-"""Clips and frames of the batches, in turn. All are of a piece's beginning, where every clip that
-is asked for begins, too: more clips are more first notes, more frames are what comes later."""
+"""Clips and frames of the batches, in turn. Clips are beginnings of pieces, as in generation. More
+clips give more first notes, more frames give more of the later music."""
 LEARNING_RATE, WARM_UP_STEPS, BETAS, WEIGHT_DECAY = 1.5e-3, 150, (0.9, 0.95), 0.05
 WITHOUT_PROMPT = 0.15
 CODEBOOK_WEIGHTS = (0.4, 0.3, 0.2, 0.1)
 """Notes are in the first codebook; much of the last cannot be predicted at all."""
 BEGINNING_EVERY, BEGINNING_FRAMES, BEGINNING_WEIGHT = 10, 3, 8.0
-"""Notes begin only at every tenth frame, and only there, from a frame before, in which the codec
-already hears them, key and tempo are decided; all between follows from what was heard. Unweighted,
-a few frames in a hundred do not teach what the words of key and tempo mean."""
+"""Notes begin only at every tenth frame. The codec shows them one frame earlier, so those frames
+alone decide key and tempo; all others follow from the music before. Without the extra weight, these
+few frames in a hundred do not teach the words of key and tempo."""
 FIRST_FRAMES, FIRST_WEIGHT = 20, 6.0
-"""Before a beat is over only the prompt says what comes; later the music itself does, too."""
+"""In the first beat only the prompt determines the music; later the music does too."""
 GUIDED_FROM, GUIDED_SCALE = 0.75, 2.0
-"""Guidance multiplies by its scale how far a prompt raises a token above what it is without one.
-This model knows that only roughly, and at MusicGen's scale of 3 its music left the key that was
-asked for. So from this share of the training on the guided prediction, at this scale, is what is
-fitted to the music: a prompt then counts half in the plain one, and a scale of 3 overstates it by
-a half only."""
+"""Guidance multiplies the effect of a prompt on a token by its scale. This model knows the effect
+only roughly, and at MusicGen's scale of 3 its music left the requested key. So from this share of
+the training on, the loss uses the guided prediction at this scale: a prompt then counts half in the
+plain prediction, and a scale of 3 exaggerates it by only a half."""
 UNGUIDED_WEIGHT = 0.2
-"""Of the loss without a prompt, beside the guided one's."""
+"""Weight of the loss without a prompt, beside the guided loss."""
 LABEL_SMOOTHING = 0.03
-"""What no prompt makes probable ends at the same floor with a prompt and without, so that guidance
-cannot raise it."""
+"""Improbable tokens get the same floor with a prompt and without, so guidance cannot raise them."""
 CLIP_NORM = 1.0
 POOL_CLIPS, STEPS_PER_POOL = 1280, 2500
 FIRST_POOL = 2000
@@ -67,14 +65,14 @@ _ENCODED_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Codes:
-    """`codes`: (clips, books, frames) of what `pieces` describe."""
+    """Codes (clips, books, frames) of `pieces`."""
 
     pieces: tuple[Piece, ...]
     codes: Tensor
 
 
 class Run(TimedRun):
-    """The model and its optimizer, on the codes of a codec."""
+    """Training run of the model and its optimizer, on the codes of a codec."""
 
     report_seconds = 180.0
 
@@ -91,13 +89,13 @@ class Run(TimedRun):
         )
         self.tokenizer = make_tokenizer()
         self.pattern = DelayPattern(CODEC.codebooks, 1, START_TOKEN)
-        self.held_out = self._encoded(HELD_OUT_SEED + 1, HELD_OUT_CLIPS)
-        if not self.resumed():
+        self.held_out = self._encode_pool(HELD_OUT_SEED + 1, HELD_OUT_CLIPS)
+        if not self.resume():
             teach(self.model.text_encoder, SEED)
 
     @torch.no_grad()
     def measure(self) -> dict[str, list[float]]:
-        """Nats for each codebook."""
+        """Return the nats of each codebook by kind of prompt."""
         self.model.eval()
         rng = np.random.default_rng(SEED)
         prompts = [describe(piece, rng, left_out=0) for piece in self.held_out.pieces]
@@ -125,17 +123,19 @@ class Run(TimedRun):
             group["lr"] = LEARNING_RATE * rate
         prompts, codes = batch
         if share < GUIDED_FROM:
-            loss = self._weighted(self._predicted(prompts, codes), codes)
+            loss = self._weigh_loss(self._predict(prompts, codes), codes)
         else:
-            plain, guided = self._guided(prompts, codes)
-            loss = self._weighted(guided, codes) + UNGUIDED_WEIGHT * self._weighted(plain, codes)
+            plain, guided = self._guide(prompts, codes)
+            loss = self._weigh_loss(guided, codes) + UNGUIDED_WEIGHT * self._weigh_loss(
+                plain, codes
+            )
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.weights, CLIP_NORM)
         self.optimizer.step()
 
-    def _weighted(self, predicted: Tensor, codes: Tensor) -> Tensor:
-        """What is learnt from: the loss where it teaches most."""
+    def _weigh_loss(self, predicted: Tensor, codes: Tensor) -> Tensor:
+        """Return the training loss, weighted by frame and codebook."""
         loss, valid = self._losses(predicted, codes, LABEL_SMOOTHING)
         delay = torch.arange(CODEC.codebooks)[:, None]
         frame = torch.arange(loss.shape[2]) - delay
@@ -148,39 +148,39 @@ class Run(TimedRun):
         return (books * torch.tensor(CODEBOOK_WEIGHTS)).sum()
 
     def _nll(self, prompts: list[str], codes: Tensor, scale: float = 1.0) -> Tensor:
-        """Negative log-likelihood in nats of each codebook, (books,); an empty prompt is none."""
+        """Return the nats of each codebook (books,); an empty text is no prompt."""
         if scale == 1:
-            predicted = self._predicted(prompts, codes)
+            predicted = self._predict(prompts, codes)
         else:
-            predicted = self._guided(prompts, codes, scale)[1]
+            predicted = self._guide(prompts, codes, scale)[1]
         loss, valid = self._losses(predicted, codes)
         return (loss * valid).sum((0, 2)) / (valid.sum(1) * len(codes))
 
-    def _guided(
+    def _guide(
         self, prompts: list[str], codes: Tensor, scale: float = GUIDED_SCALE
     ) -> tuple[Tensor, Tensor]:
-        """Logits without the prompts, and guided by them."""
-        both = self._predicted([""] * len(prompts) + prompts, codes.repeat(2, 1, 1))
+        """Return logits without the prompts, and with guidance by them."""
+        both = self._predict([""] * len(prompts) + prompts, codes.repeat(2, 1, 1))
         plain, prompted = both.chunk(2)
         return plain, plain + scale * (prompted - plain)
 
-    def _predicted(self, prompts: list[str], codes: Tensor) -> Tensor:
-        """Logits (clips, books, steps, codes); an empty prompt is none."""
+    def _predict(self, prompts: list[str], codes: Tensor) -> Tensor:
+        """Return logits (clips, books, steps, codes); an empty text is no prompt."""
         words = self.tokenizer(prompts, return_tensors="pt", padding=True)
         mask = words.attention_mask * torch.tensor([[bool(prompt)] for prompt in prompts])
-        return logits(self.model, words.input_ids, mask, self._delayed(codes)[:, :, :-1])
+        return logits(self.model, words.input_ids, mask, self._delay(codes)[:, :, :-1])
 
-    def _delayed(self, codes: Tensor) -> Tensor:
+    def _delay(self, codes: Tensor) -> Tensor:
         return torch.stack([self.pattern.build_template(codes.shape[2], each) for each in codes])
 
     def _losses(
         self, predicted: Tensor, codes: Tensor, smoothing: float = 0.0
     ) -> tuple[Tensor, Tensor]:
-        """Of every token (clips, books, steps), and which (books, steps) stand for one."""
+        """Return the losses (clips, books, steps), and a mask (books, steps) of real tokens."""
         blank = self.pattern.build_template(codes.shape[2])
         loss = F.cross_entropy(
             predicted.flatten(0, 2),
-            self._delayed(codes)[:, :, 1:].clamp(max=CODEC.codebook_size - 1).flatten(),
+            self._delay(codes)[:, :, 1:].clamp(max=CODEC.codebook_size - 1).flatten(),
             reduction="none",
             label_smoothing=smoothing,
         ).view(len(codes), CODEC.codebooks, -1)
@@ -189,7 +189,7 @@ class Run(TimedRun):
     def batches(self) -> Iterator[tuple[list[str], Tensor]]:
         while True:
             seed = FIRST_POOL + self.step // STEPS_PER_POOL
-            pool = self._encoded(seed, POOL_CLIPS)
+            pool = self._encode_pool(seed, POOL_CLIPS)
             while FIRST_POOL + self.step // STEPS_PER_POOL == seed:
                 rng = np.random.default_rng((SEED, self.step))
                 batch, frames = BATCHES[self.step % len(BATCHES)]
@@ -201,8 +201,8 @@ class Run(TimedRun):
                 yield prompts, pool.codes[clips, :, :frames]
 
     @torch.no_grad()
-    def _encoded(self, seed: int, clips: int) -> Codes:
-        """A pool as codes, kept in the folder: encoding takes longer than making the sound."""
+    def _encode_pool(self, seed: int, clips: int) -> Codes:
+        """Return the codes of a pool, from a cache in the folder, because the encoding is slow."""
         path = self.folder / f"codes-{seed}-{clips}.pt"
         pool = make_pool(seed, clips, FRAMES / 50) if not path.exists() else None
         if pool is not None:
@@ -215,7 +215,7 @@ class Run(TimedRun):
 
 
 def load_codec(folder: Path) -> Codec:
-    """The codec of a run of `training.codec.train`."""
+    """Load the codec of a run of `training.codec.train`."""
     codec = Codec(CODEC)
     codec.load_state_dict(torch.load(folder / "codec.pt", weights_only=True)["codec"])
     return codec.requires_grad_(False)

@@ -1,2 +1,1 @@
-"""A melody model at toy size, for the test that melodies are followed: the demo's codec, and a
-decoder that learns to play the notes whose chroma it is given."""
+"""Toy melody model for tests: the demo's codec, and a decoder to play the notes of a chroma."""

@@ -1,4 +1,4 @@
-"""Random melodies of steady notes, and what MusicGen's melody condition hears of them."""
+"""Random melodies of steady notes, and their chroma for MusicGen's melody condition."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from training.music.render import FRAME_SECONDS, note_frequency
 
 LOWEST_PITCH, PITCHES = 60, 12
 NOTE_FRAMES = (30, 70)
-"""The shortest and the longest note."""
+"""Shortest and longest note."""
 _PARTIALS = (1.0, 0.5, 0.25)
 
 
 def melody(frames: int, rng: Generator) -> NDArray[np.float32]:
-    """(samples,) mono at 32 kHz: one note after another, each of them another one than before.
+    """Return a melody (samples,), mono at 32 kHz; consecutive notes differ.
 
-    Every note is tuned to whole periods in a whole number of frames and does not fade, so that a
-    small codec gives the same codes for it again and again.
+    Every note has whole periods in a whole number of frames and does not fade, so a small codec
+    gives the same codes for it every time.
     """
     sound = np.zeros(round(frames * FRAME_SECONDS * RATE), np.float32)
     frame, pitch = 0, int(rng.integers(PITCHES))
@@ -36,8 +36,8 @@ def melody(frames: int, rng: Generator) -> NDArray[np.float32]:
     return sound
 
 
-def heard(sound: NDArray[np.float32], config: MusicGenConfig) -> Tensor:
-    """Of (samples,): one-hot chroma (frames, 12)."""
+def extract_chroma(sound: NDArray[np.float32], config: MusicGenConfig) -> Tensor:
+    """Return the one-hot chroma (frames, 12) of a sound (samples,)."""
     return compute_chroma(torch.from_numpy(sound)[:, None], config)
 
 

@@ -1,8 +1,8 @@
-"""Trains the melody toy and writes it as a checkpoint that transformers and this project load.
+"""Train the toy melody model, and write it as a checkpoint for transformers and this project.
 
     python -m training.melody.train --output FOLDER --minutes 12
 
-It hears no words: prompts are left empty, and the text encoder stays as it was drawn.
+It uses no words: prompts are empty, and the text encoder keeps its random weights.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from musicgen.model.config import MusicGenConfig
 from musicgen.model.delay_pattern import UNKNOWN, DelayPattern
 from training.export import set_codec
 from training.export import write as write_checkpoint
-from training.melody.notes import PITCHES, heard, melody
+from training.melody.notes import PITCHES, extract_chroma, melody
 from training.music.instruments import RATE
 
 DEMO = Path(__file__).parents[2] / "musicgen/demo/checkpoint"
 FRAMES, CHROMA_FRAMES = 250, 40
-"""Of a window: five seconds, the shortest that there is."""
+"""Length of a window: five seconds, the shortest possible one."""
 WIDTH, LAYERS, HEADS = 128, 3, 4
 TUNES, TUNE_SECONDS = 60, 300
 BATCH, LEARNING_RATE, WITHOUT_MELODY = 16, 1.5e-3, 0.1
 GRID_FRAMES, GRID_CHROMA = 32, 5
-"""The shortest time that is whole in both, 0.64 s: where a window may begin."""
+"""Shortest time with whole frames in both, 0.64 s: the grid of the windows."""
 SEED = 0
 
 
 def make_model() -> Any:
-    """MusicgenMelodyForConditionalGeneration with random weights around the demo's codec."""
+    """Build transformers' melody model with random weights and the demo's codec."""
     import transformers as hf
 
     demo = json.loads((DEMO / "config.json").read_text())
@@ -69,8 +69,10 @@ def make_model() -> Any:
 
 
 class Trainer:
-    """Learns the codes of melodies from their chroma: windows out of long tunes, so many of them
-    that none can be learnt by heart."""
+    """Training of the codes of melodies from their chroma.
+
+    Its windows come from long tunes; their number makes learning by heart impossible.
+    """
 
     def __init__(self) -> None:
         self.theirs = make_model()
@@ -82,7 +84,7 @@ class Trainer:
         melodic = replace(config, chroma_bins=PITCHES)
         rng = np.random.default_rng(SEED)
         tunes = [melody(TUNE_SECONDS * config.frame_rate, rng) for _ in range(TUNES)]
-        self.chroma = torch.stack([heard(each, melodic) for each in tunes])
+        self.chroma = torch.stack([extract_chroma(each, melodic) for each in tunes])
         self.codes = torch.cat([self._codes(each) for each in tunes])
         parts = (self.theirs.decoder, self.theirs.audio_enc_to_dec_proj)
         self.weights = [weight for part in parts for weight in part.parameters()]
@@ -95,7 +97,7 @@ class Trainer:
         return torch.cat([self.codec.encode(each) for each in parts], dim=-1)
 
     def _batch(self) -> tuple[Tensor, Tensor]:
-        """Chroma (clips, CHROMA_FRAMES, 12) and sequences (clips, books, steps)."""
+        """Return chroma (clips, CHROMA_FRAMES, 12) and sequences (clips, books, steps)."""
         last = (self.codes.shape[-1] - FRAMES) // GRID_FRAMES
         chroma, sequences = [], []
         for _ in range(BATCH):
@@ -107,7 +109,7 @@ class Trainer:
         return torch.stack(chroma), torch.stack(sequences)
 
     def step(self, share: float) -> float:
-        """One batch; returns its mean nats of a token."""
+        """Train on one batch and return its mean nats of a token."""
         for group in self.optimizer.param_groups:
             group["lr"] = (
                 LEARNING_RATE * min(1.0, 50 * share) * 0.5 * (1 + math.cos(math.pi * share))
@@ -139,7 +141,7 @@ class Trainer:
 
 
 def train(output: Path, minutes: float) -> None:
-    """Raises: `FileExistsError` where `output` is there already."""
+    """Train and write the checkpoint. Raises: `FileExistsError` for an existing `output`."""
     torch.manual_seed(SEED)
     trainer = Trainer()
     begun, steps = time.monotonic(), 0

@@ -1,12 +1,12 @@
 """Timbres from sines and noise: each function makes one note, float32 mono at `RATE`.
 
-Attacks are short and clear, because a listener, an onset detector and a small codec all need them
-to tell one note from the next. Nothing is random: a note of the same pitch and length is always the
-same wave, and so are drums, as from a drum machine. A model this small can then learn each of them.
+Attacks are short and clear, because a listener, an onset detector and a small codec need them to
+separate notes. Nothing is random: a note of the same pitch and length is always the same wave, and
+so are drums, as from a drum machine. A model this small can then learn each of them.
 
-A note fades over its whole length, to about a fifth of its peak, be it long or short. How fast it
-does so tells the tempo, and how far it has faded when the next one is due: a model need not count
-fifty frames, and never meets a silence that it cannot tell from any other.
+A note fades over its whole length, short or long, to about a fifth of its peak. The speed of the
+fade shows the tempo, and its level shows the start of the next note. So a model need not count
+fifty frames, and never meets two equal silences with different continuations.
 """
 
 from __future__ import annotations
@@ -24,53 +24,53 @@ _HIGHEST_PARTIAL_HZ = 6000.0
 _FADE = 1.6
 """Nepers from a note's beginning to its end."""
 _GOLDEN = (5**0.5 - 1) / 2
-"""Of a turn, from one partial's phase to the next's: no two agree, so that no peak stands out."""
+"""Turns between the phases of neighbouring partials: all phases differ, so no peak stands out."""
 
 
 def piano(frequency: float, seconds: float) -> Note:
-    """Struck string: the higher partials die first."""
+    """Play a struck string: the higher partials fade first."""
     time, number = _time(seconds), _partials(frequency, 6)
     sooner = np.exp(-0.6 * (number[:, None] - 1) * time / seconds)
     tone = _sines(frequency * number, time) * sooner / number[:, None] ** 1.2
-    return _shaped(tone, seconds, attack=0.003, release=0.03)
+    return _apply_envelope(tone, seconds, attack=0.003, release=0.03)
 
 
 def bells(frequency: float, seconds: float) -> Note:
-    """A struck bar: far above its tone a second one, soon gone."""
+    """Play a struck bar: a second tone far above the first fades quickly."""
     time, ratio = _time(seconds), np.array([1.0, 3.0])
     sooner = np.exp(-1.5 * (ratio[:, None] - 1) * time / seconds)
     tone = _sines(frequency * ratio, time) * sooner * np.array([[1.0], [0.4]])
-    return _shaped(tone, seconds, attack=0.002, release=0.03)
+    return _apply_envelope(tone, seconds, attack=0.002, release=0.03)
 
 
 def flute(frequency: float, seconds: float) -> Note:
-    """Hardly more than a sine."""
+    """Play a tone close to a sine."""
     tone = _sines(frequency * np.array([1.0, 2.0]), _time(seconds)) * np.array([[1.0], [0.2]])
-    return 0.6 * _shaped(tone, seconds, attack=0.02, release=0.04)
+    return 0.6 * _apply_envelope(tone, seconds, attack=0.02, release=0.04)
 
 
 def organ(frequency: float, seconds: float) -> Note:
-    """Drawbars: octaves and a fifth, behind a swell box that closes."""
+    """Play drawbars: octaves and a fifth, behind a closing swell box."""
     ratio = np.array([1.0, 2.0, 3.0, 4.0])
     strength = np.array([[1.0], [0.6], [0.3], [0.2]])
     tone = _sines(frequency * ratio, _time(seconds)) * strength
-    return 0.6 * _shaped(tone, seconds, attack=0.008, release=0.03)
+    return 0.6 * _apply_envelope(tone, seconds, attack=0.008, release=0.03)
 
 
 def synth(frequency: float, seconds: float) -> Note:
-    """A sawtooth behind a filter that closes."""
+    """Play a sawtooth behind a closing filter."""
     time, number = _time(seconds), _partials(frequency, 8)
     closing = np.exp(-0.8 * (number[:, None] - 1) * time / seconds)
     tone = _sines(frequency * number, time) * closing / number[:, None]
-    return 0.6 * _shaped(tone, seconds, attack=0.004, release=0.03)
+    return 0.6 * _apply_envelope(tone, seconds, attack=0.004, release=0.03)
 
 
 def bass(frequency: float, seconds: float) -> Note:
-    """A round plucked bass."""
+    """Play a round plucked bass."""
     time, number = _time(seconds), _partials(frequency, 4)
     sooner = np.exp(-0.7 * (number[:, None] - 1) * time / seconds)
     tone = _sines(frequency * number, time) * sooner / number[:, None] ** 1.4
-    return _shaped(tone, seconds, attack=0.004, release=0.04)
+    return _apply_envelope(tone, seconds, attack=0.004, release=0.04)
 
 
 INSTRUMENTS: dict[str, Instrument] = {
@@ -99,7 +99,7 @@ def snare() -> Note:
 
 @cache
 def hat() -> Note:
-    """An open one, which rings into the next."""
+    """Play an open hat; it rings into the next one."""
     time = _time(0.3)
     return (0.6 * _noise(len(time), 4000, 9000) * np.exp(-12 * time)).astype(np.float32)
 
@@ -118,10 +118,10 @@ def _sines(frequency: NDArray[np.float64], time: NDArray[np.float64]) -> NDArray
     return np.sin(2 * np.pi * frequency[:, None] * time[None] + phase)
 
 
-def _shaped(
+def _apply_envelope(
     partials: NDArray[np.float64], seconds: float, attack: float, release: float
 ) -> NDArray[np.float32]:
-    """The sum of (partials, samples), fading, without a click at either end, with a peak of 1."""
+    """Sum (partials, samples) and fade them, without clicks at the ends and with a peak of 1."""
     time = _time(seconds)
     rise = np.minimum(1, time / attack)
     fall = np.minimum(1, (seconds - time) / release)
@@ -130,7 +130,7 @@ def _shaped(
 
 
 def _noise(samples: int, low: float, high: float) -> NDArray[np.float64]:
-    """The same every time, between two frequencies in Hz, with a peak of 1."""
+    """Return the same noise every time, between two frequencies in Hz, with a peak of 1."""
     spectrum = np.fft.rfft(np.random.default_rng(0).standard_normal(samples))
     frequency = np.fft.rfftfreq(samples, 1 / RATE)
     spectrum[(frequency < low) | (frequency > high)] = 0

@@ -1,4 +1,4 @@
-"""What a piece is, in attributes that can be heard, measured and put into words."""
+"""Attributes of a piece: audible, measurable, and with words for a prompt."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from training.music.instruments import INSTRUMENTS
 KEYS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 MODES = ("major", "minor")
 TEMPI = {"slow": 60, "medium": 40, "fast": 20}
-"""Codec frames of 20 ms in a beat: 50, 75 and 150 BPM. On a common grid, where every note begins
-with a frame, what is learnt of one tempo is of use for the others; and one of the decoder's
-position embeddings has a period of 20.05 steps."""
+"""Codec frames of 20 ms in a beat: 50, 75 and 150 BPM. Every note begins on a common grid of
+frames, so learning one tempo helps with the others. One of the decoder's position embeddings has a
+period of 20.05 steps."""
 REGISTERS = {"low": 38, "high": 72}
-"""Lowest MIDI pitch of the octave that all notes are folded into: 73 Hz, 523 Hz."""
+"""Lowest MIDI pitch of the octave of all notes in a register: 73 Hz, 523 Hz."""
 LOUDNESS = {"soft": 0.1, "loud": 0.32}
 """Peak of a note; full scale is 1. Nothing else changes a note's level."""
 TEXTURES = ("melody", "chords", "arpeggio", "drone")
@@ -23,7 +23,7 @@ TEXTURES = ("melody", "chords", "arpeggio", "drone")
 
 @dataclass(frozen=True)
 class Piece:
-    """`key` is an index of `KEYS`. `instrument` None is drums alone."""
+    """Piece of music. `key` is an index of `KEYS`. `instrument` None means drums alone."""
 
     instrument: str | None
     texture: str
@@ -40,10 +40,10 @@ class Piece:
 
 
 def random_piece(rng: Generator) -> Piece:
-    """Any combination that can be heard; a drone is slow and has no drums.
+    """Draw a random audible combination; a drone is slow and has no drums.
 
-    Few things to choose from, and melodies more often than what is made of several notes at once:
-    each kind of note is then heard often enough for a model this small to learn it.
+    There are few choices, and more melodies than pieces with several notes at once. So each kind of
+    note occurs often enough for a model this small.
     """
     instrument = None if rng.random() < 0.08 else str(rng.choice(list(INSTRUMENTS)))
     texture = str(rng.choice(TEXTURES, p=(0.65, 0.1, 0.15, 0.1)))

@@ -1,4 +1,4 @@
-"""From a piece to its sound: a score of bars in common time, then its notes."""
+"""Renderer of pieces: a score of bars in common time, then its notes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CHORD_STRENGTH, DRUM_STRENGTH = 0.45, 0.8
 
 @dataclass(frozen=True)
 class Event:
-    """A note: MIDI `pitch`, its beginning and length in beats, its share of the full level."""
+    """Note: MIDI `pitch`, start and length in beats, share of the full level."""
 
     pitch: int
     start: float
@@ -34,7 +34,7 @@ class Event:
 
 
 def render(piece: Piece, seconds: float, rng: Generator) -> NDArray[np.float32]:
-    """The beginning of a piece, from its first beat: (samples,) mono at 32 kHz."""
+    """Render a piece from its first beat: (samples,), mono at 32 kHz."""
     beat = piece.beat_frames * FRAME_SECONDS
     bars = int(np.ceil(seconds / (beat * BEATS_IN_A_BAR)))
     sound = np.zeros(round(seconds * RATE), np.float32)
@@ -49,10 +49,10 @@ def render(piece: Piece, seconds: float, rng: Generator) -> NDArray[np.float32]:
 
 
 def note_frequency(pitch: int) -> float:
-    """Hz, tuned so that a whole number of frames holds a whole number of periods.
+    """Return the frequency in Hz, tuned to whole periods in a whole number of frames.
 
     A steady note then repeats the same few frames, 8 of them in the highest octave and 32 in the
-    lowest, which a codebook can hold. No note is further than 20 cents from equal temperament.
+    lowest, few enough for a codebook. No note differs by more than 20 cents from equal temperament.
     """
     exact = 440 * 2 ** ((pitch - 69) / 12)
     octaves = math.floor(math.log2(exact / HIGHEST_OCTAVE_HZ))
@@ -90,19 +90,19 @@ def _score(piece: Piece, bars: int, rng: Generator) -> Iterator[Event]:
 
 
 def _next_degree(degree: int, rng: Generator) -> int:
-    """A small step, within an octave above the tonic."""
+    """Move by a small step, within an octave above the tonic."""
     moved = degree + int(rng.choice((-2, -1, 1, 2)))
     return moved if 0 <= moved <= 7 else degree
 
 
 def _pitch(piece: Piece, degree: int) -> int:
-    """Folded into the register's octave: few pitches, each of which can be learnt well."""
+    """Fold a degree into the register's octave: a few pitches are easy to learn."""
     lowest = REGISTERS[piece.register]
     return lowest + (piece.key + SCALES[piece.mode][degree % 7] - lowest) % 12
 
 
 def _beats(bars: int) -> Iterator[tuple[NDArray[np.float32], float]]:
-    """Kick on one and three, snare on two and four, hats on every half."""
+    """Yield kicks on one and three, snares on two and four, hats on every half."""
     for beat in range(bars * BEATS_IN_A_BAR):
         yield (kick() if beat % 2 == 0 else snare()), beat
         for half in (0.0, 0.5):

@@ -1,4 +1,4 @@
-"""A piece in the words that people type; any of them may be left out."""
+"""Description of a piece in common words; some of them may be left out."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LEFT_OUT = 0.1
 
 
 def describe(piece: Piece, rng: Generator, left_out: float = LEFT_OUT) -> str:
-    """Such as "slow soft low piano melody in C minor with drums"; never empty."""
+    """Return a text such as "slow soft low piano melody in C minor with drums"; never empty."""
     adjectives = [
         _word(name, getattr(piece, name), rng) for name in ("tempo", "loudness", "register")
     ]
