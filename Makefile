@@ -1,12 +1,12 @@
-# The commands of this project. Each sets up what it needs in .venv first.
+# Commands of this project. Each first installs its requirements in .venv.
 PYTHON ?= python3
-# On Linux a plain `torch` from PyPI brings CUDA; pin what suits your machine here.
+# On Linux, `torch` from PyPI includes CUDA. Pin a build for your machine here.
 TORCH ?= torch==2.13.0
 
 BIN := .venv/bin
 DEMO_OUT ?= outputs/demo.wav
 API_PORT ?= 8000
-# `make train` keeps its state here and goes on from it; `make evaluate` measures MODEL.
+# `make train` saves its state here and resumes from it; `make evaluate` measures MODEL.
 TRAINING ?= $(HOME)/.cache/musicgen-training
 MODEL ?= demo
 
@@ -29,7 +29,7 @@ check: .venv/dev-installed
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layers.py
 
-# What infra/ says to clusters, image builders and workflow runners, by the tools of their kind.
+# Check the files of infra/ for clusters, image builders and workflow runners with their linters.
 check-infra: .venv/dev-installed .venv/infra-installed .venv/checkov/installed
 	$(BIN)/python -m infra.check
 	$(BIN)/python -m pytest -q tests/infra/test_manifests.py tests/infra/test_infra_files.py \
@@ -72,14 +72,14 @@ clean:
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[infra]"
 	touch $@
 
-# Checkov wants older versions of what others here use: an environment of its own.
+# Checkov needs older versions of shared packages, so it has its own environment.
 .venv/checkov/installed: .venv/torch-installed
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check "checkov>=3.3"
 	touch $@
 
-# Hugging Face's emulator needs an older starlette than runpod: a folder of its own, which only the
-# emulator's process sees (tests/support/hf_emulator.py).
+# Hugging Face's emulator needs an older starlette than runpod, so it has its own folder, visible to
+# the emulator's process alone (tests/support/hf_emulator.py).
 .venv/hf-emulator/installed: .venv/torch-installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --target $(@D) \
 		hf-endpoints-emulator==0.1.1 "starlette<1"

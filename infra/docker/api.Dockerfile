@@ -1,7 +1,7 @@
-# The image of the job API and its relay. No torch, no GPU, some hundred megabytes.
+# Image of the job API and its relay: no torch, no GPU, some hundred megabytes.
 #     docker build -f infra/docker/api.Dockerfile --build-arg BASE=python@sha256:... -t OWNER/musicgen-api .
-# BASE has no default, which would move: a build names the digest that it was tested with, such as
-# one of python:3.12-slim-bookworm. .github/workflows/images.yml takes it from the variable BASE_IMAGE.
+# BASE has no default, because a tag moves. Name a tested digest, such as one of
+# python:3.12-slim-bookworm. .github/workflows/images.yml reads it from the variable BASE_IMAGE.
 ARG BASE
 FROM ${BASE} AS build
 
@@ -10,7 +10,7 @@ COPY infra/docker/api-requirements.txt /tmp/
 RUN python -m venv /opt/venv && /opt/venv/bin/pip install --requirement /tmp/api-requirements.txt
 COPY musicgen /opt/app/musicgen
 COPY handlers /opt/app/handlers
-# Bytecode is made once, here: the root of the container is read-only.
+# Compile the modules here, because the container's root is read-only.
 RUN /opt/venv/bin/python -m compileall -q /opt/app
 
 FROM ${BASE}

@@ -1,12 +1,12 @@
-# The image of a GPU worker of the job API.
+# Image of a GPU worker of the job API.
 #     docker build -f infra/docker/worker.Dockerfile --build-arg BASE=python@sha256:... -t OWNER/musicgen-worker .
-# torch brings CUDA with it; the machine needs NVIDIA's driver and container toolkit alone. On a
-# machine without a GPU the same image works on the processor.
+# torch includes CUDA, so the machine needs only NVIDIA's driver and container toolkit. On a machine
+# without a GPU the same image runs on the processor.
 #
-# --build-arg MODEL=small puts its weights into the image, packed, so that a worker starts without a
-# download and without a conversion. All but `demo` are Meta's and licensed CC-BY-NC-4.0, no
-# commercial use; so is an image that holds them. MODEL=none leaves them to a volume: then
-# MUSICGEN_MODEL names a packed file there.
+# --build-arg MODEL=small puts its weights into the image as a packed file; a worker then starts
+# without a download and without a conversion. All except `demo` are Meta's, licensed CC-BY-NC-4.0,
+# no commercial use, and so is an image with them. With MODEL=none, MUSICGEN_MODEL names a packed
+# file on a volume.
 ARG BASE
 FROM ${BASE} AS build
 
@@ -50,7 +50,7 @@ WORKDIR /opt/app
 USER 10001:10001
 VOLUME /data
 EXPOSE 9090
-# A worker that loads is healthy; a device that is lost is not.
+# Healthy during the load of the model; unhealthy after the loss of the device.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:9090/healthz', timeout=4)"]
 STOPSIGNAL SIGTERM
