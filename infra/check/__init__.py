@@ -1,1 +1,1 @@
-"""Checks of what a cluster, an image builder or a workflow runner would read of infra/."""
+"""Checks of the files read by a cluster, an image builder or a workflow runner."""

@@ -1,41 +1,50 @@
-"""`python -m infra.check`: every check, by the tool of its kind, which the extra `infra` brings.
+"""`python -m infra.check`: Run the checks of files, manifests, policies, secrets and licences.
 
-`make check-infra` installs that and runs this. Prints what is wrong and where; the status is 1 if
-anything is.
+The extra `infra` has the tools; `make check-infra` installs it and runs all checks. Prints every
+problem with its place. The exit status is 1 for any problem, 2 for an unknown check.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from infra.check import files, house, licences, overlays, policy, secret_scan
 
 CHECKS = {
     "house": house.problems,
     "manifests": overlays.problems,
-    "dockerfiles": files.dockerfiles,
-    "scripts": files.scripts,
-    "workflows": files.workflows,
-    "rules": files.rules,
+    "dockerfiles": files.check_dockerfiles,
+    "scripts": files.check_scripts,
+    "workflows": files.check_workflows,
+    "rules": files.check_rules,
     "policy": policy.problems,
     "secrets": secret_scan.problems,
     "licences": licences.problems,
 }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("only", nargs="*", choices=[[], *CHECKS], help="some of them")
-    only = parser.parse_args().only or list(CHECKS)
-    wrong = 0
-    for name in only:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.check",
+        description=(__doc__ or "").splitlines()[0].partition(": ")[2],
+    )
+    parser.add_argument(
+        "checks", nargs="*", metavar="CHECK", help=f"{', '.join(CHECKS)} (default: all)"
+    )
+    names = parser.parse_args(arguments).checks or list(CHECKS)
+    if unknown := [name for name in names if name not in CHECKS]:
+        parser.error(f"unknown check: {', '.join(unknown)}. Choose from {', '.join(CHECKS)}.")
+    count = 0
+    for name in names:
         problems = CHECKS[name]()
-        wrong += len(problems)
+        count += len(problems)
         sys.stdout.write(f"{name}: {len(problems) or 'no'} problems\n")
         for problem in problems:
             sys.stdout.write(f"  {problem}\n")
-    return 1 if wrong else 0
+    return 1 if count else 0
 
 
 if __name__ == "__main__":

@@ -1,42 +1,48 @@
-"""Files that are read by others than this project's own code: image builds, shells, workflows,
-Prometheus. Each function returns what the tool of its kind says is wrong."""
+"""Lint of the Dockerfiles, shell scripts, workflows and rules of Prometheus.
+
+Every function returns the linter's lines, or none.
+"""
 
 from __future__ import annotations
 
-from infra.check.tools import ROOT, complaints, found
+from infra.check.tools import ROOT, find_tool, lint
 
 DOCKERFILES = ("infra/docker/*.Dockerfile", ".runpod/Dockerfile")
 SCRIPTS = (".ci/run", "infra/**/*.sh")
-# DL3008: Debian's packages are as the base image's digest says. DL3042: told by PIP_NO_CACHE_DIR.
-UNHEEDED = ("DL3008", "DL3042")
+# DL3008: the base image's digest fixes Debian's packages. DL3042: PIP_NO_CACHE_DIR is set.
+SKIPPED_RULES = ("DL3008", "DL3042")
 
 
 def _files(*patterns: str) -> list[str]:
     return sorted(str(p.relative_to(ROOT)) for pattern in patterns for p in ROOT.glob(pattern))
 
 
-def dockerfiles() -> list[str]:
-    ignored = [f"--ignore={code}" for code in UNHEEDED]
-    return complaints("hadolint", *ignored, *_files(*DOCKERFILES))
+def check_dockerfiles() -> list[str]:
+    """Lint the Dockerfiles with hadolint."""
+    ignored = [f"--ignore={code}" for code in SKIPPED_RULES]
+    return lint("hadolint", *ignored, *_files(*DOCKERFILES))
 
 
-def scripts() -> list[str]:
-    return complaints("shellcheck", *_files(*SCRIPTS))
+def check_scripts() -> list[str]:
+    """Lint the shell scripts with shellcheck."""
+    return lint("shellcheck", *_files(*SCRIPTS))
 
 
-def workflows() -> list[str]:
+def check_workflows() -> list[str]:
+    """Lint the workflows with actionlint and zizmor."""
     files = _files(".github/workflows/*.yml")
     return [
-        # Given by name: otherwise actionlint looks for it on the PATH alone.
-        *complaints("actionlint", f"-shellcheck={found('shellcheck') or ''}", *files),
-        *complaints("zizmor", "--offline", "--no-progress", *files),
+        # Without a path, actionlint searches the PATH alone.
+        *lint("actionlint", f"-shellcheck={find_tool('shellcheck') or ''}", *files),
+        *lint("zizmor", "--offline", "--no-progress", *files),
     ]
 
 
-def rules() -> list[str]:
+def check_rules() -> list[str]:
+    """Check the configuration of Prometheus, and test its rules, with promtool."""
     folder = "infra/monitoring"
     return [
-        *complaints("promtool", "check", "config", f"{folder}/prometheus.yml"),
-        *complaints("promtool", "check", "rules", f"{folder}/rules.yml"),
-        *complaints("promtool", "test", "rules", *_files(f"{folder}/tests/*.yml")),
+        *lint("promtool", "check", "config", f"{folder}/prometheus.yml"),
+        *lint("promtool", "check", "rules", f"{folder}/rules.yml"),
+        *lint("promtool", "test", "rules", *_files(f"{folder}/tests/*.yml")),
     ]

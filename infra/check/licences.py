@@ -1,7 +1,6 @@
-"""The licences of what the images install: permissive, or binding their own files only.
+"""Licences of the images' packages: permissive ones, and those for their own files alone.
 
-Of the versions that are installed here; an image that is built later may get others, and then the
-next run of this says so.
+Checked are the installed versions. A later image may have newer ones; the next run checks them.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 
-from infra.check.tools import ROOT, output
+from infra.check.tools import ROOT, read_output
 
 LISTS = (
     "infra/docker/api-requirements.txt",
@@ -24,52 +23,55 @@ ALLOWED = (
     r"(3-Clause )?BSD\b.*|0BSD|Apache\b.*|MIT\b.*|ISC\b.*|BSL-1\.0|Zlib|CC0-1\.0|The Unlicense.*",
     r"PSF-2\.0|Python Software Foundation\b.*|MPL-2\.0|Mozilla Public License 2\.0.*|LGPL-.*",
 )
-"""LGPL and MPL: their sources are unchanged, and anybody may put others in their place."""
+"""LGPL and MPL packages are installed unchanged, and a user can replace them."""
 _ALLOWED = re.compile("|".join(ALLOWED))
 _PARTS = re.compile(r"\s*(?:;|\bAND\b)\s*")
 _CHOICE = re.compile(r"\s*\bOR\b\s*")
 
 
 def problems() -> list[str]:
-    names = installed_by(LISTS)
+    """Return the packages of the images without an allowed licence."""
+    names = resolve(LISTS)
     columns = ("--format=json", "--from=mixed", "--with-system")
-    told = json.loads(output("pip-licenses", *columns, "--packages", *names))
-    return problems_of({each["Name"]: each["License"] for each in told}, names)
+    rows = json.loads(read_output("pip-licenses", *columns, "--packages", *names))
+    return problems_of({row["Name"]: row["License"] for row in rows}, names)
 
 
 def problems_of(licences: Mapping[str, str], names: Iterable[str]) -> list[str]:
-    """`licences` by package; `names` are those that must be among them."""
-    known = {_plain(name) for name in licences}
-    found = [f"{name}: its licence was not looked at" for name in names if name not in known]
+    """Return the problems of `licences` by package; each of `names` must be among them."""
+    known = {_normalize(name) for name in licences}
+    problems = [f"{name}: its licence is unknown" for name in names if name not in known]
     for name, text in licences.items():
         if not _is_allowed(text):
-            found.append(f"{name}: {text.strip()[:80]!r} is not a licence that is allowed")
-    return found
+            problems.append(f"{name}: the licence {text.strip()[:80]!r} is not allowed")
+    return problems
 
 
-def installed_by(lists: Iterable[str]) -> list[str]:
-    """All that these requirements bring, by its plain name, of what is installed here.
+def resolve(lists: Iterable[str]) -> list[str]:
+    """Return the normalized names of all packages of these requirement files, dependencies too.
 
-    Raises: RuntimeError for what is not: a check that cannot be made has not been passed.
+    Raises: RuntimeError for a package not installed here, because a skipped check is no pass.
     """
     from packaging.requirements import Requirement
 
     todo = [Requirement(line) for name in lists for line in _lines(name)]
     seen: dict[tuple[str, frozenset[str]], Distribution] = {}
     while todo:
-        wanted = todo.pop()
-        key = (_plain(wanted.name), frozenset(wanted.extras))
+        requirement = todo.pop()
+        key = (_normalize(requirement.name), frozenset(requirement.extras))
         if key in seen:
             continue
         try:
-            seen[key] = distribution(wanted.name)
+            seen[key] = distribution(requirement.name)
         except PackageNotFoundError as error:
-            raise RuntimeError(f"{wanted.name} is not installed: `make check-infra`") from error
+            raise RuntimeError(
+                f"{requirement.name} is not installed. `make check-infra` installs it."
+            ) from error
         for line in seen[key].requires or ():
-            needed = Requirement(line)
-            extras = wanted.extras or {""}
-            if needed.marker is None or any(needed.marker.evaluate({"extra": e}) for e in extras):
-                todo.append(needed)
+            dependency = Requirement(line)
+            extras, marker = requirement.extras or {""}, dependency.marker
+            if marker is None or any(marker.evaluate({"extra": extra}) for extra in extras):
+                todo.append(dependency)
     return sorted({name for name, _ in seen})
 
 
@@ -80,10 +82,10 @@ def _lines(name: str) -> list[str]:
 
 
 def _is_allowed(text: str) -> bool:
-    """Every part of an AND, one of an OR."""
+    """Tell whether every part of an AND, and one of an OR, is allowed."""
     parts = _PARTS.split(text.strip().strip("()"))
     return all(any(_ALLOWED.fullmatch(one) for one in _CHOICE.split(part)) for part in parts)
 
 
-def _plain(name: str) -> str:
+def _normalize(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,72 +1,72 @@
-"""What a manifest may say and a cluster would do wrong all the same, in one list of checks."""
+"""Checks of valid manifests for contents with a wrong effect in a cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
 from infra.check import security, wiring
-from infra.check.objects import Check, Objects, named, of_kind, pod_of
+from infra.check.objects import Check, Objects, describe, get_pod, select_kinds
 
 LONGEST_JOB_SECONDS = 600
-"""300 s of music at twice real time, the slowest worker that is worth its place."""
+"""300 s of music at twice real time, the speed of the slowest useful worker."""
 SLOWEST_START_SECONDS = 300
-"""Of the largest model from a volume that was never read; what was measured: docs/coldstart.md."""
+"""Start of the largest model from a cold volume. Measurements: docs/coldstart.md."""
 
 
-def patience(objects: Objects) -> Iterator[str]:
-    """A worker that is told to stop may finish its job, and one that starts may load its model."""
+def check_grace_periods(objects: Objects) -> Iterator[str]:
+    """Check the time to finish a job before a stop, and to load a model at a start."""
     settings = _settings(objects)
     drain = int(settings.get("MUSICGEN_DRAIN_SECONDS", 600))
-    for each in of_kind(objects, "Deployment"):
-        if each["metadata"]["name"] not in ("musicgen-worker", "musicgen-relay"):
+    for item in select_kinds(objects, "Deployment"):
+        if item["metadata"]["name"] not in ("musicgen-worker", "musicgen-relay"):
             continue
-        spec = pod_of(each)["spec"]
+        spec = get_pod(item)["spec"]
         grace = spec.get("terminationGracePeriodSeconds", 30)
         if drain < LONGEST_JOB_SECONDS:
-            yield f"{named(each)}: drains for {drain} s, a job may take {LONGEST_JOB_SECONDS}"
+            yield f"{describe(item)}: drains for {drain} s, but a job takes {LONGEST_JOB_SECONDS} s"
         if grace <= drain:
-            yield f"{named(each)}: is killed after {grace} s while it may drain for {drain}"
-        if each["metadata"]["name"] == "musicgen-relay":
-            continue  # loads no model
+            yield f"{describe(item)}: is killed after {grace} s, but drains for {drain} s"
+        if item["metadata"]["name"] == "musicgen-relay":
+            continue  # a relay loads no model
         probe = spec["containers"][0].get("startupProbe", {})
         budget = probe.get("periodSeconds", 10) * probe.get("failureThreshold", 3)
         if budget < SLOWEST_START_SECONDS:
-            yield f"{named(each)}: is killed after {budget} s of its start"
-        if each["spec"].get("progressDeadlineSeconds", 600) < budget:
-            yield f"{named(each)}: a rollout is given up before a slow start ends"
+            yield f"{describe(item)}: is killed after {budget} s of its start"
+        if item["spec"].get("progressDeadlineSeconds", 600) < budget:
+            yield f"{describe(item)}: a rollout fails before the end of a slow start"
 
 
-def slots(objects: Objects) -> Iterator[str]:
-    """KEDA counts with as many jobs for each worker as a worker makes at once."""
+def check_slots(objects: Objects) -> Iterator[str]:
+    """Check KEDA's jobs per worker against the slots of a worker."""
     own = _settings(objects).get("MUSICGEN_SLOTS", "1")
-    for each in of_kind(objects, "ScaledObject"):
-        for trigger in each["spec"]["triggers"]:
+    for item in select_kinds(objects, "ScaledObject"):
+        for trigger in item["spec"]["triggers"]:
             target = trigger["metadata"].get("targetQueryValue", own)
             if target != own:
-                yield f"{named(each)}: {target} jobs for each worker, which makes {own} at once"
+                yield f"{describe(item)}: {target} jobs per worker, but a worker has {own} slots"
 
 
 def _settings(objects: Objects) -> Mapping[str, str]:
-    found: dict[str, str] = {}
-    for each in of_kind(objects, "ConfigMap"):
-        found |= each.get("data", {})
-    return found
+    settings: dict[str, str] = {}
+    for item in select_kinds(objects, "ConfigMap"):
+        settings |= item.get("data", {})
+    return settings
 
 
 CHECKS: tuple[Check, ...] = (
-    wiring.autoscalers,
-    wiring.selectors,
-    wiring.ports,
-    wiring.references,
-    patience,
-    slots,
-    security.hardening,
-    security.secrets,
-    security.network,
-    security.images,
+    wiring.check_autoscalers,
+    wiring.check_selectors,
+    wiring.check_ports,
+    wiring.check_references,
+    check_grace_periods,
+    check_slots,
+    security.check_hardening,
+    security.check_secrets,
+    security.check_network,
+    security.check_images,
 )
 
 
 def problems(objects: Objects) -> list[str]:
-    """Everything that any check says."""
+    """Return the problems of all checks."""
     return [problem for check in CHECKS for problem in check(objects)]

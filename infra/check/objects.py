@@ -1,4 +1,4 @@
-"""Rendered objects, and what every check asks of them."""
+"""Rendered Kubernetes objects, with the accessors of all checks."""
 
 from __future__ import annotations
 
@@ -7,24 +7,28 @@ from typing import Any
 
 Objects = Sequence[Mapping[str, Any]]
 Check = Callable[[Objects], Iterator[str]]
-"""Takes all objects of an overlay; yields what is wrong, in words that name the object."""
+"""Takes all objects of an overlay; yields the problems, each with the object's name."""
 
 WORKLOADS = ("Deployment", "DaemonSet", "StatefulSet", "Job")
 
 
-def named(each: Mapping[str, Any]) -> str:
-    return f"{each['kind']} {each['metadata']['name']}"
+def describe(item: Mapping[str, Any]) -> str:
+    """Return the kind and the name of an object."""
+    return f"{item['kind']} {item['metadata']['name']}"
 
 
-def of_kind(objects: Objects, *kinds: str) -> list[Mapping[str, Any]]:
-    return [each for each in objects if each["kind"] in kinds]
+def select_kinds(objects: Objects, *kinds: str) -> list[Mapping[str, Any]]:
+    """Return the objects of the given kinds."""
+    return [item for item in objects if item["kind"] in kinds]
 
 
-def pod_of(each: Mapping[str, Any]) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = each["spec"]["template"]
-    return found
+def get_pod(workload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the pod template of a workload."""
+    pod: Mapping[str, Any] = workload["spec"]["template"]
+    return pod
 
 
-def containers_of(each: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    spec = pod_of(each)["spec"]
+def list_containers(workload: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the init containers and the containers of a workload."""
+    spec = get_pod(workload)["spec"]
     return [*spec.get("initContainers", []), *spec["containers"]]

@@ -1,4 +1,4 @@
-"""Every overlay as the cluster would get it: rendered, of known shape, and sensible."""
+"""Checks of render_all render overlay: known schemas first, then consistent contents."""
 
 from __future__ import annotations
 
@@ -9,44 +9,52 @@ from typing import Any
 import yaml
 
 from infra.check import manifests
-from infra.check.objects import Objects, named
+from infra.check.objects import Objects, describe
 from infra.check.schemas import SCHEMAS
 from infra.check.tools import ROOT, run
 
 OVERLAYS = ("local", "production", "spot")
 COMPONENTS_ALONE = ("external-secrets", "weights-volume", "tracing", "relay")
-"""In no overlay: checked in production."""
+"""Components without an overlay, checked in production."""
 KUBERNETES = "1.34"
 FOLDER = ROOT / "infra/k8s"
 
 
 def problems() -> list[str]:
-    return [f"{name}: {each}" for name, objects in every().items() for each in problems_of(objects)]
+    """Return the problems of all overlays, each with the overlay's name."""
+    return [
+        f"{name}: {problem}"
+        for name, objects in render_all().items()
+        for problem in problems_of(objects)
+    ]
 
 
-def every() -> dict[str, list[dict[str, Any]]]:
-    """All overlays, and production with each component that is in none, by what they are called."""
-    found = {name: rendered(FOLDER / "overlays" / name) for name in OVERLAYS}
+def render_all() -> dict[str, list[dict[str, Any]]]:
+    """Return the objects by name: all overlays, and production with each other component."""
+    overlays = {name: render(FOLDER / "overlays" / name) for name in OVERLAYS}
     for name in COMPONENTS_ALONE:
-        found[f"production with {name}"] = rendered(_with_component(name))
-    return found
+        overlays[f"production with {name}"] = render(_add_component(name))
+    return overlays
 
 
 def problems_of(objects: Objects) -> list[str]:
-    """Objects of the wrong shape first: of those nothing more can be said."""
-    return list(_malformed(objects)) or manifests.problems(objects)
+    """Return the problems of the schemas, or, without any, those of the contents."""
+    return list(_check_schemas(objects)) or manifests.problems(objects)
 
 
-def rendered(folder: Path) -> list[dict[str, Any]]:
-    """Raises: ValueError with what kubectl said."""
+def render(folder: Path) -> list[dict[str, Any]]:
+    """Render an overlay with kubectl.
+
+    Raises: ValueError with kubectl's output.
+    """
     status, output = run("kubectl", "kustomize", str(folder))
     if status:
         raise ValueError(f"{folder.name}: {output}")
-    return [each for each in yaml.safe_load_all(output) if each]
+    return [item for item in yaml.safe_load_all(output) if item]
 
 
-def _with_component(name: str) -> Path:
-    """Production with one more component, in a folder that git does not know."""
+def _add_component(name: str) -> Path:
+    """Write the production overlay with one more component, into a folder ignored by git."""
     folder = FOLDER / "overlays" / f".with-{name}"
     folder.mkdir(exist_ok=True)
     production = FOLDER / "overlays/production/kustomization.yaml"
@@ -56,25 +64,25 @@ def _with_component(name: str) -> Path:
     return folder
 
 
-def _malformed(objects: Objects) -> Iterator[str]:
-    for each in objects:
-        schema = SCHEMAS.get(each["kind"])
-        yield from _of_kubernetes(each) if schema is None else _by_schema(each, schema)
+def _check_schemas(objects: Objects) -> Iterator[str]:
+    for item in objects:
+        schema = SCHEMAS.get(item["kind"])
+        yield from _check_kubernetes(item) if schema is None else _check_schema(item, schema)
 
 
-def _of_kubernetes(each: Mapping[str, Any]) -> Iterator[str]:
+def _check_kubernetes(item: Mapping[str, Any]) -> Iterator[str]:
     import kubernetes_validate
 
     try:
-        kubernetes_validate.validate(dict(each), KUBERNETES, strict=True)
+        kubernetes_validate.validate(dict(item), KUBERNETES, strict=True)
     except kubernetes_validate.ValidationError as error:
-        yield f"{named(each)}: {'.'.join(map(str, error.path))}: {error.message}"
+        yield f"{describe(item)}: {'.'.join(map(str, error.path))}: {error.message}"
     except (kubernetes_validate.InvalidSchemaError, kubernetes_validate.utils.SchemaNotFoundError):
-        yield f"{named(each)}: infra/check/schemas.py does not know its kind"
+        yield f"{describe(item)}: unknown kind, add its schema to infra/check/schemas.py"
 
 
-def _by_schema(each: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+def _check_schema(item: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
     from jsonschema import Draft202012Validator
 
-    for error in Draft202012Validator(schema).iter_errors(each):
-        yield f"{named(each)}: {error.json_path}: {error.message}"
+    for error in Draft202012Validator(schema).iter_errors(item):
+        yield f"{describe(item)}: {error.json_path}: {error.message}"

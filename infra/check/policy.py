@@ -1,6 +1,7 @@
-"""Policies that others agreed on, by Checkov, for what a cluster gets and images are built from.
+"""Common policies for rendered objects and Dockerfiles, checked by Checkov.
 
-What is not followed here stands below with its reason, or as an annotation of the object."""
+A skipped rule has its reason in `SKIPPED_RULES`, or in an annotation of the object.
+"""
 
 from __future__ import annotations
 
@@ -13,43 +14,50 @@ from typing import Any
 import yaml
 
 from infra.check import overlays
-from infra.check.tools import ROOT, output
+from infra.check.tools import ROOT, read_output
 
-UNHEEDED = {
-    "CKV_K8S_15": "a digest does not move: to pull it again makes a start wait for the registry",
-    "CKV_K8S_35": "DATABASE_URL and the bucket's keys are variables wherever this runs",
-    "CKV_DOCKER_7": "BASE has no default: a build names a digest",
+SKIPPED_RULES = {
+    "CKV_K8S_15": "a digest never changes; pulling it again only delays the start",
+    "CKV_K8S_35": "DATABASE_URL and the bucket's keys are variables on every platform",
+    "CKV_DOCKER_7": "BASE has no default: each build names a digest",
 }
-FOR_OTHERS = ("production", "spot")
-"""Overlays for other people's traffic; `local` is for one's own machine."""
+PUBLIC_OVERLAYS = ("production", "spot")
+"""Overlays for public traffic; `local` is for a developer's machine."""
 
 
 def problems() -> list[str]:
-    found = []
-    for name, objects in overlays.every().items():
-        if name.split()[0] in FOR_OTHERS:
-            found += [f"{name}: {each}" for each in of_objects(objects)]
-    return [*found, *of_dockerfiles(ROOT / "infra/docker")]
+    """Return the policy violations of the public overlays and the Dockerfiles."""
+    problems = []
+    for name, objects in overlays.render_all().items():
+        if name.split()[0] in PUBLIC_OVERLAYS:
+            problems += [f"{name}: {problem}" for problem in check_objects(objects)]
+    return [*problems, *check_dockerfiles(ROOT / "infra/docker")]
 
 
-def of_objects(objects: list[dict[str, Any]]) -> list[str]:
+def check_objects(objects: list[dict[str, Any]]) -> list[str]:
+    """Return the policy violations of rendered objects."""
     with TemporaryDirectory(prefix="musicgen-policy-") as folder:
         file = Path(folder) / "rendered.yaml"
         file.write_text(yaml.safe_dump_all(objects), encoding="utf-8")
-        return list(_failed("kubernetes", "--file", str(file)))
+        return list(_run_checkov("kubernetes", "--file", str(file)))
 
 
-def of_dockerfiles(folder: Path) -> list[str]:
-    return list(_failed("dockerfile", "--directory", str(folder)))
+def check_dockerfiles(folder: Path) -> list[str]:
+    """Return the policy violations of the Dockerfiles in a folder."""
+    return list(_run_checkov("dockerfile", "--directory", str(folder)))
 
 
-def _failed(framework: str, *what: str) -> Iterator[str]:
-    """Raises: ValueError if nothing was checked: that is no pass."""
-    skipped = ",".join(UNHEEDED)
+def _run_checkov(framework: str, *source: str) -> Iterator[str]:
+    """Yield the failed checks.
+
+    Raises: ValueError without any check, because a skipped check is no pass.
+    """
+    skipped = ",".join(SKIPPED_RULES)
     options = ("--skip-download", "--quiet", "--compact", "--output", "json")
-    said = output("checkov", *what, "--framework", framework, "--skip-check", skipped, *options)
-    report: Mapping[str, Any] = json.loads(said)
+    rules = ("--framework", framework, "--skip-check", skipped)
+    output = read_output("checkov", *source, *rules, *options)
+    report: Mapping[str, Any] = json.loads(output)
     if not report.get("summary", {}).get("passed"):
-        raise ValueError(f"checkov found nothing to check: {said[:300]}")
-    for each in report["results"]["failed_checks"]:
-        yield f"{each['resource']}: {each['check_id']}: {each['check_name']}"
+        raise ValueError(f"checkov found nothing to check: {output[:300]}")
+    for failure in report["results"]["failed_checks"]:
+        yield f"{failure['resource']}: {failure['check_id']}: {failure['check_name']}"

@@ -1,8 +1,7 @@
-"""Objects of other people's kinds, as strictly as Kubernetes' own are checked: unknown fields,
-wrong types and missing ones are errors. Only fields that are used here are known.
+"""Strict schemas of custom resources: unknown fields, wrong types and missing fields are errors.
 
-Written after the documents of KEDA 2.17, Gateway API 1.3, the Prometheus operator 0.80 and External
-Secrets 0.16; a new field belongs here before it is used.
+The schemas have only the fields in use here; add a new field to the schema first. Sources: the
+documentation of KEDA 2.17, Gateway API 1.3, the Prometheus operator 0.80 and External Secrets 0.16.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ DURATION: Schema = {"type": "string", "pattern": r"^(\d+(h|m|s|ms))+$"}
 LABELS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
 
 
-def of(required: dict[str, Schema], **optional: Schema) -> Schema:
-    """An object with these fields and no others."""
+def build_object(required: dict[str, Schema], **optional: Schema) -> Schema:
+    """Return the schema of an object with these fields and no others."""
     return {
         "type": "object",
         "required": list(required),
@@ -26,15 +25,17 @@ def of(required: dict[str, Schema], **optional: Schema) -> Schema:
     }
 
 
-def several(items: Schema) -> Schema:
+def build_array(items: Schema) -> Schema:
+    """Return the schema of an array with at least one item."""
     return {"type": "array", "items": items, "minItems": 1}
 
 
-METADATA = of({"name": TEXT, "namespace": TEXT}, labels=LABELS, annotations=LABELS)
+METADATA = build_object({"name": TEXT, "namespace": TEXT}, labels=LABELS, annotations=LABELS)
 
 
-def thing(version: str, kind: str, spec: Schema) -> Schema:
-    return of(
+def build_resource(version: str, kind: str, spec: Schema) -> Schema:
+    """Return the schema of a custom resource."""
+    return build_object(
         {
             "apiVersion": {"const": version},
             "kind": {"const": kind},
@@ -44,95 +45,118 @@ def thing(version: str, kind: str, spec: Schema) -> Schema:
     )
 
 
-_POLICIES = several(
-    of({"type": {"enum": ["Pods", "Percent"]}, "value": WHOLE, "periodSeconds": WHOLE})
+_POLICIES = build_array(
+    build_object({"type": {"enum": ["Pods", "Percent"]}, "value": WHOLE, "periodSeconds": WHOLE})
 )
-_SCALING = of({"policies": _POLICIES}, stabilizationWindowSeconds=WHOLE)
-_TRIGGER = of(
+_SCALING = build_object({"policies": _POLICIES}, stabilizationWindowSeconds=WHOLE)
+_TRIGGER = build_object(
     {
         "type": {"const": "postgresql"},
-        "metadata": of(
+        "metadata": build_object(
             {"query": TEXT, "targetQueryValue": {"type": "string", "pattern": r"^\d+(\.\d+)?$"}},
             activationTargetQueryValue={"type": "string", "pattern": r"^\d+(\.\d+)?$"},
         ),
-        "authenticationRef": of({"name": TEXT}),
+        "authenticationRef": build_object({"name": TEXT}),
     },
     metricType={"enum": ["AverageValue", "Value"]},
 )
-SCALED_OBJECT = thing(
+SCALED_OBJECT = build_resource(
     "keda.sh/v1alpha1",
     "ScaledObject",
-    of(
-        {"scaleTargetRef": of({"name": TEXT}, kind=TEXT), "triggers": several(_TRIGGER)},
+    build_object(
+        {
+            "scaleTargetRef": build_object({"name": TEXT}, kind=TEXT),
+            "triggers": build_array(_TRIGGER),
+        },
         minReplicaCount=WHOLE,
         maxReplicaCount=WHOLE,
         pollingInterval=WHOLE,
         cooldownPeriod=WHOLE,
-        fallback=of({"failureThreshold": WHOLE, "replicas": WHOLE}),
-        advanced=of(
+        fallback=build_object({"failureThreshold": WHOLE, "replicas": WHOLE}),
+        advanced=build_object(
             {},
-            horizontalPodAutoscalerConfig=of(
-                {"behavior": of({}, scaleUp=_SCALING, scaleDown=_SCALING)}
+            horizontalPodAutoscalerConfig=build_object(
+                {"behavior": build_object({}, scaleUp=_SCALING, scaleDown=_SCALING)}
             ),
         ),
     ),
 )
-TRIGGER_AUTHENTICATION = thing(
+TRIGGER_AUTHENTICATION = build_resource(
     "keda.sh/v1alpha1",
     "TriggerAuthentication",
-    of({"secretTargetRef": several(of({"parameter": TEXT, "name": TEXT, "key": TEXT}))}),
+    build_object(
+        {
+            "secretTargetRef": build_array(
+                build_object({"parameter": TEXT, "name": TEXT, "key": TEXT})
+            )
+        }
+    ),
 )
-_LISTENER = of(
+_LISTENER = build_object(
     {
         "name": TEXT,
         "protocol": {"enum": ["HTTP", "HTTPS", "TLS"]},
         "port": {"type": "integer", "minimum": 1, "maximum": 65535},
     },
     hostname=TEXT,
-    tls=of({"mode": {"enum": ["Terminate"]}, "certificateRefs": several(of({"name": TEXT}))}),
-    allowedRoutes=of({"namespaces": of({"from": {"enum": ["Same", "All"]}})}),
+    tls=build_object(
+        {
+            "mode": {"enum": ["Terminate"]},
+            "certificateRefs": build_array(build_object({"name": TEXT})),
+        }
+    ),
+    allowedRoutes=build_object({"namespaces": build_object({"from": {"enum": ["Same", "All"]}})}),
 )
-GATEWAY = thing(
+GATEWAY = build_resource(
     "gateway.networking.k8s.io/v1",
     "Gateway",
-    of({"gatewayClassName": TEXT, "listeners": several(_LISTENER)}),
+    build_object({"gatewayClassName": TEXT, "listeners": build_array(_LISTENER)}),
 )
-_RULE = of(
-    {"backendRefs": several(of({"name": TEXT, "port": WHOLE}))},
-    matches=several(of({"path": of({"type": {"enum": ["PathPrefix", "Exact"]}, "value": TEXT})})),
-    timeouts=of({}, request=DURATION, backendRequest=DURATION),
+_RULE = build_object(
+    {"backendRefs": build_array(build_object({"name": TEXT, "port": WHOLE}))},
+    matches=build_array(
+        build_object(
+            {"path": build_object({"type": {"enum": ["PathPrefix", "Exact"]}, "value": TEXT})}
+        )
+    ),
+    timeouts=build_object({}, request=DURATION, backendRequest=DURATION),
 )
-HTTP_ROUTE = thing(
+HTTP_ROUTE = build_resource(
     "gateway.networking.k8s.io/v1",
     "HTTPRoute",
-    of(
-        {"parentRefs": several(of({"name": TEXT}, sectionName=TEXT)), "rules": several(_RULE)},
-        hostnames=several(TEXT),
+    build_object(
+        {
+            "parentRefs": build_array(build_object({"name": TEXT}, sectionName=TEXT)),
+            "rules": build_array(_RULE),
+        },
+        hostnames=build_array(TEXT),
     ),
 )
-POD_MONITOR = thing(
+POD_MONITOR = build_resource(
     "monitoring.coreos.com/v1",
     "PodMonitor",
-    of(
+    build_object(
         {
-            "selector": of({"matchLabels": LABELS}),
-            "podMetricsEndpoints": several(
-                of({"port": TEXT}, path=TEXT, interval=DURATION, scrapeTimeout=DURATION)
+            "selector": build_object({"matchLabels": LABELS}),
+            "podMetricsEndpoints": build_array(
+                build_object({"port": TEXT}, path=TEXT, interval=DURATION, scrapeTimeout=DURATION)
             ),
         }
     ),
 )
-_EXTERNAL = of({"secretKey": TEXT, "remoteRef": of({"key": TEXT}, property=TEXT)})
-EXTERNAL_SECRET = thing(
+_EXTERNAL = build_object(
+    {"secretKey": TEXT, "remoteRef": build_object({"key": TEXT}, property=TEXT)}
+)
+EXTERNAL_SECRET = build_resource(
     "external-secrets.io/v1",
     "ExternalSecret",
-    of(
+    build_object(
         {
-            "secretStoreRef": of(
+            "secretStoreRef": build_object(
                 {"kind": {"enum": ["SecretStore", "ClusterSecretStore"]}, "name": TEXT}
             ),
-            "target": of({"name": TEXT}),
-            "data": several(_EXTERNAL),
+            "target": build_object({"name": TEXT}),
+            "data": build_array(_EXTERNAL),
         },
         refreshInterval=DURATION,
     ),

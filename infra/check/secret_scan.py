@@ -1,4 +1,4 @@
-"""Secrets that were written down, by detect-secrets and the shapes of our platforms' own tokens."""
+"""Scan for secrets in files, by detect-secrets and the token formats of the platforms."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from infra.check.tools import ROOT, output, run
+from infra.check.tools import ROOT, read_output, run
 
 TOKENS = Path(__file__).with_name("token_shapes.py")
-# What looks like a name beside a value: in tests every second line does.
+# Detectors of a name beside a value; tests are full of such lines.
 GUESSES = (
     "KeywordDetector",
     "BasicAuthDetector",
@@ -17,31 +17,31 @@ GUESSES = (
     "Base64HighEntropyString",
 )
 NO_SECRETS = r"^(musicgen/database|musicgen-tls|url|whsec_)$"
-"""A vault's path, names of Secrets and of their keys, the prefix of every webhook's."""
+"""A vault's path, the names of Secrets and of their keys, the prefix of webhook secrets."""
 
 
 def problems() -> list[str]:
-    """Of every file that git knows."""
-    status, said = run("git", "ls-files")
+    """Return the secrets found in the files of the git index."""
+    status, output = run("git", "ls-files")
     if status:
-        raise RuntimeError(f"git ls-files: {said}")
-    files = said.splitlines()
+        raise RuntimeError(f"git ls-files: {output}")
+    files = output.splitlines()
     own = [name for name in files if not name.startswith("tests/")]
     tests = [name for name in files if name.startswith("tests/")]
-    return [*found_in(own), *found_in(tests, GUESSES)]
+    return [*scan_files(own), *scan_files(tests, GUESSES)]
 
 
-def found_in(files: Sequence[str], without: Sequence[str] = (), folder: Path = ROOT) -> list[str]:
-    """`files`: paths below `folder`. `without`: detectors that are not asked."""
+def scan_files(files: Sequence[str], without: Sequence[str] = (), folder: Path = ROOT) -> list[str]:
+    """Return the secrets found in `files`, paths below `folder`. `without`: disabled detectors."""
     off = [word for name in without for word in ("--disable-plugin", name)]
     options = ("--all-files", "--no-verify", "--exclude-secrets", NO_SECRETS)
-    where = ("scan", "--plugin", str(TOKENS))
-    report = json.loads(output("detect-secrets", *where, *options, *off, *files, folder=folder))
-    used = {each["name"] for each in report["plugins_used"]}
+    scan = ("scan", "--plugin", str(TOKENS), *options, *off)
+    report = json.loads(read_output("detect-secrets", *scan, *files, folder=folder))
+    used = {plugin["name"] for plugin in report["plugins_used"]}
     if "PlatformTokenDetector" not in used:
         raise RuntimeError(f"detect-secrets did not load {TOKENS}")
     return [
-        f"{name}:{each['line_number']}: {each['type']}"
-        for name, each_file in report["results"].items()
-        for each in each_file
+        f"{name}:{secret['line_number']}: {secret['type']}"
+        for name, secrets in report["results"].items()
+        for secret in secrets
     ]

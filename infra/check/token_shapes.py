@@ -1,4 +1,4 @@
-"""A plugin of detect-secrets: tokens of the platforms that this project is deployed to."""
+"""Plugin of detect-secrets for the tokens of the deployment platforms."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from detect_secrets.plugins.base import RegexBasedDetector
 
 
 class PlatformTokenDetector(RegexBasedDetector):
-    """Hugging Face, Replicate, RunPod, and keys and webhook secrets of the job API itself."""
+    """Detector of tokens of Hugging Face, Replicate and RunPod, and of the job API's secrets."""
 
     secret_type = "token of a platform"  # pragma: allowlist secret
     denylist = (

@@ -1,4 +1,4 @@
-"""Running a tool of the environment that this Python is of, or one on the PATH."""
+"""Run a tool of this Python's environment, or one on the PATH."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 120
 
 
-def found(name: str) -> str | None:
-    """Beside this Python, in an environment of its own within this one's, or on the PATH."""
+def find_tool(name: str) -> str | None:
+    """Return the path of a program, or None.
+
+    Searched: this Python's folder, the program's own environment inside this one, the PATH.
+    """
     bin_folder = Path(sys.executable).parent
     for path in (bin_folder / name, bin_folder.parent / name / "bin" / name):
         if path.exists():
@@ -21,10 +24,12 @@ def found(name: str) -> str | None:
 
 
 def run(name: str, *arguments: str, text: str | None = None) -> tuple[int, str]:
-    """The status and all output of a tool, in the project's root. Raises: RuntimeError for one that
-    is not there: a check that cannot be made has not been passed."""
+    """Run a tool in the project's root and return its exit status and all output.
+
+    Raises: RuntimeError for a missing tool, because a skipped check is no pass.
+    """
     done = subprocess.run(
-        [_there(name), *arguments],
+        [_require(name), *arguments],
         cwd=ROOT,
         input=text,
         stdout=subprocess.PIPE,
@@ -35,24 +40,27 @@ def run(name: str, *arguments: str, text: str | None = None) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def output(name: str, *arguments: str, folder: Path = ROOT) -> str:
-    """What a tool that runs in `folder` writes to its standard output, whatever its status is."""
+def read_output(name: str, *arguments: str, folder: Path = ROOT) -> str:
+    """Run a tool in `folder` and return its standard output, with any exit status.
+
+    Raises: RuntimeError for a missing tool, or for one without output.
+    """
     done = subprocess.run(
-        [_there(name), *arguments], cwd=folder, capture_output=True, text=True, timeout=SECONDS
+        [_require(name), *arguments], cwd=folder, capture_output=True, text=True, timeout=SECONDS
     )
     if not done.stdout.strip():
         raise RuntimeError(f"{name}: {done.stderr.strip()[-500:]}")
     return done.stdout
 
 
-def complaints(name: str, *arguments: str) -> list[str]:
-    """What a linter says, where its status is not 0."""
+def lint(name: str, *arguments: str) -> list[str]:
+    """Run a linter and return its lines of output, or none for the exit status 0."""
     status, output = run(name, *arguments)
     return [line for line in output.splitlines() if line.strip()] if status else []
 
 
-def _there(name: str) -> str:
-    tool = found(name)
+def _require(name: str) -> str:
+    tool = find_tool(name)
     if tool is None:
-        raise RuntimeError(f"{name} is not installed: run `make check-infra`, which brings it")
+        raise RuntimeError(f"{name} is not installed. `make check-infra` installs it.")
     return tool

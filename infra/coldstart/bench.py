@@ -1,13 +1,13 @@
-"""Cold starts of this project's Cog worker beside those of a naive one, server included.
+"""Compare cold starts of this project's Cog worker and of a naive one, server included.
 
     musicgen pack small -o packed --form native-bfloat16
     python -m infra.coldstart.bench --checkpoint FOLDER --packed packed/small.native-bfloat16.packed
 
 The naive worker (infra/coldstart/naive) imports transformers and calls `from_pretrained` in setup,
-in the same precision and on the same weights. Starts alternate, first one then the other, with the
-page cache cold (dropped before each start) and warm (weights read, packages used by a start that is
-not counted). Ratios are of pairs that ran one after the other: above 1, the naive one takes longer.
-No start is left out. The last line is one JSON object.
+in the same precision and on the same weights. Starts alternate between the two workers. In the
+state `cold`, the page cache is dropped before each start. In the state `warm`, it has the weights,
+and the packages from one start before the measurement. Ratios are of consecutive pairs: above 1,
+the naive worker takes longer. Every start counts. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import Any
 
 from bench.decode import machine
 from infra.coldstart.caches import files_of, make_cold, make_warm
-from infra.coldstart.results import add_save, tell
-from infra.coldstart.servers import Start, naive, ours, start_once
+from infra.coldstart.results import add_save, write_result
+from infra.coldstart.servers import Start, build_naive, build_ours, start_once
 from musicgen.checkpoints.packed.format import read_header
 from musicgen.process.resources import cpu_quota
 
@@ -33,9 +33,9 @@ MEASURES = ("ready", "first_audio", "cpu")
 def pairs_of(
     cold: bool, count: int, contestants: dict[str, Callable[[], Start]], files: list[Path]
 ) -> tuple[dict[str, list[Start]], str]:
-    """`count` starts of each, in turn; and how the cache was made what it is."""
+    """Run `count` starts of each contestant in turn; also return the method of the cache."""
     starts: dict[str, list[Start]] = {name: [] for name in contestants}
-    how = "read before"
+    cache = "weights read before"
     if not cold:
         make_warm(files)
         for start in contestants.values():
@@ -43,45 +43,52 @@ def pairs_of(
     for number in range(count):
         for name, start in contestants.items():
             if cold:
-                how = make_cold(files)
+                cache = make_cold(files)
             starts[name].append(start())
-            shown = starts[name][-1]
+            latest = starts[name][-1]
             state = "cold" if cold else "warm"
             sys.stderr.write(
-                f"{state} {number + 1}/{count} {name}: ready {shown.ready:.2f} s, "
-                f"first audio {shown.first_audio:.2f} s\n"
+                f"{state} {number + 1}/{count} {name}: ready {latest.ready:.2f} s, "
+                f"first audio {latest.first_audio:.2f} s\n"
             )
-    return starts, how
+    return starts, cache
 
 
-def summary(starts: dict[str, list[Start]]) -> dict[str, Any]:
-    """Medians, extremes and the ratios of the pairs."""
-    found: dict[str, Any] = {
-        "runs": {n: [s.to_mapping() for s in each] for n, each in starts.items()}
+def summarize(starts: dict[str, list[Start]]) -> dict[str, Any]:
+    """Return the runs, their medians and extremes, and the ratios of the pairs."""
+    summary: dict[str, Any] = {
+        "runs": {name: [run.to_mapping() for run in runs] for name, runs in starts.items()}
     }
     for measure in MEASURES:
-        values = {name: [getattr(s, measure) for s in each] for name, each in starts.items()}
+        values = {name: [getattr(run, measure) for run in runs] for name, runs in starts.items()}
         ratios = [theirs / own for own, theirs in zip(*values.values(), strict=True)]
-        found[measure] = {
-            name: {"median": statistics.median(each), "min": min(each), "max": max(each)}
-            for name, each in values.items()
+        summary[measure] = {
+            name: {"median": statistics.median(times), "min": min(times), "max": max(times)}
+            for name, times in values.items()
         } | {"ratio": statistics.median(ratios), "ratios": ratios}
-    return found
+    return summary
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.coldstart.bench", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--checkpoint", type=Path, required=True, help="in Hugging Face format")
-    parser.add_argument("--packed", type=Path, required=True, help="by musicgen pack, of the same")
-    parser.add_argument("--pairs", type=int, default=10)
+    parser.add_argument(
+        "--packed", type=Path, required=True, help="the same checkpoint, from musicgen pack"
+    )
+    parser.add_argument("--pairs", type=int, default=10, help="(default: %(default)s)")
     parser.add_argument("--states", nargs="+", choices=("cold", "warm"), default=["cold", "warm"])
-    parser.add_argument("--seconds", type=float, default=AUDIO_SECONDS, help="of the first clip")
+    parser.add_argument(
+        "--seconds", type=float, default=AUDIO_SECONDS, help="duration of the first clip"
+    )
     add_save(parser)
     options = parser.parse_args()
     precision = read_header(options.packed)[1].form.partition("-")[2]
     peers = {
-        "musicgen": ours(str(options.packed.resolve()), precision),
-        "naive": naive(
+        "musicgen": build_ours(str(options.packed.resolve()), precision),
+        "naive": build_naive(
             options.checkpoint.resolve(), "bfloat16" if precision == "int8" else precision
         ),
     }
@@ -100,14 +107,14 @@ def main() -> None:
         "pairs": options.pairs,
     }
     for state in options.states:
-        starts, how = pairs_of(state == "cold", options.pairs, contestants, files)
-        result[state] = {"cache": how, **summary(starts)}
+        starts, cache = pairs_of(state == "cold", options.pairs, contestants, files)
+        result[state] = {"cache": cache, **summarize(starts)}
     result["ratios"] = {
         f"{state} {measure}": result[state][measure]["ratio"]
         for state in options.states
         for measure in MEASURES
     }
-    tell(result, options)
+    write_result(result, options)
 
 
 if __name__ == "__main__":

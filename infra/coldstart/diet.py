@@ -1,19 +1,19 @@
-"""Takes out of site-packages what making music never reads, and proves that it still can.
+"""Remove unused files from site-packages, and test the rest by making a clip.
 
 For the last step of an image:
 
     python -m infra.coldstart.diet --site-packages /usr/lib/python3/site-packages --dry-run
     python -m infra.coldstart.diet            # of this interpreter
 
-Smaller images are pulled faster. What goes: tests, C++ headers and static libraries of torch, its
-command line programs but the one that it looks for when imported, type stubs and documentation.
-Extensions can then no longer be compiled against this torch, and torch.compile for processors not
-used. With `--strip` also the symbols of torch's libraries, where `strip` is installed.
+Smaller images are pulled faster. Removed are tests, type stubs, documentation, and torch's C++
+headers, static libraries and command line programs, except one program required by `import torch`.
+Afterwards no extension can be compiled against this torch, and torch.compile does not work on
+processors. `--strip` also removes the symbols of torch's libraries, if `strip` is installed.
 
-Bytecode is compiled for what stays: a container whose disk is read-only, or that runs with
-PYTHONDONTWRITEBYTECODE, would compile every module again at each start, which takes twice as long
-as importing them. Afterwards a clip is made by a fresh interpreter; if that fails the exit status
-is 1, and the image must not be used. The last line is one JSON object.
+The remaining modules are compiled to bytecode. A container with a read-only disk or with
+PYTHONDONTWRITEBYTECODE would compile every module again at each start, and that takes twice as long
+as the imports. At the end a new interpreter makes a clip. If it fails, the exit status is 1 and the
+image must not be used. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from infra.coldstart.results import add_save, tell
+from infra.coldstart.results import add_save, write_result
 
 RULES: dict[str, tuple[str, ...]] = {
     "tests": (
@@ -45,9 +45,9 @@ RULES: dict[str, tuple[str, ...]] = {
     "type stubs": ("torch/**/*.pyi", "numpy/**/*.pyi"),
     "documentation": ("*/docs", "*/doc", "*/examples"),
 }
-"""Paths below site-packages, by what they are."""
+"""Removed paths below site-packages, by rule."""
 KEPT = ("torch/bin/torch_shm_manager", "numpy/testing/tests", "numpy/_core/tests")
-"""torch does not start without the first."""
+"""Exceptions to the rules; `import torch` fails without the first."""
 GENERATE = """
 from pathlib import Path
 import sys
@@ -65,30 +65,31 @@ for precision in ("int8", "bfloat16", "float32"):
 """
 
 
-def matching(site: Path, patterns: Iterable[str]) -> list[Path]:
-    """What the patterns name, without what is kept and without what lies in another one."""
+def find_matches(site: Path, patterns: Iterable[str]) -> list[Path]:
+    """Return the paths of the patterns, without `KEPT` and without paths inside other ones."""
     kept = {site / name for name in KEPT}
-    found: list[Path] = []
+    matches: list[Path] = []
     for path in sorted({p for pattern in patterns for p in site.glob(pattern)}):
-        if path in kept or any(parent in found for parent in path.parents):
+        if path in kept or any(parent in matches for parent in path.parents):
             continue
-        if any(path in each.parents for each in kept):
-            found += [each for each in sorted(path.iterdir()) if each not in kept]
+        if any(path in exception.parents for exception in kept):
+            matches += [child for child in sorted(path.iterdir()) if child not in kept]
         else:
-            found.append(path)
-    return found
+            matches.append(path)
+    return matches
 
 
 def size_of(path: Path) -> int:
+    """Return the bytes of a file or of all files in a folder."""
     files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
     return sum(file.lstat().st_size for file in files)
 
 
 def prune(site: Path, *, dry_run: bool = False) -> dict[str, int]:
-    """Bytes removed, by rule."""
+    """Remove the files of all rules, and return their bytes by rule."""
     removed = {}
     for rule, patterns in RULES.items():
-        paths = matching(site, patterns)
+        paths = find_matches(site, patterns)
         removed[rule] = sum(map(size_of, paths))
         for path in paths if not dry_run else ():
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -96,8 +97,10 @@ def prune(site: Path, *, dry_run: bool = False) -> dict[str, int]:
 
 
 def strip(site: Path) -> int:
-    """Bytes of symbols removed from torch's libraries. Those of others may have been patched in a
-    way that `strip` breaks: numpy's were."""
+    """Strip the symbols of torch's libraries, and return the bytes saved.
+
+    Other packages are left alone: wheels may have patched libraries, and `strip` broke numpy's.
+    """
     program = shutil.which("strip")
     if program is None:
         return 0
@@ -110,14 +113,16 @@ def strip(site: Path) -> int:
 
 
 def compile_all(site: Path) -> int:
-    """Compiles what has no bytecode; how many modules are without it afterwards."""
+    """Compile all modules, and return the number of modules still without bytecode."""
     compileall.compile_dir(site, quiet=2, workers=0, legacy=False)
     return len(without_bytecode(site))
 
 
 def without_bytecode(site: Path) -> list[Path]:
-    """Modules of the hot path's packages that would be compiled at each start. torch's tests of
-    other versions of Python cannot be compiled at all."""
+    """Return the modules of the hot path's packages without bytecode.
+
+    torch's test modules are left out: some are for another version of Python.
+    """
     packages = ("torch", "numpy", "tokenizers", "safetensors", "soundfile.py", "musicgen")
     modules = (
         module
@@ -130,7 +135,7 @@ def without_bytecode(site: Path) -> list[Path]:
 
 
 def generates(site: Path) -> bool:
-    """Whether a fresh interpreter that has only these packages makes music, in every precision."""
+    """Tell whether a new interpreter with these packages makes a clip in every precision."""
     with TemporaryDirectory() as folder:
         done = subprocess.run(
             [sys.executable, "-S", "-c", GENERATE, folder, str(site)],
@@ -143,10 +148,20 @@ def generates(site: Path) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--site-packages", type=Path, default=Path(sysconfig.get_path("purelib")))
-    parser.add_argument("--strip", action="store_true", help="symbols of torch's libraries too")
-    parser.add_argument("--dry-run", action="store_true", help="only say what would go")
+    """Run the command line and return its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.coldstart.diet", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument(
+        "--site-packages",
+        type=Path,
+        default=Path(sysconfig.get_path("purelib")),
+        help="(default: this interpreter's)",
+    )
+    parser.add_argument(
+        "--strip", action="store_true", help="also strip the symbols of torch's libraries"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show the sizes, remove nothing")
     add_save(parser)
     options = parser.parse_args(arguments)
     site: Path = options.site_packages
@@ -162,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"{size / 1e6:8.1f} MB  {rule}\n")
     result |= {"mb_before": before / 1e6, "mb_after": size_of(site) / 1e6}
     result["mb_by_rule"] = {rule: size / 1e6 for rule, size in removed.items()}
-    tell(result, options)
+    write_result(result, options)
     return 0 if result.get("generates", True) else 1
 
 

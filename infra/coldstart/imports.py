@@ -1,10 +1,10 @@
-"""What importing costs: the modules of a start, each in a fresh interpreter.
+"""Measure the time and memory of imports at a start, each in a new interpreter.
 
     python -m infra.coldstart.imports --rounds 5
     python -m infra.coldstart.imports --cold
 
-`hot path` is what makes music; the root files are what workers import. Targets take turns, so that
-a busy moment meets all of them. The last line is one JSON object.
+`hot path` is the code to make music; the root files are the modules of the workers. Targets take
+turns, so a busy moment of the machine affects all of them. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from bench.decode import machine
 from infra.coldstart.caches import make_cold
-from infra.coldstart.results import add_save, tell
+from infra.coldstart.results import add_save, write_result
 from infra.coldstart.servers import ROOT
 from musicgen.process.resources import cpu_quota
 
@@ -48,48 +48,52 @@ print(json.dumps(dict(seconds=seconds, cpu=used.ru_utime + used.ru_stime,
 
 
 def import_once(code: str) -> dict[str, float]:
+    """Run `code` in a new interpreter; return its seconds, CPU seconds, MB and modules."""
     done = subprocess.run(
         [sys.executable, "-c", PROBE.format(code=code)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         check=True,
     )
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    measurement: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return measurement
 
 
-def measured(rounds: int, cold: bool) -> dict[str, dict[str, float]]:
-    """Medians by target."""
-    runs: dict[str, list[dict[str, float]]] = {name: [] for name in TARGETS}
+def measure(rounds: int, cold: bool) -> dict[str, dict[str, float]]:
+    """Return the medians of all rounds by target."""
+    measurements: dict[str, list[dict[str, float]]] = {name: [] for name in TARGETS}
     for _ in range(rounds):
         for name, code in TARGETS.items():
             if cold:
                 make_cold([])
-            runs[name].append(import_once(code))
+            measurements[name].append(import_once(code))
     return {
-        name: {key: statistics.median(run[key] for run in each) for key in each[0]}
-        | {"least": min(run["seconds"] for run in each)}
-        for name, each in runs.items()
+        name: {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+        | {"least": min(run["seconds"] for run in runs)}
+        for name, runs in measurements.items()
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--cold", action="store_true", help="also with nothing in the page cache")
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.coldstart.imports", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="(default: %(default)s)")
+    parser.add_argument("--cold", action="store_true", help="also with an empty page cache")
     add_save(parser)
     options = parser.parse_args()
     result: dict[str, Any] = {
         "name": "coldstart-imports",
         "machine": machine("cpu", cpu_quota()),
         "rounds": options.rounds,
-        "warm": measured(options.rounds, cold=False),
+        "warm": measure(options.rounds, cold=False),
     }
     if options.cold:
-        result["cold"] = measured(options.rounds, cold=True)
+        result["cold"] = measure(options.rounds, cold=True)
     slow = result["warm"]["transformers' MusicGen"]["seconds"]
     result["ratios"] = {"hot path": slow / result["warm"]["hot path"]["seconds"]}
-    tell(result, options)
+    write_result(result, options)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""One start of a Cog server: until it is ready, until the first audio, and what it cost.
+"""Measurement of one start of a Cog server: time to readiness, to the first audio, and its cost.
 
-The server is Cog's own, on the loopback interface, in a folder as `cog build` lays it out. Seconds
-count from the moment before its process is made to the answer's last byte.
+Cog's own server runs on the loopback interface, in a folder with the layout of `cog build`. Seconds
+count from just before the start of its process to the last byte of the reply.
 """
 
 from __future__ import annotations
@@ -32,13 +32,16 @@ _FAILED = ("SETUP_FAILED", "DEFUNCT", "UNHEALTHY")
 
 
 class StartFailed(Exception):
-    """The server did not come up, or its first prediction failed; the text has its log."""
+    """Failed start or failed first prediction; the text has the server's log."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """Seconds to `ready` and to `first_audio`; processor seconds of all its processes; blocks of
-    512 bytes that were read from disk; the worker's own `phases`, if it told them."""
+    """Measurement of one start.
+
+    `ready` and `first_audio`: seconds to them. `cpu`: CPU seconds of all processes. `blocks_read`:
+    blocks of 512 bytes read from disk. `phases`: the worker's own timeline, if it reports one.
+    """
 
     ready: float
     first_audio: float
@@ -47,15 +50,18 @@ class Start:
     phases: Mapping[str, float] = field(default_factory=dict)
 
     def to_mapping(self) -> dict[str, Any]:
+        """Return the fields for JSON."""
         return asdict(self)
 
 
 def start_once(
     source: Path, files: tuple[str, ...], environment: Mapping[str, str], seconds: float
 ) -> Start:
-    """Starts a server for `source`/predict.py and asks for one clip of `seconds`.
+    """Start a server for `source`/predict.py and request one clip of `seconds`.
 
-    `files` of `source` are what its image would hold. Raises: `StartFailed`.
+    `files`: names in `source`, the content of the image.
+
+    Raises: `StartFailed`.
     """
     with TemporaryDirectory(prefix="coldstart-") as name:
         folder = Path(name)
@@ -85,13 +91,13 @@ def start_once(
     return Start(ready, first_audio, used, blocks, _phases(answer))
 
 
-def ours(model: str, precision: str) -> tuple[Path, tuple[str, ...], dict[str, str]]:
-    """What `start_once` takes for this project with a model, which may be a packed file."""
+def build_ours(model: str, precision: str) -> tuple[Path, tuple[str, ...], dict[str, str]]:
+    """Return the arguments of `start_once` for this project with a model or a packed file."""
     return ROOT, OURS, {"MUSICGEN_MODEL": model, "MUSICGEN_PRECISION": precision}
 
 
-def naive(checkpoint: Path, precision: str) -> tuple[Path, tuple[str, ...], dict[str, str]]:
-    """The same for the baseline."""
+def build_naive(checkpoint: Path, precision: str) -> tuple[Path, tuple[str, ...], dict[str, str]]:
+    """Return the arguments of `start_once` for the baseline."""
     environment = {"NAIVE_MODEL": str(checkpoint), "NAIVE_DTYPE": precision}
     return NAIVE, ("predict.py",), environment | {"PYTHONPATH": ""}
 
@@ -138,7 +144,7 @@ def _wait_until_ready(port: int, process: subprocess.Popen[bytes], log: Path) ->
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/health-check") as answer:
                 status = json.load(answer)["status"]
         except OSError:
-            status = "not there"
+            status = "unreachable"
         if status == "READY":
             return
         if status in _FAILED:

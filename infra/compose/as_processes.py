@@ -1,11 +1,11 @@
-"""The compose file's services as plain processes on loopback.
+"""Run the compose file's services as plain processes on loopback.
 
     python -m infra.compose.as_processes            # until Ctrl-C
-    python -m infra.compose.as_processes --check    # the whole path, and kills; JSON comes last
+    python -m infra.compose.as_processes --check    # test the recovery; the last line is JSON
 
-The check submits jobs, fetches each clip from its presigned address, kills the worker and the
-database with -9 while jobs run, and waits until all have ended: none may be lost, and every clip
-must be the one that its job tells.
+The check submits jobs, kills the worker and the database with SIGKILL during the jobs, and waits
+for the end of all jobs. It fails for a lost job, or for a clip with another hash or size than in
+its job. Clips come from their presigned URLs.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ FINAL = ("completed", "failed", "cancelled")
 JOB_SECONDS = 180.0
 
 
-def variables() -> dict[str, str]:
-    """What .env would hold: the demo model, and secrets of this run."""
+def make_variables() -> dict[str, str]:
+    """Return the variables of .env: the demo model, and new secrets."""
     images = ("API", "WORKER", "POSTGRES", "SEAWEEDFS", "PROMETHEUS")
     return {
         **{f"{name}_IMAGE": "none" for name in images},
@@ -43,17 +43,20 @@ def variables() -> dict[str, str]:
     }
 
 
-def check(stack: Stack, jobs: int) -> dict[str, Any]:
-    """What was seen; raises AssertionError for a job that was lost or a clip that is another."""
+def check_recovery(stack: Stack, jobs: int) -> dict[str, Any]:
+    """Run `jobs` jobs through a crash of the worker and the database, and return the figures.
+
+    Raises: AssertionError for a lost job or a wrong clip.
+    """
     with httpx.Client(base_url=stack.api, timeout=120) as http:
-        first = _ended(http, _submit(http, 0, 1.0))
+        first = _wait_for_end(http, _submit(http, 0, 1.0))
         presigned = _check_clip(http, first)
         ids = [_submit(http, number, 4.0) for number in range(1, jobs + 1)]
-        _until_some_run(http, ids)
+        _wait_for_running(http, ids)
         stack.services["worker"].kill()
         stack.services["database"].kill()
         stack.wait_until_healthy()
-        ends = [_ended(http, job_id) for job_id in ids]
+        ends = [_wait_for_end(http, job_id) for job_id in ids]
         for status in ends:
             _check_clip(http, status)
         listed = http.get("/jobs", params={"limit": 100}).json()["jobs"]
@@ -76,7 +79,7 @@ def _submit(http: httpx.Client, seed: int, seconds: float) -> str:
 
 
 def _status(http: httpx.Client, job_id: str) -> dict[str, Any] | None:
-    """None while the database is away, and the API says so."""
+    """Return a job's status, or None for status 503: the database is unavailable."""
     answer = http.get(f"/status/{job_id}")
     if answer.status_code == 503:
         return None
@@ -84,7 +87,7 @@ def _status(http: httpx.Client, job_id: str) -> dict[str, Any] | None:
     return dict(answer.json())
 
 
-def _ended(http: httpx.Client, job_id: str) -> dict[str, Any]:
+def _wait_for_end(http: httpx.Client, job_id: str) -> dict[str, Any]:
     end = time.monotonic() + JOB_SECONDS
     while (status := _status(http, job_id)) is None or status["status"] not in FINAL:
         assert time.monotonic() < end, status
@@ -92,15 +95,15 @@ def _ended(http: httpx.Client, job_id: str) -> dict[str, Any]:
     return status
 
 
-def _until_some_run(http: httpx.Client, ids: list[str]) -> None:
+def _wait_for_running(http: httpx.Client, ids: list[str]) -> None:
     end = time.monotonic() + JOB_SECONDS
     while not any((_status(http, job_id) or {}).get("status") == "running" for job_id in ids):
-        assert time.monotonic() < end, "no job was begun"
+        assert time.monotonic() < end, "no job was started"
         time.sleep(0.05)
 
 
 def _check_clip(http: httpx.Client, status: dict[str, Any]) -> str:
-    """The presigned address of a job's clip, which is the one that the job tells."""
+    """Compare a job's clip with its hash and size, and return the clip's presigned URL."""
     assert status["status"] == "completed", status
     answer = http.get(status["audio_url"])
     assert answer.status_code == 307, answer.text
@@ -115,20 +118,25 @@ def _check_clip(http: httpx.Client, status: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="the whole path, and kills")
-    parser.add_argument("--jobs", type=int, default=12, help="of the check (default: %(default)s)")
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.compose.as_processes", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--check", action="store_true", help="test the recovery from crashes")
+    parser.add_argument(
+        "--jobs", type=int, default=12, help="jobs of the check (default: %(default)s)"
+    )
     options = parser.parse_args()
     with TemporaryDirectory(prefix="musicgen-compose-", ignore_cleanup_errors=True) as name:
-        # Open to the database's own user.
+        # The database runs as another user, and needs access.
         folder = Path(name)
         folder.chmod(0o755)
-        with Stack(folder, variables()) as stack:
-            sys.stdout.write(f"{stack.api} is the page, with its API at /docs\n")
+        with Stack(folder, make_variables()) as stack:
+            sys.stdout.write(f"Page: {stack.api}, API reference: {stack.api}/docs\n")
             sys.stdout.flush()
             if options.check:
                 sys.stdout.write(
-                    json.dumps({"name": "compose", **check(stack, options.jobs)}) + "\n"
+                    json.dumps({"name": "compose", **check_recovery(stack, options.jobs)}) + "\n"
                 )
                 return
             try:

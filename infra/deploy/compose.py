@@ -1,4 +1,4 @@
-"""One machine with Docker: infra/compose/compose.yaml."""
+"""Deployment to one machine with Docker: infra/compose/compose.yaml."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from collections.abc import Iterator
 from typing import Any
 
 from infra.deploy import checks
-from infra.deploy.shell import answer, ask, step
+from infra.deploy.shell import build_step, read_output, run_command
 from infra.deploy.target import Check, DeployError, Step
 
 FILE = "infra/compose/compose.yaml"
 OURS = ("api", "worker")
 WAIT_SECONDS = 900
-"""Of which the worker's image and weights take the most."""
+"""Most of it for the worker's image and weights."""
 
 
 class Compose:
-    """A release is `api=IMAGE worker=IMAGE`: name them by digest, or by a tag of each build's own,
-    or there is no way back to them."""
+    """Compose project on this machine. A release is `api=IMAGE worker=IMAGE`.
+
+    Name images by digest, or by one tag for each build: a tag in use again has no way back.
+    """
 
     name = "compose"
 
@@ -27,54 +29,59 @@ class Compose:
         self._base = ("docker", "compose", "-f", FILE, *profile)
 
     def preflight(self, builds: bool) -> Iterator[Check]:
-        status, said = ask("docker", "info", "--format", "{{json .Runtimes}}")
-        yield Check("docker", status == 0, "answers" if status == 0 else said)
+        """Check Docker, NVIDIA's container toolkit, the settings and the GPU."""
+        status, output = run_command("docker", "info", "--format", "{{json .Runtimes}}")
+        yield Check("docker", status == 0, "responds" if status == 0 else output)
         if status:
             return
-        has_toolkit = "nvidia" in said
-        told = "" if has_toolkit else "Docker does not know NVIDIA's: install its container toolkit"
-        yield Check("container toolkit", has_toolkit, told)
-        status, said = ask(*self._base, "config", "--quiet")
-        yield Check("settings", status == 0, said and f"{said}: infra/compose/.env")
+        has_toolkit = "nvidia" in output
+        detail = "" if has_toolkit else "Docker has no nvidia runtime: install it"
+        yield Check("NVIDIA container toolkit", has_toolkit, detail)
+        status, output = run_command(*self._base, "config", "--quiet")
+        yield Check("settings", status == 0, output and f"{output}: infra/compose/.env")
         if status:
             return
         model = self._config()["services"]["worker"]["environment"].get("MUSICGEN_MODEL")
-        yield checks.gpu_here(model)
+        yield checks.check_local_gpu(model)
         if model:
-            yield checks.licence(model)
+            yield checks.show_licence(model)
 
-    def standing(self) -> str | None:
+    def find_current_release(self) -> str | None:
+        """Return the images of the running services, or None."""
         running = {}
-        for line in answer(*self._base, "ps", "--format", "json", *OURS).splitlines():
-            each = json.loads(line)
-            running[each["Service"]] = each["Image"]
+        for line in read_output(*self._base, "ps", "--format", "json", *OURS).splitlines():
+            container = json.loads(line)
+            running[container["Service"]] = container["Image"]
         return " ".join(f"{name}={running[name]}" for name in OURS if name in running) or None
 
-    def wanted(self) -> str | None:
-        """Settings may have changed where images did not: `up` finds that out by itself."""
+    def predict_release(self) -> str | None:
+        """Return None: settings can change without the images, and only `up` detects it."""
         return None
 
     def preview(self) -> str:
-        status, said = ask(*self._base[:2], "--dry-run", *self._base[2:], "up", "--detach")
+        """Return the output of a dry run of `docker compose up`."""
+        dry_run = (*self._base[:2], "--dry-run", *self._base[2:])
+        status, output = run_command(*dry_run, "up", "--detach")
         if status:
-            raise DeployError(said)
-        return said
+            raise DeployError(output)
+        return output
 
-    def steps(self, release: str | None) -> list[Step]:
+    def plan_steps(self, release: str | None) -> list[Step]:
+        """Return one step: `docker compose up`, with the images of `release`."""
         up = (*self._base, "up", "--detach", "--remove-orphans", "--wait", "--wait-timeout")
-        images = _images(release) if release else {}
-        return [step(*up, str(WAIT_SECONDS), environment=images)]
+        images = _parse_images(release) if release else {}
+        return [build_step(*up, str(WAIT_SECONDS), environment=images)]
 
     def _config(self) -> Any:
-        return json.loads(answer(*self._base, "config", "--format", "json"))
+        return json.loads(read_output(*self._base, "config", "--format", "json"))
 
 
-def _images(release: str) -> dict[str, str]:
-    """By the variable of the compose file. Raises: `DeployError`."""
+def _parse_images(release: str) -> dict[str, str]:
+    """Return the images by variable of the compose file. Raises: `DeployError`."""
     images = {}
     for part in release.split():
         service, _, image = part.partition("=")
         if service not in OURS or not image:
-            raise DeployError(f"{release!r} is not api=IMAGE worker=IMAGE")
+            raise DeployError(f"{release!r} is not a release. The form is api=IMAGE worker=IMAGE.")
         images[f"{service.upper()}_IMAGE"] = image
     return images

@@ -1,7 +1,7 @@
-"""Which release stood where, and what stood there before: one line of JSON for each change.
+"""History of deployments: one JSON line for each change, with the releases before and after it.
 
-It is kept on the machine that deploys, in $XDG_STATE_HOME/musicgen/deployments.jsonl; `--to` works
-without it.
+The file is $XDG_STATE_HOME/musicgen/deployments.jsonl on the deploying machine. `--to` does not
+need it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Change:
+    """One change of the release of a place, at an ISO 8601 time in UTC."""
+
     at: str
     place: str
     before: str | None
@@ -22,12 +24,13 @@ class Change:
 
 
 def history_file() -> Path:
+    """Return the path of the history; the file may be missing."""
     home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local/state")
     return Path(home) / "musicgen/deployments.jsonl"
 
 
-def remember(place: str, before: str | None, after: str | None) -> None:
-    """One line, appended with a single write, so that two deployments do not mix theirs."""
+def append_change(place: str, before: str | None, after: str | None) -> None:
+    """Append one line in a single write, so that concurrent deployments do not mix their lines."""
     change = Change(datetime.now(timezone.utc).isoformat(timespec="seconds"), place, before, after)
     file = history_file()
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -39,19 +42,19 @@ def remember(place: str, before: str | None, after: str | None) -> None:
         os.close(handle)
 
 
-def changes(place: str) -> list[Change]:
-    """Of one place, the oldest first."""
+def read_changes(place: str) -> list[Change]:
+    """Return the changes of one place, the oldest first."""
     try:
         lines = history_file().read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return []
-    found = [Change(**json.loads(line)) for line in lines if line.strip()]
-    return [each for each in found if each.place == place]
+    changes = [Change(**json.loads(line)) for line in lines if line.strip()]
+    return [change for change in changes if change.place == place]
 
 
-def before(place: str, standing: str | None) -> str | None:
-    """The release that stood in `place` before the one that stands there now; None for unknown."""
-    for change in reversed(changes(place)):
-        if change.after == standing and change.before not in (None, standing):
+def find_previous(place: str, current: str | None) -> str | None:
+    """Return the release of `place` before the current one, or None for an unknown one."""
+    for change in reversed(read_changes(place)):
+        if change.after == current and change.before not in (None, current):
             return change.before
     return None

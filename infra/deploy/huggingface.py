@@ -1,6 +1,6 @@
-"""An Inference Endpoint of Hugging Face, served from a repository that is laid out and uploaded.
+"""Deployment to an Inference Endpoint of Hugging Face, from an uploaded repository.
 
-A commit of the repository is what the endpoint is pinned to; going back is an earlier commit.
+The endpoint is pinned to one commit of the repository; a rollback pins an earlier commit.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.check.security import is_secret
 from infra.deploy import checks
-from infra.deploy.target import Check, DeployError, Step
+from infra.deploy.target import Check, CheckError, DeployError, Step
 from infra.huggingface.layout import PACKAGES, LayoutError, lay_out
 from musicgen.errors import MusicGenError
 
@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Hosted:
-    """`repository`: OWNER/NAME, made as a private one where it is not there. `env`: variables to
-    set when the endpoint is made; secret ones become secrets there."""
+class HuggingFaceOptions:
+    """Options of an endpoint.
+
+    `repository`: OWNER/NAME, created as a private one if missing. `env`: variables of a new
+    endpoint; secret ones become its secrets.
+    """
 
     repository: str
     endpoint: str
@@ -42,134 +45,144 @@ class Hosted:
 
 
 class HuggingFace:
-    """A release is a commit of the repository."""
+    """Inference Endpoint. A release is a commit of its repository.
 
-    def __init__(self, wish: Hosted, token: str | None) -> None:
+    Raises: `CheckError` without a token.
+    """
+
+    def __init__(self, options: HuggingFaceOptions, token: str | None) -> None:
         from huggingface_hub import HfApi
 
         if not token:
-            raise DeployError("set HF_TOKEN, a token that may write repositories and endpoints")
-        self._wish = wish
+            raise CheckError(
+                "HF_TOKEN is not set. Set it to a token with write access to repositories and "
+                "endpoints."
+            )
+        self._options = options
         self._api: HfApi = HfApi(token=token)
         self._commit: str | None = None
-        self.name = f"huggingface/{wish.endpoint}"
+        self.name = f"huggingface/{options.endpoint}"
 
     def preflight(self, builds: bool) -> Iterator[Check]:
+        """Check the token's account, then show the licence and check the bucket."""
         try:
-            with _explained():
+            with _explain_errors():
                 account = self._api.whoami()
         except DeployError as error:
             yield Check("HF_TOKEN", False, str(error))
             return
-        names = [account["name"], *(each["name"] for each in account.get("orgs", []))]
-        is_ours = self._namespace in names
-        told = f"of {account['name']}"
-        if not is_ours:
-            told += f", who may not write to {self._namespace}"
-        yield Check("HF_TOKEN", is_ours, told)
+        names = [account["name"], *(member["name"] for member in account.get("orgs", []))]
+        has_access = self._namespace in names
+        detail = f"account {account['name']}"
+        if not has_access:
+            detail += f" may not write to {self._namespace}"
+        yield Check("HF_TOKEN", has_access, detail)
         if not builds:
             return
-        yield checks.licence(self._wish.model)
-        yield from checks.bucket(self._wish.env)
+        yield checks.show_licence(self._options.model)
+        yield from checks.check_bucket(self._options.env)
 
-    def standing(self) -> str | None:
-        found = self._found()
-        return None if found is None else found.revision
+    def find_current_release(self) -> str | None:
+        """Return the commit served by the endpoint, or None."""
+        endpoint = self._find_endpoint()
+        return None if endpoint is None else endpoint.revision
 
-    def wanted(self) -> str | None:
-        """A commit is known when it is made; one of the same files is the same commit."""
+    def predict_release(self) -> str | None:
+        """Return None: only an upload makes the commit. The same files give the same commit."""
         return None
 
     def preview(self) -> str:
+        """Return "": the hub shows no differences."""
         return ""
 
-    def steps(self, release: str | None) -> list[Step]:
-        wish = self._wish
+    def plan_steps(self, release: str | None) -> list[Step]:
+        """Return the upload of the repository and the update of the endpoint."""
+        options = self._options
         if release is not None:
-            return [Step(self._told(release), lambda: self._serve(release))]
-        weights = "" if wish.with_weights else " --without-weights"
-        layout = f"python -m infra.huggingface.layout --model {wish.model}{weights} --output FOLDER"
-        upload = f"hf upload {wish.repository} FOLDER . --private"
+            return [Step(self._describe_call(release), lambda: self._serve(release))]
+        weights = "" if options.with_weights else " --without-weights"
+        layout = f"python -m infra.huggingface.layout --model {options.model}{weights}"
+        upload = f"hf upload {options.repository} FOLDER . --private"
         return [
-            Step(f"{layout} && {upload}", self._upload),
-            Step(self._told("COMMIT"), lambda: self._serve(self._uploaded())),
+            Step(f"{layout} --output FOLDER && {upload}", self._upload),
+            Step(self._describe_call("COMMIT"), lambda: self._serve(self._require_commit())),
         ]
 
     @property
     def _namespace(self) -> str:
-        return self._wish.repository.partition("/")[0]
+        return self._options.repository.partition("/")[0]
 
-    def _told(self, revision: str) -> str:
-        verb = "create" if self._found() is None else "update"
+    def _describe_call(self, revision: str) -> str:
+        verb = "create" if self._find_endpoint() is None else "update"
         return (
-            f"{verb}_inference_endpoint({self._wish.endpoint!r}, "
-            f"repository={self._wish.repository!r}, revision={revision!r})"
+            f"{verb}_inference_endpoint({self._options.endpoint!r}, "
+            f"repository={self._options.repository!r}, revision={revision!r})"
         )
 
     def _upload(self) -> None:
-        wish = self._wish
+        options = self._options
         with TemporaryDirectory(prefix="musicgen-deploy-") as place:
             folder = Path(place) / "repository"
             try:
-                lay_out(wish.model, folder, with_weights=wish.with_weights)
+                lay_out(options.model, folder, with_weights=options.with_weights)
             except (LayoutError, MusicGenError) as error:
                 raise DeployError(str(error)) from error
-            with _explained():
-                self._api.create_repo(wish.repository, private=True, exist_ok=True)
+            with _explain_errors():
+                self._api.create_repo(options.repository, private=True, exist_ok=True)
                 done = self._api.upload_folder(
-                    repo_id=wish.repository,
+                    repo_id=options.repository,
                     folder_path=folder,
-                    commit_message=f"Serve {wish.model}",
-                    # What an earlier release had and this one has not must not be imported.
+                    commit_message=f"Serve {options.model}",
+                    # Modules of an earlier release must not stay importable.
                     delete_patterns=[f"{package}/**" for package in PACKAGES],
                 )
         self._commit = done.oid
 
-    def _uploaded(self) -> str:
+    def _require_commit(self) -> str:
         if self._commit is None:
-            raise DeployError("nothing was uploaded")
+            raise DeployError("There is no commit to serve: the upload has not run")
         return self._commit
 
     def _serve(self, revision: str) -> None:
-        found = self._found()
-        with _explained():
-            if found is None:
+        endpoint = self._find_endpoint()
+        with _explain_errors():
+            if endpoint is None:
                 self._api.create_inference_endpoint(revision=revision, **self._new())
-            elif found.revision != revision:
+            elif endpoint.revision != revision:
                 self._api.update_inference_endpoint(
-                    self._wish.endpoint,
+                    self._options.endpoint,
                     namespace=self._namespace,
-                    repository=self._wish.repository,
+                    repository=self._options.repository,
                     revision=revision,
                 )
 
     def _new(self) -> dict[str, Any]:
-        wish = self._wish
+        options = self._options
         return {
-            "name": wish.endpoint,
-            "repository": wish.repository,
+            "name": options.endpoint,
+            "repository": options.repository,
             "namespace": self._namespace,
             "framework": "pytorch",
             "task": "custom",
             "accelerator": "gpu",
-            "vendor": wish.vendor,
-            "region": wish.region,
-            "instance_type": wish.instance_type,
-            "instance_size": wish.instance_size,
-            "min_replica": wish.replicas_min,
-            "max_replica": wish.replicas_max,
-            "scale_to_zero_timeout": wish.idle_minutes,
-            "env": {name: value for name, value in wish.env.items() if not is_secret(name)},
-            "secrets": {name: value for name, value in wish.env.items() if is_secret(name)},
+            "vendor": options.vendor,
+            "region": options.region,
+            "instance_type": options.instance_type,
+            "instance_size": options.instance_size,
+            "min_replica": options.replicas_min,
+            "max_replica": options.replicas_max,
+            "scale_to_zero_timeout": options.idle_minutes,
+            "env": {name: value for name, value in options.env.items() if not is_secret(name)},
+            "secrets": {name: value for name, value in options.env.items() if is_secret(name)},
         }
 
-    def _found(self) -> InferenceEndpoint | None:
+    def _find_endpoint(self) -> InferenceEndpoint | None:
         from huggingface_hub.errors import HfHubHTTPError
 
-        with _explained():
+        with _explain_errors():
             try:
                 return self._api.get_inference_endpoint(
-                    self._wish.endpoint, namespace=self._namespace
+                    self._options.endpoint, namespace=self._namespace
                 )
             except HfHubHTTPError as error:
                 if error.response is not None and error.response.status_code == 404:
@@ -178,9 +191,11 @@ class HuggingFace:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
-    """Whatever the hub says, or that it cannot be reached: its library has an error of its own for
-    each, and those of the HTTP library below it."""
+def _explain_errors() -> Iterator[None]:
+    """Turn every error of the hub or the network into a `DeployError`.
+
+    The hub's library has many error classes, and the HTTP library below it has its own.
+    """
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""An overlay of infra/k8s on the cluster that kubectl's context names."""
+"""Deployment of an overlay of infra/k8s to the cluster of a kubectl context."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.deploy import cluster
-from infra.deploy.shell import answer, ask, step
+from infra.deploy.shell import build_step, read_output, run_command
 from infra.deploy.target import Check, DeployError, Step
 
 FOLDER = Path("infra/k8s/overlays")
@@ -18,12 +18,15 @@ REVISION = "deployment.kubernetes.io/revision"
 TIMEOUT = "30m"
 """A new worker may wait for a node, an image and its weights."""
 PLACEHOLDER = "musicgen-placeholder"
-"""Waits for a GPU that is free: nobody waits for it."""
+"""Stays pending while every GPU is in use, so the rollout does not wait for it."""
 
 
 class Kubernetes:
-    """A release is `NAME=REVISION` of each Deployment, as `kubectl rollout history` counts them.
-    Settings are part of it: each change of them is a ConfigMap with a name of its own."""
+    """Overlay in a cluster.
+
+    A release is `NAME=REVISION` of each Deployment, as in `kubectl rollout history`. It includes
+    the settings: each change makes a ConfigMap with a new name.
+    """
 
     def __init__(self, overlay: str, context: str | None = None, gpus_come: bool = False) -> None:
         self._folder = str(FOLDER / overlay)
@@ -32,104 +35,112 @@ class Kubernetes:
         self.name = f"kubernetes/{context or self._current_context()}"
 
     def preflight(self, builds: bool) -> Iterator[Check]:
-        status, said = ask(*self._kubectl, "version", "--output=json")
-        yield Check("cluster", status == 0, self.name if status == 0 else said)
+        """Check the cluster, the rights, the objects, the Secrets and the GPUs."""
+        status, output = run_command(*self._kubectl, "version", "--output=json")
+        yield Check("cluster", status == 0, self.name if status == 0 else output)
         if status:
             return
         for verb in ("create", "patch"):
-            yield self._may(verb)
+            yield self._check_right(verb)
         if not builds:
             return
-        yield cluster.manifests(self._objects)
-        yield cluster.filled_in(self._objects)
-        kinds = answer(*self._kubectl, "api-versions").split()
-        yield cluster.kinds(self._objects, kinds)
-        yield from cluster.secrets(self._objects, self._secret)
-        nodes = json.loads(answer(*self._kubectl, "get", "nodes", "--output=json"))
-        yield cluster.gpus(self._objects, nodes["items"], self._gpus_come)
+        yield cluster.check_manifests(self._objects)
+        yield cluster.check_placeholders(self._objects)
+        served = read_output(*self._kubectl, "api-versions").split()
+        yield cluster.check_api_versions(self._objects, served)
+        yield from cluster.check_secrets(self._objects, self._read_secret)
+        nodes = json.loads(read_output(*self._kubectl, "get", "nodes", "--output=json"))
+        yield cluster.check_gpus(self._objects, nodes["items"], self._gpus_come)
 
-    def standing(self) -> str | None:
-        found = json.loads(self._get("deployments", "--output=json"))["items"]
-        ours = {each["metadata"]["name"] for each in self._deployments()}
+    def find_current_release(self) -> str | None:
+        """Return the revisions of the overlay's Deployments in the cluster, or None."""
+        deployed = [
+            deployment["metadata"]
+            for deployment in json.loads(self._get("deployments", "--output=json"))["items"]
+        ]
+        ours = self._deployment_names()
         revisions = {
-            each["metadata"]["name"]: each["metadata"].get("annotations", {}).get(REVISION, "0")
-            for each in found
-            if each["metadata"]["name"] in ours
+            metadata["name"]: metadata.get("annotations", {}).get(REVISION, "0")
+            for metadata in deployed
+            if metadata["name"] in ours
         }
         return " ".join(f"{name}={revisions[name]}" for name in sorted(revisions)) or None
 
-    def wanted(self) -> str | None:
-        """The cluster finds out by itself what differs."""
+    def predict_release(self) -> str | None:
+        """Return None: only the cluster can compare its objects with the overlay."""
         return None
 
     def preview(self) -> str:
-        """`kubectl diff`, whose status is 1 where something differs."""
+        """Return the output of `kubectl diff`; its exit status is 1 for a difference."""
         diff = (*self._kubectl, "diff", "--server-side", "-f", "-")
-        status, said = ask(*diff, text=self._rendered, fine=(0, 1))
+        status, output = run_command(*diff, text=self._manifest, fine=(0, 1))
         if status > 1:
-            raise DeployError(said)
-        return said or "nothing differs"
+            raise DeployError(output)
+        return output or "no differences"
 
-    def steps(self, release: str | None) -> list[Step]:
+    def plan_steps(self, release: str | None) -> list[Step]:
+        """Return `kubectl apply`, or for a release `kubectl rollout undo`, and the waits."""
         if release is not None:
-            return [*self._undo(release), *self._waits(_revisions(release))]
+            return [*self._undo(release), *self._wait_for(_parse_revisions(release))]
         source = f"kubectl kustomize {self._folder}"
         apply = (*self._kubectl, "apply", "--server-side", "--force-conflicts", "-f", "-")
-        names = [each["metadata"]["name"] for each in self._deployments()]
-        return [step(*apply, text=self._rendered, fed_by=source), *self._waits(names)]
+        waits = self._wait_for(self._deployment_names())
+        return [build_step(*apply, text=self._manifest, fed_by=source), *waits]
 
     def _undo(self, release: str) -> list[Step]:
-        now = _revisions(self.standing() or "")
+        current = _parse_revisions(self.find_current_release() or "")
         undo = (*self._kubectl, "--namespace", NAMESPACE, "rollout", "undo")
         return [
-            step(*undo, f"deployment/{name}", f"--to-revision={number}")
-            for name, number in _revisions(release).items()
-            if now.get(name) != number
+            build_step(*undo, f"deployment/{name}", f"--to-revision={number}")
+            for name, number in _parse_revisions(release).items()
+            if current.get(name) != number
         ]
 
-    def _waits(self, names: Iterable[str]) -> list[Step]:
+    def _wait_for(self, names: Iterable[str]) -> list[Step]:
         wait = (*self._kubectl, "--namespace", NAMESPACE, "rollout", "status")
         return [
-            step(*wait, f"deployment/{name}", f"--timeout={TIMEOUT}")
+            build_step(*wait, f"deployment/{name}", f"--timeout={TIMEOUT}")
             for name in names
             if name != PLACEHOLDER
         ]
 
-    def _deployments(self) -> list[Any]:
-        return [each for each in self._objects if each["kind"] == "Deployment"]
+    def _deployment_names(self) -> list[str]:
+        return [
+            entry["metadata"]["name"] for entry in self._objects if entry["kind"] == "Deployment"
+        ]
 
     @cached_property
-    def _rendered(self) -> str:
-        return answer("kubectl", "kustomize", self._folder)
+    def _manifest(self) -> str:
+        return read_output("kubectl", "kustomize", self._folder)
 
     @cached_property
     def _objects(self) -> list[dict[str, Any]]:
         import yaml
 
-        return [each for each in yaml.safe_load_all(self._rendered) if each]
+        return [document for document in yaml.safe_load_all(self._manifest) if document]
 
-    def _may(self, verb: str) -> Check:
-        may = (*self._kubectl, "--namespace", NAMESPACE, "auth", "can-i", verb, "deployments.apps")
-        status, said = ask(*may)
-        return Check(f"may {verb} deployments", status == 0, said)
+    def _check_right(self, verb: str) -> Check:
+        can = (*self._kubectl, "--namespace", NAMESPACE, "auth", "can-i", verb, "deployments.apps")
+        status, output = run_command(*can)
+        return Check(f"may {verb} deployments", status == 0, output)
 
-    def _secret(self, name: str) -> dict[str, str] | None:
-        status, said = ask(
+    def _read_secret(self, name: str) -> dict[str, str] | None:
+        status, output = run_command(
             *self._kubectl, "--namespace", NAMESPACE, "get", "secret", name, "--output=json"
         )
-        return json.loads(said).get("data", {}) if status == 0 else None
+        return json.loads(output).get("data", {}) if status == 0 else None
 
-    def _get(self, *what: str) -> str:
-        return answer(*self._kubectl, "--namespace", NAMESPACE, "get", *what)
+    def _get(self, *arguments: str) -> str:
+        return read_output(*self._kubectl, "--namespace", NAMESPACE, "get", *arguments)
 
     def _current_context(self) -> str:
-        status, said = ask("kubectl", "config", "current-context")
-        return said if status == 0 else "no context"
+        status, output = run_command("kubectl", "config", "current-context")
+        return output if status == 0 else "no context"
 
 
-def _revisions(release: str) -> dict[str, str]:
-    """Raises: `DeployError`."""
-    found = dict(part.partition("=")[::2] for part in release.split())
-    if not all(number.isdigit() for number in found.values()):
-        raise DeployError(f"{release!r} is not NAME=REVISION NAME=REVISION")
-    return found
+def _parse_revisions(release: str) -> dict[str, str]:
+    """Return the revisions by Deployment. Raises: `DeployError`."""
+    revisions = dict(part.partition("=")[::2] for part in release.split())
+    if not all(number.isdigit() for number in revisions.values()):
+        raise DeployError(f"{release!r} is not a release. The form is NAME=REVISION NAME=REVISION.")
+    return revisions

@@ -1,4 +1,4 @@
-"""The options of each target, and the target that they describe."""
+"""Command line options of each target, and the target built from them."""
 
 from __future__ import annotations
 
@@ -16,23 +16,28 @@ else:
 
 
 def add_targets(parser: argparse.ArgumentParser) -> None:
+    """Add a subcommand for every target; it sets `target`, a function of the parsed options."""
     targets = parser.add_subparsers(metavar="TARGET", required=True)
     for add in (_kubernetes, _compose, _replicate, _runpod, _huggingface):
         add(targets)
-    for each in targets.choices.values():
-        each.add_argument("--dry-run", action="store_true", help="check and show, change nothing")
-        each.add_argument(
-            "--rollback", action="store_true", help="bring back what stood there before"
+    for target in targets.choices.values():
+        target.add_argument(
+            "--dry-run", action="store_true", help="check and show the steps, change nothing"
         )
-        each.add_argument("--to", metavar="RELEASE", help="this one, as an earlier run named it")
+        target.add_argument(
+            "--rollback", action="store_true", help="go back to the previous release"
+        )
+        target.add_argument(
+            "--to", metavar="RELEASE", help="deploy this release, named as in an earlier run"
+        )
 
 
 def _kubernetes(targets: Targets) -> None:
     parser = targets.add_parser("kubernetes", help="an overlay of infra/k8s: docs/kubernetes.md")
     parser.add_argument("--overlay", default="production", help="(default: %(default)s)")
-    parser.add_argument("--context", help="of kubectl (default: its current one)")
+    parser.add_argument("--context", help="kubectl context (default: the current one)")
     parser.add_argument(
-        "--gpus-come", action="store_true", help="nodes with GPUs are made when they are needed"
+        "--gpus-come", action="store_true", help="an autoscaler adds nodes with GPUs on demand"
     )
     parser.set_defaults(target=_to_kubernetes)
 
@@ -45,7 +50,7 @@ def _to_kubernetes(options: argparse.Namespace) -> Target:
 
 def _compose(targets: Targets) -> None:
     parser = targets.add_parser("compose", help="this machine, with Docker: docs/compose.md")
-    parser.add_argument("--monitoring", action="store_true", help="Prometheus too")
+    parser.add_argument("--monitoring", action="store_true", help="start Prometheus too")
     parser.set_defaults(target=_to_compose)
 
 
@@ -56,20 +61,20 @@ def _to_compose(options: argparse.Namespace) -> Target:
 
 
 def _replicate(targets: Targets) -> None:
-    parser = targets.add_parser("replicate", help="a model, and a deployment of it")
-    parser.add_argument("model", metavar="OWNER/MODEL", help="a page that exists there")
-    parser.add_argument("--deployment", metavar="OWNER/NAME", help="made where it is not there")
+    parser = targets.add_parser("replicate", help="a model on Replicate, and its deployment")
+    parser.add_argument("model", metavar="OWNER/MODEL", help="an existing page on Replicate")
+    parser.add_argument("--deployment", metavar="OWNER/NAME", help="created if missing")
     parser.add_argument("--model", dest="weights", help="a name from `musicgen models`, or a file")
-    parser.add_argument("--streaming", action="store_true", help="the runner that streams")
+    parser.add_argument("--streaming", action="store_true", help="use the streaming runner")
     parser.add_argument("--hardware", default="gpu-l40s", help="(default: %(default)s)")
-    _between(parser, "instances")
+    _add_limits(parser, "instances")
     parser.set_defaults(target=_to_replicate)
 
 
 def _to_replicate(options: argparse.Namespace) -> Target:
-    from infra.deploy.replicate import Replicate, Served
+    from infra.deploy.replicate import Replicate, ReplicateOptions
 
-    wish = Served(
+    target = ReplicateOptions(
         options.model,
         options.deployment,
         options.weights,
@@ -78,27 +83,33 @@ def _to_replicate(options: argparse.Namespace) -> Target:
         options.max,
         options.streaming,
     )
-    return Replicate(wish, RemoteTokens.from_env().replicate)
+    return Replicate(target, RemoteTokens.from_env().replicate)
 
 
 def _runpod(targets: Targets) -> None:
-    parser = targets.add_parser("runpod", help="a serverless endpoint")
-    parser.add_argument("name", help="of the endpoint, made where it is not there")
-    parser.add_argument("--image", help="of .runpod/Dockerfile, by its digest")
-    # Without a default here: what was set for an endpoint stays unless it is asked for anew.
-    parser.add_argument("--gpu", nargs="+", metavar="POOL", help="of a new one: ADA_24 AMPERE_24")
-    parser.add_argument("--min", type=int, help="workers; of a new one: 0")
-    parser.add_argument("--max", type=int, help="workers; of a new one: 3")
-    parser.add_argument("--idle", type=int, metavar="SECONDS", help="until a worker goes; 60")
-    parser.add_argument("--registry", metavar="ID", help="credentials there for a private image")
-    _env(parser, "a secret is {{ RUNPOD_SECRET_NAME }}, kept there")
+    parser = targets.add_parser("runpod", help="a serverless endpoint on RunPod")
+    parser.add_argument("name", help="name of the endpoint, created if missing")
+    parser.add_argument("--image", help="image of .runpod/Dockerfile, by its digest")
+    # No defaults here: an existing endpoint keeps its own values.
+    parser.add_argument(
+        "--gpu", nargs="+", metavar="POOL", help="GPU pools (new endpoint: ADA_24 AMPERE_24)"
+    )
+    parser.add_argument("--min", type=int, help="fewest workers (new endpoint: 0)")
+    parser.add_argument("--max", type=int, help="most workers (new endpoint: 3)")
+    parser.add_argument(
+        "--idle", type=int, metavar="SECONDS", help="stop a worker after this (new endpoint: 60)"
+    )
+    parser.add_argument(
+        "--registry", metavar="ID", help="RunPod's id of the credentials for a private image"
+    )
+    _add_env(parser, "{{ RUNPOD_SECRET_NAME }} refers to a secret kept by RunPod")
     parser.set_defaults(target=_to_runpod)
 
 
 def _to_runpod(options: argparse.Namespace) -> Target:
-    from infra.deploy.runpod import Endpoint, RunPod
+    from infra.deploy.runpod import RunPod, RunPodOptions
 
-    wish = Endpoint(
+    target = RunPodOptions(
         options.name,
         options.image,
         tuple(options.gpu) if options.gpu else None,
@@ -108,31 +119,39 @@ def _to_runpod(options: argparse.Namespace) -> Target:
         dict(options.env),
         options.registry,
     )
-    return RunPod(wish, RemoteTokens.from_env().runpod)
+    return RunPod(target, RemoteTokens.from_env().runpod)
 
 
 def _huggingface(targets: Targets) -> None:
-    parser = targets.add_parser("huggingface", help="an inference endpoint and its repository")
-    parser.add_argument("repository", metavar="OWNER/NAME", help="made, private, if it is missing")
+    parser = targets.add_parser("huggingface", help="an Inference Endpoint and its repository")
+    parser.add_argument("repository", metavar="OWNER/NAME", help="created as private if missing")
     parser.add_argument("--endpoint", required=True, metavar="NAME")
     parser.add_argument("--model", default="small", help="(default: %(default)s)")
     parser.add_argument(
-        "--without-weights", action="store_true", help="it downloads them at each start"
+        "--without-weights",
+        action="store_true",
+        help="let the endpoint download the weights at each start",
     )
     parser.add_argument("--vendor", default="aws", help="(default: %(default)s)")
     parser.add_argument("--region", default="us-east-1", help="(default: %(default)s)")
     parser.add_argument("--instance-type", default="nvidia-l4", help="(default: %(default)s)")
     parser.add_argument("--instance-size", default="x1", help="(default: %(default)s)")
-    _between(parser, "replicas")
-    parser.add_argument("--idle", type=int, default=15, metavar="MINUTES", help="until it sleeps")
-    _env(parser, "when the endpoint is made; secrets become its secrets")
+    _add_limits(parser, "replicas")
+    parser.add_argument(
+        "--idle",
+        type=int,
+        default=15,
+        metavar="MINUTES",
+        help="scale to zero after this (default: %(default)s)",
+    )
+    _add_env(parser, "new endpoints only; secrets become secrets of the endpoint")
     parser.set_defaults(target=_to_huggingface)
 
 
 def _to_huggingface(options: argparse.Namespace) -> Target:
-    from infra.deploy.huggingface import Hosted, HuggingFace
+    from infra.deploy.huggingface import HuggingFace, HuggingFaceOptions
 
-    wish = Hosted(
+    target = HuggingFaceOptions(
         options.repository,
         options.endpoint,
         options.model,
@@ -146,29 +165,29 @@ def _to_huggingface(options: argparse.Namespace) -> Target:
         options.idle,
         dict(options.env),
     )
-    return HuggingFace(wish, RemoteTokens.from_env().huggingface)
+    return HuggingFace(target, RemoteTokens.from_env().huggingface)
 
 
-def _between(parser: argparse.ArgumentParser, what: str) -> None:
-    """Of what is made; a deployment that is there keeps its own."""
-    for name, default in (("--min", 0), ("--max", 1)):
-        told = f"{what} when it is made (default: %(default)s)"
-        parser.add_argument(name, type=int, default=default, help=told)
+def _add_limits(parser: argparse.ArgumentParser, unit: str) -> None:
+    """Add `--min` and `--max` of a new deployment; an existing one keeps its own."""
+    for name, word, default in (("--min", "fewest", 0), ("--max", "most", 1)):
+        text = f"{word} {unit} of a new deployment (default: %(default)s)"
+        parser.add_argument(name, type=int, default=default, help=text)
 
 
-def _env(parser: argparse.ArgumentParser, note: str) -> None:
+def _add_env(parser: argparse.ArgumentParser, note: str) -> None:
     parser.add_argument(
         "--env",
         action="append",
         default=[],
-        type=_variable,
+        type=_parse_variable,
         metavar="NAME=VALUE",
-        help=f"a setting of README.md; NAME alone takes its value from here; {note}",
+        help=f"a setting of README.md; NAME alone copies the value of this shell; {note}",
     )
 
 
-def _variable(text: str) -> tuple[str, str]:
+def _parse_variable(text: str) -> tuple[str, str]:
     name, is_given, value = text.partition("=")
     if not is_given and name not in os.environ:
-        raise argparse.ArgumentTypeError(f"{name} is not set here: give {name}=VALUE")
+        raise argparse.ArgumentTypeError(f"{name} is not set in this shell. Use {name}=VALUE.")
     return name, value if is_given else os.environ[name]

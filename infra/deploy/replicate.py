@@ -1,7 +1,7 @@
-"""A model on Replicate, pushed by Cog, and the deployment that serves it.
+"""Deployment to Replicate: a model pushed by Cog, and a deployment of it.
 
-https://replicate.com/docs/reference/http: a push makes a version; a deployment serves one version,
-and going back is serving another one.
+A push makes a version. A deployment serves one version; a rollback serves an earlier one. Source:
+https://replicate.com/docs/reference/http
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ BASE_URL = "https://api.replicate.com"
 
 
 @dataclass(frozen=True)
-class Served:
-    """`deployment`: OWNER/NAME; None only pushes, and callers name the version themselves."""
+class ReplicateOptions:
+    """Options of a model. `deployment`: OWNER/NAME, or None for a push without a deployment."""
 
     model: str
     deployment: str | None = None
@@ -33,98 +33,103 @@ class Served:
 
 
 class Replicate:
-    """A release is the id of a version."""
+    """Model on Replicate. A release is the id of a version."""
 
-    def __init__(self, wish: Served, token: str | None) -> None:
-        self._wish = wish
+    def __init__(self, options: ReplicateOptions, token: str | None) -> None:
+        self._options = options
         self._api = Rest(BASE_URL, token, "REPLICATE_API_TOKEN")
-        self.name = f"replicate/{wish.deployment or wish.model}"
+        self.name = f"replicate/{options.deployment or options.model}"
 
     def preflight(self, builds: bool) -> Iterator[Check]:
+        """Check the token, Cog and the model's page, then show the licence."""
         account = self._api.get("/v1/account")
-        yield Check("REPLICATE_API_TOKEN", True, f"of {account.get('username')}")
+        yield Check("REPLICATE_API_TOKEN", True, f"account {account.get('username')}")
         if not builds:
             return
         try:
             yield Check("cog", True, find_cog())
         except PushError as error:
             yield Check("cog", False, str(error))
-        page = self._api.find(f"/v1/models/{self._wish.model}")
+        page = self._api.find(f"/v1/models/{self._options.model}")
         if page is None:
-            told = f"make {self._wish.model} at replicate.com/create, as a private one"
-            yield Check("page", False, told)
+            detail = f"create {self._options.model} as a private model at replicate.com/create"
+            yield Check("page", False, detail)
             return
-        yield Check("page", True, f"{self._wish.model}, {page.get('visibility')}")
-        yield checks.licence(self._wish.weights or "stereo-melody-large")
+        yield Check("page", True, f"{self._options.model}, {page.get('visibility')}")
+        yield checks.show_licence(self._options.weights or "stereo-melody-large")
 
-    def standing(self) -> str | None:
-        """What the deployment serves, or the latest version where there is no deployment."""
-        if self._wish.deployment is None:
-            return self._latest()
-        found = self._served()
-        return None if found is None else str(found["current_release"]["version"])
+    def find_current_release(self) -> str | None:
+        """Return the version of the deployment; without a deployment, the latest version."""
+        if self._options.deployment is None:
+            return self._find_latest()
+        deployment = self._find_deployment()
+        return None if deployment is None else str(deployment["current_release"]["version"])
 
-    def wanted(self) -> str | None:
+    def predict_release(self) -> str | None:
+        """Return None: only a push makes the version."""
         return None
 
     def preview(self) -> str:
+        """Return "": Replicate shows no differences."""
         return ""
 
-    def steps(self, release: str | None) -> list[Step]:
+    def plan_steps(self, release: str | None) -> list[Step]:
+        """Return the push and the update of the deployment; for a release only the update."""
         if release is None:
-            steps = [Step(f"python -m {push.__name__} {' '.join(self._push())}", self._pushed)]
-            return [*steps, *([self._serve(None)] if self._wish.deployment else [])]
-        if self._wish.deployment is None:
+            command = f"python -m {push.__name__} {' '.join(self._push_arguments())}"
+            steps = [Step(command, self._push)]
+            return [*steps, *([self._serve(None)] if self._options.deployment else [])]
+        if self._options.deployment is None:
             raise DeployError(
-                f"callers of {self._wish.model} name a version themselves: only a --deployment has "
-                "one that can be changed for them"
+                f"Only a deployment can go back, and --deployment is missing. Callers of "
+                f"{self._options.model} choose the version themselves."
             )
         return [self._serve(release)]
 
-    def _push(self) -> list[str]:
-        wish = self._wish
-        model = ["--model", wish.weights] if wish.weights else []
-        return [wish.model, *model, *(["--streaming"] if wish.is_streaming else [])]
+    def _push_arguments(self) -> list[str]:
+        options = self._options
+        model = ["--model", options.weights] if options.weights else []
+        return [options.model, *model, *(["--streaming"] if options.is_streaming else [])]
 
-    def _pushed(self) -> None:
-        if push.main(self._push()):
-            raise DeployError("the push failed: Cog said why")
+    def _push(self) -> None:
+        if push.main(self._push_arguments()):
+            raise DeployError("the push failed: see Cog's message above")
 
     def _serve(self, release: str | None) -> Step:
-        """`release` None: the version that was pushed last."""
-        wish, found = self._wish, self._served()
-        owner, _, name = str(wish.deployment).partition("/")
+        """Return a step to serve `release`; None is the latest version after the push."""
+        options, deployment = self._options, self._find_deployment()
+        owner, _, name = str(options.deployment).partition("/")
         shown = release or "VERSION"
-        if found is not None:
+        if deployment is not None:
             path = f"/v1/deployments/{owner}/{name}"
             return Step(
                 f"PATCH {BASE_URL}{path} {{'version': {shown!r}}}",
-                lambda: self._api.patch(path, {"version": release or self._newest()}),
+                lambda: self._api.patch(path, {"version": release or self._require_latest()}),
             )
         body = {
             "name": name,
-            "model": wish.model,
-            "hardware": wish.hardware,
-            "min_instances": wish.instances_min,
-            "max_instances": wish.instances_max,
+            "model": options.model,
+            "hardware": options.hardware,
+            "min_instances": options.instances_min,
+            "max_instances": options.instances_max,
         }
         return Step(
             f"POST {BASE_URL}/v1/deployments {body | {'version': shown}}",
             lambda: self._api.post(
-                "/v1/deployments", body | {"version": release or self._newest()}
+                "/v1/deployments", body | {"version": release or self._require_latest()}
             ),
         )
 
-    def _served(self) -> Any:
-        return self._api.find(f"/v1/deployments/{self._wish.deployment}")
+    def _find_deployment(self) -> Any:
+        return self._api.find(f"/v1/deployments/{self._options.deployment}")
 
-    def _latest(self) -> str | None:
-        page = self._api.get(f"/v1/models/{self._wish.model}")
+    def _find_latest(self) -> str | None:
+        page = self._api.get(f"/v1/models/{self._options.model}")
         latest = page.get("latest_version")
         return str(latest["id"]) if latest else None
 
-    def _newest(self) -> str:
-        latest = self._latest()
+    def _require_latest(self) -> str:
+        latest = self._find_latest()
         if latest is None:
-            raise DeployError(f"{self._wish.model} has no version after the push")
+            raise DeployError(f"{self._options.model} has no version after the push")
         return latest

@@ -1,4 +1,4 @@
-"""A platform's own HTTP API: JSON with a token, and its refusals in words."""
+"""Client of a platform's HTTP API: JSON, with a token."""
 
 from __future__ import annotations
 
@@ -6,32 +6,39 @@ from typing import Any
 
 import httpx
 
-from infra.deploy.target import DeployError
+from infra.deploy.target import CheckError, DeployError
 
 SECONDS = 60.0
 
 
 class Rest:
-    """Raises: `DeployError` for a `token` of None, which names `variable`."""
+    """HTTP client of one platform.
+
+    Raises: `CheckError` without a token; the message names `variable`. The methods raise
+    `DeployError` with the platform's own words.
+    """
 
     def __init__(self, base_url: str, token: str | None, variable: str) -> None:
         if not token:
-            raise DeployError(f"set {variable}, the platform's token")
+            raise CheckError(f"{variable} is not set. Set it to a token of the platform.")
         headers = {"Authorization": f"Bearer {token}"}
         self._client = httpx.Client(base_url=base_url, headers=headers, timeout=SECONDS)
 
     def get(self, path: str) -> Any:
+        """Return the body of a GET."""
         return self._call("GET", path)
 
     def find(self, path: str) -> Any:
-        """None for what is not there."""
+        """Return the body of a GET, or None for status 404."""
         answer = self._send("GET", path)
         return None if answer.status_code == 404 else _read(answer)
 
     def post(self, path: str, body: Any) -> Any:
+        """Send `body` with POST and return the reply."""
         return self._call("POST", path, body)
 
     def patch(self, path: str, body: Any) -> Any:
+        """Send `body` with PATCH and return the reply."""
         return self._call("PATCH", path, body)
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
@@ -54,10 +61,10 @@ def _read(answer: httpx.Response) -> Any:
 
 def _detail(answer: httpx.Response) -> str:
     try:
-        told = answer.json()
+        body = answer.json()
     except ValueError:
         return answer.text[:300]
-    if not isinstance(told, dict):
-        return str(told)[:300]
-    errors = "; ".join(map(str, told.get("errors") or ()))
-    return f"{told.get('detail') or told.get('title') or told}{': ' if errors else ''}{errors}"
+    if not isinstance(body, dict):
+        return str(body)[:300]
+    errors = "; ".join(map(str, body.get("errors") or ()))
+    return f"{body.get('detail') or body.get('title') or body}{': ' if errors else ''}{errors}"

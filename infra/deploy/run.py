@@ -1,4 +1,4 @@
-"""The course of a deployment, the same for every target."""
+"""Sequence of a deployment, the same for every target."""
 
 from __future__ import annotations
 
@@ -7,79 +7,93 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from infra.deploy import history
-from infra.deploy.target import Check, DeployError, Target
+from infra.deploy.target import Check, CheckError, DeployError, Target
 
 
 @dataclass(frozen=True)
-class Wish:
-    """`to`: this release instead of the checkout. `rollback`: the one that stood there before."""
+class DeployOptions:
+    """Options of all targets.
+
+    `to`: the release to deploy instead of this checkout. `rollback`: deploy the previous release.
+    """
 
     dry_run: bool = False
     rollback: bool = False
     to: str | None = None
 
 
-def deploy(target: Target, wish: Wish) -> int:
-    """Checks, shows and does it. Returns 0 when the release stands, 2 when nothing was changed
-    because a check failed. Raises: `DeployError`; then the history tells what stood before."""
-    if not _all_met(target.preflight(builds=not (wish.rollback or wish.to))):
-        _say(f"Nothing {'would be' if wish.dry_run else 'was'} changed.")
+def deploy(target: Target, options: DeployOptions) -> int:
+    """Check the preconditions, then show and run the steps.
+
+    Returns: 0 for a deployed release, 2 for a failed check without any change.
+    Raises: `CheckError` for a check without an answer; `DeployError` for a failed step. The history
+    then has the release from before the change.
+    """
+    if not _check_all(target, builds=not (options.rollback or options.to)):
+        _say(f"Nothing {'would be' if options.dry_run else 'was'} changed.")
         return 2
-    standing = target.standing()
-    release = _release(target, wish, standing)
-    _say(f"{target.name}: {standing or 'nothing yet'} stands there")
-    goal = release or target.wanted()
-    if goal is not None and goal == standing:
-        _say("That is what is wanted: nothing to do.")
+    current = target.find_current_release()
+    release = _choose_release(target, options, current)
+    _say(f"{target.name}: the current release is {current or 'none'}")
+    goal = release or target.predict_release()
+    if goal is not None and goal == current:
+        _say("This release is already deployed: nothing to do.")
         return 0
-    if wish.dry_run:
+    if options.dry_run:
         return _show(target, release)
-    return _change(target, standing, release)
+    return _change(target, current, release)
 
 
-def _change(target: Target, standing: str | None, release: str | None) -> int:
+def _change(target: Target, current: str | None, release: str | None) -> int:
     try:
-        for step in target.steps(release):
-            _say(f"$ {step.told}")
-            step.do()
+        for step in target.plan_steps(release):
+            _say(f"$ {step.command}")
+            step.run()
     finally:
-        # Also of half a change: the way back has to be known.
-        after = target.standing()
-        if after != standing:
-            history.remember(target.name, standing, after)
-    _say(f"{target.name}: {after} stands there")
-    if standing is not None and after != standing:
-        _say("--rollback brings the one before back.")
+        # A failed change is recorded too, because a rollback needs the release from before it.
+        after = target.find_current_release()
+        if after != current:
+            history.append_change(target.name, current, after)
+    _say(f"{target.name}: the current release is {after}")
+    if current is not None and after != current:
+        _say("To go back to the previous release, run the command again with --rollback.")
     return 0
 
 
-def _release(target: Target, wish: Wish, standing: str | None) -> str | None:
-    if not wish.rollback:
-        return wish.to
-    found = wish.to or history.before(target.name, standing)
-    if found is None:
+def _choose_release(target: Target, options: DeployOptions, current: str | None) -> str | None:
+    if not options.rollback:
+        return options.to
+    release = options.to or history.find_previous(target.name, current)
+    if release is None:
         raise DeployError(
-            f"this machine does not know what stood in {target.name} before {standing}: "
-            "name it with --to"
+            f"The history of this machine has no release of {target.name} before {current}: "
+            "name one with --to"
         )
-    return found
+    return release
 
 
 def _show(target: Target, release: str | None) -> int:
     if release is None and (changes := target.preview()):
         _say(changes)
-    for step in target.steps(release):
-        _say(f"would run: {step.told}")
+    for step in target.plan_steps(release):
+        _say(f"would run: {step.command}")
     return 0
 
 
-def _all_met(checks: Iterable[Check]) -> bool:
-    is_fine = True
+def _check_all(target: Target, builds: bool) -> bool:
+    try:
+        return _show_checks(target.preflight(builds))
+    except DeployError as error:
+        raise CheckError(str(error)) from error
+
+
+def _show_checks(checks: Iterable[Check]) -> bool:
+    are_met = True
     for check in checks:
-        is_fine &= check.is_met
+        are_met &= check.is_met
         mark = "ok" if check.is_met else "NO"
-        _say(f"{mark:3} {check.name}{': ' if check.told else ''}{check.told}")
-    return is_fine
+        _say(f"{mark:3} {check.name}{': ' if check.detail else ''}{check.detail}")
+    return are_met
 
 
 def _say(line: str) -> None:

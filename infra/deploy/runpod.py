@@ -1,4 +1,7 @@
-"""A serverless endpoint of RunPod, by its REST API v2: https://docs.runpod.io/api-reference-v2."""
+"""Deployment to a serverless endpoint of RunPod, with its REST API v2.
+
+Source: https://docs.runpod.io/api-reference-v2
+"""
 
 from __future__ import annotations
 
@@ -13,20 +16,23 @@ from infra.deploy.target import Check, DeployError, Step
 BASE_URL = "https://api.runpod.io"
 DISK_GB = 40
 CUDA = "13.0"
-"""The lowest that the image's torch runs on."""
+"""Lowest CUDA version of the image's torch."""
 LONGEST_JOB_MS = 1_200_000
 QUEUE_DELAY_SECONDS = 4
 POOLS = ("ADA_24", "AMPERE_24")
 WORKERS = {"min": 0, "max": 3, "idleTimeout": 60}
-"""Of a new endpoint, where nothing else is asked for."""
+"""Defaults of a new endpoint."""
 SECRET = "{{ RUNPOD_SECRET_"
-"""How a variable names a secret that RunPod keeps: https://docs.runpod.io/pods/templates/secrets"""
+"""Prefix of a reference to a secret of RunPod: https://docs.runpod.io/pods/templates/secrets"""
 
 
 @dataclass(frozen=True)
-class Endpoint:
-    """What is asked for. None leaves an endpoint as it is, and is the default of a new one. `env`:
-    variables to add or change; the others stay."""
+class RunPodOptions:
+    """Options of an endpoint.
+
+    None keeps the value of an existing endpoint, and means the default for a new one. `env`:
+    variables to add or change; the others stay.
+    """
 
     name: str
     image: str | None = None
@@ -39,114 +45,127 @@ class Endpoint:
 
 
 class RunPod:
-    """A release is the reference of an image."""
+    """Serverless endpoint. A release is an image reference."""
 
-    def __init__(self, wish: Endpoint, token: str | None) -> None:
-        self._wish = wish
+    def __init__(self, options: RunPodOptions, token: str | None) -> None:
+        self._options = options
         self._api = Rest(BASE_URL, token, "RUNPOD_API_KEY")
-        self.name = f"runpod/{wish.name}"
+        self.name = f"runpod/{options.name}"
 
     def preflight(self, builds: bool) -> Iterator[Check]:
-        yield Check("RUNPOD_API_KEY", True, f"sees {len(self._all())} endpoints")
-        if builds and self._wish.image is not None:
-            is_pinned = "@sha256:" in self._wish.image
-            told = self._wish.image if is_pinned else f"{self._wish.image}: name it by its digest"
-            yield Check("image", is_pinned, told)
-        env = self._env()
-        yield checks.licence(env.get("MUSICGEN_MODEL", "demo"))
+        """Check the key, the image's digest and the bucket, and show the licence."""
+        yield Check("RUNPOD_API_KEY", True, f"endpoints: {len(self._list_endpoints())}")
+        if builds and self._options.image is not None:
+            is_pinned = "@sha256:" in self._options.image
+            hint = "" if is_pinned else ": name it by its digest"
+            yield Check("image", is_pinned, f"{self._options.image}{hint}")
+        env = self._merge_env()
+        yield checks.show_licence(env.get("MUSICGEN_MODEL", "demo"))
         if SECRET not in "".join(env.values()):
-            yield from checks.bucket(env)
+            yield from checks.check_bucket(env)
 
-    def standing(self) -> str | None:
-        found = self._found()
-        return None if found is None else str(found.get("image"))
+    def find_current_release(self) -> str | None:
+        """Return the endpoint's image, or None."""
+        endpoint = self._find_endpoint()
+        return None if endpoint is None else str(endpoint.get("image"))
 
-    def wanted(self) -> str | None:
-        found = self._found()
-        return self._wish.image if found is not None and not self._changes(found) else None
+    def predict_release(self) -> str | None:
+        """Return the image of an endpoint without changes, or None."""
+        endpoint = self._find_endpoint()
+        has_changes = endpoint is None or bool(self._compare(endpoint))
+        return None if has_changes else self._options.image
 
     def preview(self) -> str:
+        """Return "": RunPod shows no differences."""
         return ""
 
-    def steps(self, release: str | None) -> list[Step]:
-        found = self._found()
+    def plan_steps(self, release: str | None) -> list[Step]:
+        """Return one call: POST for a new endpoint, PATCH with the differences for an existing."""
+        endpoint = self._find_endpoint()
         if release is not None:
-            return [self._update(found, {"image": release})]
-        if found is None:
+            return [self._update(endpoint, {"image": release})]
+        if endpoint is None:
             body = self._new()
-            shown = body | {"env": _hidden(body["env"])}
+            shown = body | {"env": _hide(body["env"])}
             return [
                 Step(
                     f"POST {BASE_URL}/v2/serverless {shown}",
                     lambda: self._api.post("/v2/serverless", body),
                 )
             ]
-        changes = self._changes(found)
-        return [self._update(found, changes)] if changes else []
+        changes = self._compare(endpoint)
+        return [self._update(endpoint, changes)] if changes else []
 
-    def _update(self, found: Mapping[str, Any] | None, body: dict[str, Any]) -> Step:
-        if found is None:
-            raise DeployError(f"there is no endpoint {self._wish.name} to change")
-        path = f"/v2/serverless/{found['id']}"
-        shown = body | ({"env": _hidden(body["env"])} if "env" in body else {})
+    def _update(self, endpoint: Mapping[str, Any] | None, body: dict[str, Any]) -> Step:
+        if endpoint is None:
+            raise DeployError(f"The endpoint {self._options.name} does not exist yet.")
+        path = f"/v2/serverless/{endpoint['id']}"
+        shown = body | ({"env": _hide(body["env"])} if "env" in body else {})
         return Step(f"PATCH {BASE_URL}{path} {shown}", lambda: self._api.patch(path, body))
 
     def _new(self) -> dict[str, Any]:
-        wish = self._wish
-        if wish.image is None:
-            raise DeployError(f"there is no endpoint {wish.name} yet: give --image")
+        options = self._options
+        if options.image is None:
+            raise DeployError(f"The endpoint {options.name} does not exist yet. It needs --image.")
         body = {
-            "name": wish.name,
+            "name": options.name,
             "type": "QUEUE",
-            "image": wish.image,
+            "image": options.image,
             "disk": DISK_GB,
-            "env": dict(wish.env),
-            "gpu": {"pools": list(wish.pools or POOLS), "count": 1, "minCudaVersion": CUDA},
+            "env": dict(options.env),
+            "gpu": {"pools": list(options.pools or POOLS), "count": 1, "minCudaVersion": CUDA},
             "workers": WORKERS | self._workers(),
             "scaling": {"type": "QUEUE_DELAY", "queueDelay": QUEUE_DELAY_SECONDS},
             "timeout": LONGEST_JOB_MS,
             "flashboot": "FLASHBOOT",
         }
-        return body | ({"registry": wish.registry} if wish.registry else {})
+        return body | ({"registry": options.registry} if options.registry else {})
 
     def _workers(self) -> dict[str, int]:
-        """What is asked for of them."""
-        wish = self._wish
-        asked = zip(WORKERS, (wish.workers_min, wish.workers_max, wish.idle_seconds), strict=True)
-        return {name: value for name, value in asked if value is not None}
+        """Return the given limits of workers, without the others."""
+        options = self._options
+        limits = zip(
+            WORKERS, (options.workers_min, options.workers_max, options.idle_seconds), strict=True
+        )
+        return {name: value for name, value in limits if value is not None}
 
-    def _changes(self, found: Mapping[str, Any]) -> dict[str, Any]:
-        """Only what differs is sent. Pools and exclusions are one selection there, and `env` is
-        replaced as a whole, so what stays of them is said again."""
-        wish, changes = self._wish, dict[str, Any]()
-        if wish.image not in (None, found.get("image")):
-            changes["image"] = wish.image
-        if found["workers"] | self._workers() != found["workers"]:
+    def _compare(self, endpoint: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the body of a PATCH with the differences alone.
+
+        RunPod replaces `gpu` and `env` as a whole, so excluded GPU types and other variables are
+        sent again.
+        """
+        options, changes = self._options, dict[str, Any]()
+        if options.image not in (None, endpoint.get("image")):
+            changes["image"] = options.image
+        if endpoint["workers"] | self._workers() != endpoint["workers"]:
             changes["workers"] = self._workers()
-        gpu = found.get("gpu") or {}
-        if wish.pools is not None and tuple(gpu.get("pools", ())) != wish.pools:
-            kept = {"excludedTypes": gpu["excludedTypes"]} if gpu.get("excludedTypes") else {}
-            changes["gpu"] = {"pools": list(wish.pools)} | kept
-        env = self._env(found)
-        if env != found.get("env", {}):
+        gpu = endpoint.get("gpu") or {}
+        if options.pools is not None and tuple(gpu.get("pools", ())) != options.pools:
+            excluded = {"excludedTypes": gpu["excludedTypes"]} if gpu.get("excludedTypes") else {}
+            changes["gpu"] = {"pools": list(options.pools)} | excluded
+        env = self._merge_env(endpoint)
+        if env != endpoint.get("env", {}):
             changes["env"] = env
         return changes
 
-    def _env(self, found: Mapping[str, Any] | None = None) -> dict[str, str]:
-        found = self._found() if found is None else found
-        return {**(found.get("env") or {} if found else {}), **self._wish.env}
+    def _merge_env(self, endpoint: Mapping[str, Any] | None = None) -> dict[str, str]:
+        endpoint = self._find_endpoint() if endpoint is None else endpoint
+        return {**(endpoint.get("env") or {} if endpoint else {}), **self._options.env}
 
-    def _found(self) -> Mapping[str, Any] | None:
-        same = [each for each in self._all() if each["name"] == self._wish.name]
+    def _find_endpoint(self) -> Mapping[str, Any] | None:
+        same = [entry for entry in self._list_endpoints() if entry["name"] == self._options.name]
         if len(same) > 1:
-            raise DeployError(f"{len(same)} endpoints are called {self._wish.name}: rename one")
+            raise DeployError(
+                f"{len(same)} endpoints have the name {self._options.name}: rename one of them"
+            )
         return same[0] if same else None
 
-    def _all(self) -> list[dict[str, Any]]:
+    def _list_endpoints(self) -> list[dict[str, Any]]:
         endpoints: list[dict[str, Any]] = self._api.get("/v2/serverless")["endpoints"]
         return endpoints
 
 
-def _hidden(env: Mapping[str, str]) -> dict[str, str]:
-    """Values may be secrets: the names are shown."""
+def _hide(env: Mapping[str, str]) -> dict[str, str]:
+    """Replace the values of variables, because they may be secrets."""
     return dict.fromkeys(env, "...")

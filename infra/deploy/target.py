@@ -1,4 +1,4 @@
-"""What every target of a deployment answers, and the words for it."""
+"""Interface of a deployment target, with its checks and steps."""
 
 from __future__ import annotations
 
@@ -8,49 +8,54 @@ from typing import Protocol
 
 
 class DeployError(Exception):
-    """What the operator has to mend; its text says how."""
+    """Failure of a deployment, with the remedy for the operator."""
+
+
+class CheckError(DeployError):
+    """Failed precondition: nothing was changed."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """Something that has to be so before anything is changed. `told` is what was found, and, where
-    it is not so, what to do."""
+    """Result of one precondition. `detail` is the finding, and the remedy for a failed check."""
 
     name: str
     is_met: bool
-    told: str = ""
+    detail: str = ""
 
 
 @dataclass(frozen=True)
 class Step:
-    """`told`: the command or call, as it could be made by hand, without secrets."""
+    """One change. `command` is the command or HTTP call in a form to repeat by hand, no secrets."""
 
-    told: str
-    do: Callable[[], object]
+    command: str
+    run: Callable[[], object]
 
 
 class Target(Protocol):
-    """A place that a release can be brought to.
+    """Place to deploy to.
 
-    A release is a short text that names all that `steps` needs to bring it back: image digests, a
-    version, a commit. All of these raise `DeployError`.
+    A release is a short text with everything that `plan_steps` needs to bring it back: image
+    digests, a version, a commit. All methods raise `DeployError`.
     """
 
     name: str
-    """Of the place, in the history."""
+    """Name of the place in the history."""
 
     def preflight(self, builds: bool) -> Iterable[Check]:
-        """Changes nothing, bar a probe that it takes away again. `builds`: what is in this checkout
-        is to be brought there, and not a release that was there before."""
+        """Check the preconditions, without a lasting change: a probe object is deleted again.
 
-    def standing(self) -> str | None:
-        """The release that is there now; None for none."""
+        `builds`: this checkout is deployed, and not an earlier release.
+        """
 
-    def wanted(self) -> str | None:
-        """The release that `steps(None)` makes; None if that is known only when it is made."""
+    def find_current_release(self) -> str | None:
+        """Return the deployed release, or None."""
+
+    def predict_release(self) -> str | None:
+        """Return the release of this checkout, or None where only deploying determines it."""
 
     def preview(self) -> str:
-        """What `steps(None)` would change, as the place's own tool tells it; may be nothing."""
+        """Return the changes of `plan_steps(None)` as the platform's own tool shows them, or ""."""
 
-    def steps(self, release: str | None) -> list[Step]:
-        """What brings `release` there, or for None what is in this checkout."""
+    def plan_steps(self, release: str | None) -> list[Step]:
+        """Return the steps to deploy `release`, or this checkout for None."""

@@ -1,4 +1,4 @@
-"""The model card of an endpoint's repository: its licence, and how the endpoint is called."""
+"""Model card of an endpoint's repository: the licence, and an example call."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ response.raise_for_status()
 with open("clip.mp3", "wb") as file:
     file.write(base64.b64decode(clip["audio"]))
 """
-"""Held by a test against a running endpoint."""
+"""A test runs it against an endpoint."""
 
 _CARD = """\
 ---
@@ -50,29 +50,29 @@ The code (`handler.py`, `handlers/`, `musicgen/`) is Apache-2.0: see `musicgen/L
 
 With MUSICGEN_BUCKET configured a clip has `url` instead of `audio`.
 
-| `inputs` | what it is |
+| `inputs` | meaning |
 |---|---|
 | a text | the prompt |
 | a mapping | request fields, such as `{{"prompt": "calm piano", "seed": 7}}` |
-| a list of those | each a request of its own; the answer is a list |
+| a list of those | one request for each; the reply is a list |
 
-`parameters` are request fields and hold for each input. To send a clip to continue or a melody to
-follow, put a URL, a data URI or base64 into `input_audio`; or post the file itself with its
-Content-Type, such as `audio/wav`, and the parameters in the address:
+`parameters` are request fields and apply to every input. To continue a clip or follow a melody, put
+a URL, a data URI or base64 into `input_audio`. Or post the file itself with its Content-Type, such
+as `audio/wav`, and the parameters in the query:
 `?prompt=calm%20piano&continuation=true&duration=12`.
 
-Send Content-Type `application/json` and no Accept: the answer is always JSON. Every error has
-status 400 and a text that begins with a stable code, such as `invalid_duration: ...`.
+Send Content-Type `application/json` and no Accept: the reply is always JSON. Every error has status
+400 and a text beginning with a stable code, such as `invalid_duration: ...`.
 """
 
 
 def card_of(source: Source) -> str:
-    """README.md for a repository with this checkpoint."""
+    """Return README.md for a repository with this checkpoint."""
     identifier = licence_identifier(source.licence)
-    # Of a folder only its own name: where it lies is nobody's business.
+    # Only the folder's name: its path is private.
     weights = f"Model: {hub_name(source.name) or Path(source.name).name}. "
     if identifier == UNKNOWN_IDENTIFIER:
-        weights += "The licence of its weights is not known here: see the checkpoint's own page."
+        weights += "The licence of its weights is unknown: see the checkpoint's own page."
     else:
         weights += f"The licence of its weights is {source.licence}."
     if source.licence == catalog.MUSICGEN_LICENCE:
@@ -87,12 +87,12 @@ def card_of(source: Source) -> str:
 
 
 def licence_identifier(licence: str) -> str:
-    """As the hub spells it."""
+    """Return the hub's identifier of a licence, or "unknown"."""
     return licence.lower() if _IDENTIFIER.fullmatch(licence.lower()) else UNKNOWN_IDENTIFIER
 
 
 def hub_name(model: str) -> str | None:
-    """OWNER/NAME of a model, None for a folder and for the embedded demo."""
+    """Return OWNER/NAME of a model, or None for a folder and for the embedded demo."""
     if model not in catalog.CATALOG and Path(model).is_dir():
         return None
     entry = catalog.find(model)

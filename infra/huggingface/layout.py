@@ -1,11 +1,11 @@
-"""Lays out the repository of a Hugging Face Inference Endpoint in a folder, ready to upload.
+"""Write the repository of a Hugging Face Inference Endpoint into a folder, ready to upload.
 
     python -m infra.huggingface.layout --model small --output endpoint
     python -m infra.huggingface.layout --model small --output endpoint --without-weights
 
-The first form copies the checkpoint, or the packed file that --model may also be, so that the
-endpoint loads it from its own repository. The second names it: the endpoint downloads it from the
-hub at each start.
+The first form copies the checkpoint or the packed file, and the endpoint loads it from its own
+repository. The second form names the model, and the endpoint downloads it from the hub at each
+start.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ _LARGE_FILES = (f"*{SUFFIX}", *_WEIGHTS_BY_PREFERENCE, "spiece.model")
 
 
 class LayoutError(Exception):
-    """The repository cannot be laid out as asked."""
+    """Error in the options of a layout."""
 
 
 def lay_out(model: str, output: Path, *, with_weights: bool = True, force: bool = False) -> Source:
-    """Writes the repository into `output` and returns what it serves.
+    """Write the repository into `output` and return its model.
 
     `force` replaces an earlier layout: the packages, the JSON and weight files beside them, and
-    files of the same names; everything else in the folder stays, such as .git.
+    files with the same names. Everything else in the folder stays, such as .git.
 
     Raises: `LayoutError`, `UnknownModel`, `CheckpointNotFound`.
     """
-    source = locate(model) if with_weights else _named(model)
+    source = locate(model) if with_weights else _find_name(model)
     _check_output(output, source)
     if output.exists() and any(output.iterdir()):
         if not force:
-            raise LayoutError(f"{output} is not empty: choose another folder, or add --force")
+            raise LayoutError(f"{output} is not empty. Choose another folder, or add --force.")
         _clear(output)
     output.mkdir(parents=True, exist_ok=True)
     for package in PACKAGES:
@@ -66,33 +66,37 @@ def lay_out(model: str, output: Path, *, with_weights: bool = True, force: bool 
     return source
 
 
-def _named(model: str) -> Source:
-    """A model that is only named: nothing is read or downloaded here."""
+def _find_name(model: str) -> Source:
+    """Return a model of the catalog or the hub by its name, without a download."""
     entry = catalog.find(model)
     if entry is not None:
         return Source(entry.name, ROOT / PACKAGES[1], entry.licence)
     if Path(model).is_dir() or hub_name(model) is None:
         raise LayoutError(
-            f"{model}: an endpoint without weights needs a name of the catalog "
-            f"({', '.join(catalog.CATALOG)}) or of the hub (OWNER/NAME)"
+            f"model: {model} is not a name of the catalog or the hub. Without weights, use one of "
+            f"{', '.join(catalog.CATALOG)} or OWNER/NAME."
         )
     return Source(model, ROOT / PACKAGES[1], catalog.UNKNOWN_LICENCE)
 
 
 def _check_output(output: Path, source: Source) -> None:
-    """Nothing may be cleared or written where something is read from."""
+    """Refuse an output folder overlapping with a source, because the output is overwritten."""
     place = output.resolve()
     if output.exists() and not output.is_dir():
-        raise LayoutError(f"{output} is a file, not a folder")
-    read = [ROOT / package for package in PACKAGES] + [source.folder.resolve()]
-    for folder in read:
+        raise LayoutError(f"{output} is a file. The output must be a folder.")
+    sources = [ROOT / package for package in PACKAGES] + [source.folder.resolve()]
+    for folder in sources:
         if place == folder or place in folder.parents or folder in place.parents:
-            raise LayoutError(f"{output} overlaps with {folder}, which is copied: choose another")
+            raise LayoutError(
+                f"{output} overlaps with {folder}, a folder to copy. Choose another output."
+            )
 
 
 def _checkpoint_files(folder: Path) -> list[Path]:
-    """Only the weights that are loaded: hubs often hold the same ones in two formats, and a packed
-    file is all of a model."""
+    """Return the files to load: a packed file, or a checkpoint's files with one format of weights.
+
+    Repositories often have the same weights in two formats.
+    """
     if folder.is_file():
         return [folder]
     if packed := find_packed_files(folder):
@@ -114,13 +118,17 @@ def _clear(output: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns its exit status."""
-    parser = argparse.ArgumentParser(description="the repository of an Inference Endpoint")
+    """Run the command line and return its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.huggingface.layout", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument(
         "--model", required=True, help="a catalog name, a folder, a packed file or a hub name"
     )
-    parser.add_argument("--output", required=True, type=Path, help="a new or an empty folder")
-    parser.add_argument("--without-weights", action="store_true", help="name the hub's model only")
+    parser.add_argument("--output", required=True, type=Path, help="a new or empty folder")
+    parser.add_argument(
+        "--without-weights", action="store_true", help="write the model's name, not its files"
+    )
     parser.add_argument("--force", action="store_true", help="replace an earlier layout")
     options = parser.parse_args(arguments)
     try:
@@ -137,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{options.output} serves {source.name} (licence {source.licence}). To upload it:\n"
         "  hf auth login\n"
         f"  hf upload OWNER/NAME {options.output} . --private\n"
-        "Then create an endpoint from OWNER/NAME: the task is custom.\n"
+        "Then create an endpoint from OWNER/NAME with the task custom.\n"
     )
     return 0
 

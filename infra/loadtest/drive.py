@@ -1,8 +1,7 @@
-"""Jobs at given moments, however slow the answers are, and what became of each.
+"""Open-loop load: send jobs at given moments and measure every job.
 
-Arrivals are open loop: a slow server does not slow down those who come to it, as it would if each
-caller waited for the last answer. Each job has a thread of its own, which costs
-little while it waits.
+A slow server does not slow down the arrivals, as it would with callers in a closed loop. Every job
+has its own thread; a waiting thread costs little.
 """
 
 from __future__ import annotations
@@ -24,8 +23,12 @@ PROMPTS = (
 
 @dataclass(frozen=True)
 class Sample:
-    """One job: seconds after the first one that it was `due`, until it had ended, and, where the
-    server says so, until it began. `error`: its code, or None. `audio`: seconds made."""
+    """Measurement of one job.
+
+    `due`: seconds from the start of the test to the arrival. `latency`: seconds from the arrival to
+    the end. `wait`: seconds in the queue, or None without a report of the server. `audio`: seconds
+    of audio. `error`: an error code, or None.
+    """
 
     due: float
     latency: float
@@ -35,44 +38,49 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Made:
-    """What a server says of a job, where it does: seconds until it began and until it ended."""
+class JobReport:
+    """Server's report of a finished job.
+
+    `audio`: seconds of audio. `wait` and `span`: seconds from the submission to the start and to
+    the end, or None.
+    """
 
     audio: float
     wait: float | None = None
     span: float | None = None
 
 
-Ask = Callable[[dict[str, Any]], Made]
-"""Makes one job and waits for it. Raises: what went wrong."""
+Ask = Callable[[dict[str, Any]], JobReport]
+"""Submits one job and waits for its end. Raises: the error of the job."""
 
 
 def poisson(per_hour: float, seconds: float, seed: int) -> list[float]:
-    """Moments, in seconds, at which callers come who know nothing of each other."""
-    rng, now, moments = random.Random(seed), 0.0, []
-    while (now := now + rng.expovariate(per_hour / 3600)) < seconds:
-        moments.append(now)
+    """Return the arrivals of independent callers, in seconds: a Poisson process."""
+    rng, moment, moments = random.Random(seed), 0.0, []
+    while (moment := moment + rng.expovariate(per_hour / 3600)) < seconds:
+        moments.append(moment)
     return moments
 
 
 def drive(
     ask: Ask, moments: Sequence[float], durations: Sequence[float], seed: int
 ) -> list[Sample]:
-    """Asks for a job of one of `durations` at each moment; returns when all have ended."""
+    """Submit a job with a random one of `durations` at every moment, and wait for all."""
     rng = random.Random(seed)
     samples: list[Sample] = []
     lock, began = threading.Lock(), time.monotonic()
 
     def one(due: float, fields: dict[str, Any]) -> None:
-        made, failed, asked = Made(0.0), None, time.monotonic()
+        job, error_code, submitted = JobReport(0.0), None, time.monotonic()
         try:
-            made = ask(fields)
+            job = ask(fields)
         except Exception as error:
-            failed = _code(error)
-        # The server's own time, where it tells it: a client looks only now and then. What this
-        # machine was late counts as well.
-        span = time.monotonic() - asked if made.span is None else made.span
-        sample = Sample(due, asked - began - due + span, made.wait, made.audio, failed)
+            error_code = _code(error)
+        # A client polls at intervals, so the server's own times are more exact. A late submission
+        # by this machine counts too.
+        span = time.monotonic() - submitted if job.span is None else job.span
+        latency = submitted - began - due + span
+        sample = Sample(due, latency, job.wait, job.audio, error_code)
         with lock:
             samples.append(sample)
 
@@ -92,7 +100,7 @@ def drive(
 
 
 def _code(error: Exception) -> str:
-    """The stable code of whoever did not do it, or else what kind of error it is."""
+    """Return the error code of the server or the client, or else the name of the class."""
     for name in ("code_there", "code"):
         if code := getattr(error, name, None):
             return str(code)
@@ -100,14 +108,14 @@ def _code(error: Exception) -> str:
 
 
 def report(samples: Sequence[Sample]) -> dict[str, Any]:
-    """Percentiles of those that succeeded, throughput, and errors by code."""
-    good = [each for each in samples if each.error is None]
-    ends = [each.due + each.latency for each in good]
-    span = max(ends, default=0.0) - min((each.due for each in samples), default=0.0)
+    """Return the percentiles of the successful jobs, the throughput and the errors by code."""
+    good = [sample for sample in samples if sample.error is None]
+    ends = [sample.due + sample.latency for sample in good]
+    span = max(ends, default=0.0) - min((sample.due for sample in samples), default=0.0)
     errors: dict[str, int] = {}
-    for each in samples:
-        if each.error is not None:
-            errors[each.error] = errors.get(each.error, 0) + 1
+    for sample in samples:
+        if sample.error is not None:
+            errors[sample.error] = errors.get(sample.error, 0) + 1
     return {
         "jobs": len(samples),
         "completed": len(good),
@@ -115,14 +123,14 @@ def report(samples: Sequence[Sample]) -> dict[str, Any]:
         "seconds": round(span, 3),
         "jobs_per_hour": round(3600 * len(good) / span, 2) if span else 0.0,
         "audio_seconds_per_second": round(sum(e.audio for e in good) / span, 4) if span else 0.0,
-        "latency": percentiles([each.latency for each in good]),
-        "queue_wait": percentiles([each.wait for each in good if each.wait is not None]),
-        "samples": [asdict(each) for each in samples],
+        "latency": percentiles([sample.latency for sample in good]),
+        "queue_wait": percentiles([sample.wait for sample in good if sample.wait is not None]),
+        "samples": [asdict(sample) for sample in samples],
     }
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:
-    """p50, p90, p95, p99 and the largest, nearest rank; nothing of nothing."""
+    """Return p50, p90, p95, p99 and p100 by nearest rank, or nothing without values."""
     ordered = sorted(values)
     if not ordered:
         return {}

@@ -1,6 +1,7 @@
-"""Makes the Grafana dashboard: `python -m infra.monitoring.dashboard > dashboard.json`.
+"""Build the Grafana dashboard: `python -m infra.monitoring.dashboard > dashboard.json`.
 
-Import the file in Grafana, or mount it where its provisioning looks; it asks which Prometheus.
+Import the file in Grafana, or mount it in the folder of its provisioning. Grafana then asks for the
+Prometheus data source.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ WIDTH, COLUMNS, HEIGHT = 24, 3, 8
 _SOURCE = {"type": "prometheus", "uid": "${prometheus}"}
 
 
-def dashboard() -> dict[str, Any]:
+def build_dashboard() -> dict[str, Any]:
+    """Return the dashboard as Grafana's JSON model."""
     return {
         "uid": "musicgen",
         "title": "MusicGen",
@@ -74,7 +76,8 @@ def _panel(panel: Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
 
 
 def main() -> None:
-    json.dump(dashboard(), sys.stdout, indent=1)
+    """Write the dashboard to standard output."""
+    json.dump(build_dashboard(), sys.stdout, indent=1)
     sys.stdout.write("\n")
 
 

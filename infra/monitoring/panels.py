@@ -1,4 +1,4 @@
-"""What the dashboard shows: rows of panels, each with its questions to Prometheus."""
+"""Rows of the dashboard: panels with their PromQL queries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ RANGE = "$__rate_interval"
 
 @dataclass(frozen=True)
 class Panel:
-    """`queries`: legend to expression. `unit`: Grafana's name of it."""
+    """One graph. `queries`: PromQL by legend. `unit`: Grafana's name of the unit."""
 
     title: str
     about: str
@@ -29,20 +29,20 @@ ROWS: dict[str, tuple[Panel, ...]] = {
     "Queue": (
         Panel(
             "Jobs",
-            "Waiting, and being made. Every API process tells the same: the database's count.",
+            "Jobs waiting and running. The count is the database's, the same in every API process.",
             "short",
             {"waiting": "max(musicgen_jobs_waiting)", "running": "max(musicgen_jobs_running)"},
         ),
         Panel(
             "Workers and slots",
-            "Heard of lately, and the jobs that they can make at once.",
+            "Workers with a recent heartbeat, and their total of parallel jobs.",
             "short",
             {"workers": "max(musicgen_workers)", "slots": "max(musicgen_slots)"},
         ),
-        Panel("Wait", "From submission to beginning.", "s", _quantiles("queue_wait_seconds")),
+        Panel("Wait", "From submission to start.", "s", _quantiles("queue_wait_seconds")),
         Panel(
-            "Audio to be made",
-            "Seconds of audio that were asked for and are not made yet.",
+            "Audio waiting",
+            "Seconds of requested audio still to make.",
             "s",
             {"seconds": "max(musicgen_audio_seconds_waiting)"},
         ),
@@ -50,23 +50,23 @@ ROWS: dict[str, tuple[Panel, ...]] = {
     "Music": (
         Panel(
             "Jobs ended",
-            "By what became of them.",
+            "Finished jobs a second, by outcome.",
             "reqps",
             {"{{outcome}}": f"sum by (outcome) (rate(musicgen_jobs_total[{RANGE}]))"},
         ),
         Panel(
             "Audio made",
-            "Seconds of audio a second, of all workers.",
+            "Seconds of audio a second, by all workers together.",
             "short",
             {"audio": f"sum(rate(musicgen_audio_seconds_total[{RANGE}]))"},
         ),
         Panel(
             "First sound",
-            "From submission to the first streamed sound.",
+            "From submission to the first streamed audio.",
             "s",
             _quantiles("time_to_first_audio_seconds"),
         ),
-        Panel("Job duration", "From beginning to end.", "s", _quantiles("job_duration_seconds")),
+        Panel("Job duration", "From start to end.", "s", _quantiles("job_duration_seconds")),
         Panel(
             "Real-time factor",
             "Seconds of work for a second of audio: below 1 is faster than real time.",
@@ -75,7 +75,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Batch",
-            "Jobs that are made side by side, by worker.",
+            "Jobs in one batch, by worker.",
             "short",
             {"{{instance}}": "musicgen_batch_size"},
         ),
@@ -83,13 +83,13 @@ ROWS: dict[str, tuple[Panel, ...]] = {
     "API": (
         Panel(
             "Calls",
-            "By status.",
+            "Requests a second, by status.",
             "reqps",
             {"{{status}}": f"sum by (status) (rate(musicgen_http_request_seconds_count[{RANGE}]))"},
         ),
         Panel(
             "Latency",
-            "Without events and streams, which last as long as a job.",
+            "Time of requests, without events and streams: those last as long as a job.",
             "s",
             {
                 "p50": "histogram_quantile(0.5, sum by (le) (rate("
@@ -102,25 +102,25 @@ ROWS: dict[str, tuple[Panel, ...]] = {
     "Health": (
         Panel(
             "Starts",
-            "From a process's start until its model was ready.",
+            "From the start of a process to a ready model.",
             "s",
             {"{{instance}}": "musicgen_model_load_seconds"},
         ),
         Panel(
             "Jobs of lost workers",
-            "Queued again, by whoever found them.",
+            "Jobs queued again after the loss of their worker.",
             "short",
             {"again": f"sum(increase(musicgen_orphans_recovered_total[{RANGE}]))"},
         ),
         Panel(
-            "Spent elsewhere",
-            "On platforms, in this month.",
+            "Spent on platforms",
+            "Cost of remote jobs in this month.",
             "currencyUSD",
             {"USD": "max(musicgen_spent_usd)"},
         ),
         Panel(
-            "Jobs that are kept",
-            "By state, until their retention ends.",
+            "Stored jobs",
+            "Jobs in the database, by state, until the end of their retention.",
             "short",
             {"{{state}}": "max by (state) (musicgen_jobs_kept)"},
         ),

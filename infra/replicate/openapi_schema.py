@@ -1,12 +1,12 @@
-"""Writes .cog/openapi_schema.json, the schema that Cog's server checks inputs against.
+"""Write .cog/openapi_schema.json, the schema of the inputs in Cog's server.
 
-    python -m infra.replicate.openapi_schema            # write it anew after a change of predict.py
-    python -m infra.replicate.openapi_schema --check    # fail if it is not current
+    python -m infra.replicate.openapi_schema            # write it after a change of predict.py
+    python -m infra.replicate.openapi_schema --check    # fail if it is out of date
     python -m infra.replicate.openapi_schema --runner StreamingRunner --output FILE
 
-`cog build` derives the schema from the text of predict.py, without running it; so does this, and
-Cog's command line is not needed to test what its server does. To ship this very file:
-COG_OPENAPI_SCHEMA=.cog/openapi_schema.json cog push. The shapes are those of Cog 0.23
+Like `cog build`, it derives the schema from the text of predict.py without running it. So the tests
+of Cog's server need no Cog command line. To ship this file, run
+COG_OPENAPI_SCHEMA=.cog/openapi_schema.json cog push. The schema follows Cog 0.23
 (pkg/schema/openapi_spec.go of replicate/cog).
 """
 
@@ -40,8 +40,8 @@ _TYPES: dict[str, dict[str, Any]] = {
     "Path": {"type": "string", "format": "uri"},
 }
 FILE_INPUTS = ("input_audio",)
-"""Texts in predict.py, so that Cog does not fetch what they name, but files to those who see the
-schema: Replicate's page offers an upload. Cog's server goes by the type in predict.py alone."""
+"""Inputs with the type str in predict.py, so Cog does not download them, but files in the schema:
+Replicate's page then offers an upload. Cog's server uses the type in predict.py alone."""
 _KEYWORDS = {
     "default": "default",
     "description": "description",
@@ -53,7 +53,7 @@ _KEYWORDS = {
 
 
 def document(source: str, runner: str = "Runner") -> dict[str, Any]:
-    """The OpenAPI document of the text of predict.py. Raises: `NotPlainError`."""
+    """Return the OpenAPI document of the text of predict.py. Raises: `NotPlainError`."""
     fields, output = read_inputs(source, runner), read_output(source, runner)
     components = {
         "Input": _input_schema(fields),
@@ -70,7 +70,7 @@ def document(source: str, runner: str = "Runner") -> dict[str, Any]:
 
 
 def rendered(source: str, runner: str = "Runner") -> str:
-    """The content of .cog/openapi_schema.json."""
+    """Return the content of .cog/openapi_schema.json."""
     return json.dumps(document(source, runner), indent=2) + "\n"
 
 
@@ -116,7 +116,7 @@ def _choices_schema(each: InputField) -> dict[str, Any]:
 
 
 def _envelope_schemas() -> dict[str, Any]:
-    """What surrounds input and output, the same for every model."""
+    """Return the schemas around input and output, the same for every model."""
     text = {"type": "string"}
     moment = {"type": "string", "format": "date-time"}
     response = {
@@ -216,7 +216,7 @@ def _reference(name: str) -> dict[str, str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns its exit status."""
+    """Run the command line and return its exit status."""
     parser = argparse.ArgumentParser(description="Cog's input schema from predict.py")
     parser.add_argument("--check", action="store_true", help="write nothing, fail if it changed")
     parser.add_argument("--runner", choices=RUNNERS, default="Runner")

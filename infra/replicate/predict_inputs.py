@@ -1,7 +1,7 @@
-"""The inputs of predict.py as `cog build` reads them: from its text, without running it.
+"""Parser of the inputs in the text of predict.py, with the rules of `cog build`.
 
-Where Cog would silently drop or misread something (a bound that is not a number right there, a
-text with escapes or in several pieces, a default from another module), this raises.
+Cog silently drops or misreads some valid Python: a bound computed by an expression, a text with
+escapes or in several pieces, a default from another module. This parser raises an error there.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _OPTIONS = {"default", "description", "choices", *BOUNDS}
 
 
 class NotPlainError(ValueError):
-    """Something in predict.py that Cog would misread or drop."""
+    """Expression of predict.py misread or dropped by Cog."""
 
 
 @dataclass(frozen=True)
 class InputField:
-    """One parameter of `run`. `options` are the arguments of its `Input(...)`, as values."""
+    """Parameter of `run`. `options`: the values of the arguments of `Input(...)`."""
 
     name: str
     type: str
@@ -33,8 +33,10 @@ class InputField:
 
 @dataclass(frozen=True)
 class Output:
-    """What `run` answers with: one `type`, or as an iterator several. `streaming`: callers may
-    have each as a server-sent event."""
+    """Return type of `run`: one `type`, or an iterator of it.
+
+    `streaming`: callers may get every item as a server-sent event.
+    """
 
     type: str
     iterator: bool
@@ -42,7 +44,7 @@ class Output:
 
 
 def read_inputs(source: str, runner: str = "Runner") -> list[InputField]:
-    """The inputs of a runner's `run` in the text of predict.py. Raises: `NotPlainError`."""
+    """Return the inputs of a runner's `run` in the text of predict.py. Raises: `NotPlainError`."""
     module = ast.parse(source)
     reader = _Literals(source, module)
     run = _run_method(module, runner)
@@ -56,7 +58,7 @@ def read_inputs(source: str, runner: str = "Runner") -> list[InputField]:
 
 
 def read_output(source: str, runner: str = "Runner") -> Output:
-    """What a runner's `run` answers with. Raises: `NotPlainError`."""
+    """Return the output of a runner's `run`. Raises: `NotPlainError`."""
     run = _run_method(ast.parse(source), runner)
     returned, iterator = run.returns, False
     if isinstance(returned, ast.Subscript) and isinstance(returned.value, ast.Name):
@@ -70,7 +72,7 @@ def read_output(source: str, runner: str = "Runner") -> Output:
 
 
 class _Literals:
-    """Values of expressions as Cog's parser sees them: no name from elsewhere, no escapes."""
+    """Evaluator of expressions with the limits of Cog's parser: own constants, no escapes."""
 
     def __init__(self, source: str, module: ast.Module) -> None:
         self._source = source
@@ -83,7 +85,7 @@ class _Literals:
         }
 
     def value(self, where: str, node: ast.expr) -> Any:
-        """A constant of the module or a literal."""
+        """Return the value of a constant of the module, or of a literal."""
         if isinstance(node, ast.Name):
             if node.id not in self._constants:
                 raise NotPlainError(f"{where}: {node.id} is not a constant of predict.py itself")
@@ -98,7 +100,7 @@ class _Literals:
         return self.number(where, node, or_constant=True)
 
     def number(self, where: str, node: ast.expr, *, or_constant: bool = False) -> Any:
-        """A number that stands right there; with `or_constant` also True, False or None."""
+        """Return the value of a literal number; with `or_constant` also True, False or None."""
         sign = 1
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             sign, node = -1, node.operand

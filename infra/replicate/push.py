@@ -1,19 +1,19 @@
-"""Builds this project with Cog and pushes it to Replicate.
+"""Build this project with Cog and push it to Replicate.
 
     python -m infra.replicate.push OWNER/MODEL
     python -m infra.replicate.push OWNER/MODEL --model small --streaming
     python -m infra.replicate.push OWNER/MODEL --model packed/small.plain-bfloat16.packed
     python -m infra.replicate.push OWNER/MODEL --dry-run        # lay out and show, run nothing
 
-The page OWNER/MODEL has to exist on Replicate: make it private at replicate.com/create. All
-weights but those of demo are licensed CC-BY-NC-4.0.
+The page OWNER/MODEL must exist: create it as a private model at replicate.com/create. All weights
+except those of demo are licensed CC-BY-NC-4.0.
 
-The token (replicate.com/auth/token) is read from standard input with --token-stdin, or from
-REPLICATE_API_TOKEN; with neither, an earlier `cog login` has to have been made. Cog gets it on its
-standard input, so it stands in no argument list and in no environment of the build.
+The token (replicate.com/auth/token) comes from standard input with --token-stdin, or from
+REPLICATE_API_TOKEN. Without a token, run `cog login` first. Cog gets the token on its standard
+input, never in an argument or an environment variable of the build.
 
-Cog builds a copy of the files that the image needs, in a temporary folder: the checkout is not
-changed, and what else lies in it does not get into the image.
+Cog builds from a temporary folder with a copy of the image's files. The checkout stays unchanged,
+and its other files do not get into the image.
 """
 
 from __future__ import annotations
@@ -46,12 +46,15 @@ _TOKEN_VARIABLE = "REPLICATE_API_TOKEN"
 
 
 class PushError(Exception):
-    """What the operator has to mend before a push."""
+    """Obstacle to a push, with the remedy for the operator."""
 
 
 def lay_out(folder: Path, runner: str, model: str | None) -> None:
-    """Copies what the image needs into `folder`, which is empty, with a cog.yaml that names the
-    runner and the model, which may be a packed file, and the schema of that runner."""
+    """Copy the image's files into `folder`, an empty one.
+
+    Its cog.yaml names the runner and the model, a name of the catalog or a packed file. Its schema
+    is the schema of the runner.
+    """
     for name in FILES:
         source, target = ROOT / name, folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -60,13 +63,13 @@ def lay_out(folder: Path, runner: str, model: str | None) -> None:
         else:
             shutil.copy2(source, target)
     config = (ROOT / "cog.yaml").read_text(encoding="utf-8")
-    config = _replaced(config, r'^run: "predict\.py:\w+"$', f'run: "predict.py:{runner}"')
+    config = _replace(config, r'^run: "predict\.py:\w+"$', f'run: "predict.py:{runner}"')
     if model is not None:
         if model not in catalog.CATALOG:
-            # Not a link: Docker does not follow one out of a build's folder.
+            # A copy, because Docker does not follow links out of a build's folder.
             shutil.copyfile(model, folder / WEIGHTS)
             model = WEIGHTS
-        config = _replaced(config, r"^  - MUSICGEN_MODEL=\S+$", f"  - MUSICGEN_MODEL={model}")
+        config = _replace(config, r"^  - MUSICGEN_MODEL=\S+$", f"  - MUSICGEN_MODEL={model}")
     (folder / "cog.yaml").write_text(config, encoding="utf-8")
     schema = folder / ".cog" / SCHEMA.name
     schema.parent.mkdir()
@@ -74,103 +77,117 @@ def lay_out(folder: Path, runner: str, model: str | None) -> None:
 
 
 def check_schema() -> None:
-    """Raises: `PushError` when the schema in the checkout is not that of predict.py: then what was
-    tested is not what would be shipped."""
+    """Compare the checkout's schema with predict.py, because the tests use the checkout's schema.
+
+    Raises: `PushError` for a difference.
+    """
     current = rendered(PREDICT.read_text(encoding="utf-8"))
     if not SCHEMA.is_file() or SCHEMA.read_text(encoding="utf-8") != current:
-        raise PushError(f"{SCHEMA} is not current: run python -m infra.replicate.openapi_schema")
+        raise PushError(f"{SCHEMA} is out of date: run python -m infra.replicate.openapi_schema")
 
 
 def find_cog() -> str:
-    """The path of Cog's command line. Raises: `PushError`."""
-    found = shutil.which("cog")
-    if found is None:
-        raise PushError(f"there is no `cog` on PATH: {GET_COG}")
-    asked = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
-    if asked.returncode or not asked.stdout.startswith("cog version "):
-        raise PushError(f"{found} is not Cog: {GET_COG}")
-    version = asked.stdout.split()[2].removeprefix("v")
+    """Return the path of Cog.
+
+    Raises: `PushError` for a missing program, another program, or another version.
+    """
+    path = shutil.which("cog")
+    if path is None:
+        raise PushError(f"`cog` is not installed: {GET_COG}")
+    done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+    if done.returncode or not done.stdout.startswith("cog version "):
+        raise PushError(f"{path} is another program, not Cog: {GET_COG}")
+    version = done.stdout.split()[2].removeprefix("v")
     if version != COG_VERSION:
-        raise PushError(f"{found} is version {version}: {GET_COG}")
-    return found
+        raise PushError(f"{path} is version {version} of Cog: {GET_COG}")
+    return path
 
 
 def push(cog: str, folder: Path, image: str, token: str | None) -> int:
-    """Logs in and pushes what is laid out in `folder`; the exit status of Cog."""
+    """Log in, push `folder` and return the exit status of Cog."""
     environment = {name: value for name, value in os.environ.items() if name != _TOKEN_VARIABLE}
     environment["COG_OPENAPI_SCHEMA"] = str(folder / ".cog" / SCHEMA.name)
     if token:
         login = [cog, "login", "--token-stdin"]
-        entered = subprocess.run(login, input=token + "\n", text=True, env=environment, check=False)
-        if entered.returncode:
+        done = subprocess.run(login, input=token + "\n", text=True, env=environment, check=False)
+        if done.returncode:
             raise PushError("Cog could not log in: check the token (replicate.com/auth/token)")
-    pushed = subprocess.run([cog, "push", image], cwd=folder, env=environment, check=False)
-    return pushed.returncode
+    return subprocess.run([cog, "push", image], cwd=folder, env=environment).returncode
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns its exit status."""
-    parser = argparse.ArgumentParser(description="push this project to Replicate")
-    parser.add_argument("name", metavar="OWNER/MODEL", help="a page that exists on Replicate")
-    parser.add_argument("--streaming", action="store_true", help="StreamingRunner, not Runner")
+    """Run the command line and return its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.replicate.push", description="Push this project to Replicate."
+    )
+    parser.add_argument("name", metavar="OWNER/MODEL", help="an existing page on Replicate")
+    parser.add_argument(
+        "--streaming", action="store_true", help="use StreamingRunner instead of Runner"
+    )
     parser.add_argument(
         "--model",
-        type=_model,
-        help="a name from `musicgen models`, or a packed file to put into the image; else that of "
-        "cog.yaml",
+        type=_parse_model,
+        help="a name from `musicgen models`, or a packed file for the image (default: the model of "
+        "cog.yaml)",
     )
-    parser.add_argument("--token-stdin", action="store_true", help="read the token from there")
-    parser.add_argument("--dry-run", action="store_true", help="run nothing, show what would be")
+    parser.add_argument(
+        "--token-stdin", action="store_true", help="read the token from standard input"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show the push without running it")
     options = parser.parse_args(arguments)
     image = f"{REGISTRY}/{options.name}"
     try:
         if not _NAME.fullmatch(options.name):
-            raise PushError(f"{options.name!r} is not OWNER/MODEL, in lower case")
+            raise PushError(
+                f"OWNER/MODEL: {options.name!r} is not a name of a model on Replicate. Write the "
+                "account and the model in lower case with a slash between them, as in "
+                "octocat/musicgen."
+            )
         check_schema()
         with TemporaryDirectory(prefix="musicgen-push-") as place:
             # Resolved, because Docker does not follow links out of a build's folder.
             folder = Path(place).resolve()
             lay_out(folder, "StreamingRunner" if options.streaming else "Runner", options.model)
-            _note(image, options.model)
+            _show_note(image, options.model)
             if options.dry_run:
                 sys.stdout.write((folder / "cog.yaml").read_text(encoding="utf-8"))
                 sys.stdout.write(f"would run: cog push {image}\n")
                 return 0
             cog = find_cog()
-            given = sys.stdin.readline().strip() if options.token_stdin else ""
-            return push(cog, folder, image, given or RemoteTokens.from_env().replicate)
+            token = sys.stdin.readline().strip() if options.token_stdin else ""
+            return push(cog, folder, image, token or RemoteTokens.from_env().replicate)
     except PushError as error:
         sys.stderr.write(f"{error}\n")
         return 2
 
 
-def _model(given: str) -> str:
+def _parse_model(model: str) -> str:
     try:
-        if given not in catalog.CATALOG:
-            read_header(Path(given))
+        if model not in catalog.CATALOG:
+            read_header(Path(model))
     except MusicGenError as error:
         names = ", ".join(catalog.CATALOG)
-        raise argparse.ArgumentTypeError(f"{error}; or choose one of {names}") from None
-    return given
+        raise argparse.ArgumentTypeError(f"{error}. Or choose one of {names}.") from None
+    return model
 
 
-def _note(image: str, model: str | None) -> None:
+def _show_note(image: str, model: str | None) -> None:
     licence = catalog.MUSICGEN_LICENCE
     if model is not None:
         entry = catalog.CATALOG.get(model)
         licence = entry.licence if entry else read_header(Path(model))[1].licence
     page = image.partition("/")[2]
     sys.stderr.write(
-        f"replicate.com/{page} has to exist: make it private at replicate.com/create.\n"
+        f"replicate.com/{page} must exist: create it as private at replicate.com/create.\n"
         f"The licence of the weights is {licence}"
         f"{': no commercial use' if licence == catalog.MUSICGEN_LICENCE else ''}.\n"
     )
 
 
-def _replaced(config: str, pattern: str, line: str) -> str:
+def _replace(config: str, pattern: str, line: str) -> str:
     changed, count = re.subn(pattern, line, config, flags=re.MULTILINE)
     if count != 1:
-        raise PushError(f"cog.yaml has {count} lines like {line!r}, not one")
+        raise PushError(f"cog.yaml has {count} lines like {line!r}. It needs exactly one.")
     return changed
 
 

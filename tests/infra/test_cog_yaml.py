@@ -1,4 +1,4 @@
-"""cog.yaml keeps the rules of Cog 0.23's configuration, and asks for what the project needs."""
+"""cog.yaml follows the configuration rules of Cog 0.23 and has the project's requirements."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ RULES = {
         },
     },
 }
-# Cog refuses to set these for a model.
+# Variables refused by Cog.
 FORBIDDEN = (
     "PATH", "LD_LIBRARY_PATH", "LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "PYTHONUNBUFFERED",
     "R8_*", "REPLICATE_*", "CUDA_*", "NVIDIA_*", "NV_*", "PGET_*", "KUBERNETES_*",
@@ -65,8 +65,8 @@ def _requirements(lines: list[str]) -> dict[str, SpecifierSet]:
     return {each.name: each.specifier for each in parsed}
 
 
-def _listed(opening: str) -> list[str]:
-    """The requirements in the list of pyproject.toml that begins so."""
+def _read_list(opening: str) -> list[str]:
+    """Return the requirements of one list in pyproject.toml."""
     # Read as text: tomllib is not in Python 3.10.
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     block = re.search(rf"^{opening} = \[(.*?)\]$", text, re.MULTILINE | re.DOTALL)
@@ -74,8 +74,8 @@ def _listed(opening: str) -> list[str]:
     return re.findall(r'"([^"]+)"', block[1])
 
 
-def _wanted() -> dict[str, SpecifierSet]:
-    return _requirements(_listed("dependencies") + _listed("s3"))
+def _collect_requirements() -> dict[str, SpecifierSet]:
+    return _requirements(_read_list("dependencies") + _read_list("s3"))
 
 
 def _cog_requirements() -> dict[str, SpecifierSet]:
@@ -118,7 +118,7 @@ def test_the_environment_makes_valid_settings() -> None:
 
 
 def test_the_image_installs_the_core_dependencies_and_those_of_a_bucket() -> None:
-    ours, wanted = _cog_requirements(), _wanted()
+    ours, wanted = _cog_requirements(), _collect_requirements()
     assert ours.keys() == wanted.keys()
     assert {k: v for k, v in ours.items() if k != "torch"} == {
         k: v for k, v in wanted.items() if k != "torch"
@@ -126,10 +126,10 @@ def test_the_image_installs_the_core_dependencies_and_those_of_a_bucket() -> Non
 
 
 def test_torch_is_one_version_that_the_project_supports() -> None:
-    """Cog takes CUDA's version from an exact torch; for one that it does not know, from `cuda`."""
+    """Cog derives the CUDA version from an exact known torch, otherwise from `cuda`."""
     [pin] = _cog_requirements()["torch"]
     assert pin.operator == "=="
-    assert pin.version in _wanted()["torch"]
+    assert pin.version in _collect_requirements()["torch"]
     assert CONFIG["build"]["gpu"]
     assert CONFIG["build"]["cuda"]
 

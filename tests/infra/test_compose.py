@@ -1,4 +1,4 @@
-"""The compose file: what Docker would make of it, and the same as plain processes."""
+"""The compose file: its variables and services, and the same services as plain processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from infra.compose import as_processes
-from infra.compose.composed import FILE, ComposeError, filled, services
+from infra.compose.compose_file import FILE, ComposeError, services, substitute
 from infra.compose.stack import Stack
 from tests.support.job_server import data_folder
 
@@ -24,20 +24,20 @@ EXAMPLE = (FILE.parent / ".env.example").read_text()
     [("${A}", "1"), ("${B}", ""), ("${B:-two}", "two"), ("${A:-two}", "1"), ("x${A:?}y", "x1y")],
 )
 def test_variables_are_filled_in(text: str, expected: str) -> None:
-    assert filled(text, {"A": "1"}) == expected
+    assert substitute(text, {"A": "1"}) == expected
 
 
 def test_a_variable_that_has_to_be_given_is_named() -> None:
-    with pytest.raises(ComposeError, match="PASSWORD has to be given: a long one"):
-        filled("${PASSWORD:?a long one}", {"PASSWORD": ""})
+    with pytest.raises(ComposeError, match="PASSWORD is not set: a long one"):
+        substitute("${PASSWORD:?a long one}", {"PASSWORD": ""})
 
 
 def test_services_start_after_those_that_they_need(tmp_path: Path) -> None:
-    names = list(services(as_processes.variables()))
+    names = list(services(as_processes.make_variables()))
     assert max(map(names.index, ("database", "bucket"))) < min(map(names.index, ("api", "worker")))
     circle = tmp_path / "compose.yaml"
     circle.write_text("services: {a: {depends_on: [b]}, b: {depends_on: [a]}}")
-    with pytest.raises(ComposeError, match="wait for each other"):
+    with pytest.raises(ComposeError, match="depend on each other"):
         services({}, circle)
 
 
@@ -81,7 +81,7 @@ def test_prometheus_is_told_the_services_names() -> None:
 def test_nothing_is_lost_when_the_worker_and_the_database_are_killed() -> None:
     with data_folder() as folder:
         folder.mkdir()
-        with Stack(folder, as_processes.variables()) as stack:
-            found = as_processes.check(stack, jobs=8)
+        with Stack(folder, as_processes.make_variables()) as stack:
+            found = as_processes.check_recovery(stack, jobs=8)
     assert found["starts"] == {"database": 2, "bucket": 1, "api": 1, "worker": 2}
     assert set(found["attempts"]) <= {1, 2, 3}

@@ -1,4 +1,4 @@
-"""The course of every deployment: nothing without its checks, nothing twice, and a way back."""
+"""The sequence of a deployment: checks first, no change twice, and a rollback."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 
 from infra.deploy import checks, history
-from infra.deploy.run import Wish, deploy
+from infra.deploy.run import DeployOptions, deploy
 from infra.deploy.target import Check, DeployError, Step
 from tests.support.s3_server import Bucket, s3_server
 
 
 class Shelf:
-    """A place that holds a word; `steps` puts it there in two halves."""
+    """Target with one word as its release, deployed in two steps."""
 
     name = "shelf"
 
-    def __init__(self, wanted: str, standing: str | None = None) -> None:
-        self._wanted, self.now = wanted, standing
+    def __init__(self, release: str, current: str | None = None) -> None:
+        self._release, self.current = release, current
         self.is_ready = True
         self.built: list[bool] = []
         self.breaks_after_step = 2
@@ -30,18 +30,18 @@ class Shelf:
         self.built.append(builds)
         yield Check("wall", self.is_ready, "" if self.is_ready else "build one")
 
-    def standing(self) -> str | None:
-        return self.now
+    def find_current_release(self) -> str | None:
+        return self.current
 
-    def wanted(self) -> str | None:
-        return self._wanted
+    def predict_release(self) -> str | None:
+        return self._release
 
     def preview(self) -> str:
         return "it will be tidier"
 
-    def steps(self, release: str | None) -> list[Step]:
+    def plan_steps(self, release: str | None) -> list[Step]:
         def put() -> None:
-            self.now = release or self._wanted
+            self.current = release or self._release
 
         def look() -> None:
             if self.breaks_after_step < 2:
@@ -59,66 +59,66 @@ def test_a_release_is_brought_and_the_same_again_changes_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     shelf = Shelf("two", "one")
-    assert deploy(shelf, Wish()) == 0
-    assert shelf.now == "two"
+    assert deploy(shelf, DeployOptions()) == 0
+    assert shelf.current == "two"
     assert "$ put it" in capsys.readouterr().out
-    assert deploy(shelf, Wish()) == 0
+    assert deploy(shelf, DeployOptions()) == 0
     out = capsys.readouterr().out
     assert "nothing to do" in out and "$" not in out
-    assert [(each.before, each.after) for each in history.changes("shelf")] == [("one", "two")]
+    assert [(each.before, each.after) for each in history.read_changes("shelf")] == [("one", "two")]
 
 
 def test_a_rollback_brings_back_what_stood_there_and_another_undoes_it() -> None:
     shelf = Shelf("two", "one")
-    deploy(shelf, Wish())
-    assert deploy(shelf, Wish(rollback=True)) == 0
-    assert shelf.now == "one"
-    assert deploy(shelf, Wish(rollback=True)) == 0
-    assert shelf.now == "two"
+    deploy(shelf, DeployOptions())
+    assert deploy(shelf, DeployOptions(rollback=True)) == 0
+    assert shelf.current == "one"
+    assert deploy(shelf, DeployOptions(rollback=True)) == 0
+    assert shelf.current == "two"
     assert shelf.built == [True, False, False]
 
 
 def test_a_rollback_to_what_nobody_remembers_wants_a_name() -> None:
     shelf = Shelf("two", "one")
     with pytest.raises(DeployError, match="--to"):
-        deploy(shelf, Wish(rollback=True))
-    assert shelf.now == "one"
-    assert deploy(shelf, Wish(rollback=True, to="zero")) == 0
-    assert shelf.now == "zero"
+        deploy(shelf, DeployOptions(rollback=True))
+    assert shelf.current == "one"
+    assert deploy(shelf, DeployOptions(rollback=True, to="zero")) == 0
+    assert shelf.current == "zero"
 
 
 def test_a_check_that_fails_keeps_everything_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     shelf = Shelf("two", "one")
     shelf.is_ready = False
-    for wish in (Wish(), Wish(dry_run=True), Wish(rollback=True)):
+    for wish in (DeployOptions(), DeployOptions(dry_run=True), DeployOptions(rollback=True)):
         assert deploy(shelf, wish) == 2
-    assert shelf.now == "one" and not history.changes("shelf")
+    assert shelf.current == "one" and not history.read_changes("shelf")
     assert "NO  wall: build one" in capsys.readouterr().out
 
 
 def test_a_dry_run_shows_and_does_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     shelf = Shelf("two", "one")
-    assert deploy(shelf, Wish(dry_run=True)) == 0
+    assert deploy(shelf, DeployOptions(dry_run=True)) == 0
     out = capsys.readouterr().out
     assert "tidier" in out and "would run: put it" in out
-    assert shelf.now == "one" and not history.history_file().exists()
+    assert shelf.current == "one" and not history.history_file().exists()
 
 
 def test_half_a_change_is_remembered_and_can_be_taken_back() -> None:
     shelf = Shelf("two", "one")
     shelf.breaks_after_step = 1
     with pytest.raises(DeployError, match="it fell"):
-        deploy(shelf, Wish())
-    assert shelf.now == "two"
+        deploy(shelf, DeployOptions())
+    assert shelf.current == "two"
     shelf.breaks_after_step = 2
-    deploy(shelf, Wish(rollback=True))
-    assert shelf.now == "one"
+    deploy(shelf, DeployOptions(rollback=True))
+    assert shelf.current == "one"
 
 
 def test_the_history_is_its_owner_s_and_of_one_place() -> None:
-    history.remember("here", None, "a")
-    history.remember("there", "x", "y")
-    history.remember("here", "a", "b")
+    history.append_change("here", None, "a")
+    history.append_change("there", "x", "y")
+    history.append_change("here", "a", "b")
     file = history.history_file()
     assert file.stat().st_mode & 0o077 == 0
     assert [json.loads(line)["place"] for line in file.read_text().splitlines()] == [
@@ -126,8 +126,10 @@ def test_the_history_is_its_owner_s_and_of_one_place() -> None:
         "there",
         "here",
     ]
-    assert history.before("here", "b") == "a" and history.before("there", "y") == "x"
-    assert history.before("here", "a") is None and history.before("nowhere", "y") is None
+    assert history.find_previous("here", "b") == "a" and history.find_previous("there", "y") == "x"
+    assert (
+        history.find_previous("here", "a") is None and history.find_previous("nowhere", "y") is None
+    )
 
 
 @pytest.fixture(scope="module")
@@ -138,8 +140,8 @@ def bucket() -> Iterator[Bucket]:
 
 def test_a_bucket_is_tried_and_left_as_it_was(bucket: Bucket) -> None:
     before = bucket.keys()  # moto's buckets are one for all servers of a process
-    (found,) = checks.bucket(bucket.env)
-    assert (found.is_met, found.told) == (True, "writable")
+    (found,) = checks.check_bucket(bucket.env)
+    assert (found.is_met, found.detail) == (True, "writable")
     assert bucket.keys() == before
 
 
@@ -154,12 +156,12 @@ def test_a_bucket_is_tried_and_left_as_it_was(bucket: Bucket) -> None:
 def test_a_bucket_that_cannot_be_written_is_said(
     bucket: Bucket, wrong: dict[str, str], said: str
 ) -> None:
-    (found,) = checks.bucket(bucket.env | wrong)
-    assert not found.is_met and said in found.told
+    (found,) = checks.check_bucket(bucket.env | wrong)
+    assert not found.is_met and said in found.detail
 
 
 def test_without_a_bucket_none_is_tried() -> None:
-    assert list(checks.bucket({})) == []
+    assert list(checks.check_bucket({})) == []
 
 
 @pytest.mark.parametrize(
@@ -175,8 +177,8 @@ def test_without_a_bucket_none_is_tried() -> None:
 def test_a_gpu_is_new_enough_and_large_enough(
     driver: str, gigabytes: int, model: str | None, said: str
 ) -> None:
-    found = checks.gpu(driver, gigabytes * 2**30, model)
-    assert said in found.told
+    found = checks.check_gpu(driver, gigabytes * 2**30, model)
+    assert said in found.detail
     assert found.is_met is ("old" not in said and "needs" not in said)
 
 
@@ -189,4 +191,4 @@ def test_a_gpu_is_new_enough_and_large_enough(
     ],
 )
 def test_the_licence_is_shown(model: str, said: str) -> None:
-    assert said in checks.licence(model).told
+    assert said in checks.show_licence(model).detail

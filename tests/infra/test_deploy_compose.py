@@ -1,4 +1,4 @@
-"""Bringing the compose file to a machine, and back."""
+"""Deployment of the compose file, and its rollback."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _images(digit: str) -> dict[str, str]:
 
 
 class Machine:
-    """Docker, and NVIDIA's tool with what it says."""
+    """Machine with a fake Docker and a fake nvidia-smi."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.docker = Docker(folder)
@@ -29,7 +29,7 @@ class Machine:
         self.gpu("580.65.06, 24564")
         self.images("1")
         programs = {"docker": str(self.docker.path), "nvidia-smi": str(self._smi)}
-        monkeypatch.setattr(shell, "found", programs.get)
+        monkeypatch.setattr(shell, "find_tool", programs.get)
 
     def images(self, digit: str) -> None:
         self.docker.change(env=self._env | _images(digit))
@@ -105,9 +105,9 @@ def test_a_docker_that_will_not_do_is_said(
 def test_a_machine_without_docker_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(shell, "found", lambda name: None)
-    assert main(["compose"]) == 1
-    assert "there is no `docker`" in capsys.readouterr().err
+    monkeypatch.setattr(shell, "find_tool", lambda name: None)
+    assert main(["compose"]) == 2
+    assert "`docker` is not installed" in capsys.readouterr().err
 
 
 def test_a_release_that_is_none_is_refused(

@@ -1,4 +1,4 @@
-"""Bringing an overlay to a cluster: what has to be there, what changes, the way back."""
+"""Deployment of an overlay to a cluster: the checks, the changes, the rollback."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from infra.check.tools import found
+from infra.check.tools import find_tool
 from infra.deploy import kubernetes, shell
 from infra.deploy.__main__ import main
 from tests.support import ROOT
 from tests.support.kubectl_program import Cluster, node, secret
 
-KUBECTL = found("kubectl")
+KUBECTL = find_tool("kubectl")
 pytestmark = pytest.mark.skipif(KUBECTL is None, reason="needs kubectl: `make check-infra`")
 COMMAND = ["kubernetes", "--overlay", "mine"]
 API, WORKER = "musicgen-api", "musicgen-worker"
@@ -23,7 +23,7 @@ API, WORKER = "musicgen-api", "musicgen-worker"
 
 @pytest.fixture
 def overlay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Production, filled in, in a copy of infra/k8s."""
+    """Return a copy of infra/k8s with a complete production overlay."""
     copy = tmp_path / "k8s"
     shutil.copytree(ROOT / "infra/k8s", copy, ignore=shutil.ignore_patterns(".with-*"))
     folder = copy / "overlays/mine"
@@ -36,7 +36,7 @@ def overlay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _release(folder: Path, digit: str) -> None:
-    """Images of that digest."""
+    """Set the digest of the images."""
     file = folder / "kustomization.yaml"
     kustomization = yaml.safe_load(file.read_text())
     kustomization["images"] = [
@@ -48,10 +48,10 @@ def _release(folder: Path, digit: str) -> None:
 
 @pytest.fixture
 def cluster(overlay: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    """With all that production needs."""
+    """Return a fake cluster with everything for production."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     made = Cluster(tmp_path, str(KUBECTL))
-    monkeypatch.setattr(shell, "found", lambda name: str(made.path))
+    monkeypatch.setattr(shell, "find_tool", lambda name: str(made.path))
     versions = {
         each["apiVersion"]
         for each in kubernetes.Kubernetes("mine")._objects  # the kinds that the overlay has
@@ -99,7 +99,7 @@ def test_a_release_goes_back_with_its_images(cluster: Cluster, overlay: Path) ->
 
 
 def test_a_changed_setting_is_a_release_that_goes_back(cluster: Cluster, overlay: Path) -> None:
-    """Without a new name of its ConfigMap nothing would be rolled, or rolled back."""
+    """A new name of the ConfigMap makes the change a new revision."""
     main(COMMAND)
 
     def settings() -> str:
@@ -135,7 +135,7 @@ MISSING = {
     "a cluster": (lambda c: c.change(is_there=False), "cluster: The connection"),
     "a right": (lambda c: c.change(may=False), "may patch deployments: no"),
     "KEDA": (_no_keda, "does not serve keda.sh/v1alpha1"),
-    "a secret": (_without("musicgen-database"), "Secret musicgen-database: make it, with url"),
+    "a secret": (_without("musicgen-database"), "Secret musicgen-database: create it with url"),
     "a key of a secret": (
         lambda c: c.change(secrets=c.read()["secrets"] | {"musicgen-database": {}}),
         "with url",
@@ -182,11 +182,11 @@ def test_an_overlay_as_it_comes_is_not_filled_in(
     cluster: Cluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["kubernetes", "--overlay", "spot", "--dry-run"]) == 2
-    assert "NO  overlay is filled in: change" in capsys.readouterr().out
+    assert "NO  overlay is filled in: replace" in capsys.readouterr().out
 
 
 def test_an_overlay_that_is_not_there_is_said(
     cluster: Cluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["kubernetes", "--overlay", "none"]) == 1
+    assert main(["kubernetes", "--overlay", "none"]) == 2
     assert "none" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Deployments to RunPod, Replicate and Hugging Face, against what their APIs are said to do."""
+"""Deployments to RunPod, Replicate and Hugging Face, with fakes of their documented APIs."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_two_endpoints_of_one_name_are_not_guessed_at(
     endpoints: RunPodManagement, capsys: pytest.CaptureFixture[str]
 ) -> None:
     endpoints.endpoints += [{"id": "a", "name": "music"}, {"id": "b", "name": "music"}]
-    assert main(["runpod", "music", "--image", IMAGE]) == 1
+    assert main(["runpod", "music", "--image", IMAGE]) == 2
     assert "rename one" in capsys.readouterr().err
 
 
@@ -166,7 +166,7 @@ def test_a_missing_token_is_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.delenv(variable)
-    assert main(command) == 1
+    assert main(command) == 2
     assert variable in capsys.readouterr().err
 
 

@@ -1,4 +1,4 @@
-"""The repository that is uploaded for an Inference Endpoint is whole and says what it is."""
+"""The repository of an Inference Endpoint is complete and has a correct model card."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from musicgen.checkpoints.pack import pack
 from musicgen.errors import MusicGenError
 
 DEMO = ROOT / "musicgen" / "demo" / "checkpoint"
-# What the endpoint's image has: its toolkit pins the first three.
+# Packages of the endpoint's image; its toolkit pins the first three.
 IMAGE = {"torch": "2.5.1", "huggingface-hub": "0.30.2", "tokenizers": "0.21.4"}
 
 
@@ -37,7 +37,7 @@ def _requirements(lines: list[str]) -> dict[str, SpecifierSet]:
     return {each.name: each.specifier for each in parsed}
 
 
-def _declared(block: str) -> dict[str, SpecifierSet]:
+def _read_extra(block: str) -> dict[str, SpecifierSet]:
     # Read as text: tomllib is not in Python 3.10.
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     found = re.search(rf"^{block} = \[(.*?)\]$", text, re.MULTILINE | re.DOTALL)
@@ -89,7 +89,7 @@ def test_the_weights_are_files_for_lfs(tmp_path: Path) -> None:
 
 
 def test_only_the_weights_that_are_loaded_are_copied(tmp_path: Path) -> None:
-    """A hub's repository often holds the same gigabytes as .bin too."""
+    """Repositories often have the same weights as .bin files too."""
     source = _copy_of_demo(tmp_path / "model")
     (source / "pytorch_model.bin").write_bytes(b"the same again")
     (source / "notes.txt").write_text("not a part of the model")
@@ -160,7 +160,7 @@ def test_a_folder_with_something_in_it_is_left_alone(
 
 
 def test_force_leaves_nothing_of_the_layout_before(tmp_path: Path) -> None:
-    """An old checkpoint would be loaded in place of the one that is named now."""
+    """Otherwise the endpoint would load the old checkpoint."""
     lay_out("demo", tmp_path)
     (tmp_path / "handlers" / "gone.py").write_text("")
     (tmp_path / ".git").mkdir()
@@ -175,7 +175,7 @@ def test_force_leaves_nothing_of_the_layout_before(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", [".", "..", "musicgen", "handlers/new", "musicgen/demo"])
 def test_the_project_itself_is_never_written_into(place: str) -> None:
-    # Without force: a layout that does not refuse must not clear the checkout under test.
+    # Without force: a layout without this check must not clear the checkout under test.
     with pytest.raises(LayoutError, match="overlaps"):
         lay_out("demo", ROOT / place)
     assert (ROOT / "handler.py").is_file()
@@ -204,15 +204,15 @@ def test_an_unknown_model_lays_out_nothing(tmp_path: Path) -> None:
 
 
 def test_the_requirements_are_the_project_s_without_torch() -> None:
-    """To replace the image's torch would cost gigabytes at every start."""
+    """A replacement of the image's torch would download gigabytes at every start."""
     file = ROOT / "infra" / "huggingface" / "requirements.txt"
     ours = _requirements(file.read_text(encoding="utf-8").splitlines())
-    wanted = _declared("dependencies") | _declared("s3")
+    wanted = _read_extra("dependencies") | _read_extra("s3")
     del wanted["torch"]
     assert ours == wanted
 
 
 @pytest.mark.parametrize("package", sorted(set(IMAGE) - {"torch"}))
 def test_what_the_image_s_own_libraries_pin_is_not_replaced(package: str) -> None:
-    """Its transformers takes one minor version of tokenizers only."""
-    assert IMAGE[package] in _declared("dependencies")[package]
+    """Its transformers needs one minor version of tokenizers."""
+    assert IMAGE[package] in _read_extra("dependencies")[package]

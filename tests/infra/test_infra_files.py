@@ -1,4 +1,4 @@
-"""Dockerfiles, scripts, workflows and rules are clean, and each linter finds a planted mistake."""
+"""Dockerfiles, scripts, workflows and rules are clean, and the linters find mistakes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 COPIED = (".github", "infra", ".runpod", ".ci")
 _TOOLS = ("hadolint", "shellcheck", "actionlint", "zizmor", "promtool")
 needs_tools = pytest.mark.skipif(
-    any(tools.found(name) is None for name in _TOOLS),
+    any(tools.find_tool(name) is None for name in _TOOLS),
     reason="needs the linters: `make check-infra` brings all but promtool",
 )
 
 
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of what is checked, to plant mistakes in."""
+    """Return a copy of the checked files, to plant mistakes in."""
     for name in COPIED:
         shutil.copytree(ROOT / name, tmp_path / name)
     monkeypatch.setattr(files, "ROOT", tmp_path)
@@ -49,22 +49,22 @@ PLANTED = {
             '"8000"]',
             "CMD python -m handlers.cli serve api",
         ),
-        files.dockerfiles,
+        files.check_dockerfiles,
         "DL3025",
     ),
     "an image without a version": (
         _replace("infra/docker/worker.Dockerfile", "FROM ${BASE}\n", "FROM python:latest\n"),
-        files.dockerfiles,
+        files.check_dockerfiles,
         "DL3007",
     ),
     "an unquoted variable": (
         _replace(".ci/run", 'cd "$(dirname "$0")/.."', "cd $(dirname $0)/.."),
-        files.scripts,
+        files.check_scripts,
         "SC2046|SC2086",
     ),
     "a key that there is not": (
         _replace(".github/workflows/check.yml", "timeout-minutes: 60", "timeout-minute: 60"),
-        files.workflows,
+        files.check_workflows,
         "timeout-minute",
     ),
     "an action that may move": (
@@ -73,7 +73,7 @@ PLANTED = {
             "setup-buildx-action@e468171a9de216ec08956ac3ada2f0791b6bd435",
             "setup-buildx-action@v3",
         ),
-        files.workflows,
+        files.check_workflows,
         "unpinned-uses",
     ),
     "a caller's text in a script": (
@@ -82,31 +82,34 @@ PLANTED = {
             '--model "$MODEL"',
             "--model ${{ inputs.name }}",
         ),
-        files.workflows,
+        files.check_workflows,
         "template-injection",
     ),
     "a parenthesis": (
         _replace("infra/monitoring/rules.yml", "max(musicgen_slots)", "max(musicgen_slots"),
-        files.rules,
+        files.check_rules,
         "unclosed left parenthesis",
     ),
     "an alert that never fires": (
         _replace(
             "infra/monitoring/rules.yml", "musicgen_spool_clips) > 0", "musicgen_spool_clips) > 9"
         ),
-        files.rules,
+        files.check_rules,
         "MusicGenClipsNotUploaded",
     ),
     "a configuration that nobody reads": (
         _replace("infra/monitoring/prometheus.yml", "scrape_interval", "scrape_intervall"),
-        files.rules,
+        files.check_rules,
         "scrape_intervall",
     ),
 }
 
 
 @needs_tools
-@pytest.mark.parametrize("check", [files.dockerfiles, files.scripts, files.workflows, files.rules])
+@pytest.mark.parametrize(
+    "check",
+    [files.check_dockerfiles, files.check_scripts, files.check_workflows, files.check_rules],
+)
 def test_there_is_nothing_wrong(check: Callable[[], list[str]]) -> None:
     assert check() == []
 
@@ -122,9 +125,9 @@ def test_a_planted_mistake_is_found(
 
 
 def test_a_tool_that_is_not_there_is_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tools, "found", lambda name: None)
+    monkeypatch.setattr(tools, "find_tool", lambda name: None)
     with pytest.raises(RuntimeError, match="hadolint is not installed"):
-        files.dockerfiles()
+        files.check_dockerfiles()
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)

@@ -1,4 +1,4 @@
-"""The load test: callers who do not wait for each other, and the figures of their jobs."""
+"""The load test: independent arrivals, and the figures of their jobs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.loadtest.drive import Made, Sample, drive, percentiles, poisson, report
+from infra.loadtest.drive import JobReport, Sample, drive, percentiles, poisson, report
 from musicgen.errors import RemoteError
 from tests.support import ROOT
 from tests.support.job_server import JobServer, data_folder, job_server
@@ -38,7 +38,7 @@ def test_arrivals_are_in_order_within_their_time_and_repeatable(
 
 
 def test_arrivals_come_at_their_rate_and_independently() -> None:
-    """Of exponential gaps the deviation equals the mean."""
+    """The standard deviation of exponential gaps equals their mean."""
     moments = poisson(3600, 20_000, seed=1)
     gaps = [b - a for a, b in itertools.pairwise(moments)]
     assert statistics.mean(gaps) == pytest.approx(1.0, rel=0.03)
@@ -46,12 +46,12 @@ def test_arrivals_come_at_their_rate_and_independently() -> None:
 
 
 def test_a_slow_server_does_not_slow_its_callers_down() -> None:
-    """Nobody is answered before all have asked."""
+    """No job ends before the arrival of the last one."""
     all_asked = threading.Barrier(4, timeout=30)
 
-    def ask(fields: dict[str, Any]) -> Made:
+    def ask(fields: dict[str, Any]) -> JobReport:
         all_asked.wait()
-        return Made(fields["duration"])
+        return JobReport(fields["duration"])
 
     samples = drive(ask, [0.0, 0.1, 0.2, 0.3], [5.0], seed=0)
     assert [each.due for each in samples] == [0.0, 0.1, 0.2, 0.3]
@@ -60,26 +60,26 @@ def test_a_slow_server_does_not_slow_its_callers_down() -> None:
 
 
 def test_the_same_seed_asks_for_the_same_jobs() -> None:
-    def asked(seed: int) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
+    def collect_jobs(seed: int) -> list[dict[str, Any]]:
+        jobs: list[dict[str, Any]] = []
 
-        def ask(fields: dict[str, Any]) -> Made:
-            found.append(fields)
-            return Made(fields["duration"])
+        def ask(fields: dict[str, Any]) -> JobReport:
+            jobs.append(fields)
+            return JobReport(fields["duration"])
 
         drive(ask, [0.0] * 12, [1.0, 2.0, 3.0], seed)
-        return sorted(found, key=lambda fields: fields["seed"])
+        return sorted(jobs, key=lambda fields: fields["seed"])
 
-    assert asked(1) == asked(1) != asked(2)
+    assert collect_jobs(1) == collect_jobs(1) != collect_jobs(2)
 
 
 def test_what_fails_is_counted_by_its_code_and_is_no_latency() -> None:
-    def ask(fields: dict[str, Any]) -> Made:
+    def ask(fields: dict[str, Any]) -> JobReport:
         if fields["seed"] == 0:
             raise RemoteError("gone")
         if fields["seed"] == 1:
             raise OSError
-        return Made(2.0, wait=0.5, span=3.0)
+        return JobReport(2.0, wait=0.5, span=3.0)
 
     found = report(drive(ask, [0.0, 0.0, 0.0], [2.0], seed=0))
     assert (found["jobs"], found["completed"]) == (3, 1)

@@ -1,4 +1,4 @@
-"""Manifests as a cluster would get them are sound, and each kind of mistake is found."""
+"""The rendered manifests have no problems, and each kind of mistake is found."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import Any
 import pytest
 
 from infra.check import overlays
-from infra.check.objects import named
-from infra.check.tools import found
+from infra.check.objects import describe
+from infra.check.tools import find_tool
 from musicgen.settings import Settings
 from musicgen.settings.job_api import ApiSettings
 from musicgen.settings.remote import VARIABLES
 from tests.support import ROOT
 
 pytestmark = pytest.mark.skipif(
-    found("kubectl") is None, reason="needs kubectl: `make check-infra` brings it and runs this"
+    find_tool("kubectl") is None, reason="needs kubectl: `make check-infra` brings it and runs this"
 )
 Object = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def rendered() -> dict[str, list[Object]]:
-    return overlays.every()
+def overlay_objects() -> dict[str, list[Object]]:
+    return overlays.render_all()
 
 
 def test_there_is_nothing_wrong() -> None:
@@ -34,7 +34,7 @@ def test_there_is_nothing_wrong() -> None:
 
 
 def _the(objects: list[Object], name: str) -> Object:
-    return next(each for each in objects if named(each) == name)
+    return next(each for each in objects if describe(each) == name)
 
 
 def _pod(objects: list[Object], name: str = "Deployment musicgen-worker") -> Object:
@@ -58,12 +58,12 @@ def _route(objects: list[Object]) -> Object:
 
 
 def _settings(objects: list[Object]) -> Object:
-    """Their ConfigMap's name ends with a hash."""
+    """Return the data of the ConfigMap; its name ends with a hash."""
     data: Object = next(each for each in objects if each["kind"] == "ConfigMap")["data"]
     return data
 
 
-def _scaled(objects: list[Object]) -> Object:
+def _get_scaler(objects: list[Object]) -> Object:
     spec: Object = _the(objects, "ScaledObject musicgen-worker")["spec"]
     return spec
 
@@ -79,7 +79,7 @@ def _remove(objects: list[Object], name: str) -> None:
     objects.remove(_the(objects, name))
 
 
-def _written_secret(objects: list[Object]) -> None:
+def _write_secret(objects: list[Object]) -> None:
     _worker(objects)["env"][0] = {"name": "DATABASE_URL", "value": "postgresql://me:pw@db/x"}
 
 
@@ -92,11 +92,11 @@ PLANTED: dict[str, tuple[Callable[[list[Object]], object], str]] = {
     "a misspelt field": (lambda o: _pod(o).update(terminationGracePeriodSecond=5), "Additional"),
     "a text for a number": (lambda o: _hpa(o).update(minReplicas="2"), "is not of type"),
     "a text for a number in another's kind": (
-        lambda o: _scaled(o).update(maxReplicaCount="10"),
+        lambda o: _get_scaler(o).update(maxReplicaCount="10"),
         "ScaledObject musicgen-worker: .*maxReplicaCount",
     ),
     "a misspelt field in another's kind": (
-        lambda o: _scaled(o).update(coolDownPeriod=5),
+        lambda o: _get_scaler(o).update(coolDownPeriod=5),
         "coolDownPeriod",
     ),
     "a missing field in another's kind": (
@@ -105,13 +105,13 @@ PLANTED: dict[str, tuple[Callable[[list[Object]], object], str]] = {
     ),
     "a kind that nobody knows": (
         lambda o: o.append({"apiVersion": "x/v1", "kind": "Nothing", "metadata": {"name": "n"}}),
-        "does not know its kind",
+        "unknown kind",
     ),
     "at most less than at least": (lambda o: _hpa(o).update(minReplicas=12), "but at most 10"),
     "two autoscalers": (_second_autoscaler, "2 autoscalers"),
     "an autoscaler of nothing": (
-        lambda o: _scaled(o)["scaleTargetRef"].update(name="musicgen-werker"),
-        "which is not there",
+        lambda o: _get_scaler(o)["scaleTargetRef"].update(name="musicgen-werker"),
+        "scales a missing Deployment musicgen-werker",
     ),
     "replicas that an autoscaler decides": (
         lambda o: _the(o, "Deployment musicgen-worker")["spec"].update(replicas=1),
@@ -119,7 +119,7 @@ PLANTED: dict[str, tuple[Callable[[list[Object]], object], str]] = {
     ),
     "a service that selects nothing": (
         lambda o: _the(o, "Service musicgen-api")["spec"]["selector"].update(a="b"),
-        "no pod carries",
+        "no pod has the labels",
     ),
     "a selector of other pods": (
         lambda o: _pod(o) and _the(o, "Deployment musicgen-worker")["spec"]["selector"].update(
@@ -129,15 +129,15 @@ PLANTED: dict[str, tuple[Callable[[list[Object]], object], str]] = {
     ),
     "a probe of another port": (
         lambda o: _worker(o)["readinessProbe"]["httpGet"].update(port="http"),
-        "readinessProbe asks port http",
+        "readinessProbe uses a missing port http",
     ),
     "a service to another port": (
         lambda o: _the(o, "Service musicgen-api")["spec"]["ports"][0].update(targetPort=8001),
-        "port 8001 is not one",
+        "no port 8001",
     ),
     "a route to another port": (
         lambda o: _route(o)["backendRefs"][0].update(port=81),
-        "leads to port 81",
+        "leads to a missing port 81",
     ),
     "a grace shorter than the drain": (
         lambda o: _pod(o).update(terminationGracePeriodSeconds=900),
@@ -153,14 +153,14 @@ PLANTED: dict[str, tuple[Callable[[list[Object]], object], str]] = {
     ),
     "a rollout that is given up": (
         lambda o: _the(o, "Deployment musicgen-worker")["spec"].update(progressDeadlineSeconds=300),
-        "rollout is given up",
+        "rollout fails",
     ),
     "another number of slots": (
-        lambda o: _scaled(o)["triggers"][0]["metadata"].update(targetQueryValue="4"),
-        "4 jobs for each worker, which makes 8",
+        lambda o: _get_scaler(o)["triggers"][0]["metadata"].update(targetQueryValue="4"),
+        "4 jobs per worker, but a worker has 8",
     ),
     "root": (lambda o: _pod(o)["securityContext"].update(runAsNonRoot=False), "may run as root"),
-    "a token": (lambda o: _pod(o).update(automountServiceAccountToken=True), "mounts a token"),
+    "a token": (lambda o: _pod(o).update(automountServiceAccountToken=True), "an unused token"),
     "no seccomp profile": (lambda o: _pod(o)["securityContext"].pop("seccompProfile"), "seccomp"),
     "the node's network": (lambda o: _pod(o).update(hostNetwork=True), "node's network"),
     "privileges": (
@@ -172,14 +172,14 @@ PLANTED: dict[str, tuple[Callable[[list[Object]], object], str]] = {
     "capabilities": (
         lambda o: _worker(o)["securityContext"].pop("capabilities"), "keeps capabilities",
     ),
-    "no limits": (lambda o: _worker(o)["resources"].pop("limits"), "says no limits"),
+    "no limits": (lambda o: _worker(o)["resources"].pop("limits"), "has no limits"),
     "half a GPU": (
         lambda o: _worker(o)["resources"]["limits"].pop("nvidia.com/gpu"), "cannot be shared",
     ),
-    "a secret written out": (_written_secret, "DATABASE_URL is written out"),
+    "a secret written out": (_write_secret, "DATABASE_URL has a literal value"),
     "a secret in a ConfigMap": (
         lambda o: _settings(o).update(MUSICGEN_BUCKET_SECRET_ACCESS_KEY="x"),
-        "belongs into a Secret",
+        "belongs in a Secret",
     ),
     "no default denial": (
         lambda o: _remove(o, "NetworkPolicy default-deny"), "denies by default",
@@ -202,9 +202,9 @@ PLANTED: dict[str, tuple[Callable[[list[Object]], object], str]] = {
 
 @pytest.mark.parametrize(("plant", "said"), PLANTED.values(), ids=PLANTED)
 def test_a_planted_mistake_is_found(
-    rendered: dict[str, list[Object]], plant: Callable[[list[Object]], object], said: str
+    overlay_objects: dict[str, list[Object]], plant: Callable[[list[Object]], object], said: str
 ) -> None:
-    objects = copy.deepcopy(rendered["production"])
+    objects = copy.deepcopy(overlay_objects["production"])
     assert overlays.problems_of(objects) == []
     plant(objects)
     assert [each for each in overlays.problems_of(objects) if re.search(said, each)]
@@ -220,18 +220,18 @@ def test_a_patch_of_nothing_is_refused(tmp_path: Path) -> None:
     one = (overlays.FOLDER / "base/worker.yaml").read_text()
     (tmp_path / "one.yaml").write_text(one)
     with pytest.raises(ValueError, match="nothing"):
-        overlays.rendered(tmp_path)
+        overlays.render(tmp_path)
 
 
-def test_every_variable_is_one_that_is_read(rendered: dict[str, list[Object]]) -> None:
-    """A misspelt setting would silently be the default."""
+def test_every_variable_is_one_that_is_read(overlay_objects: dict[str, list[Object]]) -> None:
+    """A misspelt setting would silently keep its default."""
     sources = [
         (ROOT / "musicgen/settings" / name).read_text()
         for name in ("settings.py", "job_api.py", "remote.py")
     ]
     fields = [*Settings.__dataclass_fields__, *ApiSettings.__dataclass_fields__]
     known = {f"MUSICGEN_{name.upper()}" for name in fields} | set(VARIABLES.values())
-    for objects in rendered.values():
+    for objects in overlay_objects.values():
         for each in objects:
             names = set(each.get("data", {})) if each["kind"] == "ConfigMap" else set()
             pods = each.get("spec", {}).get("template", {}).get("spec", {})

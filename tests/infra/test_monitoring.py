@@ -1,4 +1,4 @@
-"""Rules, dashboard and runbook fit each other and the metrics that there are."""
+"""Rules, dashboard and runbook agree with each other and with the metrics."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import yaml
 
 from handlers.job_api.api.metrics import ApiMetrics
 from handlers.job_api.worker.metrics import WorkerMetrics
-from infra.monitoring.dashboard import WIDTH, dashboard
+from infra.monitoring.dashboard import WIDTH, build_dashboard
 from tests.support import ROOT
 
 MONITORING = ROOT / "infra/monitoring"
 RULES = yaml.safe_load((MONITORING / "rules.yml").read_text())
 ALERTS = {r["alert"]: r for g in RULES["groups"] for r in g["rules"] if "alert" in r}
 RECORDED = {r["record"] for g in RULES["groups"] for r in g["rules"] if "record" in r}
-PANELS = [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
+PANELS = [panel for panel in build_dashboard()["panels"] if panel["type"] != "row"]
 _METRIC = re.compile(r"\bmusicgen[_:][a-z0-9_:]+")
 
 
-def _exported() -> set[str]:
-    """Names of all samples that a process can tell."""
+def _list_samples() -> set[str]:
+    """Return the names of all samples of the processes."""
     found = set()
     for registry in (ApiMetrics().registry, WorkerMetrics(lambda: 0).registry):
         for family in registry.collect():
@@ -39,7 +39,7 @@ def _exported() -> set[str]:
 ])  # fmt: skip
 def test_only_metrics_that_there_are_are_asked_for(expression: str) -> None:
     asked = set(_METRIC.findall(re.sub(r'"[^"]*"', "", expression)))
-    assert asked <= _exported() | RECORDED
+    assert asked <= _list_samples() | RECORDED
 
 
 def test_every_alert_has_its_section_in_the_runbook_and_every_section_its_alert() -> None:
@@ -51,7 +51,7 @@ def test_every_alert_has_its_section_in_the_runbook_and_every_section_its_alert(
 
 
 def test_every_alert_is_driven_to_firing_and_back() -> None:
-    """By `promtool test rules`, which `make check-infra` runs."""
+    """`make check-infra` runs these tests of promtool."""
     tests = yaml.safe_load((MONITORING / "tests/alerts.yml").read_text())["tests"]
     outcomes: dict[str, list[bool]] = {}
     for each in tests:
@@ -61,11 +61,11 @@ def test_every_alert_is_driven_to_firing_and_back() -> None:
 
 
 def test_the_dashboard_is_what_the_script_makes() -> None:
-    assert json.loads((MONITORING / "dashboard.json").read_text()) == dashboard()
+    assert json.loads((MONITORING / "dashboard.json").read_text()) == build_dashboard()
 
 
 def test_no_two_panels_overlap_or_have_one_number() -> None:
-    everything: list[dict[str, Any]] = dashboard()["panels"]
+    everything: list[dict[str, Any]] = build_dashboard()["panels"]
     assert len({panel["id"] for panel in everything}) == len(everything)
     taken: set[tuple[int, int]] = set()
     for panel in everything:
@@ -82,6 +82,6 @@ def test_no_two_panels_overlap_or_have_one_number() -> None:
 
 def test_the_autoscaler_s_metric_is_made_of_one_that_there_is() -> None:
     (rule,) = yaml.safe_load((MONITORING / "adapter-rules.yaml").read_text())["rules"]
-    assert set(_METRIC.findall(rule["seriesQuery"])) <= _exported()
+    assert set(_METRIC.findall(rule["seriesQuery"])) <= _list_samples()
     scaling = (ROOT / "infra/k8s/base/api-scaling.yaml").read_text()
     assert f"name: {rule['name']['as']}" in scaling

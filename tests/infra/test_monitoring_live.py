@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes the API and a worker while jobs run: every panel has data."""
+"""A real Prometheus scrapes the API and a worker during jobs: every panel has data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import httpx
 import pytest
 import yaml
 
-from infra.monitoring.dashboard import dashboard
+from infra.monitoring.dashboard import build_dashboard
 from infra.monitoring.panels import RANGE
 from tests.support import ROOT
 from tests.support.job_server import JobServer, data_folder, free_port, job_server, stop
@@ -41,7 +41,7 @@ def data() -> Iterator[Path]:
 
 @pytest.fixture
 def prometheus(server: tuple[JobServer, int], tmp_path: Path) -> Iterator[httpx.Client]:
-    """With the configuration that is shipped, but for where the processes are and how often."""
+    """Start it with the shipped configuration, but with other targets and intervals."""
     running, worker_port = server
     config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
@@ -99,7 +99,7 @@ def test_every_panel_has_data_while_jobs_run(
     _until(lambda: _values(prometheus, up) == [2.0], SCRAPED_SECONDS)
     expressions = {
         (panel["title"], target["legendFormat"]): target["expr"].replace(RANGE, "1m")
-        for panel in dashboard()["panels"]
+        for panel in build_dashboard()["panels"]
         for target in panel.get("targets", [])
     }
     missing: set[Any] = set()
@@ -114,7 +114,7 @@ def test_every_panel_has_data_while_jobs_run(
         _until(all_have_data, SCRAPED_SECONDS)
     except AssertionError:
         pytest.fail(f"no data: {sorted(missing)}")
-    # Recorded when the rules are next evaluated.
+    # The next evaluation of the rules records it.
     _until(lambda: _values(prometheus, "musicgen:workers") == [1.0], SCRAPED_SECONDS)
     assert _values(prometheus, 'ALERTS{alertstate="firing"}') == []
 
@@ -122,7 +122,7 @@ def test_every_panel_has_data_while_jobs_run(
 def test_an_alert_is_raised_when_the_api_is_gone(
     server: tuple[JobServer, int], prometheus: httpx.Client
 ) -> None:
-    """Pending is enough to see here: it fires a minute later, which the rules' own tests hold."""
+    """Pending is enough here: the rules' own tests check the alert a minute later."""
     running, _ = server
     _until(lambda: _values(prometheus, "sum(up)") == [2.0], SCRAPED_SECONDS)
     alert = 'ALERTS{alertname="MusicGenApiDown"}'

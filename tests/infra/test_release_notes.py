@@ -1,4 +1,4 @@
-"""A release says what its part of the changelog says, or is not made."""
+"""Release notes are the release's section of the changelog; without one there is no release."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def test_the_notes_are_the_part_of_the_version(tag: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("tag", "said"),
     [
-        ("v2.0.0", "no part for v2.0.0"),
-        ("v1.2", "not a tag"),
-        ("1.2.0", "not a tag"),
-        ("v1.2.0; rm -rf /", "not a tag"),
-        ("v1.0.0", "is empty"),
-        ("v1x2.0", "not a tag"),
+        ("v2.0.0", "no heading for v2.0.0"),
+        ("v1.2", "not a valid tag"),
+        ("1.2.0", "not a valid tag"),
+        ("v1.2.0; rm -rf /", "not a valid tag"),
+        ("v1.0.0", "no text below"),
+        ("v1x2.0", "not a valid tag"),
     ],
 )
 def test_a_release_without_notes_is_refused(tag: str, said: str) -> None:

@@ -1,4 +1,4 @@
-"""The push to Replicate, with a `cog` on PATH that writes down what it is asked."""
+"""The push to Replicate, with a fake `cog` on the PATH to record the calls."""
 
 from __future__ import annotations
 
@@ -130,20 +130,26 @@ def test_where_to_get_cog_is_told(
         assert f"releases/tag/v{COG_VERSION}" in capsys.readouterr().err
     monkeypatch.setenv("PATH", str(tmp_path))
     assert push.main(["me/musicgen"]) == 2
-    assert "there is no `cog` on PATH" in capsys.readouterr().err
+    assert "`cog` is not installed" in capsys.readouterr().err
     assert not cog.calls()
 
 
 def test_the_page_and_the_licence_are_told(cog: Cog, capsys: pytest.CaptureFixture[str]) -> None:
     push.main(["me/musicgen", "--model", "small"])
     told = capsys.readouterr().err
-    assert "replicate.com/me/musicgen has to exist: make it private" in told
+    assert "replicate.com/me/musicgen must exist: create it as private" in told
     assert "CC-BY-NC-4.0: no commercial use" in told
 
 
-@pytest.mark.parametrize("name", ["musicgen", "r8.im/me/musicgen", "me/../x", "--x", "Me/Model"])
-def test_what_is_no_model_of_replicate_is_refused(cog: Cog, name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    ["musicgen", "r8.im/me/musicgen", "me/../x", "--x", "Me/Model", "OWNER/MODEL"],
+)
+def test_what_is_no_model_of_replicate_is_refused(
+    cog: Cog, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert push.main(["--", name]) == 2
+    assert f"{name!r} is not a name of a model on Replicate. Write" in capsys.readouterr().err
     assert not cog.calls()
 
 

@@ -1,4 +1,4 @@
-"""The files that RunPod reads: its Hub's, the image and the job of the local test."""
+"""RunPod's files: those of its Hub, the image and the job of the local test."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _requirements(lines: list[str]) -> dict[str, SpecifierSet]:
     return {each.name: each.specifier for each in parsed}
 
 
-def _declared(pattern: str) -> list[str]:
+def _read_extra(pattern: str) -> list[str]:
     # Read as text: tomllib is not in Python 3.10.
     block = re.search(pattern, (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M | re.S)
     assert block is not None
@@ -215,9 +215,9 @@ def test_the_local_job_is_a_request() -> None:
 def test_the_image_installs_the_core_dependencies_and_what_a_worker_needs() -> None:
     ours = _requirements(REQUIREMENTS.read_text(encoding="utf-8").splitlines())
     wanted = _requirements([
-        *_declared(r"^dependencies = \[\n(.*?)^\]"),
-        *_declared(r"^runpod = \[(.*?)\]$"),
-        *_declared(r"^s3 = \[(.*?)\]$"),
+        *_read_extra(r"^dependencies = \[\n(.*?)^\]"),
+        *_read_extra(r"^runpod = \[(.*?)\]$"),
+        *_read_extra(r"^s3 = \[(.*?)\]$"),
     ])  # fmt: skip
     assert ours.keys() == wanted.keys()
     [pin] = ours.pop("torch")
@@ -254,7 +254,7 @@ def test_the_image_has_what_its_command_needs() -> None:
 
 
 def test_the_image_has_bytecode_and_packed_weights_when_it_is_built() -> None:
-    """Else each start compiles every module and converts every weight."""
+    """Otherwise each start would compile every module and convert every weight."""
     commands = _instructions("RUN")
     assert any("compileall" in each and "musicgen handlers" in each for each in commands)
     [packing] = [each for each in commands if "handlers.cli pack" in each]

@@ -1,4 +1,4 @@
-"""Policies, secrets and licences: each scan passes here, and finds what is planted."""
+"""Policies, secrets and licences: each scan passes here, and finds planted problems."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any
 import pytest
 
 from infra.check import licences, overlays, policy, secret_scan
-from infra.check.tools import found
+from infra.check.tools import find_tool
 
 needs_checkov = pytest.mark.skipif(
-    found("checkov") is None or found("kubectl") is None,
+    find_tool("checkov") is None or find_tool("kubectl") is None,
     reason="needs checkov and kubectl: `make check-infra` brings them",
 )
 needs_detector = pytest.mark.skipif(
-    found("detect-secrets") is None, reason="needs detect-secrets: `make check-infra` brings it"
+    find_tool("detect-secrets") is None, reason="needs detect-secrets: `make check-infra` brings it"
 )
 needs_licences = pytest.mark.skipif(
-    found("pip-licenses") is None, reason="needs pip-licenses: `make check-infra` brings it"
+    find_tool("pip-licenses") is None, reason="needs pip-licenses: `make check-infra` brings it"
 )
 
 
 @pytest.fixture(scope="module")
 def production() -> list[dict[str, Any]]:
-    return overlays.rendered(overlays.FOLDER / "overlays/production")
+    return overlays.render(overlays.FOLDER / "overlays/production")
 
 
 def _worker(objects: list[dict[str, Any]]) -> Any:
@@ -38,46 +38,50 @@ def _worker(objects: list[dict[str, Any]]) -> Any:
     return worker["spec"]["template"]["spec"]
 
 
-def _privileged(pod: Any) -> None:
+def _run_privileged(pod: Any) -> None:
     pod["containers"][0]["securityContext"]["privileged"] = True
 
 
-def _docker_socket(pod: Any) -> None:
+def _mount_docker_socket(pod: Any) -> None:
     pod["volumes"].append({"name": "s", "hostPath": {"path": "/var/run/docker.sock"}})
 
 
-def _no_memory_limit(pod: Any) -> None:
+def _drop_memory_limit(pod: Any) -> None:
     del pod["containers"][0]["resources"]["limits"]["memory"]
 
 
 @needs_checkov
 @pytest.mark.parametrize(
     ("plant", "rule"),
-    [(_privileged, "CKV_K8S_16"), (_docker_socket, "CKV_K8S_27"), (_no_memory_limit, "CKV_K8S_13")],
+    [
+        (_run_privileged, "CKV_K8S_16"),
+        (_mount_docker_socket, "CKV_K8S_27"),
+        (_drop_memory_limit, "CKV_K8S_13"),
+    ],
 )
 def test_a_policy_that_is_broken_is_named(
     production: list[dict[str, Any]], plant: Callable[[Any], None], rule: str
 ) -> None:
     objects = copy.deepcopy(production)
-    assert policy.of_objects(objects) == []
+    assert policy.check_objects(objects) == []
     plant(_worker(objects))
-    assert [each for each in policy.of_objects(objects) if rule in each]
+    assert [each for each in policy.check_objects(objects) if rule in each]
 
 
 @needs_checkov
 def test_an_image_that_runs_as_root_is_named(tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text('FROM python:3.12\nUSER root\nCMD ["python"]\n')
-    assert [each for each in policy.of_dockerfiles(tmp_path) if "CKV_DOCKER_8" in each]
+    assert [each for each in policy.check_dockerfiles(tmp_path) if "CKV_DOCKER_8" in each]
 
 
 @needs_checkov
 def test_nothing_to_check_is_no_pass(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nothing to check"):
-        policy.of_dockerfiles(tmp_path)
+        policy.check_dockerfiles(tmp_path)
 
 
 def test_every_exception_has_its_reason() -> None:
-    assert all(len(reason) > 20 for reason in policy.UNHEEDED.values())
+    assert all(len(reason) > 20 for reason in policy.SKIPPED_RULES.values())
 
 
 @needs_detector
@@ -85,7 +89,7 @@ def test_no_secret_is_written_down() -> None:
     assert secret_scan.problems() == []
 
 
-# Put together here, so that this file itself has none.
+# Built from parts, because this file must not contain a secret.
 SECRETS = {
     "Hugging Face": "hf_" + "aB3" * 11 + "x",
     "Replicate": "r8_" + "aB3" * 12 + "x",
@@ -102,7 +106,7 @@ SECRETS = {
 def test_a_secret_is_found_also_in_tests(secret: str, tmp_path: Path) -> None:
     file = tmp_path / "settings.py"
     file.write_text(f"value = 'calm piano'\nother = '{secret}'\n")
-    (problem,) = secret_scan.found_in([file.name], secret_scan.GUESSES, tmp_path)
+    (problem,) = secret_scan.scan_files([file.name], secret_scan.GUESSES, tmp_path)
     assert ":2: " in problem
 
 
@@ -110,7 +114,7 @@ def test_a_secret_is_found_also_in_tests(secret: str, tmp_path: Path) -> None:
 def test_a_password_is_found_where_the_project_s_own_code_is(tmp_path: Path) -> None:
     file = tmp_path / "settings.py"
     file.write_text("database = 'postgresql://me:" + "hunter2" + "@db/music'\n")
-    assert secret_scan.found_in([file.name], folder=tmp_path)
+    assert secret_scan.scan_files([file.name], folder=tmp_path)
 
 
 @needs_licences
@@ -135,7 +139,7 @@ def test_a_licence_that_may_not(text: str) -> None:
 
 
 def test_a_package_whose_licence_nobody_told_is_named() -> None:
-    assert licences.problems_of({"a": "MIT"}, ["a", "b"]) == ["b: its licence was not looked at"]
+    assert licences.problems_of({"a": "MIT"}, ["a", "b"]) == ["b: its licence is unknown"]
 
 
 def test_all_that_a_requirement_brings_is_looked_at(
@@ -143,7 +147,7 @@ def test_all_that_a_requirement_brings_is_looked_at(
 ) -> None:
     monkeypatch.setattr(licences, "ROOT", tmp_path)
     (tmp_path / "list.txt").write_text("# a comment\nhttpx>=0.28  # and another\n-r other.txt\n")
-    assert {"httpx", "httpcore", "h11", "certifi"} <= set(licences.installed_by(["list.txt"]))
+    assert {"httpx", "httpcore", "h11", "certifi"} <= set(licences.resolve(["list.txt"]))
     (tmp_path / "list.txt").write_text("no-such-package-anywhere\n")
     with pytest.raises(RuntimeError, match="no-such-package-anywhere is not installed"):
-        licences.installed_by(["list.txt"])
+        licences.resolve(["list.txt"])

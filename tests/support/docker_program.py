@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from infra.compose.composed import ComposeError, filled
+from infra.compose.compose_file import ComposeError, substitute
 from tests.support.programs import Program
 
 
@@ -33,12 +33,12 @@ def main(path: str, arguments: Sequence[str]) -> int:
     compose = yaml.safe_load(Path(arguments[arguments.index("-f") + 1]).read_text())
     env = state["env"] | {k: v for k, v in os.environ.items() if k.endswith("_IMAGE")}
     try:
-        images = {n: filled(each["image"], env) for n, each in compose["services"].items()}
+        images = {n: substitute(each["image"], env) for n, each in compose["services"].items()}
     except ComposeError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     if "config" in arguments and "json" in arguments:
-        environment = {n: filled(v, env) for n, v in _worker(compose).items()}
+        environment = {n: substitute(v, env) for n, v in _worker(compose).items()}
         _say(json.dumps({"services": {"worker": {"environment": environment}}}))
     elif "ps" in arguments:
         for service, image in state["running"].items():

@@ -1,5 +1,4 @@
-"""What a first MusicGen worker looks like: transformers, loaded in setup. The baseline of
-`python -m infra.coldstart.bench`; nothing else uses it.
+"""Naive MusicGen worker with transformers: the baseline of `python -m infra.coldstart.bench`.
 
 NAIVE_MODEL is the checkpoint's folder, NAIVE_DTYPE float32 or bfloat16.
 """
@@ -16,7 +15,10 @@ from transformers import AutoTokenizer, MusicgenForConditionalGeneration
 
 
 class Runner(BaseRunner):  # type: ignore[misc]
+    """Cog runner without any of this project's code."""
+
     def setup(self) -> None:
+        """Load the model."""
         folder = os.environ["NAIVE_MODEL"]
         dtype = getattr(torch, os.environ["NAIVE_DTYPE"])
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -24,9 +26,10 @@ class Runner(BaseRunner):  # type: ignore[misc]
 
     def run(
         self,
-        prompt: str = Input(description="What the music is like."),
+        prompt: str = Input(description="Description of the music."),
         duration: float = Input(description="Seconds.", default=8.0),
     ) -> Path:
+        """Make one clip as a WAV file."""
         config = self.model.config.audio_encoder
         inputs = self.tokenizer([prompt], return_tensors="pt")
         steps = round(duration * config.frame_rate) + self.model.config.decoder.num_codebooks - 1
