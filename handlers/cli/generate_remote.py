@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from musicgen.settings.job_api import api_key
+from musicgen.settings.job_api import ClientSettings
 
 if TYPE_CHECKING:
     from musicgen.client import Job
@@ -30,7 +30,7 @@ def ask_server(request: GenerationRequest, options: argparse.Namespace) -> int:
     if options.model is not None:
         fields["model_version"] = options.model
     output = options.output or Path(f"musicgen.{request.output_format}")
-    with MusicGenClient(options.server, api_key()) as client:
+    with MusicGenClient(options.server, ClientSettings.from_env().api_key) as client:
         job_id = client.submit(**fields)
         try:
             job = client.wait(job_id, _show_progress)

@@ -42,14 +42,12 @@ def _plan(options: argparse.Namespace, _: Settings) -> int:
     for name in ("jobs_per_hour", "seconds", "p95", "slots"):
         if not getattr(options, name) > 0:
             option = f"--{name.replace('_', '-')}"
-            raise SettingsError(option, str(getattr(options, name)), "must be more than 0")
+            raise SettingsError(option, "must be above 0", value=getattr(options, name))
     bandwidths = PRICES["bandwidth_gb_per_second"]
     if options.gpu is not None and options.gpu not in bandwidths:
-        raise SettingsError("--gpu", options.gpu, f"must be one of {', '.join(bandwidths)}")
+        raise SettingsError("--gpu", f"must be one of {', '.join(bandwidths)}", value=options.gpu)
     if options.throughput is not None and options.gpu is None:
-        raise SettingsError(
-            "--throughput", str(options.throughput), "needs --gpu, the GPU of the measurement"
-        )
+        raise SettingsError("--throughput", "needs --gpu, the GPU of the measurement")
     load = Workload(
         options.jobs_per_hour, options.seconds, options.p95, options.slots, options.cold_start
     )

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from infra.check.tools import ROOT
-from infra.generate import client_types, cog_inputs, error_page, request_table
+from infra.generate import client_types, cog_inputs, error_page, request_table, settings_page
 from infra.replicate import openapi_schema
 
 Render = Callable[[str], str]
@@ -25,6 +25,7 @@ FILES: dict[str, Render] = {
     ),
     "musicgen/client/fields.py": lambda _: client_types.render(),
     "docs/requests.md": request_table.render,
+    "docs/settings.md": lambda _: settings_page.render(),
     "docs/errors.md": error_page.render,
 }
 """For each file the function that returns its new content, given the present one."""

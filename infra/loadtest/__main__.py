@@ -15,7 +15,7 @@ from pathlib import Path
 
 from infra.loadtest.drive import drive, poisson, report
 from infra.loadtest.targets import ask_job_api, ask_platform
-from musicgen.settings.job_api import api_key
+from musicgen.settings.job_api import ClientSettings
 
 
 def main() -> int:
@@ -52,7 +52,7 @@ def main() -> int:
     moments = poisson(options.jobs_per_hour, 60 * options.minutes, options.seed)
     moments = moments[: options.max_jobs]
     if options.server:
-        ask = ask_job_api(options.server, api_key(), options.timeout)
+        ask = ask_job_api(options.server, ClientSettings.from_env().api_key, options.timeout)
     else:
         ask = ask_platform(options.target, options.name, options.timeout)
     sys.stderr.write(f"{len(moments)} jobs in {options.minutes:g} minutes\n")

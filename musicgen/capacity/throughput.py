@@ -56,13 +56,12 @@ def from_bench(path: Path, contestant: str | None = None) -> Pace:
         saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         medians: Mapping[str, Any] = saved["medians"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SettingsError(
-            "--throughput", str(path), "must be a file of bench/serve.py --save"
-        ) from error
+        problem = "must be a file of bench/serve.py --save"
+        raise SettingsError("--throughput", problem, value=str(path)) from error
     ours = [name for name in medians if name.startswith("musicgen")]
     name = contestant or (ours[-1] if ours else "")
     if name not in medians:
-        raise SettingsError("--contestant", name, f"must be one of {', '.join(medians)}")
+        raise SettingsError("--contestant", f"must be one of {', '.join(medians)}", value=name)
     points = sorted((int(n), float(row["throughput"])) for n, row in medians[name].items())
     return Pace(tuple(points), f"{name} in {path.name}")
 
@@ -75,7 +74,10 @@ def estimate(model: str, gpu: str, bandwidth: float) -> Pace:
     """
     if model not in _GB:
         raise SettingsError(
-            "--model", model, f"must be one of {', '.join(_GB)}, or --throughput FILE"
+            "--model",
+            f"must be one of {', '.join(_GB)}",
+            value=model,
+            advice="For another model give --throughput FILE.",
         )
     weights, past = _GB[model]
     points = []

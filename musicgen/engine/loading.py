@@ -52,9 +52,8 @@ def load_engine(
         if pack is not None:
             return _load_packed(pack, name, device, settings, on_phase)
     elif folder.is_file():
-        raise SettingsError(
-            "MUSICGEN_ENGINE", settings.engine, "a packed file needs the engine musicgen"
-        )
+        problem = "must be musicgen for a packed file"
+        raise SettingsError("MUSICGEN_ENGINE", problem, value=settings.engine)
     config = MusicGenConfig.from_folder(folder)
     if settings.engine == "musicgen":
         precision = resolve_precision(settings.precision, device)
@@ -115,7 +114,10 @@ def resolve_device(device: str) -> str:
         device = "cuda:0"
     if device != "cpu" and int(device.partition(":")[2]) >= torch.cuda.device_count():
         raise SettingsError(
-            "MUSICGEN_DEVICE", device, f"this PyTorch sees {torch.cuda.device_count()} GPUs"
+            "MUSICGEN_DEVICE",
+            "must be a GPU of this machine",
+            value=device,
+            advice=f"PyTorch sees {torch.cuda.device_count()} GPUs.",
         )
     return device
 
@@ -130,7 +132,8 @@ def resolve_precision(precision: str, device: str, *, quantized: bool = True) ->
     has_int8 = device == "cpu" and choose_packing("int8") is not None
     if precision == "int8" and not has_int8:
         reason = "int8 runs on CPUs only" if device != "cpu" else "this PyTorch has no int8 kernels"
-        raise SettingsError("MUSICGEN_PRECISION", precision, f"{reason}. Use bfloat16 or auto.")
+        problem = f"cannot be int8: {reason}"
+        raise SettingsError("MUSICGEN_PRECISION", problem, advice="Use bfloat16 or auto.")
     if precision != "auto":
         return precision
     if device != "cpu":

@@ -74,9 +74,8 @@ class TransformersEngine:
         Raises: `MissingDependency`, a subclass of `CheckpointError`, `SettingsError`.
         """
         if precision == "int8":
-            raise SettingsError(
-                "MUSICGEN_PRECISION", precision, "int8 needs MUSICGEN_ENGINE=musicgen"
-            )
+            problem = "cannot be int8: int8 needs MUSICGEN_ENGINE=musicgen"
+            raise SettingsError("MUSICGEN_PRECISION", problem)
         try:
             import transformers
         except ImportError:

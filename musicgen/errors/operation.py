@@ -6,12 +6,18 @@ from musicgen.errors.base import MusicGenError, show_value
 
 
 class SettingsError(MusicGenError):
-    """An environment variable holds a value that is not allowed."""
+    """A setting holds a value that is not allowed: an environment variable, or an option.
+
+    Attributes: `variable`, its name. The message reads `VARIABLE PROBLEM (was VALUE). ADVICE`.
+    """
 
     code = "invalid_settings"
 
-    def __init__(self, variable: str, value: str, allowed: str) -> None:
-        super().__init__(f"{variable}={show_value(value)} is not allowed: {allowed}")
+    def __init__(
+        self, variable: str, problem: str, *, value: object = None, advice: str = ""
+    ) -> None:
+        was = "" if value is None else f" (was {show_value(value)})"
+        super().__init__(f"{variable} {problem}{was}.{f' {advice}' if advice else ''}")
         self.variable = variable
 
 

@@ -157,9 +157,8 @@ def evaluate(
 
 def _likelihood(engine: Engine, music: Path, on_progress: OnProgress) -> Likelihood:
     if not isinstance(engine, MusicGenEngine):
-        raise SettingsError(
-            "MUSICGEN_ENGINE", engine.name, "must be musicgen to measure likelihood"
-        )
+        problem = "must be musicgen to measure likelihood"
+        raise SettingsError("MUSICGEN_ENGINE", problem, value=engine.name)
     described = read_music(music, engine.config.sample_rate, engine.config.channels)
     return measure_likelihood(described, engine.negative_log_likelihood, on_progress)
 

@@ -83,8 +83,9 @@ class MelodySeparator:
             if self._model != AUTO:
                 raise SettingsError(
                     "MUSICGEN_SEPARATION",
-                    self._model,
-                    f"give a model of demucs, auto or off ({error})",
+                    "must be auto, off or a model of Demucs",
+                    value=self._model,
+                    advice=f"Demucs: {error}.",
                 ) from error
             logger.warning(
                 "source separation is off: demucs could not load its model %s: %s", name, error

@@ -34,7 +34,7 @@ def start_tracing(service: str) -> None:
     """
     global _tracer
     settings = TracingSettings.from_env()
-    if not settings.wanted:
+    if not settings.is_enabled:
         return
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter

@@ -22,7 +22,7 @@ from musicgen.remote.usage import Meter
 from musicgen.request import GenerationRequest, seed_of_variation
 from musicgen.request.limits import SEED_MAX, VARIATIONS_MAX
 from musicgen.settings import RemoteTokens
-from musicgen.settings.remote import VARIABLES, RemoteSettings
+from musicgen.settings.remote import RemoteSettings
 
 ESTIMATE_MIN_SECONDS = 5.0
 """Of compute: no clip is so short that nothing else takes time."""
@@ -54,14 +54,14 @@ class RemoteMaker:
     def __init__(self, settings: RemoteSettings, tokens: RemoteTokens) -> None:
         """Raises: `SettingsError` where no deployment or no token for it is set."""
         if settings.target is None:
-            raise SettingsError(VARIABLES["target"], "", "where clips are made")
+            raise SettingsError("MUSICGEN_REMOTE_TARGET", "must be set to generate remotely")
         for platform, variable, token in (
             ("replicate", "REPLICATE_API_TOKEN", tokens.replicate),
             ("runpod", "RUNPOD_API_KEY", tokens.runpod),
         ):
             if settings.target == platform and not token:
-                raise SettingsError(variable, "", f"{platform} asks for it")
-        self.made_by = settings.made_by
+                raise SettingsError(variable, f"must be set to use {platform}")
+        self.made_by = settings.label
         self._target = settings.target
         self._name = settings.name
         self._settings = settings

@@ -1,118 +1,202 @@
-"""How the job API is run: its database, its limits, who may ask. Imports no torch."""
+"""Settings of the job API: database, limits, access. Imports no torch."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from musicgen.errors import SettingsError
-from musicgen.settings.settings import Variables, check_choice, check_network
+from musicgen.settings.declaration import check_settings, declare, read_variables, setting
+from musicgen.settings.settings import DATA_DIR
 
-AUTH = ("auto", "on", "off")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_RATE = re.compile(r"[1-9]\d*/(second|minute|hour|day)")
 
 
 @dataclass(frozen=True)
 class ApiSettings:
-    """How the job API is run.
+    """Settings of the job API and its workers. `database_url` None: an embedded server."""
 
-    `database_url`: None for the embedded server in `data_dir`. `auth`: auto asks for API keys
-    unless the API listens on this machine alone. `queue_max`: jobs that may wait at all,
-    `jobs_per_key`: that one key may have waiting or running. `rate_limit`: calls of one key or
-    address, such as 120/minute. `attempts`: how often a job is begun whose worker dies.
-    `worker_timeout`: seconds without a sign of a worker until its jobs are given to others.
-    `body_seconds`: that a call's body may take to come, an upload ten times as long.
-    `drain`: seconds that a worker which is told to stop may take for its jobs. `retention_hours`:
-    how long finished jobs and their files are kept, `upload_hours`: uploads. `cors_origins`: sites
-    whose pages may call. `webhook_networks`: private networks that webhooks may go to all the same.
-    `metrics_port`, `metrics_host`: where a worker or relay tells its metrics and health, None for
-    nowhere.
-    """
-
-    database_url: str | None = None
-    data_dir: Path = Path("outputs")
-    auth: str = "auto"
-    queue_max: int = 1000
-    jobs_per_key: int = 50
-    rate_limit: str = "240/minute"
-    attempts: int = 3
-    worker_timeout: int = 15
-    body_seconds: int = 60
-    drain: int = 600
-    retention_hours: int = 168
-    upload_hours: int = 24
-    cors_origins: tuple[str, ...] = ()
-    webhook_networks: tuple[str, ...] = ()
-    metrics_port: int | None = None
-    metrics_host: str = "127.0.0.1"
+    database_url: str | None = setting(
+        "DATABASE_URL",
+        "text",
+        is_secret=True,
+        unset="an embedded server in MUSICGEN_DATA_DIR",
+        form="a URL",
+        help="URL of the PostgreSQL database.",
+    )
+    data_dir: Path = declare(DATA_DIR)
+    auth: str = setting(
+        "MUSICGEN_API_AUTH",
+        "text",
+        "auto",
+        choices=("auto", "on", "off"),
+        help="API keys. `auto` requires them unless the API listens on loopback; `off` is allowed "
+        "on loopback only.",
+    )
+    queue_max: int = setting(
+        "MUSICGEN_QUEUE_MAX", "integer", 1000, least=1, help="Longest queue, in jobs."
+    )
+    jobs_per_key: int = setting(
+        "MUSICGEN_JOBS_PER_KEY",
+        "integer",
+        50,
+        least=1,
+        help="Number of queued and running jobs of one key.",
+    )
+    rate_limit: str = setting(
+        "MUSICGEN_RATE_LIMIT",
+        "text",
+        "240/minute",
+        pattern=r"[1-9]\d*/(second|minute|hour|day)",
+        form="N/second, N/minute, N/hour or N/day, such as 240/minute",
+        help="Calls of one key or address, in each API process.",
+    )
+    attempts: int = setting(
+        "MUSICGEN_ATTEMPTS",
+        "integer",
+        3,
+        least=1,
+        help="Number of times a job is started if its workers die.",
+    )
+    worker_timeout: int = setting(
+        "MUSICGEN_WORKER_TIMEOUT",
+        "integer",
+        15,
+        least=1,
+        unit="seconds",
+        help="Silence of a worker, in seconds, before its jobs go to other workers.",
+    )
+    body_seconds: int = setting(
+        "MUSICGEN_BODY_SECONDS",
+        "integer",
+        60,
+        least=1,
+        unit="seconds",
+        help="Longest time to receive the body of a call, in seconds; ten times as long for an "
+        "upload.",
+    )
+    drain: int = setting(
+        "MUSICGEN_DRAIN_SECONDS",
+        "integer",
+        600,
+        least=1,
+        unit="seconds",
+        help="Longest time, in seconds, for a stopping worker to finish its jobs.",
+    )
+    retention_hours: int = setting(
+        "MUSICGEN_RETENTION_HOURS",
+        "integer",
+        168,
+        least=1,
+        unit="hours",
+        help="Lifetime of finished jobs and their files, in hours.",
+    )
+    upload_hours: int = setting(
+        "MUSICGEN_UPLOAD_HOURS",
+        "integer",
+        24,
+        least=1,
+        unit="hours",
+        help="Lifetime of uploads, in hours.",
+    )
+    cors_origins: tuple[str, ...] = setting(
+        "MUSICGEN_CORS_ORIGINS",
+        "list",
+        (),
+        form="origins separated by commas",
+        help="Other sites whose pages may call the API, such as `https://example.com`.",
+    )
+    webhook_networks: tuple[str, ...] = setting(
+        "MUSICGEN_WEBHOOK_NETWORKS",
+        "networks",
+        (),
+        help="Private networks allowed as a destination of webhooks.",
+    )
+    metrics_port: int | None = setting(
+        "MUSICGEN_METRICS_PORT",
+        "integer",
+        least=1,
+        unset="no server",
+        help="Port of a worker's `/metrics`, `/healthz` and `/readyz`.",
+    )
+    metrics_host: str = setting(
+        "MUSICGEN_METRICS_HOST",
+        "text",
+        "127.0.0.1",
+        help="Address of that server; 0.0.0.0 in a container.",
+    )
 
     def __post_init__(self) -> None:
-        check_choice("MUSICGEN_API_AUTH", self.auth, AUTH)
-        if not _RATE.fullmatch(self.rate_limit):
-            raise SettingsError("MUSICGEN_RATE_LIMIT", self.rate_limit, "such as 240/minute")
-        for network in self.webhook_networks:
-            check_network("MUSICGEN_WEBHOOK_NETWORKS", network)
+        check_settings(self)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> ApiSettings:
-        """Raises: `SettingsError` naming the variable."""
-        read = Variables(os.environ if env is None else env)
-        return cls(
-            database_url=read.text("DATABASE_URL"),
-            data_dir=Path(read.text("MUSICGEN_DATA_DIR") or cls.data_dir),
-            auth=read.text("MUSICGEN_API_AUTH") or cls.auth,
-            queue_max=read.whole("MUSICGEN_QUEUE_MAX") or cls.queue_max,
-            jobs_per_key=read.whole("MUSICGEN_JOBS_PER_KEY") or cls.jobs_per_key,
-            rate_limit=read.text("MUSICGEN_RATE_LIMIT") or cls.rate_limit,
-            attempts=read.whole("MUSICGEN_ATTEMPTS") or cls.attempts,
-            worker_timeout=read.whole("MUSICGEN_WORKER_TIMEOUT") or cls.worker_timeout,
-            body_seconds=read.whole("MUSICGEN_BODY_SECONDS") or cls.body_seconds,
-            drain=read.whole("MUSICGEN_DRAIN_SECONDS") or cls.drain,
-            retention_hours=read.whole("MUSICGEN_RETENTION_HOURS") or cls.retention_hours,
-            upload_hours=read.whole("MUSICGEN_UPLOAD_HOURS") or cls.upload_hours,
-            cors_origins=read.several("MUSICGEN_CORS_ORIGINS"),
-            webhook_networks=read.several("MUSICGEN_WEBHOOK_NETWORKS"),
-            metrics_port=read.whole("MUSICGEN_METRICS_PORT"),
-            metrics_host=read.text("MUSICGEN_METRICS_HOST") or cls.metrics_host,
-        )
+        """Read the settings. Raises: `SettingsError` with the name of the variable."""
+        return cls(**read_variables(cls, os.environ if env is None else env))
 
     def needs_keys(self, host: str) -> bool:
-        """Whether callers of an API that listens on `host` need a key.
+        """Whether callers of an API listening on `host` need a key.
 
-        Raises: `SettingsError` for keys that are turned off where others can call.
+        Raises: `SettingsError` for keys turned off where others can call.
         """
         if self.auth == "off" and host not in LOOPBACK:
-            why = f"off only with --host {LOOPBACK[0]}: others could call {host}"
-            raise SettingsError("MUSICGEN_API_AUTH", self.auth, why)
+            raise SettingsError(
+                "MUSICGEN_API_AUTH",
+                f"cannot be off on {host}",
+                advice=f"Others could call it: use --host {LOOPBACK[0]} or turn keys on.",
+            )
         return self.auth == "on" or (self.auth == "auto" and host not in LOOPBACK)
 
 
 @dataclass(frozen=True)
-class TracingSettings:
-    """What OpenTelemetry's own variables say of whether and as whom a process sends traces."""
+class ClientSettings:
+    """Settings of the command line as a client of the job API."""
 
-    wanted: bool
-    service: str | None
+    api_key: str | None = setting(
+        "MUSICGEN_API_KEY",
+        "text",
+        is_secret=True,
+        help="Key sent by the command line to a server with `--server`.",
+    )
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None) -> ClientSettings:
+        """Read the settings; an empty variable counts as unset."""
+        return cls(**read_variables(cls, os.environ if env is None else env))
+
+
+@dataclass(frozen=True)
+class TracingSettings:
+    """Settings of tracing, under OpenTelemetry's own variables."""
+
+    endpoint: str | None = setting(
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "text",
+        fallback="OTEL_EXPORTER_OTLP_ENDPOINT",
+        unset="no traces",
+        form="a URL",
+        help="URL of the collector for traces. Needs the extra `telemetry`.",
+    )
+    disabled: str = setting(
+        "OTEL_SDK_DISABLED", "text", "false", help="Tracing is off if this is `true`."
+    )
+    service: str | None = setting(
+        "OTEL_SERVICE_NAME", "text", unset="the command's name", help="Service name in traces."
+    )
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether the process sends traces."""
+        return self.endpoint is not None and self.disabled.lower() != "true"
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> TracingSettings:
-        read = Variables(os.environ if env is None else env)
-        endpoint = read.text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or read.text(
-            "OTEL_EXPORTER_OTLP_ENDPOINT"
-        )
-        is_off = (read.text("OTEL_SDK_DISABLED") or "").lower() == "true"
-        return cls(endpoint is not None and not is_off, read.text("OTEL_SERVICE_NAME"))
+        """Read the settings; an empty variable counts as unset."""
+        return cls(**read_variables(cls, os.environ if env is None else env))
 
 
-def environment_with(variables: Mapping[str, str]) -> dict[str, str]:
-    """Of a process that is started with this one's environment and `variables`."""
+def extend_environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's environment with `variables`, for a child process."""
     return {**os.environ, **variables}
-
-
-def api_key(env: Mapping[str, str] | None = None) -> str | None:
-    """The key that the client on the command line proves itself with, MUSICGEN_API_KEY."""
-    return Variables(os.environ if env is None else env).text("MUSICGEN_API_KEY")

@@ -1,253 +1,186 @@
-"""The operator's settings: the only module that reads environment variables."""
+"""Settings of a predictor. Imports no torch."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_network
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from musicgen.errors import SettingsError
+from musicgen.settings.bucket import BucketSettings
+from musicgen.settings.declaration import (
+    Declaration,
+    check_settings,
+    declare,
+    read_variables,
+    setting,
+)
 from musicgen.settings.remote import RemoteSettings
 
 ENGINES = ("musicgen", "transformers")
 PRECISIONS = ("auto", "float32", "bfloat16", "int8")
-LOG_FORMATS = ("text", "json")
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-ADDRESSING_STYLES = ("auto", "path", "virtual")
-ENCRYPTIONS = ("none", "AES256", "aws:kms")
 DEFAULT_MODEL = "demo"
-URL_SECONDS_MAX = 7 * 24 * 3600
-"""SigV4 signs no address for longer than this."""
-_TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
-
-
-@dataclass(frozen=True)
-class BucketSettings:
-    """An S3-compatible bucket for the clips; `name` None keeps them out of any bucket.
-
-    `endpoint_url` None is AWS. `access_key_id` and `secret_access_key` None leave the credentials
-    to boto3's standard chain (environment, profile, instance role). `prefix` begins every key.
-    `url_seconds`: how long a presigned GET works. `public_url` replaces it by a plain address of
-    a bucket that is public or behind a CDN. `deadline`: seconds for one upload, retries included.
-    """
-
-    name: str | None = None
-    endpoint_url: str | None = None
-    region: str | None = None
-    prefix: str = "musicgen"
-    addressing: str = "auto"
-    encryption: str = "none"
-    kms_key: str | None = None
-    storage_class: str | None = None
-    tags: str | None = None
-    url_seconds: int = 24 * 3600
-    public_url: str | None = None
-    deadline: float = 120.0
-    access_key_id: str | None = field(default=None, repr=False)
-    secret_access_key: str | None = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        check_choice("MUSICGEN_BUCKET_ADDRESSING", self.addressing, ADDRESSING_STYLES)
-        check_choice("MUSICGEN_BUCKET_ENCRYPTION", self.encryption, ENCRYPTIONS)
-        _check_range("MUSICGEN_BUCKET_URL_SECONDS", self.url_seconds, 1, URL_SECONDS_MAX)
-        _check_range("MUSICGEN_BUCKET_DEADLINE", self.deadline, 1, 24 * 3600)
-        if "@" in urlsplit(self.endpoint_url or "").netloc:
-            raise SettingsError(
-                "MUSICGEN_BUCKET_ENDPOINT_URL",
-                "a URL with a password",
-                "no user name and no password: they would stand in logs and errors",
-            )
-        if (self.access_key_id is None) != (self.secret_access_key is None):
-            raise SettingsError(
-                "MUSICGEN_BUCKET_ACCESS_KEY_ID",
-                "given" if self.access_key_id else "missing",
-                "MUSICGEN_BUCKET_SECRET_ACCESS_KEY goes with it: set both or neither",
-            )
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """Where the clips of one request go: into `bucket`, or with None into the answer itself."""
-
-    bucket: BucketSettings | None
+DATA_DIR = Declaration(
+    variable="MUSICGEN_DATA_DIR",
+    kind="path",
+    default=Path("outputs"),
+    help="Folder for clips without a bucket, for uploads and for the embedded database.",
+)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a predictor is built.
+    """Settings of a predictor, its storage and its remote deployment."""
 
-    `model`: a catalog name, a local folder, a packed file or its address (https or s3), or a hub
-    name, of a whole model or of a LoRA adapter. `base_model`: what an adapter is merged into, None
-    for what it says itself. `revision`: the commit of the hub that it must be, None for any.
-    `weights_dir`: where what was downloaded from an address is kept. `device`: auto, cpu, cuda or
-    cuda:N.
-    `compile`: torch.compile fuses what lies between the products, on a GPU.
-    `threads`: CPU threads, None for the container's CPU quota. `slots`: requests decoded at once.
-    `models_kept`: models that may be loaded at once, for requests that name one.
-    `stream`: RunPod answers with audio while it is being made. `data_dir`: where clips go without
-    a bucket. `spool_dir`: where clips wait that a bucket has not taken yet. `input_networks`: the
-    private networks, such as 10.1.0.0/16, from which input audio may be fetched all the same.
-    `separation`: the source separator for melodies, see `musicgen.predictor.separation`.
-    `manifest`: write a JSON file beside the clips of each job, see `musicgen.predictor.manifest`.
-    `remote`: the jobs that workers send to another deployment.
-    """
-
-    model: str = DEFAULT_MODEL
-    revision: str | None = None
-    base_model: str | None = None
-    weights_dir: Path = Path("~/.cache/musicgen")
-    device: str = "auto"
-    precision: str = "auto"
-    engine: str = "musicgen"
-    compile: bool = False
-    threads: int | None = None
-    slots: int = 1
-    models_kept: int = 1
-    stream: bool = False
-    data_dir: Path = Path("outputs")
-    spool_dir: Path = Path("outputs/spool")
-    input_networks: tuple[str, ...] = ()
-    separation: str = "auto"
-    manifest: bool = False
-    log_level: str = "INFO"
-    log_format: str = "text"
+    model: str = setting(
+        "MUSICGEN_MODEL",
+        "text",
+        DEFAULT_MODEL,
+        help="Model to load: a catalog name, a hub name (`OWNER/NAME`), a folder, a packed file, "
+        "or a tar or zip of a folder. Files may have an address (`https://`, `s3://`). Each may "
+        "hold a LoRA adapter.",
+    )
+    revision: str | None = setting(
+        "MUSICGEN_REVISION", "text", unset="any", help="Required commit of the weights on the hub."
+    )
+    base_model: str | None = setting(
+        "MUSICGEN_BASE_MODEL",
+        "text",
+        unset="the one in the adapter's configuration",
+        help="Checkpoint to merge a LoRA adapter into.",
+    )
+    weights_dir: Path = setting(
+        "MUSICGEN_WEIGHTS_DIR",
+        "path",
+        Path("~/.cache/musicgen"),
+        help="Folder for downloaded weights and for the contents of archives.",
+    )
+    device: str = setting(
+        "MUSICGEN_DEVICE",
+        "text",
+        "auto",
+        pattern=r"(auto|cpu|cuda)(:\d+)?",
+        form="auto, cpu, cuda or cuda:N",
+        help="Device of the model. `auto` is the first GPU if there is one, else the processor.",
+    )
+    precision: str = setting(
+        "MUSICGEN_PRECISION",
+        "text",
+        "auto",
+        choices=PRECISIONS,
+        help="Precision of the weights. `auto` is `bfloat16` on a GPU and `int8` on a processor; "
+        "`int8` runs on processors only. docs/precision.md has the cost of each.",
+    )
+    engine: str = setting(
+        "MUSICGEN_ENGINE",
+        "text",
+        "musicgen",
+        choices=ENGINES,
+        help="Decode engine. `transformers` is the slow reference.",
+    )
+    compile: bool = setting(
+        "MUSICGEN_COMPILE",
+        "switch",
+        False,
+        help="1 compiles the decoder with torch.compile, on a GPU. `TORCHINDUCTOR_CACHE_DIR` keeps "
+        "the result.",
+    )
+    threads: int | None = setting(
+        "MUSICGEN_THREADS",
+        "integer",
+        least=1,
+        unset="the container's CPU quota",
+        help="Number of processor threads.",
+    )
+    slots: int = setting(
+        "MUSICGEN_SLOTS",
+        "integer",
+        1,
+        least=1,
+        # Predictions side by side in Cog's worker are slots as well.
+        fallback="COG_MAX_CONCURRENCY",
+        help="Number of requests decoded at once, as one batch.",
+    )
+    models_kept: int = setting(
+        "MUSICGEN_MODELS_KEPT",
+        "integer",
+        1,
+        least=1,
+        help="Number of models kept in memory, for requests with `model_version`. The model idle "
+        "longest is unloaded first.",
+    )
+    stream: bool = setting(
+        "MUSICGEN_STREAM", "switch", False, help="1 makes RunPod stream the audio of each job."
+    )
+    data_dir: Path = declare(DATA_DIR)
+    spool_dir: Path = setting(
+        "MUSICGEN_SPOOL_DIR",
+        "path",
+        Path("outputs/spool"),
+        unset="`spool` inside MUSICGEN_DATA_DIR",
+        help="Folder for clips not yet uploaded to the bucket.",
+    )
+    input_networks: tuple[str, ...] = setting(
+        "MUSICGEN_INPUT_NETWORKS",
+        "networks",
+        (),
+        help="Private networks allowed as a source of input audio. Never list the network of a "
+        "cloud's metadata service.",
+    )
+    separation: str = setting(
+        "MUSICGEN_SEPARATION",
+        "text",
+        "auto",
+        form="auto, off, NAME or FOLDER/NAME",
+        help="Source separation before a melody is read. `auto` is Demucs if the extra `demucs` "
+        "and its weights are there; `off` turns it off; otherwise a Demucs model.",
+    )
+    manifest: bool = setting(
+        "MUSICGEN_MANIFEST",
+        "switch",
+        False,
+        help="1 writes a JSON file beside the clips of each job: request, seeds, model and "
+        "revision, versions, licence, SHA-256.",
+    )
+    log_level: str = setting(
+        "MUSICGEN_LOG_LEVEL",
+        "text",
+        "INFO",
+        choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
+        help="Least severe level to log.",
+    )
+    log_format: str = setting(
+        "MUSICGEN_LOG_FORMAT",
+        "text",
+        "text",
+        choices=("text", "json"),
+        help="Form of a log line. `json` is one object a line, with job and trace.",
+    )
     bucket: BucketSettings = field(default_factory=BucketSettings)
     remote: RemoteSettings = field(default_factory=RemoteSettings)
 
     def __post_init__(self) -> None:
-        check_choice("MUSICGEN_ENGINE", self.engine, ENGINES)
-        check_choice("MUSICGEN_PRECISION", self.precision, PRECISIONS)
-        check_choice("MUSICGEN_LOG_LEVEL", self.log_level, LOG_LEVELS)
-        check_choice("MUSICGEN_LOG_FORMAT", self.log_format, LOG_FORMATS)
-        kind, _, index = self.device.partition(":")
-        if kind not in ("auto", "cpu", "cuda") or (index and not index.isdigit()):
-            raise SettingsError("MUSICGEN_DEVICE", self.device, "auto, cpu, cuda or cuda:N")
-        if self.threads is not None and self.threads < 1:
-            raise SettingsError("MUSICGEN_THREADS", str(self.threads), "a whole number from 1")
-        for name, number in (("SLOTS", self.slots), ("MODELS_KEPT", self.models_kept)):
-            if number < 1:
-                raise SettingsError(f"MUSICGEN_{name}", str(number), "a whole number from 1")
-        for network in self.input_networks:
-            check_network("MUSICGEN_INPUT_NETWORKS", network)
+        check_settings(self)
 
     @property
     def logs_json(self) -> bool:
+        """Whether log lines are JSON objects."""
         return self.log_format == "json"
 
     @classmethod
     def from_env(
         cls, env: Mapping[str, str] | None = None, *, default_model: str = DEFAULT_MODEL
     ) -> Settings:
-        """Reads MUSICGEN_ and the name of each setting, MUSICGEN_BUCKET_ and that of the bucket's.
+        """Read the settings, those of the bucket and the remote deployment included.
 
-        The bucket's own name is MUSICGEN_BUCKET. An empty variable counts as unset.
-        `default_model` is for platforms that bring a checkpoint of their own.
-        Raises: `SettingsError` naming the variable.
+        An empty variable counts as unset. `default_model`: for platforms with a checkpoint of
+        their own. Raises: `SettingsError` with the name of the variable.
         """
         env = os.environ if env is None else env
-        read = Variables(env)
-        plain = read.given(
-            "MUSICGEN_", "model", "device", "precision", "engine", "log_level", "log_format"
-        )
-        plain.setdefault("model", default_model)
-        data_dir = Path(read.text("MUSICGEN_DATA_DIR") or cls.data_dir)
-        return cls(
-            **plain,
-            revision=read.text("MUSICGEN_REVISION"),
-            base_model=read.text("MUSICGEN_BASE_MODEL"),
-            weights_dir=Path(read.text("MUSICGEN_WEIGHTS_DIR") or cls.weights_dir),
-            compile=read.switch("MUSICGEN_COMPILE"),
-            threads=read.whole("MUSICGEN_THREADS"),
-            # Cog gives its worker this one: predictions side by side are then slots as well.
-            slots=read.whole("MUSICGEN_SLOTS") or read.whole("COG_MAX_CONCURRENCY") or cls.slots,
-            models_kept=read.whole("MUSICGEN_MODELS_KEPT") or cls.models_kept,
-            stream=read.switch("MUSICGEN_STREAM"),
-            data_dir=data_dir,
-            spool_dir=Path(read.text("MUSICGEN_SPOOL_DIR") or data_dir / "spool"),
-            input_networks=read.several("MUSICGEN_INPUT_NETWORKS"),
-            manifest=read.switch("MUSICGEN_MANIFEST"),
-            separation=read.text("MUSICGEN_SEPARATION") or cls.separation,
-            bucket=_bucket(read),
-            remote=RemoteSettings.from_env(env),
-        )
-
-
-@dataclass(frozen=True)
-class RemoteTokens:
-    """What deployments elsewhere are asked with, by the variables that the platforms' own tools
-    use: REPLICATE_API_TOKEN, RUNPOD_API_KEY, HF_TOKEN."""
-
-    replicate: str | None = field(default=None, repr=False)
-    runpod: str | None = field(default=None, repr=False)
-    huggingface: str | None = field(default=None, repr=False)
-
-    @classmethod
-    def from_env(cls, env: Mapping[str, str] | None = None) -> RemoteTokens:
-        read = Variables(os.environ if env is None else env)
-        names = ("REPLICATE_API_TOKEN", "RUNPOD_API_KEY", "HF_TOKEN")
-        return cls(*(read.text(name) for name in names))
-
-
-def _bucket(read: Variables) -> BucketSettings:
-    texts = read.given(
-        "MUSICGEN_BUCKET_",
-        *("endpoint_url", "region", "prefix", "addressing", "encryption", "kms_key"),
-        *("storage_class", "tags", "public_url", "access_key_id", "secret_access_key"),
-    )
-    return BucketSettings(
-        name=read.text("MUSICGEN_BUCKET"),
-        **texts,
-        url_seconds=read.whole("MUSICGEN_BUCKET_URL_SECONDS") or BucketSettings.url_seconds,
-        deadline=float(read.whole("MUSICGEN_BUCKET_DEADLINE") or BucketSettings.deadline),
-    )
-
-
-class Variables:
-    """Variables of the environment by type; an empty one is None."""
-
-    def __init__(self, env: Mapping[str, str]) -> None:
-        self._env = env
-
-    def text(self, variable: str) -> str | None:
-        return self._env.get(variable) or None
-
-    def given(self, prefix: str, *names: str) -> dict[str, str]:
-        values = {name: self.text(prefix + name.upper()) for name in names}
-        return {name: value for name, value in values.items() if value is not None}
-
-    def several(self, variable: str) -> tuple[str, ...]:
-        parts = (self.text(variable) or "").split(",")
-        return tuple(part.strip() for part in parts if part.strip())
-
-    def whole(self, variable: str) -> int | None:
-        value = self.text(variable)
-        if value is not None and (not value.isdecimal() or int(value) < 1):
-            raise SettingsError(variable, value, "a whole number from 1")
-        return None if value is None else int(value)
-
-    def switch(self, variable: str) -> bool:
-        value = (self.text(variable) or "0").lower()
-        if value not in _TRUE | _FALSE:
-            raise SettingsError(variable, value, "1 or 0")
-        return value in _TRUE
-
-
-def check_choice(variable: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise SettingsError(variable, value, f"choose one of {', '.join(choices)}")
-
-
-def check_network(variable: str, value: str) -> None:
-    try:
-        ip_network(value)
-    except ValueError:
-        allowed = "networks such as 10.1.0.0/16, with commas between them"
-        raise SettingsError(variable, value, allowed) from None
-
-
-def _check_range(variable: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise SettingsError(variable, str(value), f"from {low:g} to {high:g}")
+        values = read_variables(cls, env)
+        if not env.get("MUSICGEN_MODEL"):
+            values["model"] = default_model
+        if not env.get("MUSICGEN_SPOOL_DIR"):
+            values["spool_dir"] = values["data_dir"] / "spool"
+        bucket, remote = BucketSettings.from_env(env), RemoteSettings.from_env(env)
+        return cls(**values, bucket=bucket, remote=remote)

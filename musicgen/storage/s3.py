@@ -40,7 +40,7 @@ class S3Storage:
 
     def __init__(self, bucket: BucketSettings, spool: Spool) -> None:
         if bucket.name is None:
-            raise SettingsError("MUSICGEN_BUCKET", "", "the name of a bucket")
+            raise SettingsError("MUSICGEN_BUCKET", "must be the name of a bucket")
         _check_tags(bucket.tags)
         self._name = bucket.name
         self._bucket = bucket
@@ -178,8 +178,8 @@ def key_of(name: ClipName) -> str:
 def _check_tags(tags: str | None) -> None:
     pairs = [part.partition("=") for part in tags.split("&")] if tags else []
     if len(pairs) > TAGS_MAX or not all(name and equals for name, equals, _ in pairs):
-        allowed = f"NAME=VALUE&NAME=VALUE, at most {TAGS_MAX}"
-        raise SettingsError("MUSICGEN_BUCKET_TAGS", tags or "", allowed)
+        problem = f"must be NAME=VALUE&NAME=VALUE, at most {TAGS_MAX} pairs"
+        raise SettingsError("MUSICGEN_BUCKET_TAGS", problem, value=tags)
 
 
 def _with_advice(error: StorageError, waiting: Sequence[Path], count: int) -> str:

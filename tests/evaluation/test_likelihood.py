@@ -104,5 +104,5 @@ def test_only_this_projects_engine_knows_the_likelihood(tmp_path: Path) -> None:
     (tmp_path / "one.txt").write_text("x")
     sf.write(tmp_path / "one.wav", np.zeros(RATE, np.float32), RATE)
     settings = Settings(model="demo", threads=1, engine="transformers")
-    with pytest.raises(SettingsError, match="must be musicgen"):
+    with pytest.raises(SettingsError, match="must be musicgen to measure"):
         evaluate(settings, EvaluationPlan(1, seconds=0.5), [3.0], tmp_path)

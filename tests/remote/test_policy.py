@@ -59,7 +59,7 @@ def test_what_another_machine_may_heal_may_go(error: BaseException) -> None:
         UnknownModel("model_version", "x", ["demo"]),
         GenerationCancelled("given up"),
         RemoteError("it was elsewhere already"),
-        SettingsError("MUSICGEN_DEVICE", "x", "cpu"),
+        SettingsError("MUSICGEN_DEVICE", "must be cpu"),
         DiskFull("no room for the clip"),
         ZeroDivisionError(),
         KeyboardInterrupt(),

@@ -39,22 +39,22 @@ def test_every_variable_is_read() -> None:
 
 def test_a_container_of_ours_needs_no_price() -> None:
     env = {"MUSICGEN_POLICY": "remote", "MUSICGEN_REMOTE_TARGET": "http://10.0.0.5:5000/"}
-    assert Settings.from_env(env).remote.made_by == "http://10.0.0.5:5000"
+    assert Settings.from_env(env).remote.label == "http://10.0.0.5:5000"
 
 
 @pytest.mark.parametrize(
     ("changed", "value", "reason"),
     [
-        ("MUSICGEN_POLICY", "sometimes", "local, remote, fallback, overflow"),
-        ("MUSICGEN_REMOTE_TARGET", "", "MUSICGEN_POLICY=fallback needs it"),
-        ("MUSICGEN_REMOTE_TARGET", "aws", "replicate, runpod, hf, or a URL"),
-        ("MUSICGEN_REMOTE_TARGET", "http://me:secret@host:1", "no user name and no password"),
+        ("MUSICGEN_POLICY", "sometimes", "local, remote, fallback or overflow"),
+        ("MUSICGEN_REMOTE_TARGET", "", "must be set when MUSICGEN_POLICY is fallback"),
+        ("MUSICGEN_REMOTE_TARGET", "aws", "replicate, runpod, hf or a URL"),
+        ("MUSICGEN_REMOTE_TARGET", "http://me:secret@host:1", "user name or a password"),
         ("MUSICGEN_REMOTE_NAME", "", "the endpoint's id"),
-        ("MUSICGEN_REMOTE_PRICE", "", "0 counts nothing"),
+        ("MUSICGEN_REMOTE_PRICE", "", "0 turns cost accounting off"),
         ("MUSICGEN_REMOTE_PRICE", "-1", "from 0"),
         ("MUSICGEN_REMOTE_PRICE", "nan", "a number"),
         ("MUSICGEN_REMOTE_PRICE", "1 USD", "a number"),
-        ("MUSICGEN_REMOTE_MONTHLY_CAP", "", "0 lets nothing be spent"),
+        ("MUSICGEN_REMOTE_MONTHLY_CAP", "", "0 forbids all spending"),
         ("MUSICGEN_REMOTE_TIMEOUT_SECONDS", "0", "from 1"),
         ("MUSICGEN_OVERFLOW_SECONDS", "-1", "from 0"),
     ],
@@ -68,7 +68,11 @@ def test_what_is_wrong_or_missing_is_named(changed: str, value: str, reason: str
 
 @pytest.mark.parametrize(
     ("target", "name", "reason"),
-    [("replicate", "", "OWNER/MODEL"), ("hf", "music", "the URL"), ("hf", "https://u:p@h", "user")],
+    [
+        ("replicate", "", "OWNER/MODEL"),
+        ("hf", "music", "the URL"),
+        ("hf", "https://u:p@h", "user name"),
+    ],
 )
 def test_each_platform_says_which_name_it_needs(target: str, name: str, reason: str) -> None:
     env = RUNPOD | {"MUSICGEN_REMOTE_TARGET": target, "MUSICGEN_REMOTE_NAME": name}
@@ -84,7 +88,7 @@ def test_local_needs_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "name", "made_by"),
+    ("target", "name", "label"),
     [
         ("replicate", "me/music:v1", "replicate:me/music"),
         ("runpod", "ep1", "runpod:ep1"),
@@ -92,5 +96,5 @@ def test_local_needs_nothing_else() -> None:
         ("https://host:8/path?key=1", None, "https://host:8"),
     ],
 )
-def test_who_made_it_is_short(target: str, name: str | None, made_by: str) -> None:
-    assert RemoteSettings(target=target, name=name).made_by == made_by
+def test_the_label_is_short_and_shows_no_secret(target: str, name: str | None, label: str) -> None:
+    assert RemoteSettings(target=target, name=name).label == label

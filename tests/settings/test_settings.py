@@ -112,6 +112,17 @@ def test_predictions_that_cog_runs_side_by_side_are_slots() -> None:
     assert Settings.from_env({"COG_MAX_CONCURRENCY": "3", "MUSICGEN_SLOTS": "2"}).slots == 2
 
 
+def test_a_bad_value_of_cogs_variable_names_that_one() -> None:
+    with pytest.raises(SettingsError, match=r"^COG_MAX_CONCURRENCY must be"):
+        Settings.from_env({"COG_MAX_CONCURRENCY": "0"})
+
+
+def test_a_bad_value_given_in_code_is_refused_too() -> None:
+    with pytest.raises(SettingsError) as raised:
+        Settings(slots=0)
+    assert str(raised.value) == "MUSICGEN_SLOTS must be a whole number from 1 (was 0)."
+
+
 def test_a_password_in_an_endpoint_is_refused_without_showing_it() -> None:
     with pytest.raises(SettingsError, match="ENDPOINT_URL") as raised:
         Settings.from_env({"MUSICGEN_BUCKET_ENDPOINT_URL": "http://me:hunter2@example.com"})

@@ -46,8 +46,10 @@ class HealthServer:
         try:
             self._server = make_server(host, port, self._answer, _ThreadingServer, _SilentHandler)
         except OSError as error:
-            allowed = f"choose a free port of {host} ({error.strerror})"
-            raise SettingsError("MUSICGEN_METRICS_PORT", str(port), allowed) from error
+            problem = f"must be a free port of {host}"
+            raise SettingsError(
+                "MUSICGEN_METRICS_PORT", problem, value=port, advice=f"{error.strerror}."
+            ) from error
         self.port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, daemon=True, name="health").start()
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from handlers.job_api.store.embedded_postgres import EmbeddedServer
-from musicgen.settings.job_api import ApiSettings, environment_with
+from musicgen.settings.job_api import ApiSettings, extend_environment
 
 POLL_SECONDS = 0.2
 PAUSE_SECONDS = (0.2, 0.5, 1, 2)
@@ -60,7 +60,7 @@ class _Child:
             # In its own session: Ctrl-C reaches only the supervisor, and it stops the children in
             # order.
             self.process = subprocess.Popen(
-                command, start_new_session=True, env=environment_with(self.variables)
+                command, start_new_session=True, env=extend_environment(self.variables)
             )
             if self.niceness:
                 # Set before the process starts threads, because they inherit it.

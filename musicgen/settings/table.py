@@ -1,0 +1,40 @@
+"""Table of all settings, for documentation and checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from musicgen.settings.bucket import BucketSettings
+from musicgen.settings.declaration import Declaration, read_declarations
+from musicgen.settings.job_api import ApiSettings, ClientSettings, TracingSettings
+from musicgen.settings.remote import RemoteSettings, RemoteTokens
+from musicgen.settings.settings import Settings
+
+GROUPS: Mapping[str, type[Any]] = {
+    "Generation": Settings,
+    "Bucket": BucketSettings,
+    "Remote deployment": RemoteSettings,
+    "Tokens": RemoteTokens,
+    "Job API": ApiSettings,
+    "Client": ClientSettings,
+    "Tracing": TracingSettings,
+}
+"""Heading to settings class."""
+
+
+def list_settings() -> dict[str, list[Declaration]]:
+    """Return the declarations of every variable, each once, by heading."""
+    seen: set[str] = set()
+    groups: dict[str, list[Declaration]] = {}
+    for heading, settings_class in GROUPS.items():
+        declared = read_declarations(settings_class).values()
+        groups[heading] = [one for one in declared if one.variable not in seen]
+        seen |= {one.variable for one in declared}
+    return groups
+
+
+def list_variables() -> set[str]:
+    """Return the names of all variables, fallbacks included."""
+    declared = [one for group in list_settings().values() for one in group]
+    return {name for one in declared for name in (one.variable, one.fallback) if name}
