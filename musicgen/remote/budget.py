@@ -1,100 +1,41 @@
-"""Money: what was spent elsewhere in a month, and the cap that it never passes.
+"""Monthly budget for remote compute: reservations and costs, up to a cap.
 
-Amounts are `Decimal` USD, months texts such as 2026-01 (UTC). Before anything is asked for its
-estimate is reserved; afterwards the reservation is settled with what it has cost, which is nothing
-where nothing ran. What a process has reserved that dies stays counted: what it asked for may run.
-A cost above its estimate counts in full, and the next reservation is refused that much earlier.
+Amounts are `Decimal` USD; months are texts such as 2026-01 (UTC). The estimate of a job is reserved
+before the job is sent. Afterwards its cost replaces the reservation; a job that did not run costs
+nothing. A crashed process keeps its reservation, because the remote job may still be running. A
+cost above its estimate counts in full.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timezone
 from decimal import ROUND_CEILING, Decimal
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-LEDGER_FILE = "remote-spending.json"
-"""Its name in the data folder."""
 _SMALLEST = Decimal("0.000001")
 
 
 class Ledger(Protocol):
-    """Shared by all processes that spend the same money."""
+    """Account of the money spent in each month, shared by all processes spending it."""
 
     def reserve(self, month: str, amount: Decimal, cap: Decimal | None) -> bool:
-        """Counts `amount` as spent, unless more than `cap` would be (None is no cap)."""
+        """Count `amount` as spent and return True, unless that would pass `cap`.
+
+        A `cap` of None is no limit.
+        """
 
     def settle(self, month: str, reserved: Decimal, cost: Decimal) -> None:
-        """Counts `cost` in place of what was `reserved` in that month."""
+        """Count `cost` in place of the reservation made in that month."""
 
-    def spent(self, month: str) -> Decimal:
-        """With what is reserved."""
-
-
-class FileLedger:
-    """A JSON file on a disk of this machine. Raises: `OSError`, `ValueError` for one that cannot be
-    written or read: what cannot be counted is not to be spent."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def reserve(self, month: str, amount: Decimal, cap: Decimal | None) -> bool:
-        with self._locked():
-            total = self.spent(month) + amount
-            if cap is not None and total > cap:
-                return False
-            self._write(month, total)
-            return True
-
-    def settle(self, month: str, reserved: Decimal, cost: Decimal) -> None:
-        with self._locked():
-            self._write(month, self.spent(month) - reserved + cost)
-
-    def spent(self, month: str) -> Decimal:
-        text = self._months().get(month, "0")
-        try:
-            return Decimal(text)
-        except (ArithmeticError, TypeError) as error:
-            raise ValueError(f"{self._path} says of {month} {text!r}") from error
-
-    def _months(self) -> dict[str, Any]:
-        try:
-            text = self._path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return {}
-        months = json.loads(text)
-        if not isinstance(months, dict):
-            raise ValueError(f"{self._path} does not hold what was spent by month")
-        return months
-
-    def _write(self, month: str, total: Decimal) -> None:
-        text = json.dumps(self._months() | {month: str(total)}, indent=1)
-        new = self._path.with_suffix(".new")
-        with new.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._path)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """A lock of its own file: the other one is replaced."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.with_suffix(".lock").open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+    def read_spent(self, month: str) -> Decimal:
+        """Return the amount spent in a month, reservations included."""
 
 
-def month_of(moment: datetime) -> str:
-    """The month that `moment` lies in, UTC."""
+def format_month(moment: datetime) -> str:
+    """Return the month of `moment` in UTC, such as 2026-01."""
     return moment.astimezone(timezone.utc).strftime("%Y-%m")
 
 
-def usd(amount: Decimal) -> Decimal:
-    """In millionths, rounded up."""
+def round_usd(amount: Decimal) -> Decimal:
+    """Round an amount up to a millionth of a dollar."""
     return amount.quantize(_SMALLEST, ROUND_CEILING)

@@ -14,7 +14,7 @@ from typing import Any
 
 from musicgen.errors import InvalidInputAudio, MusicGenError, RemoteError, SettingsError
 from musicgen.remote import meta_musicgen
-from musicgen.remote.budget import usd
+from musicgen.remote.budget import round_usd
 from musicgen.remote.clips import RemoteClip, type_of
 from musicgen.remote.factory import open_remote
 from musicgen.remote.fields import fields_of
@@ -82,7 +82,7 @@ class RemoteMaker:
 
     def cost(self, compute_seconds: float) -> Decimal:
         """USD."""
-        return usd((self._settings.price or Decimal(0)) * Decimal(str(compute_seconds)))
+        return round_usd((self._settings.price or Decimal(0)) * Decimal(str(compute_seconds)))
 
     def make(
         self,

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from musicgen.errors import RemoteError
-from musicgen.remote.budget import Ledger, month_of
+from musicgen.remote.budget import Ledger, format_month
 from musicgen.remote.circuit_breaker import Breaker
 from musicgen.remote.errors import Refused
 from musicgen.remote.generate import Made, RemoteMaker, TellFraction
@@ -104,13 +104,13 @@ class Hybrid:
         return RemoteUnavailable(f"{self.made_by} {failures}: {until}", max(seconds, 1.0))
 
     def _reserve(self, amount: Decimal) -> str:
-        month = month_of(self._clock())
+        month = format_month(self._clock())
         if not amount:
             return month
         try:
             if self.ledger.reserve(month, amount, self._cap):
                 return month
-            spent = self.ledger.spent(month)
+            spent = self.ledger.read_spent(month)
         except Exception as error:
             logger.exception("what is spent elsewhere cannot be counted")
             raise RemoteUnavailable(

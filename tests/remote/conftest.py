@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -70,8 +69,8 @@ def platforms(monkeypatch: pytest.MonkeyPatch, addresses: tuple[str, str]) -> No
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> Elsewhere:
-    return Elsewhere(tmp_path)
+def elsewhere() -> Elsewhere:
+    return Elsewhere()
 
 
 @pytest.fixture(params=["replicate", "runpod", "hf", "cog container"])

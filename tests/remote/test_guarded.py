@@ -11,7 +11,6 @@ import pytest
 import soundfile as sf
 
 from musicgen.predictor import Predictor
-from musicgen.remote.budget import FileLedger
 from musicgen.remote.errors import Refused
 from musicgen.remote.guarded import Hybrid
 from musicgen.request import GenerationRequest
@@ -19,6 +18,7 @@ from musicgen.settings import Settings
 from tests.support.cog_server import Server
 from tests.support.elsewhere import FIELDS, PRICE, Elsewhere, make
 from tests.support.json_server import TOKEN
+from tests.support.ledger import MemoryLedger
 from tests.support.platform_apis import RunPodApi
 
 pytestmark = pytest.mark.usefixtures("platforms")
@@ -91,15 +91,15 @@ def test_the_platforms_own_count_is_what_is_paid(
     assert elsewhere.spent == Decimal("0.0015")
 
 
-def test_the_settings_are_all_it_needs(cog: Server, tmp_path: Path) -> None:
+def test_the_settings_are_all_it_needs(cog: Server) -> None:
     env = {
         "MUSICGEN_POLICY": "overflow",
         "MUSICGEN_REMOTE_TARGET": str(cog.client.base_url),
     }
-    ledger = FileLedger(tmp_path / "spent.json")
+    ledger = MemoryLedger()
     hybrid = Hybrid.from_settings(Settings.from_env(env).remote, ledger)
     assert make(hybrid, FIELDS).cost_usd == 0
-    assert not list(tmp_path.iterdir()), "nothing costs, and nothing is counted"
+    assert not ledger.months, "nothing costs, and nothing is counted"
 
 
 def test_what_the_other_side_refuses_of_a_request_is_nothing_against_it(

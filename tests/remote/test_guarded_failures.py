@@ -210,7 +210,7 @@ def test_at_the_cap_nobody_is_asked(elsewhere: Elsewhere, runpod_api: RunPodApi)
 def test_what_cannot_be_counted_is_not_spent(elsewhere: Elsewhere, runpod_api: RunPodApi) -> None:
     asked = runpod_api.jobs
     hybrid = elsewhere.hybrid("runpod", "ep1")
-    elsewhere.ledger_file.write_text("[]")
+    elsewhere.ledger.is_broken = True
     with pytest.raises(RemoteUnavailable, match="cannot be counted"):
         make(hybrid, FIELDS)
     assert runpod_api.jobs == asked

@@ -5,16 +5,15 @@ from __future__ import annotations
 import threading
 from datetime import datetime, timezone
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-from musicgen.remote.budget import FileLedger
 from musicgen.remote.circuit_breaker import Breaker
 from musicgen.remote.generate import Made, RemoteMaker
 from musicgen.remote.guarded import Hybrid
 from musicgen.settings import RemoteTokens
 from musicgen.settings.remote import RemoteSettings
 from tests.support.json_server import TOKEN
+from tests.support.ledger import MemoryLedger
 
 FIELDS = {"prompt": "slow calm piano", "duration": 0.3, "seed": 11, "temperature": 0.9}
 TOKENS = RemoteTokens(TOKEN, TOKEN, TOKEN)
@@ -25,10 +24,9 @@ MONTH = "2026-01"
 class Elsewhere:
     """A `Hybrid` of any target, with clocks that stand still."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         self.now = 0.0
-        self.ledger_file = folder / "spent.json"
-        self.ledger = FileLedger(self.ledger_file)
+        self.ledger = MemoryLedger()
 
     def hybrid(
         self,
@@ -53,7 +51,7 @@ class Elsewhere:
 
     @property
     def spent(self) -> Decimal:
-        return self.ledger.spent(MONTH)
+        return self.ledger.read_spent(MONTH)
 
 
 def make(hybrid: Hybrid, fields: dict[str, Any], cancelled: threading.Event | None = None) -> Made:

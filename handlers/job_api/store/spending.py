@@ -40,7 +40,7 @@ class SqlLedger:
                 [cost - reserved, month],
             )
 
-    def spent(self, month: str) -> Decimal:
+    def read_spent(self, month: str) -> Decimal:
         """Return the sum of costs and reservations."""
         with psycopg.connect(self._url, autocommit=True) as connection:
             cursor = connection.execute("SELECT usd FROM musicgen_spent WHERE month = %s", [month])
