@@ -191,9 +191,9 @@ def _health(api: ApiSettings, settings: Settings) -> HealthServer | None:
         return None
     from handlers.job_api.worker.health_server import HealthServer
     from handlers.job_api.worker.metrics import WorkerMetrics
-    from musicgen.storage.factory import clips_waiting
+    from musicgen.storage.factory import count_waiting_clips
 
-    waiting = (lambda: clips_waiting(settings.spool_dir)) if settings.bucket.name else None
+    waiting = (lambda: count_waiting_clips(settings.spool_dir)) if settings.bucket.name else None
     return HealthServer(api.metrics_host, api.metrics_port, WorkerMetrics(waiting))
 
 

@@ -41,7 +41,8 @@ def add(commands: Commands) -> None:
 def _list(options: argparse.Namespace, settings: Settings) -> int:
     spool = _spool(settings)
     entries = list(_apply_to_entries(spool, options.older_than, _describe))
-    _show(options, entries + [_describe_unfinished(path) for path in spool.unfinished()], settings)
+    unfinished = [_describe_unfinished(path) for path in spool.list_unfinished()]
+    _show(options, entries + unfinished, settings)
     return 0
 
 
@@ -68,9 +69,9 @@ def _apply_to_entries(
     """Lock each waiting entry, unless another process is sending it, and yield `act(entry)`."""
     from musicgen.errors import StorageError
 
-    for path in spool.waiting():
+    for path in spool.list_waiting():
         try:
-            with spool.taken(path) as entry:
+            with spool.lock(path) as entry:
                 if entry is not None and entry.age >= older_than:
                     yield act(entry)
         except StorageError as error:
@@ -95,21 +96,21 @@ def _send_entry(spool: Spool, entry: SpoolEntry, settings: Settings) -> dict[str
     outcome = _describe(entry) | {"error": None}
     try:
         deadline = time.monotonic() + bucket.deadline
-        send(open_client(bucket), entry.upload, lambda: entry.path.open("rb"), deadline)
+        send(open_client(bucket), entry.target, lambda: entry.path.open("rb"), deadline)
     except StorageError as error:
         return outcome | {"error": str(error)}
-    spool.done(entry)
+    spool.remove(entry)
     return outcome
 
 
 def _destination(entry: SpoolEntry, configured: BucketSettings) -> BucketSettings:
     """Return the entry's own bucket, with the credentials of this process."""
-    upload = entry.upload
+    target = entry.target
     return BucketSettings(
-        name=upload.bucket,
-        endpoint_url=upload.endpoint_url,
-        region=upload.region,
-        addressing=upload.addressing,
+        name=target.bucket,
+        endpoint_url=target.endpoint_url,
+        region=target.region,
+        addressing=target.addressing,
         deadline=configured.deadline,
         access_key_id=configured.access_key_id,
         secret_access_key=configured.secret_access_key,
@@ -117,8 +118,8 @@ def _destination(entry: SpoolEntry, configured: BucketSettings) -> BucketSetting
 
 
 def _describe(entry: SpoolEntry) -> dict[str, Any]:
-    upload = asdict(entry.upload)
-    named = {name: upload[name] for name in ("bucket", "endpoint_url", "key")}
+    target = asdict(entry.target)
+    named = {name: target[name] for name in ("bucket", "endpoint_url", "key")}
     return {"file": str(entry.path), "bytes": entry.size} | named
 
 

@@ -28,20 +28,20 @@ def check_bucket(env: Mapping[str, str]) -> Iterator[Check]:
 
 def check_writable(settings: BucketSettings) -> Check:
     """Check the right to write and delete. Without the right to delete, the probe object stays."""
-    from musicgen.storage.s3_client import explained_failure, open_client
-    from musicgen.storage.spool import Upload
+    from musicgen.storage.s3_client import open_client, translate_client_error
+    from musicgen.storage.spool import UploadTarget
 
     prefix = settings.prefix.strip("/")
     key = f"{prefix}/probe-{uuid.uuid4()}" if prefix else f"probe-{uuid.uuid4()}"
     name = f"bucket {settings.name}"
-    upload = Upload(str(settings.name), key, "text/plain", "", {}, settings.endpoint_url)
+    target = UploadTarget(str(settings.name), key, "text/plain", "", {}, settings.endpoint_url)
     try:
         client = open_client(settings)
         client.put_object(Bucket=settings.name, Key=key, Body=b"a probe, to be deleted")
     except MusicGenError as error:
         return Check(name, False, str(error))
     except Exception as error:
-        return Check(name, False, str(explained_failure(error, upload)))
+        return Check(name, False, str(translate_client_error(error, target)))
     try:
         client.delete_object(Bucket=settings.name, Key=key)
     except Exception as error:

@@ -1,1 +1,1 @@
-"""Bytes to an address. Nothing is imported here: `storage.local` needs no extra package."""
+"""Storage of clips. Imports nothing, so that `storage.local` needs no extra package."""

@@ -1,4 +1,4 @@
-"""Where clips go: the contract that every storage keeps."""
+"""Contract of every storage of clips."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ JOB_ID_ALLOWED = "letters, digits and . _ - = ~ + @ : only, at most 200, and not
 
 @dataclass(frozen=True)
 class ClipName:
-    """Which clip of which job: `index` from 0 of `count`, `extension` without a dot."""
+    """Clip `index` (from 0) of `count` of a job; `extension` has no dot."""
 
     job_id: str
     index: int
@@ -25,10 +25,10 @@ class ClipName:
 
 @dataclass(frozen=True)
 class ClipFile:
-    """A clip to store: a whole file of MIME type `content_type`.
+    """Clip to store: a complete file of MIME type `content_type`.
 
-    `blocks` are its bytes in order, pulled once; what pulling raises passes through. `metadata`
-    describes the clip to those who find it without its request.
+    `blocks`: its bytes in order, read once; their errors pass through. `metadata`: description of
+    the clip for readers without its request.
     """
 
     name: ClipName
@@ -38,32 +38,30 @@ class ClipFile:
 
 
 class Storage(Protocol):
-    """Keeps whole files: another reader sees a clip complete or not at all."""
+    """Store of complete files: another reader sees a clip complete or not at all."""
 
     def prepare(self, expected_bytes: int) -> None:
-        """Called before anything is generated, so that a full or read-only target is refused
-        before time on an accelerator is spent.
+        """Check the target before any generation, to spare time on the accelerator.
 
         Raises: `DiskFull`, `NotWritable`, or another `StorageError`.
         """
 
     def put_all(self, files: Sequence[ClipFile]) -> list[str]:
-        """Stores the clips of one job; a name that is there already is replaced.
+        """Store the clips of one job and return the address of each; replace older clips.
 
-        Returns: the address at which the caller finds each clip.
-        Raises: `DiskFull`, `NotWritable`, or another `StorageError`; then none is stored, but for
-        what the error says is kept for another attempt.
+        Raises: `DiskFull`, `NotWritable`, or another `StorageError`; then no clip is stored,
+        except for clips kept for another attempt, as the error says.
         """
 
     def remove(self, address: str) -> None:
-        """Forgets a clip that was stored; one that is gone already is no error.
+        """Delete a stored clip; a missing clip is no error.
 
         Raises: `StorageError`.
         """
 
 
-class OneByOne(Protocol):
-    """A storage that takes one clip at a time."""
+class SingleClipStorage(Protocol):
+    """Storage with one call for each clip."""
 
     def put(
         self,
@@ -71,17 +69,19 @@ class OneByOne(Protocol):
         blocks: Iterable[bytes],
         content_type: str,
         metadata: Mapping[str, str],
-    ) -> str: ...
+    ) -> str:
+        """Store a clip and return its address. Raises: `StorageError`."""
 
-    def remove(self, address: str) -> None: ...
+    def remove(self, address: str) -> None:
+        """Delete a stored clip. Raises: `StorageError`."""
 
 
-def put_all_or_none(storage: OneByOne, files: Sequence[ClipFile]) -> list[str]:
-    """Puts one clip after the other; after an error the ones before it are removed again."""
+def put_all_or_none(storage: SingleClipStorage, files: Sequence[ClipFile]) -> list[str]:
+    """Store clips one after the other and return their addresses; remove all after an error."""
     addresses: list[str] = []
     try:
-        for each in files:
-            address = storage.put(each.name, each.blocks, each.content_type, each.metadata)
+        for clip in files:
+            address = storage.put(clip.name, clip.blocks, clip.content_type, clip.metadata)
             addresses.append(address)
     except StorageError:
         for address in addresses:

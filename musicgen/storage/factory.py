@@ -1,4 +1,4 @@
-"""Which storage the settings ask for. boto3 is imported only for a bucket."""
+"""Storage for the settings. Imports boto3 only for a bucket."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ if TYPE_CHECKING:
     from musicgen.storage.s3 import S3Storage
 
 CLIENTS_KEPT = 16
-"""Buckets that requests bring with them: making a client takes longer than a small upload."""
+"""Number of buckets with an open client. Opening a client takes longer than a small upload."""
 
 logger = logging.getLogger(__name__)
 
 
 def open_storage(settings: Settings) -> Storage:
-    """The bucket that is configured, or the data folder, and says which.
+    """Open the configured bucket, or the data folder, and log the choice.
 
     Raises: `MissingDependency`, `SettingsError`, `BucketRefused`.
     """
     if settings.bucket.name is None:
         folder = settings.data_dir.absolute()
-        logger.info("no bucket is configured (MUSICGEN_BUCKET): clips go to the folder %s", folder)
+        logger.info("clips go to the folder %s: MUSICGEN_BUCKET is not set", folder)
         return LocalStorage(settings.data_dir)
-    logger.info("clips go to bucket %s", settings.bucket.name)
+    logger.info("clips go to the bucket %s", settings.bucket.name)
     return open_bucket(settings.bucket, settings.spool_dir)
 
 
-def clips_waiting(spool_dir: Path) -> int:
-    """How many clips wait there for a bucket."""
+def count_waiting_clips(spool_dir: Path) -> int:
+    """Return the number of clips waiting for upload to a bucket."""
     from musicgen.storage.spool import Spool
 
-    return len(Spool(spool_dir).waiting())
+    return len(Spool(spool_dir).list_waiting())
 
 
 @lru_cache(CLIENTS_KEPT)
 def open_bucket(bucket: BucketSettings, spool_dir: Path) -> S3Storage:
-    """Raises: `MissingDependency`, `SettingsError`, `BucketRefused`."""
+    """Open a bucket, and log a warning about clips still in its spool.
+
+    Raises: `MissingDependency`, `SettingsError`, `BucketRefused`.
+    """
     from musicgen.storage.s3 import RETRY_COMMAND, S3Storage
     from musicgen.storage.spool import Spool
 
     spool = Spool(spool_dir)
     spool.sweep()
-    if waiting := len(spool.waiting()):
+    if waiting := len(spool.list_waiting()):
         logger.warning(
-            "%d clips wait in %s for their bucket: send them with `%s`",
-            waiting,
-            spool_dir,
-            RETRY_COMMAND,
+            "%d clips in %s are not yet uploaded: run `%s`", waiting, spool_dir, RETRY_COMMAND
         )
     return S3Storage(bucket, spool)

@@ -1,4 +1,4 @@
-"""Clips inside the answer itself, as data: URIs (RFC 2397)."""
+"""Storage inside the answer itself: clips as data: URIs (RFC 2397)."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from musicgen.errors import InlineTooLarge
 from musicgen.storage.base import ClipFile, ClipName, put_all_or_none
 
 INLINE_MAX_BYTES = 7_000_000
-"""All clips of a job together: RunPod's /run takes 10 MB of JSON, and base64 adds a third."""
+"""Limit for all clips of a job. RunPod's /run takes 10 MB of JSON, and base64 adds a third."""
 
 
 class InlineStorage:
-    """For one job: nothing is kept anywhere, the address is the clip."""
+    """Storage for one job; the address of a clip is the clip itself."""
 
     def __init__(self, limit_bytes: int = INLINE_MAX_BYTES) -> None:
         self._limit = limit_bytes
         self._used = 0
 
     def prepare(self, expected_bytes: int) -> None:
-        """Raises: `InlineTooLarge` for clips that may be more than an answer holds."""
+        """Check the expected size against the limit. Raises: `InlineTooLarge`."""
         self._check(expected_bytes)
 
     def put_all(self, files: Sequence[ClipFile]) -> list[str]:
-        """Raises: `InlineTooLarge`."""
+        """Return the clips of one job as data: URIs. Raises: `InlineTooLarge`."""
         return put_all_or_none(self, files)
 
     def put(
@@ -34,7 +34,7 @@ class InlineStorage:
         content_type: str,
         metadata: Mapping[str, str],
     ) -> str:
-        """Returns: the clip as a data: URI. Raises: `InlineTooLarge`."""
+        """Return the clip as a data: URI. Raises: `InlineTooLarge`."""
         data = b"".join(blocks)
         self._check(self._used + len(data))
         self._used += len(data)
@@ -43,12 +43,12 @@ class InlineStorage:
         return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
     def remove(self, address: str) -> None:
-        """There is nothing to remove: whoever has the address has the clip."""
+        """Do nothing: the clip is in its address."""
 
     def _check(self, size: int) -> None:
         if size > self._limit:
             raise InlineTooLarge(
-                f"{size / 1e6:.1f} MB of audio, but an answer holds {self._limit / 1e6:.1f} MB: "
-                "configure a bucket (MUSICGEN_BUCKET), or ask for a shorter clip, fewer "
-                "variations, or output_format mp3"
+                f"the audio has {size / 1e6:.1f} MB, an answer at most {self._limit / 1e6:.1f} MB. "
+                "Configure a bucket (MUSICGEN_BUCKET), or ask for a shorter clip, fewer "
+                "variations or output_format mp3."
             )

@@ -1,4 +1,4 @@
-"""Clips in a local folder: each appears whole under its name, or not at all."""
+"""Storage in a local folder: a clip appears complete under its name, or not at all."""
 
 from __future__ import annotations
 
@@ -15,49 +15,49 @@ from musicgen.errors import DiskFull, NotWritable, StorageError
 from musicgen.storage.base import ClipFile, ClipName, put_all_or_none
 
 RESERVE_BYTES = 16 * 2**20
-"""Left free beside the expected clips: logs and other jobs write to the same disk."""
+"""Free space beyond the expected clips: logs and other jobs write to the same disk."""
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FORBIDDEN = frozenset({
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
 })  # fmt: skip
 
 
-def dated_key(name: ClipName) -> str:
-    """ "2025-01-31/JOB/clip.wav", or "clip-1.wav" and so on of several; the date is UTC."""
+def build_dated_key(name: ClipName) -> str:
+    """Return "2025-01-31/JOB/clip.wav", or "clip-1.wav" etc. for several clips; the date is UTC."""
     day = datetime.now(timezone.utc).date().isoformat()
     number = f"-{name.index + 1}" if name.count > 1 else ""
     return f"{day}/{name.job_id}/clip{number}.{name.extension}"
 
 
 class LocalStorage:
-    """Stores clips under `folder`, at the relative path that `key` makes of a clip's name."""
+    """Storage under `folder`; `key` makes the relative path from a clip's name."""
 
-    def __init__(self, folder: Path, key: Callable[[ClipName], str] = dated_key) -> None:
+    def __init__(self, folder: Path, key: Callable[[ClipName], str] = build_dated_key) -> None:
         self.folder = folder
         self._key = key
 
     def prepare(self, expected_bytes: int) -> None:
-        """Makes the folder and proves, by writing a file, that clips can be kept in it.
+        """Create the folder and test it by writing a file.
 
-        Raises: `NotWritable`; `DiskFull` when less than `expected_bytes` and a reserve of 16 MiB
-        is free; `StorageError` for another failure of the file system.
+        Raises: `NotWritable`; `DiskFull` for less free space than `expected_bytes` and 16 MiB;
+        `StorageError` for another failure of the file system.
         """
-        with explained(self.folder):
-            # Permission bits do not tell: root, read-only mounts and access lists overrule them.
+        with translate_disk_errors(self.folder):
+            # Permission bits are not enough: root, read-only mounts and access lists overrule them.
             probe = self.folder / f".probe-{uuid4().hex}"
             write_atomically(probe, [b"probe"])
             probe.unlink()
             disk = shutil.disk_usage(self.folder)
-        # Some network mounts report no size at all; only a real disk can be said to be full.
+        # Some network mounts report a size of zero: they are not full.
         if disk.total and disk.free < expected_bytes + RESERVE_BYTES:
             raise DiskFull(
                 f"{self.folder} has {disk.free / 1e6:.1f} MB free, but "
-                f"{(expected_bytes + RESERVE_BYTES) / 1e6:.1f} MB are needed: free some space "
-                "or choose another folder"
+                f"{(expected_bytes + RESERVE_BYTES) / 1e6:.1f} MB are needed. Free some space "
+                "or choose another folder."
             )
 
     def put_all(self, files: Sequence[ClipFile]) -> list[str]:
-        """Raises: what `put` raises; then no clip of `files` is left."""
+        """Store the clips of one job and return their paths; keep none after an error of `put`."""
         return put_all_or_none(self, files)
 
     def put(
@@ -67,28 +67,28 @@ class LocalStorage:
         content_type: str,
         metadata: Mapping[str, str],
     ) -> str:
-        """Writes the clip; a file system has no place for its type and its metadata.
+        """Write a clip and return its path; its type and metadata are dropped.
 
-        Returns: its path. Raises: `DiskFull`, `NotWritable`, `StorageError`, the last also for a
-        key that would leave the folder.
+        Raises: `DiskFull`, `NotWritable`, `StorageError`, the last also for a key outside the
+        folder.
         """
         key = self._key(name)
         if any(part in ("", ".", "..") for part in key.split("/")) or "\0" in key:
-            raise StorageError(f"the key {key!r} does not name a file inside {self.folder}")
+            raise StorageError(f"the key {key!r} is not the name of a file inside {self.folder}.")
         path = self.folder / key
-        with explained(path.parent):
+        with translate_disk_errors(path.parent):
             write_atomically(path, blocks)
         return str(path)
 
     def remove(self, address: str) -> None:
-        """Deletes the file, and the folders below `folder` that it leaves empty.
+        """Delete the file, and folders below `folder` left empty.
 
         Raises: `StorageError`, also for an address outside the folder.
         """
         path = Path(address)
         if self.folder not in path.parents or ".." in path.relative_to(self.folder).parts:
-            raise StorageError(f"{address!r} is not a clip in {self.folder}: nothing was deleted")
-        with explained(path.parent):
+            raise StorageError(f"{address!r} is not a clip in {self.folder}; nothing was deleted.")
+        with translate_disk_errors(path.parent):
             path.unlink(missing_ok=True)
         for parent in path.parents:
             if self.folder not in parent.parents:
@@ -98,10 +98,9 @@ class LocalStorage:
 
 
 def write_atomically(path: Path, blocks: Iterable[bytes]) -> None:
-    """Writes `blocks` under a temporary name in the folder of `path`, then renames it.
+    """Write `blocks` under a temporary name in the folder of `path`, then rename the file.
 
-    Missing folders are made. On failure neither a part of the file nor an empty folder that was
-    made for it remains. Raises: OSError.
+    Creates missing folders. Removes the file and these folders after an error. Raises: OSError.
     """
     missing = [folder for folder in path.parents if not folder.exists()]
     try:
@@ -130,19 +129,19 @@ def _replace(path: Path, blocks: Iterable[bytes]) -> None:
 
 
 @contextmanager
-def explained(folder: Path) -> Iterator[None]:
-    """Turns an OSError about `folder` into the `StorageError` that says what to do."""
+def translate_disk_errors(folder: Path) -> Iterator[None]:
+    """Turn an OSError about `folder` into a `StorageError` with advice."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
         if error.errno in _FULL:
             raise DiskFull(
-                f"no room in {folder} ({reason}): free some space or choose another folder"
+                f"no space left in {folder} ({reason}). Free some space or choose another folder."
             ) from error
         if error.errno in _FORBIDDEN:
             raise NotWritable(
-                f"cannot write to {folder} ({reason}): make it a folder that the user of this "
-                "process may write to, or choose another one"
+                f"cannot write to {folder} ({reason}). Give this process's user the right to write "
+                "there, or choose another folder."
             ) from error
-        raise StorageError(f"cannot keep a clip in {folder}: {reason}") from error
+        raise StorageError(f"cannot store a clip in {folder}: {reason}.") from error

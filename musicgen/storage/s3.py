@@ -1,4 +1,4 @@
-"""Clips in a bucket of any service that speaks S3: on disk first, then there, then off the disk."""
+"""Storage in a bucket of an S3-compatible service, by way of a spool on disk."""
 
 from __future__ import annotations
 
@@ -18,25 +18,27 @@ from musicgen.storage.base import JOB_ID, JOB_ID_ALLOWED, ClipFile, ClipName
 from musicgen.storage.local import LocalStorage
 from musicgen.storage.s3_client import (
     MULTIPART_BYTES,
-    explained_failure,
     has_credentials,
     open_client,
     send,
+    translate_client_error,
     upload_once,
 )
-from musicgen.storage.spool import Spool, SpoolEntry, Upload
+from musicgen.storage.spool import Spool, SpoolEntry, UploadTarget
 
 RETRY_COMMAND = "musicgen uploads retry"
 TAGS_MAX = 10
-"""S3 keeps no more for one object."""
+"""Limit of S3 for one object."""
 _PLAIN_METADATA = " !#$&'()*+,-./:;<=>?@[]^_`{|}~"
 
 logger = logging.getLogger(__name__)
 
 
 class S3Storage:
-    """The clips of a job under PREFIX/JOB/clip.EXT: no date, so a job done twice, also past
-    midnight, replaces its own clips."""
+    """Storage of clips under PREFIX/JOB/clip.EXT.
+
+    The key has no date: a job repeated after midnight replaces its own clips.
+    """
 
     def __init__(self, bucket: BucketSettings, spool: Spool) -> None:
         if bucket.name is None:
@@ -48,83 +50,82 @@ class S3Storage:
         self._client = open_client(bucket)
 
     def prepare(self, expected_bytes: int) -> None:
-        """Looks at the spool and for credentials; the bucket is not asked, because credentials
-        that may only write are enough.
+        """Check the spool and the credentials, without a request to the bucket.
 
-        Raises: `BucketRefused`, `DiskFull`, `NotWritable`.
+        Credentials may be write-only. Raises: `BucketRefused`, `DiskFull`, `NotWritable`.
         """
         if not has_credentials(self._client):
             raise BucketRefused(
-                f"no credentials for bucket {self._name!r}: set MUSICGEN_BUCKET_ACCESS_KEY_ID and "
-                "MUSICGEN_BUCKET_SECRET_ACCESS_KEY, or those of AWS's standard chain"
+                f"no credentials for bucket {self._name!r}. Set MUSICGEN_BUCKET_ACCESS_KEY_ID and "
+                "MUSICGEN_BUCKET_SECRET_ACCESS_KEY, or use AWS's standard chain."
             )
         LocalStorage(self._spool.folder).prepare(expected_bytes)
 
     def put_all(self, files: Sequence[ClipFile]) -> list[str]:
-        """Returns: a presigned URL of each, or its public one.
+        """Upload the clips of one job and return a presigned or public URL of each.
 
-        Raises: `BucketRefused` or `UploadFailed`, which name the clips that wait in the spool;
-        `DiskFull` and `NotWritable` of the spool, and then nothing is sent.
+        Raises: `BucketRefused` or `UploadFailed`, with the clips left in the spool; `DiskFull` and
+        `NotWritable` of the spool, before any upload.
         """
         deadline = time.monotonic() + self._bucket.deadline
-        uploads = [_EarlyUpload(self._client, self._upload(file)) for file in files]
+        uploads = [_EarlyUpload(self._client, self._build_target(file)) for file in files]
         entries: list[SpoolEntry] = []
         try:
             for file, early in zip(files, uploads, strict=True):
-                entries.append(self._spool.add(early.upload, file.blocks, early.growing))
+                entries.append(self._spool.add(early.target, file.blocks, early.extend))
         except BaseException:
             for early in uploads:
                 early.abandon()
             for entry in entries:
-                self._spool.done(entry)
+                self._spool.remove(entry)
             raise
         error = None
         try:
             for entry, early in zip(entries, uploads, strict=True):
                 if error is None:
-                    error = self._delivered(entry, early, deadline)
+                    error = self._deliver(entry, early, deadline)
                 else:
-                    self._spool.keep(entry)
+                    self._spool.release(entry)
         finally:
-            # One that is left waiting for more of its clip keeps the process from ever ending.
+            # An upload waiting for more of its clip would keep the process from ending.
             for early in uploads:
                 early.abandon()
         waiting = [entry.path for entry in entries if entry.path.exists()]
         if error is not None:
-            raise type(error)(_with_advice(error, waiting, len(entries)))
-        return [self._address(entry.upload.key) for entry in entries]
+            raise type(error)(_add_advice(error, waiting, len(entries)))
+        return [self._build_address(entry.target.key) for entry in entries]
 
     def remove(self, address: str) -> None:
-        """Deletes the object at an address that `put_all` gave. Raises: `StorageError`."""
-        key = self._key_of(address)
+        """Delete the object at an address from `put_all`. Raises: `StorageError`."""
+        key = self._read_key(address)
         if not key.startswith(self._prefix()):
-            raise StorageError("that address is not one of a clip in this bucket")
+            raise StorageError("the address is not that of a clip in this bucket.")
         try:
             self._client.delete_object(Bucket=self._name, Key=key)
         except Exception as error:
-            raise explained_failure(error, Upload(self._name, key, "", "")) from error
+            raise translate_client_error(error, UploadTarget(self._name, key, "", "")) from error
 
-    def _delivered(
+    def _deliver(
         self, entry: SpoolEntry, early: _EarlyUpload, deadline: float
     ) -> StorageError | None:
-        """Sends a clip, or leaves it in the spool and returns why."""
+        """Upload a clip; or leave it in the spool and return the error."""
         try:
-            if not early.succeeded():
-                send(self._client, entry.upload, lambda: entry.path.open("rb"), deadline)
+            if not early.finish():
+                send(self._client, entry.target, lambda: entry.path.open("rb"), deadline)
         except StorageError as error:
-            logger.warning("%s is kept: %s", entry.path, error)
-            self._spool.keep(entry)
+            logger.warning("upload failed, the clip stays in %s: %s", entry.path, error)
+            self._spool.release(entry)
             return error
-        self._spool.done(entry)
+        self._spool.remove(entry)
         return None
 
-    def _upload(self, file: ClipFile) -> Upload:
+    def _build_target(self, file: ClipFile) -> UploadTarget:
         bucket = self._bucket
-        return Upload(
+        return UploadTarget(
             bucket=self._name,
-            key=self._prefix() + key_of(file.name),
+            key=self._prefix() + build_key(file.name),
             content_type=file.content_type,
-            disposition=f'inline; filename="musicgen-{key_of(file.name).replace("/", "-")}"',
+            disposition=f'inline; filename="musicgen-{build_key(file.name).replace("/", "-")}"',
             metadata={k: quote(v, safe=_PLAIN_METADATA) for k, v in file.metadata.items()},
             endpoint_url=bucket.endpoint_url,
             region=bucket.region,
@@ -139,11 +140,11 @@ class S3Storage:
         prefix = self._bucket.prefix.strip("/")
         return f"{prefix}/" if prefix else ""
 
-    def fresh(self, address: str) -> str:
-        """The address of a stored clip, valid from now on: a presigned one ends after a time."""
-        return self._address(self._key_of(address))
+    def renew_address(self, address: str) -> str:
+        """Return a new address of a stored clip: a presigned URL expires."""
+        return self._build_address(self._read_key(address))
 
-    def _address(self, key: str) -> str:
+    def _build_address(self, key: str) -> str:
         if self._bucket.public_url:
             return f"{self._bucket.public_url.rstrip('/')}/{quote(key)}"
         url: str = self._client.generate_presigned_url(
@@ -153,23 +154,23 @@ class S3Storage:
         )
         return url
 
-    def _key_of(self, address: str) -> str:
-        """Raises: `StorageError` for an address outside this bucket."""
-        # Only the client knows whether its addresses name the bucket in the path or in the host.
-        root = self._address("x").partition("?")[0].removesuffix("x")
+    def _read_key(self, address: str) -> str:
+        """Return the key of an address. Raises: `StorageError` for one outside this bucket."""
+        # The client decides between a bucket in the path and one in the host.
+        root = self._build_address("x").partition("?")[0].removesuffix("x")
         if not address.startswith(root):
-            raise StorageError("that address is not one of a clip in this bucket")
+            raise StorageError("the address is not that of a clip in this bucket.")
         return unquote(address.removeprefix(root).partition("?")[0])
 
 
-def key_of(name: ClipName) -> str:
-    """JOB/clip.EXT, or clip-1.EXT and so on of several.
+def build_key(name: ClipName) -> str:
+    """Return JOB/clip.EXT, or JOB/clip-1.EXT etc. for several clips.
 
-    Raises: `StorageError` for a job id that is no plain name.
+    Raises: `StorageError` for a job id unfit for a key.
     """
     if not JOB_ID.fullmatch(name.job_id):
         raise StorageError(
-            f"the job id {name.job_id[:80]!r} cannot be part of a key: {JOB_ID_ALLOWED}"
+            f"the job id {name.job_id[:80]!r} cannot be part of a key. Allowed: {JOB_ID_ALLOWED}."
         )
     number = f"-{name.index + 1}" if name.count > 1 else ""
     return f"{name.job_id}/clip{number}.{name.extension}"
@@ -182,51 +183,54 @@ def _check_tags(tags: str | None) -> None:
         raise SettingsError("MUSICGEN_BUCKET_TAGS", problem, value=tags)
 
 
-def _with_advice(error: StorageError, waiting: Sequence[Path], count: int) -> str:
+def _add_advice(error: StorageError, waiting: Sequence[Path], count: int) -> str:
     return (
-        f"{error}. Nothing is lost: {len(waiting)} of {count} clips wait as "
-        f"{', '.join(str(path) for path in waiting)}; send them with `{RETRY_COMMAND}`"
+        f"{str(error).rstrip('.')}. Nothing is lost: {len(waiting)} of {count} clips are in "
+        f"{', '.join(str(path) for path in waiting)}. Upload them with `{RETRY_COMMAND}`."
     )
 
 
 class _EarlyUpload:
-    """The upload of a large clip that begins while its end is still being encoded.
+    """Upload of a large clip, started while its end is still being encoded.
 
-    It reads the spool's file behind its writer, who never waits for it. Should it fail, the whole
-    file is sent as if it had not been tried.
+    It reads the spool's file behind the writer, and the writer never waits. After a failure the
+    whole file is sent again.
     """
 
-    def __init__(self, client: Any, upload: Upload) -> None:
-        self.upload = upload
+    def __init__(self, client: Any, target: UploadTarget) -> None:
+        self.target = target
         self._client = client
-        self._file: _Growing | None = None
+        self._file: _GrowingFile | None = None
         self._result: Future[None] = Future()
 
-    def growing(self, file: BinaryIO, size: int) -> None:
-        """Told by the writer after each block."""
+    def extend(self, file: BinaryIO, size: int) -> None:
+        """Note the new size of the file, after each block; start the upload if it is large."""
         if self._file is not None:
             self._file.grow(size)
         elif size > MULTIPART_BYTES:
-            self._file = _Growing(Path(file.name), size)
+            self._file = _GrowingFile(Path(file.name), size)
             threading.Thread(target=self._run, args=(self._file,), daemon=True).start()
 
-    def succeeded(self) -> bool:
-        """Waits for it, now that the clip is whole; False also if it never began."""
+    def finish(self) -> bool:
+        """Wait for the end of the upload, the clip being complete; return its success.
+
+        False also for an upload never started.
+        """
         if self._file is None:
             return False
         self._file.end()
         return self._result.exception() is None
 
     def abandon(self) -> None:
-        """Ends it; what it has sent is not a whole object and never becomes one."""
+        """End the upload; its parts never become an object."""
         if self._file is not None:
             self._file.end(broken=True)
 
-    def _run(self, file: _Growing) -> None:
+    def _run(self, file: _GrowingFile) -> None:
         try:
-            upload_once(self._client, self.upload, file)
+            upload_once(self._client, self.target, file)
         except Exception as error:
-            logger.info("an early upload failed, the whole clip is sent again: %r", error)
+            logger.info("upload during generation failed, sending the whole clip again: %r", error)
             self._result.set_exception(error)
         else:
             self._result.set_result(None)
@@ -234,8 +238,8 @@ class _EarlyUpload:
             file.close()
 
 
-class _Growing(io.RawIOBase):
-    """A file that is read while it is written: a read waits until its bytes are there."""
+class _GrowingFile(io.RawIOBase):
+    """File read while it is written; a read waits for its bytes."""
 
     def __init__(self, path: Path, size: int) -> None:
         self._file = path.open("rb")
@@ -245,28 +249,31 @@ class _Growing(io.RawIOBase):
         self._changed = threading.Condition()
 
     def readable(self) -> bool:
+        """Return True, as `io` asks."""
         return True
 
     def read(self, size: int = -1) -> bytes:
+        """Return `size` bytes, fewer at the end. Raises: `UploadFailed` for an abandoned clip."""
         with self._changed:
-            wanted = None if size < 0 else self._file.tell() + size
-            self._changed.wait_for(
-                lambda: self._ended or (wanted is not None and self._size >= wanted)
-            )
+            end = None if size < 0 else self._file.tell() + size
+            self._changed.wait_for(lambda: self._ended or (end is not None and self._size >= end))
             if self._broken:
-                raise UploadFailed("the clip was not finished")
+                raise UploadFailed("the clip was not finished.")
         return self._file.read(size)
 
     def grow(self, size: int) -> None:
+        """Note the new size of the file."""
         with self._changed:
             self._size = size
             self._changed.notify_all()
 
     def end(self, *, broken: bool = False) -> None:
+        """Note that the file is complete, or `broken`."""
         with self._changed:
             self._ended, self._broken = True, broken
             self._changed.notify_all()
 
     def close(self) -> None:
+        """Close the file."""
         self._file.close()
         super().close()

@@ -1,4 +1,4 @@
-"""One clip to one bucket by boto3: the client, its retries, and what its errors mean."""
+"""Upload of one clip with boto3: the client, its retries and its errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from musicgen.errors import BucketRefused, MissingDependency, StorageError, UploadFailed
 from musicgen.settings import BucketSettings
-from musicgen.storage.spool import Upload
+from musicgen.storage.spool import UploadTarget
 
 MULTIPART_BYTES = 16 * 2**20
 PART_BYTES = 8 * 2**20
@@ -21,19 +21,20 @@ _TRANSIENT_CODES = frozenset({
     "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling", "ThrottlingException",
 })  # fmt: skip
 _ADVICE = {
-    "AccessDenied": "these credentials may not write there (s3:PutObject is needed)",
-    "InvalidAccessKeyId": "the access key id is unknown there",
+    "AccessDenied": "the credentials need the permission s3:PutObject",
+    "InvalidAccessKeyId": "the access key id is unknown",
     "SignatureDoesNotMatch": "the secret does not belong to the access key id",
     "ExpiredToken": "the credentials have expired",
-    "NoSuchBucket": "there is no such bucket: create it first",
+    "NoSuchBucket": "the bucket does not exist; create it first",
 }
 
 
 def open_client(bucket: BucketSettings, attempts: int = 1) -> Any:
-    """A boto3 client for the bucket's endpoint; it may be used from several threads.
+    """Open a boto3 client for the bucket's endpoint, for any number of threads.
 
-    Raises: `MissingDependency`; `BucketRefused` for an endpoint that is not a URL or a
-    profile that does not exist.
+    `attempts`: number of times boto3 sends a request. An upload repeats itself: see `send`.
+
+    Raises: `MissingDependency`; `BucketRefused` for a malformed endpoint or a missing profile.
     """
     try:
         import boto3
@@ -41,15 +42,15 @@ def open_client(bucket: BucketSettings, attempts: int = 1) -> Any:
         import botocore.exceptions
     except ImportError:
         raise MissingDependency("boto3", "a bucket", "s3") from None
-    endpoint = endpoint_without_bucket(bucket.endpoint_url, bucket.name or "")
+    endpoint = strip_bucket(bucket.endpoint_url, bucket.name or "")
     config = botocore.config.Config(
         signature_version="s3v4",
-        s3={"addressing_style": _addressing(bucket.addressing, endpoint)},
-        # Only the deadline of the whole upload decides how often it is tried: see `send`.
+        s3={"addressing_style": _resolve_addressing(bucket.addressing, endpoint)},
+        # One attempt for an upload: its deadline limits the repetitions, see `send`.
         retries={"total_max_attempts": attempts, "mode": "standard"},
         connect_timeout=min(CONNECT_SECONDS, bucket.deadline),
         read_timeout=min(READ_SECONDS, bucket.deadline),
-        # Checksums that boto3 adds by default are unknown to many servers that speak S3.
+        # Many S3-compatible servers do not know the checksums boto3 adds by default.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
@@ -66,14 +67,17 @@ def open_client(bucket: BucketSettings, attempts: int = 1) -> Any:
             region_name=session.region_name or "us-east-1",
         )
     except ValueError:
-        raise BucketRefused(f"the bucket's endpoint {endpoint!r} is not a URL") from None
+        raise BucketRefused(f"the bucket's endpoint {endpoint!r} is not a URL.") from None
     except botocore.exceptions.ProfileNotFound as error:
-        raise BucketRefused(f"{error}: correct AWS_PROFILE or its configuration file") from None
+        raise BucketRefused(f"{error}. Correct AWS_PROFILE or its configuration file.") from None
 
 
-def endpoint_without_bucket(endpoint: str | None, bucket: str) -> str | None:
-    """Some platforms name the bucket in the endpoint too, as its first label or its last path
-    segment; requests would then name it twice."""
+def strip_bucket(endpoint: str | None, bucket: str) -> str | None:
+    """Return an endpoint without the bucket's name, or None.
+
+    Some platforms put the name into the endpoint too, as first label or last path segment;
+    requests would then contain it twice.
+    """
     if endpoint is None:
         return None
     parts = urlsplit(endpoint.rstrip("/"))
@@ -86,14 +90,16 @@ def endpoint_without_bucket(endpoint: str | None, bucket: str) -> str | None:
 
 
 def has_credentials(client: Any) -> bool:
+    """Whether a client has found credentials."""
     return client._request_signer._credentials is not None
 
 
-def send(client: Any, upload: Upload, file: Callable[[], BinaryIO], deadline: float) -> None:
-    """Uploads what `file` opens, again after a transient error until `deadline` (monotonic).
+def send(client: Any, target: UploadTarget, file: Callable[[], BinaryIO], deadline: float) -> None:
+    """Upload the file opened by `file`; repeat after transient errors until `deadline`.
 
-    Multipart above 16 MiB; a failed one leaves no parts behind if the server can be reached.
-    Raises: `BucketRefused` at the first error that another attempt would repeat; `UploadFailed`.
+    `deadline`: a time of `time.monotonic`. Uploads above 16 MiB have several parts; a failed one
+    leaves no parts behind if the server can be reached. Raises: `BucketRefused` for a permanent
+    error; `UploadFailed`.
     """
     import tenacity
 
@@ -106,18 +112,18 @@ def send(client: Any, upload: Upload, file: Callable[[], BinaryIO], deadline: fl
     try:
         for attempt in attempts:
             with attempt, file() as opened:
-                upload_once(client, upload, opened)
+                upload_once(client, target, opened)
     except Exception as error:
-        raise explained_failure(error, upload) from error
+        raise translate_client_error(error, target) from error
 
 
-def upload_once(client: Any, upload: Upload, file: Any) -> None:
-    """One attempt, of a file that may be still growing if it cannot seek."""
+def upload_once(client: Any, target: UploadTarget, file: Any) -> None:
+    """Make one attempt; a file without `seek` may still be growing."""
     from boto3.s3.transfer import TransferConfig
 
     transfer = TransferConfig(multipart_threshold=MULTIPART_BYTES, multipart_chunksize=PART_BYTES)
     client.upload_fileobj(
-        file, upload.bucket, upload.key, ExtraArgs=_extra_arguments(upload), Config=transfer
+        file, target.bucket, target.key, ExtraArgs=_build_arguments(target), Config=transfer
     )
 
 
@@ -127,53 +133,54 @@ def is_transient(error: BaseException) -> bool:
 
     if isinstance(error, exceptions.ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return status >= 500 or status in (408, 429) or _code(error) in _TRANSIENT_CODES
+        return status >= 500 or status in (408, 429) or _read_code(error) in _TRANSIENT_CODES
     return isinstance(error, (exceptions.HTTPClientError, exceptions.ConnectionError))
 
 
-def explained_failure(error: Exception, upload: Upload) -> StorageError:
-    """What the operator can do; the server's own text stays in the log, it may hold anything."""
+def translate_client_error(error: Exception, target: UploadTarget) -> StorageError:
+    """Return the error for the operator, with advice; the server's own text stays in the log."""
     from botocore import exceptions
 
-    where = f"bucket {upload.bucket!r} at {upload.endpoint_url or 'AWS'}"
+    where = f"bucket {target.bucket!r} at {target.endpoint_url or 'AWS'}"
     if is_transient(error):
-        return UploadFailed(f"{where} could not be reached or was not ready ({_code(error)})")
+        code = _read_code(error)
+        return UploadFailed(f"{where} could not be reached or was not ready ({code}).")
     if isinstance(error, exceptions.NoCredentialsError):
         return BucketRefused(
-            f"no credentials for {where}: set MUSICGEN_BUCKET_ACCESS_KEY_ID and "
-            "MUSICGEN_BUCKET_SECRET_ACCESS_KEY, or those of AWS's standard chain"
+            f"no credentials for {where}. Set MUSICGEN_BUCKET_ACCESS_KEY_ID and "
+            "MUSICGEN_BUCKET_SECRET_ACCESS_KEY, or use AWS's standard chain."
         )
-    code = _code(error)
+    code = _read_code(error)
     advice = _ADVICE.get(code, "check its name, its region and its settings")
-    return BucketRefused(f"{where} refused the clip ({code}): {advice}")
+    return BucketRefused(f"{where} refused the clip ({code}): {advice}.")
 
 
-def _code(error: BaseException) -> str:
+def _read_code(error: BaseException) -> str:
     response = getattr(error, "response", None)
     if isinstance(response, dict):
         return str(response.get("Error", {}).get("Code", "unknown"))
     return type(error).__name__
 
 
-def _addressing(style: str, endpoint: str | None) -> str:
-    """Servers of one's own are seldom reachable under a name for each bucket."""
-    ours = endpoint is not None and not (urlsplit(endpoint).hostname or "").endswith(
+def _resolve_addressing(style: str, endpoint: str | None) -> str:
+    """Return the addressing style. Outside AWS, "auto" is "path": few have a host per bucket."""
+    is_own = endpoint is not None and not (urlsplit(endpoint).hostname or "").endswith(
         ".amazonaws.com"
     )
-    return "path" if style == "auto" and ours else style
+    return "path" if style == "auto" and is_own else style
 
 
-def _extra_arguments(upload: Upload) -> dict[str, Any]:
+def _build_arguments(target: UploadTarget) -> dict[str, Any]:
     arguments: dict[str, Any] = {
-        "ContentType": upload.content_type,
-        "ContentDisposition": upload.disposition,
-        "Metadata": upload.metadata,
+        "ContentType": target.content_type,
+        "ContentDisposition": target.disposition,
+        "Metadata": target.metadata,
     }
-    if upload.encryption != "none":
-        arguments["ServerSideEncryption"] = upload.encryption
+    if target.encryption != "none":
+        arguments["ServerSideEncryption"] = target.encryption
     optional = {
-        "SSEKMSKeyId": upload.kms_key,
-        "StorageClass": upload.storage_class,
-        "Tagging": upload.tags,
+        "SSEKMSKeyId": target.kms_key,
+        "StorageClass": target.storage_class,
+        "Tagging": target.tags,
     }
     return arguments | {name: value for name, value in optional.items() if value}

@@ -1,13 +1,12 @@
-"""Clips on their way to a bucket: on disk first, so that nothing that was generated is lost.
+"""Spool of clips on their way to a bucket: written to disk first, so that no clip is lost.
 
-An entry is two files: NAME.clip and NAME.json, which says where the clip is to go. The second is
-written when the first is whole, so an entry exists only of a whole clip. Whoever writes or sends
-one holds a lock on NAME.clip; the lock goes with its process, however that ends.
+An entry is two files: NAME.clip, and NAME.json with its destination. NAME.json is written after
+NAME.clip is complete, so every entry holds a complete clip. The process that writes or sends an
+entry locks NAME.clip. The system releases the lock when the process ends, even if it is killed.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
@@ -19,14 +18,14 @@ from typing import BinaryIO
 from uuid import uuid4
 
 from musicgen.errors import StorageError
-from musicgen.storage.local import explained, write_atomically
+from musicgen.storage.local import translate_disk_errors, write_atomically
 
 ABANDONED_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
-class Upload:
-    """Where a clip goes and what is written beside it. Holds no credentials: it lies on disk."""
+class UploadTarget:
+    """Destination of a clip, with its headers. Holds no credentials, because it lies on disk."""
 
     bucket: str
     key: str
@@ -44,64 +43,66 @@ class Upload:
 
 @dataclass(frozen=True)
 class SpoolEntry:
-    """A whole clip in the spool; `file` is open and locked by this process."""
+    """Complete clip in the spool; `file` is open and locked by this process."""
 
-    upload: Upload
+    target: UploadTarget
     path: Path
     file: BinaryIO
 
     @property
     def size(self) -> int:
+        """Bytes of the clip."""
         return os.fstat(self.file.fileno()).st_size
 
     @property
     def age(self) -> float:
-        """Seconds since it was written."""
+        """Seconds since the clip was written."""
         return time.time() - os.fstat(self.file.fileno()).st_mtime
 
 
 class Spool:
-    """The entries in `folder`; several processes may share it."""
+    """Entries in `folder`, which several processes may share."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def add(
         self,
-        upload: Upload,
+        target: UploadTarget,
         blocks: Iterable[bytes],
-        growing: Callable[[BinaryIO, int], None] = lambda _file, _size: None,
+        on_block: Callable[[BinaryIO, int], None] = lambda _file, _size: None,
     ) -> SpoolEntry:
-        """Keeps a clip; what `blocks` raise passes through and leaves nothing behind.
+        """Write a clip and return its entry, locked.
 
-        `growing` is called after each block with the file and the bytes it holds.
-        Raises: `DiskFull`, `NotWritable`, `StorageError`.
+        `on_block` is called after each block with the file and its size in bytes. An error of
+        `blocks` passes through and leaves no file behind. Raises: `DiskFull`, `NotWritable`,
+        `StorageError`.
         """
         path = self.folder / f"{uuid4().hex}.clip"
-        with explained(self.folder):
+        with translate_disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             file = path.open("xb")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            _lock(file, is_blocking=True)
             size = 0
             for block in blocks:
-                with explained(self.folder):
+                with translate_disk_errors(self.folder):
                     file.write(block)
                     file.flush()
                 size += len(block)
-                growing(file, size)
-            with explained(self.folder):
+                on_block(file, size)
+            with translate_disk_errors(self.folder):
                 os.fsync(file.fileno())
-                description = json.dumps(asdict(upload), indent=1)
+                description = json.dumps(asdict(target), indent=1)
                 write_atomically(path.with_suffix(".json"), [description.encode()])
         except BaseException:
             path.unlink(missing_ok=True)
             file.close()
             raise
-        return SpoolEntry(upload, path, file)
+        return SpoolEntry(target, path, file)
 
-    def waiting(self) -> list[Path]:
-        """The clips of all entries, also of those that are being sent, the oldest first."""
+    def list_waiting(self) -> list[Path]:
+        """Return the clips of all entries, the oldest first; some may be in transfer."""
         times = {}
         for description in self.folder.glob("*.json"):
             # Another process may finish with one at any moment.
@@ -110,16 +111,16 @@ class Spool:
                 times[path] = path.stat().st_mtime
         return sorted(times, key=times.__getitem__)
 
-    def unfinished(self) -> list[Path]:
-        """Clips without a description: they are being written, or their writer was killed."""
+    def list_unfinished(self) -> list[Path]:
+        """Return clips without a description: unfinished, or left by a killed process."""
         clips = self.folder.glob("*.clip")
         return sorted(path for path in clips if not path.with_suffix(".json").exists())
 
     @contextmanager
-    def taken(self, path: Path) -> Iterator[SpoolEntry | None]:
-        """One of `waiting`, locked; None if another process has it or has just sent it.
+    def lock(self, path: Path) -> Iterator[SpoolEntry | None]:
+        """Lock an entry of `list_waiting`; None if another process has locked or just sent it.
 
-        Raises: `StorageError` for a description that cannot be read.
+        Raises: `StorageError` for an unreadable description.
         """
         try:
             file = path.open("rb")
@@ -127,35 +128,49 @@ class Spool:
             yield None
             return
         with file:
+            description = path.with_suffix(".json")
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                upload = Upload(**json.loads(path.with_suffix(".json").read_bytes()))
-            except (BlockingIOError, FileNotFoundError):
-                yield None
-                return
+                # Read after locking: another process may just have sent the clip.
+                text = description.read_bytes() if _lock(file) else None
+                target = None if text is None else UploadTarget(**json.loads(text))
+            except FileNotFoundError:
+                target = None
             except (ValueError, TypeError):
-                raise StorageError(f"{path.with_suffix('.json')} is no description") from None
-            yield SpoolEntry(upload, path, file)
+                raise StorageError(
+                    f"{description} is not a valid description of a clip. Delete it, and the clip "
+                    "beside it, if the clip is no longer needed."
+                ) from None
+            yield None if target is None else SpoolEntry(target, path, file)
 
-    def done(self, entry: SpoolEntry) -> None:
-        """Forgets an entry: the bucket has it."""
+    def remove(self, entry: SpoolEntry) -> None:
+        """Delete an entry, because the bucket has the clip or nobody needs it."""
         # The description first: a clip without one is never sent again.
         for path in (entry.path.with_suffix(".json"), entry.path):
             path.unlink(missing_ok=True)
         entry.file.close()
 
-    def keep(self, entry: SpoolEntry) -> None:
-        """Leaves an entry for whoever tries again."""
+    def release(self, entry: SpoolEntry) -> None:
+        """Unlock an entry and leave it for a later attempt."""
         entry.file.close()
 
     def sweep(self, older_than: float = ABANDONED_SECONDS) -> int:
-        """Deletes what processes left that were killed while they wrote. Returns: how many."""
+        """Delete unfinished clips left by killed processes; return their number.
+
+        `older_than`: least age of such a clip, in seconds.
+        """
         swept = 0
         for path in self.folder.glob("*.clip"):
             with suppress(OSError), path.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                old = time.time() - path.stat().st_mtime > older_than
-                if old and not path.with_suffix(".json").exists():
+                is_old = time.time() - path.stat().st_mtime > older_than
+                if is_old and _lock(file) and not path.with_suffix(".json").exists():
                     path.unlink()
                     swept += 1
         return swept
+
+
+def _lock(file: BinaryIO, *, is_blocking: bool = False) -> bool:
+    """Lock an open file until it is closed; return False if another process has locked it."""
+    # Importing filelock takes tens of milliseconds: only a bucket pays for it.
+    from filelock import lock_descriptor
+
+    return lock_descriptor(file.fileno(), blocking=is_blocking)

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from musicgen.errors import DiskFull, NotWritable, StorageError
 from musicgen.storage import local
 from musicgen.storage.base import ClipName
-from musicgen.storage.local import RESERVE_BYTES, LocalStorage, dated_key
+from musicgen.storage.local import RESERVE_BYTES, LocalStorage, build_dated_key
 
 NOBODY = 65534
 CLIP = ClipName("job", 0, 1, "wav")
@@ -103,13 +103,13 @@ def test_a_stored_clip_is_at_its_address(tmp_path: Path) -> None:
 @given(st.uuids(), st.integers(1, 8), st.data())
 def test_a_dated_key_names_day_job_and_clip(job: object, count: int, data: st.DataObject) -> None:
     index = data.draw(st.integers(0, count - 1))
-    key = dated_key(ClipName(str(job), index, count, "opus"))
+    key = build_dated_key(ClipName(str(job), index, count, "opus"))
     name = "clip.opus" if count == 1 else f"clip-{index + 1}.opus"
     assert re.fullmatch(rf"\d{{4}}-\d\d-\d\d/{job}/{re.escape(name)}", key)
 
 
 def test_variations_of_a_job_have_different_names() -> None:
-    assert len({dated_key(ClipName("job", index, 8, "wav")) for index in range(8)}) == 8
+    assert len({build_dated_key(ClipName("job", index, 8, "wav")) for index in range(8)}) == 8
 
 
 def test_the_same_name_replaces(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_expected_clips_and_the_reserve_must_fit(
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _folder: usage._replace(free=free))
-    with pytest.raises(DiskFull, match="free some space"):
+    with pytest.raises(DiskFull, match="Free some space"):
         LocalStorage(tmp_path).prepare(1000)
     assert _tree(tmp_path) == []
 
@@ -278,7 +278,7 @@ def test_a_folder_without_the_right_to_write_is_refused(tmp_path: Path, name: st
     def action() -> None:
         with pytest.raises(NotWritable, match="Permission denied"):
             storage.prepare(1000)
-        with pytest.raises(NotWritable, match="make it a folder that the user"):
+        with pytest.raises(NotWritable, match="the right to write"):
             storage.put(CLIP, [b"music"], "audio/wav", {})
 
     try:
@@ -333,7 +333,7 @@ def test_a_clip_whose_name_is_a_folder_is_refused(tmp_path: Path) -> None:
 )
 def test_a_key_cannot_leave_the_folder(tmp_path: Path, key: str) -> None:
     """A peer wrote to whatever file name the request held."""
-    with pytest.raises(StorageError, match="does not name a file inside"):
+    with pytest.raises(StorageError, match="not the name of a file inside"):
         LocalStorage(tmp_path / "out", _under(key)).put(CLIP, [b"music"], "audio/wav", {})
     assert _tree(tmp_path) == []
 
@@ -407,5 +407,5 @@ def test_an_error_names_the_folder_and_keeps_its_cause(tmp_path: Path) -> None:
 def test_every_error_number_is_explained(tmp_path: Path) -> None:
     """Whatever the file system fails with, a caller meets a `StorageError` and no `OSError`."""
     for number in errno.errorcode:
-        with pytest.raises(StorageError), local.explained(tmp_path):
+        with pytest.raises(StorageError), local.translate_disk_errors(tmp_path):
             raise OSError(number, os.strerror(number))

@@ -22,8 +22,8 @@ from musicgen.settings import BucketSettings, Settings
 from musicgen.storage.base import ClipFile, ClipName
 from musicgen.storage.factory import open_storage
 from musicgen.storage.local import LocalStorage
-from musicgen.storage.s3 import S3Storage, key_of
-from musicgen.storage.s3_client import endpoint_without_bucket, is_transient
+from musicgen.storage.s3 import S3Storage, build_key
+from musicgen.storage.s3_client import is_transient, strip_bucket
 from musicgen.storage.spool import Spool
 from tests.support import ROOT
 
@@ -116,14 +116,14 @@ def test_any_prefix_can_be_fetched_and_removed(
 
 
 def test_an_address_of_another_bucket_is_not_removed(bucket: BucketSettings, spool: Spool) -> None:
-    with pytest.raises(StorageError, match="not one of a clip"):
+    with pytest.raises(StorageError, match="not that of a clip"):
         S3Storage(bucket, spool).remove("https://elsewhere.example.com/other/key.wav")
 
 
 @given(job=st.text(max_size=30) | st.from_regex(r"[\w./~-]{1,20}", fullmatch=True))
 def test_any_job_id_is_a_plain_part_of_a_key_or_refused(job: str) -> None:
     try:
-        key = key_of(ClipName(job, 0, 1, "wav"))
+        key = build_key(ClipName(job, 0, 1, "wav"))
     except StorageError:
         assert not re.fullmatch(r"[A-Za-z0-9-]{1,200}", job)
         return
@@ -134,7 +134,7 @@ def test_any_job_id_is_a_plain_part_of_a_key_or_refused(job: str) -> None:
 @pytest.mark.parametrize("job", ["", ".", "..", "a/b", "a\nb", "a\\b", "x" * 201, "a b", "ä"])
 def test_a_job_id_that_would_escape_is_refused(job: str) -> None:
     with pytest.raises(StorageError, match="job id"):
-        key_of(ClipName(job, 0, 1, "wav"))
+        build_key(ClipName(job, 0, 1, "wav"))
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_job_id_that_would_escape_is_refused(job: str) -> None:
 def test_an_endpoint_that_names_the_bucket_names_it_once(
     endpoint: str | None, plain: str | None
 ) -> None:
-    assert endpoint_without_bucket(endpoint, "music") == plain
+    assert strip_bucket(endpoint, "music") == plain
 
 
 def test_a_clip_arrives_through_an_endpoint_that_names_the_bucket(
@@ -337,13 +337,13 @@ def test_an_address_gives_its_key_back_also_below_a_prefix_named_like_the_bucket
     )
     storage = S3Storage(bucket, spool)
     key = "musicgen/job/clip.wav"
-    assert storage._key_of(storage._address(key)) == key
+    assert storage._read_key(storage._build_address(key)) == key
 
 
 def test_without_a_prefix_an_address_elsewhere_is_still_refused(
     bucket: BucketSettings, spool: Spool
 ) -> None:
-    with pytest.raises(StorageError, match="not one of a clip"):
+    with pytest.raises(StorageError, match="not that of a clip"):
         S3Storage(replace(bucket, prefix=""), spool).remove("https://elsewhere.example.com/music/a")
 
 

@@ -78,7 +78,7 @@ def test_anybody_with_the_address_gets_the_clip_as_it_was(
     head = server.client().head_object(Bucket=BUCKET, Key="musicgen/presigned/clip.wav")
     assert head["Metadata"] == {"seed": "7", "prompt": "F%C3%BC%C3%9Fe"}
     assert httpx.get(address.partition("?")[0]).status_code == 403
-    assert not spool.waiting()
+    assert not spool.list_waiting()
 
 
 def test_an_address_expires(bucket: BucketSettings, spool: Spool) -> None:
@@ -107,7 +107,7 @@ def test_what_is_refused_is_said_once_and_kept(
     storage = S3Storage(replace(bucket, **change), spool)
     with pytest.raises(BucketRefused, match=reason) as raised:
         storage.put_all([_clip("refused"), _clip("refused-2")])
-    waiting = spool.waiting()
+    waiting = spool.list_waiting()
     assert [path.read_bytes() for path in waiting] == [SOUND, SOUND]
     assert all(str(path) in str(raised.value) for path in waiting)
     assert "musicgen uploads retry" in str(raised.value)
@@ -211,7 +211,7 @@ def test_a_server_that_goes_away_mid_upload_and_comes_back_gets_the_clip_once(
     assert httpx.get(address, timeout=60).content == sound + b"end"
     keys = server.client().list_objects_v2(Bucket=BUCKET, Prefix="musicgen/outage/")["Contents"]
     assert [each["Key"] for each in keys] == ["musicgen/outage/clip.wav"]
-    assert not spool.waiting()
+    assert not spool.list_waiting()
 
 
 def test_a_server_that_stays_away_leaves_the_clips_in_the_spool(
@@ -219,7 +219,7 @@ def test_a_server_that_stays_away_leaves_the_clips_in_the_spool(
 ) -> None:
     server.stop()
     try:
-        with pytest.raises(UploadFailed, match="2 of 2 clips wait"):
+        with pytest.raises(UploadFailed, match="2 of 2 clips are in"):
             S3Storage(replace(bucket, deadline=2), spool).put_all(
                 [ClipFile(ClipName("away", i, 2, "wav"), [SOUND], "audio/wav") for i in range(2)]
             )
@@ -264,8 +264,8 @@ def test_a_worker_killed_before_the_upload_leaves_a_clip_that_is_sent_later(
         assert worker.stdout is not None and worker.stdout.readline() == b"generated\n"
         _environment(bucket, spool, monkeypatch)
         assert cli.main(["uploads", "retry"]) == 0
-        (path,) = spool.waiting()
-        with spool.taken(path) as entry:
+        (path,) = spool.list_waiting()
+        with spool.lock(path) as entry:
             assert entry is None
     finally:
         worker.send_signal(signal.SIGKILL)
@@ -273,7 +273,7 @@ def test_a_worker_killed_before_the_upload_leaves_a_clip_that_is_sent_later(
     assert path.read_bytes() == SOUND
     assert cli.main(["uploads", "retry"]) == 0
     assert _stored(server, "musicgen/killed/clip.wav") == SOUND
-    assert not spool.waiting()
+    assert not spool.list_waiting()
 
 
 def test_two_that_retry_at_once_send_each_clip_once(

@@ -41,7 +41,7 @@ def build_clip_key(name: ClipName) -> str:
 class BucketStorage(Protocol):
     """Bucket with the clips of completed jobs."""
 
-    def fresh(self, address: str) -> str:
+    def renew_address(self, address: str) -> str:
         """Return a newly signed address of a clip."""
         ...
 
@@ -99,7 +99,7 @@ class JobFiles:
 
     def renew_address(self, address: str) -> str:
         """Return a valid address of a clip in the bucket; signed addresses expire."""
-        return address if self._bucket is None else self._bucket.fresh(address)
+        return address if self._bucket is None else self._bucket.renew_address(address)
 
     def delete_abandoned(self) -> None:
         """Delete live audio of killed workers, a day after its last write."""
