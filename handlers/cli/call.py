@@ -44,13 +44,13 @@ def add(commands: Commands) -> None:
 
 def _call(options: argparse.Namespace, _: Settings) -> int:
     from musicgen.remote.factory import open_remote
-    from musicgen.remote.fields import fields_of
+    from musicgen.remote.fields import build_fields
     from musicgen.storage.local import write_atomically
 
     request = parse_request(options)
     output = options.output or Path(f"musicgen.{request.output_format}")
     remote = open_remote(options.target, options.name, RemoteTokens.from_env(), options.timeout)
-    clips = remote.generate(fields_of(request), _ProgressPrinter())
+    clips = remote.generate(build_fields(request), _ProgressPrinter())
     for index, clip in enumerate(clips):
         path = output if len(clips) == 1 else output.with_stem(f"{output.stem}-{index + 1}")
         try:

@@ -23,9 +23,9 @@ def ask_server(request: GenerationRequest, options: argparse.Namespace) -> int:
     Ctrl-C cancels the job. Raises: `RemoteError`, `NotWritable`.
     """
     from musicgen.client import MusicGenClient
-    from musicgen.remote.fields import fields_of
+    from musicgen.remote.fields import build_fields
 
-    fields: dict[str, Any] = fields_of(request, "to be uploaded")
+    fields: dict[str, Any] = build_fields(request, "to be uploaded")
     fields["input_audio"] = request.input_audio
     if options.model is not None:
         fields["model_version"] = options.model

@@ -161,12 +161,12 @@ async def _relay(url: str, api: ApiSettings, settings: Settings) -> int:
     from handlers.job_api.store.spending import SqlLedger
     from handlers.job_api.worker.remote_executor import RemoteExecutor
     from handlers.job_api.worker.worker import Worker, WorkerRole
-    from musicgen.remote.guarded import Hybrid
+    from musicgen.remote.guarded import GuardedDeployment
     from musicgen.storage.factory import open_bucket
 
     health = _health(api, settings)
     files, remote = _files(api, settings), settings.remote
-    hybrid = Hybrid.from_settings(remote, SqlLedger(url))
+    hybrid = GuardedDeployment.from_settings(remote, SqlLedger(url))
     storage = (
         open_bucket(settings.bucket, settings.spool_dir) if settings.bucket.name else files.storage
     )
@@ -180,7 +180,7 @@ async def _relay(url: str, api: ApiSettings, settings: Settings) -> int:
         worker.stop_on_signals()
         if health is not None:
             health.watch(worker)
-        logger.info("relay %s sends jobs to %s", worker.name, hybrid.made_by)
+        logger.info("relay %s sends jobs to %s", worker.name, hybrid.label)
         await worker.run()
     return 0
 

@@ -50,7 +50,7 @@ def _render_default(declared: Declaration) -> str:
 def _render_allowed(declared: Declaration) -> str:
     if declared.choices:
         return ", ".join(f"`{choice}`" for choice in declared.choices)
-    return "" if declared.allowed == "a text" else declared.allowed
+    return "" if declared.values == "a text" else declared.values
 
 
 def _quote(text: str) -> str:

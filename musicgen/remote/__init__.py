@@ -1,1 +1,1 @@
-"""Asking a deployment elsewhere for music. Nothing is imported here."""
+"""Generation by a remote deployment. Imports nothing."""

@@ -1,4 +1,4 @@
-"""Not asking for a while what has just failed several times."""
+"""Circuit breaker: a pause in the calls to a deployment after repeated failures."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ FAILURES = 3
 OPEN_SECONDS = 60.0
 
 
-class Breaker:
-    """Closed it lets everybody through. `failures` in a row open it for `open_seconds`, in which it
-    lets nobody through; then it is half-open and lets one through, whose success closes it and
-    whose failure opens it again. For any number of threads."""
+class CircuitBreaker:
+    """Circuit breaker for one remote deployment, for any number of threads.
+
+    Closed, it permits every attempt. `failures` in a row open it for `open_seconds`; open, it
+    permits none. Then it is half-open and permits one attempt: success closes it, failure opens it
+    again. `clock`: monotonic seconds.
+    """
 
     def __init__(
         self,
@@ -32,8 +35,8 @@ class Breaker:
         self._trial: Attempt | None = None
         self._turns = 0
 
-    def enter(self) -> Attempt | None:
-        """Leave to try, or None. Whoever gets it says what came of it."""
+    def acquire(self) -> Attempt | None:
+        """Acquire permission for one attempt, or None. The caller must report the result."""
         with self._lock:
             if self._opened is None:
                 return Attempt(self, self._turns)
@@ -44,6 +47,7 @@ class Breaker:
 
     @property
     def state(self) -> State:
+        """Present state."""
         with self._lock:
             if self._opened is None:
                 return "closed"
@@ -51,13 +55,13 @@ class Breaker:
 
     @property
     def failures(self) -> int:
-        """In a row, until now."""
+        """Number of failures in a row."""
         with self._lock:
             return self._failures
 
     @property
     def seconds_left(self) -> float:
-        """Until it lets one through; 0 where it is not open."""
+        """Seconds until the next permitted attempt; 0 unless open."""
         with self._lock:
             return self._seconds_left()
 
@@ -66,9 +70,9 @@ class Breaker:
             return 0.0
         return max(self._opened + self._open_seconds - self._clock(), 0.0)
 
-    def _ended(self, attempt: Attempt, turn: int, succeeded: bool | None) -> None:
+    def _end(self, attempt: Attempt, turn: int, succeeded: bool | None) -> None:
         with self._lock:
-            # Whoever began before it last opened or closed tells of a time that is over.
+            # An attempt from before the last change of state says nothing about the present.
             if turn != self._turns:
                 return
             if attempt is self._trial:
@@ -88,23 +92,25 @@ class Breaker:
 
 
 class Attempt:
-    """One that was let through. The first word about it counts, later ones do nothing."""
+    """Permitted attempt. Its first report counts; later ones have no effect."""
 
-    def __init__(self, breaker: Breaker, turn: int) -> None:
-        self._breaker: Breaker | None = breaker
+    def __init__(self, breaker: CircuitBreaker, turn: int) -> None:
+        self._breaker: CircuitBreaker | None = breaker
         self._turn = turn
 
-    def succeeded(self) -> None:
+    def report_success(self) -> None:
+        """Report a success."""
         self._end(True)
 
-    def failed(self) -> None:
+    def report_failure(self) -> None:
+        """Report a failure of the deployment."""
         self._end(False)
 
-    def dropped(self) -> None:
-        """It says nothing about the other side: cancelled, or refused for what was asked."""
+    def drop(self) -> None:
+        """Report an end without evidence: a cancellation, or a fault of the request."""
         self._end(None)
 
     def _end(self, succeeded: bool | None) -> None:
         breaker, self._breaker = self._breaker, None
         if breaker is not None:
-            breaker._ended(self, self._turn, succeeded)
+            breaker._end(self, self._turn, succeeded)

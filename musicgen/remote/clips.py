@@ -1,4 +1,4 @@
-"""A clip as another deployment sends it."""
+"""Clips in the answer of a remote deployment."""
 
 from __future__ import annotations
 
@@ -34,8 +34,10 @@ _BEGINNINGS: dict[str, tuple[bytes, ...]] = {
 
 @dataclass(frozen=True)
 class RemoteClip:
-    """One clip as it came: the bytes of the file and its MIME type, and where they are told its
-    seed, its length in seconds, the prompt, the model that made it and its weights' licence."""
+    """Clip as received: the bytes of a file and its MIME type.
+
+    Seed, length in seconds, prompt, model and the weights' licence are None if not reported.
+    """
 
     data: bytes
     content_type: str
@@ -47,31 +49,32 @@ class RemoteClip:
 
     @property
     def extension(self) -> str:
-        """Without a dot; wav for a type that is not known."""
+        """File extension without a dot; wav for an unknown type."""
         return _EXTENSIONS.get(self.content_type.partition(";")[0].strip(), "wav")
 
 
-def type_of(data: bytes, output_format: str) -> str:
-    """The MIME type of a file of `output_format`, whatever a storage in between calls it.
+def check_type(data: bytes, output_format: str) -> str:
+    """Return the MIME type of a file of `output_format`, from its first bytes.
 
-    Raises: `RemoteError` for bytes that are no such file, as where an error page was sent for it.
+    A storage in between may report another type. Raises: `RemoteError` for other bytes, such as an
+    error page.
     """
     if not data.startswith(_BEGINNINGS[output_format]):
-        raise RemoteError(f"what came for the clip is no {output_format} file")
+        raise RemoteError(f"the clip received is not a file of format {output_format}.")
     return _TYPES[output_format]
 
 
-def of_data_uri(uri: str) -> tuple[bytes, str]:
-    """The bytes and the MIME type. Raises: `RemoteError`."""
+def decode_data_uri(uri: str) -> tuple[bytes, str]:
+    """Return the bytes and the MIME type of a data: URI. Raises: `RemoteError`."""
     head, _, data = uri.removeprefix("data:").partition(",")
     if not head.endswith(";base64"):
-        raise RemoteError("the answer holds a data: URI that is not base64")
-    return of_base64(data), head.removesuffix(";base64")
+        raise RemoteError("the answer holds a data: URI without base64.")
+    return decode_base64(data), head.removesuffix(";base64")
 
 
-def of_base64(text: str) -> bytes:
-    """Raises: `RemoteError`."""
+def decode_base64(text: str) -> bytes:
+    """Return the bytes of a base64 text. Raises: `RemoteError`."""
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise RemoteError("the answer holds audio that is not base64") from error
+        raise RemoteError("the audio in the answer is not valid base64.") from error

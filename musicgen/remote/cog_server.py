@@ -1,4 +1,4 @@
-"""A container that Cog has built, by the HTTP API of its own server."""
+"""Container built by Cog, over the HTTP API of its server."""
 
 from __future__ import annotations
 
@@ -6,68 +6,69 @@ from collections.abc import Mapping
 from typing import Any
 
 from musicgen.remote.clips import RemoteClip
-from musicgen.remote.errors import Refused
-from musicgen.remote.http_api import Api, Tell
+from musicgen.remote.errors import RemoteRefusal
+from musicgen.remote.http_api import HttpApi, OnProgress
 from musicgen.request import seed_of_variation
 from musicgen.request.sections import parse_prompts
 
 
 class CogServer:
-    """`POST /predictions`, answered when the clip is there; hanging up cancels it."""
+    """Deployment answering `POST /predictions` with the finished clip; hanging up cancels it."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: HttpApi) -> None:
         self._api = api
 
-    def generate(self, fields: Mapping[str, Any], tell: Tell) -> list[RemoteClip]:
+    def generate(self, fields: Mapping[str, Any], on_progress: OnProgress) -> list[RemoteClip]:
+        """Make one prediction after the other. Raises: `RemoteError`, `GenerationCancelled`."""
         clips = []
-        for which, one in one_by_one(fields):
-            tell(f"{which}waiting for the prediction")
-            answer = self._api.post_and_wait("/predictions", {"input": one})
-            self._api.meter.tell(_metrics(answer).get("predict_time"))
-            clips.append(clip_of_prediction(self._api, answer))
+        for label, clip_fields in split_clips(fields):
+            on_progress(f"{label}waiting for the prediction")
+            answer = self._api.post_and_wait("/predictions", {"input": clip_fields})
+            self._api.meter.correct(_read_metrics(answer).get("predict_time"))
+            clips.append(read_prediction(self._api, answer))
         return clips
 
 
-def one_by_one(fields: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Cog makes one clip of a prediction: clip i is a request of its own with `seed + i`.
+def split_clips(fields: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the label of each clip, for progress lines, and the fields of its own request.
 
-    Returns: the fields of each, and what a line about it begins with.
+    A prediction of Cog makes one clip: clip i has `seed + i`.
     """
     rest = dict(fields)
     variations = rest.pop("variations", 1)
     texts = parse_prompts(rest.pop("prompts")) if rest.get("prompts") else (rest.get("prompt", ""),)
-    each = [text for text in texts for _ in range(variations)]
+    prompts = [text for text in texts for _ in range(variations)]
+    seed = rest.get("seed")
     requests = []
-    for index, text in enumerate(each):
-        seed = rest.get("seed")
-        which = f"clip {index + 1} of {len(each)}: " if len(each) > 1 else ""
-        one = rest | {"prompt": text}
-        requests.append(
-            (which, one if seed is None else one | {"seed": seed_of_variation(seed, index)})
-        )
+    for index, prompt in enumerate(prompts):
+        label = f"clip {index + 1} of {len(prompts)}: " if len(prompts) > 1 else ""
+        clip_fields = rest | {"prompt": prompt}
+        if seed is not None:
+            clip_fields["seed"] = seed_of_variation(seed, index)
+        requests.append((label, clip_fields))
     return requests
 
 
-def clip_of_prediction(api: Api, prediction: Mapping[str, Any]) -> RemoteClip:
-    """The output of a prediction; of a streaming runner's the last file, which is the whole clip.
+def read_prediction(api: HttpApi, prediction: Mapping[str, Any]) -> RemoteClip:
+    """Return the clip of a prediction; a streaming runner sends the complete clip last.
 
-    Raises: `RemoteError` for one that did not succeed.
+    Raises: `RemoteError` for an unsuccessful prediction.
     """
     if prediction.get("status") != "succeeded":
         reason = prediction.get("error") or prediction.get("status")
-        raise Refused("the prediction did not succeed", str(reason))
+        raise RemoteRefusal("the prediction did not succeed", str(reason))
     output = prediction["output"]
     data, kind = api.download(output[-1] if isinstance(output, list) else output)
-    told = _metrics(prediction)
+    metrics = _read_metrics(prediction)
     return RemoteClip(
         data,
         kind,
-        told.get("seed"),
-        told.get("audio_seconds"),
-        model=told.get("model"),
-        licence=told.get("licence"),
+        metrics.get("seed"),
+        metrics.get("audio_seconds"),
+        model=metrics.get("model"),
+        licence=metrics.get("licence"),
     )
 
 
-def _metrics(prediction: Mapping[str, Any]) -> Mapping[str, Any]:
+def _read_metrics(prediction: Mapping[str, Any]) -> Mapping[str, Any]:
     return prediction.get("metrics") or {}

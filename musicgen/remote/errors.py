@@ -1,4 +1,4 @@
-"""A request that a deployment did not do, and whose fault that was."""
+"""Refusal of a request by a remote deployment."""
 
 from __future__ import annotations
 
@@ -6,41 +6,45 @@ import re
 
 from musicgen.errors import InlineTooLarge, InvalidRequest, MusicGenError, RemoteError
 
-_OF_THE_REQUEST = frozenset({400, 413, 422})
+_REQUEST_STATUSES = frozenset({400, 413, 422})
 _HEAD = re.compile(r"(?:[A-Z][\w ]*: )*([a-z]+(?:_[a-z]+)*): ")
-"""The code of an error of ours, also behind what a platform writes before it."""
+"""The code of one of our errors, also behind a platform's own prefix."""
 
 
-class Refused(RemoteError):
-    """The deployment answered, and the answer is that it did not do it.
+class RemoteRefusal(RemoteError):
+    """The deployment answered with a refusal.
 
-    Attributes: `reason`, in its own words; `code_there`, the stable code that our own deployments
-    begin their reason with, else None; `of_the_request`, whether it is the request that would
-    have to be another one: asking again, here or there, will not help.
+    Attributes: `reason`, in the deployment's words; `code_there`, the stable code of an error of
+    our own deployments, else None; `is_request_fault`, whether the request itself must change. A
+    repetition of such a request will not help, here or there.
     """
 
-    def __init__(self, what: str, reason: str, of_the_request: bool | None = None) -> None:
-        super().__init__(f"{what}: {reason}")
+    def __init__(self, summary: str, reason: str, is_request_fault: bool | None = None) -> None:
+        super().__init__(f"{summary}: {reason}")
         self.reason = reason
-        self.code_there = _code(reason)
-        if of_the_request is None:
-            of_the_request = self.code_there in _codes(InvalidRequest) | {InlineTooLarge.code}
-        self.of_the_request = of_the_request
+        self.code_there = _read_code(reason)
+        if is_request_fault is None:
+            request_codes = _list_codes(InvalidRequest) | {InlineTooLarge.code}
+            is_request_fault = self.code_there in request_codes
+        self.is_request_fault = is_request_fault
 
     @classmethod
-    def by_status(cls, status: int, reason: str) -> Refused:
-        """For an HTTP status. A code in the text says more: on Hugging Face every error is 400."""
-        by_its_status = None if _code(reason) else status in _OF_THE_REQUEST
-        return cls(f"HTTP {status}", reason, by_its_status)
+    def from_status(cls, status: int, reason: str) -> RemoteRefusal:
+        """Return the refusal of an HTTP status.
+
+        A code in the reason comes first: on Hugging Face every error has status 400.
+        """
+        by_status = None if _read_code(reason) else status in _REQUEST_STATUSES
+        return cls(f"HTTP {status}", reason, by_status)
 
 
-def _code(reason: str) -> str | None:
+def _read_code(reason: str) -> str | None:
     head = _HEAD.match(reason)
-    return head[1] if head and head[1] in _codes(MusicGenError) else None
+    return head[1] if head and head[1] in _list_codes(MusicGenError) else None
 
 
-def _codes(base: type[MusicGenError]) -> set[str]:
-    found = [base]
-    for cls in found:
-        found += cls.__subclasses__()
-    return {cls.code for cls in found}
+def _list_codes(base: type[MusicGenError]) -> set[str]:
+    classes = [base]
+    for cls in classes:
+        classes += cls.__subclasses__()
+    return {cls.code for cls in classes}

@@ -1,4 +1,4 @@
-"""From `--target` to a deployment that can be asked."""
+"""Remote deployment for a target and a name."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import threading
 from musicgen.errors import InvalidRequest, RemoteError
 from musicgen.remote import replicate, runpod_endpoint
 from musicgen.remote.cog_server import CogServer
-from musicgen.remote.errors import Refused
-from musicgen.remote.http_api import Api, Remote
+from musicgen.remote.errors import RemoteRefusal
+from musicgen.remote.http_api import HttpApi, RemoteDeployment
 from musicgen.remote.huggingface_endpoint import HuggingFaceEndpoint
 from musicgen.remote.replicate import ReplicateModel
 from musicgen.remote.runpod_endpoint import RunPodEndpoint, RunPodLocalServer
@@ -30,48 +30,50 @@ def open_remote(
     timeout: float,
     cancelled: threading.Event | None = None,
     meter: Meter | None = None,
-) -> Remote:
-    """`target` is one of `PLATFORMS` with the deployment's `name`, or the URL of a server that runs
-    one of the platforms' own containers. `timeout`: seconds for all of it. `cancelled`, once set,
-    cancels what is asked for; `meter` counts what it uses.
+) -> RemoteDeployment:
+    """Open a deployment of a platform by `name`, or of a platform's own container by URL.
 
-    Raises: `InvalidRequest`, `RemoteError`, `GenerationCancelled`.
+    `target`: one of `PLATFORMS`, or a URL. `timeout`: seconds for the whole request. Setting
+    `cancelled` cancels the request. `meter`: counts its compute. Raises: `InvalidRequest`,
+    `RemoteError`, `GenerationCancelled`.
     """
 
-    def api(address: str, token: str | None) -> Api:
-        return Api(address, token, timeout, cancelled, meter)
+    def api(address: str, token: str | None) -> HttpApi:
+        return HttpApi(address, token, timeout, cancelled, meter)
 
     if target.startswith(URLS):
-        return _of_server(api(target.rstrip("/"), None), target)
+        return _open_server(api(target.rstrip("/"), None), target)
     if target not in PLATFORMS:
-        raise InvalidRequest("target", target, f"one of {', '.join(PLATFORMS)}, or a URL")
+        raise InvalidRequest(
+            "target", f"must be one of {', '.join(PLATFORMS)}, or a URL", value=target
+        )
     if not name:
-        raise InvalidRequest("name", name, f"{target} needs {_NAMES[target]}")
+        raise InvalidRequest("name", f"must be given for {target}: {_NAMES[target]}")
     if target == "hf":
         if not name.startswith(URLS):
-            raise InvalidRequest("name", name, "the URL of the endpoint")
+            raise InvalidRequest("name", "must be the URL of the endpoint", value=name)
         return HuggingFaceEndpoint(api(name.rstrip("/"), tokens.huggingface))
     if target == "replicate":
-        token = _needed(tokens.replicate, "REPLICATE_API_TOKEN")
+        token = _require_token(tokens.replicate, "REPLICATE_API_TOKEN")
         return ReplicateModel(api(replicate.BASE_URL, token), name)
-    token = _needed(tokens.runpod, "RUNPOD_API_KEY")
+    token = _require_token(tokens.runpod, "RUNPOD_API_KEY")
     return RunPodEndpoint(api(f"{runpod_endpoint.BASE_URL}/{name}", token))
 
 
-def _of_server(api: Api, target: str) -> Remote:
-    """Which platform's server it is, by the paths it says it has; Hugging Face's says none."""
+def _open_server(api: HttpApi, target: str) -> RemoteDeployment:
+    """Open a server by its paths in /openapi.json; Hugging Face's server has no such file."""
     try:
         paths = api.get("/openapi.json")["paths"]
-    except (Refused, KeyError, TypeError):
+    except (RemoteRefusal, KeyError, TypeError):
         return HuggingFaceEndpoint(api)
     if "/predictions" in paths:
         return CogServer(api)
     if "/runsync" in paths:
         return RunPodLocalServer(api)
-    raise RemoteError(f"{target} is a server, but none of Cog, RunPod or Hugging Face")
+    raise RemoteError(f"{target} is not a server of Cog, RunPod or Hugging Face.")
 
 
-def _needed(token: str | None, variable: str) -> str:
+def _require_token(token: str | None, variable: str) -> str:
     if token is None:
-        raise RemoteError(f"set {variable}: it is sent to the platform and shown nowhere")
+        raise RemoteError(f"set {variable}. It is sent to the platform and never shown.")
     return token

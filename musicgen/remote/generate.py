@@ -1,4 +1,4 @@
-"""Making the clips of a request elsewhere, from its fields to files that are known to be sound."""
+"""Generation by a remote deployment: from the fields of a request to verified files."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from typing import Any
 from musicgen.errors import InvalidInputAudio, MusicGenError, RemoteError, SettingsError
 from musicgen.remote import meta_musicgen
 from musicgen.remote.budget import round_usd
-from musicgen.remote.clips import RemoteClip, type_of
+from musicgen.remote.clips import RemoteClip, check_type
 from musicgen.remote.factory import open_remote
-from musicgen.remote.fields import fields_of
+from musicgen.remote.fields import build_fields
 from musicgen.remote.usage import Meter
 from musicgen.request import GenerationRequest, seed_of_variation
 from musicgen.request.limits import SEED_MAX, VARIATIONS_MAX
@@ -25,22 +25,25 @@ from musicgen.settings import RemoteTokens
 from musicgen.settings.remote import RemoteSettings
 
 ESTIMATE_MIN_SECONDS = 5.0
-"""Of compute: no clip is so short that nothing else takes time."""
-_WHICH = re.compile(r"clip (\d+) of (\d+): ")
+"""Least estimate of compute: even the shortest clip has a fixed cost."""
+_CLIP = re.compile(r"clip (\d+) of (\d+): ")
 _PERCENT = re.compile(r"\b(\d{1,3})%")
 
-TellFraction = Callable[[float | None, str], None]
-"""Called with the part that is done, from 0 to 1 and never less than before, None while nobody
-knows, and with a line for a person. It must not raise."""
+OnFraction = Callable[[float | None, str], None]
+"""Called with the finished part, from 0 to 1 and never decreasing, and a line for a person.
+
+The part is None while it is unknown. The function must not raise."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Made:
-    """What was made elsewhere. `clips` know their seed, prompt and type; their `seconds`, `model`
-    and `licence` are None where the platform does not tell. `cost_usd` is `compute_seconds` at the
-    price that is set."""
+class RemoteResult:
+    """Clips of a remote deployment, with their cost.
+
+    `clips` have seed, prompt and type; `seconds`, `model` and `licence` are None if the platform
+    does not report them. `cost_usd`: `compute_seconds` at the configured price.
+    """
 
     clips: tuple[RemoteClip, ...]
     made_by: str
@@ -48,11 +51,13 @@ class Made:
     compute_seconds: float
 
 
-class RemoteMaker:
-    """The deployment that `settings` name, at the price that they say."""
+class RemoteGenerator:
+    """The configured deployment, at the configured price.
+
+    Raises: `SettingsError` for a missing target or token.
+    """
 
     def __init__(self, settings: RemoteSettings, tokens: RemoteTokens) -> None:
-        """Raises: `SettingsError` where no deployment or no token for it is set."""
         if settings.target is None:
             raise SettingsError("MUSICGEN_REMOTE_TARGET", "must be set to generate remotely")
         for platform, variable, token in (
@@ -61,75 +66,77 @@ class RemoteMaker:
         ):
             if settings.target == platform and not token:
                 raise SettingsError(variable, f"must be set to use {platform}")
-        self.made_by = settings.label
+        self.label = settings.label
         self._target = settings.target
         self._name = settings.name
         self._settings = settings
         self._tokens = tokens
-        self._is_meta = settings.target == "replicate" and meta_musicgen.means_it(
+        self._is_meta = settings.target == "replicate" and meta_musicgen.is_meta_musicgen(
             settings.name or ""
         )
 
-    def estimate(self, fields: Mapping[str, Any]) -> Decimal:
-        """USD that a request may cost.
+    def estimate_cost(self, fields: Mapping[str, Any]) -> Decimal:
+        """Estimate the cost of a request, in USD.
 
-        Raises: `InvalidRequest`; `Refused` for what this deployment cannot make.
+        Raises: `InvalidRequest`; `RemoteRefusal` for a request beyond this deployment.
         """
-        request, _ = _checked(fields)
-        self._sent(request, "data:")
+        request, _ = _validate(fields)
+        self._build_fields(request, "data:")
         audio_seconds = request.seconds_to_generate * len(request.texts)
-        return self.cost(max(audio_seconds * self._settings.factor, ESTIMATE_MIN_SECONDS))
+        return self.compute_cost(max(audio_seconds * self._settings.factor, ESTIMATE_MIN_SECONDS))
 
-    def cost(self, compute_seconds: float) -> Decimal:
-        """USD."""
+    def compute_cost(self, compute_seconds: float) -> Decimal:
+        """Return the price of some seconds of compute, in USD."""
         return round_usd((self._settings.price or Decimal(0)) * Decimal(str(compute_seconds)))
 
-    def make(
+    def generate(
         self,
         fields: Mapping[str, Any],
         *,
-        tell: TellFraction,
+        on_progress: OnFraction,
         cancelled: threading.Event,
         meter: Meter | None = None,
-    ) -> Made:
-        """Asks and waits, for no longer than the timeout; setting `cancelled` cancels it there too.
+    ) -> RemoteResult:
+        """Send a request and wait for its clips, up to the timeout.
 
-        `fields`: those of a request; `input_audio` is a URL, a data: URI, base64 or a `Path` of
-        this machine. `meter` gets to know what is used, also by what fails.
-        Raises: `InvalidRequest`, before anybody is asked; `RemoteError`; `GenerationCancelled`.
+        `fields`: those of a request; `input_audio` is a URL, a data: URI, base64 or a local `Path`.
+        Setting `cancelled` cancels the remote job too. `meter`: counts the compute, also of a
+        failed request. Raises: `InvalidRequest`, before any call; `RemoteError`;
+        `GenerationCancelled`.
         """
         meter = meter or Meter()
-        request, input_audio = _checked(fields)
-        sent = self._sent(request, input_audio)
+        request, input_audio = _validate(fields)
+        sent = self._build_fields(request, input_audio)
         timeout = self._settings.timeout_seconds
         try:
             remote = open_remote(self._target, self._name, self._tokens, timeout, cancelled, meter)
-            clips = remote.generate(sent, _Teller(tell))
+            clips = remote.generate(sent, _FractionParser(on_progress))
         except MusicGenError:
             raise
         except Exception as error:
-            logger.exception("%s was not understood", self.made_by)
-            raise RemoteError(f"the answer of {self.made_by} is not understood") from error
+            logger.exception("the answer of %s has an unknown form", self.label)
+            raise RemoteError(f"the answer of {self.label} has an unknown form.") from error
         if len(clips) != len(request.texts):
-            raise RemoteError(f"{len(clips)} clips came in place of {len(request.texts)}")
+            raise RemoteError(f"{self.label} sent {len(clips)} clips, not {len(request.texts)}.")
         whole = tuple(
-            self._completed(clip, index, request, sent) for index, clip in enumerate(clips)
+            self._complete(clip, index, request, sent) for index, clip in enumerate(clips)
         )
-        return Made(whole, self.made_by, float(self.cost(meter.seconds)), meter.seconds)
+        cost = float(self.compute_cost(meter.seconds))
+        return RemoteResult(whole, self.label, cost, meter.seconds)
 
-    def _sent(self, request: GenerationRequest, input_audio: str | None) -> dict[str, Any]:
-        fields = fields_of(request, input_audio)
-        return meta_musicgen.translated(fields) if self._is_meta else fields
+    def _build_fields(self, request: GenerationRequest, input_audio: str | None) -> dict[str, Any]:
+        fields = build_fields(request, input_audio)
+        return meta_musicgen.translate(fields) if self._is_meta else fields
 
-    def _completed(
+    def _complete(
         self, clip: RemoteClip, index: int, request: GenerationRequest, sent: Mapping[str, Any]
     ) -> RemoteClip:
-        """With what is known here. Raises: `RemoteError` for what is no sound."""
+        """Return a clip with its type, seed and prompt. Raises: `RemoteError` for no audio file."""
         first = sent["seed"]
         model = clip.model or sent.get("model_version")
         return replace(
             clip,
-            content_type=type_of(clip.data, request.output_format),
+            content_type=check_type(clip.data, request.output_format),
             seed=seed_of_variation(first, index) if clip.seed is None else clip.seed,
             prompt=request.texts[index] if clip.prompt is None else clip.prompt,
             model=model,
@@ -137,33 +144,34 @@ class RemoteMaker:
         )
 
 
-def _checked(fields: Mapping[str, Any]) -> tuple[GenerationRequest, str | None]:
-    """The request as it is checked everywhere, with a seed, and the sound that came as a text."""
+def _validate(fields: Mapping[str, Any]) -> tuple[GenerationRequest, str | None]:
+    """Return the validated request, with a seed, and its input audio if that is a text."""
     given = dict(fields)
     audio = given.get("input_audio")
     if audio is not None and not isinstance(audio, Path):
         if not isinstance(audio, str) or not audio:
-            allowed = "an http(s) URL, a data: URI, base64 or a file"
-            raise InvalidInputAudio("input_audio", type(audio).__name__, allowed)
-        given["input_audio"] = Path("as it came")
+            problem = "must be an http(s) URL, a data: URI, base64 or a file"
+            raise InvalidInputAudio("input_audio", problem)
+        # Only a file is validated here; the deployment validates the text.
+        given["input_audio"] = Path("not a local file")
     request = GenerationRequest.from_mapping(given)
     if request.seed is None:
-        # Not 0, which some deployments take for any, and no variation of it is 0.
+        # Not 0, a random seed for some deployments; and no variation reaches 0.
         request = replace(request, seed=1 + secrets.randbelow(SEED_MAX - VARIATIONS_MAX))
     return request, audio if isinstance(audio, str) else None
 
 
-class _Teller:
-    """From lines to the part that is done; it never goes back."""
+class _FractionParser:
+    """Parser of progress lines; the finished part never decreases."""
 
-    def __init__(self, tell: TellFraction) -> None:
-        self._tell = tell
+    def __init__(self, on_fraction: OnFraction) -> None:
+        self._on_fraction = on_fraction
         self._fraction: float | None = None
 
     def __call__(self, line: str) -> None:
-        which, percent = _WHICH.match(line), _PERCENT.search(line)
-        if which or percent:
-            clip, clips = (int(which[1]), int(which[2])) if which else (1, 1)
+        clip_match, percent = _CLIP.match(line), _PERCENT.search(line)
+        if clip_match or percent:
+            clip, clips = (int(clip_match[1]), int(clip_match[2])) if clip_match else (1, 1)
             part = min(int(percent[1]) / 100, 1.0) if percent else 0.0
             self._fraction = max((clip - 1 + part) / clips, self._fraction or 0.0)
-        self._tell(self._fraction, line)
+        self._on_fraction(self._fraction, line)

@@ -1,4 +1,4 @@
-"""Making a clip elsewhere, as long as that works and there is money for it."""
+"""Remote deployment behind a circuit breaker and a monthly budget."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 
 from musicgen.errors import RemoteError
 from musicgen.remote.budget import Ledger, format_month
-from musicgen.remote.circuit_breaker import Breaker
-from musicgen.remote.errors import Refused
-from musicgen.remote.generate import Made, RemoteMaker, TellFraction
+from musicgen.remote.circuit_breaker import CircuitBreaker
+from musicgen.remote.errors import RemoteRefusal
+from musicgen.remote.generate import OnFraction, RemoteGenerator, RemoteResult
 from musicgen.remote.usage import Meter
 from musicgen.settings import RemoteTokens
 from musicgen.settings.remote import RemoteSettings
@@ -22,88 +22,95 @@ logger = logging.getLogger(__name__)
 
 
 class RemoteUnavailable(RemoteError):
-    """Nobody was asked. `retry_after`: seconds until one is again, None where only the operator,
-    or the next month, changes that."""
+    """No request was sent.
+
+    `retry_after`: seconds until the next permitted attempt. None if only the operator or the next
+    month changes the situation.
+    """
 
     def __init__(self, text: str, retry_after: float | None = None) -> None:
         super().__init__(text)
         self.retry_after = retry_after
 
 
-def _now() -> datetime:
+def _read_clock() -> datetime:
     return datetime.now(timezone.utc)
 
 
-class Hybrid:
-    """A deployment elsewhere with its breaker and its ledger. For any number of threads.
+class GuardedDeployment:
+    """Remote deployment with its circuit breaker and its ledger, for any number of threads.
 
-    `cap`: USD for a month, None for any. `clock`: what tells the month.
+    `cap`: USD for a month, None for no limit. `clock`: gives the month.
     """
 
     def __init__(
         self,
-        maker: RemoteMaker,
-        breaker: Breaker,
+        generator: RemoteGenerator,
+        breaker: CircuitBreaker,
         ledger: Ledger,
         cap: Decimal | None,
-        clock: Callable[[], datetime] = _now,
+        clock: Callable[[], datetime] = _read_clock,
     ) -> None:
         self.breaker = breaker
         self.ledger = ledger
-        self._maker = maker
+        self._generator = generator
         self._cap = cap
         self._clock = clock
 
     @classmethod
     def from_settings(
         cls, settings: RemoteSettings, ledger: Ledger, tokens: RemoteTokens | None = None
-    ) -> Hybrid:
-        """`tokens`: those of the environment by default. Asks nobody yet.
+    ) -> GuardedDeployment:
+        """Return the deployment of the settings, without a request to it.
 
-        Raises: `SettingsError`.
+        `tokens`: by default those of the environment. Raises: `SettingsError`.
         """
-        maker = RemoteMaker(settings, tokens or RemoteTokens.from_env())
-        return cls(maker, Breaker(), ledger, settings.monthly_cap)
+        generator = RemoteGenerator(settings, tokens or RemoteTokens.from_env())
+        return cls(generator, CircuitBreaker(), ledger, settings.monthly_cap)
 
     @property
-    def made_by(self) -> str:
-        return self._maker.made_by
+    def label(self) -> str:
+        """Public name of the deployment."""
+        return self._generator.label
 
-    def make(
-        self, fields: Mapping[str, Any], *, tell: TellFraction, cancelled: threading.Event
-    ) -> Made:
-        """See `RemoteMaker.make`; what it uses is counted, also of what fails or is cancelled.
+    def generate(
+        self, fields: Mapping[str, Any], *, on_progress: OnFraction, cancelled: threading.Event
+    ) -> RemoteResult:
+        """Generate as `RemoteGenerator.generate`, within the budget.
 
-        Raises: `InvalidRequest`, `Refused`, `RemoteUnavailable`, another `RemoteError`,
-        `GenerationCancelled`.
+        Failed and cancelled requests count too. Raises: `InvalidRequest`, `RemoteRefusal`,
+        `RemoteUnavailable`, another `RemoteError`, `GenerationCancelled`.
         """
-        estimate = self._maker.estimate(fields)
-        attempt = self.breaker.enter()
+        estimate = self._generator.estimate_cost(fields)
+        attempt = self.breaker.acquire()
         if attempt is None:
-            raise self._resting()
+            raise self._refuse()
         try:
             month = self._reserve(estimate)
             meter = Meter()
             try:
-                made = self._maker.make(fields, tell=tell, cancelled=cancelled, meter=meter)
+                result = self._generator.generate(
+                    fields, on_progress=on_progress, cancelled=cancelled, meter=meter
+                )
             finally:
                 self._settle(month, estimate, meter)
         except BaseException as error:
-            if _tells_of_the_other_side(error):
-                attempt.failed()
+            if _is_deployment_fault(error):
+                attempt.report_failure()
             else:
-                attempt.dropped()
+                attempt.drop()
             raise
-        attempt.succeeded()
-        return made
+        attempt.report_success()
+        return result
 
-    def _resting(self) -> RemoteUnavailable:
+    def _refuse(self) -> RemoteUnavailable:
         seconds = self.breaker.seconds_left
-        until = f"it is asked again in {seconds:.0f} s" if seconds else "it is being tried again"
+        until = f"The next attempt is in {seconds:.0f} s." if seconds else "A trial is running."
         failures = f"failed {self.breaker.failures} times in a row"
-        return RemoteUnavailable(f"{self.made_by} {failures}: {until}", max(seconds, 1.0))
+        return RemoteUnavailable(f"{self.label} {failures}. {until}", max(seconds, 1.0))
 
     def _reserve(self, amount: Decimal) -> str:
+        """Reserve an amount and return its month. Raises: `RemoteUnavailable`."""
         month = format_month(self._clock())
         if not amount:
             return month
@@ -112,30 +119,32 @@ class Hybrid:
                 return month
             spent = self.ledger.read_spent(month)
         except Exception as error:
-            logger.exception("what is spent elsewhere cannot be counted")
+            logger.exception("the ledger of remote spending failed")
             raise RemoteUnavailable(
-                f"{self.made_by} is not asked: what is spent cannot be counted"
+                f"no request was sent to {self.label}: the ledger of spending failed."
             ) from error
         raise RemoteUnavailable(
-            f"{self.made_by} is not asked: of the {self._cap} USD of {month} {spent.normalize():f} "
-            f"are spent or reserved, and this may cost {amount.normalize():f}"
+            f"no request was sent to {self.label}: {spent.normalize():f} of {self._cap} USD for "
+            f"{month} are spent or reserved, and this job may cost {amount.normalize():f} USD."
         )
 
     def _settle(self, month: str, reserved: Decimal, meter: Meter) -> None:
-        cost = self._maker.cost(meter.seconds)
-        if meter.lost:
+        cost = self._generator.compute_cost(meter.seconds)
+        if meter.may_be_running:
             cost = max(cost, reserved)
         if cost == reserved:
             return
         try:
             self.ledger.settle(month, reserved, cost)
         except Exception:
-            # The clip is there, and what is counted is what was reserved.
-            logger.exception("%s USD were spent and %s are counted", cost, reserved)
+            # The clip exists, and the reservation stays counted.
+            logger.exception(
+                "the ledger failed: a cost of %s USD stays counted as %s USD", cost, reserved
+            )
 
 
-def _tells_of_the_other_side(error: BaseException) -> bool:
-    """Whether it is a failure of the deployment, and not of what it was asked or of this side."""
-    if isinstance(error, Refused):
-        return not error.of_the_request
+def _is_deployment_fault(error: BaseException) -> bool:
+    """Whether the deployment failed, not the request or this side."""
+    if isinstance(error, RemoteRefusal):
+        return not error.is_request_fault
     return isinstance(error, RemoteError) and not isinstance(error, RemoteUnavailable)

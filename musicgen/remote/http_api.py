@@ -1,4 +1,4 @@
-"""What every remote deployment does, and the HTTP that all of them are asked with."""
+"""Contract of every remote deployment, and the HTTP client they share."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from musicgen.errors import GenerationCancelled, RemoteError
-from musicgen.remote.clips import RemoteClip, of_base64, of_data_uri
-from musicgen.remote.errors import Refused
-from musicgen.remote.usage import Job, Meter
+from musicgen.remote.clips import RemoteClip, decode_base64, decode_data_uri
+from musicgen.remote.errors import RemoteRefusal
+from musicgen.remote.usage import JobTimer, Meter
 
 if TYPE_CHECKING:
     import httpx
@@ -28,27 +28,29 @@ _STARTING = frozenset({502, 503})
 _BUSY = frozenset({409, 429})
 _BEFORE_ANY_WORK = _STARTING | _BUSY | {401, 402, 403, 404, 405, 413, 422}
 
-Tell = Callable[[str], None]
-"""Called with a line about how far the request is."""
+OnProgress = Callable[[str], None]
+"""Called with a line about the progress of the request."""
 
 
 class Unreachable(RemoteError):
-    """Nobody answered."""
+    """The deployment did not answer."""
 
 
-class Remote(Protocol):
-    """A deployment that makes clips of the fields of a request."""
+class RemoteDeployment(Protocol):
+    """Deployment turning the fields of a request into clips."""
 
-    def generate(self, fields: Mapping[str, Any], tell: Tell) -> list[RemoteClip]:
-        """Asks and waits. Interrupting it asks the deployment to cancel where it can.
+    def generate(self, fields: Mapping[str, Any], on_progress: OnProgress) -> list[RemoteClip]:
+        """Send a request and wait for its clips; an interruption cancels the remote job.
 
         Raises: `RemoteError`, `GenerationCancelled`.
         """
 
 
-class Api:
-    """JSON over HTTP with a token; patient with what is starting or busy until `timeout` seconds
-    have passed since it was made. Setting `cancelled` ends every wait. `meter` counts what is used.
+class HttpApi:
+    """Client for JSON over HTTP with a token.
+
+    It repeats calls to a starting or busy deployment until `timeout` seconds after its creation.
+    Setting `cancelled` ends every wait. `meter`: counts the compute.
     """
 
     def __init__(
@@ -68,71 +70,71 @@ class Api:
         self.meter = meter or Meter()
 
     def get(self, path: str) -> Any:
-        """Raises: `RemoteError`, `GenerationCancelled`."""
-        return _json(self._send("GET", path))
+        """Return the JSON of a GET. Raises: `RemoteError`, `GenerationCancelled`."""
+        return _read_json(self._send("GET", path))
 
     def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Any:
-        """Raises: `RemoteError`, `GenerationCancelled`."""
-        return _json(self._send("POST", path, json=body, headers=headers))
+        """Return the JSON of a POST. Raises: `RemoteError`, `GenerationCancelled`."""
+        return _read_json(self._send("POST", path, json=body, headers=headers))
 
     def post_and_wait(self, path: str, body: Any) -> Any:
-        """For work that is done before the answer. Being cancelled, or late, hangs up.
+        """Return the JSON of a POST answered after the work; a cancellation hangs up.
 
         Raises: `RemoteError`, `GenerationCancelled`.
         """
-        return _json(self._send("POST", path, self._answered, json=body))
+        return _read_json(self._send("POST", path, self._exchange_cancellably, json=body))
 
     @contextmanager
-    def job(self, cancel_path: str) -> Iterator[Job]:
-        """While a job runs there; leaving it early asks for the job to be cancelled."""
-        job = Job()
+    def track_job(self, cancel_path: str) -> Iterator[JobTimer]:
+        """Measure a remote job; an error inside cancels the job."""
+        job = JobTimer()
         try:
             yield job
         except BaseException:
-            if job.runs:
+            if job.is_running:
                 self.meter.add(job.seconds)
             self._cancel(cancel_path)
             raise
         self.meter.add(job.seconds)
-        self.meter.tell(job.told)
+        self.meter.correct(job.reported_seconds)
 
     def download(self, address: str) -> tuple[bytes, str]:
-        """The file at a data: URI, or at a URL, which is asked without the token.
+        """Return bytes and MIME type of the file at a data: URI or a URL.
 
-        Returns: its bytes and MIME type. Raises: `RemoteError`, `GenerationCancelled`.
+        The token is not sent to the URL. Raises: `RemoteError`, `GenerationCancelled`.
         """
         if address.startswith("data:"):
-            return of_data_uri(address)
+            return decode_data_uri(address)
         import httpx
 
         failures = 0
         while True:
             try:
-                return self._downloaded(address)
+                return self._fetch(address)
             except httpx.HTTPError as error:
                 failures += 1
                 if failures >= ATTEMPTS:
-                    raise Unreachable(f"the clip cannot be fetched: {_named(error)}") from error
+                    raise Unreachable(f"cannot download the clip: {_describe(error)}.") from error
             self.pause()
 
     @property
-    def left(self) -> float:
+    def seconds_left(self) -> float:
         """Seconds until the deadline."""
         return self._end - time.monotonic()
 
     def check(self) -> None:
-        """Raises: `GenerationCancelled`; `RemoteError` at the deadline."""
+        """Raise `GenerationCancelled` if cancelled, `RemoteError` after the deadline."""
         if self._cancelled.is_set():
-            raise GenerationCancelled("cancelled while another deployment was asked")
-        if self.left <= 0:
+            raise GenerationCancelled("cancelled while waiting for the remote deployment")
+        if self.seconds_left <= 0:
             raise RemoteError(
-                "no result in time: give it longer (--timeout, MUSICGEN_REMOTE_TIMEOUT_SECONDS)"
+                "no result in time. Allow more: --timeout or MUSICGEN_REMOTE_TIMEOUT_SECONDS."
             )
 
     def pause(self) -> None:
-        """Waits before the next look. Raises: what `check` raises."""
+        """Wait before the next poll. Raises the errors of `check`."""
         self.check()
-        self._cancelled.wait(min(POLL_SECONDS, max(self.left, 0.0)))
+        self._cancelled.wait(min(POLL_SECONDS, max(self.seconds_left, 0.0)))
         self.check()
 
     def _send(
@@ -149,26 +151,26 @@ class Api:
         while True:
             self.check()
             try:
-                response = (exchange or self._exchanged)(method, path, **options)
+                response = (exchange or self._exchange)(method, path, **options)
             except httpx.TransportError as error:
                 failures += 1
-                # A request that was sent may have been taken: only asking again is harmless.
-                taken = method == "POST" and not isinstance(error, unsent)
-                if taken or failures >= ATTEMPTS:
-                    self.meter.lost = self.meter.lost or taken
+                # A POST may have started a job: only a GET is safe to repeat.
+                may_run = method == "POST" and not isinstance(error, unsent)
+                if may_run or failures >= ATTEMPTS:
+                    self.meter.may_be_running = self.meter.may_be_running or may_run
                     where = self._client.base_url
-                    raise Unreachable(f"{where} cannot be reached: {_named(error)}") from error
+                    raise Unreachable(f"cannot reach {where}: {_describe(error)}.") from error
             else:
-                if response.status_code not in _STARTING | _BUSY or self.left <= 0:
+                if response.status_code not in _STARTING | _BUSY or self.seconds_left <= 0:
                     return response
             self.pause()
 
-    def _exchanged(self, method: str, path: str, **options: Any) -> httpx.Response:
-        seconds = min(REQUEST_SECONDS, max(self.left, 1.0))
+    def _exchange(self, method: str, path: str, **options: Any) -> httpx.Response:
+        seconds = min(REQUEST_SECONDS, max(self.seconds_left, 1.0))
         return self._client.request(method, path, timeout=seconds, **options)
 
-    def _answered(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """In an event loop of its own: there a request can be ended while it is waited for."""
+    def _exchange_cancellably(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Exchange in an event loop of its own, to end the request on a cancellation."""
         import httpx
 
         async def exchange() -> httpx.Response:
@@ -179,30 +181,30 @@ class Api:
                 timeout=httpx.Timeout(REQUEST_SECONDS, read=None),
             )
             async with client:
-                asked = asyncio.ensure_future(client.request(method, path, **options))
+                request = asyncio.ensure_future(client.request(method, path, **options))
                 try:
-                    while not (await asyncio.wait([asked], timeout=LOOK_SECONDS))[0]:
+                    while not (await asyncio.wait([request], timeout=LOOK_SECONDS))[0]:
                         self.check()
-                    return asked.result()
+                    return request.result()
                 finally:
-                    asked.cancel()
-                    await asyncio.wait([asked])
+                    request.cancel()
+                    await asyncio.wait([request])
 
         started = time.monotonic()
-        worked = True
+        has_worked = True
         try:
             response = asyncio.run(exchange())
-            worked = response.status_code not in _BEFORE_ANY_WORK
+            has_worked = response.status_code not in _BEFORE_ANY_WORK
             return response
         except (httpx.ConnectError, httpx.ConnectTimeout):
-            worked = False
+            has_worked = False
             raise
         finally:
-            if worked:
+            if has_worked:
                 self.meter.add(time.monotonic() - started)
 
     def _cancel(self, path: str) -> None:
-        """Also after the deadline: a job costs money until it has ended."""
+        """Cancel a job, even after the deadline: a job costs money until its end."""
         import httpx
 
         for attempt in range(CANCEL_ATTEMPTS):
@@ -212,10 +214,10 @@ class Api:
                 response = self._client.post(path, timeout=CANCEL_SECONDS)
                 if response.status_code not in _STARTING | _BUSY:
                     return
-        self.meter.lost = True
-        logging.getLogger(__name__).warning("a job elsewhere could not be cancelled: %s", path)
+        self.meter.may_be_running = True
+        logging.getLogger(__name__).warning("cannot cancel a remote job: %s", path)
 
-    def _downloaded(self, address: str) -> tuple[bytes, str]:
+    def _fetch(self, address: str) -> tuple[bytes, str]:
         import httpx
 
         data = bytearray()
@@ -223,23 +225,23 @@ class Api:
             "GET", address, timeout=REQUEST_SECONDS, follow_redirects=True
         ) as response:
             if response.status_code != 200:
-                raise RemoteError(f"the clip cannot be fetched: HTTP {response.status_code}")
+                raise RemoteError(f"cannot download the clip: HTTP {response.status_code}.")
             for chunk in response.iter_bytes():
                 self.check()
                 data += chunk
                 if len(data) > CLIP_MAX_BYTES:
-                    raise RemoteError(f"the clip has more than {CLIP_MAX_BYTES} bytes")
+                    raise RemoteError(f"the clip has more than {CLIP_MAX_BYTES} bytes.")
         return bytes(data), response.headers.get("content-type", "")
 
 
-def clips_of_reply(api: Api, reply: Any) -> list[RemoteClip]:
-    """The clips of the JSON form that RunPod and Hugging Face answer with."""
+def read_clips(api: HttpApi, reply: Any) -> list[RemoteClip]:
+    """Return the clips of an answer of RunPod or Hugging Face. Raises: `RemoteError`."""
     if not isinstance(reply, Mapping) or not isinstance(reply.get("clips"), list):
         raise RemoteError(f"the answer holds no clips: {str(reply)[:200]}")
     clips = []
     for clip in reply["clips"]:
         if "audio" in clip:
-            data, kind = of_base64(clip["audio"]), ""
+            data, kind = decode_base64(clip["audio"]), ""
         else:
             data, kind = api.download(clip["url"])
         clips.append(
@@ -256,24 +258,24 @@ def clips_of_reply(api: Api, reply: Any) -> list[RemoteClip]:
     return clips
 
 
-def compute_of_reply(reply: Any) -> object:
-    """The seconds of compute that a reply tells of, None where it tells none."""
+def read_compute_seconds(reply: Any) -> object:
+    """Return the seconds of compute in an answer, or None."""
     timings = reply.get("timings") if isinstance(reply, Mapping) else None
     return timings.get("total") if isinstance(timings, Mapping) else None
 
 
-def _json(response: httpx.Response) -> Any:
+def _read_json(response: httpx.Response) -> Any:
     try:
         body = response.json()
     except ValueError:
         body = response.text[:200]
     if response.is_success:
         return body
-    raise Refused.by_status(response.status_code, _reason(body))
+    raise RemoteRefusal.from_status(response.status_code, _read_reason(body))
 
 
-def _reason(body: Any) -> str:
-    """What the platforms put their reason under."""
+def _read_reason(body: Any) -> str:
+    """Return the reason, under the key of each platform."""
     if isinstance(body, Mapping):
         for key in ("error", "detail", "title", "message"):
             if body.get(key):
@@ -281,6 +283,6 @@ def _reason(body: Any) -> str:
     return str(body)
 
 
-def _named(error: Exception) -> str:
-    """Some of httpx's errors have no text."""
+def _describe(error: Exception) -> str:
+    """Return the text of an error, or its type: some of httpx's errors have no text."""
     return str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""A Hugging Face Inference Endpoint with this project's handler."""
+"""Hugging Face Inference Endpoint with this project's handler."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from musicgen.remote.clips import RemoteClip
-from musicgen.remote.http_api import Api, Tell, clips_of_reply, compute_of_reply
+from musicgen.remote.http_api import HttpApi, OnProgress, read_clips, read_compute_seconds
 
 
 class HuggingFaceEndpoint:
-    """One POST, answered when the clip is there; one that scaled to zero answers 503 meanwhile."""
+    """Endpoint answering a POST with the finished clip; scaled to zero, it answers 503 at first."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: HttpApi) -> None:
         self._api = api
 
-    def generate(self, fields: Mapping[str, Any], tell: Tell) -> list[RemoteClip]:
-        tell("waiting for the endpoint")
+    def generate(self, fields: Mapping[str, Any], on_progress: OnProgress) -> list[RemoteClip]:
+        """Generate all clips in one call. Raises: `RemoteError`, `GenerationCancelled`."""
+        on_progress("waiting for the endpoint")
         parameters = dict(fields)
         body = {"inputs": parameters.pop("prompt"), "parameters": parameters}
         reply = self._api.post_and_wait("/", body)
-        self._api.meter.tell(compute_of_reply(reply))
-        return clips_of_reply(self._api, reply)
+        self._api.meter.correct(read_compute_seconds(reply))
+        return read_clips(self._api, reply)

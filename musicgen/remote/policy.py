@@ -1,4 +1,4 @@
-"""When a clip is made elsewhere."""
+"""Policy: the choice between this machine and the remote deployment."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from musicgen.errors import (
 )
 from musicgen.settings.remote import Policy
 
-_OF_THIS_MACHINE = (GenerationError, CheckpointError, ModelTooLarge, MissingDependency, MemoryError)
+_LOCAL_ERRORS = (GenerationError, CheckpointError, ModelTooLarge, MissingDependency, MemoryError)
 
 
 def goes_elsewhere_first(
     policy: Policy, expected_wait_seconds: float | None, limit_seconds: float
 ) -> bool:
-    """Whether a job is made elsewhere before it is tried here.
+    """Whether a job goes to the remote deployment without a local attempt.
 
-    `expected_wait_seconds`: until it would begin here, None where nobody knows, which sends nothing
-    away. `limit_seconds`: how long overflow lets it wait.
+    `expected_wait_seconds`: time before its local start; None, unknown, keeps it here.
+    `limit_seconds`: longest wait under the policy overflow.
     """
     if policy == "overflow":
         return expected_wait_seconds is not None and expected_wait_seconds > limit_seconds
@@ -28,7 +28,10 @@ def goes_elsewhere_first(
 
 
 def may_be_made_elsewhere(error: BaseException) -> bool:
-    """Whether another machine may do what failed here with `error`: one with more memory, other
-    weights, another device or less to do. Never what the caller has to mend or has given up, and
-    nothing unforeseen, which may fail there as well and cost money."""
-    return isinstance(error, _OF_THIS_MACHINE) and not isinstance(error, GenerationCancelled)
+    """Whether a job may succeed on another machine after this error.
+
+    Another machine may have more memory, other weights, another device or a shorter queue. False
+    for faults of the request, cancellations, and unforeseen errors: these may fail there too, and
+    cost money.
+    """
+    return isinstance(error, _LOCAL_ERRORS) and not isinstance(error, GenerationCancelled)

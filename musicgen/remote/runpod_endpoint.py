@@ -1,4 +1,4 @@
-"""A serverless endpoint on RunPod: https://docs.runpod.io/serverless/endpoints/operations."""
+"""Serverless endpoint on RunPod: https://docs.runpod.io/serverless/endpoints/operations."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from musicgen.remote.clips import RemoteClip
-from musicgen.remote.errors import Refused
-from musicgen.remote.http_api import Api, Tell, clips_of_reply, compute_of_reply
+from musicgen.remote.errors import RemoteRefusal
+from musicgen.remote.http_api import HttpApi, OnProgress, read_clips, read_compute_seconds
 
 BASE_URL = "https://api.runpod.ai/v2"
 LIFETIME_MIN_SECONDS = 10
@@ -17,62 +17,64 @@ _ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
 
 
 class RunPodEndpoint:
-    """`/run` and `/status`, because `/runsync` waits no longer than 90 seconds."""
+    """Endpoint used by `/run` and `/status`, because `/runsync` waits at most 90 seconds."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: HttpApi) -> None:
         self._api = api
 
-    def generate(self, fields: Mapping[str, Any], tell: Tell) -> list[RemoteClip]:
-        # RunPod's own deadlines, for when nobody is left here to cancel.
-        milliseconds = 1000 * max(math.ceil(self._api.left), LIFETIME_MIN_SECONDS)
+    def generate(self, fields: Mapping[str, Any], on_progress: OnProgress) -> list[RemoteClip]:
+        """Run one job for all clips. Raises: `RemoteError`, `GenerationCancelled`."""
+        # RunPod's own deadlines, in case this process dies and cannot cancel.
+        milliseconds = 1000 * max(math.ceil(self._api.seconds_left), LIFETIME_MIN_SECONDS)
         policy = {"executionTimeout": milliseconds, "ttl": milliseconds}
         status = self._api.post("/run", {"input": dict(fields), "policy": policy})
-        with self._api.job(f"/cancel/{status['id']}") as job:
+        with self._api.track_job(f"/cancel/{status['id']}") as job:
             while status["status"] not in _ENDED:
                 if status["status"] != "IN_QUEUE":
-                    job.seen_running()
-                tell(_progress(status))
+                    job.mark_running()
+                on_progress(_describe_progress(status))
                 self._api.pause()
                 status = self._api.get(f"/status/{status['id']}")
             if isinstance(status.get("executionTime"), (int, float)):
-                job.told = status["executionTime"] / 1000
-        return clips_of_job(self._api, status)
+                job.reported_seconds = status["executionTime"] / 1000
+        return read_job_clips(self._api, status)
 
 
 class RunPodLocalServer:
-    """The SDK's own server for development, `python runpod_handler.py --rp_serve_api`."""
+    """Development server of RunPod's SDK: `python runpod_handler.py --rp_serve_api`."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: HttpApi) -> None:
         self._api = api
 
-    def generate(self, fields: Mapping[str, Any], tell: Tell) -> list[RemoteClip]:
-        tell("waiting for the job")
+    def generate(self, fields: Mapping[str, Any], on_progress: OnProgress) -> list[RemoteClip]:
+        """Run one job for all clips. Raises: `RemoteError`, `GenerationCancelled`."""
+        on_progress("waiting for the job")
         status = self._api.post_and_wait("/runsync", {"input": fields})
-        self._api.meter.tell(compute_of_reply(status.get("output")))
-        return clips_of_job(self._api, status)
+        self._api.meter.correct(read_compute_seconds(status.get("output")))
+        return read_job_clips(self._api, status)
 
 
-def clips_of_job(api: Api, job: Mapping[str, Any]) -> list[RemoteClip]:
-    """The clips of a job. Of one that was streamed the last piece is the result; if that says of a
-    clip neither where it is nor what it is, its pieces are the clip.
+def read_job_clips(api: HttpApi, job: Mapping[str, Any]) -> list[RemoteClip]:
+    """Return the clips of a job.
 
-    Raises: `RemoteError` for one that did not complete.
+    The last piece of a streamed job is the result. A clip without a URL there consists of its
+    pieces. Raises: `RemoteError` for an incomplete job.
     """
     if job.get("status") != "COMPLETED":
-        raise Refused("the job did not complete", str(job.get("error") or job.get("status")))
+        raise RemoteRefusal("the job did not complete", str(job.get("error") or job.get("status")))
     output = job.get("output")
     if not isinstance(output, list):
-        return clips_of_reply(api, output)
+        return read_clips(api, output)
     *pieces, last = output
     reply = last.get("result", last)
     for index, clip in enumerate(reply.get("clips", [])):
         if "url" not in clip:
-            mine = [base64.b64decode(p["audio"]) for p in pieces if p["index"] == index]
-            clip["audio"] = base64.b64encode(b"".join(mine)).decode()
-    return clips_of_reply(api, reply)
+            parts = [base64.b64decode(p["audio"]) for p in pieces if p["index"] == index]
+            clip["audio"] = base64.b64encode(b"".join(parts)).decode()
+    return read_clips(api, reply)
 
 
-def _progress(job: Mapping[str, Any]) -> str:
+def _describe_progress(job: Mapping[str, Any]) -> str:
     output = job.get("output")
-    told = f" {output}" if isinstance(output, (str, int, float)) else ""
-    return f"{job['status'].lower().replace('_', ' ')}{told}"
+    suffix = f" {output}" if isinstance(output, (str, int, float)) else ""
+    return f"{job['status'].lower().replace('_', ' ')}{suffix}"

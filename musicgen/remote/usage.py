@@ -1,4 +1,4 @@
-"""What a request has used elsewhere."""
+"""Compute used by one request on a remote deployment."""
 
 from __future__ import annotations
 
@@ -6,53 +6,53 @@ import time
 
 
 class Meter:
-    """Seconds of compute, piece by piece: as the platform tells them, or else the time from when
-    the work was seen to run until it ended here.
+    """Seconds of compute, one entry for each piece of work.
 
-    `lost` is set where work may go on that nobody here hears of any more.
+    The platform's own figure replaces the time measured here. `may_be_running`: set if work may go
+    on unobserved.
     """
 
     def __init__(self) -> None:
         self._pieces: list[float] = []
-        self.lost = False
+        self.may_be_running = False
 
     @property
     def seconds(self) -> float:
+        """Total seconds of compute."""
         return sum(self._pieces)
 
-    @property
-    def ran(self) -> bool:
-        """False as long as nothing was begun elsewhere."""
-        return bool(self._pieces) or self.lost
-
     def add(self, seconds: float) -> None:
-        """Another piece of work, as it was measured here."""
+        """Add a piece of work, as measured here."""
         self._pieces.append(max(seconds, 0.0))
 
-    def tell(self, seconds: object) -> None:
-        """What the platform says of the latest piece; anything but a number changes nothing."""
+    def correct(self, seconds: object) -> None:
+        """Replace the latest piece by the platform's figure; ignore anything but a number."""
         if self._pieces and isinstance(seconds, (int, float)) and seconds >= 0:
             self._pieces[-1] = float(seconds)
 
 
-class Job:
-    """A job elsewhere, from being asked for until it has ended. `told`: its seconds of compute by
-    the platform's own count, None where it has none."""
+class JobTimer:
+    """Time of one remote job, from its submission to its end.
+
+    `reported_seconds`: compute by the platform's own count, None if it has none.
+    """
 
     def __init__(self) -> None:
-        self._asked = time.monotonic()
-        self._began: float | None = None
-        self.told: object = None
+        self._submitted = time.monotonic()
+        self._started: float | None = None
+        self.reported_seconds: object = None
 
     @property
-    def runs(self) -> bool:
-        return self._began is not None
+    def is_running(self) -> bool:
+        """Whether the job was seen to run."""
+        return self._started is not None
 
     @property
     def seconds(self) -> float:
-        """Since it was first seen to run; of one that was never seen to, since it was asked for."""
-        return time.monotonic() - (self._asked if self._began is None else self._began)
+        """Seconds since the job was first seen to run; else since its submission."""
+        return time.monotonic() - (self._submitted if self._started is None else self._started)
 
-    def seen_running(self) -> None:
-        if self._began is None:
-            self._began = time.monotonic()
+    def mark_running(self) -> None:
+        """Note that the job runs; the first call counts."""
+        if self._started is None:
+            self._started = time.monotonic()

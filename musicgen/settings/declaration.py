@@ -49,8 +49,8 @@ class Declaration:
     is_secret: bool = False
 
     @property
-    def allowed(self) -> str:
-        """The allowed values as a phrase: "a whole number of seconds from 1 to 60"."""
+    def values(self) -> str:
+        """Allowed values as a phrase: "a whole number of seconds from 1 to 60"."""
         if self.choices:
             *others, last = self.choices
             return f"{', '.join(others)} or {last}"
@@ -129,7 +129,7 @@ class Declaration:
         if isinstance(value, (Decimal, float)):
             value = int(value) if value == int(value) else float(value)
         shown = None if self.is_secret else value
-        return SettingsError(variable or self.variable, f"must be {self.allowed}", value=shown)
+        return SettingsError(variable or self.variable, f"must be {self.values}", value=shown)
 
 
 def setting(variable: str, kind: Kind, default: Any = None, **details: Any) -> Any:

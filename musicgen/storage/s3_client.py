@@ -33,7 +33,6 @@ def open_client(bucket: BucketSettings, attempts: int = 1) -> Any:
     """Open a boto3 client for the bucket's endpoint, for any number of threads.
 
     `attempts`: number of times boto3 sends a request. An upload repeats itself: see `send`.
-
     Raises: `MissingDependency`; `BucketRefused` for a malformed endpoint or a missing profile.
     """
     try:

@@ -8,7 +8,7 @@ import pytest
 
 from musicgen.remote import http_api as base
 from musicgen.remote import replicate, runpod_endpoint
-from musicgen.remote.guarded import Hybrid
+from musicgen.remote.guarded import GuardedDeployment
 from tests.support import ROOT
 from tests.support.cog_server import Server, cog_server
 from tests.support.elsewhere import Elsewhere
@@ -74,7 +74,7 @@ def elsewhere() -> Elsewhere:
 
 
 @pytest.fixture(params=["replicate", "runpod", "hf", "cog container"])
-def hybrid(request: pytest.FixtureRequest, elsewhere: Elsewhere) -> Hybrid:
+def hybrid(request: pytest.FixtureRequest, elsewhere: Elsewhere) -> GuardedDeployment:
     if request.param == "replicate":
         return elsewhere.hybrid("replicate", "me/music")
     if request.param == "runpod":

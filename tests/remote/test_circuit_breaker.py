@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from musicgen.remote.circuit_breaker import Attempt, Breaker
+from musicgen.remote.circuit_breaker import Attempt, CircuitBreaker
 
 FAILURES, OPEN_SECONDS = 3, 60.0
 
@@ -28,7 +28,7 @@ class BreakerMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.clock = _Clock()
-        self.breaker = Breaker(FAILURES, OPEN_SECONDS, self.clock)
+        self.breaker = CircuitBreaker(FAILURES, OPEN_SECONDS, self.clock)
         self.under_way: list[Attempt] = []
         self.stale: list[Attempt] = []
         self.trial: Attempt | None = None
@@ -47,7 +47,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @rule()
     def somebody_enters(self) -> None:
-        attempt = self.breaker.enter()
+        attempt = self.breaker.acquire()
         if self.opened is None:
             assert attempt is not None
         else:
@@ -58,7 +58,7 @@ class BreakerMachine(RuleBasedStateMachine):
             self.under_way.append(attempt)
 
     @precondition(lambda self: self.under_way)
-    @rule(data=st.data(), end=st.sampled_from(["succeeded", "failed", "dropped"]))
+    @rule(data=st.data(), end=st.sampled_from(["report_success", "report_failure", "drop"]))
     def one_ends(self, data: st.DataObject, end: str) -> None:
         attempt = data.draw(st.sampled_from(self.under_way))
         self.under_way.remove(attempt)
@@ -66,17 +66,17 @@ class BreakerMachine(RuleBasedStateMachine):
         self.stale.append(attempt)
         if attempt is self.trial:
             self.trial = None
-        if end == "succeeded":
+        if end == "report_success":
             self.in_a_row = 0
             if self.opened is not None:
                 self._turn(None)
-        elif end == "failed":
+        elif end == "report_failure":
             self.in_a_row += 1
             if self.opened is not None or self.in_a_row == FAILURES:
                 self._turn(self.clock.now)
 
     @precondition(lambda self: self.stale)
-    @rule(data=st.data(), end=st.sampled_from(["succeeded", "failed", "dropped"]))
+    @rule(data=st.data(), end=st.sampled_from(["report_success", "report_failure", "drop"]))
     def one_that_is_over_speaks(self, data: st.DataObject, end: str) -> None:
         """One that has ended, or began before it last opened or closed, changes nothing."""
         getattr(data.draw(st.sampled_from(self.stale)), end)()
@@ -96,26 +96,26 @@ TestBreaker = BreakerMachine.TestCase
 
 @given(st.integers(1, 5), st.integers(0, 20))
 def test_it_opens_at_the_failures_in_a_row_and_not_before(failures: int, dropped: int) -> None:
-    breaker = Breaker(failures, OPEN_SECONDS, _Clock())
+    breaker = CircuitBreaker(failures, OPEN_SECONDS, _Clock())
     for index in range(failures):
         assert breaker.state == "closed"
         for _ in range(dropped):
-            breaker.enter().dropped()  # type: ignore[union-attr]
-        breaker.enter().failed()  # type: ignore[union-attr]
+            breaker.acquire().drop()  # type: ignore[union-attr]
+        breaker.acquire().report_failure()  # type: ignore[union-attr]
         assert breaker.failures == index + 1
-    assert breaker.state == "open" and breaker.enter() is None
+    assert breaker.state == "open" and breaker.acquire() is None
 
 
 def test_of_many_threads_one_gets_the_try() -> None:
     clock = _Clock()
-    breaker = Breaker(1, OPEN_SECONDS, clock)
-    breaker.enter().failed()  # type: ignore[union-attr]
+    breaker = CircuitBreaker(1, OPEN_SECONDS, clock)
+    breaker.acquire().report_failure()  # type: ignore[union-attr]
     clock.now += OPEN_SECONDS
     together = threading.Barrier(8)
 
     def enter(_: int) -> Attempt | None:
         together.wait()
-        return breaker.enter()
+        return breaker.acquire()
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(attempt is not None for attempt in pool.map(enter, range(8))) == 1

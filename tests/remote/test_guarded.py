@@ -11,8 +11,8 @@ import pytest
 import soundfile as sf
 
 from musicgen.predictor import Predictor
-from musicgen.remote.errors import Refused
-from musicgen.remote.guarded import Hybrid
+from musicgen.remote.errors import RemoteRefusal
+from musicgen.remote.guarded import GuardedDeployment
 from musicgen.request import GenerationRequest
 from musicgen.settings import Settings
 from tests.support.cog_server import Server
@@ -35,14 +35,14 @@ def _files(predictor: Predictor, fields: dict[str, Any]) -> list[tuple[bytes, in
 
 
 def test_a_clip_is_the_same_bytes_as_the_predictors_own(
-    hybrid: Hybrid, elsewhere: Elsewhere, predictor: Predictor
+    hybrid: GuardedDeployment, elsewhere: Elsewhere, predictor: Predictor
 ) -> None:
     made = make(hybrid, FIELDS)
     assert [(c.data, c.seed, c.prompt) for c in made.clips] == _files(predictor, FIELDS)
     [clip] = made.clips
     assert (clip.content_type, clip.model, clip.licence) == ("audio/wav", "demo", "Apache-2.0")
     assert clip.seconds == pytest.approx(0.3)
-    assert made.made_by == hybrid.made_by and TOKEN not in made.made_by
+    assert made.made_by == hybrid.label and TOKEN not in made.made_by
     # What the platform tells is what is paid, in place of the estimate.
     assert made.compute_seconds > 0
     assert elsewhere.spent == Decimal(str(made.cost_usd)) < PRICE * 5
@@ -62,14 +62,16 @@ def test_a_clip_is_the_same_bytes_as_the_predictors_own(
     ],
 )
 def test_several_clips_and_sections_too(
-    hybrid: Hybrid, predictor: Predictor, fields: dict[str, Any]
+    hybrid: GuardedDeployment, predictor: Predictor, fields: dict[str, Any]
 ) -> None:
     """Cog refuses a null, and makes one clip of a prediction."""
     wanted = [(data, seed) for data, seed, _ in _files(predictor, fields)]
     assert [(clip.data, clip.seed) for clip in make(hybrid, fields).clips] == wanted
 
 
-def test_a_file_is_continued(hybrid: Hybrid, predictor: Predictor, tmp_path: Path) -> None:
+def test_a_file_is_continued(
+    hybrid: GuardedDeployment, predictor: Predictor, tmp_path: Path
+) -> None:
     sent = tmp_path / "sent.wav"
     sf.write(sent, 0.5 * np.sin(np.arange(16_000) / 20), 32_000)
     fields = {"prompt": "x", "duration": 0.6, "seed": 1, "continuation": True, "input_audio": sent}
@@ -77,7 +79,7 @@ def test_a_file_is_continued(hybrid: Hybrid, predictor: Predictor, tmp_path: Pat
     assert clip.data == _files(predictor, fields)[0][0]
 
 
-def test_a_seed_that_was_not_given_is_told(hybrid: Hybrid) -> None:
+def test_a_seed_that_was_not_given_is_told(hybrid: GuardedDeployment) -> None:
     fields = {"prompt": "x", "duration": 0.2}
     [clip] = make(hybrid, fields).clips
     assert make(hybrid, fields | {"seed": clip.seed}).clips[0].data == clip.data
@@ -97,20 +99,20 @@ def test_the_settings_are_all_it_needs(cog: Server) -> None:
         "MUSICGEN_REMOTE_TARGET": str(cog.client.base_url),
     }
     ledger = MemoryLedger()
-    hybrid = Hybrid.from_settings(Settings.from_env(env).remote, ledger)
+    hybrid = GuardedDeployment.from_settings(Settings.from_env(env).remote, ledger)
     assert make(hybrid, FIELDS).cost_usd == 0
     assert not ledger.months, "nothing costs, and nothing is counted"
 
 
 def test_what_the_other_side_refuses_of_a_request_is_nothing_against_it(
-    hybrid: Hybrid, tmp_path: Path
+    hybrid: GuardedDeployment, tmp_path: Path
 ) -> None:
     """The demo follows no melody: only the other side can know that."""
     sent = tmp_path / "sent.wav"
     sf.write(sent, np.zeros(3200), 32_000)
     for _ in range(4):
-        with pytest.raises(Refused) as raised:
+        with pytest.raises(RemoteRefusal) as raised:
             make(hybrid, {"prompt": "x", "duration": 0.2, "input_audio": sent})
-        assert raised.value.of_the_request
+        assert raised.value.is_request_fault
         assert raised.value.code_there == "invalid_input_audio"
     assert hybrid.breaker.state == "closed" and hybrid.breaker.failures == 0

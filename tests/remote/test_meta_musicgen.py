@@ -15,8 +15,8 @@ import pytest
 from musicgen.errors import GenerationCancelled
 from musicgen.remote import http_api as base
 from musicgen.remote import replicate
-from musicgen.remote.errors import Refused
-from musicgen.remote.guarded import Hybrid
+from musicgen.remote.errors import RemoteRefusal
+from musicgen.remote.guarded import GuardedDeployment
 from tests.support.elsewhere import Elsewhere, make
 from tests.support.platform_apis import Answer, served
 
@@ -62,11 +62,11 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[MetaApi]:
 
 
 @pytest.fixture
-def hybrid(elsewhere: Elsewhere) -> Hybrid:
+def hybrid(elsewhere: Elsewhere) -> GuardedDeployment:
     return elsewhere.hybrid("replicate", "meta/musicgen")
 
 
-def test_what_it_knows_is_translated(hybrid: Hybrid, api: MetaApi) -> None:
+def test_what_it_knows_is_translated(hybrid: GuardedDeployment, api: MetaApi) -> None:
     sound = base64.b64encode(b"a sound").decode()
     fields = {
         "prompt": "x",
@@ -105,7 +105,7 @@ def test_what_it_knows_is_translated(hybrid: Hybrid, api: MetaApi) -> None:
 
 
 def test_each_clip_is_a_prediction_of_the_next_seed(
-    hybrid: Hybrid, elsewhere: Elsewhere, api: MetaApi
+    hybrid: GuardedDeployment, elsewhere: Elsewhere, api: MetaApi
 ) -> None:
     """And each is paid for."""
     made = make(hybrid, {"prompts": ["a", "b"], "variations": 2, "seed": 8, "duration": 3})
@@ -116,7 +116,7 @@ def test_each_clip_is_a_prediction_of_the_next_seed(
     assert elsewhere.spent == Decimal("0.01")
 
 
-def test_a_seed_is_chosen_and_told(hybrid: Hybrid, api: MetaApi) -> None:
+def test_a_seed_is_chosen_and_told(hybrid: GuardedDeployment, api: MetaApi) -> None:
     for given in (None, -1):
         [clip] = make(hybrid, {"prompt": "x", "seed": given}).clips
         assert clip.seed == api.inputs[-1]["seed"] > 0
@@ -125,43 +125,45 @@ def test_a_seed_is_chosen_and_told(hybrid: Hybrid, api: MetaApi) -> None:
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"prompt": "", "sections": [{"prompt": "a", "duration": 3}]}, "no sections"),
-        ({"negative_prompt": "noise"}, "no negative_prompt"),
-        ({"loop": True, "bpm": 120}, "it takes no"),
-        ({"fade_out": 1.0}, "no fade_out"),
-        ({"sample_rate": 48000}, "no sample_rate"),
-        ({"save_tokens": True}, "no save_tokens"),
+        ({"prompt": "", "sections": [{"prompt": "a", "duration": 3}]}, "no field sections"),
+        ({"negative_prompt": "noise"}, "no field negative_prompt"),
+        ({"loop": True, "bpm": 120}, "it has no field"),
+        ({"fade_out": 1.0}, "no field fade_out"),
+        ({"sample_rate": 48000}, "no field sample_rate"),
+        ({"save_tokens": True}, "no field save_tokens"),
         ({"output_format": "flac"}, "wav, mp3"),
         ({"normalization_strategy": "none"}, "loudness, peak, rms, clip"),
         ({"model_version": "small"}, "stereo-melody-large, stereo-large"),
-        ({"model_version": "large", "input_audio": "https://host/a.wav"}, "no melody"),
-        ({"duration": 2.5}, "duration=2.5"),
+        ({"model_version": "large", "input_audio": "https://host/a.wav"}, "cannot follow a melody"),
+        ({"duration": 2.5}, "duration must be a whole number (was 2.5)"),
         ({"seed": 0}, "the seed 0"),
     ],
 )
 def test_what_it_cannot_do_is_refused_before_it_is_asked(
-    hybrid: Hybrid, api: MetaApi, fields: dict[str, Any], reason: str
+    hybrid: GuardedDeployment, api: MetaApi, fields: dict[str, Any], reason: str
 ) -> None:
     """And however often, that is nothing against Replicate."""
     for _ in range(5):
-        with pytest.raises(Refused, match=re.escape(reason)) as raised:
+        with pytest.raises(RemoteRefusal, match=re.escape(reason)) as raised:
             make(hybrid, {"prompt": "x"} | fields)
-        assert raised.value.of_the_request
+        assert raised.value.is_request_fault
     assert not api.inputs
     assert hybrid.breaker.state == "closed"
 
 
-def test_what_is_no_sound_is_no_clip(hybrid: Hybrid, elsewhere: Elsewhere, api: MetaApi) -> None:
+def test_what_is_no_sound_is_no_clip(
+    hybrid: GuardedDeployment, elsewhere: Elsewhere, api: MetaApi
+) -> None:
     """Guards an error page that is kept as somebody's music. It has cost its time all the same."""
     api.output = b"<html>"
-    with pytest.raises(Exception, match="no wav file"):
+    with pytest.raises(Exception, match="not a file of format wav"):
         make(hybrid, {"prompt": "x"})
     assert hybrid.breaker.failures == 1
     assert elsewhere.spent == Decimal("0.0025")
 
 
 def test_cancelling_between_two_clips_pays_for_the_first(
-    hybrid: Hybrid, elsewhere: Elsewhere, api: MetaApi
+    hybrid: GuardedDeployment, elsewhere: Elsewhere, api: MetaApi
 ) -> None:
     cancelled = threading.Event()
     lines: list[tuple[float | None, str]] = []
@@ -172,7 +174,7 @@ def test_cancelling_between_two_clips_pays_for_the_first(
             cancelled.set()
 
     with pytest.raises(GenerationCancelled):
-        hybrid.make({"prompt": "x", "variations": 3}, tell=tell, cancelled=cancelled)
+        hybrid.generate({"prompt": "x", "variations": 3}, on_progress=tell, cancelled=cancelled)
     assert api.cancelled == ["p2"] and len(api.inputs) == 2
     assert [fraction for fraction, _ in lines] == [0.0, 1 / 3]
     assert elsewhere.spent >= Decimal("0.0025")

@@ -7,9 +7,9 @@ from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any
 
-from musicgen.remote.circuit_breaker import Breaker
-from musicgen.remote.generate import Made, RemoteMaker
-from musicgen.remote.guarded import Hybrid
+from musicgen.remote.circuit_breaker import CircuitBreaker
+from musicgen.remote.generate import RemoteGenerator, RemoteResult
+from musicgen.remote.guarded import GuardedDeployment
 from musicgen.settings import RemoteTokens
 from musicgen.settings.remote import RemoteSettings
 from tests.support.json_server import TOKEN
@@ -22,7 +22,7 @@ MONTH = "2026-01"
 
 
 class Elsewhere:
-    """A `Hybrid` of any target, with clocks that stand still."""
+    """A `GuardedDeployment` of any target, with clocks that stand still."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -35,7 +35,7 @@ class Elsewhere:
         tokens: RemoteTokens = TOKENS,
         timeout: float = 60.0,
         cap: Decimal = CAP,
-    ) -> Hybrid:
+    ) -> GuardedDeployment:
         settings = RemoteSettings(
             policy="remote",
             target=target,
@@ -44,15 +44,19 @@ class Elsewhere:
             price=PRICE,
             monthly_cap=cap,
         )
-        maker = RemoteMaker(settings, tokens)
-        breaker = Breaker(3, 60.0, lambda: self.now)
+        maker = RemoteGenerator(settings, tokens)
+        breaker = CircuitBreaker(3, 60.0, lambda: self.now)
         month = datetime(2026, 1, 31, tzinfo=timezone.utc)
-        return Hybrid(maker, breaker, self.ledger, cap, lambda: month)
+        return GuardedDeployment(maker, breaker, self.ledger, cap, lambda: month)
 
     @property
     def spent(self) -> Decimal:
         return self.ledger.read_spent(MONTH)
 
 
-def make(hybrid: Hybrid, fields: dict[str, Any], cancelled: threading.Event | None = None) -> Made:
-    return hybrid.make(fields, tell=lambda *_: None, cancelled=cancelled or threading.Event())
+def make(
+    hybrid: GuardedDeployment, fields: dict[str, Any], cancelled: threading.Event | None = None
+) -> RemoteResult:
+    return hybrid.generate(
+        fields, on_progress=lambda *_: None, cancelled=cancelled or threading.Event()
+    )

@@ -17,9 +17,9 @@ from handlers.job_api.worker.outcome import DROPPED, FAILED, MOVED, JobOutcome
 from handlers.job_api.worker.progress import REPORT_SECONDS, ProgressReporter
 from musicgen.errors import InvalidRequest, RemoteError
 from musicgen.process.tracing import span
-from musicgen.remote.errors import Refused
-from musicgen.remote.generate import Made
-from musicgen.remote.guarded import Hybrid, RemoteUnavailable
+from musicgen.remote.errors import RemoteRefusal
+from musicgen.remote.generate import RemoteResult
+from musicgen.remote.guarded import GuardedDeployment, RemoteUnavailable
 from musicgen.storage.base import ClipFile, ClipName, Storage
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class RemoteExecutor:
 
     def __init__(
         self,
-        hybrid: Hybrid,
+        hybrid: GuardedDeployment,
         pool: Pool,
         app: App,
         files: JobFiles,
@@ -73,7 +73,7 @@ class RemoteExecutor:
             return DROPPED
         return JobOutcome("completed", sum(clip.seconds or 0.0 for clip in made.clips))
 
-    async def _generate(self, run: jobs.WorkerRun) -> Made | None:
+    async def _generate(self, run: jobs.WorkerRun) -> RemoteResult | None:
         """Return the remote clips, or None if the job is no longer this run's."""
         reporter, cancelled, fraction = ProgressReporter(self._pool, run), threading.Event(), [0.0]
 
@@ -82,7 +82,9 @@ class RemoteExecutor:
 
         fields = self._files.resolve_upload(run.owner, run.request)
         remote_job = asyncio.create_task(
-            asyncio.to_thread(self._hybrid.make, fields, tell=update, cancelled=cancelled)
+            asyncio.to_thread(
+                self._hybrid.generate, fields, on_progress=update, cancelled=cancelled
+            )
         )
         is_current = True
         try:
@@ -103,7 +105,7 @@ class RemoteExecutor:
     async def _handle_failure(self, run: jobs.WorkerRun, error: RemoteError) -> JobOutcome:
         """Move a failed job to the local queue or to a later time, or fail it."""
         is_unavailable = isinstance(error, RemoteUnavailable)
-        is_refused = isinstance(error, Refused) and error.of_the_request
+        is_refused = isinstance(error, RemoteRefusal) and error.is_request_fault
         logger.warning("Job %s could not be made remotely: %s", run.id, error)
         if self._local_queue is not None and (is_unavailable or is_refused):
             await jobs.move(self._pool, self._app, run, self._local_queue)
@@ -115,7 +117,7 @@ class RemoteExecutor:
             return FAILED
         return MOVED
 
-    async def _complete(self, run: jobs.WorkerRun, made: Made) -> bool:
+    async def _complete(self, run: jobs.WorkerRun, made: RemoteResult) -> bool:
         count = count_clips(run.request)
         clips = made.clips[:count]
         stored = [
@@ -137,7 +139,9 @@ def _get_retry_pause(error: RemoteError) -> int | None:
     return None
 
 
-def _build_result(request: Mapping[str, Any], made: Made, addresses: list[str]) -> dict[str, Any]:
+def _build_result(
+    request: Mapping[str, Any], made: RemoteResult, addresses: list[str]
+) -> dict[str, Any]:
     clips = [
         {
             "address": address,

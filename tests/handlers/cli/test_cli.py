@@ -19,7 +19,7 @@ from handlers.cli import main as cli
 from handlers.cli.options import parse_request
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.evaluation import verify
-from musicgen.remote.fields import fields_of
+from musicgen.remote.fields import build_fields
 from musicgen.request import GenerationRequest, request_fields
 from musicgen.request.fields import FieldSpec
 from tests.support import ROOT
@@ -101,7 +101,7 @@ def test_every_field_of_a_request_is_an_option_and_reaches_its_maker(spec: Field
     assert request == GenerationRequest.from_mapping(expected)
     if name != "model_version":  # here it is the model that is loaded
         assert parse_request(parser.parse_args(["generate", *arguments])) == request
-    sent = fields_of(request, input_audio="an address")
+    sent = build_fields(request, input_audio="an address")
     received = json.loads(json.dumps(sent))
     if "input_audio" in received:
         assert received.pop("input_audio") == "an address"
