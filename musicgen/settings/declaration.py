@@ -6,6 +6,7 @@ are derived from `read_declarations`.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -73,9 +74,9 @@ class Declaration:
         return low if self.most is None else f"{low} to {self.most:.12g}"
 
     def read(self, env: Mapping[str, str]) -> Any:
-        """Return the value of the variable in `env`; an empty variable counts as unset.
+        """Return the value of the variable in `env`, or its default. Raises: `SettingsError`.
 
-        Returns the default of an unset variable. Raises: `SettingsError`.
+        An empty variable counts as unset.
         """
         for variable in (self.variable, self.fallback):
             text = env.get(variable)
@@ -104,7 +105,7 @@ class Declaration:
             return False
         if self.pattern and not re.fullmatch(self.pattern, value):
             return False
-        # Written as one condition each: NaN is on neither side of a limit, so it fails.
+        # NaN is neither above nor below a limit, so both comparisons must hold.
         is_above = self.least is None or value >= self.least
         return bool(is_above and (self.most is None or value <= self.most))
 
@@ -127,7 +128,8 @@ class Declaration:
 
     def _refuse(self, value: Any, variable: str | None) -> SettingsError:
         if isinstance(value, (Decimal, float)):
-            value = int(value) if value == int(value) else float(value)
+            is_whole = math.isfinite(value) and value == int(value)
+            value = int(value) if is_whole else float(value)
         shown = None if self.is_secret else value
         return SettingsError(variable or self.variable, f"must be {self.values}", value=shown)
 
@@ -138,7 +140,7 @@ def setting(variable: str, kind: Kind, default: Any = None, **details: Any) -> A
 
 
 def declare(declaration: Declaration) -> Any:
-    """Declare a field whose declaration two classes share."""
+    """Declare a field by a declaration shared with another class."""
     return field(
         default=declaration.default,
         repr=not declaration.is_secret,

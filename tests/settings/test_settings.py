@@ -123,6 +123,12 @@ def test_a_bad_value_given_in_code_is_refused_too() -> None:
     assert str(raised.value) == "MUSICGEN_SLOTS must be a whole number from 1 (was 0)."
 
 
+@pytest.mark.parametrize("deadline", [float("nan"), float("inf"), 0.5])
+def test_a_number_outside_its_limits_is_refused(deadline: float) -> None:
+    with pytest.raises(SettingsError, match="a number of seconds from 1 to 86400"):
+        BucketSettings(deadline=deadline)
+
+
 def test_a_password_in_an_endpoint_is_refused_without_showing_it() -> None:
     with pytest.raises(SettingsError, match="ENDPOINT_URL") as raised:
         Settings.from_env({"MUSICGEN_BUCKET_ENDPOINT_URL": "http://me:hunter2@example.com"})
