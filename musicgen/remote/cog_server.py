@@ -34,15 +34,16 @@ def split_clips(fields: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
     A prediction of Cog makes one clip: clip i has `seed + i`.
     """
-    rest = dict(fields)
-    variations = rest.pop("variations", 1)
-    texts = parse_prompts(rest.pop("prompts")) if rest.get("prompts") else (rest.get("prompt", ""),)
+    shared = dict(fields)
+    variations = shared.pop("variations", 1)
+    several = shared.pop("prompts", None)
+    texts = parse_prompts(several) if several else (shared.get("prompt", ""),)
     prompts = [text for text in texts for _ in range(variations)]
-    seed = rest.get("seed")
+    seed = shared.get("seed")
     requests = []
     for index, prompt in enumerate(prompts):
         label = f"clip {index + 1} of {len(prompts)}: " if len(prompts) > 1 else ""
-        clip_fields = rest | {"prompt": prompt}
+        clip_fields = shared | {"prompt": prompt}
         if seed is not None:
             clip_fields["seed"] = seed_of_variation(seed, index)
         requests.append((label, clip_fields))

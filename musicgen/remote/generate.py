@@ -106,11 +106,11 @@ class RemoteGenerator:
         """
         meter = meter or Meter()
         request, input_audio = _validate(fields)
-        sent = self._build_fields(request, input_audio)
+        sent_fields = self._build_fields(request, input_audio)
         timeout = self._settings.timeout_seconds
         try:
             remote = open_remote(self._target, self._name, self._tokens, timeout, cancelled, meter)
-            clips = remote.generate(sent, _FractionParser(on_progress))
+            clips = remote.generate(sent_fields, _FractionParser(on_progress))
         except MusicGenError:
             raise
         except Exception as error:
@@ -119,7 +119,7 @@ class RemoteGenerator:
         if len(clips) != len(request.texts):
             raise RemoteError(f"{self.label} sent {len(clips)} clips, not {len(request.texts)}.")
         whole = tuple(
-            self._complete(clip, index, request, sent) for index, clip in enumerate(clips)
+            self._complete(clip, index, request, sent_fields) for index, clip in enumerate(clips)
         )
         cost = float(self.compute_cost(meter.seconds))
         return RemoteResult(whole, self.label, cost, meter.seconds)
@@ -129,11 +129,15 @@ class RemoteGenerator:
         return meta_musicgen.translate(fields) if self._is_meta else fields
 
     def _complete(
-        self, clip: RemoteClip, index: int, request: GenerationRequest, sent: Mapping[str, Any]
+        self,
+        clip: RemoteClip,
+        index: int,
+        request: GenerationRequest,
+        sent_fields: Mapping[str, Any],
     ) -> RemoteClip:
         """Return a clip with its type, seed and prompt. Raises: `RemoteError` for no audio file."""
-        first = sent["seed"]
-        model = clip.model or sent.get("model_version")
+        first = sent_fields["seed"]
+        model = clip.model or sent_fields.get("model_version")
         return replace(
             clip,
             content_type=check_type(clip.data, request.output_format),
@@ -146,15 +150,15 @@ class RemoteGenerator:
 
 def _validate(fields: Mapping[str, Any]) -> tuple[GenerationRequest, str | None]:
     """Return the validated request, with a seed, and its input audio if that is a text."""
-    given = dict(fields)
-    audio = given.get("input_audio")
+    checked = dict(fields)
+    audio = checked.get("input_audio")
     if audio is not None and not isinstance(audio, Path):
         if not isinstance(audio, str) or not audio:
             problem = "must be an http(s) URL, a data: URI, base64 or a file"
             raise InvalidInputAudio("input_audio", problem)
         # Only a file is validated here; the deployment validates the text.
-        given["input_audio"] = Path("not a local file")
-    request = GenerationRequest.from_mapping(given)
+        checked["input_audio"] = Path("not a local file")
+    request = GenerationRequest.from_mapping(checked)
     if request.seed is None:
         # Not 0, a random seed for some deployments; and no variation reaches 0.
         request = replace(request, seed=1 + secrets.randbelow(SEED_MAX - VARIATIONS_MAX))

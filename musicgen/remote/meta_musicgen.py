@@ -33,33 +33,33 @@ def translate(fields: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises: `RemoteRefusal` for a request beyond this model.
     """
-    sent: dict[str, Any] = {"model_version": _choose_model(fields)}
+    inputs: dict[str, Any] = {"model_version": _choose_model(fields)}
     for name, value in fields.items():
         if name in _COPIED:
-            sent[name] = value
+            inputs[name] = value
         elif name in _WHOLE:
-            sent[name] = _to_integer(name, value)
+            inputs[name] = _to_integer(name, value)
         elif name == "input_audio":
-            sent[name] = _to_address(value)
+            inputs[name] = _to_address(value)
         elif name == "continuation":
-            sent[name] = value
+            inputs[name] = value
         elif name == "output_format":
-            sent[name] = _check_choice(name, value, _FORMATS)
+            inputs[name] = _check_choice(name, value, _FORMATS)
         elif name == "normalization_strategy":
-            sent[name] = _check_choice(name, value, _STRATEGIES)
+            inputs[name] = _check_choice(name, value, _STRATEGIES)
         elif name != "model_version" and value != _FIXED.get(name):
             raise _refuse(f"it has no field {name}")
-    if sent.get("seed") == 0:
+    if inputs.get("seed") == 0:
         raise _refuse("it reads the seed 0 as a random seed")
-    return sent
+    return inputs
 
 
 def _choose_model(fields: Mapping[str, Any]) -> str:
-    given = fields.get("model_version")
-    if given is None:
+    requested = fields.get("model_version")
+    if requested is None:
         return DEFAULT_MODEL
-    entry = catalog.find(given)
-    name = _check_choice("model_version", entry.name if entry else given, _MODELS)
+    entry = catalog.find(requested)
+    name = _check_choice("model_version", entry.name if entry else requested, _MODELS)
     if fields.get("input_audio") and not fields.get("continuation") and "melody" not in name:
         raise _refuse(f"{name} cannot follow a melody")
     return name

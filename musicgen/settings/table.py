@@ -29,12 +29,12 @@ def list_settings() -> dict[str, list[Declaration]]:
     groups: dict[str, list[Declaration]] = {}
     for heading, settings_class in GROUPS.items():
         declared = read_declarations(settings_class).values()
-        groups[heading] = [one for one in declared if one.variable not in seen]
-        seen |= {one.variable for one in declared}
+        groups[heading] = [d for d in declared if d.variable not in seen]
+        seen |= {d.variable for d in declared}
     return groups
 
 
 def list_variables() -> set[str]:
     """Return the names of all variables, fallbacks included."""
-    declared = [one for group in list_settings().values() for one in group]
-    return {name for one in declared for name in (one.variable, one.fallback) if name}
+    declared = [d for group in list_settings().values() for d in group]
+    return {name for d in declared for name in (d.variable, d.fallback) if name}
