@@ -57,16 +57,17 @@ def figures() -> list[Figure]:
         Figure("modules directly in musicgen/", _modules_in("musicgen"), 6),
         Figure("modules directly in handlers/job_api/", _modules_in("handlers/job_api"), 6),
         Figure(f"files over {FILE_LINES} lines", len(_long_files(sources(), FILE_LINES)), 0),
-        Figure(f"tests over {TEST_LINES} lines", len(_long_files(tests(), TEST_LINES)), 5),
+        Figure(f"tests over {TEST_LINES} lines", len(_long_files(tests(), TEST_LINES)), 0),
         Figure(f"functions over {FUNCTION_LINES} lines", len(_long_functions(trees)), 0),
+        Figure("class names of two classes", len(names_used_twice(trees)), 0),
         Figure("import circles", len(circles(trees)), 0),
         Figure("imports that go up", len(imports_that_go_up(trees)), 0),
         Figure(
             "functions named by a past participle, %",
             round(100 * sum(map(is_participle, names)) / len(names), 1),
-            11,
+            3,
         ),
-        Figure("relative words in 1,000 of prose", round(relative_words(prose_by_file())), 44),
+        Figure("relative words in 1,000 of prose", round(relative_words(prose_by_file())), 20),
     ]
 
 
@@ -89,6 +90,17 @@ def functions(
         for node in ast.walk(tree):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 yield path, node
+
+
+def names_used_twice(trees: Mapping[Path, ast.Module]) -> dict[str, list[Path]]:
+    """Return the names of classes defined more than once, with their files."""
+    found: dict[str, list[Path]] = {}
+    for path, tree in trees.items():
+        for node in ast.walk(tree):
+            # predict.py and its plain counterpart both have to name their runner so.
+            if isinstance(node, ast.ClassDef) and node.name != "Runner":
+                found.setdefault(node.name, []).append(path)
+    return {name: paths for name, paths in found.items() if len(paths) > 1}
 
 
 def is_participle(name: str) -> bool:

@@ -20,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from infra.replicate.openapi_schema import rendered
+from infra.replicate.openapi_schema import render
 
 ROOT = Path(__file__).resolve().parents[2]
 NAIVE = Path(__file__).parent / "naive"
@@ -115,7 +115,7 @@ def _workplace(folder: Path, source: Path, files: tuple[str, ...]) -> Path:
     (folder / ".cog").mkdir(parents=True)
     for name in files:
         (folder / name).symlink_to(source / name)
-    schema = rendered((source / "predict.py").read_text(encoding="utf-8"))
+    schema = render((source / "predict.py").read_text(encoding="utf-8"))
     (folder / ".cog" / "openapi_schema.json").write_text(schema, encoding="utf-8")
     return folder
 

@@ -20,7 +20,7 @@ from infra.replicate import openapi_schema
 Render = Callable[[str], str]
 FILES: dict[str, Render] = {
     "predict.py": cog_inputs.render,
-    ".cog/openapi_schema.json": lambda _: openapi_schema.rendered(
+    ".cog/openapi_schema.json": lambda _: openapi_schema.render(
         (ROOT / "predict.py").read_text(encoding="utf-8")
     ),
     "musicgen/client/fields.py": lambda _: client_types.render(),

@@ -69,7 +69,7 @@ def document(source: str, runner: str = "Runner") -> dict[str, Any]:
     }
 
 
-def rendered(source: str, runner: str = "Runner") -> str:
+def render(source: str, runner: str = "Runner") -> str:
     """Return the content of .cog/openapi_schema.json."""
     return json.dumps(document(source, runner), indent=2) + "\n"
 
@@ -122,14 +122,16 @@ def _envelope_schemas() -> dict[str, Any]:
     response = {
         "input": _reference("Input"),
         "output": _reference("Output"),
-        **{name: _titled(name, text) for name in ("id", "version", "status", "error", "logs")},
-        **{name: _titled(name, moment) for name in ("created_at", "started_at", "completed_at")},
-        "metrics": _titled("metrics", {"type": "object"}),
+        **{name: _set_title(name, text) for name in ("id", "version", "status", "error", "logs")},
+        **{
+            name: _set_title(name, moment) for name in ("created_at", "started_at", "completed_at")
+        },
+        "metrics": _set_title("metrics", {"type": "object"}),
     }
     place = {"anyOf": [text, {"type": "integer"}]}
     return {
         "PredictionRequest": _object(
-            "PredictionRequest", {"id": _titled("id", text), "input": _reference("Input")}
+            "PredictionRequest", {"id": _set_title("id", text), "input": _reference("Input")}
         ),
         "PredictionResponse": _object("PredictionResponse", response),
         "Status": {
@@ -203,7 +205,7 @@ def _array(items: dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": items}
 
 
-def _titled(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+def _set_title(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"title": _title(name), **schema}
 
 
@@ -224,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.runner != "Runner" and options.output == SCHEMA:
         parser.error(f"{SCHEMA} is that of Runner, which cog.yaml names: give an --output")
-    current = rendered(PREDICT.read_text(encoding="utf-8"), options.runner)
+    current = render(PREDICT.read_text(encoding="utf-8"), options.runner)
     file: Path = options.output
     if not options.check:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from infra.replicate.openapi_schema import COG_VERSION, PREDICT, ROOT, SCHEMA, rendered
+from infra.replicate.openapi_schema import COG_VERSION, PREDICT, ROOT, SCHEMA, render
 from musicgen import catalog
 from musicgen.checkpoints.packed.format import read_header
 from musicgen.errors import MusicGenError
@@ -73,7 +73,7 @@ def lay_out(folder: Path, runner: str, model: str | None) -> None:
     (folder / "cog.yaml").write_text(config, encoding="utf-8")
     schema = folder / ".cog" / SCHEMA.name
     schema.parent.mkdir()
-    schema.write_text(rendered(PREDICT.read_text(encoding="utf-8"), runner), encoding="utf-8")
+    schema.write_text(render(PREDICT.read_text(encoding="utf-8"), runner), encoding="utf-8")
 
 
 def check_schema() -> None:
@@ -81,7 +81,7 @@ def check_schema() -> None:
 
     Raises: `PushError` for a difference.
     """
-    current = rendered(PREDICT.read_text(encoding="utf-8"))
+    current = render(PREDICT.read_text(encoding="utf-8"))
     if not SCHEMA.is_file() or SCHEMA.read_text(encoding="utf-8") != current:
         raise PushError(f"{SCHEMA} is out of date: run python -m infra.replicate.openapi_schema")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from musicgen.errors.base import OMITTED, MusicGenError, find_nearest, show_value
 
@@ -18,10 +17,8 @@ class InvalidRequest(MusicGenError):
     code = "invalid_request"
 
     def __init__(
-        self, field: str, problem: Any, *legacy: Any, value: object = OMITTED, advice: str = ""
+        self, field: str, problem: str, *, value: object = OMITTED, advice: str = ""
     ) -> None:
-        if legacy:
-            value, problem = problem, f"is not allowed: {legacy[0]}"
         was = "" if value is OMITTED else f" (was {show_value(value)})"
         super().__init__(f"{field} {problem}{was}.{f' {advice}' if advice else ''}")
         self.field = field

@@ -13,7 +13,7 @@ import pytest
 
 from handlers.job_api.api.request_schema import JOB_FIELDS, build_request_schema
 from infra.generate.__main__ import main as generate
-from infra.replicate.openapi_schema import FILE_INPUTS, SCHEMA, document, main, rendered
+from infra.replicate.openapi_schema import FILE_INPUTS, SCHEMA, document, main, render
 from infra.replicate.predict_inputs import (
     RUNNERS,
     InputField,
@@ -193,7 +193,7 @@ def test_every_input_is_described() -> None:
 
 
 def test_the_stored_schema_is_current() -> None:
-    assert SCHEMA.read_text(encoding="utf-8") == rendered(SOURCE)
+    assert SCHEMA.read_text(encoding="utf-8") == render(SOURCE)
     assert main(["--check"]) == 0
 
 

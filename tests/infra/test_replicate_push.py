@@ -13,7 +13,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from infra.replicate import push
-from infra.replicate.openapi_schema import COG_VERSION, PREDICT, ROOT, rendered
+from infra.replicate.openapi_schema import COG_VERSION, PREDICT, ROOT, render
 from musicgen.catalog import CATALOG
 from musicgen.checkpoints.locate import locate
 from musicgen.checkpoints.pack import pack
@@ -38,7 +38,7 @@ def test_the_image_is_pushed_with_the_schema_that_was_tested(cog: Cog) -> None:
     assert push.main(["me/musicgen"]) == 0
     [pushed] = cog.calls()
     assert pushed["argv"] == ["push", "r8.im/me/musicgen"]
-    assert pushed["schema"] == rendered(PREDICT.read_text())
+    assert pushed["schema"] == render(PREDICT.read_text())
     assert yaml.safe_load(pushed["config"]) == yaml.safe_load((ROOT / "cog.yaml").read_text())
     assert _checkout() == before
     assert not Path(pushed["folder"]).exists()
@@ -69,7 +69,7 @@ def test_the_streaming_runner_gets_its_own_schema_and_the_model_that_was_asked_f
     config = yaml.safe_load(pushed["config"])
     assert config["run"] == "predict.py:StreamingRunner"
     assert "MUSICGEN_MODEL=small" in config["environment"]
-    assert pushed["schema"] == rendered(PREDICT.read_text(), "StreamingRunner")
+    assert pushed["schema"] == render(PREDICT.read_text(), "StreamingRunner")
 
 
 def test_a_packed_file_goes_into_the_image(cog: Cog, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from infra.replicate.openapi_schema import rendered
+from infra.replicate.openapi_schema import render
 from tests.support import ROOT
 
 DEMO = ROOT / "musicgen" / "demo" / "checkpoint"
@@ -140,7 +140,7 @@ def _workplace(folder: Path, runner: str) -> Path:
     for name in ("predict.py", "handlers", "musicgen", "tests"):
         (folder / name).symlink_to(ROOT / name)
     source = (ROOT / "predict.py").read_text(encoding="utf-8")
-    schema = rendered(source, runner.partition(":")[2])
+    schema = render(source, runner.partition(":")[2])
     (folder / ".cog" / "openapi_schema.json").write_text(schema, encoding="utf-8")
     return folder
 

@@ -40,7 +40,7 @@ class Submitted(BaseModel):
     )
 
 
-class Clip(BaseModel):
+class ClipInfo(BaseModel):
     """Clip of a completed job."""
 
     url: str
@@ -57,7 +57,7 @@ class Clip(BaseModel):
 class Result(BaseModel):
     """Result of a completed job."""
 
-    clips: list[Clip]
+    clips: list[ClipInfo]
     made_by: str
     seed: int | None = None
     seconds: float | None = None
