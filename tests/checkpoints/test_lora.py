@@ -109,7 +109,7 @@ def test_a_packed_file_has_it_merged(checkpoints: Callable[[str], Path], tmp_pat
         for each in ((report.path, "x", settings), (base, "x", settings, tmp_path / "tuned"))
     ]
     assert torch.equal(*codes)
-    with pytest.raises(errors.UnsupportedCheckpoint, match="into the checkpoint itself"):
+    with pytest.raises(errors.UnsupportedCheckpoint, match="cannot take an adapter"):
         load_engine(report.path, "x", settings, tmp_path / "tuned")
 
 
