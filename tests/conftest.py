@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from hypothesis import HealthCheck, settings
 from tests.support.checkpoints import ALL_SPECS, build
 from tests.support.oracle import Oracle, load, load_tokenizer
 
+# Tests start hundreds of processes of this code. Without its bytecode each of them compiles it
+# again, and pytest rewrites every assertion again.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Read when huggingface_hub is imported, which no test does before this file. Toy checkpoints are
 # local: a test that asks a hub for anything is wrong.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -20,8 +20,6 @@ from musicgen.model.config import MusicGenConfig
 from musicgen.settings import Settings
 from tests.support import engines, oracle
 
-peft = pytest.importorskip("peft")
-
 PROMPT, FRAMES = engines.PROMPTS[0], 24
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {"target_modules": ["q_proj", "v_proj"], "r": 4, "lora_alpha": 32},
@@ -48,6 +46,8 @@ KINDS: dict[str, dict[str, Any]] = {
 
 def _adapter(folder: Path, base: Path, **shape: Any) -> Any:
     """Writes an adapter of random weights; returns transformers' model with it merged."""
+    # Imported here: two seconds of every process that only collects this file.
+    peft = pytest.importorskip("peft")
     torch.manual_seed(3)
     model = peft.get_peft_model(oracle.load(base), peft.LoraConfig(**shape))
     with torch.no_grad():
