@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 from collections.abc import Callable
@@ -114,12 +115,18 @@ def test_there_is_nothing_wrong(check: Callable[[], list[str]]) -> None:
     assert check() == []
 
 
+@functools.cache
+def _complaints_before(check: Callable[[], list[str]]) -> list[str]:
+    """Return the complaints about an unchanged copy: every copy is the same."""
+    return check()
+
+
 @needs_tools
 @pytest.mark.parametrize(("plant", "check", "said"), PLANTED.values(), ids=PLANTED)
 def test_a_planted_mistake_is_found(
     tree: Path, plant: Callable[[Path], None], check: Callable[[], list[str]], said: str
 ) -> None:
-    assert check() == []
+    assert _complaints_before(check) == []
     plant(tree)
     assert [line for line in check() if re.search(said, line)]
 

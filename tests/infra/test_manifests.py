@@ -197,12 +197,19 @@ PLANTED: dict[str, tuple[Callable[[list[Object]], object], str]] = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def production(overlay_objects: dict[str, list[Object]]) -> list[Object]:
+    """Without a mistake. Tests plant theirs in copies."""
+    objects = overlay_objects["production"]
+    assert overlays.problems_of(objects) == []
+    return objects
+
+
 @pytest.mark.parametrize(("plant", "said"), PLANTED.values(), ids=PLANTED)
 def test_a_planted_mistake_is_found(
-    overlay_objects: dict[str, list[Object]], plant: Callable[[list[Object]], object], said: str
+    production: list[Object], plant: Callable[[list[Object]], object], said: str
 ) -> None:
-    objects = copy.deepcopy(overlay_objects["production"])
-    assert overlays.problems_of(objects) == []
+    objects = copy.deepcopy(production)
     plant(objects)
     assert [each for each in overlays.problems_of(objects) if re.search(said, each)]
 

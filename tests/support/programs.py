@@ -5,17 +5,20 @@ from __future__ import annotations
 
 import json
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
 from tests.support import ROOT
 
-PROGRAM = """#!{python}
+# Without `site`: these programs start hundreds of times, and most need the standard library alone.
+PROGRAM = """#!{python} -S
 import sys
-sys.path.insert(0, {root!r})
+sys.path[:0] = {path!r}
 from {module} import main
 sys.exit(main({state!r}, sys.argv[1:]))
 """
+PACKAGES = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
 
 
 class Program:
@@ -24,7 +27,7 @@ class Program:
     def __init__(self, folder: Path, name: str, module: str, **state: Any) -> None:
         self._state, self.path = folder / f"{name}.json", folder / name
         text = PROGRAM.format(
-            python=sys.executable, root=str(ROOT), module=module, state=str(self._state)
+            python=sys.executable, path=[str(ROOT), *PACKAGES], module=module, state=str(self._state)
         )
         self.path.write_text(text)
         self.path.chmod(0o755)
