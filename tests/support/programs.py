@@ -18,7 +18,7 @@ sys.path[:0] = {path!r}
 from {module} import main
 sys.exit(main({state!r}, sys.argv[1:]))
 """
-PACKAGES = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+PATH = [str(ROOT), *sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})]
 
 
 class Program:
@@ -27,7 +27,7 @@ class Program:
     def __init__(self, folder: Path, name: str, module: str, **state: Any) -> None:
         self._state, self.path = folder / f"{name}.json", folder / name
         text = PROGRAM.format(
-            python=sys.executable, path=[str(ROOT), *PACKAGES], module=module, state=str(self._state)
+            python=sys.executable, path=PATH, module=module, state=str(self._state)
         )
         self.path.write_text(text)
         self.path.chmod(0o755)
