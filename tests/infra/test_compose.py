@@ -79,7 +79,7 @@ def test_prometheus_is_told_the_services_names() -> None:
 
 @pytest.mark.slow
 def test_nothing_is_lost_when_the_worker_and_the_database_are_killed() -> None:
-    with data_folder() as folder:
+    with data_folder(with_database=False) as folder:
         folder.mkdir()
         with Stack(folder, as_processes.make_variables()) as stack:
             found = as_processes.check_recovery(stack, jobs=8)

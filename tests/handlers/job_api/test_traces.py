@@ -83,8 +83,9 @@ def test_what_is_no_traceparent_names_no_trace(header: str | None) -> None:
 
 
 def test_a_collector_that_is_away_delays_nobody() -> None:
-    nobody = "http://127.0.0.1:9"
-    with data_folder() as folder, job_server(folder, OTEL_EXPORTER_OTLP_ENDPOINT=nobody) as server:
+    # The exporter tries again for that many seconds before its process ends.
+    nobody = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_TIMEOUT": 1}
+    with data_folder() as folder, job_server(folder, **nobody) as server:
         assert server.ended(server.submit())["status"] == "completed"
 
 
