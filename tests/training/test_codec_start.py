@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+
+import pytest
 import torch
 
 from musicgen.model.encodec import Codec
@@ -12,12 +16,20 @@ from training.codec.train import CONFIG
 from training.data import HELD_OUT_SEED, make_pool
 
 
+@functools.cache
 def _clips(seed: int, count: int) -> torch.Tensor:
     sound = torch.from_numpy(make_pool(seed, count, seconds=1.0, processes=1).sound)
     return 0.1 * sound / sound.pow(2).mean(1, keepdim=True).sqrt().clamp(min=1e-3)
 
 
-def _started() -> tuple[Codec, Quantizer]:
+@pytest.fixture
+def started() -> tuple[Codec, Quantizer]:
+    """A codec at its start and its quantizer, which a test may change."""
+    return copy.deepcopy(_start())
+
+
+@functools.cache
+def _start() -> tuple[Codec, Quantizer]:
     generator = torch.Generator().manual_seed(1)
     codec = Codec(CONFIG)
     with torch.no_grad():
@@ -29,9 +41,11 @@ def _started() -> tuple[Codec, Quantizer]:
 
 
 @torch.no_grad()
-def test_the_pca_start_reconstructs_music_that_it_has_not_seen() -> None:
+def test_the_pca_start_reconstructs_music_that_it_has_not_seen(
+    started: tuple[Codec, Quantizer],
+) -> None:
     """PyTorch's own start reads about -50 dB."""
-    codec, _ = _started()
+    codec, _ = started
     clips = _clips(HELD_OUT_SEED, 12)
     plain = codec.decoder(codec.encoder(clips[:, None]))[:, 0]
     quantized = codec.decode(codec.encode(clips[:, None]))[:, 0]
@@ -40,8 +54,10 @@ def test_the_pca_start_reconstructs_music_that_it_has_not_seen() -> None:
     assert reconstruction_loss(plain, clips) < reconstruction_loss(quantized, clips)
 
 
-def test_gradients_pass_the_quantizer_and_codebooks_follow() -> None:
-    codec, quantizer = _started()
+def test_gradients_pass_the_quantizer_and_codebooks_follow(
+    started: tuple[Codec, Quantizer],
+) -> None:
+    codec, quantizer = started
     before = codec.codebooks.clone()
     vectors = torch.randn(400, CONFIG.codebook_dim, requires_grad=True)
     quantized, commitment, codes = quantizer(vectors)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +25,15 @@ from training.music.words import describe
 UNIFORM_NATS = float(np.log(CONFIG.codebook_size))
 
 
+@contextmanager
+def _small_held_out() -> Iterator[pytest.MonkeyPatch]:
+    """Measure on four clips of two seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "HELD_OUT_CLIPS", 4)
+        patch.setattr(train, "FRAMES", 100)
+        yield patch
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run at its beginning, on a codec that has not been trained."""
@@ -31,8 +42,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     for parameter in codec.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
     torch.save({"codec": codec.state_dict()}, folder / "codec.pt")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "HELD_OUT_CLIPS", 8)
+    with _small_held_out() as patch:
         patch.setattr(text, "STEPS", 2)
         made = Run(folder / "language-model", folder)
     # An untrained codec uses few of its codes, which is easier to guess than all of them.
@@ -65,7 +75,7 @@ def test_a_model_that_knows_nothing_is_as_good_as_a_guess(run: Run) -> None:
 
 def test_the_text_encoder_learns_what_every_word_means(monkeypatch: pytest.MonkeyPatch) -> None:
     """By chance it would be right for two attributes in five."""
-    monkeypatch.setattr(text, "STEPS", 120)
+    monkeypatch.setattr(text, "STEPS", 60)
     encoder = make_model().text_encoder
     assert text.teach(encoder, seed=1) > 0.75
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
@@ -142,8 +152,7 @@ def test_a_run_goes_on_where_it_stopped(run: Run, tmp_path: Path, share: float) 
     after = run.measure()["own prompt"]
     assert after != before
     run.save()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "HELD_OUT_CLIPS", 8)
+    with _small_held_out():
         again = Run(run.folder, run.folder.parent)
     again.held_out = run.held_out
     assert again.step == run.step == started + 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ class _Counting(TimedRun):
     def learn(self, batch: int, share: float) -> None:
         if batch == self.stop_at:
             raise KeyboardInterrupt
+        # As a step of a model takes: time is over after tens of reports, not thousands.
+        time.sleep(0.001)
         self.total += batch
         self.shares.append(share)
 
