@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
+import certifi
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 from tests.support.checkpoints import ALL_SPECS, build
@@ -24,6 +28,8 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+# Threads of the processes under test sleep while they wait: others need the processor.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # No test may fail because the machine is busy.
 settings.register_profile(
     "unhurried", deadline=None, max_examples=40, suppress_health_check=list(HealthCheck)
@@ -31,18 +37,48 @@ settings.register_profile(
 settings.load_profile("unhurried")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _quick_clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Make clients of HTTP and S3 without the files that each of them would read again.
+
+    Those are 150 root certificates, of which the tests trust none, and the megabytes of JSON that
+    describe the services of AWS.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        certificate = tmp_path_factory.mktemp("certificates") / "one.pem"
+        end = "-----END CERTIFICATE-----\n"
+        certificate.write_text(certifi.contents().partition(end)[0] + end)
+        patch.setenv("SSL_CERT_FILE", str(certificate))
+        patch.setenv("AWS_CA_BUNDLE", str(certificate))
+        if find_spec("botocore") is not None:
+            loader = importlib.import_module("botocore.loaders").JSONFileLoader
+            read = functools.cache(functools.partial(loader.load_file, loader()))
+            patch.setattr(loader, "load_file", lambda _, path: read(path))
+        yield
+
+
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """`checkpoints(name)`: the folder of a toy checkpoint, built once per session when asked for.
+    """`checkpoints(name)`: the folder of a toy checkpoint, built when it is asked for.
 
     Names are those of `FAMILIES` and `ODD_SHAPES`. Tests share the folders and never change them.
+    The processes of pytest-xdist share them too: whoever asks first builds.
     """
-    root = tmp_path_factory.mktemp("checkpoints")
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    root = root / "toy-checkpoints"
 
     @functools.cache
     def checkpoint(name: str) -> Path:
-        build(ALL_SPECS[name], root / name)
-        return root / name
+        folder = root / name
+        root.mkdir(exist_ok=True)
+        with FileLock(root / f"{name}.lock"):
+            if not folder.exists():
+                part = root / f"{name}.part"
+                build(ALL_SPECS[name], part)
+                part.rename(folder)
+        return folder
 
     return checkpoint
 

@@ -113,10 +113,15 @@ def test_silence_stays_as_long_as_it_is() -> None:
     assert len(found.pcm) == RATE and found.note is not None
 
 
+@pytest.fixture(scope="module")
+def five_minutes() -> Pcm:
+    return _music(300)
+
+
 @pytest.mark.parametrize("drift", [-6.0, 12.0, 20.0])
-def test_a_drift_of_the_level_is_taken_out(drift: float) -> None:
+def test_a_drift_of_the_level_is_taken_out(five_minutes: Pcm, drift: float) -> None:
     """Guards music that becomes louder until it clips."""
-    made = _music(300)
+    made = five_minutes
     gain = 10 ** (np.linspace(-drift / 2, drift / 2, len(made)) / 20)
     pcm = (made * gain[:, None] * 0.2).astype(np.float32)
     finished = finish_clip(pcm, RATE, _request(duration=300.0)).pcm

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -280,13 +281,18 @@ def test_s3_does_not_mix_a_file_that_changes(
     assert _nothing_of_it_in(bucket.weights_dir)
 
 
-@pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    """The demo in a folder of a tar, as fine-tunes are handed around."""
-    path = tmp_path / "tuned.tar.gz"
+@pytest.fixture(scope="module")
+def packed_tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tar") / "tuned.tar.gz"
     with tarfile.open(path, "w:gz", compresslevel=1) as tape:
         tape.add(locate("demo").folder, "my-tune")
     return path
+
+
+@pytest.fixture
+def archive(packed_tar: Path, tmp_path: Path) -> Path:
+    """The demo in a folder of a tar, as fine-tunes are handed around."""
+    return Path(shutil.copy(packed_tar, tmp_path))
 
 
 def _model_of(settings: Settings) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,11 +32,9 @@ def test_single_prompts(
     guidance: float,
     compiled: bool,
 ) -> None:
-    folder = checkpoints(name)
-    ours, theirs = engines.engine(folder, compiled=compiled), oracles(name).model
-    tokenizer = oracles(name).tokenizer
+    ours = engines.engine(checkpoints(name), compiled=compiled)
     for prompt in [*engines.PROMPTS, LONG_PROMPT]:
-        expected = oracle.greedy_tokens(theirs, tokenizer, [prompt], FRAMES, guidance)
+        expected = _expected(oracles, name, (prompt,), guidance)
         actual = engines.codes(ours, [prompt], FRAMES, engines.greedy(guidance))
         assert torch.equal(actual, expected), prompt
 
@@ -50,13 +49,10 @@ def test_a_batch_of_prompts_of_different_lengths(
     guidance: float,
     compiled: bool,
 ) -> None:
-    folder = checkpoints(name)
-    tokenizer = oracles(name).tokenizer
     prompts = [*engines.PROMPTS, LONG_PROMPT, "a"]
-    expected = oracle.greedy_tokens(oracles(name).model, tokenizer, prompts, FRAMES, guidance)
-    actual = engines.codes(
-        engines.engine(folder, compiled=compiled), prompts, FRAMES, engines.greedy(guidance)
-    )
+    ours = engines.engine(checkpoints(name), compiled=compiled)
+    actual = engines.codes(ours, prompts, FRAMES, engines.greedy(guidance))
+    expected = _expected(oracles, name, tuple(prompts), guidance)
     assert torch.equal(actual, expected)
 
 
@@ -74,14 +70,11 @@ def test_a_melody_batch_equals_each_prompt_alone(
 
     There a clip depends on its neighbours. Here it must not.
     """
-    folder = checkpoints(name)
-    theirs, tokenizer = oracles(name).model, oracles(name).tokenizer
     prompts = [*engines.PROMPTS, LONG_PROMPT, "a"]
-    actual = engines.codes(
-        engines.engine(folder, compiled=compiled), prompts, FRAMES, engines.greedy(guidance)
-    )
+    ours = engines.engine(checkpoints(name), compiled=compiled)
+    actual = engines.codes(ours, prompts, FRAMES, engines.greedy(guidance))
     for row, prompt in zip(actual, prompts, strict=True):
-        alone = oracle.greedy_tokens(theirs, tokenizer, [prompt], FRAMES, guidance)
+        alone = _expected(oracles, name, (prompt,), guidance)
         assert torch.equal(row, alone[0]), prompt
 
 
@@ -98,13 +91,9 @@ def test_a_given_melody(
     compiled: bool,
 ) -> None:
     folder = checkpoints(name)
-    theirs, tokenizer = oracles(name).model, oracles(name).tokenizer
     melody = _tune(seconds)
-    chroma = compute_chroma(torch.from_numpy(melody), MusicGenConfig.from_folder(folder))
     prompts = engines.PROMPTS[:1]
-    expected = oracle.greedy_tokens(
-        theirs, tokenizer, prompts, FRAMES, guidance, chroma=chroma[None]
-    )
+    expected = _expected_with_melody(oracles, name, folder, seconds, guidance)
     ours = engines.engine(folder, compiled=compiled)
     actual = engines.codes(ours, prompts, FRAMES, engines.greedy(guidance), melody=melody)
     assert torch.equal(actual, expected)
@@ -123,20 +112,52 @@ def test_a_continued_clip(
     compiled: bool,
 ) -> None:
     """A prompt of audio opens the result, codebooks in their delayed order, stereo interleaved."""
-    folder = checkpoints(name)
-    theirs, tokenizer = oracles(name).model, oracles(name).tokenizer
-    ours = engines.engine(folder, compiled=compiled)
-    clip = np.random.default_rng(3).normal(0, 0.2, (7 * 640 - 100, ours.config.channels))
-    clip = clip.astype(np.float32)
-    known = oracle.encodec_encode(theirs, torch.from_numpy(clip.T)[None])
-    expected = oracle.greedy_tokens(
-        theirs, tokenizer, engines.PROMPTS[:1], FRAMES, guidance, audio_codes=known
-    )
+    ours = engines.engine(checkpoints(name), compiled=compiled)
+    known, expected = _expected_with_audio(oracles, name, guidance)
+    clip = _clip(ours.config.channels)
     actual = engines.codes(
         ours, engines.PROMPTS[:1], FRAMES, engines.greedy(guidance), audio_prompt=clip
     )
     assert torch.equal(actual, expected)
     assert torch.equal(actual[:, :, :7], known)
+
+
+@functools.cache
+def _expected(
+    oracles: Callable[[str], Oracle], name: str, prompts: tuple[str, ...], guidance: float
+) -> torch.Tensor:
+    """Return transformers' tokens of a batch, made once for both forms of our step."""
+    theirs, tokenizer = oracles(name)
+    return oracle.greedy_tokens(theirs, tokenizer, list(prompts), FRAMES, guidance)
+
+
+@functools.cache
+def _expected_with_melody(
+    oracles: Callable[[str], Oracle], name: str, folder: Path, seconds: float, guidance: float
+) -> torch.Tensor:
+    theirs, tokenizer = oracles(name)
+    chroma = compute_chroma(torch.from_numpy(_tune(seconds)), MusicGenConfig.from_folder(folder))
+    return oracle.greedy_tokens(
+        theirs, tokenizer, engines.PROMPTS[:1], FRAMES, guidance, chroma=chroma[None]
+    )
+
+
+@functools.cache
+def _expected_with_audio(
+    oracles: Callable[[str], Oracle], name: str, guidance: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the codes of the clip that is continued, and transformers' continuation."""
+    theirs, tokenizer = oracles(name)
+    clip = _clip(theirs.config.decoder.audio_channels)
+    known = oracle.encodec_encode(theirs, torch.from_numpy(clip.T)[None])
+    prompts = engines.PROMPTS[:1]
+    codes = oracle.greedy_tokens(theirs, tokenizer, prompts, FRAMES, guidance, audio_codes=known)
+    return known, codes
+
+
+def _clip(channels: int) -> np.ndarray:
+    clip = np.random.default_rng(3).normal(0, 0.2, (7 * 640 - 100, channels))
+    return clip.astype(np.float32)
 
 
 def _tune(seconds: float) -> np.ndarray:

@@ -65,6 +65,6 @@ def range_server(content: bytes) -> Iterator[RangeServer]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
         known.url = f"http://127.0.0.1:{web.server_port}/small.native-int8.packed"
-        threading.Thread(target=web.serve_forever, daemon=True).start()
+        threading.Thread(target=web.serve_forever, args=(0.05,), daemon=True).start()
         yield known
         web.shutdown()

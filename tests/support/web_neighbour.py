@@ -112,6 +112,6 @@ def web_neighbour(clip: bytes) -> Iterator[Neighbour]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
         known.url = f"http://127.0.0.1:{web.server_port}"
-        threading.Thread(target=web.serve_forever, daemon=True).start()
+        threading.Thread(target=web.serve_forever, args=(0.05,), daemon=True).start()
         yield known
         web.shutdown()
