@@ -59,7 +59,7 @@ def test_a_killed_worker_s_job_is_done_by_the_next(api: JobServer, tmp_path: Pat
 
 def test_a_worker_that_is_asked_to_stop_finishes_its_job(api: JobServer, tmp_path: Path) -> None:
     worker = _worker(api, tmp_path)
-    running = api.submit(duration=60)
+    running = api.submit(duration=30)
     api.until(running, lambda now: now["status"] == "running")
     waiting = api.submit(duration=0.5)
     worker.send_signal(signal.SIGTERM)
