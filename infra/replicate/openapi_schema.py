@@ -123,9 +123,7 @@ def _envelope_schemas() -> dict[str, Any]:
         "input": _reference("Input"),
         "output": _reference("Output"),
         **{name: _set_title(name, text) for name in ("id", "version", "status", "error", "logs")},
-        **{
-            name: _set_title(name, moment) for name in ("created_at", "started_at", "completed_at")
-        },
+        **{name: _set_title(name, moment) for name in ("created_at", "started_at", "completed_at")},
         "metrics": _set_title("metrics", {"type": "object"}),
     }
     place = {"anyOf": [text, {"type": "integer"}]}
