@@ -10,8 +10,8 @@ from pathlib import Path
 from infra.check.tools import ROOT
 from musicgen import errors
 
-PLAIN = {"RuntimeError", "ValueError"}
-"""Not errors of the tree, and never seen by a caller."""
+COMPOSED = {"ModelTooLarge", "NonFiniteLogits", "UnknownField"}
+"""Their classes compose the text: see `musicgen.errors`."""
 
 
 @dataclass(frozen=True)
@@ -37,20 +37,27 @@ def _raises(tree: ast.Module) -> Iterator[tuple[str, str]]:
     for function in ast.walk(tree):
         if not isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
             continue
-        known = constants | _assignments(list(ast.walk(function)))
-        for node in ast.walk(function):
+        nodes = sorted(ast.walk(function), key=lambda node: getattr(node, "lineno", 0))
+        for node in nodes:
             call = node.exc if isinstance(node, ast.Raise) else getattr(node, "value", None)
             if isinstance(call, ast.Call) and isinstance(node, (ast.Raise, ast.Return)):
-                yield from _message(call, known)
+                # A variable has the value assigned to it last before the statement.
+                before = [other for other in nodes if getattr(other, "lineno", 0) < node.lineno]
+                yield from _message(call, constants | _assignments(before))
 
 
 def _message(call: ast.Call, known: dict[str, ast.expr]) -> Iterator[tuple[str, str]]:
     named = call.func.value if isinstance(call.func, ast.Attribute) else call.func
-    if not isinstance(named, ast.Name) or not hasattr(errors, named.id) or named.id in PLAIN:
+    if not isinstance(named, ast.Name) or not hasattr(errors, named.id) or named.id in COMPOSED:
         return
     parts = [_text(argument, known) for argument in call.args]
+    text = " ".join(parts)
+    if isinstance(call.func, ast.Attribute) and call.func.attr == "for_choice":
+        text = f"{parts[0]} must be one of {parts[2]}"
+    elif named.id == "MissingDependency":
+        text = f"{parts[1]} needs the package {parts[0]}"
     advice = [_text(k.value, known) for k in call.keywords if k.arg == "advice"]
-    text = " ".join(part for part in [*parts, *advice] if part)
+    text = f"{text}. {advice[0]}" if advice else text
     if text:
         yield named.id, text
 
