@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import certifi
 import pytest
@@ -35,6 +36,33 @@ settings.register_profile(
     "unhurried", deadline=None, max_examples=40, suppress_health_check=list(HealthCheck)
 )
 settings.load_profile("unhurried")
+
+
+SHARED = {
+    "remote": ("test_call", "test_guarded", "test_guarded_failures", "test_platforms_under_load"),
+    "handlers/job_api": ("test_api", "test_client", "test_readme_calls"),
+    "handlers": ("test_cog_inputs", "test_cog_server", "test_cog_streaming"),
+}
+"""Files that ask the same servers, which then start in one process of pytest-xdist alone."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give whole files to the processes, as `--dist loadfile` does, and shared servers to one."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    groups = {
+        f"tests/{folder}/{name}.py": folder for folder, names in SHARED.items() for name in names
+    }
+
+    class ByServers(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = nodeid.partition("::")[0]
+            return groups.get(file, file)
+
+    return ByServers(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
