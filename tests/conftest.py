@@ -17,6 +17,7 @@ import torch
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
+from tests.support import ROOT
 from tests.support.checkpoints import ALL_SPECS, build
 from tests.support.oracle import Oracle, load, load_tokenizer
 
@@ -45,6 +46,20 @@ SHARED = {
 }
 """Files that ask the same servers, which then start in one process of pytest-xdist alone."""
 
+LONGEST = (
+    *("handlers/job_api/test_workers", "handlers/test_runpod_worker"),
+    *("engine/test_tokens_equal_transformers", "handlers/job_api/test_policies"),
+    *("handlers/job_api/test_openapi", "remote/test_call", "storage/test_seaweedfs"),
+    *("infra/test_deploy_kubernetes", "audio/test_postprocess", "infra/test_coldstart"),
+    *("handlers/job_api/test_webhooks", "infra/test_loadtest", "handlers/job_api/test_traces"),
+)
+"""Files that begin first: begun last, one of them would keep a single process busy at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {ROOT / f"tests/{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path, len(LONGEST)))
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
@@ -62,6 +77,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             file: str = nodeid.partition("::")[0]
             return groups.get(file, file)
 
+    # Those with the fewest tests last would be the longest of all.
+    config.option.loadscopereorder = False
     return ByServers(config, log)
 
 
