@@ -73,7 +73,7 @@ def test_a_subclass_from_elsewhere_has_the_status_of_its_nearest_ancestor() -> N
 
 
 def test_a_typed_error_is_reported_with_its_code_and_text() -> None:
-    error = InvalidDuration("duration", 99, "a number from 0.1 to 30")
+    error = InvalidDuration("duration", "must be a number from 0.1 to 30", value=99)
     assert describe_error(error) == ErrorReport(422, "invalid_duration", str(error))
 
 

@@ -55,8 +55,8 @@ def test_what_another_machine_may_heal_may_go(error: BaseException) -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        InvalidDuration("duration", 999, "less"),
-        UnknownModel("model_version", "x", ["demo"]),
+        InvalidDuration("duration", "must be less"),
+        UnknownModel.for_choice("model_version", "x", ["demo"]),
         GenerationCancelled("given up"),
         RemoteError("it was elsewhere already"),
         SettingsError("MUSICGEN_DEVICE", "must be cpu"),
