@@ -55,7 +55,7 @@ def queue(worker: tuple[Queue, Worker]) -> Iterator[Queue]:
 def long(worker: tuple[Queue, Worker]) -> dict[str, Any]:
     """A job that takes this machine some seconds, fast or slow, so that there are updates and time
     to stop it."""
-    known, seconds = SMALL | {"duration": 10.0}, 3.0
+    known, seconds = SMALL | {"duration": 10.0}, 5.0
     began = time.monotonic()
     worker[0].run("how-fast", **known)
     took = time.monotonic() - began
