@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -38,6 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(error, EXIT_BAD_INPUT)
     except MusicGenError as error:
         return _complain(error, EXIT_FAILED)
+    except BrokenPipeError:
+        # The reader of the output, such as head, has enough.
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
+        return 0
     except KeyboardInterrupt:
         return _complain("Interrupted; nothing was written.", EXIT_INTERRUPTED)
     return status

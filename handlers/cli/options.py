@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from musicgen.errors import InvalidRequest
+from musicgen.errors import InvalidInputAudio, InvalidRequest
 from musicgen.request import GenerationRequest, request_fields
 from musicgen.request.fields import FieldSpec
 from musicgen.request.limits import PROMPT_MAX_CHARACTERS
@@ -29,8 +29,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose a model and how it runs."""
     parser.add_argument("--model", help="a name from `musicgen models`, a folder or a hub name")
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--precision", choices=PRECISIONS)
-    parser.add_argument("--engine", choices=ENGINES)
+    parser.add_argument("--precision", choices=PRECISIONS, help="see MUSICGEN_PRECISION")
+    parser.add_argument("--engine", choices=ENGINES, help="transformers for its own, slower loop")
 
 
 def add_request_options(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +62,9 @@ def parse_request(options: argparse.Namespace) -> GenerationRequest:
         payload["prompt"], payload["prompts"] = "".join(options.prompts), None
     ending = options.output.suffix.removeprefix(".").lower() if options.output else ""
     payload["output_format"] = payload["output_format"] or ending or None
+    audio = payload.get("input_audio")
+    if audio is not None and not audio.is_file():
+        raise InvalidInputAudio("input_audio", "is not a file", value=str(audio))
     request = GenerationRequest.from_mapping(payload)
     if ending and ending != request.output_format:
         problem = f"must end in .{request.output_format}, the format"
@@ -91,6 +94,6 @@ def _describe(spec: FieldSpec) -> str:
     if spec.needs:
         facts.append(f"needs {spec.needs}")
     known = "; ".join(fact for fact in facts if fact)
-    start = "Switch off: " if spec.default is True else ""
+    start = "Do not: " if spec.default is True else ""
     # argparse reads % as a format.
     return f"{start}{spec.help}{f' ({known})' if known else ''}".replace("%", "%%")

@@ -49,7 +49,8 @@ def _pack(options: argparse.Namespace, settings: Settings) -> int:
     if options.check is not None:
         return _check(options.check)
     if options.model is None:
-        raise InvalidRequest("model", "is missing", advice="Run musicgen pack MODEL -o FOLDER.")
+        advice = "Name the model to pack: musicgen pack MODEL -o FOLDER."
+        raise InvalidRequest("model", "is missing", advice=advice)
     from tqdm import tqdm
 
     from musicgen.checkpoints.locate import locate

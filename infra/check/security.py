@@ -12,7 +12,7 @@ _SECRET = re.compile(r"(SECRET|PASSWORD|TOKEN|API_KEY|ACCESS_KEY|DATABASE_URL)")
 
 
 def is_secret(variable: str) -> bool:
-    """Tell by its name whether a variable is a secret."""
+    """Return whether a variable's name marks it as a secret."""
     return bool(_SECRET.search(variable))
 
 

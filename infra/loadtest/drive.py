@@ -55,7 +55,7 @@ Ask = Callable[[dict[str, Any]], JobReport]
 
 
 def poisson(per_hour: float, seconds: float, seed: int) -> list[float]:
-    """Return the arrivals of independent callers, in seconds: a Poisson process."""
+    """Return arrival times in seconds, drawn from a Poisson process."""
     rng, moment, moments = random.Random(seed), 0.0, []
     while (moment := moment + rng.expovariate(per_hour / 3600)) < seconds:
         moments.append(moment)

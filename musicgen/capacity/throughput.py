@@ -25,7 +25,7 @@ class Pace:
     """Throughput by the number of concurrent jobs.
 
     `measured`: pairs of jobs, rising, and their total audio seconds a second. Between two pairs the
-    throughput is linear, beyond the last it is constant. `source`: the origin of the figures.
+    throughput is linear, beyond the last it is constant. `source`: where the figures come from.
     """
 
     measured: tuple[tuple[int, float], ...]

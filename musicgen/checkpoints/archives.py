@@ -61,7 +61,7 @@ def unpack(archive: Path, target: Path, limit_bytes: int = UNPACKED_MAX_BYTES) -
         ):
             raise CheckpointCorrupt(f"{archive.name} cannot be unpacked: {error}") from error
         if isinstance(error, FileExistsError):
-            raise CheckpointCorrupt(f"{archive.name} holds one name twice") from error
+            raise CheckpointCorrupt(f"{archive.name} contains the same file name twice") from error
         if isinstance(error, OSError):
             raise CheckpointError(
                 f"{archive.name} cannot be unpacked: {error.strerror or error}"

@@ -107,7 +107,7 @@ def _open_s3(url: str, label: str, bucket: BucketSettings) -> RemoteFile:
 def _open_http(client: Any, url: str, label: str) -> RemoteFile:
     first = client.get(url, headers={"Range": "bytes=0-0"})
     if first.status_code not in (200, 206):
-        raise CheckpointNotFound(f"{label} answers with {first.status_code}: check the address")
+        raise CheckpointNotFound(f"{label} returned HTTP {first.status_code}: check the address")
     if first.status_code == 200:
         # The server does not know ranges and has sent the whole file.
         content = first.content

@@ -89,7 +89,7 @@ class _Safetensors:
             self._file: Any = safe_open(str(path), framework="pt")
         except (SafetensorError, OSError) as error:
             raise CheckpointCorrupt(
-                f"{path} is truncated or no safetensors file ({error}): download it again"
+                f"{path} is truncated or not a safetensors file ({error}): download it again"
             ) from error
 
     def names(self) -> list[str]:
@@ -109,7 +109,7 @@ class _Pickled:
             )
         except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
             raise CheckpointCorrupt(
-                f"{path} is truncated or no PyTorch weights file ({error}): download it again"
+                f"{path} is truncated or not a PyTorch weights file ({error}): download it again"
             ) from error
 
     def names(self) -> list[str]:

@@ -145,7 +145,7 @@ class Predictor:
         """
         job_id = job_id or uuid.uuid4().hex
         if not JOB_ID.fullmatch(job_id):
-            raise InvalidRequest("job_id", f"may hold {JOB_ID_ALLOWED}", value=job_id)
+            raise InvalidRequest("job_id", f"may contain only {JOB_ID_ALLOWED}", value=job_id)
         storage = self._storage if delivery is None else self._open_storage(delivery)
         return Generation(job_id, self._run(request, job_id, storage, stream))
 

@@ -125,7 +125,8 @@ def check_saved_tokens(request: GenerationRequest, prepared: PreparedJob, mark: 
     if not request.save_tokens:
         return
     if mark is None:
-        raise InvalidRequest("save_tokens", "requires engine=musicgen")
+        advice = "Use MUSICGEN_ENGINE=musicgen."
+        raise InvalidRequest("save_tokens", "needs the engine musicgen", advice=advice)
     if prepared.offset:
         raise InvalidRequest(
             "save_tokens",

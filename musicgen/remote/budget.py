@@ -16,7 +16,7 @@ _SMALLEST = Decimal("0.000001")
 
 
 class Ledger(Protocol):
-    """Account of the money spent in each month, shared by all processes spending it."""
+    """Record of the money spent per month, shared by all processes spending it."""
 
     def reserve(self, month: str, amount: Decimal, cap: Decimal | None) -> bool:
         """Count `amount` as spent and return True, unless that would pass `cap`.

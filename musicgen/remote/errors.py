@@ -12,7 +12,7 @@ _HEAD = re.compile(r"(?:[A-Z][\w ]*: )*([a-z]+(?:_[a-z]+)*): ")
 
 
 class RemoteRefusal(RemoteError):
-    """The deployment answered with a refusal.
+    """The deployment refused the request.
 
     Attributes: `reason`, in the deployment's words; `code_there`, the stable code of an error of
     our own deployments, else None; `is_request_fault`, whether the request itself must change. A

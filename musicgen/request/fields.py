@@ -105,7 +105,7 @@ class FieldSpec:
 
     def _check_text(self, value: object) -> None:
         if not isinstance(value, str):
-            raise InvalidRequest(self.name, "must be a text", value=value)
+            raise InvalidRequest(self.name, "must be text", value=value)
         if len(value) > PROMPT_MAX_CHARACTERS:
             raise PromptTooLong(
                 self.name, f"must have at most {PROMPT_MAX_CHARACTERS} characters", value=value

@@ -67,7 +67,7 @@ def _check_prompts(request: RequestFields) -> None:
         raise InvalidRequest("prompts", "cannot be combined with prompt")
     most = VARIATIONS_MAX // request.variations
     if not 1 <= len(prompts) <= most:
-        problem = f"must have 1 to {most} entries: a request makes at most {VARIATIONS_MAX} clips"
+        problem = f"must have 1 to {most} entries with {request.variations} variations each"
         raise InvalidRequest("prompts", problem, value=len(prompts))
     for text in prompts:
         _check_length("prompts", text)
@@ -144,8 +144,9 @@ def _check_loop(request: RequestFields) -> None:
 
 def _check_finish(request: RequestFields, duration: float) -> None:
     if request.fade_in + request.fade_out > duration:
-        problem = f"and fade_in together must not exceed the clip's {duration:g} seconds"
-        raise InvalidRequest("fade_out", problem, value=request.fade_out)
+        fades = f"{request.fade_out:g} + {request.fade_in:g} seconds"
+        problem = f"and fade_in ({fades}) must not exceed the clip's {duration:g} seconds"
+        raise InvalidRequest("fade_out", problem)
     strategy = request.normalization_strategy
     if request.target_loudness != LOUDNESS_DEFAULT_LUFS and strategy != "loudness":
         problem = f"needs normalization_strategy loudness (it is {strategy})"

@@ -6,7 +6,6 @@ import asyncio
 import inspect
 import json
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,14 @@ from handlers.runpod_job import RunPodJobs
 from infra.replicate.predict_inputs import read_inputs
 from musicgen import errors
 from musicgen.errors import MusicGenError
-from musicgen.request import GenerationRequest, limits
+from musicgen.request import GenerationRequest, limits, request_fields
+from musicgen.request.fields import FieldSpec
 from musicgen.settings import Settings
 from tests.support import ROOT
 from tests.support.fake_predictor import FakePredictor
 
 COG = {field.name: field for field in read_inputs((ROOT / "predict.py").read_text(), "Runner")}
-# Each just beyond the limit that the README states, or of a wrong type.
+# Each just beyond the limit, or of a wrong type.
 BEYOND: list[dict[str, Any]] = [
     {"prompt": ""},
     {"prompt": "x" * (limits.PROMPT_MAX_CHARACTERS + 1)},
@@ -103,6 +103,11 @@ def _hugging_face(predictor: FakePredictor, given: dict[str, Any]) -> str | None
     return None
 
 
+EVERYWHERE = [
+    spec for spec in request_fields().values() if spec.on_cog and "input_audio" not in spec.example
+]
+"""Fields of every platform that need no sound; those with one: test_input_audio.py."""
+
 PLATFORMS: dict[str, Ask] = {"cog": _cog, "runpod": _runpod, "hugging face": _hugging_face}
 
 
@@ -118,34 +123,15 @@ def test_defaults_are_those_of_a_request(predictor: FakePredictor, ask: Ask) -> 
 
 
 @pytest.mark.parametrize("ask", PLATFORMS.values(), ids=PLATFORMS)
+@pytest.mark.parametrize("spec", EVERYWHERE, ids=lambda spec: spec.name)
 def test_every_field_reaches_the_predictor_as_it_was_sent(
-    predictor: FakePredictor, ask: Ask
+    predictor: FakePredictor, ask: Ask, spec: FieldSpec
 ) -> None:
-    given = {
-        "prompt": "x", "duration": 5.5, "seed": 3, "top_k": 5, "top_p": 0.5, "temperature": 0.5,
-        "classifier_free_guidance": 2.0, "normalization_strategy": "peak", "output_format": "mp3",
-        "bit_depth": "24",
-        "model_version": "small", "negative_prompt": "drums", "extend_stride": 10.0, "bpm": 100.0,
-        "beats_per_bar": 3, "trim_silence": True, "fade_in": 0.5, "fade_out": 1.5,
-        "steady_level": False, "sample_rate": 48_000, "bitrate": 128,
-    }  # fmt: skip
-    others = {
-        "sections": [{"prompt": "a", "duration": 2.0}], "loop": True, "bpm": 90.0,
-        "target_loudness": -20.0, "save_tokens": True,
-    }  # fmt: skip
-    left = {"variations", "prompts", "input_audio"}
-    left |= {"continuation", "continuation_start", "continuation_end"}
-    known = {field.name for field in fields(GenerationRequest)}
-    assert set(given) | set(others) | left == known
-    assert ask(predictor, given) is None
-    looped = {
-        name: value for name, value in others.items() if name not in ("sections", "save_tokens")
-    }
-    divided = {"prompt": "x", "sections": json.dumps(others["sections"]), "save_tokens": True}
-    for payload in (looped | {"prompt": "x"}, divided):
-        assert ask(predictor, payload) is None
-    payloads = [given, looped | {"prompt": "x"}, divided]
-    assert predictor.requests == [GenerationRequest.from_mapping(payload) for payload in payloads]
+    payload = {"prompt": "x", **spec.example}
+    if "sections" in payload:
+        payload["sections"] = json.dumps(payload["sections"])
+    assert ask(predictor, payload) is None
+    assert predictor.requests == [GenerationRequest.from_mapping(payload)]
 
 
 @pytest.mark.parametrize("given", BEYOND, ids=str)

@@ -59,7 +59,7 @@ def long(worker: tuple[Queue, Worker]) -> dict[str, Any]:
     began = time.monotonic()
     worker[0].run("how-fast", **known)
     took = time.monotonic() - began
-    return known | {"duration": round(min(250.0, max(5.0, 10.0 * seconds / took)), 1)}
+    return known | {"duration": round(min(250.0, max(40.0, 10.0 * seconds / took)), 1)}
 
 
 def _samples(audio: str) -> int:

@@ -153,7 +153,7 @@ class JobFiles:
         if not is_own or not path.is_file():
             advice = "Upload the file again."
             raise InvalidInputAudio(
-                "input_audio", "names no upload of yours", value=value, advice=advice
+                "input_audio", "is not one of your uploads", value=value, advice=advice
             )
         return path
 

@@ -88,16 +88,19 @@ def _arguments(example: Mapping[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("spec", request_fields().values(), ids=lambda spec: spec.name)
-def test_every_field_of_a_request_is_an_option_and_reaches_its_maker(spec: FieldSpec) -> None:
+def test_every_field_of_a_request_is_an_option_and_reaches_its_maker(
+    spec: FieldSpec, tmp_path: Path
+) -> None:
     """Guards a field that is added to the platforms and forgotten on the command line, and one
     that `call` and `generate --server` lose on the way."""
-    name, arguments = spec.name, _arguments(spec.example)
+    expected = dict(spec.example)
+    if "input_audio" in expected:
+        expected["input_audio"] = tmp_path / "clip.wav"
+        expected["input_audio"].touch()
+    name, arguments = spec.name, _arguments(expected)
     parser = cli.build_parser()
     called = parser.parse_args(["call", "--target", "hf", *arguments])
     request = parse_request(called)
-    expected = dict(spec.example)
-    if "input_audio" in expected:
-        expected["input_audio"] = Path(expected["input_audio"])
     assert request == GenerationRequest.from_mapping(expected)
     if name != "model_version":  # here it is the model that is loaded
         assert parse_request(parser.parse_args(["generate", *arguments])) == request
