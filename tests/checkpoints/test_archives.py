@@ -142,7 +142,7 @@ def test_too_many_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_one_name_twice_is_refused(tmp_path: Path) -> None:
     with tarfile.open(_tar(tmp_path / "a"), "a") as tape:
         tape.addfile(tarfile.TarInfo("config.json"), io.BytesIO())
-    with pytest.raises(CheckpointCorrupt, match="one name twice"):
+    with pytest.raises(CheckpointCorrupt, match="same file name twice"):
         unpack(tmp_path / "a", tmp_path / "out")
 
 
