@@ -23,6 +23,7 @@ MusicGenError
 │   └── UnknownStrategy
 ├── SettingsError             the operator can correct it: an environment variable
 ├── MissingDependency         an extra is not installed
+├── DatabaseTooNew            a newer program has migrated the database
 ├── CheckpointError           an unusable model folder
 │   ├── CheckpointNotFound
 │   ├── CheckpointIncomplete  a file or a tensor is missing
@@ -53,6 +54,7 @@ from musicgen.errors.operation import (
     CheckpointIncomplete,
     CheckpointMismatch,
     CheckpointNotFound,
+    DatabaseTooNew,
     DeviceFault,
     DiskFull,
     EngineBusy,
@@ -101,6 +103,7 @@ __all__ = [
     "CheckpointIncomplete",
     "CheckpointMismatch",
     "CheckpointNotFound",
+    "DatabaseTooNew",
     "DeviceFault",
     "DiskFull",
     "EmptyPrompt",

@@ -34,6 +34,21 @@ class MissingDependency(MusicGenError):
         self.package = package
 
 
+class DatabaseTooNew(MusicGenError):
+    """The database was changed by a newer program in a way this one cannot work with.
+
+    `database`, `program`: package, version and newest migration of each.
+    """
+
+    code = "database_too_new"
+
+    def __init__(self, database: str, program: str) -> None:
+        super().__init__(
+            f"The database has the schema of {database}, newer than {program} of this program. "
+            "Start the newer program, or restore a backup from before the upgrade."
+        )
+
+
 class CheckpointError(MusicGenError):
     """A checkpoint cannot be used."""
 

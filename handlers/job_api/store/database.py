@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from handlers.job_api.store.embedded_postgres import EmbeddedServer
+from handlers.job_api.store.schema import migrate
 
 T = TypeVar("T")
 Pool = AsyncConnectionPool[psycopg.AsyncConnection[dict[str, Any]]]
@@ -22,8 +23,6 @@ DISCONNECT_ERRORS = (psycopg.OperationalError, psycopg.errors.AdminShutdown)
 """Errors of a statement while the database is stopped or restarting."""
 RETRY_SECONDS = 60.0
 _FIRST_PAUSE_SECONDS = 0.1
-_SCHEMA = Path(__file__).with_name("schema.sql")
-_SCHEMA_LOCK = 7_062_030_910
 
 logger = logging.getLogger(__name__)
 
@@ -68,16 +67,11 @@ async def _autocommit(connection: Connection) -> None:
 
 
 async def create_tables(pool: Pool) -> None:
-    """Create the missing tables of procrastinate and of the job API, one process at a time."""
-    from procrastinate.schema import SchemaManager
+    """Bring the tables of procrastinate and of the job API to this program's schema.
 
-    async with pool.connection() as connection, connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_SCHEMA_LOCK])
-        cursor = await connection.execute("SELECT to_regclass('procrastinate_jobs') AS there")
-        row = await cursor.fetchone()
-        if row is None or row["there"] is None:
-            await connection.execute(SchemaManager.get_schema().encode())
-        await connection.execute(_SCHEMA.read_bytes())
+    Raises: `DatabaseTooNew`.
+    """
+    await migrate(pool)
 
 
 async def query(pool: Pool, statement: str, *values: object) -> list[dict[str, Any]]:

@@ -1,4 +1,5 @@
--- Tables of the job API, beside those of procrastinate. Running this again changes nothing.
+-- Expand: the tables of release 0.1.0, whose databases kept no versions.
+-- Running this again changes nothing.
 
 CREATE TABLE IF NOT EXISTS musicgen_keys (
     prefix text PRIMARY KEY,
