@@ -16,7 +16,7 @@ from tests.handlers.job_api.test_security import Guarded
 from tests.support.job_server import data_folder, job_server
 
 
-class _Receiver:
+class Receiver:
     """Takes webhooks after refusing the first `refusals` of them."""
 
     def __init__(self, refusals: int = 0) -> None:
@@ -64,7 +64,7 @@ def test_it_is_signed_and_tells_the_end(guarded: Guarded) -> None:
     told = guarded.command("create", "one")
     guarded.keys["one"] = told.split("key: ")[1].split()[0]
     secret = told.split("webhook secret: ")[1].split()[0]
-    receiver = _Receiver()
+    receiver = Receiver()
     with guarded.as_("one") as one:
         body = {"prompt": "x", "duration": 0.2, "webhook_url": receiver.url + "/taken"}
         job_id = one.post("/generate", json=body).json()["job_id"]
@@ -82,7 +82,7 @@ def test_it_is_signed_and_tells_the_end(guarded: Guarded) -> None:
 
 def test_one_that_is_not_taken_comes_again(guarded: Guarded) -> None:
     assert queue.WEBHOOK_PAUSES[0] <= 5
-    receiver = _Receiver(refusals=1)
+    receiver = Receiver(refusals=1)
     told = guarded.command("create", "two")
     guarded.keys["two"] = told.split("key: ")[1].split()[0]
     with guarded.as_("two") as two:
