@@ -29,10 +29,11 @@ _ADVICE = {
 }
 
 
-def open_client(bucket: BucketSettings, attempts: int = 1) -> Any:
+def open_client(bucket: BucketSettings, attempts: int = 1, connections: int = 10) -> Any:
     """Open a boto3 client for the bucket's endpoint, for any number of threads.
 
     `attempts`: number of times boto3 sends a request. An upload repeats itself: see `send`.
+    `connections`: number of connections kept for the next request.
     Raises: `MissingDependency`; `BucketRefused` for a malformed endpoint or a missing profile.
     """
     try:
@@ -47,6 +48,7 @@ def open_client(bucket: BucketSettings, attempts: int = 1) -> Any:
         s3={"addressing_style": _resolve_addressing(bucket.addressing, endpoint)},
         # One attempt for an upload: its deadline limits the repetitions, see `send`.
         retries={"total_max_attempts": attempts, "mode": "standard"},
+        max_pool_connections=connections,
         connect_timeout=min(CONNECT_SECONDS, bucket.deadline),
         read_timeout=min(READ_SECONDS, bucket.deadline),
         # Many S3-compatible servers do not know the checksums boto3 adds by default.

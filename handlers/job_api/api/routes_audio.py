@@ -6,27 +6,21 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta, timezone
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import (
-    FileResponse,
-    JSONResponse,
-    RedirectResponse,
-    Response,
-    StreamingResponse,
-)
+from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 from handlers.job_api.api.auth import require_scope
+from handlers.job_api.api.clip_responses import RequestedClip, send_clip
 from handlers.job_api.api.context import Context
 from handlers.job_api.api.routes_jobs import CurrentCaller
 from handlers.job_api.api.schemas import ErrorReply, Upload
 from handlers.job_api.errors import AudioUnavailable, NotFound
 from handlers.job_api.store import jobs
 from handlers.job_api.store.database import query
-from handlers.job_api.store.files import CLIP_DELETED, UPLOAD, count_clips
+from handlers.job_api.store.files import UPLOAD, count_clips
 from musicgen.audio.decode import read_audio
 from musicgen.audio.encode import content_type
 from musicgen.request.limits import OUTPUT_FORMATS, VARIATIONS_MAX
@@ -60,7 +54,7 @@ async def stream(
         raise NotFound(NO_CLIP)
     extension = row["request"].get("output_format", "wav")
     if row["state"] == "completed":
-        return await _send_clip(context, row, clip, extension)
+        return await send_clip(request, context.files, RequestedClip(row, clip, extension))
     live = context.files.get_live_path(f"{job_id}-{row['queue_id']}", clip)
     if not row["streams"] or not live.exists():
         raise AudioUnavailable(
@@ -80,14 +74,18 @@ async def stream(
         **_ERRORS,
         200: {"content": {"audio/*": {}}},
         206: {"description": "The requested range"},
-        307: {"description": "Redirect to the clip in the bucket"},
+        307: {"description": "Redirect to the clip in the bucket, if the server is set so"},
         416: {"description": "The range is outside the file"},
+        502: {"model": ErrorReply},
     },
 )
-async def audio(request: Request, caller: CurrentCaller, name: str) -> Response:
+async def audio(
+    request: Request, caller: CurrentCaller, name: str, download: bool = False
+) -> Response:
     """Send a clip of a completed job: JOB.wav for the first one, JOB-2.wav for the second.
 
-    Another extension converts the clip. Range requests are supported.
+    Another extension converts the clip. Range requests are supported. `download` asks browsers to
+    save the clip under the name in Content-Disposition.
     """
     match = _NAME.fullmatch(name)
     if match is None or match[3] not in OUTPUT_FORMATS:
@@ -100,7 +98,7 @@ async def audio(request: Request, caller: CurrentCaller, name: str) -> Response:
         raise NotFound(NO_CLIP)
     if row["state"] != "completed":
         raise NotFound(f"No clip: the job is {row['state']}, not completed.")
-    return await _send_clip(context, row, number, match[3])
+    return await send_clip(request, context.files, RequestedClip(row, number, match[3], download))
 
 
 @router.post(
@@ -146,31 +144,6 @@ async def upload(request: Request, caller: CurrentCaller) -> JSONResponse:
             "expires_at": until.isoformat(timespec="seconds"),
         },
         201,
-    )
-
-
-async def _send_clip(
-    context: Context, row: dict[str, Any], number: int, extension: str
-) -> Response:
-    """Send a clip from disk, converted if needed, or redirect to the bucket."""
-    own = row["request"].get("output_format", "wav")
-    address = row["result"]["clips"][number - 1].get("address") or ""
-    if address.startswith(("http://", "https://")):
-        if extension != own:
-            raise NotFound(f"A clip in the bucket cannot be converted. It is available as {own}.")
-        return RedirectResponse(await asyncio.to_thread(context.files.renew_address, address), 307)
-    path = context.files.get_clip_path(f"{row['id']}-{row['queue_id']}", number, own)
-    if extension != own:
-        path = await asyncio.to_thread(partial(context.files.convert_clip, path, extension))
-    if not path.exists():
-        raise NotFound(CLIP_DELETED)
-    name = f"{row['id']}-{number}.{extension}"
-    return FileResponse(
-        path,
-        media_type=content_type(extension),
-        filename=name,
-        content_disposition_type="inline",
-        headers={"Cache-Control": "private, max-age=3600"},
     )
 
 

@@ -14,22 +14,20 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from handlers.job_api.errors import BodyTooLarge, NotFound
+from handlers.job_api.store.bucket_clips import CLIP_DELETED, BucketClips, convert_file
+from handlers.job_api.store.clip_cache import ClipCache
 from handlers.job_api.store.jobs import WorkerRun
-from musicgen.audio.decode import read_audio
-from musicgen.audio.encode import encode
-from musicgen.audio.tags import AudioTags, read_tags
 from musicgen.errors import InvalidInputAudio
-from musicgen.request import AudioFormat
 from musicgen.result import GenerationResult
 from musicgen.storage.base import ClipName
 from musicgen.storage.local import LocalStorage, write_atomically
+from musicgen.storage.objects import BucketObjects
 
 UPLOAD = "upload:"
 UPLOAD_MAX_BYTES = 100_000_000
-CLIP_DELETED = "The clip has been deleted; its retention time is over."
 _ABANDONED_SECONDS = 24 * 3600.0
 
 
@@ -38,24 +36,21 @@ def build_clip_key(name: ClipName) -> str:
     return f"{name.job_id}/{name.index + 1}.{name.extension}"
 
 
-class BucketStorage(Protocol):
-    """Bucket with the clips of completed jobs."""
-
-    def renew_address(self, address: str) -> str:
-        """Return a newly signed address of a clip."""
-        ...
-
-    def remove(self, address: str) -> None:
-        """Delete a clip."""
-        ...
-
-
 class JobFiles:
-    """Clips, live audio and uploads in `folder`, created on first use."""
+    """Clips, live audio and uploads in `folder`, created on first use.
 
-    def __init__(self, folder: Path, bucket: BucketStorage | None = None) -> None:
+    `objects`: the bucket with the clips, if there is one. `redirects`: callers fetch clips from
+    the bucket themselves.
+    """
+
+    def __init__(
+        self, folder: Path, objects: BucketObjects | None = None, *, redirects: bool = False
+    ) -> None:
         self.folder = folder
-        self._bucket = bucket
+        self.clips_in_bucket: BucketClips | None = None
+        if objects is not None:
+            cache = ClipCache(folder / "converted")
+            self.clips_in_bucket = BucketClips(objects, cache, redirects=redirects)
         self._clips, self._live = folder / "clips", folder / "growing"
         self._uploads = folder / "uploads"
 
@@ -93,13 +88,8 @@ class JobFiles:
     def discard(self, run: WorkerRun, result: GenerationResult | None = None) -> None:
         """Delete the clips of a run without a completed job, in the bucket those of `result`."""
         shutil.rmtree(self._clips / run.name, ignore_errors=True)
-        if self._bucket is not None and result is not None:
-            for clip in result.clips:
-                self._bucket.remove(clip.address)
-
-    def renew_address(self, address: str) -> str:
-        """Return a valid address of a clip in the bucket; signed addresses expire."""
-        return address if self._bucket is None else self._bucket.renew_address(address)
+        if self.clips_in_bucket is not None and result is not None:
+            self.clips_in_bucket.delete_run(run.name)
 
     def delete_abandoned(self) -> None:
         """Delete live audio of killed workers, a day after its last write."""
@@ -179,9 +169,7 @@ class JobFiles:
             return target
         if not source.exists():
             raise NotFound(CLIP_DELETED)
-        pcm, rate = read_audio(source)
-        tags = read_tags(source) or AudioTags("", 0, "", "", "")
-        write_atomically(target, [encode(pcm, AudioFormat(extension, sample_rate=rate), tags)])
+        write_atomically(target, [convert_file(source, extension)])
         return target
 
 
