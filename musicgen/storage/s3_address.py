@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -25,7 +24,7 @@ class ObjectAddresses:
         self._client = client
         self._signer = client
         if bucket.public_endpoint_url is not None:
-            self._signer = open_client(replace(bucket, endpoint_url=bucket.public_endpoint_url))
+            self._signer = open_client(bucket, is_public=True)
 
     @property
     def origin(self) -> str:

@@ -29,11 +29,14 @@ _ADVICE = {
 }
 
 
-def open_client(bucket: BucketSettings, attempts: int = 1, connections: int = 10) -> Any:
+def open_client(
+    bucket: BucketSettings, attempts: int = 1, connections: int = 10, *, is_public: bool = False
+) -> Any:
     """Open a boto3 client for the bucket's endpoint, for any number of threads.
 
     `attempts`: number of times boto3 sends a request. An upload repeats itself: see `send`.
-    `connections`: number of connections kept for the next request.
+    `connections`: number of connections kept for the next request. `is_public`: use the public
+    endpoint, as it is written.
     Raises: `MissingDependency`; `BucketRefused` for a malformed endpoint or a missing profile.
     """
     try:
@@ -43,6 +46,8 @@ def open_client(bucket: BucketSettings, attempts: int = 1, connections: int = 10
     except ImportError:
         raise MissingDependency("boto3", "a bucket", "s3") from None
     endpoint = strip_bucket(bucket.endpoint_url, bucket.name or "")
+    if is_public:
+        endpoint = bucket.public_endpoint_url
     config = botocore.config.Config(
         signature_version="s3v4",
         s3={"addressing_style": _resolve_addressing(bucket.addressing, endpoint)},
