@@ -19,8 +19,9 @@ from handlers.job_api.api.request_schema import (
     PRIORITY_MAX,
     WEBHOOK_URL_MAX_CHARACTERS,
 )
-from handlers.job_api.store.files import UPLOAD, JobFiles
+from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.models import AvailableModels
+from handlers.job_api.store.uploads import UPLOAD
 from musicgen.errors import InvalidRequest, UnknownModel
 from musicgen.request import GenerationRequest
 
@@ -93,14 +94,14 @@ def _texts(value: object) -> Iterator[str]:
 def _store_audio(value: object, owner: str, files: JobFiles) -> str:
     """Return a URL or "upload:ID" for the audio; audio within the body becomes an upload."""
     if isinstance(value, str) and value.startswith(UPLOAD):
-        files.find_upload(owner, value)
+        files.uploads.check(owner, value)
         return value
     if isinstance(value, str) and value.lower().startswith(_URLS):
         return value
     with TemporaryDirectory(prefix="musicgen-input-") as folder:
         path = fetch_input_audio(value, Path(folder))
         assert path is not None, "only None gives no path"
-        return UPLOAD + files.move_to_uploads(owner, path)
+        return UPLOAD + files.uploads.save_file(owner, path)
 
 
 def _parse_priority(value: object) -> int:

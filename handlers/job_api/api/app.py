@@ -21,6 +21,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from handlers.contract import describe_error
 from handlers.job_api.api import routes_audio, routes_jobs, routes_service
 from handlers.job_api.api.context import WRONG_KEY_LIMIT, Context, RateLimiter
+from handlers.job_api.api.live_copies import LiveCopies
 from handlers.job_api.api.metrics import ApiMetrics
 from handlers.job_api.api.middleware import body_limit
 from handlers.job_api.api.middleware.csrf import CsrfProtection
@@ -77,12 +78,13 @@ def make_app(
         async with AsyncExitStack() as stack:
             pool = await stack.enter_async_context(open_pool(url))
             await create_tables(pool)
+            notifications = JobNotifications(url)
             context = Context(
                 pool=pool,
                 app=await queue.open_queue(pool),
                 files=files,
                 settings=settings,
-                notifications=JobNotifications(url),
+                notifications=notifications,
                 meter=QueueLoadMeter(pool),
                 metrics=ApiMetrics(),
                 rate=RateLimiter(settings.rate_limit),
@@ -90,6 +92,7 @@ def make_app(
                 needs_keys=needs_keys,
                 default_model=default_model,
                 queue_for_new=to,
+                live_copies=LiveCopies(pool, files, notifications),
                 overflow_seconds=overflow_seconds,
             )
             app.state.context = context
@@ -119,7 +122,7 @@ def make_app(
 
 def _drain(context: Context) -> None:
     """End all event and audio streams, so that a stopping server need not wait for them."""
-    context.draining = True
+    context.draining = context.live_copies.draining = True
     context.notifications.wake_all()
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from email.utils import format_datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 from fastapi import Request
 from fastapi.responses import FileResponse, RedirectResponse, Response, StreamingResponse
 
+from handlers.job_api.api.bucket_threads import run_in_bucket_thread
 from handlers.job_api.errors import NotFound, RangeNotSatisfiable
 from handlers.job_api.store.bucket_clips import (
     CLIP_DELETED,
@@ -26,13 +26,9 @@ from handlers.job_api.store.bucket_clips import (
 from handlers.job_api.store.files import JobFiles
 from musicgen.audio.encode import content_type
 
-T = TypeVar("T")
-BUCKET_THREADS = 32
 NAME_CHARACTERS = 48
 _RANGE = re.compile(r"bytes=(\d+-\d*|-\d+)")
 _WORDS = re.compile(r"[^\W_]+")
-# Threads of their own: a slow bucket must not stop the other work of this process.
-_threads = ThreadPoolExecutor(BUCKET_THREADS, "bucket")
 
 
 @dataclass(frozen=True)
@@ -98,14 +94,14 @@ async def send_clip(request: Request, files: JobFiles, clip: RequestedClip) -> R
     if bucket is None:
         raise NotFound("The clip is in a bucket, and this server has no bucket.")
     if is_converted:
-        path = await _in_thread(
-            lambda: bucket.convert(clip.run_name, clip.address, clip.number, clip.extension)
+        path = await run_in_bucket_thread(
+            bucket.convert, clip.run_name, clip.address, clip.number, clip.extension
         )
         return _send_file(path, clip)
     if bucket.redirects:
         disposition = clip.disposition if clip.downloads else None
-        address = await _in_thread(
-            lambda: bucket.build_address(clip.run_name, clip.address, disposition)
+        address = await run_in_bucket_thread(
+            bucket.build_address, clip.run_name, clip.address, disposition
         )
         if address is not None:
             return RedirectResponse(address, 307)
@@ -124,10 +120,12 @@ async def _send_object(request: Request, bucket: BucketClips, clip: RequestedCli
     # A range of another form may be ignored (RFC 9110, 14.2).
     byte_range = wanted if _RANGE.fullmatch(wanted) else None
     try:
-        stream = await _in_thread(lambda: bucket.open(clip.run_name, clip.address, byte_range))
+        stream = await run_in_bucket_thread(
+            lambda: bucket.open(clip.run_name, clip.address, byte_range)
+        )
         if stream.is_part and not _is_unchanged(request, stream):
             stream.close()
-            stream = await _in_thread(lambda: bucket.open(clip.run_name, clip.address))
+            stream = await run_in_bucket_thread(bucket.open, clip.run_name, clip.address)
     except RangeOutside:
         raise RangeNotSatisfiable(int(clip.description.get("bytes") or 0)) from None
     headers = {
@@ -150,7 +148,7 @@ async def _send_object(request: Request, bucket: BucketClips, clip: RequestedCli
 
 async def _iterate(stream: ObjectStream) -> AsyncIterator[bytes]:
     try:
-        while block := await _in_thread(stream.read):
+        while block := await run_in_bucket_thread(stream.read):
             yield block
     finally:
         stream.close()
@@ -168,7 +166,3 @@ def _is_unchanged(request: Request, stream: ObjectStream) -> bool:
 
 def _format_date(stream: ObjectStream) -> str:
     return format_datetime(stream.modified, usegmt=True)
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(_threads, work)

@@ -10,6 +10,7 @@ from limits import parse
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
+from handlers.job_api.api.live_copies import LiveCopies
 from handlers.job_api.store.database import Pool
 from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.notifications import JobNotifications
@@ -45,7 +46,8 @@ class Context:
 
     `default_model`: for requests without a model, until a worker has loaded another one.
     `queue_for_new`: the queue of new jobs. `overflow_seconds`: jobs with a longer wait go to the
-    remote queue, None for never. `draining`: the server is stopping.
+    remote queue, None for never. `live_copies`: live audio from the bucket. `draining`: the
+    server is stopping.
     """
 
     pool: Pool
@@ -60,5 +62,6 @@ class Context:
     needs_keys: bool
     default_model: str
     queue_for_new: str
+    live_copies: LiveCopies
     overflow_seconds: float | None = None
     draining: bool = False

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 from handlers.job_api.api.auth import require_scope
+from handlers.job_api.api.bucket_threads import run_in_bucket_thread
 from handlers.job_api.api.clip_responses import RequestedClip, send_clip
 from handlers.job_api.api.context import Context
+from handlers.job_api.api.live_audio import open_live_audio
 from handlers.job_api.api.routes_jobs import CurrentCaller
 from handlers.job_api.api.schemas import ErrorReply, Upload
 from handlers.job_api.errors import AudioUnavailable, NotFound
 from handlers.job_api.store import jobs
 from handlers.job_api.store.database import query
-from handlers.job_api.store.files import UPLOAD, count_clips
+from handlers.job_api.store.files import count_clips
+from handlers.job_api.store.uploads import UPLOAD
 from musicgen.audio.decode import read_audio
 from musicgen.audio.encode import content_type
 from musicgen.request.limits import OUTPUT_FORMATS, VARIATIONS_MAX
 
-POLL_SECONDS = 0.2
 NO_CLIP = "No such clip, or the job has been deleted."
-_BLOCK = 2**16
 _NAME = re.compile(r"([0-9a-f]{32})(?:-([1-9]\d?))?\.([a-z0-9]{1,5})")
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorReply} for status in (401, 403, 404, 409, 422, 429, 503)
@@ -55,13 +54,13 @@ async def stream(
     extension = row["request"].get("output_format", "wav")
     if row["state"] == "completed":
         return await send_clip(request, context.files, RequestedClip(row, clip, extension))
-    live = context.files.get_live_path(f"{job_id}-{row['queue_id']}", clip)
-    if not row["streams"] or not live.exists():
+    listening = open_live_audio(context, row, clip)
+    if listening is None:
         raise AudioUnavailable(
             "No live audio: the job is queued, has finished, or its format cannot be streamed."
         )
     return StreamingResponse(
-        _follow_live_file(context, live.open("rb")),
+        listening,
         media_type=content_type(extension),
         headers={"Cache-Control": "no-store"},
     )
@@ -122,42 +121,28 @@ async def upload(request: Request, caller: CurrentCaller) -> JSONResponse:
     """
     context: Context = request.app.state.context
     require_scope(caller, "generate")
-    upload_id, size = await context.files.save_upload(caller.owner, request.stream())
-    try:
-        path = context.files.find_upload(caller.owner, UPLOAD + upload_id)
-        pcm, rate = await asyncio.to_thread(read_audio, path)
-    except Exception:
-        context.files.delete_upload(upload_id)
-        raise
-    await query(
-        context.pool,
-        "INSERT INTO musicgen_uploads (id, owner, bytes) VALUES (%s, %s, %s)",
-        *(upload_id, caller.owner, size),
-    )
+    uploads = context.files.uploads
+    async with uploads.receive(caller.owner, request.stream()) as received:
+        pcm, rate = await asyncio.to_thread(read_audio, received.path)
+        # The row comes first: retention then finds the upload in any case.
+        await query(
+            context.pool,
+            "INSERT INTO musicgen_uploads (id, owner, bytes) VALUES (%s, %s, %s)",
+            *(received.id, caller.owner, received.size),
+        )
+        try:
+            await run_in_bucket_thread(uploads.save, received)
+        except BaseException:
+            await query(context.pool, "DELETE FROM musicgen_uploads WHERE id = %s", received.id)
+            raise
     until = datetime.now(timezone.utc) + timedelta(hours=context.settings.upload_hours)
     return JSONResponse(
         {
-            "upload_id": upload_id,
-            "input_audio": UPLOAD + upload_id,
-            "bytes": size,
+            "upload_id": received.id,
+            "input_audio": UPLOAD + received.id,
+            "bytes": received.size,
             "seconds": round(len(pcm) / rate, 3),
             "expires_at": until.isoformat(timespec="seconds"),
         },
         201,
     )
-
-
-async def _follow_live_file(context: Context, file: BinaryIO) -> AsyncIterator[bytes]:
-    """Yield the content of a live file until its run has ended."""
-    with file:
-        is_complete = False
-        while True:
-            block = await asyncio.to_thread(file.read, _BLOCK)
-            if block:
-                yield block
-            elif is_complete or context.draining:
-                return
-            else:
-                # A deleted file is complete; read its rest before the end.
-                is_complete = not Path(file.name).exists()
-                await asyncio.sleep(0 if is_complete else POLL_SECONDS)

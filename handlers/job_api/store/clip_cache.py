@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -45,6 +47,13 @@ class ClipCache:
         """Delete the files whose names begin with `prefix`."""
         for path in self._folder.glob(f"{prefix}*"):
             path.unlink(missing_ok=True)
+
+    def delete_older(self, seconds: float) -> None:
+        """Delete files that nobody has used for `seconds`."""
+        for path in self._folder.glob("*"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > seconds:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def _delete_oldest(self, newest: Path) -> None:
         used: list[tuple[float, int, Path]] = []

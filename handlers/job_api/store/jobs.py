@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -160,6 +160,16 @@ async def advance(pool: Pool, run: WorkerRun, progress: float, *, streams: bool)
         *(progress, streams, run.id, run.queue_id),
     )
     return bool(rows)
+
+
+async def announce_live(pool: Pool, run: WorkerRun, segments: Sequence[int]) -> None:
+    """Store the number of live segments of each clip, so that callers can hear them."""
+    await query(
+        pool,
+        "UPDATE musicgen_jobs SET streams = true, live_segments = %s "
+        f"WHERE {_OF_THIS_RUN} RETURNING id",
+        *(list(segments), run.id, run.queue_id),
+    )
 
 
 async def complete(pool: Pool, run: WorkerRun, result: Mapping[str, Any]) -> bool:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from handlers.job_api.store import queue
 from handlers.job_api.store.database import Pool, query
 from handlers.job_api.store.files import JobFiles
-from handlers.job_api.store.recovery import delete_expired, recover
+from handlers.job_api.store.recovery import recover
+from handlers.job_api.store.retention import delete_abandoned, delete_expired
 from musicgen.settings.job_api import ApiSettings
 
 if TYPE_CHECKING:
@@ -48,11 +49,9 @@ async def maintain(
             await queue_webhooks(pool, app)
             if time.monotonic() >= cleanup_at:
                 cleanup_at = time.monotonic() + CLEANUP_SECONDS
-                await delete_expired(
-                    pool, files.folder, settings.retention_hours, settings.upload_hours
-                )
-                await asyncio.to_thread(files.delete_abandoned)
                 await query(pool, _DELETE_WORKERS, _GONE_SECONDS)
+                await delete_expired(pool, files, settings.retention_hours, settings.upload_hours)
+                await delete_abandoned(pool, files, settings.upload_hours)
         except Exception:
             logger.warning("Maintenance failed; the next round tries again.", exc_info=True)
         await asyncio.sleep(min(2.0, settings.worker_timeout / 3))

@@ -221,7 +221,7 @@ def test_what_is_past_its_time_is_forgotten_with_its_files(
             (tmp_path / "clips" / run.name).mkdir(parents=True)
         past = "UPDATE musicgen_jobs SET finished_at = now() - interval '2 hours' WHERE id = %s"
         await query(pool, past, old)
-        await recovery.delete_expired(pool, tmp_path, retention_hours=1, upload_hours=1)
+        await retention.delete_expired(pool, JobFiles(tmp_path), retention_hours=1, upload_hours=1)
         assert await jobs.get(pool, old) is None and await jobs.get(pool, new) is not None
         assert [path.name.split("-")[0] for path in (tmp_path / "clips").iterdir()] == [new]
 

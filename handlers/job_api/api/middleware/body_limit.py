@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from handlers.job_api.store.files import UPLOAD_MAX_BYTES
+from handlers.job_api.store.uploads import UPLOAD_MAX_BYTES
 
 JSON_MAX_BYTES = 140_000_000
 """Enough for 100 MB of audio in base64 and the other fields."""
