@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from handlers.job_api.errors import IdempotencyConflict, QueueFull, TooManyJobs
-from handlers.job_api.store import jobs, queue, recovery
+from handlers.job_api.store import jobs, queue, recovery, retention
 from handlers.job_api.store.database import Pool, query
+from handlers.job_api.store.files import JobFiles
 
 LIMITS = jobs.JobLimits(queue_max=100, jobs_per_key=100)
 WithPool = Callable[[Callable[[Pool], Any]], Any]

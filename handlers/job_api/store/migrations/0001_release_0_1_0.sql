@@ -39,8 +39,6 @@ CREATE TABLE IF NOT EXISTS musicgen_jobs (
     started_at timestamptz,
     finished_at timestamptz
 );
--- live_segments: number of segments of each clip in the bucket, of the run with live audio.
-ALTER TABLE musicgen_jobs ADD COLUMN IF NOT EXISTS live_segments integer[] NOT NULL DEFAULT '{}';
 CREATE UNIQUE INDEX IF NOT EXISTS musicgen_jobs_once
     ON musicgen_jobs (owner, idempotency_key) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX IF NOT EXISTS musicgen_jobs_of_owner ON musicgen_jobs (owner, created_at DESC, id);
