@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +12,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from musicgen.errors import BucketUnavailable, ObjectMissing, SettingsError, StorageError
+from musicgen.errors import (
+    BucketRefused,
+    BucketUnavailable,
+    ObjectMissing,
+    SettingsError,
+    StorageError,
+)
 from musicgen.settings import BucketSettings
 from musicgen.storage.s3_address import ObjectAddresses
 from musicgen.storage.s3_client import is_transient, open_client, translate_client_error
@@ -171,13 +178,14 @@ class ObjectStream:
             self.start, self.size = int(span.partition("-")[0]), int(size)
         self._done = 0
         self._resumes = RESUMES
+        self._closed = threading.Event()
 
     def read(self, size: int = BLOCK_BYTES) -> bytes:
         """Return the next block, empty at the end.
 
         Raises: `BucketUnavailable`, `ObjectMissing` for an object changed or deleted meanwhile.
         """
-        while self._done < self.length:
+        while self._done < self.length and not self._closed.is_set():
             try:
                 if self._body is None:
                     first, last = self.start + self._done, self.start + self.length - 1
@@ -188,7 +196,9 @@ class ObjectStream:
                     return block
                 raise EOFError("the connection ended early")
             except Exception as error:
-                self.close()
+                self._drop_connection()
+                if self._closed.is_set():
+                    break
                 if self._resumes == 0 or isinstance(error, ObjectMissing):
                     raise _translate_read_error(error) from error
                 self._resumes -= 1
@@ -197,35 +207,40 @@ class ObjectStream:
         return b""
 
     def close(self) -> None:
-        """Close the connection."""
+        """End the reading, also while another thread reads."""
+        self._closed.set()
+        self._drop_connection()
+
+    def _drop_connection(self) -> None:
         if self._body is not None:
-            self._body.close()
-            self._body = None
+            body, self._body = self._body, None
+            body.close()
 
 
 def _translate_read_error(error: Exception) -> StorageError:
     if isinstance(error, StorageError):
         return error
-    return BucketUnavailable(f"the bucket ended a download early ({type(error).__name__}).")
+    return BucketUnavailable("the bucket ended a download early. Send the same call again later.")
 
 
 def _translate_error(error: Exception, target: UploadTarget) -> StorageError:
-    """Return the error of a failed request, with advice for the operator."""
+    """Return the error of a failed request. Callers see its text, so the log has the details."""
     from botocore import exceptions
 
-    where = f"bucket {target.bucket!r} at {target.endpoint_url or 'AWS'}"
     if isinstance(error, exceptions.ClientError):
         code = str(error.response.get("Error", {}).get("Code", ""))
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         if code in ("NoSuchKey", "404") or status == 412:
-            return ObjectMissing(f"{where} has no object of this name, or another one by now.")
+            return ObjectMissing("the bucket has no such object, or another one by now.")
         if status == 416:
             return RangeOutside("The range is outside the file.")
+    details = translate_client_error(error, target)
+    logger.warning("a request for %s failed: %s", target.key, details)
     if is_transient(error) or _is_failed_transfer(error):
         return BucketUnavailable(
-            f"{where} could not be reached or was not ready ({type(error).__name__})."
+            "the bucket is unavailable at present. Send the same call again later."
         )
-    return translate_client_error(error, target)
+    return BucketRefused("the bucket refused a request. The server's log has the reason.")
 
 
 def _is_failed_transfer(error: Exception) -> bool:

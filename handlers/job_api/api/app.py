@@ -21,7 +21,6 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from handlers.contract import describe_error
 from handlers.job_api.api import routes_audio, routes_jobs, routes_service
 from handlers.job_api.api.context import WRONG_KEY_LIMIT, Context, RateLimiter
-from handlers.job_api.api.live_copies import LiveCopies
 from handlers.job_api.api.metrics import ApiMetrics
 from handlers.job_api.api.middleware import body_limit
 from handlers.job_api.api.middleware.csrf import CsrfProtection
@@ -78,13 +77,12 @@ def make_app(
         async with AsyncExitStack() as stack:
             pool = await stack.enter_async_context(open_pool(url))
             await create_tables(pool)
-            notifications = JobNotifications(url)
             context = Context(
                 pool=pool,
                 app=await queue.open_queue(pool),
                 files=files,
                 settings=settings,
-                notifications=notifications,
+                notifications=JobNotifications(url),
                 meter=QueueLoadMeter(pool),
                 metrics=ApiMetrics(),
                 rate=RateLimiter(settings.rate_limit),
@@ -92,7 +90,6 @@ def make_app(
                 needs_keys=needs_keys,
                 default_model=default_model,
                 queue_for_new=to,
-                live_copies=LiveCopies(pool, files, notifications),
                 overflow_seconds=overflow_seconds,
             )
             app.state.context = context
@@ -113,10 +110,7 @@ def make_app(
         app.include_router(router)
     if routes_service.WEB.is_dir():
         app.mount("/static", StaticFiles(directory=routes_service.WEB), name="static")
-    bucket = files.clips_in_bucket
-    _add_middleware(
-        app, settings, host, bucket.origin if bucket is not None and bucket.redirects else ""
-    )
+    _add_middleware(app, settings, host, files.media_origin)
     return app
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from limits import parse
@@ -62,6 +62,9 @@ class Context:
     needs_keys: bool
     default_model: str
     queue_for_new: str
-    live_copies: LiveCopies
     overflow_seconds: float | None = None
     draining: bool = False
+    live_copies: LiveCopies = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.live_copies = LiveCopies(self.pool, self.files, self.notifications)

@@ -18,6 +18,7 @@ from handlers.job_api.store.database import Pool, query
 from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.live_audio import BucketLive
 from handlers.job_api.store.notifications import JobNotifications
+from musicgen.errors import BucketUnavailable
 
 CHECK_SECONDS = 5.0
 """Pause between two looks at the job's row if no notification comes."""
@@ -73,6 +74,8 @@ class LiveCopies:
                         segment = index + 1
                     if row is None or row["state"] != "running":
                         return
+                    if not row["streams"]:
+                        raise BucketUnavailable("the live audio ended early.")
                     with contextlib.suppress(asyncio.TimeoutError):
                         await asyncio.wait_for(changed.wait(), CHECK_SECONDS)
         except Exception as error:
@@ -83,7 +86,8 @@ class LiveCopies:
     async def _read_row(self, job_id: str, queue_id: int) -> dict[str, Any] | None:
         rows = await query(
             self._pool,
-            "SELECT state, live_segments FROM musicgen_jobs WHERE id = %s AND queue_id = %s",
+            "SELECT state, streams, live_segments FROM musicgen_jobs "
+            "WHERE id = %s AND queue_id = %s",
             *(job_id, queue_id),
         )
         return rows[0] if rows else None

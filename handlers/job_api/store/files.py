@@ -66,6 +66,12 @@ class JobFiles:
         return LocalStorage(self._clips, build_clip_key)
 
     @property
+    def media_origin(self) -> str:
+        """Origin of clips that callers fetch from the bucket, empty if they fetch none there."""
+        bucket = self.clips_in_bucket
+        return bucket.origin if bucket is not None and bucket.redirects else ""
+
+    @property
     def live(self) -> LiveStorage:
         """Storage for the live audio of workers."""
         return self.live_in_bucket or self.live_folder

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -163,6 +163,7 @@ class _BucketWriter:
         self._buffers = [bytearray() for _ in range(count)]
         self._counts = [0] * count
         self._announced = False
+        self._has_sent = False
         self._has_failed = False
         self._next = 0.0
         self._flush: asyncio.Task[None] | None = None
@@ -174,7 +175,7 @@ class _BucketWriter:
     @property
     def has_segments(self) -> bool:
         """Whether the bucket has segments of this run."""
-        return any(self._counts)
+        return self._has_sent
 
     async def write(self, pieces: Sequence[bytes]) -> None:
         if self._has_failed:
@@ -204,21 +205,21 @@ class _BucketWriter:
         pieces = [bytes(buffer) for buffer in self._buffers]
         for buffer in self._buffers:
             buffer.clear()
+        self._has_sent = True
         try:
-            await asyncio.gather(
-                *(
-                    asyncio.to_thread(
-                        self._live.put, self._run.name, index + 1, self._counts[index], piece
-                    )
-                    for index, piece in enumerate(pieces)
-                    if piece
-                )
-            )
-        except StorageError as error:
+            await asyncio.gather(*self._put_all(pieces))
+            self._counts = [n + bool(piece) for n, piece in zip(self._counts, pieces, strict=True)]
+            await jobs.announce_live(self._pool, self._run, self._counts)
+            self._announced = True
+        except Exception as error:
             # The clip itself does not need the live audio.
-            logger.warning("Live audio of job %s ends early: %s", self._run.id, error)
+            logger.warning("Live audio of job %s ends early: %r", self._run.id, error)
             self._has_failed = True
-            return
-        self._counts = [n + bool(piece) for n, piece in zip(self._counts, pieces, strict=True)]
-        await jobs.announce_live(self._pool, self._run, self._counts)
-        self._announced = True
+            with contextlib.suppress(Exception):
+                await jobs.withdraw_live(self._pool, self._run)
+
+    def _put_all(self, pieces: Sequence[bytes]) -> Iterator[Awaitable[None]]:
+        for index, piece in enumerate(pieces):
+            if piece:
+                number, segment = index + 1, self._counts[index]
+                yield asyncio.to_thread(self._live.put, self._run.name, number, segment, piece)

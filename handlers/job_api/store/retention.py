@@ -22,20 +22,9 @@ async def delete_expired(
 
     A row whose files cannot be deleted stays for the next time.
     """
-    jobs = await _find(
-        pool,
-        "SELECT id FROM musicgen_jobs WHERE finished_at < now() - make_interval(secs => %s)",
-        retention_hours,
-    )
-    if deleted := await _delete_files(jobs, files.delete_job):
-        await query(pool, "DELETE FROM musicgen_jobs WHERE id = ANY(%s)", deleted)
-    uploads = await _find(
-        pool,
-        "SELECT id FROM musicgen_uploads WHERE created_at < now() - make_interval(secs => %s)",
-        upload_hours,
-    )
-    if deleted := await _delete_files(uploads, files.uploads.storage.delete):
-        await query(pool, "DELETE FROM musicgen_uploads WHERE id = ANY(%s)", deleted)
+    await _delete_rows(pool, "musicgen_jobs", "finished_at", retention_hours, files.delete_job)
+    delete_upload = files.uploads.storage.delete
+    await _delete_rows(pool, "musicgen_uploads", "created_at", upload_hours, delete_upload)
     # Finished tasks without a job, such as those of webhooks.
     await query(
         pool,
@@ -51,9 +40,21 @@ async def delete_abandoned(pool: Pool, files: JobFiles, upload_hours: float) -> 
     await asyncio.to_thread(files.delete_abandoned, running, upload_hours * 3600)
 
 
-async def _find(pool: Pool, statement: str, hours: float) -> list[str]:
-    rows = await query(pool, f"{statement} LIMIT {BATCH}", hours * 3600)
-    return [row["id"] for row in rows]
+async def _delete_rows(
+    pool: Pool, table: str, column: str, hours: float, delete_files: Callable[[str], None]
+) -> None:
+    """Delete the rows of `table` that are older than `hours` by `column`, with their files."""
+    while True:
+        rows = await query(
+            pool,
+            f"SELECT id FROM {table} WHERE {column} < now() - make_interval(secs => %s) "
+            f"ORDER BY {column} LIMIT {BATCH}",
+            hours * 3600,
+        )
+        deleted = await _delete_files([row["id"] for row in rows], delete_files)
+        await query(pool, f"DELETE FROM {table} WHERE id = ANY(%s)", deleted)
+        if not rows or len(deleted) < len(rows):
+            return
 
 
 async def _delete_files(ids: list[str], delete: Callable[[str], None]) -> list[str]:
