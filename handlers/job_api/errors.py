@@ -60,7 +60,7 @@ class IdempotencyConflict(ApiError):
 
 
 class BodyTooLarge(ApiError):
-    """The body of an upload is too large."""
+    """The body of a call is too large."""
 
     status, code = 413, "body_too_large"
 
@@ -99,6 +99,12 @@ class RateLimited(ApiError):
     """The caller makes too many calls in a time."""
 
     status, code = 429, "too_many_calls"
+
+
+class ServerBusy(ApiError):
+    """The server does as much of this work at once as it may."""
+
+    status, code = 503, "server_busy"
 
 
 class QueueFull(CapacityExceeded):

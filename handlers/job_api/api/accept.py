@@ -65,7 +65,11 @@ def accept(
     priority = _parse_priority(body.get("priority"))
     webhook = _parse_webhook(body.get("webhook_url"))
     # Hash the body as sent: a repeated call must have the same hash, but gets a new upload.
-    text = json.dumps({**sent, "priority": priority, "webhook_url": webhook}, sort_keys=True)
+    hashed = {**sent, "priority": priority, "webhook_url": webhook}
+    if isinstance(audio, str):
+        # A copy of the whole sound in JSON would take its memory again.
+        hashed["input_audio"] = hashlib.sha256(audio.encode("utf-8", "surrogatepass")).hexdigest()
+    text = json.dumps(hashed, sort_keys=True)
     seconds = request.seconds_to_generate * len(request.texts)
     digest = hashlib.sha256(text.encode()).hexdigest()
     return AcceptedJob(fields, digest, seconds, priority, webhook)
@@ -95,7 +99,7 @@ def _store_audio(value: object, owner: str, files: JobFiles) -> str:
     if isinstance(value, str) and value.startswith(UPLOAD):
         files.find_upload(owner, value)
         return value
-    if isinstance(value, str) and value.lower().startswith(_URLS):
+    if isinstance(value, str) and value[:8].lower().startswith(_URLS):
         return value
     with TemporaryDirectory(prefix="musicgen-input-") as folder:
         path = fetch_input_audio(value, Path(folder))
@@ -115,7 +119,7 @@ def _parse_priority(value: object) -> int:
 def _parse_webhook(value: object) -> str | None:
     if value is None:
         return None
-    is_url = isinstance(value, str) and value.lower().startswith(_URLS)
+    is_url = isinstance(value, str) and value[:8].lower().startswith(_URLS)
     if not isinstance(value, str) or not is_url or len(value) > WEBHOOK_URL_MAX_CHARACTERS:
         problem = f"must be an http(s) URL of at most {WEBHOOK_URL_MAX_CHARACTERS} characters"
         raise InvalidRequest("webhook_url", problem, value=value)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from limits import parse
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
+from handlers.job_api.api.bodies import BodyReader
 from handlers.job_api.store.database import Pool
 from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.notifications import JobNotifications
@@ -62,3 +63,4 @@ class Context:
     queue_for_new: str
     overflow_seconds: float | None = None
     draining: bool = False
+    bodies: BodyReader = field(default_factory=BodyReader)

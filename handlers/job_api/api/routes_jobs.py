@@ -16,7 +16,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from handlers.job_api.api.accept import accept
-from handlers.job_api.api.auth import authenticate, require_scope
+from handlers.job_api.api.auth import authenticate, find_client, require_scope
 from handlers.job_api.api.context import Context
 from handlers.job_api.api.request_schema import build_request_schema
 from handlers.job_api.api.schemas import ErrorReply, Jobs, State, Status, Submitted
@@ -85,11 +85,11 @@ async def _submit(
     """Validate the body, submit its job and return the job's id."""
     context: Context = request.app.state.context
     require_scope(caller, "generate")
-    body = await read_json_body(request)
     available = await find_available_models(context.pool, context.default_model)
-    accepted = await asyncio.to_thread(
-        partial(accept, body, available, caller.owner, context.files)
-    )
+    async with context.bodies.read(request, find_client(request, caller)) as body:
+        accepted = await asyncio.to_thread(
+            partial(accept, body, available, caller.owner, context.files)
+        )
     if accepted.priority > 0:
         require_scope(caller, "priority")
     if accepted.webhook_url is not None:
@@ -166,17 +166,6 @@ async def list_jobs(
             "next": _encode_cursor(rows[limit - 1]) if has_more else None,
         }
     )
-
-
-async def read_json_body(request: Request) -> dict[str, Any]:
-    """Return the body of a request as a JSON object. Raises: `InvalidRequest`."""
-    try:
-        body = json.loads(await request.body())
-    except (ValueError, RecursionError):
-        raise InvalidRequest("body", 'must be JSON, such as {"prompt": "calm piano"}') from None
-    if not isinstance(body, dict):
-        raise InvalidRequest("body", "must be a JSON object with the fields of a request")
-    return body
 
 
 async def _check_webhook(url: str, networks: tuple[str, ...]) -> None:
