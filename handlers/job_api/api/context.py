@@ -11,6 +11,8 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from handlers.job_api.api.bodies import BodyReader
+from handlers.job_api.api.slots import Slots
+from handlers.job_api.api.sound_probe import SoundProbe
 from handlers.job_api.store.database import Pool
 from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.notifications import JobNotifications
@@ -64,3 +66,5 @@ class Context:
     overflow_seconds: float | None = None
     draining: bool = False
     bodies: BodyReader = field(default_factory=BodyReader)
+    probe: SoundProbe = field(default_factory=SoundProbe)
+    uploads_at_once: Slots = field(default_factory=lambda: Slots("uploads", total=32, per_client=8))

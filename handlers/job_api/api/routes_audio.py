@@ -19,7 +19,7 @@ from fastapi.responses import (
     StreamingResponse,
 )
 
-from handlers.job_api.api.auth import require_scope
+from handlers.job_api.api.auth import find_client, require_scope
 from handlers.job_api.api.context import Context
 from handlers.job_api.api.routes_jobs import CurrentCaller
 from handlers.job_api.api.schemas import ErrorReply, Upload
@@ -27,7 +27,6 @@ from handlers.job_api.errors import AudioUnavailable, NotFound
 from handlers.job_api.store import jobs
 from handlers.job_api.store.database import query
 from handlers.job_api.store.files import CLIP_DELETED, UPLOAD, count_clips
-from musicgen.audio.decode import read_audio
 from musicgen.audio.encode import content_type
 from musicgen.request.limits import OUTPUT_FORMATS, VARIATIONS_MAX
 
@@ -124,13 +123,15 @@ async def upload(request: Request, caller: CurrentCaller) -> JSONResponse:
     """
     context: Context = request.app.state.context
     require_scope(caller, "generate")
-    upload_id, size = await context.files.save_upload(caller.owner, request.stream())
-    try:
-        path = context.files.find_upload(caller.owner, UPLOAD + upload_id)
-        pcm, rate = await asyncio.to_thread(read_audio, path)
-    except Exception:
-        context.files.delete_upload(upload_id)
-        raise
+    client = find_client(request, caller)
+    async with context.uploads_at_once.hold(client):
+        upload_id, size = await context.files.save_upload(caller.owner, request.stream())
+        try:
+            path = context.files.find_upload(caller.owner, UPLOAD + upload_id)
+            seconds = await context.probe.measure(path, client)
+        except BaseException:
+            context.files.delete_upload(upload_id)
+            raise
     await query(
         context.pool,
         "INSERT INTO musicgen_uploads (id, owner, bytes) VALUES (%s, %s, %s)",
@@ -142,7 +143,7 @@ async def upload(request: Request, caller: CurrentCaller) -> JSONResponse:
             "upload_id": upload_id,
             "input_audio": UPLOAD + upload_id,
             "bytes": size,
-            "seconds": round(len(pcm) / rate, 3),
+            "seconds": round(seconds, 3),
             "expires_at": until.isoformat(timespec="seconds"),
         },
         201,

@@ -7,6 +7,7 @@ uploads/ID               uploads of callers
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 import shutil
@@ -30,6 +31,7 @@ from musicgen.storage.local import LocalStorage, write_atomically
 UPLOAD = "upload:"
 UPLOAD_MAX_BYTES = 100_000_000
 CLIP_DELETED = "The clip has been deleted; its retention time is over."
+_WRITE_BYTES = 2**19
 _ABANDONED_SECONDS = 24 * 3600.0
 
 
@@ -115,7 +117,7 @@ class JobFiles:
         upload_id = _upload_id(owner)
         temporary = self._uploads / f".{upload_id}.tmp"
         self._uploads.mkdir(parents=True, exist_ok=True)
-        size = 0
+        size, block = 0, bytearray()
         try:
             with temporary.open("wb") as file:
                 async for chunk in chunks:
@@ -123,7 +125,12 @@ class JobFiles:
                     if size > UPLOAD_MAX_BYTES:
                         limit = f"{UPLOAD_MAX_BYTES / 1e6:g} MB"
                         raise BodyTooLarge(f"The audio file is larger than {limit}, the limit.")
-                    file.write(chunk)
+                    block += chunk
+                    if len(block) >= _WRITE_BYTES:
+                        # In a thread: a write waits for a disk that other uploads keep busy.
+                        await asyncio.to_thread(file.write, block)
+                        block = bytearray()
+                await asyncio.to_thread(file.write, block)
             if not size:
                 raise InvalidInputAudio("body", "must be the audio file itself, but is empty")
             temporary.replace(self._uploads / upload_id)
