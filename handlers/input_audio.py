@@ -67,6 +67,15 @@ def fetch_input_audio(
     if isinstance(value, str) and value[:8].lower().startswith(("http://", "https://")):
         download(value, target, LIMITS, allowed_networks)
         return target
+    target.write_bytes(decode_inline_audio(value))
+    return target
+
+
+def decode_inline_audio(value: object) -> bytes:
+    """Return the bytes of audio sent within a call: bytes, a data: URI or base64.
+
+    Raises: `InvalidInputAudio`, `InputAudioRefused`, `InputAudioTooLarge`.
+    """
     if isinstance(value, (bytes, bytearray)):
         _check_size(len(value))
         data = bytes(value)
@@ -80,8 +89,7 @@ def fetch_input_audio(
     _check_size(len(data))
     if not data:
         raise InvalidInputAudio(FIELD, "is empty", advice=ADVICE)
-    target.write_bytes(data)
-    return target
+    return data
 
 
 def _decode_data_uri(uri: str) -> bytes:

@@ -95,6 +95,19 @@ class TooManyJobs(CapacityExceeded):
         super().__init__(text, self.retry_after)
 
 
+class TooManyUploads(ApiError):
+    """The caller's uploads reach their quota."""
+
+    status, code = 429, "too_many_uploads"
+
+    def __init__(self, number: int, size: int, wait: int) -> None:
+        super().__init__(
+            f"Your uploads reach their limit of {number} files or {size / 1e6:g} MB. The oldest "
+            f"one expires in {wait} s.",
+            wait,
+        )
+
+
 class RateLimited(ApiError):
     """The caller makes too many calls in a time."""
 

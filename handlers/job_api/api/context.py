@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from limits import parse
@@ -11,8 +12,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from handlers.job_api.api.bodies import BodyReader
-from handlers.job_api.api.slots import Slots
-from handlers.job_api.api.sound_probe import SoundProbe
+from handlers.job_api.api.upload_intake import UploadIntake
 from handlers.job_api.store.database import Pool
 from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.notifications import JobNotifications
@@ -66,5 +66,8 @@ class Context:
     overflow_seconds: float | None = None
     draining: bool = False
     bodies: BodyReader = field(default_factory=BodyReader)
-    probe: SoundProbe = field(default_factory=SoundProbe)
-    uploads_at_once: Slots = field(default_factory=lambda: Slots("uploads", total=32, per_client=8))
+
+    @cached_property
+    def uploads(self) -> UploadIntake:
+        """Receiver of callers' sounds."""
+        return UploadIntake(self.pool, self.files, self.settings)

@@ -8,6 +8,7 @@ import binascii
 import json
 import math
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
@@ -23,6 +24,7 @@ from handlers.job_api.api.schemas import ErrorReply, Jobs, State, Status, Submit
 from handlers.job_api.errors import ApiError, CapacityExceeded, NotFound
 from handlers.job_api.store import jobs, queue
 from handlers.job_api.store.api_keys import ApiCaller
+from handlers.job_api.store.files import UPLOAD
 from handlers.job_api.store.models import find_available_models
 from handlers.job_api.store.status import build_status
 from musicgen.errors import InvalidRequest
@@ -90,10 +92,19 @@ async def _submit(
         accepted = await asyncio.to_thread(
             partial(accept, body, available, caller.owner, context.files)
         )
-    if accepted.priority > 0:
-        require_scope(caller, "priority")
-    if accepted.webhook_url is not None:
-        await _check_webhook(accepted.webhook_url, context.settings.webhook_networks)
+        if accepted.priority > 0:
+            require_scope(caller, "priority")
+        repeated = await jobs.find_repeated(
+            context.pool, caller.owner, idempotency_key, accepted.hash
+        )
+        if repeated is not None:
+            return repeated
+        sound = None
+        if accepted.sound is not None:
+            sound = await context.uploads.store_bytes(caller.owner, accepted.sound)
+            accepted = replace(
+                accepted, sound=None, request={**accepted.request, "input_audio": UPLOAD + sound}
+            )
     new = jobs.NewJob(
         owner=caller.owner,
         request={"model_version": available.default, **accepted.request},
@@ -104,6 +115,19 @@ async def _submit(
         webhook_url=accepted.webhook_url,
         trace=trace,
     )
+    job_id = None
+    try:
+        job_id = await _enqueue(context, new)
+    finally:
+        if sound is not None and job_id != new.id:
+            await context.uploads.discard(sound)
+    return job_id
+
+
+async def _enqueue(context: Context, new: jobs.NewJob) -> str:
+    """Queue a job, and return its id or that of an earlier one with its idempotency key."""
+    if new.webhook_url is not None:
+        await _check_webhook(new.webhook_url, context.settings.webhook_networks)
     limits = jobs.JobLimits(context.settings.queue_max, context.settings.jobs_per_key)
     to = await _choose_queue(context)
     try:

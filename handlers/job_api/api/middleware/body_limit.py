@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from handlers.job_api.api.bodies import INLINE_MAX_BYTES
 from handlers.job_api.store.files import UPLOAD_MAX_BYTES
+from handlers.job_api.store.uploads import UPLOAD_PATIENCE
 
 CODES = {408: "body_too_slow", 413: "body_too_large"}
 
@@ -42,7 +43,7 @@ class RouteLimit:
 OTHER = RouteLimit(1000)
 """Limit of all other routes: `POST /session` takes a key, the others take no body."""
 LIMITS = {
-    "/uploads": RouteLimit(UPLOAD_MAX_BYTES, patience=10),
+    "/uploads": RouteLimit(UPLOAD_MAX_BYTES, patience=UPLOAD_PATIENCE),
     "/generate": RouteLimit(INLINE_MAX_BYTES, advice=" Send a larger sound to POST /uploads."),
 }
 
