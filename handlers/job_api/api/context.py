@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from limits import parse
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
+from handlers.job_api.api.bodies import BodyReader
+from handlers.job_api.api.upload_intake import UploadIntake
 from handlers.job_api.store.database import Pool
 from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.notifications import JobNotifications
@@ -62,3 +65,9 @@ class Context:
     queue_for_new: str
     overflow_seconds: float | None = None
     draining: bool = False
+    bodies: BodyReader = field(default_factory=BodyReader)
+
+    @cached_property
+    def uploads(self) -> UploadIntake:
+        """Receiver of callers' sounds."""
+        return UploadIntake(self.pool, self.files, self.settings)

@@ -19,15 +19,13 @@ from fastapi.responses import (
     StreamingResponse,
 )
 
-from handlers.job_api.api.auth import require_scope
+from handlers.job_api.api.auth import find_client, require_scope
 from handlers.job_api.api.context import Context
 from handlers.job_api.api.routes_jobs import CurrentCaller
 from handlers.job_api.api.schemas import ErrorReply, Upload
 from handlers.job_api.errors import AudioUnavailable, NotFound
 from handlers.job_api.store import jobs
-from handlers.job_api.store.database import query
 from handlers.job_api.store.files import CLIP_DELETED, UPLOAD, count_clips
-from musicgen.audio.decode import read_audio
 from musicgen.audio.encode import content_type
 from musicgen.request.limits import OUTPUT_FORMATS, VARIATIONS_MAX
 
@@ -107,7 +105,7 @@ async def audio(request: Request, caller: CurrentCaller, name: str) -> Response:
     "/uploads",
     status_code=201,
     response_model=Upload,
-    responses={**_ERRORS, 408: {"model": ErrorReply}, 413: {"model": ErrorReply}},
+    responses={**_ERRORS, **{status: {"model": ErrorReply} for status in (408, 413, 507)}},
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -124,25 +122,20 @@ async def upload(request: Request, caller: CurrentCaller) -> JSONResponse:
     """
     context: Context = request.app.state.context
     require_scope(caller, "generate")
-    upload_id, size = await context.files.save_upload(caller.owner, request.stream())
-    try:
-        path = context.files.find_upload(caller.owner, UPLOAD + upload_id)
-        pcm, rate = await asyncio.to_thread(read_audio, path)
-    except Exception:
-        context.files.delete_upload(upload_id)
-        raise
-    await query(
-        context.pool,
-        "INSERT INTO musicgen_uploads (id, owner, bytes) VALUES (%s, %s, %s)",
-        *(upload_id, caller.owner, size),
+    size = request.headers.get("content-length", "")
+    stored = await context.uploads.store_body(
+        caller.owner,
+        find_client(request, caller),
+        int(size) if size.isdecimal() else None,
+        request.stream(),
     )
     until = datetime.now(timezone.utc) + timedelta(hours=context.settings.upload_hours)
     return JSONResponse(
         {
-            "upload_id": upload_id,
-            "input_audio": UPLOAD + upload_id,
-            "bytes": size,
-            "seconds": round(len(pcm) / rate, 3),
+            "upload_id": stored.id,
+            "input_audio": UPLOAD + stored.id,
+            "bytes": stored.bytes,
+            "seconds": round(stored.seconds, 3),
             "expires_at": until.isoformat(timespec="seconds"),
         },
         201,

@@ -7,12 +7,14 @@ uploads/ID               uploads of callers
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import os
 import secrets
 import shutil
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -30,6 +32,7 @@ from musicgen.storage.local import LocalStorage, write_atomically
 UPLOAD = "upload:"
 UPLOAD_MAX_BYTES = 100_000_000
 CLIP_DELETED = "The clip has been deleted; its retention time is over."
+_WRITE_BYTES = 2**19
 _ABANDONED_SECONDS = 24 * 3600.0
 
 
@@ -57,7 +60,7 @@ class JobFiles:
         self.folder = folder
         self._bucket = bucket
         self._clips, self._live = folder / "clips", folder / "growing"
-        self._uploads = folder / "uploads"
+        self.uploads = folder / "uploads"
 
     @property
     def storage(self) -> LocalStorage:
@@ -107,15 +110,17 @@ class JobFiles:
             if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
                 path.unlink(missing_ok=True)
 
-    async def save_upload(self, owner: str, chunks: AsyncIterator[bytes]) -> tuple[str, int]:
-        """Write a body to a new upload, and return the upload's id and size in bytes.
+    def new_upload_id(self, owner: str) -> str:
+        """Return the id of a new upload of `owner`."""
+        return _hash_owner(owner) + secrets.token_hex(16)
+
+    async def save_upload(self, upload_id: str, chunks: AsyncIterator[bytes]) -> int:
+        """Write a body to a new upload, and return its size in bytes.
 
         Raises: `BodyTooLarge`, `InvalidInputAudio` for an empty body.
         """
-        upload_id = _upload_id(owner)
-        temporary = self._uploads / f".{upload_id}.tmp"
-        self._uploads.mkdir(parents=True, exist_ok=True)
-        size = 0
+        temporary = self.uploads / f".{upload_id}.tmp"
+        size, block = 0, bytearray()
         try:
             with temporary.open("wb") as file:
                 async for chunk in chunks:
@@ -123,24 +128,37 @@ class JobFiles:
                     if size > UPLOAD_MAX_BYTES:
                         limit = f"{UPLOAD_MAX_BYTES / 1e6:g} MB"
                         raise BodyTooLarge(f"The audio file is larger than {limit}, the limit.")
-                    file.write(chunk)
+                    block += chunk
+                    if len(block) >= _WRITE_BYTES:
+                        # In a thread: a write waits for a disk that other uploads keep busy.
+                        await asyncio.to_thread(file.write, block)
+                        block = bytearray()
+                await asyncio.to_thread(_write_last, file, block)
             if not size:
                 raise InvalidInputAudio("body", "must be the audio file itself, but is empty")
-            temporary.replace(self._uploads / upload_id)
+            temporary.replace(self.uploads / upload_id)
         finally:
             temporary.unlink(missing_ok=True)
-        return upload_id, size
+        return size
 
-    def move_to_uploads(self, owner: str, path: Path) -> str:
-        """Move a file to the uploads of `owner`, and return the upload's id."""
-        upload_id = _upload_id(owner)
-        self._uploads.mkdir(parents=True, exist_ok=True)
-        shutil.move(path, self._uploads / upload_id)
-        return upload_id
+    def write_upload(self, upload_id: str, data: bytes) -> None:
+        """Write a new upload. Raises: OSError."""
+        write_atomically(self.uploads / upload_id, [data])
+
+    def delete_abandoned_uploads(self, known: set[str], part_age: float, age: float) -> None:
+        """Delete parts of uploads, and uploads not in `known`, some seconds after their last write.
+
+        `part_age`: for parts, which killed processes left. `age`: for uploads.
+        """
+        for path in self.uploads.glob("*"):
+            limit = part_age if path.name.startswith(".") else age
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > limit and path.name not in known:
+                    path.unlink()
 
     def delete_upload(self, upload_id: str) -> None:
         """Delete an upload if it exists."""
-        (self._uploads / upload_id).unlink(missing_ok=True)
+        (self.uploads / upload_id).unlink(missing_ok=True)
 
     def find_upload(self, owner: str, value: str) -> Path:
         """Return the file of "upload:ID".
@@ -148,7 +166,7 @@ class JobFiles:
         Raises: `InvalidInputAudio` if it does not exist or belongs to another caller.
         """
         upload_id = value.removeprefix(UPLOAD)
-        path = self._uploads / upload_id
+        path = self.uploads / upload_id
         is_own = upload_id.startswith(_hash_owner(owner)) and upload_id.isalnum()
         if not is_own or not path.is_file():
             advice = "Upload the file again."
@@ -190,8 +208,11 @@ def count_clips(fields: Mapping[str, Any]) -> int:
     return len(fields.get("prompts") or [""]) * int(fields.get("variations") or 1)
 
 
-def _upload_id(owner: str) -> str:
-    return _hash_owner(owner) + secrets.token_hex(16)
+def _write_last(file: BinaryIO, block: bytearray) -> None:
+    file.write(block)
+    file.flush()
+    # Without it a power cut can leave the new name on a file without its bytes.
+    os.fsync(file.fileno())
 
 
 def _hash_owner(owner: str) -> str:

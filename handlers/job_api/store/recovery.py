@@ -121,8 +121,10 @@ async def delete_expired(
     )
     uploads = await query(
         pool,
-        "DELETE FROM musicgen_uploads WHERE created_at < now() - make_interval(secs => %s) "
-        "RETURNING id",
+        "DELETE FROM musicgen_uploads u WHERE created_at < now() - make_interval(secs => %s) "
+        # A queue may be longer than a day.
+        "AND NOT EXISTS (SELECT FROM musicgen_jobs j WHERE j.state IN ('queued', 'running') "
+        "AND j.owner = u.owner AND j.request->>'input_audio' = 'upload:' || u.id) RETURNING id",
         upload_hours * 3600,
     )
     for row in expired:

@@ -1,0 +1,100 @@
+"""Rows of uploads: a quota for each owner, and room on the disk.
+
+The row exists before the file, so no file outlives its retention, whatever ends this process.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from handlers.job_api.errors import TooManyUploads
+from handlers.job_api.store.database import Pool, query, retry_on_disconnect
+from musicgen.errors import DiskFull
+from musicgen.storage.local import translate_disk_errors
+
+UPLOAD_PATIENCE = 10
+"""An upload may take this many times longer than other bodies."""
+_DELETE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class UploadQuota:
+    """Limits of the stored uploads of one owner. `hours`: their lifetime."""
+
+    number: int
+    bytes: int
+    hours: float
+
+
+async def reserve(pool: Pool, upload_id: str, owner: str, size: int, quota: UploadQuota) -> None:
+    """Insert the row of a new upload of `size` bytes. Raises: `TooManyUploads`."""
+    await retry_on_disconnect(lambda: _reserve(pool, upload_id, owner, size, quota))
+
+
+async def _reserve(pool: Pool, upload_id: str, owner: str, size: int, quota: UploadQuota) -> None:
+    async with pool.connection() as connection, connection.transaction():
+        # One upload of an owner at a time: the sums below stay true until the commit.
+        lock = "SELECT pg_advisory_xact_lock(hashtext('uploads ' || %s))"
+        await connection.execute(lock, [owner])
+        cursor = await connection.execute(
+            "SELECT count(*) AS number, coalesce(sum(bytes), 0)::bigint AS bytes, coalesce("
+            "extract(epoch FROM min(created_at) + make_interval(secs => %s) - now()), 0)::float "
+            "AS next_end FROM musicgen_uploads WHERE owner = %s AND id <> %s",
+            [quota.hours * 3600, owner, upload_id],
+        )
+        used = await cursor.fetchone()
+        assert used is not None, "a count has a row"
+        if used["number"] >= quota.number or used["bytes"] + size > quota.bytes:
+            wait = max(1, math.ceil(used["next_end"]))
+            raise TooManyUploads(quota.number, quota.bytes, wait)
+        await connection.execute(
+            "INSERT INTO musicgen_uploads (id, owner, bytes) VALUES (%s, %s, %s) "
+            "ON CONFLICT (id) DO NOTHING",
+            [upload_id, owner, size],
+        )
+
+
+async def resize(pool: Pool, upload_id: str, size: int) -> None:
+    """Store the size of a complete upload."""
+    await query(pool, "UPDATE musicgen_uploads SET bytes = %s WHERE id = %s", size, upload_id)
+
+
+async def delete_row(pool: Pool, upload_id: str) -> None:
+    """Delete the row of a refused upload; without a database it stays until its retention ends."""
+    # The refusal may be a cancellation, and must not wait for a database that is away.
+    with anyio.CancelScope(shield=True), anyio.move_on_after(_DELETE_SECONDS), suppress(Exception):
+        await query(pool, "DELETE FROM musicgen_uploads WHERE id = %s", upload_id)
+
+
+async def list_ids(pool: Pool) -> set[str]:
+    """Return the ids of all uploads."""
+    return {row["id"] for row in await query(pool, "SELECT id FROM musicgen_uploads")}
+
+
+def check_room(folder: Path, size: int, reserve: int) -> None:
+    """Check that `reserve` bytes stay free beside a file of `size`. Raises: `DiskFull`."""
+    disk = shutil.disk_usage(folder)
+    # Some network mounts report a size of zero: they are not full.
+    if disk.total and disk.free < size + reserve:
+        raise _full()
+
+
+@contextmanager
+def hide_disk_errors(folder: Path) -> Iterator[None]:
+    """Turn an OSError about `folder` into a `StorageError`; callers may not see the folder."""
+    try:
+        with translate_disk_errors(folder):
+            yield
+    except DiskFull:
+        raise _full() from None
+
+
+def _full() -> DiskFull:
+    return DiskFull("the server has no room for another upload. Try again later.")
