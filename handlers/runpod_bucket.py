@@ -15,16 +15,17 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _REGION = re.compile(r"(?:^|\.)s3[.-]([a-z]{2}(?:-[a-z]+)+-\d+)\.")
 
 
-def read_bucket(config: object, own: BucketSettings) -> BucketSettings:
-    """Return the bucket of `config`, a job's `s3Config`; without one `own`, the operator's.
+def read_bucket(config: object, own: BucketSettings) -> BucketSettings | None:
+    """Return the bucket of `config`, a job's `s3Config`, or None for a job without one.
 
-    A job's bucket has the prefix, the URL lifetime and the deadline of `own`. Without `endpointUrl`
-    it is AWS. The URL may contain the bucket, as in RunPod's documentation.
+    It has the prefix, the URL lifetime and the deadline of `own`, the operator's bucket, and
+    nothing else of it. Without `endpointUrl` it is AWS. The URL may contain the bucket, as in
+    RunPod's documentation.
 
     Raises: `InvalidRequest` naming the field, without secrets in its text.
     """
     if config is None or config == {}:
-        return own
+        return None
     if not isinstance(config, Mapping):
         # Not shown: it may hold a secret.
         raise InvalidRequest(

@@ -34,7 +34,7 @@ from handlers.serving import Serving
 from musicgen.errors import DeviceFault, InvalidRequest, MusicGenError
 from musicgen.request import GenerationRequest, StreamForm
 from musicgen.result import GenerationResult, Progress
-from musicgen.settings import Settings
+from musicgen.settings import Delivery, Settings
 
 PIECE_MAX_BYTES = 600_000
 """RunPod accepts 1 MB for one piece of a stream, and base64 adds a third."""
@@ -117,7 +117,8 @@ class RunPodJobs:
 
     def _follow(self, job: Job, stream: StreamForm | None = None) -> AsyncGeneration:
         fields = _read_fields(job)
-        delivery = choose_delivery(read_bucket(job.get("s3Config"), self._bucket))
+        bucket = read_bucket(job.get("s3Config"), self._bucket)
+        delivery = choose_delivery(self._bucket) if bucket is None else Delivery(bucket, True)
         return self._serving.follow(fields, build_job_id(job), stream=stream, delivery=delivery)
 
 

@@ -28,3 +28,14 @@ def test_links_within_the_project_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", text):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+def test_every_door_has_its_limits_and_an_existing_test() -> None:
+    text = (DOCS / "security.md").read_text(encoding="utf-8")
+    head, _, *rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert rows
+    for row in rows:
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert len(cells) == head.count("|") - 1 and all(cells), row
+        tests = re.findall(r"`(tests/[^`]+)`", cells[-1])
+        assert tests and all((ROOT / test).exists() for test in tests), row

@@ -12,10 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from handlers.cli.options import EXIT_FAILED, Commands
-from musicgen.settings import BucketSettings, Settings
+from musicgen.settings import Settings
 
 if TYPE_CHECKING:
     from musicgen.storage.spool import Spool, SpoolEntry
+
+OTHER_BUCKET = (
+    "not sent: it belongs to another bucket than the configured one. Set MUSICGEN_BUCKET and "
+    "MUSICGEN_BUCKET_ENDPOINT_URL to its bucket if it is yours; it is deleted at a start of the "
+    "server after 7 days."
+)
 
 
 def add(commands: Commands) -> None:
@@ -24,7 +30,7 @@ def add(commands: Commands) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     for name, text, run in (
         ("list", "list the clips in $MUSICGEN_SPOOL_DIR and their buckets", _list),
-        ("retry", "send them now, with the credentials of the environment", _retry),
+        ("retry", "send those of the configured bucket to it now", _retry),
     ):
         action = actions.add_parser(name, help=text)
         action.add_argument("--json", action="store_true", help="print JSON")
@@ -40,7 +46,9 @@ def add(commands: Commands) -> None:
 
 def _list(options: argparse.Namespace, settings: Settings) -> int:
     spool = _spool(settings)
-    entries = list(_apply_to_entries(spool, options.older_than, _describe))
+    entries = list(
+        _apply_to_entries(spool, options.older_than, lambda entry: _list_entry(entry, settings))
+    )
     unfinished = [_describe_unfinished(path) for path in spool.list_unfinished()]
     _show(options, entries + unfinished, settings)
     return 0
@@ -88,12 +96,25 @@ def _describe_unknown(path: Path, error: str) -> dict[str, Any]:
     return {"file": str(path)} | unknown | {"error": error}
 
 
-def _send_entry(spool: Spool, entry: SpoolEntry, settings: Settings) -> dict[str, Any]:
-    from musicgen.errors import StorageError
-    from musicgen.storage.s3_client import open_client, send
+def _list_entry(entry: SpoolEntry, settings: Settings) -> dict[str, Any]:
+    from musicgen.storage.s3_client import is_addressed_to
 
-    bucket = _destination(entry, settings.bucket)
+    is_own = is_addressed_to(entry.target, settings.bucket)
+    return _describe(entry) | ({} if is_own else {"error": OTHER_BUCKET})
+
+
+def _send_entry(spool: Spool, entry: SpoolEntry, settings: Settings) -> dict[str, Any]:
+    """Send a clip to the configured bucket, and to no other: its description names no key.
+
+    A description can name any server, so the operator's key must not follow it.
+    """
+    from musicgen.errors import StorageError
+    from musicgen.storage.s3_client import is_addressed_to, open_client, send
+
+    bucket = settings.bucket
     outcome = _describe(entry) | {"error": None}
+    if not is_addressed_to(entry.target, bucket):
+        return outcome | {"error": OTHER_BUCKET}
     try:
         deadline = time.monotonic() + bucket.deadline
         send(open_client(bucket), entry.target, lambda: entry.path.open("rb"), deadline)
@@ -101,20 +122,6 @@ def _send_entry(spool: Spool, entry: SpoolEntry, settings: Settings) -> dict[str
         return outcome | {"error": str(error)}
     spool.remove(entry)
     return outcome
-
-
-def _destination(entry: SpoolEntry, configured: BucketSettings) -> BucketSettings:
-    """Return the entry's own bucket, with the credentials of this process."""
-    target = entry.target
-    return BucketSettings(
-        name=target.bucket,
-        endpoint_url=target.endpoint_url,
-        region=target.region,
-        addressing=target.addressing,
-        deadline=configured.deadline,
-        access_key_id=configured.access_key_id,
-        secret_access_key=configured.secret_access_key,
-    )
 
 
 def _describe(entry: SpoolEntry) -> dict[str, Any]:

@@ -70,7 +70,7 @@ class RangeNotSatisfiable(ApiError):
 
 
 class BodyTooLarge(ApiError):
-    """The body of an upload is too large."""
+    """The body of a call is too large."""
 
     status, code = 413, "body_too_large"
 
@@ -105,10 +105,29 @@ class TooManyJobs(CapacityExceeded):
         super().__init__(text, self.retry_after)
 
 
+class TooManyUploads(ApiError):
+    """The caller's uploads reach their quota."""
+
+    status, code = 429, "too_many_uploads"
+
+    def __init__(self, number: int, size: int, wait: int) -> None:
+        super().__init__(
+            f"Your uploads reach their limit of {number} files or {size / 1e6:g} MB. The oldest "
+            f"one expires in {wait} s.",
+            wait,
+        )
+
+
 class RateLimited(ApiError):
     """The caller makes too many calls in a time."""
 
     status, code = 429, "too_many_calls"
+
+
+class ServerBusy(ApiError):
+    """The server does as much of this work at once as it may."""
+
+    status, code = 503, "server_busy"
 
 
 class QueueFull(CapacityExceeded):

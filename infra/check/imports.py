@@ -24,7 +24,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "musicgen.client": ("request",),
     "musicgen.model": (),
     "musicgen.audio": ("request",),
-    "musicgen.storage": ("settings",),
+    "musicgen.storage": ("settings", "net"),
     "musicgen.remote": ("request", "settings"),
     "musicgen.checkpoints": ("settings", "storage", "model"),
     "musicgen.process": ("settings", "checkpoints"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,12 @@ import soundfile as sf
 
 from musicgen.audio.pcm import Pcm
 from musicgen.errors import InvalidContinuation, InvalidInputAudio
+from musicgen.request.limits import (
+    INPUT_AUDIO_MAX_CHANNELS,
+    INPUT_AUDIO_MAX_RATE,
+    INPUT_AUDIO_MAX_SECONDS,
+    INPUT_AUDIO_MIN_RATE,
+)
 
 _ADVICE = "Send wav, flac, mp3, ogg, opus or aiff."
 MAX_VALUES = 2**29
@@ -23,7 +31,7 @@ _OPEN_LENGTH = 2**63 - 1
 def read_audio(
     path: Path,
     *,
-    max_seconds: float = 3600,
+    max_seconds: float = INPUT_AUDIO_MAX_SECONDS,
     start: float = 0.0,
     stop: float | None = None,
     max_channels: int | None = None,
@@ -37,9 +45,32 @@ def read_audio(
 
     Returns (samples, channels) and the sample rate in Hz. Floating point files may exceed 1.
     Raises: `InvalidInputAudio` for a file missing, damaged, empty, not audio, longer than
-    `max_seconds`, too large, or with NaN or infinity; `InvalidContinuation` for a file ending
-    before `start`.
+    `max_seconds`, too large, with NaN or infinity, or outside the limits of channels and rates;
+    `InvalidContinuation` for a file ending before `start`.
     """
+    with _open(path, max_seconds) as sound:
+        rate = sound.samplerate
+        last = sound.frames if stop is None else round(stop * rate)
+        part = slice(round(start * rate), min(last, sound.frames))
+        channels = min(sound.channels, max_channels or sound.channels)
+        return _read_samples(path, sound, part, channels), rate
+
+
+def measure_audio(path: Path, *, max_seconds: float = INPUT_AUDIO_MAX_SECONDS) -> float:
+    """Return the seconds of an audio file: decode it whole, and keep no sample.
+
+    Raises: `InvalidInputAudio` as `read_audio`.
+    """
+    with _open(path, max_seconds) as sound:
+        samples = sum(len(block) for block in _read_blocks(path, sound, sound.frames))
+        if not samples:
+            raise _build_error(path, "holds no audio")
+        return samples / float(sound.samplerate)
+
+
+@contextmanager
+def _open(path: Path, max_seconds: float) -> Iterator[sf.SoundFile]:
+    """Open a file and check its header. Raises: `InvalidInputAudio`."""
     try:
         # Opening a named pipe could block for ever, so only regular files are opened.
         if not path.is_file():
@@ -52,11 +83,7 @@ def read_audio(
             sf.SoundFile(file.fileno(), closefd=False) as sound,
         ):
             _check_header(path, sound, max_seconds)
-            rate = sound.samplerate
-            last = sound.frames if stop is None else round(stop * rate)
-            part = slice(round(start * rate), min(last, sound.frames))
-            channels = min(sound.channels, max_channels or sound.channels)
-            return _read_samples(path, sound, part, channels), rate
+            yield sound
     except sf.SoundFileError as error:
         raise _build_error(path, "is not readable audio, or is damaged", _ADVICE) from error
     except OSError as error:
@@ -85,6 +112,13 @@ def _check_header(path: Path, sound: sf.SoundFile, max_seconds: float) -> None:
     seconds = sound.frames / sound.samplerate
     if seconds > max_seconds:
         raise _build_error(path, f"is longer than {max_seconds:g} s", f"It has {seconds:.1f} s.")
+    if sound.channels > INPUT_AUDIO_MAX_CHANNELS:
+        problem = f"has more than {INPUT_AUDIO_MAX_CHANNELS} channels"
+        raise _build_error(path, problem, f"It has {sound.channels}.")
+    if not INPUT_AUDIO_MIN_RATE <= sound.samplerate <= INPUT_AUDIO_MAX_RATE:
+        allowed = f"from {INPUT_AUDIO_MIN_RATE} to {INPUT_AUDIO_MAX_RATE} Hz"
+        problem = f"must have a sample rate {allowed}"
+        raise _build_error(path, problem, f"It has {sound.samplerate} Hz.")
     if sound.frames * sound.channels > MAX_VALUES:
         size = f"It has {sound.frames} samples of {sound.channels} channels."
         raise _build_error(path, "is too large", size)
@@ -101,12 +135,7 @@ def _read_samples(path: Path, sound: sf.SoundFile, part: slice, channels: int) -
     pcm = np.empty((max(0, part.stop - part.start), channels), np.float32)
     read = 0
     # Samples before the part are read too: seeking in a lossy file is not exact to the sample.
-    while read < part.stop:
-        block = sound.read(min(_BLOCK_SAMPLES, part.stop - read), np.float32, always_2d=True)
-        if not len(block):
-            break
-        if not np.isfinite(block).all():
-            raise _build_error(path, "holds NaN or infinity")
+    for block in _read_blocks(path, sound, part.stop):
         samples = to_channels(block[max(0, part.start - read) :], channels)
         at = max(0, read - part.start)
         pcm[at : at + len(samples)] = samples
@@ -114,6 +143,19 @@ def _read_samples(path: Path, sound: sf.SoundFile, part: slice, channels: int) -
     if not read and part.stop:
         raise _build_error(path, "holds no audio")
     return pcm[: max(0, read - part.start)]
+
+
+def _read_blocks(path: Path, sound: sf.SoundFile, stop: int) -> Iterator[Pcm]:
+    """Iterate over the samples before `stop`. Raises: `InvalidInputAudio` for NaN or infinity."""
+    read = 0
+    while read < stop:
+        block = sound.read(min(_BLOCK_SAMPLES, stop - read), np.float32, always_2d=True)
+        if not len(block):
+            return
+        if not np.isfinite(block).all():
+            raise _build_error(path, "holds NaN or infinity")
+        yield block
+        read += len(block)
 
 
 def _build_error(path: Path, problem: str, advice: str = "") -> InvalidInputAudio:

@@ -11,16 +11,23 @@ import zlib
 from collections.abc import Iterator
 
 _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+_CHUNKS_MAX = 1000
+"""Limit for the chunks of a hostile file; a WAV has about ten."""
 _OGG_HEADER = 27
 _OGG_SERIAL, _OGG_CHECKSUM, _OGG_SEGMENTS = slice(14, 18), slice(22, 26), 26
 
 
-def read_riff_chunks(wav: bytes, start: int = 12) -> Iterator[tuple[bytes, int, int]]:
-    """Iterate over the chunks of a WAV, or over the sub-chunks of a list from `start` on.
+def read_riff_chunks(
+    wav: bytes, start: int = 12, end: int | None = None
+) -> Iterator[tuple[bytes, int, int]]:
+    """Iterate over the first 1000 chunks of a WAV, or of a list from `start` to `end`.
 
     Yields: name, first byte of the content, and length of the content in bytes.
     """
-    while start + 8 <= len(wav):
+    last = len(wav) if end is None else min(end, len(wav))
+    for _ in range(_CHUNKS_MAX):
+        if start + 8 > last:
+            return
         name, length = struct.unpack_from("<4sI", wav, start)
         yield name, start + 8, length
         start += 8 + length + length % 2

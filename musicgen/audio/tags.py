@@ -18,6 +18,8 @@ import soundfile as sf
 from musicgen.audio.deterministic import read_riff_chunks
 
 TITLE_CHARACTERS = 80
+TEXT_MAX_CHARACTERS = 2**21
+"""Limit of a comment and of the tokens, whose parser takes many times as much memory."""
 TOKENS_CHUNK = b"mgtk"
 """Chunk after the samples of a wav: libsndfile limits its comment to some 50,000 characters."""
 # Control characters end strings in C and lines in players, lone surrogates have no UTF-8, and
@@ -85,7 +87,7 @@ def read_tags(source: Path | bytes) -> AudioTags | None:
     """
     data = source if isinstance(source, bytes) else source.read_bytes()
     try:
-        tags = AudioTags(**json.loads(_read_comment(data)))
+        tags = AudioTags(**json.loads(_check_size(_read_comment(data))))
         return replace(tags, tokens=_read_wav_tokens(data)) if data[:4] == b"RIFF" else tags
     except (ValueError, TypeError, RecursionError):
         return None
@@ -105,7 +107,7 @@ def _read_wav_comment(wav: bytes) -> str:
     """Return the INFO comment of a wav; libsndfile reads none over 2047 bytes."""
     for name, start, length in read_riff_chunks(wav):
         if name == b"LIST" and wav[start : start + 4] == b"INFO":
-            for field, at, size in read_riff_chunks(wav[: start + length], start + 4):
+            for field, at, size in read_riff_chunks(wav, start + 4, start + length):
                 if field == b"ICMT":
                     return wav[at : at + size].rstrip(b"\0").decode("ascii", "replace")
     return ""
@@ -123,8 +125,14 @@ def build_tokens_chunk(tokens: str | None) -> bytes:
 def _read_wav_tokens(wav: bytes) -> str | None:
     for name, start, length in read_riff_chunks(wav):
         if name == TOKENS_CHUNK:
-            return wav[start : start + length].decode("ascii", "replace")
+            return _check_size(wav[start : start + length].decode("ascii", "replace"))
     return None
+
+
+def _check_size(text: str) -> str:
+    if len(text) > TEXT_MAX_CHARACTERS:
+        raise ValueError(f"a text of {len(text)} characters")
+    return text
 
 
 def _one_line(text: str) -> str:

@@ -200,9 +200,27 @@ class Calls:
 
 def http_options(url: str, key: str | None, timeout: float) -> dict[str, Any]:
     """Return the options of the httpx client."""
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    auth = _ServerKey(key, httpx.URL(url)) if key else None
     # A clip may redirect to a bucket; httpx removes our key when the host changes.
-    return {"base_url": url, "headers": headers, "timeout": timeout, "follow_redirects": True}
+    return {"base_url": url, "auth": auth, "timeout": timeout, "follow_redirects": True}
+
+
+class _ServerKey(httpx.Auth):
+    """A key for one server: an answer may name a clip on another one."""
+
+    def __init__(self, key: str, server: httpx.URL) -> None:
+        self._header = f"Bearer {key}"
+        self._origin = _read_origin(server)
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Add the key to a request to the server."""
+        if _read_origin(request.url) == self._origin:
+            request.headers["Authorization"] = self._header
+        yield request
+
+
+def _read_origin(url: httpx.URL) -> tuple[str, bytes, int | None]:
+    return url.scheme, url.raw_host, url.port
 
 
 def _retry_seconds(response: httpx.Response | None, attempt: int) -> float:

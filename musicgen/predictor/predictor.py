@@ -42,7 +42,7 @@ from musicgen.request.limits import SEED_MAX
 from musicgen.result import GenerationResult, Progress
 from musicgen.settings import Delivery, Settings
 from musicgen.storage.base import JOB_ID, JOB_ID_ALLOWED, Storage
-from musicgen.storage.factory import open_bucket, open_storage
+from musicgen.storage.factory import open_bucket, open_callers_bucket, open_storage
 from musicgen.storage.inline import INLINE_MAX_BYTES, InlineStorage
 
 GENERATOR = f"musicgen-serverless {__version__}"
@@ -252,6 +252,8 @@ class Predictor:
     def _open_storage(self, delivery: Delivery) -> Storage:
         if delivery.bucket is None:
             return InlineStorage(INLINE_MAX_BYTES)
+        if delivery.is_callers:
+            return open_callers_bucket(delivery.bucket, self._settings)
         return open_bucket(delivery.bucket, self._settings.spool_dir)
 
     def _check_model(self, request: GenerationRequest) -> None:

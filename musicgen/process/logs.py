@@ -29,8 +29,9 @@ def start_logging(
     if as_json:
         for handler in logging.getLogger().handlers:
             handler.setFormatter(JsonLines())
-    # httpx logs every URL, and a signed URL is a secret.
-    logging.getLogger("httpx").setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    # They log URLs and headers, and a signed URL or a session token is a secret.
+    for name in ("httpx", "httpcore", "boto3", "botocore", "s3transfer", "urllib3"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
 
 
 @contextmanager

@@ -12,6 +12,12 @@ DURATION_DEFAULT_SECONDS, DURATION_MIN_SECONDS, DURATION_MAX_SECONDS = 8.0, 0.1,
 STRIDE_DEFAULT_SECONDS, STRIDE_MIN_SECONDS, STRIDE_MAX_SECONDS = 18.0, 1.0, 29.0
 CONTINUATION_TO_THE_END = -1.0
 
+INPUT_AUDIO_MAX_SECONDS = 3600.0
+INPUT_AUDIO_MAX_CHANNELS = 8
+"""7.1; audio of more channels is not music for listeners."""
+INPUT_AUDIO_MIN_RATE, INPUT_AUDIO_MAX_RATE = 4_000, 384_000
+"""Hz. A rate outside costs its resampler far more than any music needs."""
+
 SEED_MAX = 2**32 - 1
 RANDOM_SEED = -1
 """Asks for a random seed, as callers of MusicGen on Replicate do. 0 is an ordinary seed."""

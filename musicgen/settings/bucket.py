@@ -155,6 +155,10 @@ class BucketSettings:
 
 @dataclass(frozen=True)
 class Delivery:
-    """Destination of one request's clips: a bucket, or with None the answer itself."""
+    """Destination of one request's clips: a bucket, or with None the answer itself.
+
+    `is_callers`: the caller brought the bucket, its address and its key.
+    """
 
     bucket: BucketSettings | None
+    is_callers: bool = False

@@ -101,6 +101,29 @@ class ApiSettings:
         unit="hours",
         help="Lifetime of uploads, in hours.",
     )
+    uploads_per_key: int = setting(
+        "MUSICGEN_UPLOADS_PER_KEY",
+        "integer",
+        1000,
+        least=1,
+        help="Number of stored uploads of one key, sounds from within calls included.",
+    )
+    upload_mb_per_key: int = setting(
+        "MUSICGEN_UPLOAD_MB_PER_KEY",
+        "integer",
+        10_000,
+        least=1,
+        unit="megabytes",
+        help="Size of the stored uploads of one key, in megabytes.",
+    )
+    disk_reserve_mb: int = setting(
+        "MUSICGEN_DISK_RESERVE_MB",
+        "integer",
+        500,
+        least=0,
+        unit="megabytes",
+        help="Free disk space, in megabytes, that uploads leave to the database and the clips.",
+    )
     cors_origins: tuple[str, ...] = setting(
         "MUSICGEN_CORS_ORIGINS",
         "list",

@@ -127,6 +127,13 @@ class Settings:
         help="Private networks allowed as a source of input audio. Never list the network of a "
         "cloud's metadata service.",
     )
+    bucket_networks: tuple[str, ...] = setting(
+        "MUSICGEN_BUCKET_NETWORKS",
+        "networks",
+        (),
+        help="Private networks allowed for a bucket that a RunPod job brings, also without TLS. "
+        "Never list the network of a cloud's metadata service.",
+    )
     separation: str = setting(
         "MUSICGEN_SEPARATION",
         "text",

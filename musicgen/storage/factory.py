@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from musicgen.errors import MissingDependency
 from musicgen.settings import BucketSettings, Settings
 from musicgen.storage.base import Storage
 from musicgen.storage.local import LocalStorage
@@ -26,6 +27,7 @@ def open_storage(settings: Settings) -> Storage:
     Raises: `MissingDependency`, `SettingsError`, `BucketRefused`.
     """
     if settings.bucket.name is None:
+        sweep_spool(settings.bucket, settings.spool_dir)
         folder = settings.data_dir.absolute()
         logger.info("clips go to the folder %s: MUSICGEN_BUCKET is not set", folder)
         return LocalStorage(settings.data_dir)
@@ -40,17 +42,62 @@ def count_waiting_clips(spool_dir: Path) -> int:
     return len(Spool(spool_dir).list_waiting())
 
 
+def open_callers_bucket(bucket: BucketSettings, settings: Settings) -> Storage:
+    """Open the bucket a caller brought, for one job; nothing of it is kept.
+
+    Raises: `MissingDependency`, `InvalidRequest`.
+    """
+    try:
+        from musicgen.storage.callers_bucket import CallersBucket
+    except ImportError:
+        raise MissingDependency("boto3", "a bucket", "s3") from None
+    from musicgen.storage.spool import Spool
+
+    return CallersBucket(bucket, Spool(settings.spool_dir), settings.bucket_networks)
+
+
+def sweep_spool(bucket: BucketSettings, spool_dir: Path) -> None:
+    """Delete unfinished clips, and old clips addressed to another bucket than the configured one.
+
+    The operator's key goes to no other bucket, so nothing can send these.
+    """
+    if not spool_dir.is_dir() or not any(spool_dir.iterdir()):
+        return
+    from musicgen.storage.s3_client import is_addressed_to
+    from musicgen.storage.spool import STRAY_SECONDS, Spool
+
+    spool = Spool(spool_dir)
+    spool.sweep()
+    days = STRAY_SECONDS / 86400
+    if swept := spool.sweep_strays(lambda target: is_addressed_to(target, bucket)):
+        logger.warning(
+            "deleted %d clips in %s older than %g days: they belong to another bucket than "
+            "MUSICGEN_BUCKET",
+            swept,
+            spool_dir,
+            days,
+        )
+    if strays := spool.list_strays(lambda target: is_addressed_to(target, bucket)):
+        logger.warning(
+            "%d clips in %s belong to another bucket than MUSICGEN_BUCKET and are never sent; they "
+            "are deleted at a start after %g days",
+            len(strays),
+            spool_dir,
+            days,
+        )
+
+
 @lru_cache(CLIENTS_KEPT)
 def open_bucket(bucket: BucketSettings, spool_dir: Path) -> S3Storage:
-    """Open a bucket, and log a warning about clips still in its spool.
+    """Open the operator's bucket, and log a warning about clips still in its spool.
 
     Raises: `MissingDependency`, `SettingsError`, `BucketRefused`.
     """
     from musicgen.storage.s3 import RETRY_COMMAND, S3Storage
     from musicgen.storage.spool import Spool
 
+    sweep_spool(bucket, spool_dir)
     spool = Spool(spool_dir)
-    spool.sweep()
     if waiting := len(spool.list_waiting()):
         logger.warning(
             "%d clips in %s are not yet uploaded: run `%s`", waiting, spool_dir, RETRY_COMMAND

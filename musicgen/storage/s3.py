@@ -21,6 +21,7 @@ from musicgen.storage.s3_client import (
     MULTIPART_BYTES,
     has_credentials,
     open_client,
+    read_code,
     send,
     translate_client_error,
     upload_once,
@@ -41,14 +42,14 @@ class S3Storage:
     The key has no date: a job repeated after midnight replaces its own clips.
     """
 
-    def __init__(self, bucket: BucketSettings, spool: Spool) -> None:
+    def __init__(self, bucket: BucketSettings, spool: Spool, client: Any = None) -> None:
         if bucket.name is None:
             raise SettingsError("MUSICGEN_BUCKET", "must be the name of a bucket")
         _check_tags(bucket.tags)
         self._name = bucket.name
         self._bucket = bucket
         self._spool = spool
-        self._client = open_client(bucket)
+        self._client = open_client(bucket) if client is None else client
         self._addresses = ObjectAddresses(bucket, self._client)
 
     def prepare(self, expected_bytes: int) -> None:
@@ -210,7 +211,10 @@ class _EarlyUpload:
         try:
             upload_once(self._client, self.target, file)
         except Exception as error:
-            logger.info("upload during generation failed, sending the whole clip again: %r", error)
+            logger.info(
+                "upload during generation failed, sending the whole clip again: %s",
+                read_code(error),
+            )
             self._result.set_exception(error)
         else:
             self._result.set_result(None)

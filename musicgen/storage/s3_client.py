@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from io import RawIOBase
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit, urlunsplit
 
@@ -20,6 +23,7 @@ _TRANSIENT_CODES = frozenset({
     "BadDigest", "IncompleteBody", "InternalError", "NoSuchUpload", "OperationAborted",
     "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling", "ThrottlingException",
 })  # fmt: skip
+_CODE = re.compile(r"[A-Za-z0-9.]{1,64}")
 _ADVICE = {
     "AccessDenied": "the credentials need the permission s3:PutObject",
     "InvalidAccessKeyId": "the access key id is unknown",
@@ -41,24 +45,14 @@ def open_client(
     """
     try:
         import boto3
-        import botocore.config
         import botocore.exceptions
     except ImportError:
         raise MissingDependency("boto3", "a bucket", "s3") from None
     endpoint = strip_bucket(bucket.endpoint_url, bucket.name or "")
     if is_public:
         endpoint = bucket.public_endpoint_url
-    config = botocore.config.Config(
-        signature_version="s3v4",
-        s3={"addressing_style": _resolve_addressing(bucket.addressing, endpoint)},
-        # One attempt for an upload: its deadline limits the repetitions, see `send`.
-        retries={"total_max_attempts": attempts, "mode": "standard"},
-        max_pool_connections=connections,
-        connect_timeout=min(CONNECT_SECONDS, bucket.deadline),
-        read_timeout=min(READ_SECONDS, bucket.deadline),
-        # Many S3-compatible servers do not know the checksums boto3 adds by default.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
+    config = build_config(
+        replace(bucket, endpoint_url=endpoint), attempts, max_pool_connections=connections
     )
     try:
         session = boto3.session.Session(
@@ -78,6 +72,35 @@ def open_client(
         raise BucketRefused(f"{error}. Correct AWS_PROFILE or its configuration file.") from None
 
 
+def build_config(bucket: BucketSettings, attempts: int = 1, **more: Any) -> Any:
+    """Return boto3's configuration of a client for `bucket`; `more`: its other options."""
+    import botocore.config
+
+    endpoint = strip_bucket(bucket.endpoint_url, bucket.name or "")
+    return botocore.config.Config(
+        signature_version="s3v4",
+        s3={"addressing_style": _resolve_addressing(bucket.addressing, endpoint)},
+        # One attempt for an upload: its deadline limits the repetitions, see `send`.
+        retries={"total_max_attempts": attempts, "mode": "standard"},
+        connect_timeout=limit_connect_seconds(bucket),
+        read_timeout=limit_read_seconds(bucket),
+        # Many S3-compatible servers do not know the checksums boto3 adds by default.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        **more,
+    )
+
+
+def limit_connect_seconds(bucket: BucketSettings) -> float:
+    """Return the timeout of a connection attempt in seconds."""
+    return min(CONNECT_SECONDS, bucket.deadline)
+
+
+def limit_read_seconds(bucket: BucketSettings) -> float:
+    """Return the timeout of one read in seconds."""
+    return min(READ_SECONDS, bucket.deadline)
+
+
 def strip_bucket(endpoint: str | None, bucket: str) -> str | None:
     """Return an endpoint without the bucket's name, or None.
 
@@ -95,12 +118,21 @@ def strip_bucket(endpoint: str | None, bucket: str) -> str | None:
     return urlunsplit((parts.scheme, host, path, "", ""))
 
 
+def is_addressed_to(target: UploadTarget, bucket: BucketSettings) -> bool:
+    """Whether a clip's destination is `bucket`: the same name at the same service."""
+    name = bucket.name or ""
+    endpoints = (strip_bucket(each.endpoint_url, name) for each in (target, bucket))
+    return target.bucket == bucket.name and len(set(endpoints)) == 1
+
+
 def has_credentials(client: Any) -> bool:
     """Whether a client has found credentials."""
     return client._request_signer._credentials is not None
 
 
-def send(client: Any, target: UploadTarget, file: Callable[[], BinaryIO], deadline: float) -> None:
+def send(
+    client: Any, target: UploadTarget, file: Callable[[], BinaryIO | RawIOBase], deadline: float
+) -> None:
     """Upload the file opened by `file`; repeat after transient errors until `deadline`.
 
     `deadline`: a time of `time.monotonic`. Uploads above 16 MiB have several parts; a failed one
@@ -127,7 +159,12 @@ def upload_once(client: Any, target: UploadTarget, file: Any) -> None:
     """Make one attempt; a file without `seek` may still be growing."""
     from boto3.s3.transfer import TransferConfig
 
-    transfer = TransferConfig(multipart_threshold=MULTIPART_BYTES, multipart_chunksize=PART_BYTES)
+    transfer = TransferConfig(
+        multipart_threshold=MULTIPART_BYTES,
+        multipart_chunksize=PART_BYTES,
+        # The other one connects by itself, past the client's own session.
+        preferred_transfer_client="classic",
+    )
     client.upload_fileobj(
         file, target.bucket, target.key, ExtraArgs=_build_arguments(target), Config=transfer
     )
@@ -139,7 +176,7 @@ def is_transient(error: BaseException) -> bool:
 
     if isinstance(error, exceptions.ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return status >= 500 or status in (408, 429) or _read_code(error) in _TRANSIENT_CODES
+        return status >= 500 or status in (408, 429) or read_code(error) in _TRANSIENT_CODES
     return isinstance(error, (exceptions.HTTPClientError, exceptions.ConnectionError))
 
 
@@ -149,22 +186,25 @@ def translate_client_error(error: Exception, target: UploadTarget) -> StorageErr
 
     where = f"bucket {target.bucket!r} at {target.endpoint_url or 'AWS'}"
     if is_transient(error):
-        code = _read_code(error)
+        code = read_code(error)
         return UploadFailed(f"{where} could not be reached or was not ready ({code}).")
     if isinstance(error, exceptions.NoCredentialsError):
         return BucketRefused(
             f"no credentials for {where}. Set MUSICGEN_BUCKET_ACCESS_KEY_ID and "
             "MUSICGEN_BUCKET_SECRET_ACCESS_KEY, or use AWS's standard chain."
         )
-    code = _read_code(error)
+    code = read_code(error)
     advice = _ADVICE.get(code, "check its name, its region and its settings")
     return BucketRefused(f"{where} refused the clip ({code}): {advice}.")
 
 
-def _read_code(error: BaseException) -> str:
+def read_code(error: BaseException) -> str:
+    """Return the server's code of an error, or the type of another error."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):
-        return str(response.get("Error", {}).get("Code", "unknown"))
+        code = str(response.get("Error", {}).get("Code", ""))
+        # The server chooses this text, and it is logged.
+        return code if _CODE.fullmatch(code) else "unknown"
     return type(error).__name__
 
 

@@ -21,6 +21,8 @@ from musicgen.errors import StorageError
 from musicgen.storage.local import translate_disk_errors, write_atomically
 
 ABANDONED_SECONDS = 24 * 3600
+STRAY_SECONDS = 7 * 24 * 3600
+"""Life of a clip addressed to another bucket than the configured one: nothing may send it."""
 
 
 @dataclass(frozen=True)
@@ -128,18 +130,11 @@ class Spool:
             yield None
             return
         with file:
-            description = path.with_suffix(".json")
             try:
                 # Read after locking: another process may just have sent the clip.
-                text = description.read_bytes() if _lock(file) else None
-                target = None if text is None else UploadTarget(**json.loads(text))
+                target = _read_target(path) if _lock(file) else None
             except FileNotFoundError:
                 target = None
-            except (ValueError, TypeError):
-                raise StorageError(
-                    f"{description} is not a valid description of a clip. Delete it, and the clip "
-                    "beside it, if the clip is no longer needed."
-                ) from None
             yield None if target is None else SpoolEntry(target, path, file)
 
     def remove(self, entry: SpoolEntry) -> None:
@@ -152,6 +147,36 @@ class Spool:
     def release(self, entry: SpoolEntry) -> None:
         """Unlock an entry and leave it for a later attempt."""
         entry.file.close()
+
+    def list_strays(self, is_own: Callable[[UploadTarget], bool]) -> list[Path]:
+        """Return the clips addressed to somebody else than the operator.
+
+        Earlier versions put the clips of callers' buckets here. `is_own`: whether a destination is
+        the operator's.
+        """
+        strays = []
+        for path in self.list_waiting():
+            # Just sent by another process, or not readable: an error of `lock`.
+            with suppress(FileNotFoundError, StorageError):
+                if not is_own(_read_target(path)):
+                    strays.append(path)
+        return strays
+
+    def sweep_strays(
+        self, is_own: Callable[[UploadTarget], bool], older_than: float = STRAY_SECONDS
+    ) -> int:
+        """Delete the clips of `list_strays` of at least this age in seconds; return their number.
+
+        A clip in transfer by another process stays.
+        """
+        swept = 0
+        for path in self.list_strays(is_own):
+            with suppress(OSError), path.open("rb") as file:
+                if time.time() - path.stat().st_mtime > older_than and _lock(file):
+                    path.with_suffix(".json").unlink(missing_ok=True)
+                    path.unlink(missing_ok=True)
+                    swept += 1
+        return swept
 
     def sweep(self, older_than: float = ABANDONED_SECONDS) -> int:
         """Delete unfinished clips left by killed processes; return their number.
@@ -166,6 +191,18 @@ class Spool:
                     path.unlink()
                     swept += 1
         return swept
+
+
+def _read_target(path: Path) -> UploadTarget:
+    """Return the destination of a clip. Raises: FileNotFoundError, `StorageError`."""
+    description = path.with_suffix(".json")
+    try:
+        return UploadTarget(**json.loads(description.read_bytes()))
+    except (ValueError, TypeError):
+        raise StorageError(
+            f"{description} is not a valid description of a clip. Delete it, and the clip "
+            "beside it, if the clip is no longer needed."
+        ) from None
 
 
 def _lock(file: BinaryIO, *, is_blocking: bool = False) -> bool:

@@ -262,10 +262,20 @@ def test_a_claim_beyond_the_longest_clip_is_refused_by_the_header(
     assert_refused(upload, "longer than 3600 s")
 
 
-def test_a_claim_of_many_channels_is_refused_by_its_size(upload: Path) -> None:
-    """Half an hour is allowed, but not in a thousand channels: the file is sparse."""
-    channels, rate = 1000, 8_000
-    data_bytes = channels * rate * 100
+@pytest.mark.parametrize(
+    ("channels", "rate", "seconds", "problem"),
+    [
+        (8, 48_000, 1500, "too large"),
+        (1000, 8_000, 1, "more than 8 channels .*It has 1000"),
+        (1, 3_999, 1, "sample rate from 4000 to 384000 Hz .*It has 3999 Hz"),
+        (1, 384_001, 1, "sample rate"),
+    ],
+)
+def test_claims_outside_the_limits_are_refused_by_the_header(
+    upload: Path, channels: int, rate: int, seconds: int, problem: str
+) -> None:
+    """The file is sparse. A block of a thousand channels alone took 256 MB."""
+    data_bytes = channels * rate * seconds
     header = struct.pack(
         "<4sI4s4sIHHIIHH4sI", b"RIFF", data_bytes + 36, b"WAVE", b"fmt ", 16, 1, channels, rate,
         rate * channels, channels, 8, b"data", data_bytes,
@@ -273,4 +283,4 @@ def test_a_claim_of_many_channels_is_refused_by_its_size(upload: Path) -> None:
     with upload.open("wb") as file:
         file.write(header)
         file.truncate(len(header) + data_bytes)
-    assert_refused(upload, "too large")
+    assert_refused(upload, problem)

@@ -33,8 +33,8 @@ def jobs(predictor: Predictor) -> RunPodJobs:
 
 def test_a_job_without_a_bucket_uses_the_operators() -> None:
     own = BucketSettings(name="operators")
-    assert read_bucket(None, own) is own
-    assert read_bucket({}, own) is own
+    assert read_bucket(None, own) is None
+    assert read_bucket({}, own) is None
 
 
 def test_the_bucket_of_a_job_shares_only_the_operators_habits() -> None:

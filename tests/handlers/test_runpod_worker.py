@@ -40,7 +40,8 @@ SLOTS = 3
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Queue, Worker]]:
     folder = tmp_path_factory.mktemp("worker")
-    with runpod_queue() as queue, runpod_worker(queue, folder, MUSICGEN_SLOTS=str(SLOTS)) as known:
+    settings = {"MUSICGEN_SLOTS": str(SLOTS), "MUSICGEN_BUCKET_NETWORKS": "127.0.0.1/32"}
+    with runpod_queue() as queue, runpod_worker(queue, folder, **settings) as known:
         yield queue, known
 
 

@@ -58,6 +58,8 @@ def _clip(job: str, blocks: list[bytes] | None = None) -> ClipFile:
 
 def _environment(bucket: BucketSettings, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUSICGEN_SPOOL_DIR", str(spool.folder))
+    monkeypatch.setenv("MUSICGEN_BUCKET", bucket.name or "")
+    monkeypatch.setenv("MUSICGEN_BUCKET_ENDPOINT_URL", bucket.endpoint_url or "")
     monkeypatch.setenv("MUSICGEN_BUCKET_ACCESS_KEY_ID", bucket.access_key_id or "")
     monkeypatch.setenv("MUSICGEN_BUCKET_SECRET_ACCESS_KEY", bucket.secret_access_key or "")
 

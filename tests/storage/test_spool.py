@@ -6,14 +6,15 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from handlers.cli import main as cli
 from musicgen.errors import DiskFull
-from musicgen.settings import BucketSettings
-from musicgen.storage.factory import count_waiting_clips, open_bucket
+from musicgen.settings import BucketSettings, Settings
+from musicgen.storage.factory import count_waiting_clips, open_bucket, open_storage
 from musicgen.storage.spool import Spool, UploadTarget
 
 TARGET = UploadTarget("music", "musicgen/job/clip.wav", "audio/wav", "inline", {"seed": "7"})
@@ -175,3 +176,32 @@ def test_a_bucket_that_is_named_again_is_not_opened_again(tmp_path: Path) -> Non
     first = open_bucket(settings, tmp_path)
     assert open_bucket(BucketSettings(name="music", region="us-east-1"), tmp_path) is first
     assert open_bucket(BucketSettings(name="other", region="us-east-1"), tmp_path) is not first
+
+
+def test_a_start_deletes_what_is_addressed_elsewhere_after_a_week(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such clips are never sent. The operator's own, those in transfer and broken ones stay."""
+    week = 7 * 24 * 3600
+    spool = Spool(tmp_path / "spool")
+    other = replace(TARGET, endpoint_url="https://callers.example")
+    ages = {"old": (other, week + 60), "young": (other, week - 60), "own": (TARGET, 10 * week)}
+    paths = {}
+    for name, (target, age) in ages.items():
+        entry = spool.add(target, [b"sound"])
+        spool.release(entry)
+        os.utime(entry.path, (time.time() - age,) * 2)
+        paths[name] = entry.path
+    broken = spool.add(other, [b"sound"])
+    broken.path.with_suffix(".json").write_text("{")
+    spool.release(broken)
+    moving = spool.add(other, [b"sound"])
+    os.utime(moving.path, (0, 0))
+    open_bucket(BucketSettings(name="music"), spool.folder)
+    left = {broken.path, moving.path, paths["young"], paths["own"]}
+    assert set(spool.folder.glob("*.clip")) == left
+    # Without a bucket every clip is addressed elsewhere.
+    open_storage(Settings(spool_dir=spool.folder, data_dir=tmp_path))
+    assert set(spool.folder.glob("*.clip")) == left - {paths["own"]}
+    assert "another bucket than MUSICGEN_BUCKET" in caplog.text
+    spool.release(moving)

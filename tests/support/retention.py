@@ -39,7 +39,7 @@ def delete_abandoned(
             database,
             folder,
             bucket,
-            lambda pool, files: retention.delete_abandoned(pool, files, HOURS),
+            retention.delete_abandoned,
         )
 
 

@@ -1,7 +1,4 @@
-"""Validation of a `POST /generate` body, and its conversion to the fields of a job's row.
-
-Audio is not stored in the database: audio sent within the body becomes an upload.
-"""
+"""Validation of a `POST /generate` body, and its conversion to the fields of a job's row."""
 
 from __future__ import annotations
 
@@ -10,10 +7,9 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from handlers.input_audio import fetch_input_audio
+from handlers.input_audio import decode_inline_audio
 from handlers.job_api.api.request_schema import (
     JOB_FIELDS,
     PRIORITY_MAX,
@@ -21,7 +17,7 @@ from handlers.job_api.api.request_schema import (
 )
 from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.models import AvailableModels
-from handlers.job_api.store.uploads import UPLOAD
+from handlers.job_api.store.upload_files import UPLOAD
 from musicgen.errors import InvalidRequest, UnknownModel
 from musicgen.request import GenerationRequest
 
@@ -33,8 +29,8 @@ _URLS = ("http://", "https://")
 class AcceptedJob:
     """Validated body of a new job.
 
-    `request`: fields other than the defaults, as JSON. `hash`: of the body as sent.
-    `audio_seconds`: of all clips together, before trimming.
+    `request`: fields other than the defaults, as JSON, without a sound from within the body:
+    `sound`. `hash`: of the body as sent. `audio_seconds`: of all clips together, before trimming.
     """
 
     request: dict[str, Any]
@@ -42,12 +38,13 @@ class AcceptedJob:
     audio_seconds: float
     priority: int
     webhook_url: str | None
+    sound: bytes | None = None
 
 
 def accept(
     body: Mapping[str, Any], available: AvailableModels, owner: str, files: JobFiles
 ) -> AcceptedJob:
-    """Validate a body and store its audio as an upload of `owner`.
+    """Validate a body and decode the sound within it. `owner`: the owner of its upload.
 
     Raises: `InvalidRequest` with the field.
     """
@@ -61,15 +58,24 @@ def accept(
         raise UnknownModel.for_choice("model_version", request.model_version, names)
     fields = request.to_mapping()
     _check_storable(fields)
+    sound = None
     if audio is not None:
-        fields["input_audio"] = _store_audio(audio, owner, files)
+        del fields["input_audio"]
+        if _is_reference(audio, owner, files):
+            fields["input_audio"] = audio
+        else:
+            sound = decode_inline_audio(audio)
     priority = _parse_priority(body.get("priority"))
     webhook = _parse_webhook(body.get("webhook_url"))
     # Hash the body as sent: a repeated call must have the same hash, but gets a new upload.
-    text = json.dumps({**sent, "priority": priority, "webhook_url": webhook}, sort_keys=True)
+    hashed = {**sent, "priority": priority, "webhook_url": webhook}
+    if isinstance(audio, str):
+        # A copy of the whole sound in JSON would take its memory again.
+        hashed["input_audio"] = hashlib.sha256(audio.encode("utf-8", "surrogatepass")).hexdigest()
+    text = json.dumps(hashed, sort_keys=True)
     seconds = request.seconds_to_generate * len(request.texts)
     digest = hashlib.sha256(text.encode()).hexdigest()
-    return AcceptedJob(fields, digest, seconds, priority, webhook)
+    return AcceptedJob(fields, digest, seconds, priority, webhook, sound)
 
 
 def _check_storable(fields: Mapping[str, Any]) -> None:
@@ -91,17 +97,12 @@ def _texts(value: object) -> Iterator[str]:
             yield from _texts(item)
 
 
-def _store_audio(value: object, owner: str, files: JobFiles) -> str:
-    """Return a URL or "upload:ID" for the audio; audio within the body becomes an upload."""
+def _is_reference(value: object, owner: str, files: JobFiles) -> bool:
+    """Return whether a value is a URL or an upload of `owner`, and no sound itself."""
     if isinstance(value, str) and value.startswith(UPLOAD):
         files.uploads.check(owner, value)
-        return value
-    if isinstance(value, str) and value.lower().startswith(_URLS):
-        return value
-    with TemporaryDirectory(prefix="musicgen-input-") as folder:
-        path = fetch_input_audio(value, Path(folder))
-        assert path is not None, "only None gives no path"
-        return UPLOAD + files.uploads.save_file(owner, path)
+        return True
+    return isinstance(value, str) and value[:8].lower().startswith(_URLS)
 
 
 def _parse_priority(value: object) -> int:
@@ -116,7 +117,7 @@ def _parse_priority(value: object) -> int:
 def _parse_webhook(value: object) -> str | None:
     if value is None:
         return None
-    is_url = isinstance(value, str) and value.lower().startswith(_URLS)
+    is_url = isinstance(value, str) and value[:8].lower().startswith(_URLS)
     if not isinstance(value, str) or not is_url or len(value) > WEBHOOK_URL_MAX_CHARACTERS:
         problem = f"must be an http(s) URL of at most {WEBHOOK_URL_MAX_CHARACTERS} characters"
         raise InvalidRequest("webhook_url", problem, value=value)

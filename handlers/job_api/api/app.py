@@ -141,7 +141,11 @@ def _add_middleware(app: FastAPI, settings: ApiSettings, host: str, media_origin
         "Content-Security-Policy": build_security_policy(media_origin),
         **SECURITY_HEADERS,
     }
-    app.add_middleware(body_limit.BodyLimit, seconds=settings.body_seconds)
+    app.add_middleware(
+        body_limit.BodyLimit,
+        seconds=settings.body_seconds,
+        count=lambda code: _count_refusal(app, code),
+    )
     app.add_middleware(CsrfProtection, origins=settings.cors_origins)
     if settings.cors_origins:
         app.add_middleware(
@@ -174,7 +178,8 @@ def _add_middleware(app: FastAPI, settings: ApiSettings, host: str, media_origin
 
 def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(ApiError)
-    async def handle_api_error(_: Request, error: ApiError) -> JSONResponse:
+    async def handle_api_error(request: Request, error: ApiError) -> JSONResponse:
+        _count_refusal(request.app, error.code)
         headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
         if isinstance(error, RangeNotSatisfiable):
             headers["Content-Range"] = f"bytes */{error.size}"
@@ -201,8 +206,9 @@ def _add_error_handlers(app: FastAPI) -> None:
         return _build_error(422, "invalid_request", text, **_field_detail(field))
 
     @app.exception_handler(HTTPException)
-    async def handle_http_exception(_: Request, error: HTTPException) -> JSONResponse:
+    async def handle_http_exception(request: Request, error: HTTPException) -> JSONResponse:
         code, headers = _CODES.get(error.status_code, "refused"), dict(error.headers or {})
+        _count_refusal(request.app, code)
         return _build_error(error.status_code, code, str(error.detail), headers=headers)
 
     async def handle_disconnect(_: Request, error: Exception) -> JSONResponse:
@@ -218,6 +224,12 @@ def _add_error_handlers(app: FastAPI) -> None:
         logger.error("A call failed unexpectedly.", exc_info=error)
         report = describe_error(error)
         return _build_error(report.status, report.code, report.text)
+
+
+def _count_refusal(app: FastAPI, code: str) -> None:
+    context: Context | None = getattr(app.state, "context", None)
+    if context is not None:
+        context.metrics.refused.labels(code).inc()
 
 
 def _field_detail(field: str | None) -> dict[str, Any]:

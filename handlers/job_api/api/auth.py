@@ -33,9 +33,7 @@ async def authenticate(
     caller = await identify_caller(request)
     if caller is None:
         raise Unauthorized("An API key is needed. Send the header Authorization: Bearer KEY.")
-    # Without keys all requests have the same caller, so the limit counts by address.
-    client = caller.owner if context.needs_keys else _address(request)
-    if (wait := context.rate.hit(client)) is not None:
+    if (wait := context.rate.hit(find_client(request, caller))) is not None:
         raise RateLimited(
             f"Too many calls: the limit is {context.settings.rate_limit}. Try again in {wait} s.",
             wait,
@@ -69,6 +67,15 @@ def count_wrong_key(request: Request) -> None:
         raise RateLimited(
             f"Too many wrong API keys from this address. Try again in {wait} s.", wait
         )
+
+
+def find_client(request: Request, caller: ApiCaller) -> str:
+    """Return the name under which limits count a caller.
+
+    Without keys all requests have the same caller, so the limits count by address.
+    """
+    context: Context = request.app.state.context
+    return caller.owner if context.needs_keys else _address(request)
 
 
 def require_scope(caller: ApiCaller, scope: str) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from limits import parse
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
+from handlers.job_api.api.bodies import BodyReader
 from handlers.job_api.api.live_copies import LiveCopies
+from handlers.job_api.api.upload_intake import UploadIntake
 from handlers.job_api.store.database import Pool
 from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.notifications import JobNotifications
@@ -46,8 +49,7 @@ class Context:
 
     `default_model`: for requests without a model, until a worker has loaded another one.
     `queue_for_new`: the queue of new jobs. `overflow_seconds`: jobs with a longer wait go to the
-    remote queue, None for never. `live_copies`: live audio from the bucket. `draining`: the
-    server is stopping.
+    remote queue, None for never. `draining`: the server is stopping.
     """
 
     pool: Pool
@@ -64,7 +66,14 @@ class Context:
     queue_for_new: str
     overflow_seconds: float | None = None
     draining: bool = False
-    live_copies: LiveCopies = field(init=False)
+    bodies: BodyReader = field(default_factory=BodyReader)
 
-    def __post_init__(self) -> None:
-        self.live_copies = LiveCopies(self.pool, self.files, self.notifications)
+    @cached_property
+    def uploads(self) -> UploadIntake:
+        """Receiver of callers' sounds."""
+        return UploadIntake(self.pool, self.files, self.settings)
+
+    @cached_property
+    def live_copies(self) -> LiveCopies:
+        """Live audio from the bucket."""
+        return LiveCopies(self.pool, self.files, self.notifications)

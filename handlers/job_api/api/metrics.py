@@ -26,6 +26,12 @@ class ApiMetrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
+        self.refused = Counter(
+            "musicgen_calls_refused",
+            "Calls refused by access rules and limits, by code",
+            ["code"],
+            registry=self.registry,
+        )
         self._states = Gauge(
             "musicgen_jobs_kept",
             "Jobs in the database, by state",

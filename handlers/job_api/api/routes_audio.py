@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from datetime import datetime, timedelta, timezone
 from typing import Annotated, Any
@@ -10,8 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
-from handlers.job_api.api.auth import require_scope
-from handlers.job_api.api.bucket_threads import run_in_bucket_thread
+from handlers.job_api.api.auth import find_client, require_scope
 from handlers.job_api.api.clip_responses import RequestedClip, send_clip
 from handlers.job_api.api.context import Context
 from handlers.job_api.api.live_audio import open_live_audio
@@ -19,10 +17,8 @@ from handlers.job_api.api.routes_jobs import CurrentCaller
 from handlers.job_api.api.schemas import ErrorReply, Upload
 from handlers.job_api.errors import AudioUnavailable, NotFound
 from handlers.job_api.store import jobs
-from handlers.job_api.store.database import query
 from handlers.job_api.store.files import count_clips
-from handlers.job_api.store.uploads import UPLOAD
-from musicgen.audio.decode import read_audio
+from handlers.job_api.store.upload_files import UPLOAD
 from musicgen.audio.encode import content_type
 from musicgen.request.limits import OUTPUT_FORMATS, VARIATIONS_MAX
 
@@ -104,7 +100,7 @@ async def audio(
     "/uploads",
     status_code=201,
     response_model=Upload,
-    responses={**_ERRORS, 408: {"model": ErrorReply}, 413: {"model": ErrorReply}},
+    responses={**_ERRORS, **{status: {"model": ErrorReply} for status in (408, 413, 502, 507)}},
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -121,27 +117,20 @@ async def upload(request: Request, caller: CurrentCaller) -> JSONResponse:
     """
     context: Context = request.app.state.context
     require_scope(caller, "generate")
-    uploads = context.files.uploads
-    async with uploads.receive(caller.owner, request.stream()) as received:
-        pcm, rate = await asyncio.to_thread(read_audio, received.path)
-        # The row comes first: retention then finds the upload in any case.
-        await query(
-            context.pool,
-            "INSERT INTO musicgen_uploads (id, owner, bytes) VALUES (%s, %s, %s)",
-            *(received.id, caller.owner, received.size),
-        )
-        try:
-            await run_in_bucket_thread(uploads.save, received)
-        except BaseException:
-            await query(context.pool, "DELETE FROM musicgen_uploads WHERE id = %s", received.id)
-            raise
+    size = request.headers.get("content-length", "")
+    stored = await context.uploads.store_body(
+        caller.owner,
+        find_client(request, caller),
+        int(size) if size.isdecimal() else None,
+        request.stream(),
+    )
     until = datetime.now(timezone.utc) + timedelta(hours=context.settings.upload_hours)
     return JSONResponse(
         {
-            "upload_id": received.id,
-            "input_audio": UPLOAD + received.id,
-            "bytes": received.size,
-            "seconds": round(len(pcm) / rate, 3),
+            "upload_id": stored.id,
+            "input_audio": UPLOAD + stored.id,
+            "bytes": stored.bytes,
+            "seconds": round(stored.seconds, 3),
             "expires_at": until.isoformat(timespec="seconds"),
         },
         201,

@@ -8,6 +8,7 @@ import binascii
 import json
 import math
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
@@ -16,7 +17,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from handlers.job_api.api.accept import accept
-from handlers.job_api.api.auth import authenticate, require_scope
+from handlers.job_api.api.auth import authenticate, find_client, require_scope
 from handlers.job_api.api.context import Context
 from handlers.job_api.api.request_schema import build_request_schema
 from handlers.job_api.api.schemas import ErrorReply, Jobs, State, Status, Submitted
@@ -25,6 +26,7 @@ from handlers.job_api.store import jobs, queue
 from handlers.job_api.store.api_keys import ApiCaller
 from handlers.job_api.store.models import find_available_models
 from handlers.job_api.store.status import build_status
+from handlers.job_api.store.upload_files import UPLOAD
 from musicgen.errors import InvalidRequest
 from musicgen.net.post import check
 from musicgen.process.tracing import note, span, traceparent
@@ -85,15 +87,24 @@ async def _submit(
     """Validate the body, submit its job and return the job's id."""
     context: Context = request.app.state.context
     require_scope(caller, "generate")
-    body = await read_json_body(request)
     available = await find_available_models(context.pool, context.default_model)
-    accepted = await asyncio.to_thread(
-        partial(accept, body, available, caller.owner, context.files)
-    )
-    if accepted.priority > 0:
-        require_scope(caller, "priority")
-    if accepted.webhook_url is not None:
-        await _check_webhook(accepted.webhook_url, context.settings.webhook_networks)
+    async with context.bodies.read(request, find_client(request, caller)) as body:
+        accepted = await asyncio.to_thread(
+            partial(accept, body, available, caller.owner, context.files)
+        )
+        if accepted.priority > 0:
+            require_scope(caller, "priority")
+        repeated = await jobs.find_repeated(
+            context.pool, caller.owner, idempotency_key, accepted.hash
+        )
+        if repeated is not None:
+            return repeated
+        sound = None
+        if accepted.sound is not None:
+            sound = await context.uploads.store_bytes(caller.owner, accepted.sound)
+            accepted = replace(
+                accepted, sound=None, request={**accepted.request, "input_audio": UPLOAD + sound}
+            )
     new = jobs.NewJob(
         owner=caller.owner,
         request={"model_version": available.default, **accepted.request},
@@ -104,6 +115,19 @@ async def _submit(
         webhook_url=accepted.webhook_url,
         trace=trace,
     )
+    job_id = None
+    try:
+        job_id = await _enqueue(context, new)
+    finally:
+        if sound is not None and job_id != new.id:
+            await context.uploads.discard(sound)
+    return job_id
+
+
+async def _enqueue(context: Context, new: jobs.NewJob) -> str:
+    """Queue a job, and return its id or that of an earlier one with its idempotency key."""
+    if new.webhook_url is not None:
+        await _check_webhook(new.webhook_url, context.settings.webhook_networks)
     limits = jobs.JobLimits(context.settings.queue_max, context.settings.jobs_per_key)
     to = await _choose_queue(context)
     try:
@@ -166,17 +190,6 @@ async def list_jobs(
             "next": _encode_cursor(rows[limit - 1]) if has_more else None,
         }
     )
-
-
-async def read_json_body(request: Request) -> dict[str, Any]:
-    """Return the body of a request as a JSON object. Raises: `InvalidRequest`."""
-    try:
-        body = json.loads(await request.body())
-    except (ValueError, RecursionError):
-        raise InvalidRequest("body", 'must be JSON, such as {"prompt": "calm piano"}') from None
-    if not isinstance(body, dict):
-        raise InvalidRequest("body", "must be a JSON object with the fields of a request")
-    return body
 
 
 async def _check_webhook(url: str, networks: tuple[str, ...]) -> None:

@@ -11,9 +11,7 @@ With a bucket the folder holds nothing that another process needs: see `bucket_c
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,8 +21,8 @@ from handlers.job_api.store.bucket_clips import CLIP_DELETED, BucketClips, conve
 from handlers.job_api.store.clip_cache import ClipCache
 from handlers.job_api.store.jobs import WorkerRun
 from handlers.job_api.store.live_audio import BucketLive, FolderLive, LiveStorage
+from handlers.job_api.store.upload_files import UploadFiles
 from handlers.job_api.store.upload_storage import BucketUploads, FolderUploads, UploadStorage
-from handlers.job_api.store.uploads import Uploads
 from musicgen.result import GenerationResult
 from musicgen.storage.base import ClipName
 from musicgen.storage.local import LocalStorage, write_atomically
@@ -49,7 +47,6 @@ class JobFiles:
     ) -> None:
         self._clips, scratch = folder / "clips", folder / "uploads"
         self._cache = ClipCache(folder / "converted")
-        self._scratch = scratch
         self.live_folder = FolderLive(folder / "growing")
         self.clips_in_bucket: BucketClips | None = None
         self.live_in_bucket: BucketLive | None = None
@@ -58,7 +55,7 @@ class JobFiles:
             self.clips_in_bucket = BucketClips(objects, self._cache, redirects=redirects)
             self.live_in_bucket = BucketLive(objects)
             uploads = BucketUploads(objects, scratch)
-        self.uploads = Uploads(uploads, scratch)
+        self.uploads = UploadFiles(uploads, scratch)
 
     @property
     def storage(self) -> LocalStorage:
@@ -96,23 +93,15 @@ class JobFiles:
         if self.clips_in_bucket is not None:
             self.clips_in_bucket.delete_job(job_id)
 
-    def delete_abandoned(self, running: Collection[str], upload_seconds: float) -> None:
-        """Delete what killed processes left: live audio, temporary files and uploads. Blocks.
+    def delete_abandoned(self, running: Collection[str]) -> None:
+        """Delete the live audio of killed workers, and conversions that nobody uses. Blocks.
 
-        `running`: names of the runs in progress. `upload_seconds`: lifetime of uploads.
-
-        Raises: `BucketUnavailable`, `BucketRefused`.
+        `running`: names of the runs in progress. Raises: `BucketUnavailable`, `BucketRefused`.
         """
         self.live_folder.delete_older(_ABANDONED_SECONDS)
         self._cache.delete_older(_ABANDONED_SECONDS)
-        for path in self._scratch.glob(".*"):
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
         if self.live_in_bucket is not None:
             self.live_in_bucket.delete_abandoned(running)
-        # An upload in the making has no row yet.
-        self.uploads.storage.delete_older(upload_seconds + _ABANDONED_SECONDS)
 
     def convert_clip(self, source: Path, extension: str) -> Path:
         """Convert a clip to another format, unless this was done before, and return the new file.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 JOB_ID = re.compile(r"[0-9a-f]{32}")
 FINAL = ("completed", "failed", "cancelled")
 _UNFINISHED = "state IN ('queued', 'running')"
+_BY_KEY = "SELECT id, request_hash FROM musicgen_jobs WHERE owner = %s AND idempotency_key = %s"
 _OF_THIS_RUN = "id = %s AND queue_id = %s AND state = 'running'"
 
 
 @dataclass(frozen=True)
 class NewJob:
-    """Job to submit.
+    """Job to submit, under a new id.
 
     `request`: validated fields. `request_hash`: of the body as sent; it tells a repeated call from
     a different request with the same idempotency key.
@@ -44,6 +45,7 @@ class NewJob:
     idempotency_key: str | None = None
     webhook_url: str | None = None
     trace: str | None = None
+    id: str = field(default_factory=lambda: secrets.token_hex(16))
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,24 @@ async def submit(pool: Pool, app: App, job: NewJob, limits: JobLimits, to: str) 
 
     Raises: `IdempotencyConflict` if that job has a different request, `TooManyJobs`, `QueueFull`.
     """
-    job_id = secrets.token_hex(16)
-    return await retry_on_disconnect(lambda: _submit(pool, app, job, limits, to, job_id))
+    return await retry_on_disconnect(lambda: _submit(pool, app, job, limits, to))
 
 
-async def _submit(
-    pool: Pool, app: App, job: NewJob, limits: JobLimits, to: str, job_id: str
-) -> str:
+async def find_repeated(pool: Pool, owner: str, key: str | None, request_hash: str) -> str | None:
+    """Return the id of the job that an idempotency key stands for, or None.
+
+    Raises: `IdempotencyConflict` if that job has a different request.
+    """
+    if key is None:
+        return None
+    rows = await query(pool, _BY_KEY, owner, key)
+    if rows and rows[0]["request_hash"] != request_hash:
+        raise IdempotencyConflict(key)
+    return str(rows[0]["id"]) if rows else None
+
+
+async def _submit(pool: Pool, app: App, job: NewJob, limits: JobLimits, to: str) -> str:
+    job_id = job.id
     async with pool.connection() as connection, connection.transaction():
         # The job exists if the first attempt was committed and only its reply was lost.
         cursor = await connection.execute("SELECT FROM musicgen_jobs WHERE id = %s", [job_id])
@@ -96,11 +109,7 @@ async def _submit(
         lock = "SELECT pg_advisory_xact_lock(hashtext(%s))"
         await connection.execute(lock, [job.owner])
         if job.idempotency_key is not None:
-            cursor = await connection.execute(
-                "SELECT id, request_hash FROM musicgen_jobs "
-                "WHERE owner = %s AND idempotency_key = %s",
-                [job.owner, job.idempotency_key],
-            )
+            cursor = await connection.execute(_BY_KEY.encode(), [job.owner, job.idempotency_key])
             if (existing := await cursor.fetchone()) is not None:
                 if existing["request_hash"] != job.request_hash:
                     raise IdempotencyConflict(job.idempotency_key)

@@ -13,6 +13,7 @@ from handlers.job_api.store.database import Pool, query
 from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.recovery import recover
 from handlers.job_api.store.retention import delete_abandoned, delete_expired
+from handlers.job_api.store.uploads import UPLOAD_PATIENCE, list_ids
 from musicgen.settings.job_api import ApiSettings
 
 if TYPE_CHECKING:
@@ -51,10 +52,20 @@ async def maintain(
                 cleanup_at = time.monotonic() + CLEANUP_SECONDS
                 await query(pool, _DELETE_WORKERS, _GONE_SECONDS)
                 await delete_expired(pool, files, settings.retention_hours, settings.upload_hours)
-                await delete_abandoned(pool, files, settings.upload_hours)
+                await delete_abandoned(pool, files)
+                await delete_abandoned_uploads(pool, files, settings)
         except Exception:
             logger.warning("Maintenance failed; the next round tries again.", exc_info=True)
         await asyncio.sleep(min(2.0, settings.worker_timeout / 3))
+
+
+async def delete_abandoned_uploads(pool: Pool, files: JobFiles, settings: ApiSettings) -> None:
+    """Delete parts of uploads of killed processes, and uploads of releases without their rows."""
+    known = await list_ids(pool)
+    # No transfer of a living process takes as long.
+    seconds = 2 * UPLOAD_PATIENCE * settings.body_seconds
+    hours = settings.upload_hours
+    await asyncio.to_thread(files.uploads.delete_abandoned, known, seconds, hours * 3600)
 
 
 async def queue_webhooks(pool: Pool, app: App) -> None:

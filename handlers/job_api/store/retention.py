@@ -11,6 +11,13 @@ from handlers.job_api.store.files import JobFiles
 from musicgen.errors import StorageError
 
 BATCH = 200
+_EXPIRED_JOBS = "SELECT id FROM musicgen_jobs WHERE finished_at < now() - make_interval(secs => %s)"
+# A queue may be longer than a day.
+_EXPIRED_UPLOADS = (
+    "SELECT id FROM musicgen_uploads u WHERE created_at < now() - make_interval(secs => %s) "
+    "AND NOT EXISTS (SELECT FROM musicgen_jobs j WHERE j.state IN ('queued', 'running') "
+    "AND j.owner = u.owner AND j.request->>'input_audio' = 'upload:' || u.id)"
+)
 
 logger = logging.getLogger(__name__)
 
@@ -22,9 +29,9 @@ async def delete_expired(
 
     A row whose files cannot be deleted stays for the next time.
     """
-    await _delete_rows(pool, "musicgen_jobs", "finished_at", retention_hours, files.delete_job)
-    delete_upload = files.uploads.storage.delete
-    await _delete_rows(pool, "musicgen_uploads", "created_at", upload_hours, delete_upload)
+    await _delete_rows(pool, "musicgen_jobs", _EXPIRED_JOBS, retention_hours, files.delete_job)
+    delete_upload = files.uploads.delete
+    await _delete_rows(pool, "musicgen_uploads", _EXPIRED_UPLOADS, upload_hours, delete_upload)
     # Finished tasks without a job, such as those of webhooks.
     await query(
         pool,
@@ -33,24 +40,19 @@ async def delete_expired(
     )
 
 
-async def delete_abandoned(pool: Pool, files: JobFiles, upload_hours: float) -> None:
+async def delete_abandoned(pool: Pool, files: JobFiles) -> None:
     """Delete files that killed processes left. Raises: `StorageError`."""
     rows = await query(pool, "SELECT id, queue_id FROM musicgen_jobs WHERE state = 'running'")
     running = {f"{row['id']}-{row['queue_id']}" for row in rows}
-    await asyncio.to_thread(files.delete_abandoned, running, upload_hours * 3600)
+    await asyncio.to_thread(files.delete_abandoned, running)
 
 
 async def _delete_rows(
-    pool: Pool, table: str, column: str, hours: float, delete_files: Callable[[str], None]
+    pool: Pool, table: str, expired: str, hours: float, delete_files: Callable[[str], None]
 ) -> None:
-    """Delete the rows of `table` that are older than `hours` by `column`, with their files."""
+    """Delete the rows of `table` that `expired` finds for a lifetime in hours, with their files."""
     while True:
-        rows = await query(
-            pool,
-            f"SELECT id FROM {table} WHERE {column} < now() - make_interval(secs => %s) "
-            f"ORDER BY {column} LIMIT {BATCH}",
-            hours * 3600,
-        )
+        rows = await query(pool, f"{expired} LIMIT {BATCH}", hours * 3600)
         deleted = await _delete_files([row["id"] for row in rows], delete_files)
         await query(pool, f"DELETE FROM {table} WHERE id = ANY(%s)", deleted)
         if not rows or len(deleted) < len(rows):

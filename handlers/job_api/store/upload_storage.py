@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,8 +36,8 @@ class UploadStorage(Protocol):
     def delete(self, upload_id: str) -> None:
         """Delete an upload; a missing one is no error."""
 
-    def delete_older(self, seconds: float) -> None:
-        """Delete uploads stored more than `seconds` ago."""
+    def delete_unknown(self, known: Collection[str], seconds: float) -> None:
+        """Delete uploads not in `known`, `seconds` after they were stored."""
 
 
 class FolderUploads:
@@ -65,11 +65,12 @@ class FolderUploads:
         """Delete an upload; a missing one is no error."""
         (self._folder / upload_id).unlink(missing_ok=True)
 
-    def delete_older(self, seconds: float) -> None:
-        """Delete uploads stored more than `seconds` ago."""
+    def delete_unknown(self, known: Collection[str], seconds: float) -> None:
+        """Delete uploads not in `known`, `seconds` after they were stored."""
         for path in self._folder.glob("[!.]*"):
-            if time.time() - path.stat().st_mtime > seconds:
-                path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > seconds and path.name not in known:
+                    path.unlink()
 
 
 class BucketUploads:
@@ -105,11 +106,12 @@ class BucketUploads:
         """Delete an upload; a missing one is no error."""
         self._objects.delete(self._key(upload_id))
 
-    def delete_older(self, seconds: float) -> None:
-        """Delete uploads stored more than `seconds` ago."""
+    def delete_unknown(self, known: Collection[str], seconds: float) -> None:
+        """Delete uploads not in `known`, `seconds` after they were stored."""
         now = datetime.now(timezone.utc)
         for item in tuple(self._objects.scan(self._key(""))):
-            if (now - item.modified).total_seconds() > seconds:
+            is_known = item.key.removeprefix(self._key("")) in known
+            if (now - item.modified).total_seconds() > seconds and not is_known:
                 self._objects.delete(item.key)
 
     def _key(self, upload_id: str) -> str:

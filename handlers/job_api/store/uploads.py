@@ -1,126 +1,100 @@
-"""Uploads of callers, for the field input_audio as "upload:ID"."""
+"""Rows of uploads: a quota for each owner, and room on the disk.
+
+The row exists before the file, so no file outlives its retention, whatever ends this process.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+import math
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from handlers.job_api.errors import BodyTooLarge
-from handlers.job_api.store.upload_storage import UploadStorage
-from musicgen.errors import InvalidInputAudio
+import anyio
 
-UPLOAD = "upload:"
-UPLOAD_MAX_BYTES = 100_000_000
+from handlers.job_api.errors import TooManyUploads
+from handlers.job_api.store.database import Pool, query, retry_on_disconnect
+from musicgen.errors import DiskFull
+from musicgen.storage.local import translate_disk_errors
+
+UPLOAD_PATIENCE = 10
+"""An upload may take this many times longer than other bodies."""
+_DELETE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class ReceivedUpload:
-    """Complete upload in a temporary file of this machine."""
+class UploadQuota:
+    """Limits of the stored uploads of one owner. `hours`: their lifetime."""
 
-    id: str
-    path: Path
-    size: int
-
-
-class Uploads:
-    """Uploads in `storage`, received through temporary files in `scratch`."""
-
-    def __init__(self, storage: UploadStorage, scratch: Path) -> None:
-        self.storage = storage
-        self._scratch = scratch
-
-    @asynccontextmanager
-    async def receive(
-        self, owner: str, chunks: AsyncIterator[bytes]
-    ) -> AsyncIterator[ReceivedUpload]:
-        """Write a body to a temporary file, deleted on leaving the context.
-
-        `save` keeps it. Raises: `BodyTooLarge`, `InvalidInputAudio` for an empty body.
-        """
-        upload_id = _build_id(owner)
-        path = self._scratch / f".{upload_id}.tmp"
-        self._scratch.mkdir(parents=True, exist_ok=True)
-        size = 0
-        try:
-            with path.open("wb") as file:
-                async for chunk in chunks:
-                    size += len(chunk)
-                    if size > UPLOAD_MAX_BYTES:
-                        limit = f"{UPLOAD_MAX_BYTES / 1e6:g} MB"
-                        raise BodyTooLarge(f"The audio file is larger than {limit}, the limit.")
-                    file.write(chunk)
-            if not size:
-                raise InvalidInputAudio("body", "must be the audio file itself, but is empty")
-            yield ReceivedUpload(upload_id, path, size)
-        finally:
-            path.unlink(missing_ok=True)
-
-    def save(self, received: ReceivedUpload) -> None:
-        """Store a received upload. Blocks. Raises: the errors of the storage."""
-        self.storage.save(received.id, received.path)
-
-    def save_file(self, owner: str, path: Path) -> str:
-        """Move a file to the uploads of `owner`, and return the upload's id. Blocks.
-
-        Raises: the errors of the storage.
-        """
-        upload_id = _build_id(owner)
-        self.storage.save(upload_id, path)
-        return upload_id
-
-    def check(self, owner: str, value: str) -> None:
-        """Check that "upload:ID" exists and belongs to `owner`. Blocks.
-
-        Raises: `InvalidInputAudio`, the errors of the storage.
-        """
-        upload_id = _read_id(owner, value)
-        if upload_id is None or not self.storage.exists(upload_id):
-            raise _build_error(value)
-
-    @contextmanager
-    def open_request(self, owner: str, fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yield `fields` with "upload:ID" replaced by a local file. Blocks.
-
-        Raises: `InvalidInputAudio`, the errors of the storage.
-        """
-        value = fields.get("input_audio")
-        if not isinstance(value, str) or not value.startswith(UPLOAD):
-            yield dict(fields)
-            return
-        upload_id = _read_id(owner, value)
-        if upload_id is None:
-            raise _build_error(value)
-        with self.storage.open(upload_id) as path:
-            if path is None:
-                raise _build_error(value)
-            yield {**fields, "input_audio": path}
+    number: int
+    bytes: int
+    hours: float
 
 
-def _read_id(owner: str, value: str) -> str | None:
-    """Return the id of "upload:ID", or None if it is not one of `owner`."""
-    upload_id = value.removeprefix(UPLOAD)
-    is_own = upload_id.startswith(_hash_owner(owner)) and upload_id.isalnum()
-    return upload_id if is_own else None
+async def reserve(pool: Pool, upload_id: str, owner: str, size: int, quota: UploadQuota) -> None:
+    """Insert the row of a new upload of `size` bytes. Raises: `TooManyUploads`."""
+    await retry_on_disconnect(lambda: _reserve(pool, upload_id, owner, size, quota))
 
 
-def _build_error(value: str) -> InvalidInputAudio:
-    return InvalidInputAudio(
-        "input_audio", "is not one of your uploads", value=value, advice="Upload the file again."
-    )
+async def _reserve(pool: Pool, upload_id: str, owner: str, size: int, quota: UploadQuota) -> None:
+    async with pool.connection() as connection, connection.transaction():
+        # One upload of an owner at a time: the sums below stay true until the commit.
+        lock = "SELECT pg_advisory_xact_lock(hashtext('uploads ' || %s))"
+        await connection.execute(lock, [owner])
+        cursor = await connection.execute(
+            "SELECT count(*) AS number, coalesce(sum(bytes), 0)::bigint AS bytes, coalesce("
+            "extract(epoch FROM min(created_at) + make_interval(secs => %s) - now()), 0)::float "
+            "AS next_end FROM musicgen_uploads WHERE owner = %s AND id <> %s",
+            [quota.hours * 3600, owner, upload_id],
+        )
+        used = await cursor.fetchone()
+        assert used is not None, "a count has a row"
+        if used["number"] >= quota.number or used["bytes"] + size > quota.bytes:
+            wait = max(1, math.ceil(used["next_end"]))
+            raise TooManyUploads(quota.number, quota.bytes, wait)
+        await connection.execute(
+            "INSERT INTO musicgen_uploads (id, owner, bytes) VALUES (%s, %s, %s) "
+            "ON CONFLICT (id) DO NOTHING",
+            [upload_id, owner, size],
+        )
 
 
-def _build_id(owner: str) -> str:
-    return _hash_owner(owner) + secrets.token_hex(16)
+async def resize(pool: Pool, upload_id: str, size: int) -> None:
+    """Store the size of a complete upload."""
+    await query(pool, "UPDATE musicgen_uploads SET bytes = %s WHERE id = %s", size, upload_id)
 
 
-def _hash_owner(owner: str) -> str:
-    """Return the owner's part of an upload id, without revealing the prefix of the key.
+async def delete_row(pool: Pool, upload_id: str) -> None:
+    """Delete the row of a refused upload; without a database it stays until its retention ends."""
+    # The refusal may be a cancellation, and must not wait for a database that is away.
+    with anyio.CancelScope(shield=True), anyio.move_on_after(_DELETE_SECONDS), suppress(Exception):
+        await query(pool, "DELETE FROM musicgen_uploads WHERE id = %s", upload_id)
 
-    It keeps callers from using uploads of others.
-    """
-    return hashlib.sha256(f"upload {owner}".encode()).hexdigest()[:12]
+
+async def list_ids(pool: Pool) -> set[str]:
+    """Return the ids of all uploads."""
+    return {row["id"] for row in await query(pool, "SELECT id FROM musicgen_uploads")}
+
+
+def check_room(folder: Path, size: int, reserve: int) -> None:
+    """Check that `reserve` bytes stay free beside a file of `size`. Raises: `DiskFull`."""
+    disk = shutil.disk_usage(folder)
+    # Some network mounts report a size of zero: they are not full.
+    if disk.total and disk.free < size + reserve:
+        raise _full()
+
+
+@contextmanager
+def hide_disk_errors(folder: Path) -> Iterator[None]:
+    """Turn an OSError about `folder` into a `StorageError`; callers may not see the folder."""
+    try:
+        with translate_disk_errors(folder):
+            yield
+    except DiskFull:
+        raise _full() from None
+
+
+def _full() -> DiskFull:
+    return DiskFull("the server has no room for another upload. Try again later.")

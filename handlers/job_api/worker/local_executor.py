@@ -16,7 +16,7 @@ from handlers.contract import describe_error
 from handlers.job_api.store import jobs
 from handlers.job_api.store.database import Pool
 from handlers.job_api.store.files import JobFiles, count_clips
-from handlers.job_api.store.uploads import Uploads
+from handlers.job_api.store.upload_files import UploadFiles
 from handlers.job_api.worker.outcome import DROPPED, FAILED, MOVED, JobOutcome
 from handlers.job_api.worker.progress import ProgressReporter
 from handlers.serving import Serving
@@ -110,7 +110,7 @@ class LocalExecutor:
 
 
 @asynccontextmanager
-async def open_upload(uploads: Uploads, run: jobs.WorkerRun) -> AsyncIterator[dict[str, Any]]:
+async def open_upload(uploads: UploadFiles, run: jobs.WorkerRun) -> AsyncIterator[dict[str, Any]]:
     """Yield the fields of a run's request with its upload as a local file.
 
     Raises: `InvalidInputAudio`, `BucketUnavailable`, `BucketRefused`.

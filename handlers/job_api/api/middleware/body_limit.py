@@ -1,48 +1,79 @@
-"""ASGI middleware to limit the size and the transfer time of request bodies.
+"""ASGI middleware to limit the size and the transfer time of request bodies, by route.
 
-Starlette has one limit of size for all routes, but uploads may be larger than JSON bodies. Without
-a limit of time, a slow sender could occupy a connection forever.
+A route without a limit of its own takes hardly any body. Without a limit of time, a slow sender
+could occupy a connection forever.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from handlers.job_api.store.uploads import UPLOAD_MAX_BYTES
+from handlers.job_api.api.bodies import INLINE_MAX_BYTES
+from handlers.job_api.store.upload_files import UPLOAD_MAX_BYTES
+from handlers.job_api.store.uploads import UPLOAD_PATIENCE
 
-JSON_MAX_BYTES = 140_000_000
-"""Enough for 100 MB of audio in base64 and the other fields."""
 CODES = {408: "body_too_slow", 413: "body_too_large"}
-UPLOAD_FACTOR = 10
-"""An upload may take this many times longer than other bodies."""
+
+
+@dataclass(frozen=True)
+class RouteLimit:
+    """Limit of the bodies of one route, with the advice of its error.
+
+    `patience`: factor of the time for the transfer.
+    """
+
+    bytes: int
+    patience: int = 1
+    advice: str = ""
+
+    @property
+    def message(self) -> str:
+        """Text of the error 413."""
+        size = f"{self.bytes / 1e6:g} MB" if self.bytes >= 1e6 else f"{self.bytes / 1e3:g} kB"
+        return f"The body is larger than {size}, the limit.{self.advice}"
+
+
+OTHER = RouteLimit(1000)
+"""Limit of all other routes: `POST /session` takes a key, the others take no body."""
+LIMITS = {
+    "/uploads": RouteLimit(UPLOAD_MAX_BYTES, patience=UPLOAD_PATIENCE),
+    "/generate": RouteLimit(INLINE_MAX_BYTES, advice=" Send a larger sound to POST /uploads."),
+}
 
 
 class BodyLimit:
-    """Limiter of bodies. `seconds`: time for the transfer of a body other than an upload."""
+    """Limiter of bodies.
 
-    def __init__(self, app: ASGIApp, seconds: float) -> None:
+    `seconds`: time for the transfer of a body other than an upload. `count`: called with the code
+    of a refusal that reaches no route.
+    """
+
+    def __init__(self, app: ASGIApp, seconds: float, count: Callable[[str], object]) -> None:
         self._app = app
         self._seconds = seconds
+        self._count = count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application with a limited body, or answer 413 for a declared size too large."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        is_upload = scope["path"] == "/uploads"
-        most = UPLOAD_MAX_BYTES if is_upload else JSON_MAX_BYTES
-        end = time.monotonic() + self._seconds * (UPLOAD_FACTOR if is_upload else 1)
+        limit = LIMITS.get(scope["path"], OTHER)
+        end = time.monotonic() + self._seconds * limit.patience
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > most:
-            error = {"code": CODES[413], "message": _too_large(most)}
+        if declared.isdigit() and int(declared) > limit.bytes:
+            self._count(CODES[413])
+            error = {"code": CODES[413], "message": limit.message}
             await JSONResponse({"error": error}, 413)(scope, receive, send)
             return
-        await self._app(scope, _Limited(receive, most, end), send)
+        await self._app(scope, _Limited(receive, limit, end), send)
 
 
 class _Limited:
@@ -51,8 +82,8 @@ class _Limited:
     Raises: `HTTPException`. FastAPI would report any other error as an invalid body.
     """
 
-    def __init__(self, receive: Receive, most: int, end: float) -> None:
-        self._receive, self._most, self._end = receive, most, end
+    def __init__(self, receive: Receive, limit: RouteLimit, end: float) -> None:
+        self._receive, self._limit, self._end = receive, limit, end
         self._size = 0
         self._is_whole = False
 
@@ -68,10 +99,6 @@ class _Limited:
         if message["type"] == "http.request":
             self._size += len(message.get("body", b""))
             self._is_whole = not message.get("more_body", False)
-            if self._size > self._most:
-                raise HTTPException(413, _too_large(self._most))
+            if self._size > self._limit.bytes:
+                raise HTTPException(413, self._limit.message)
         return message
-
-
-def _too_large(most: int) -> str:
-    return f"The body is larger than {most / 1e6:g} MB, the limit."

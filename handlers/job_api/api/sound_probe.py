@@ -1,0 +1,63 @@
+"""Length of an uploaded sound, measured by a child process with limits of memory and time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import musicgen
+from handlers.job_api.api.slots import Slots
+from musicgen.errors import InvalidInputAudio
+
+SECONDS_MAX = 60.0
+_FIELD = "input_audio"
+_MODULE = "musicgen.audio.probe"
+_ROOT = Path(musicgen.__file__).parents[1]
+
+
+class SoundProbe:
+    """Measuring of sounds, a few at once."""
+
+    def __init__(self, total: int = 2) -> None:
+        self._slots = Slots("uploads to check", total, total, seconds=SECONDS_MAX)
+
+    async def measure(self, path: Path, client: str) -> float:
+        """Return the seconds of a sound.
+
+        Raises: `InvalidInputAudio` for a file that is no sound, damaged, too long, or too
+        expensive to decode; `ServerBusy`.
+        """
+        async with self._slots.hold(client):
+            output = await _run(path)
+        try:
+            answer = json.loads(output)
+        except ValueError:
+            problem = "cannot be decoded within the limits of memory and time"
+            raise InvalidInputAudio(_FIELD, problem) from None
+        if "problem" in answer:
+            raise InvalidInputAudio(_FIELD, answer["problem"])
+        return float(answer["seconds"])
+
+
+async def _run(path: Path) -> bytes:
+    """Return the output of the child process, incomplete if it did not end by itself."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", _MODULE, str(path.resolve())),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        # Its modules are found from there, however this process was started.
+        cwd=_ROOT,
+    )
+    try:
+        with suppress(asyncio.TimeoutError):
+            return (await asyncio.wait_for(process.communicate(), SECONDS_MAX))[0]
+        return b""
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()

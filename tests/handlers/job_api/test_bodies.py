@@ -1,0 +1,137 @@
+"""Bodies of calls: how large they may be, and what reading them costs."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import psutil
+import pytest
+import soundfile as sf
+
+from handlers.job_api.api.bodies import FIELDS_MAX_BYTES, INLINE_MAX_BYTES
+from tests.support.clips import wav
+from tests.support.health_watch import HealthWatch, peak_bytes, resident_bytes
+from tests.support.job_server import JobServer, data_folder, job_server
+
+SOUND = base64.b64encode(wav(0.5)).decode()
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[JobServer]:
+    """An API alone: jobs wait."""
+    settings = {"MUSICGEN_RATE_LIMIT": "100000/minute", "MUSICGEN_JOBS_PER_KEY": 1000}
+    with data_folder() as folder, job_server(folder, "api", **settings) as running:
+        yield running
+
+
+def _pid(server: JobServer) -> int:
+    children = psutil.Process(server.process.pid).children(recursive=True)
+    own = [child.pid for child in children if "serve" in child.cmdline()]
+    return own[0] if own else server.process.pid
+
+
+def _noise(size: int) -> str:
+    """A wav file in base64 with `size` characters at least."""
+    sound = io.BytesIO()
+    pcm = np.random.default_rng(1).uniform(-1, 1, (size * 3 // 8, 1)).astype(np.float32)
+    sf.write(sound, pcm, 32_000, format="WAV", subtype="PCM_16")
+    return base64.b64encode(sound.getvalue()).decode()
+
+
+BOMBS = {
+    "lists": b"[" + b"[]," * 6_600_000 + b"[]]",
+    "names": b'{"prompt": "x", "seeds": {' + b'"a":1,' * 3_000_000 + b'"b":1}}',
+    "sound elsewhere": b'{"sections": [{"input_audio": "' + b"A" * 9_000_000 + b'"}]}',
+    "sound in a text": b'{"prompt": "\\"input_audio\\": \\"' + b"A" * 9_000_000 + b'"}',
+    "two sounds": b'{"input_audio": "' + b"A" * 9_000_000 + b'", "input_audio": "upload:x"}',
+    "spaces": b'{"prompt": "x", "continuation": true, "input_audio": "'
+    + b"AA " * 6_000_000
+    + b'"}',
+    "escapes": b'{"prompt": "x", "input_audio": "' + rb"\u4e2d" * 3_000_000 + b'"}',
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_large_body_costs_little_time_and_memory(api: JobServer, kind: str) -> None:
+    """One such body took 24 s of the event loop and 3 GB, kept afterwards."""
+    pid = _pid(api)
+    before = resident_bytes(pid)
+    with HealthWatch(api.url).run() as watch:
+        answer = api.http.post("/generate", content=BOMBS[kind])
+    assert answer.status_code in (202, 413, 422), answer.text
+    assert watch.answers and watch.worst < 1
+    assert peak_bytes(pid) < 450e6
+    assert resident_bytes(pid) < 1.2 * before + 20e6
+
+
+@pytest.mark.parametrize("path", ["/session", "/models/small/load", "/generate/", "/anything"])
+@pytest.mark.parametrize("is_declared", [True, False])
+def test_other_routes_take_a_kilobyte(api: JobServer, path: str, is_declared: bool) -> None:
+    """POST /session read and parsed 100 MB from anybody."""
+    body = json.dumps({"key": "k", "more": "x" * 1000}).encode()
+    content = body if is_declared else iter([body[:500], body[500:]])
+    answer = api.http.post(path, content=content)
+    # A route that reads no body does not count one of unknown length.
+    assert answer.status_code == 413 or not is_declared
+    if path == "/session" or is_declared:
+        assert answer.json()["error"] == {
+            "code": "body_too_large",
+            "message": "The body is larger than 1 kB, the limit.",
+        }
+
+
+def test_refusals_are_counted_by_code(api: JobServer) -> None:
+    def count() -> float:
+        lines = api.http.get("/metrics").text.splitlines()
+        name = 'musicgen_calls_refused_total{code="body_too_large"} '
+        return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
+
+    before = count()
+    api.http.post("/session", content=b"x" * 1001)
+    assert count() == before + 1
+
+
+def test_a_sound_inside_a_call_has_its_own_limit(api: JobServer) -> None:
+    body = {"prompt": "x", "continuation": True, "input_audio": _noise(INLINE_MAX_BYTES - 200_000)}
+    answer = api.http.post("/generate", json=body)
+    assert answer.status_code == 202, answer.text
+    assert (
+        api.http.get(f"/status/{answer.json()['job_id']}")
+        .json()["request"]["input_audio"]
+        .startswith("upload:")
+    )
+    body["input_audio"] += "A" * 200_000
+    answer = api.http.post("/generate", json=body)
+    assert answer.status_code == 413
+    assert "20 MB" in answer.json()["error"]["message"]
+    assert "POST /uploads" in answer.json()["error"]["message"]
+
+
+def test_the_other_fields_have_a_limit_too(api: JobServer) -> None:
+    body = {"prompt": "x", "input_audio": SOUND, "negative_prompt": "x" * FIELDS_MAX_BYTES}
+    answer = api.http.post("/generate", json=body)
+    assert answer.status_code == 413
+    assert "beside input_audio" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        json.dumps(SOUND).replace("/", "\\/").replace("+", "\\u002b"),
+        json.dumps(base64.encodebytes(base64.b64decode(SOUND)).decode()),
+        json.dumps("data:audio/wav;base64," + SOUND),
+    ],
+)
+def test_the_sound_may_be_written_as_json_allows(api: JobServer, sound: str) -> None:
+    """Other languages' libraries escape slashes and signs."""
+    upload = base64.b64decode(SOUND)
+    body = f'{{"prompt": "x", "continuation": true,\n "input_audio" : {sound}, "seed": 1}}'
+    answer = api.http.post("/generate", content=body)
+    assert answer.status_code == 202, answer.text
+    request = api.http.get(f"/status/{answer.json()['job_id']}").json()["request"]
+    path = api.folder / "uploads" / request["input_audio"].removeprefix("upload:")
+    assert path.read_bytes() == upload and request["seed"] == 1

@@ -1,0 +1,90 @@
+"""Uploads: what they cost the API, and what is left of refused ones."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from tests.audio.test_bounded_reading import write_silence
+from tests.support.clips import wav
+from tests.support.health_watch import HealthWatch, peak_bytes, resident_bytes
+from tests.support.job_server import JobServer, data_folder, job_server
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[JobServer]:
+    """An API alone: jobs wait."""
+    settings = {"MUSICGEN_RATE_LIMIT": "100000/minute", "MUSICGEN_JOBS_PER_KEY": 1000}
+    with data_folder() as folder, job_server(folder, "api", **settings) as running:
+        yield running
+
+
+def files_of(server: JobServer) -> list[str]:
+    return sorted(path.name for path in (server.folder / "uploads").glob("*"))
+
+
+def test_a_small_file_of_long_silence_costs_the_api_no_memory(
+    api: JobServer, tmp_path: Path
+) -> None:
+    """Three hours of silence in 2 MB took 6 GB of the API."""
+    write_silence(tmp_path / "silence", 600)
+    data = (tmp_path / "silence").read_bytes()
+    with HealthWatch(api.url).run() as watch, ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(lambda _: api.http.post("/uploads", content=data), range(3)))
+    assert [answer.json()["seconds"] for answer in answers] == [600.0] * 3
+    assert watch.worst < 1
+    assert peak_bytes(api.process.pid) < 200e6
+
+
+def test_a_damaged_upload_is_refused_and_deleted(api: JobServer) -> None:
+    before = files_of(api)
+    for body in (b"", b"no sound at all" * 100, wav(1)[:30]):
+        answer = api.http.post("/uploads", content=body)
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["error"]["code"] == "invalid_input_audio"
+    assert files_of(api) == before
+
+
+def test_an_upload_that_is_hung_up_on_is_deleted(api: JobServer) -> None:
+    before = files_of(api)
+    began = threading.Event()
+
+    def endless() -> Iterator[bytes]:
+        yield wav(1)
+        yield bytes(2**20)
+        began.set()
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        api.http.post("/uploads", content=endless())
+    assert began.is_set()
+    end = time.monotonic() + 5
+    while files_of(api) != before:
+        assert time.monotonic() < end, files_of(api)
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_large_uploads_at_once_stay_small(api: JobServer) -> None:
+    """Eight of 95 MB took over 1 GiB: the process was killed, and no caller had an answer."""
+    sound = io.BytesIO()
+    pcm = np.random.default_rng(1).uniform(-1, 1, (95_000_000 // 4, 2)).astype(np.float32)
+    sf.write(sound, pcm, 48_000, format="WAV", subtype="PCM_16")
+    data = sound.getvalue()
+    before = resident_bytes(api.process.pid)
+    with HealthWatch(api.url).run() as watch, ThreadPoolExecutor(8) as pool:
+        answers = list(
+            pool.map(lambda _: api.http.post("/uploads", content=data, timeout=120), range(8))
+        )
+    assert [answer.status_code for answer in answers] == [201] * 8
+    assert watch.worst < 1
+    assert peak_bytes(api.process.pid) < 200e6
+    assert resident_bytes(api.process.pid) < 1.2 * before
