@@ -202,6 +202,7 @@ def _files(api: ApiSettings, settings: Settings) -> JobFiles:
 
     if settings.bucket.name is None:
         return JobFiles(api.data_dir)
-    from musicgen.storage.factory import open_bucket
+    from musicgen.storage.objects import BucketObjects
 
-    return JobFiles(api.data_dir, open_bucket(settings.bucket, settings.spool_dir))
+    redirects = settings.bucket.delivery == "redirect"
+    return JobFiles(api.data_dir, BucketObjects(settings.bucket), redirects=redirects)

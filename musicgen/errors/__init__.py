@@ -43,12 +43,15 @@ MusicGenError
     ├── NotWritable
     ├── InlineTooLarge        too many bytes for an inline answer: use a bucket
     ├── BucketRefused         wrong credentials, no permission, no such bucket
-    └── UploadFailed          every attempt failed; the clip is in the spool folder
+    ├── UploadFailed          every attempt failed; the clip is in the spool folder
+    ├── BucketUnavailable     the bucket cannot be read at present: retry later
+    └── ObjectMissing         the bucket has no such object
 """
 
 from musicgen.errors.base import OMITTED, MusicGenError, find_nearest, show_value
 from musicgen.errors.operation import (
     BucketRefused,
+    BucketUnavailable,
     CheckpointCorrupt,
     CheckpointError,
     CheckpointIncomplete,
@@ -65,6 +68,7 @@ from musicgen.errors.operation import (
     ModelTooLarge,
     NonFiniteLogits,
     NotWritable,
+    ObjectMissing,
     OutOfMemory,
     RemoteError,
     SettingsError,
@@ -98,6 +102,7 @@ from musicgen.errors.request import (
 __all__ = [
     "OMITTED",
     "BucketRefused",
+    "BucketUnavailable",
     "CheckpointCorrupt",
     "CheckpointError",
     "CheckpointIncomplete",
@@ -130,6 +135,7 @@ __all__ = [
     "MusicGenError",
     "NonFiniteLogits",
     "NotWritable",
+    "ObjectMissing",
     "OutOfMemory",
     "PromptTooLong",
     "RemoteError",

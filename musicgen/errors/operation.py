@@ -180,6 +180,18 @@ class UploadFailed(StorageError):
     code = "upload_failed"
 
 
+class BucketUnavailable(StorageError):
+    """The bucket cannot be reached at present; a later try may succeed."""
+
+    code = "bucket_unavailable"
+
+
+class ObjectMissing(StorageError):
+    """The bucket has no such object."""
+
+    code = "object_missing"
+
+
 class RemoteError(MusicGenError):
     """Another deployment did not do its part."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -159,16 +159,36 @@ async def begin(pool: Pool, job_id: str, queue_id: int, worker: str) -> WorkerRu
 async def advance(pool: Pool, run: WorkerRun, progress: float, *, streams: bool) -> bool:
     """Store the progress of a run.
 
-    Returns False if the job was cancelled or passed to another run. `streams`: whether live audio
-    is available.
+    Returns False if the job was cancelled or passed to another run. `streams`: live audio is
+    available from now on.
     """
     rows = await query(
         pool,
-        "UPDATE musicgen_jobs SET progress = greatest(progress, %s), streams = %s "
+        "UPDATE musicgen_jobs SET progress = greatest(progress, %s), "
+        "streams = streams OR %s "
         f"WHERE {_OF_THIS_RUN} RETURNING id",
         *(progress, streams, run.id, run.queue_id),
     )
     return bool(rows)
+
+
+async def announce_live(pool: Pool, run: WorkerRun, segments: Sequence[int]) -> None:
+    """Store the number of live segments of each clip, so that callers can hear them."""
+    await query(
+        pool,
+        "UPDATE musicgen_jobs SET streams = true, live_segments = %s "
+        f"WHERE {_OF_THIS_RUN} RETURNING id",
+        *(list(segments), run.id, run.queue_id),
+    )
+
+
+async def withdraw_live(pool: Pool, run: WorkerRun) -> None:
+    """Store that a run has no live audio any more."""
+    await query(
+        pool,
+        f"UPDATE musicgen_jobs SET streams = false WHERE {_OF_THIS_RUN} RETURNING id",
+        *(run.id, run.queue_id),
+    )
 
 
 async def complete(pool: Pool, run: WorkerRun, result: Mapping[str, Any]) -> bool:

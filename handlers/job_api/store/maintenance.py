@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from handlers.job_api.store import queue
 from handlers.job_api.store.database import Pool, query
 from handlers.job_api.store.files import JobFiles
-from handlers.job_api.store.recovery import delete_expired, recover
+from handlers.job_api.store.recovery import recover
+from handlers.job_api.store.retention import delete_abandoned, delete_expired
 from handlers.job_api.store.uploads import UPLOAD_PATIENCE, list_ids
 from musicgen.settings.job_api import ApiSettings
 
@@ -49,12 +50,10 @@ async def maintain(
             await queue_webhooks(pool, app)
             if time.monotonic() >= cleanup_at:
                 cleanup_at = time.monotonic() + CLEANUP_SECONDS
-                await delete_expired(
-                    pool, files.folder, settings.retention_hours, settings.upload_hours
-                )
-                await asyncio.to_thread(files.delete_abandoned)
-                await delete_abandoned_uploads(pool, files, settings)
                 await query(pool, _DELETE_WORKERS, _GONE_SECONDS)
+                await delete_expired(pool, files, settings.retention_hours, settings.upload_hours)
+                await delete_abandoned(pool, files)
+                await delete_abandoned_uploads(pool, files, settings)
         except Exception:
             logger.warning("Maintenance failed; the next round tries again.", exc_info=True)
         await asyncio.sleep(min(2.0, settings.worker_timeout / 3))
@@ -66,7 +65,7 @@ async def delete_abandoned_uploads(pool: Pool, files: JobFiles, settings: ApiSet
     # No transfer of a living process takes as long.
     seconds = 2 * UPLOAD_PATIENCE * settings.body_seconds
     hours = settings.upload_hours
-    await asyncio.to_thread(files.delete_abandoned_uploads, known, seconds, hours * 3600)
+    await asyncio.to_thread(files.uploads.delete_abandoned, known, seconds, hours * 3600)
 
 
 async def queue_webhooks(pool: Pool, app: App) -> None:

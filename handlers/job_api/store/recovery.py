@@ -1,17 +1,15 @@
-"""Recovery of jobs of lost workers, and deletion of expired jobs and uploads."""
+"""Recovery of jobs of lost workers."""
 
 from __future__ import annotations
 
 import logging
-import shutil
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from psycopg.types.json import Jsonb
 
 from handlers.job_api.store import queue
-from handlers.job_api.store.database import Pool, query
+from handlers.job_api.store.database import Pool
 
 if TYPE_CHECKING:
     from procrastinate import App
@@ -107,38 +105,6 @@ async def recover(
     if requeued or failed:
         logger.warning("Recovered jobs of lost workers: requeued=%d failed=%d", requeued, failed)
     return RecoveryCounts(requeued, failed)
-
-
-async def delete_expired(
-    pool: Pool, data_dir: Path, retention_hours: float, upload_hours: float
-) -> list[dict[str, Any]]:
-    """Delete expired jobs with their files, and expired uploads; return the rows of the jobs."""
-    expired = await query(
-        pool,
-        "DELETE FROM musicgen_jobs WHERE finished_at < now() - make_interval(secs => %s) "
-        "RETURNING id, queue_id, result",
-        retention_hours * 3600,
-    )
-    uploads = await query(
-        pool,
-        "DELETE FROM musicgen_uploads u WHERE created_at < now() - make_interval(secs => %s) "
-        # A queue may be longer than a day.
-        "AND NOT EXISTS (SELECT FROM musicgen_jobs j WHERE j.state IN ('queued', 'running') "
-        "AND j.owner = u.owner AND j.request->>'input_audio' = 'upload:' || u.id) RETURNING id",
-        upload_hours * 3600,
-    )
-    for row in expired:
-        for folder in (data_dir / "clips").glob(f"{row['id']}-*"):
-            shutil.rmtree(folder, ignore_errors=True)
-    for row in uploads:
-        (data_dir / "uploads" / row["id"]).unlink(missing_ok=True)
-    # Finished tasks without a job, such as those of webhooks.
-    await query(
-        pool,
-        "DELETE FROM procrastinate_jobs p WHERE p.status IN ('succeeded', 'failed', 'cancelled', "
-        "'aborted') AND NOT EXISTS (SELECT 1 FROM musicgen_jobs j WHERE j.queue_id = p.id)",
-    )
-    return expired
 
 
 def _build_failure(attempts: int) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from handlers.job_api.store import jobs, queue
 from handlers.job_api.store.database import Pool
 from handlers.job_api.store.files import JobFiles, count_clips
-from handlers.job_api.worker.local_executor import build_failure
+from handlers.job_api.worker.local_executor import build_failure, open_upload
 from handlers.job_api.worker.outcome import DROPPED, FAILED, MOVED, JobOutcome
 from handlers.job_api.worker.progress import REPORT_SECONDS, ProgressReporter
 from musicgen.errors import InvalidRequest, RemoteError
@@ -75,12 +75,17 @@ class RemoteExecutor:
 
     async def _generate(self, run: jobs.WorkerRun) -> RemoteResult | None:
         """Return the remote clips, or None if the job is no longer this run's."""
+        async with open_upload(self._files.uploads, run) as fields:
+            return await self._generate_from(run, fields)
+
+    async def _generate_from(
+        self, run: jobs.WorkerRun, fields: Mapping[str, Any]
+    ) -> RemoteResult | None:
         reporter, cancelled, fraction = ProgressReporter(self._pool, run), threading.Event(), [0.0]
 
         def update(done: float | None, _line: str) -> None:
             fraction[0] = fraction[0] if done is None else done
 
-        fields = self._files.resolve_upload(run.owner, run.request)
         remote_job = asyncio.create_task(
             asyncio.to_thread(
                 self._hybrid.generate, fields, on_progress=update, cancelled=cancelled
