@@ -8,8 +8,8 @@ For the last step of an image:
 Smaller images are pulled faster. Removed are tests, type stubs, documentation, pip and setuptools,
 boto3's descriptions of unused services, and torch's C++ headers, static libraries and command line
 programs, except one program required by `import torch`. Afterwards no extension can be compiled
-against this torch, and torch.compile does not work on processors. `--strip` also removes the symbols
-of torch's libraries, if `strip` is installed.
+against this torch, and torch.compile does not work on processors. `--strip` also removes the
+symbols of torch's libraries, if `strip` is installed.
 
 The remaining modules are compiled to bytecode. A container with a read-only disk or with
 PYTHONDONTWRITEBYTECODE would compile every module again at each start, and that takes twice as long

@@ -1,4 +1,4 @@
-"""Parser of compose files with Docker Compose's rules for variables, merging and the start order."""
+"""Parser of compose files with Docker Compose's rules for variables, merging and start order."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def substitute(text: str, variables: Mapping[str, str]) -> str:
     return _VARIABLE.sub(value, text)
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # untyped
     """Loader of YAML with Compose's tag !reset, which removes a value of an earlier file."""
 
 

@@ -32,7 +32,7 @@ class Compose:
         self._base = ("docker", "compose", "-f", FILE, *override, *profile)
 
     def preflight(self, builds: bool) -> Iterator[Check]:
-        """Check Docker and the settings; for a GPU NVIDIA's container toolkit, driver and memory."""
+        """Check Docker, the settings and the memory; for a GPU also its toolkit and driver."""
         status, output = run_command("docker", "info", "--format", "{{json .Runtimes}}")
         yield Check("docker", status == 0, "responds" if status == 0 else output)
         if status:

@@ -22,7 +22,13 @@ _DEAD_WEIGHT = (
     *("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "var/cache/apt"),
     *("var/lib/apt/lists", "var/log", "var/cache/debconf"),
 )
-_KEPT_PACKAGES = ("pip", "setuptools", "pkg_resources", "_distutils_hack", "distutils-precedence.pth")
+_KEPT_PACKAGES = (
+    "pip",
+    "setuptools",
+    "pkg_resources",
+    "_distutils_hack",
+    "distutils-precedence.pth",
+)
 
 
 def make_base() -> Path:
@@ -30,8 +36,8 @@ def make_base() -> Path:
     prefix = Path(sys.base_prefix)
     if prefix in (Path("/"), Path("/usr")):
         raise ImageError(
-            f"Python has the prefix {prefix}. The stand-in base needs a Python with a prefix of its "
-            "own, such as one of pyenv or uv."
+            f"Python has the prefix {prefix}. The stand-in base needs a Python with its own "
+            "prefix, such as one of pyenv or uv."
         )
     recipe = f"{SUITE} {PACKAGES} {sys.version} {Path(__file__).read_text()}"
     tarball = CACHE / f"base-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.tar"
@@ -74,7 +80,9 @@ def _copy_python(prefix: Path, target: Path) -> None:
     def skip(folder: str, names: list[str]) -> set[str]:
         place = Path(folder)
         if place.name == "site-packages":
-            kept = {n for n in names if n in _KEPT_PACKAGES or n.startswith(("pip-", "setuptools-"))}
+            kept = {
+                n for n in names if n in _KEPT_PACKAGES or n.startswith(("pip-", "setuptools-"))
+            }
             return set(names) - kept
         skipped = {"__pycache__", "idlelib", "turtledemo"}
         if place == prefix / "lib" / version:

@@ -115,12 +115,9 @@ def _build(name: str, text: str, tag: str, context: Path, options: Sequence[str]
     log = CACHE / f"{name}.log"
     log.unlink(missing_ok=True)
     # The format of Docker has health checks; that of OCI has none.
-    run(
-        *(*BUILDAH, "bud", "--isolation", "chroot", "--format", "docker", "--pull-never"),
-        *("--layers=false", *options, "--tag", tag, "--file", "-", context),
-        text=text,
-        log=log,
-    )
+    command = [*BUILDAH, "bud", "--isolation", "chroot", "--format", "docker", "--pull-never"]
+    command += ["--layers=false", *options, "--tag", tag, "--file", "-", str(context)]
+    run(*command, text=text, log=log)
     for image in json.loads(run(*BUILDAH, "images", "--json", "--filter", "dangling=true")) or []:
         try:
             run(*BUILDAH, "rmi", image["id"])

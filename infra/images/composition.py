@@ -15,7 +15,7 @@ from typing import Any
 
 from infra.compose.compose_file import FILE, services
 from infra.images.build import Image
-from infra.images.container import Container, parse_bytes
+from infra.images.container import Container, find_user, parse_bytes
 from infra.images.network import Network, PublishedPort
 from infra.images.places import ImageError
 from infra.images.volumes import Volumes
@@ -163,7 +163,7 @@ class Composition:
         # An entry point of the file makes Compose ignore the image's command.
         default = [] if definition.get("entrypoint") else config.get("Cmd") or []
         command = definition.get("command") or default
-        user, home = _find_user(image.root, str(definition.get("user") or config.get("User") or ""))
+        user, home = find_user(image.root, str(definition.get("user") or config.get("User") or ""))
         environment = dict(pair.split("=", 1) for pair in config.get("Env") or ())
         environment.setdefault("HOME", home)
         given = definition.get("environment", {})
@@ -201,13 +201,3 @@ def _mount_files(folder: Path) -> list[dict[str, Any]]:
         }
         for name in ("hosts", "resolv.conf")
     ]
-
-
-def _find_user(root: Path, text: str) -> tuple[tuple[int, int], str]:
-    """Return the numbers and the home of a user such as `999:999` or `postgres`."""
-    name, _, group = text.partition(":")
-    for line in (root / "etc/passwd").read_text().splitlines():
-        login, _, uid, gid, _, home, _ = line.split(":")
-        if (name or "0") in (login, uid):
-            return (int(uid), int(group or gid)), home
-    return (int(name), int(group or 0)), "/"

@@ -37,6 +37,16 @@ def parse_bytes(text: str) -> int:
     return int(match[1]) * _UNITS[match[2] or "b"]
 
 
+def find_user(root: Path, text: str) -> tuple[tuple[int, int], str]:
+    """Return the numbers and the home of a user such as `999:999` or `postgres`."""
+    name, _, group = text.partition(":")
+    for line in (root / "etc/passwd").read_text().splitlines():
+        login, _, uid, gid, _, home, _ = line.split(":")
+        if (name or "0") in (login, uid):
+            return (int(uid), int(group or gid)), home
+    return (int(name), int(group or 0)), "/"
+
+
 @dataclass
 class Container:
     """One service: its image, its command, and its current process."""

@@ -11,7 +11,6 @@ import ipaddress
 import selectors
 import socket
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from infra.images.places import ImageError, run
@@ -98,14 +97,15 @@ class PublishedPort:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        with client, contextlib.suppress(OSError):
-            with socket.create_connection(self.target, timeout=10) as server:
-                server.settimeout(None)
-                for _ in _pass_bytes(client, server):
-                    pass
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.suppress(OSError))
+            stack.enter_context(client)
+            server = stack.enter_context(socket.create_connection(self.target, timeout=10))
+            server.settimeout(None)
+            _pass_bytes(client, server)
 
 
-def _pass_bytes(client: socket.socket, server: socket.socket) -> Iterator[None]:
+def _pass_bytes(client: socket.socket, server: socket.socket) -> None:
     """Pass bytes both ways until both sides have ended."""
     other = {client: server, server: client}
     with selectors.DefaultSelector() as waiting:
@@ -120,4 +120,3 @@ def _pass_bytes(client: socket.socket, server: socket.socket) -> Iterator[None]:
                 else:
                     waiting.unregister(side)
                     other[side].shutdown(socket.SHUT_WR)
-                yield

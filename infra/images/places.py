@@ -38,8 +38,7 @@ def run(*command: str | Path, text: str | None = None, log: Path | None = None) 
         [str(part) for part in command],
         cwd=ROOT,
         input=text,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
     )
     if log is not None:

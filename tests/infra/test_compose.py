@@ -63,8 +63,8 @@ def test_a_service_is_as_closed_as_it_can_be(name: str) -> None:
 
 
 def test_the_database_lies_in_its_volume_with_every_version_of_its_image() -> None:
-    """The images of 17 put an anonymous volume over /var/lib/postgresql/data, and those of 18 refuse
-    a volume there (docker-library/postgres, pull request 1259)."""
+    """The images of 17 put an anonymous volume over /var/lib/postgresql/data, and those of 18
+    refuse a volume there (docker-library/postgres, pull request 1259)."""
     database = FOUND["database"]
     [volume] = database["volumes"]
     assert volume == "database:/var/lib/postgresql"
