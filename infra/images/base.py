@@ -60,6 +60,8 @@ def make_base() -> Path:
     partial = tarball.with_suffix(".partial")
     run("tar", "--create", "--file", partial, "--directory", root, ".")
     shutil.rmtree(root)
+    for old in CACHE.glob("base-*.tar"):
+        old.unlink()
     partial.rename(tarball)
     return tarball
 

@@ -28,16 +28,22 @@ ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF
 CMD ["python3"]
 """
 _REQUIREMENTS = ("infra/docker/worker-requirements.txt", "infra/runpod/requirements.txt")
-_SOURCES = ("musicgen", "handlers", "infra", ".runpod", "pyproject.toml", "*.py", "*.json")
+_SOURCES = (
+    *("musicgen", "handlers", "infra/coldstart", "infra/docker", "infra/runpod", ".runpod"),
+    *("pyproject.toml", "README.md", "LICENSE", "runpod_handler.py", "test_input.json"),
+)
+"""Files in the context of this project's own images."""
+_STAND_INS = "infra/images/stand-ins"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One image: its name, Dockerfile and build arguments."""
+    """One image: its name, Dockerfile, build arguments, and the files it is built from."""
 
     name: str
     file: str
     arguments: Mapping[str, str] = field(default_factory=dict)
+    sources: Sequence[str] = _SOURCES
 
 
 RECIPES = (
@@ -48,9 +54,10 @@ RECIPES = (
         {"BASE": BASE, "FORM": "native-int8"},
     ),
     Recipe("musicgen-runpod", ".runpod/Dockerfile", {"PYTHON": PYTHON_TAG}),
-    Recipe("postgres", "infra/images/stand-ins/postgres.Dockerfile", {"BASE": BASE}),
-    Recipe("seaweedfs", "infra/images/stand-ins/seaweedfs.Dockerfile", {"BASE": BASE}),
-    Recipe("prometheus", "infra/images/stand-ins/prometheus.Dockerfile", {"BASE": BASE}),
+    *(
+        Recipe(name, f"{_STAND_INS}/{name}.Dockerfile", {"BASE": BASE}, [_STAND_INS])
+        for name in ("postgres", "seaweedfs", "prometheus")
+    ),
 )
 
 
@@ -76,7 +83,6 @@ def build_all(recipes: Sequence[Recipe] = RECIPES) -> dict[str, Image]:
         with show_time("image base"):
             _build("base", _BASE_FILE.format(tarball=tarball.name), BASE, CACHE, [])
             _write_print("base", print_of_base)
-    print_of_sources = f"{print_of_base} {_hash_sources()}"
     with show_time("wheels"):
         needed = hashlib.sha256(b"".join((ROOT / f).read_bytes() for f in _REQUIREMENTS))
         if _read_print("wheels") != needed.hexdigest():
@@ -84,7 +90,7 @@ def build_all(recipes: Sequence[Recipe] = RECIPES) -> dict[str, Image]:
             _write_print("wheels", needed.hexdigest())
     images = {}
     for recipe in recipes:
-        own = f"{print_of_sources} {recipe.file} {sorted(recipe.arguments.items())}"
+        own = f"{print_of_base} {_hash(recipe.sources)} {sorted(recipe.arguments.items())}"
         if _read_print(recipe.name) != own:
             with show_time(f"image {recipe.name}"):
                 arguments = [f"--build-arg={k}={v}" for k, v in recipe.arguments.items()]
@@ -134,8 +140,8 @@ def _measure(root: Path) -> int:
     return sum(seen.values())
 
 
-def _hash_sources() -> str:
-    listing = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *_SOURCES)
+def _hash(sources: Sequence[str]) -> str:
+    listing = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *sources)
     digest = hashlib.sha256()
     for name in sorted(set(listing.splitlines())):
         if (ROOT / name).is_file():
