@@ -11,7 +11,7 @@ from musicgen.checkpoints.packed.reader import PackFile
 from musicgen.errors import CheckpointMismatch
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.json_file import parse_json
-from musicgen.model.native.library import load_library
+from musicgen.model.native.library import describe_library, load_library
 
 
 def forms_for(device: str, precision: str) -> Sequence[str]:
@@ -40,9 +40,12 @@ def open_packed(path: Path, device: str, precision: str, revision: str | None) -
         return _check_revision(PackFile(best), revision)
     if path.is_dir() and (path / "config.json").is_file():
         return None
+    missing = ""
+    if device == "cpu" and load_library() is None and any(f.startswith(NATIVE) for f in packs):
+        missing = f" without the native step, {describe_library()}"
     raise CheckpointMismatch(
         f"{path} is packed as {', '.join(packs)}, unsuitable for {device} in precision "
-        f"{precision}: choose another precision, or `musicgen pack --form {forms[0]}`"
+        f"{precision}{missing}: choose another precision, or `musicgen pack --form {forms[0]}`"
     )
 
 
