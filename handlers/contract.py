@@ -9,6 +9,7 @@
 | `InlineTooLarge` | 413 | use a bucket, a shorter clip or another format |
 | `BucketRefused`, `UploadFailed`, `RemoteError` | 502 | another server failed |
 | `DeviceFault` | 503 | another worker can serve it; this one must be replaced |
+| `DatabaseUnavailable` | 503 | the database is away for a while |
 | `EngineBusy` | 503 | too many requests wait: retry later, or on another worker |
 | every other one | 500 | the operator can correct it |
 
@@ -22,6 +23,7 @@ from typing import Protocol
 
 from musicgen.errors import (
     BucketRefused,
+    DatabaseUnavailable,
     DeviceFault,
     DiskFull,
     EngineBusy,
@@ -51,6 +53,7 @@ STATUSES: dict[type[MusicGenError], int] = {
     BucketRefused: 502,
     UploadFailed: 502,
     RemoteError: 502,
+    DatabaseUnavailable: 503,
     DeviceFault: 503,
     EngineBusy: 503,
 }

@@ -180,6 +180,12 @@ class UploadFailed(StorageError):
     code = "upload_failed"
 
 
+class DatabaseUnavailable(MusicGenError):
+    """The database cannot be reached or is not ready; it may be later."""
+
+    code = "database_away"
+
+
 class RemoteError(MusicGenError):
     """Another deployment did not do its part."""
 
