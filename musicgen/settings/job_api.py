@@ -150,6 +150,7 @@ class ApiSettings:
         "MUSICGEN_METRICS_PORT",
         "integer",
         least=1,
+        most=65_535,
         unset="no server",
         help="Port of a worker's `/metrics`, `/healthz` and `/readyz`.",
     )
