@@ -16,7 +16,7 @@ from handlers.doctor.machine_checks import (
 )
 from handlers.doctor.model_checks import check_licence, check_model
 from handlers.doctor.plan import ServerPlan
-from handlers.doctor.service_checks import check_bucket, check_database, check_ports
+from handlers.doctor.service_checks import check_bucket, check_database, check_ports, check_remote
 from handlers.doctor.settings_checks import check_settings
 from musicgen.errors import SettingsError
 from musicgen.process.gpu import list_gpus
@@ -49,6 +49,8 @@ def check_installation(
     }
     if plan.has_api:
         checks["access"] = check_access
+    if plan.relays:
+        checks["remote deployment"] = lambda: check_remote(plan)
     if plan.generates:
         checks |= {
             "device": lambda: check_device(plan),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from handlers.doctor.finding import Finding
 from handlers.doctor.plan import ServerPlan
-from musicgen.errors import DiskFull, NotWritable
+from musicgen.errors import StorageError
 from musicgen.storage.local import LocalStorage
 
 CHECK = "data folder"
@@ -57,11 +57,14 @@ def read_file_system(folder: Path, mounts: Path = _MOUNTS) -> str | None:
 
 
 def _check_folder(check: str, variable: str, folder: Path) -> Iterator[Finding]:
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    missing: list[Path] = []
+    # `exists` raises where a folder above may not be searched.
+    with suppress(OSError):
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         LocalStorage(folder).prepare(CLIPS_BYTES)
         disk = shutil.disk_usage(folder)
-    except (DiskFull, NotWritable) as error:
+    except StorageError as error:
         raise type(error)(f"{variable}: {error}") from None
     finally:
         # Made by another user, they would be closed to the server.

@@ -22,7 +22,7 @@ from musicgen.checkpoints.locate import (
     read_base,
 )
 from musicgen.checkpoints.packed.choice import choose_packed
-from musicgen.errors import CheckpointNotFound, SettingsError
+from musicgen.errors import CheckpointError, CheckpointNotFound, SettingsError, UnknownModel
 from musicgen.model.config import MusicGenConfig
 from musicgen.settings import Settings
 
@@ -33,9 +33,21 @@ HUB_SECONDS = 3.0
 def check_model(settings: Settings, device: str, *, asks_hub: bool = False) -> Iterator[Finding]:
     """Find the model and read its headers; `device` is "cpu" or "cuda:N".
 
-    `asks_hub`: ask the hub for a model not in its cache. Raises: `UnknownModel`, a
-    `CheckpointError`, `SettingsError`.
+    `asks_hub`: ask the hub for a model not in its cache. Raises: `SettingsError`, a
+    `CheckpointError`.
     """
+    try:
+        yield from _check_model(settings, device, asks_hub=asks_hub)
+    except OSError as error:
+        raise SettingsError(
+            "MUSICGEN_MODEL",
+            "cannot be read",
+            value=settings.model,
+            advice=f"{error.strerror}: {str(error.filename)[:200]}.",
+        ) from None
+
+
+def _check_model(settings: Settings, device: str, *, asks_hub: bool) -> Iterator[Finding]:
     name = settings.model
     if is_to_be_fetched(name):
         verb = "downloaded" if is_address(name) else "unpacked"
@@ -46,16 +58,23 @@ def check_model(settings: Settings, device: str, *, asks_hub: bool = False) -> I
     elif is_adapter(Path(name)):
         base = settings.base_model or read_base(Path(name))
         yield Finding(CHECK, "ok", f"{name} is an adapter for {base}")
-        yield from check_model(replace(settings, model=base), device, asks_hub=asks_hub)
+        yield from _check_model(replace(settings, model=base), device, asks_hub=asks_hub)
     else:
-        source = locate(name)
+        try:
+            source = locate(name)
+        except UnknownModel as error:
+            raise SettingsError("MUSICGEN_MODEL", error.problem, value=name) from None
         check_files(source.folder, device, settings)
         yield Finding(CHECK, "ok", f"{source.label} in {source.folder}")
 
 
 def check_licence(settings: Settings) -> Iterator[Finding]:
     """Yield the licence of the weights."""
-    licence = read_licence(settings)
+    try:
+        licence = read_licence(settings)
+    except (UnknownModel, CheckpointError, OSError):
+        # The check of the model tells the fault.
+        licence = catalog.UNKNOWN_LICENCE
     if licence == catalog.UNKNOWN_LICENCE:
         text = "the licence of the weights is unknown. Read the model's own page before use."
         yield Finding("licence", "warning", text)
@@ -67,7 +86,7 @@ def check_licence(settings: Settings) -> Iterator[Finding]:
 def read_licence(settings: Settings) -> str:
     """Return the licence of the weights as far as files on this machine tell.
 
-    Raises: a `CheckpointError`.
+    Raises: `UnknownModel`, a `CheckpointError`.
     """
     source = find_local(settings.model)
     if source is not None:

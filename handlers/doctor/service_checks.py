@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from handlers.doctor.finding import Finding
 from handlers.doctor.plan import ServerPlan
 from musicgen.errors import DatabaseUnavailable, SettingsError, UploadFailed
+from musicgen.settings import RemoteTokens
 from musicgen.storage.bucket_probe import BucketFacts, probe_bucket
 
 _PAUSE_SECONDS = 1.0
@@ -18,7 +19,7 @@ _PAUSE_SECONDS = 1.0
 def check_database(plan: ServerPlan, wait_seconds: float = 0.0) -> Iterator[Finding]:
     """Log in to the database, waiting for it at most `wait_seconds`.
 
-    Raises: `SettingsError`, `DatabaseUnavailable`.
+    Raises: `SettingsError`, `DatabaseTooNew`, `DatabaseUnavailable`.
     """
     # Imported late: the extra `api` may be missing.
     from handlers.job_api.store.reachability import wait_for_database
@@ -28,8 +29,10 @@ def check_database(plan: ServerPlan, wait_seconds: float = 0.0) -> Iterator[Find
         yield Finding("database", "ok", f"an embedded PostgreSQL in {plan.api.data_dir}")
         return
     facts = wait_for_database(url, wait_seconds)
-    tables = "with tables" if facts.has_tables else "empty: the first server makes the tables"
-    yield Finding("database", "ok", f"PostgreSQL {facts.version} at {facts.place}, {tables}")
+    schema = {None: "empty: the first server makes the tables", 0: "schema up to date"}.get(
+        facts.pending, f"{facts.pending} migrations to run by the first server"
+    )
+    yield Finding("database", "ok", f"PostgreSQL {facts.version} at {facts.place}, {schema}")
 
 
 def check_bucket(plan: ServerPlan, wait_seconds: float = 0.0) -> Iterator[Finding]:
@@ -46,6 +49,22 @@ def check_bucket(plan: ServerPlan, wait_seconds: float = 0.0) -> Iterator[Findin
         yield Finding("bucket", "warning", f"{facts.place}: {lack}.")
     if not facts.lacks:
         yield Finding("bucket", "ok", f"{facts.place} takes, gives and deletes a file")
+
+
+def check_remote(plan: ServerPlan) -> Iterator[Finding]:
+    """Check the token of the remote deployment, without a request. Raises: `SettingsError`."""
+    remote, tokens = plan.settings.remote, RemoteTokens.from_env()
+    needed = {
+        "replicate": ("REPLICATE_API_TOKEN", tokens.replicate),
+        "runpod": ("RUNPOD_API_KEY", tokens.runpod),
+    }
+    variable, token = needed.get(remote.target or "", ("", ""))
+    if token is None:
+        raise SettingsError(variable, f"must be set when MUSICGEN_REMOTE_TARGET is {remote.target}")
+    if remote.target is None:
+        problem = "must be set for a relay"
+        raise SettingsError("MUSICGEN_REMOTE_TARGET", problem)
+    yield Finding("remote deployment", "ok", remote.label)
 
 
 def check_ports(plan: ServerPlan) -> Iterator[Finding]:

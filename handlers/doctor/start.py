@@ -12,7 +12,7 @@ from handlers.doctor.folder_checks import check_folders
 from handlers.doctor.machine_checks import resolve_device
 from handlers.doctor.model_checks import check_model
 from handlers.doctor.plan import ServerPlan
-from handlers.doctor.service_checks import check_bucket, check_database, check_ports
+from handlers.doctor.service_checks import check_bucket, check_database, check_ports, check_remote
 from musicgen.errors import DiskFull, UploadFailed
 from musicgen.process.gpu import list_gpus
 
@@ -23,8 +23,8 @@ def check_start(plan: ServerPlan) -> None:
     """Run the checks needed by a server, the quick ones first, and log their warnings.
 
     Waits for database and bucket, for at most MUSICGEN_START_SECONDS together.
-    Raises: `SettingsError`, `MissingDependency`, `UnknownModel`, a `CheckpointError`, a
-    `StorageError`; `DatabaseUnavailable` and `UploadFailed` for faults that may pass.
+    Raises: `SettingsError`, `MissingDependency`, a `CheckpointError`, a `StorageError`,
+    `DatabaseTooNew`; `DatabaseUnavailable` and `UploadFailed` for faults that may pass.
     """
     plan.api.needs_keys(plan.host)
     _log_warnings(check_packages(plan))
@@ -39,6 +39,8 @@ def check_start(plan: ServerPlan) -> None:
     if plan.generates:
         device = resolve_device(plan.settings, list_gpus())
         _log_warnings(check_model(plan.settings, device))
+    if plan.relays:
+        _log_warnings(check_remote(plan))
     end = time.monotonic() + plan.api.start_seconds
     _log_warnings(check_database(plan, plan.api.start_seconds))
     try:

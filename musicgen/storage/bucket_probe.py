@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from uuid import uuid4
 
-from musicgen.errors import BucketRefused, StorageError
+from musicgen.errors import BucketRefused, StorageError, UploadFailed
 from musicgen.settings import BucketSettings
 from musicgen.storage.s3_client import (
     has_credentials,
@@ -57,11 +57,11 @@ def probe_bucket(bucket: BucketSettings) -> BucketFacts:
         answer["Body"].read()
         lacks += _compare_clocks(answer)
     except Exception as error:
-        lacks.append(f"reading fails ({type(error).__name__}): callers cannot fetch their clips")
+        lacks.append(f"reading fails ({_name(error)}): callers cannot fetch their clips")
     try:
         client.delete_object(Bucket=target.bucket, Key=target.key)
     except Exception as error:
-        lacks.append(f"deleting fails ({type(error).__name__}): old clips stay for ever")
+        lacks.append(f"deleting fails ({_name(error)}): old clips stay for ever")
     return BucketFacts(place, tuple(lacks))
 
 
@@ -92,7 +92,16 @@ def _translate(error: Exception, target: UploadTarget) -> StorageError:
             f"bucket {target.bucket!r} is in region {region} (was {target.region or 'unset'}). "
             f"Set MUSICGEN_BUCKET_REGION={region}."
         )
+    if isinstance(translated, UploadFailed):
+        advice = "Check MUSICGEN_BUCKET_ENDPOINT_URL, the network and the service."
+        return UploadFailed(f"{translated} {advice}")
     return translated
+
+
+def _name(error: Exception) -> str:
+    """Return the code of the server's error, or the name of another one."""
+    response: Any = getattr(error, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", type(error).__name__))
 
 
 def _compare_clocks(answer: Any) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 from psycopg import conninfo
 
+from handlers.job_api.store.schema import APPLIED, AppliedMigration, count_pending
 from musicgen.errors import DatabaseUnavailable, SettingsError
 
 VARIABLE = "DATABASE_URL"
@@ -62,7 +63,7 @@ _FACTS = """
 SELECT current_setting('server_version_num')::int AS version,
        current_setting('server_encoding') AS encoding,
        current_setting('transaction_read_only') = 'on' AS is_read_only,
-       to_regclass('musicgen_jobs') IS NOT NULL AS has_tables,
+       to_regclass('musicgen_schema') IS NOT NULL AS has_schema,
        has_schema_privilege(current_schema(), 'CREATE') AS may_create,
        current_user AS user
 """
@@ -72,11 +73,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DatabaseFacts:
-    """A database fit for use. `place`: HOST:PORT/DATABASE. `version`: major version."""
+    """A database fit for use. `place`: HOST:PORT/DATABASE. `version`: major version.
+
+    `pending`: number of migrations for the first server to run, None for a database without tables.
+    """
 
     place: str
     version: int
-    has_tables: bool
+    pending: int | None
 
 
 def wait_for_database(url: str, seconds: float) -> DatabaseFacts:
@@ -102,15 +106,17 @@ def wait_for_database(url: str, seconds: float) -> DatabaseFacts:
 def check_database(url: str) -> DatabaseFacts:
     """Connect once and return the facts.
 
-    Raises: `SettingsError` for a permanent fault, `DatabaseUnavailable` for a passing one.
+    Raises: `SettingsError` and `DatabaseTooNew` for a permanent fault, `DatabaseUnavailable` for a
+    passing one.
     """
     place = read_place(url)
     try:
         with psycopg.connect(url, connect_timeout=CONNECT_SECONDS, autocommit=True) as connection:
-            row = connection.execute(_FACTS).fetchone()
+            row = connection.execute(_FACTS).fetchone() or ()
+            version, encoding, is_read_only, has_schema, may_create, user = row
+            rows = connection.execute(APPLIED).fetchall() if has_schema else None
     except psycopg.Error as error:
         raise _translate(error, place) from None
-    version, encoding, is_read_only, has_tables, may_create, user = row or ()
     if version < OLDEST_VERSION * 10_000:
         raise _refuse(
             f"leads to PostgreSQL {version // 10_000}, which is too old",
@@ -126,12 +132,13 @@ def check_database(url: str) -> DatabaseFacts:
             f"The database at {place} is read-only: a standby, or a failover is in progress. "
             "Connect to the primary server."
         )
-    if not (has_tables or may_create):
+    if not may_create:
         raise _refuse(
             f"names the user {user}, who may create no tables",
             f"Make {user} the owner of the database, or GRANT CREATE ON SCHEMA public.",
         )
-    return DatabaseFacts(place, version // 10_000, has_tables)
+    pending = None if rows is None else count_pending([AppliedMigration(*row) for row in rows])
+    return DatabaseFacts(place, version // 10_000, pending)
 
 
 def read_place(url: str) -> str:
