@@ -17,7 +17,7 @@ from musicgen.errors import ModelTooLarge, SettingsError, UnsupportedCheckpoint
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.kernels import choose_packing
 from musicgen.model.memory import estimate_memory
-from musicgen.model.native.library import describe_library
+from musicgen.model.native.step_file import describe_step
 from musicgen.process.resources import free_memory
 from musicgen.settings import Settings
 
@@ -103,7 +103,7 @@ def _load_packed(
 
 
 def _log_kernels(form: str, device: str) -> None:
-    step = describe_library() if device == "cpu" else "unused on a GPU"
+    step = describe_step() if device == "cpu" else "unused on a GPU"
     logger.info("weights of the form %s; native step: %s", form, step)
 
 

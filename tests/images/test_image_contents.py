@@ -18,9 +18,9 @@ MOST_MB = {"musicgen-api": 430, "musicgen-worker": 1150, "musicgen-runpod": 1150
 SITE = "lib/python3.*/site-packages"
 DESCRIBE = """
 import json, importlib.metadata, musicgen
-from musicgen.model.native.library import describe_library
+from musicgen.model.native.step_file import describe_step
 print(json.dumps({
-    "step": describe_library(),
+    "step": describe_step(),
     "file": musicgen.__file__,
     "version": importlib.metadata.version("musicgen-serverless") == musicgen.__version__,
 }))
@@ -66,7 +66,7 @@ def test_an_image_that_decodes_has_the_native_step(program: Callable[..., Any], 
     done = program(name, "python", "-c", DESCRIBE)
     assert done.returncode == 0, done.stdout
     found = json.loads(done.stdout.splitlines()[-1])
-    assert found["step"] in ("avx2", "avx512", "avx512-vnni")
+    assert found["step"] in ("AVX2", "AVX-512", "AVX-512 VNNI")
     assert "site-packages" in found["file"] and found["version"]
 
 

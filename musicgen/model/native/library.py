@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import platform
 import weakref
 from ctypes import POINTER, c_int, c_int32, c_int64, c_void_p
 from pathlib import Path
@@ -16,11 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from musicgen.model.native.forms import PackedWeight, allocate, pack_weight
+from musicgen.model.native.step_file import VNNI, find_step_file, has_native_step
 
 BFLOAT16_CACHE, FLOAT32_CACHE = 0, 1
-AVX2, AVX512, VNNI = 1, 2, 3
-"""Instruction set levels; each includes the previous ones."""
-NAMES = {AVX2: "avx2", AVX512: "avx512", VNNI: "avx512-vnni"}
 
 
 class LinearFields(ctypes.Structure):
@@ -115,34 +112,9 @@ class Library:
 
 @functools.cache
 def load_library() -> Library | None:
-    """Return the compiled library, or None if it cannot run here: `describe_library`."""
-    library = _find_library()
-    return library if isinstance(library, Library) else None
-
-
-def describe_library() -> str:
-    """Return the instruction set in use, or the reason for the missing library."""
-    library = _find_library()
-    return NAMES[library.level] if isinstance(library, Library) else f"none ({library})"
-
-
-@functools.cache
-def _find_library() -> Library | str:
-    """Return the library, or the reason against it.
-
-    The compiled instructions are chosen at run time, so the library of another machine runs here.
-    """
-    if platform.machine() not in ("x86_64", "AMD64"):
-        return f"the processor is {platform.machine()}, not x86-64"
-    paths = sorted(Path(__file__).parent.glob("_step*.so"))
-    if not paths:
-        return "not compiled: install this package with a C++ compiler"
-    try:
-        library = Library(paths[0])
-    except OSError as error:
-        # Such as a library copied from a machine with a newer libstdc++.
-        return f"cannot be loaded: {error}"
-    return library if library.level >= AVX2 else "the processor has no AVX2"
+    """Return the compiled library, or None if it was not compiled or the CPU lacks AVX2."""
+    path = find_step_file()
+    return Library(path) if path is not None and has_native_step() else None
 
 
 class NativeLinear(nn.Module):
