@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from infra.check import security, wiring
+from infra.check import network, security, wiring
 from infra.check.objects import Check, Objects, describe, get_pod, select_kinds
 
 LONGEST_JOB_SECONDS = 600
@@ -62,7 +62,8 @@ CHECKS: tuple[Check, ...] = (
     check_slots,
     security.check_hardening,
     security.check_secrets,
-    security.check_network,
+    network.check_denial,
+    network.check_ways_out,
     security.check_images,
 )
 

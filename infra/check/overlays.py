@@ -1,4 +1,4 @@
-"""Checks of render_all render overlay: known schemas first, then consistent contents."""
+"""Checks of every rendered overlay: known schemas first, then consistent contents."""
 
 from __future__ import annotations
 
@@ -14,7 +14,16 @@ from infra.check.schemas import SCHEMAS
 from infra.check.tools import ROOT, run
 
 OVERLAYS = ("local", "production", "spot")
-COMPONENTS_ALONE = ("external-secrets", "weights-volume", "tracing", "relay")
+COMPONENTS_ALONE = (
+    "external-secrets",
+    "weights-volume",
+    "tracing",
+    "relay",
+    "load-balancer",
+    "bucket-endpoint",
+    "identity-eks",
+    "identity-gke",
+)
 """Components without an overlay, checked in production."""
 KUBERNETES = "1.34"
 FOLDER = ROOT / "infra/k8s"

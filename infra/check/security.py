@@ -1,4 +1,4 @@
-"""Security checks: rights of pods, network policies, places of secrets, image versions."""
+"""Security checks: rights of pods, places of secrets, image versions."""
 
 from __future__ import annotations
 
@@ -71,28 +71,6 @@ def check_secrets(objects: Objects) -> Iterator[str]:
             for variable in container.get("env", []):
                 if "value" in variable and is_secret(variable["name"]):
                     yield f"{describe(item)}: {variable['name']} has a literal value, use a Secret"
-
-
-def check_network(objects: Objects) -> Iterator[str]:
-    """Check for a default denial, and for a way to a cloud's metadata service."""
-    policies = select_kinds(objects, "NetworkPolicy")
-    is_closed = any(
-        item["spec"]["podSelector"] == {}
-        and set(item["spec"]["policyTypes"]) == {"Ingress", "Egress"}
-        and not item["spec"].get("ingress")
-        and not item["spec"].get("egress")
-        for item in policies
-    )
-    if not is_closed:
-        yield "no NetworkPolicy denies by default"
-    for item in policies:
-        for rule in item["spec"].get("egress", []):
-            for peer in rule.get("to", []):
-                block = peer.get("ipBlock", {})
-                if block.get("cidr") == "0.0.0.0/0" and "169.254.0.0/16" not in block.get(
-                    "except", []
-                ):
-                    yield f"{describe(item)}: a caller's URL can reach the cloud's metadata"
 
 
 def check_images(objects: Objects) -> Iterator[str]:

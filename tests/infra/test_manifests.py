@@ -182,9 +182,19 @@ PLANTED: dict[str, tuple[Callable[[list[Object]], object], str]] = {
         lambda o: _remove(o, "NetworkPolicy default-deny"), "denies by default",
     ),
     "the cloud's metadata": (
-        lambda o: _policy(o, "outwards")["egress"][1]["to"][0]["ipBlock"].pop("except"),
+        lambda o: _policy(o, "outwards")["egress"][0]["to"][0]["ipBlock"].pop("except"),
         "cloud's metadata",
     ),
+    "a private network": (
+        lambda o: _policy(o, "outwards")["egress"][0]["to"][0]["ipBlock"]["except"].remove(
+            "10.0.0.0/8"
+        ),
+        "private address 10.0.0.9",
+    ),
+    "no names on nodes with a cache": (
+        lambda o: _policy(o, "names")["egress"][0]["to"].pop(1), "NodeLocal DNSCache cannot",
+    ),
+    "no way out": (lambda o: _policy(o, "outwards")["egress"].clear(), "cannot reach public"),
     "an account that is not there": (
         lambda o: _remove(o, "ServiceAccount musicgen-worker"), "ServiceAccount musicgen-worker is",
     ),
