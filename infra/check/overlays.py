@@ -19,6 +19,7 @@ COMPONENTS_ALONE = (
     "weights-volume",
     "tracing",
     "relay",
+    "request-scaling",
     "load-balancer",
     "bucket-endpoint",
     "identity-eks",
@@ -68,7 +69,8 @@ def _add_component(name: str) -> Path:
     folder.mkdir(exist_ok=True)
     production = FOLDER / "overlays/production/kustomization.yaml"
     overlay = yaml.safe_load(production.read_text(encoding="utf-8"))
-    overlay["components"].append(f"../../components/{name}")
+    # First, because a component changes only the objects of those before it.
+    overlay["components"].insert(0, f"../../components/{name}")
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
     return folder
 

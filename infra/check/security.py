@@ -6,7 +6,15 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from infra.check.objects import WORKLOADS, Objects, describe, get_pod, list_containers, select_kinds
+from infra.check.objects import (
+    WORKLOADS,
+    Objects,
+    describe,
+    get_pod,
+    list_containers,
+    list_gpus,
+    select_kinds,
+)
 
 _SECRET = re.compile(r"(SECRET|PASSWORD|TOKEN|API_KEY|ACCESS_KEY|DATABASE_URL)")
 
@@ -34,6 +42,8 @@ def _check_pod(spec: Mapping[str, Any]) -> Iterator[str]:
         yield "may run as root"
     if context.get("seccompProfile", {}).get("type") is None:
         yield "has no seccomp profile"
+    if spec.get("enableServiceLinks") is not False:
+        yield "has variables with the addresses of all Services of its namespace"
     if spec.get("hostNetwork") or spec.get("hostPID"):
         yield "shares its node's network or processes"
 
@@ -51,10 +61,10 @@ def _check_container(container: Mapping[str, Any]) -> Iterator[str]:
 def _check_resources(container: Mapping[str, Any]) -> Iterator[str]:
     resources = container.get("resources", {})
     for kind in ("requests", "limits"):
-        if not {"cpu", "memory"} <= set(resources.get(kind, {})):
-            yield f"has no {kind} of cpu and memory"
-    gpus = [resources.get(kind, {}).get("nvidia.com/gpu") for kind in ("requests", "limits")]
-    if gpus[0] != gpus[1]:
+        if not {"cpu", "memory", "ephemeral-storage"} <= set(resources.get(kind, {})):
+            yield f"has no {kind} of cpu, memory and ephemeral-storage"
+    requests, limits = (list_gpus(resources.get(kind, {})) for kind in ("requests", "limits"))
+    if requests != limits:
         yield "GPUs cannot be shared: requests must equal limits"
 
 
