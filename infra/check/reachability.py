@@ -62,6 +62,20 @@ def may_connect(
     )
 
 
+def has_way_out(objects: Objects, source: End, port: int) -> bool:
+    """Return whether the policies let `source` connect to this TCP port of any address at all."""
+    binding = [
+        policy
+        for policy in select_kinds(objects, "NetworkPolicy")
+        if _is_bound(policy, "Egress", source)
+    ]
+    return not binding or any(
+        _has_port(rule.get("ports"), End(), port, "TCP")
+        for policy in binding
+        for rule in policy["spec"].get("egress", [])
+    )
+
+
 def _is_allowed(
     policies: Iterable[Mapping[str, Any]],
     direction: str,

@@ -60,7 +60,9 @@ def check_disk(objects: Objects) -> Iterator[str]:
             yield f"{describe(item)}: an emptyDir has no sizeLimit"
             continue
         needed = sum(parse_quantity(volume["sizeLimit"]) for volume in volumes)
-        limits = [c["resources"]["limits"].get("ephemeral-storage") for c in list_containers(item)]
+        limits = [
+            c["resources"].get("limits", {}).get("ephemeral-storage") for c in list_containers(item)
+        ]
         if None not in limits and sum(map(parse_quantity, limits)) < needed:
             yield f"{describe(item)}: its ephemeral-storage is less than its volumes on the disk"
 
