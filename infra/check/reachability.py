@@ -151,7 +151,8 @@ def _is_port(entry: Mapping[str, Any], target: End, port: int) -> bool:
 
 def matches_selector(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     """Return whether labels fit a label selector; an empty selector fits all."""
-    return selector.get("matchLabels", {}).items() <= labels.items() and all(
+    wanted: Mapping[str, str] = selector.get("matchLabels", {})
+    return wanted.items() <= labels.items() and all(
         _fits(expression, labels) for expression in selector.get("matchExpressions", [])
     )
 

@@ -17,4 +17,5 @@ def render(rules: str) -> str:
         "metadata": {"name": "musicgen"},
         "spec": {"groups": yaml.safe_load(rules)["groups"]},
     }
-    return _HEAD + yaml.safe_dump(resource, sort_keys=False, width=96)
+    text: str = yaml.safe_dump(resource, sort_keys=False, width=96)
+    return _HEAD + text

@@ -73,7 +73,7 @@ def test_objects_of_others_and_data_are_not_deleted(cluster: Cluster, overlay: P
     """KEDA's own autoscaler has the labels of the ScaledObject, and an owner."""
     labels = {"app.kubernetes.io/part-of": "musicgen"}
     owned = {"name": "keda-hpa-musicgen-worker", "labels": labels, "ownerReferences": [{}]}
-    others = [
+    others: list[dict[str, Any]] = [
         {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": owned},
         {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "shop"}},
         {"apiVersion": "v1", "kind": "PersistentVolumeClaim",

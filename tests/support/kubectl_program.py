@@ -186,7 +186,9 @@ def _apply(state: dict[str, Any], text: str) -> tuple[int, str]:
 
 
 def _is_same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return one["kind"] == other["kind"] and one["metadata"]["name"] == other["metadata"]["name"]
+    return bool(one["kind"] == other["kind"]) and bool(
+        one["metadata"]["name"] == other["metadata"]["name"]
+    )
 
 
 def _roll(state: dict[str, Any], name: str, template: dict[str, Any]) -> None:
