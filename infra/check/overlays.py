@@ -26,7 +26,8 @@ COMPONENTS_ALONE = (
     "identity-gke",
 )
 """Components without an overlay, checked in production."""
-KUBERNETES = "1.34"
+KUBERNETES = ("1.34", "1.37")
+"""Oldest and newest version with a schema of all objects here: fields come, and some go."""
 FOLDER = ROOT / "infra/k8s"
 
 
@@ -84,12 +85,17 @@ def _check_schemas(objects: Objects) -> Iterator[str]:
 def _check_kubernetes(item: Mapping[str, Any]) -> Iterator[str]:
     import kubernetes_validate
 
-    try:
-        kubernetes_validate.validate(dict(item), KUBERNETES, strict=True)
-    except kubernetes_validate.ValidationError as error:
-        yield f"{describe(item)}: {'.'.join(map(str, error.path))}: {error.message}"
-    except (kubernetes_validate.InvalidSchemaError, kubernetes_validate.utils.SchemaNotFoundError):
-        yield f"{describe(item)}: unknown kind, add its schema to infra/check/schemas.py"
+    for version in KUBERNETES:
+        try:
+            kubernetes_validate.validate(dict(item), version, strict=True)
+        except kubernetes_validate.ValidationError as error:
+            path = ".".join(map(str, error.path))
+            yield f"{describe(item)}: {path}: {error.message} (Kubernetes {version})"
+        except (
+            kubernetes_validate.InvalidSchemaError,
+            kubernetes_validate.utils.SchemaNotFoundError,
+        ):
+            yield f"{describe(item)}: unknown kind, add its schema to infra/check/schemas.py"
 
 
 def _check_schema(item: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
