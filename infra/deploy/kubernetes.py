@@ -17,6 +17,7 @@ from infra.deploy.target import Check, DeployError, Step
 FOLDER = Path("infra/k8s/overlays")
 NAMESPACE = "musicgen"
 REVISION = "deployment.kubernetes.io/revision"
+APPLY = ("apply", "--server-side", "--force-conflicts", "-f", "-")
 DAEMON = "daemonset/"
 """Prefix of a DaemonSet in a release; a name without it is a Deployment's."""
 PLACEHOLDER = "musicgen-placeholder"
@@ -53,6 +54,7 @@ class Kubernetes:
         yield from cluster.check_secrets(self._objects, self._read_secret)
         nodes = json.loads(read_output(*self._kubectl, "get", "nodes", "--output=json"))
         yield cluster.check_gpus(self._objects, nodes["items"], self._gpus_come)
+        yield self._check_admission()
 
     def find_current_release(self) -> str | None:
         """Return the revisions of the overlay's workloads in the cluster, or None."""
@@ -89,9 +91,8 @@ class Kubernetes:
         if release is not None:
             return [*self._undo(release), *self._wait_for(_parse_revisions(release))]
         source = f"kubectl kustomize {self._folder}"
-        apply = (*self._kubectl, "apply", "--server-side", "--force-conflicts", "-f", "-")
         return [
-            build_step(*apply, text=self._manifest, fed_by=source),
+            build_step(*self._kubectl, *APPLY, text=self._manifest, fed_by=source),
             *self._delete_stale(),
             *self._wait_for(self._list_names("Deployment")),
         ]
@@ -160,6 +161,16 @@ class Kubernetes:
         can = (*self._kubectl, "--namespace", NAMESPACE, "auth", "can-i", verb, "deployments.apps")
         status, output = run_command(*can)
         return Check(f"may {verb} deployments", status == 0, output)
+
+    def _check_admission(self) -> Check:
+        """Ask the cluster about every object: its schemas, its policies, its quotas."""
+        name = "objects are admitted"
+        status, _ = run_command(*self._kubectl, "get", "namespace", NAMESPACE)
+        if status:
+            return Check(name, True, f"not checked: there is no namespace {NAMESPACE} yet")
+        dry_run = (*self._kubectl, *APPLY, "--dry-run=server")
+        status, output = run_command(*dry_run, text=self._manifest)
+        return Check(name, status == 0, "" if status == 0 else "; ".join(output.splitlines()[:3]))
 
     def _read_secret(self, name: str) -> dict[str, str] | None:
         status, output = run_command(

@@ -235,6 +235,14 @@ FINDINGS: dict[str, tuple[Callable[[Cluster, Path], None], str]] = {
     "a relay after the bucket": (
         _add("relay"), "NO  manifests: Deployment musicgen-relay: lacks MUSICGEN_BUCKET",
     ),
+    "an object that the cluster refuses": (
+        lambda c, o: c.change(refusal="admission webhook denied the request: quota"),
+        "NO  objects are admitted: admission webhook denied the request: quota",
+    ),
+    "no namespace yet": (
+        lambda c, o: c.change(namespace=False, refusal="namespaces musicgen not found"),
+        "ok  objects are admitted: not checked: there is no namespace musicgen yet",
+    ),
     "no network of a load balancer": (
         _add("load-balancer"), "NO  overlay is filled in: replace 192.0.2.0/24",
     ),

@@ -36,6 +36,8 @@ class Cluster(Program):
             deployments={},
             objects=[],
             hangs=False,
+            namespace=True,
+            refusal="",
             applied="",
             changes=[],
         )
@@ -74,14 +76,16 @@ def main(path: str, arguments: Sequence[str]) -> int:
     if not state["is_there"] and words[0] != "config":
         status, said = 1, "The connection to the server was refused"
     else:
-        asked = _asked(state, words)
+        asked = _asked(state, words, arguments)
         status, said = _told(state, words, arguments) if asked is None else asked
     file.write_text(json.dumps(state))
     (sys.stdout if status == 0 else sys.stderr).write(f"{said}\n")
     return status
 
 
-def _asked(state: dict[str, Any], words: list[str]) -> tuple[int, str] | None:
+def _asked(
+    state: dict[str, Any], words: list[str], arguments: Sequence[str]
+) -> tuple[int, str] | None:
     """The answer to a question; None for what is none."""
     match words:
         case ["config", "current-context"]:
@@ -92,22 +96,34 @@ def _asked(state: dict[str, Any], words: list[str]) -> tuple[int, str] | None:
             return 0, "\n".join(state["versions"])
         case ["auth", "can-i", *_]:
             return (0, "yes") if state["may"] else (1, "no")
-        case ["get", "secret", name]:
+        case ["apply"] if "--dry-run=server" in arguments:
+            sys.stdin.read()
+            return (1, state["refusal"]) if state["refusal"] else (0, "applied (server dry run)")
+        case ["get", *wanted]:
+            return _got(state, wanted)
+    return None
+
+
+def _got(state: dict[str, Any], words: list[str]) -> tuple[int, str]:
+    match words:
+        case ["secret", name]:
             found = state["secrets"].get(name)
             missing = (1, f'secrets "{name}" not found')
             return missing if found is None else (0, json.dumps({"data": found}))
-        case ["get", "nodes"]:
+        case ["namespace", _]:
+            return (0, "musicgen") if state["namespace"] else (1, "not found")
+        case ["nodes"]:
             return 0, json.dumps({"items": state["nodes"]})
-        case ["get", "deployments"]:
+        case ["deployments"]:
             return 0, json.dumps({"items": _deployments(state)})
-        case ["get", "controllerrevisions"]:
+        case ["controllerrevisions"]:
             return 0, json.dumps({"items": _controller_revisions(state)})
-        case ["get", resources]:
+        case [resources]:
             kinds = {each.partition(".")[0].removesuffix("s") for each in resources.split(",")}
             kinds |= {kind.removesuffix("e") for kind in kinds}
             items = [o for o in state["objects"] if o["kind"].lower() in kinds and _is_ours(o)]
             return 0, json.dumps({"items": items})
-    return None
+    return 2, f"unknown: get {words}"
 
 
 def _told(state: dict[str, Any], words: list[str], arguments: Sequence[str]) -> tuple[int, str]:
