@@ -12,6 +12,8 @@ EXCEPTION = "musicgen.io/exception"
 RESOLVERS = {
     "kube-dns": (build_pod("kube-system", {"k8s-app": "kube-dns"}), 53),
     "NodeLocal DNSCache": (End("169.254.20.10"), 53),
+    "Cloud DNS": (End("169.254.169.254"), 53),
+    "LocalDNS": (End("169.254.10.11"), 53),
     "OpenShift's DNS": (
         build_pod("openshift-dns", {"dns.operator.openshift.io/daemonset-dns": "default"}),
         5353,

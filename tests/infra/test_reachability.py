@@ -25,6 +25,7 @@ OUTSIDE: dict[str, End] = {
         "openshift-dns", {"dns.operator.openshift.io/daemonset-dns": "default"}
     ),
     "NodeLocal DNSCache": End("169.254.20.10"),
+    "AKS' LocalDNS": End("169.254.10.11"),
     "the metadata server": End("169.254.169.254"),
     "GKE's metadata server behind Calico": End("169.254.169.252"),
     "EKS' identity agent": End("169.254.170.23"),
@@ -54,6 +55,8 @@ TABLE: list[tuple[str, str, str, int, str, bool]] = [
     ("production", WORKER, "NodeLocal DNSCache", 53, "UDP", OPEN),
     ("production", WORKER, "NodeLocal DNSCache", 80, "TCP", CLOSED),
     ("production", WORKER, "the metadata server", 53, "UDP", OPEN),
+    ("production", WORKER, "AKS' LocalDNS", 53, "UDP", OPEN),
+    ("production", WORKER, "AKS' LocalDNS", 443, "TCP", CLOSED),
     ("production", WORKER, "OpenShift's DNS", 5353, "UDP", OPEN),
     ("production", WORKER, "OpenShift's DNS", 53, "UDP", CLOSED),
     ("production", WORKER, "a pod called kube-dns elsewhere", 53, "UDP", CLOSED),
