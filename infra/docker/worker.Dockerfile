@@ -49,7 +49,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     MUSICGEN_DATA_DIR=/data \
     MUSICGEN_MODEL=/opt/weights/model.packed \
     MUSICGEN_METRICS_HOST=0.0.0.0 \
-    MUSICGEN_METRICS_PORT=9090 \
+    MUSICGEN_METRICS_PORT=9464 \
     HF_HOME=/data/huggingface
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin musicgen \
     && install --directory --owner=10001 --group=10001 /data
@@ -58,9 +58,9 @@ COPY --from=build /opt/weights /opt/weights
 WORKDIR /opt/app
 USER 10001:10001
 VOLUME /data
-EXPOSE 9090
+EXPOSE 9464
 # Healthy during the load of the model; unhealthy after the loss of the device.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:9090/healthz', timeout=4)"]
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:9464/healthz', timeout=4)"]
 STOPSIGNAL SIGTERM
 CMD ["python", "-m", "handlers.cli", "serve", "worker"]
