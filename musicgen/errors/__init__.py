@@ -37,6 +37,7 @@ MusicGenError
 │   ├── EngineBusy            the queue is full: retry later, or elsewhere
 │   ├── DeviceFault           the device is lost to this process: start another one
 │   └── GenerationCancelled
+├── DatabaseUnavailable       not reachable or not ready
 ├── RemoteError               another deployment did not do its part
 └── StorageError              the clip was made but could not be stored
     ├── DiskFull
@@ -58,6 +59,7 @@ from musicgen.errors.operation import (
     CheckpointMismatch,
     CheckpointNotFound,
     DatabaseTooNew,
+    DatabaseUnavailable,
     DeviceFault,
     DiskFull,
     EngineBusy,
@@ -109,6 +111,7 @@ __all__ = [
     "CheckpointMismatch",
     "CheckpointNotFound",
     "DatabaseTooNew",
+    "DatabaseUnavailable",
     "DeviceFault",
     "DiskFull",
     "EmptyPrompt",

@@ -27,9 +27,10 @@ class MissingDependency(MusicGenError):
     code = "missing_dependency"
 
     def __init__(self, package: str, purpose: str, extra: str) -> None:
+        project = f".[{extra}]" if extra else "."
         super().__init__(
             f"{purpose} needs the package {package}, and it is not installed. "
-            f"Run pip install '.[{extra}]' in the project's folder."
+            f"Run pip install '{project}' in the project's folder."
         )
         self.package = package
 
@@ -190,6 +191,12 @@ class ObjectMissing(StorageError):
     """The bucket has no such object."""
 
     code = "object_missing"
+
+
+class DatabaseUnavailable(MusicGenError):
+    """The database cannot be reached or is not ready; it may be later."""
+
+    code = "database_away"
 
 
 class RemoteError(MusicGenError):

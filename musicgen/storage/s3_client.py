@@ -29,6 +29,9 @@ _ADVICE = {
     "InvalidAccessKeyId": "the access key id is unknown",
     "SignatureDoesNotMatch": "the secret does not belong to the access key id",
     "ExpiredToken": "the credentials have expired",
+    "RequestTimeTooSkewed": "set the clock of this machine",
+    "AuthorizationHeaderMalformed": "set MUSICGEN_BUCKET_REGION to the region of the bucket",
+    "PermanentRedirect": "set MUSICGEN_BUCKET_REGION to the region of the bucket",
     "NoSuchBucket": "the bucket does not exist; create it first",
 }
 

@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg.rows import dict_row
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from handlers.job_api.store.embedded_postgres import EmbeddedServer
 from handlers.job_api.store.schema import migrate
+from musicgen.errors import DatabaseUnavailable
 
 T = TypeVar("T")
 Pool = AsyncConnectionPool[psycopg.AsyncConnection[dict[str, Any]]]
@@ -43,6 +44,8 @@ async def open_pool(url: str, largest: int = 8) -> AsyncIterator[Pool]:
 
     The pool checks a connection before lending it, so a restart of the database does not fail the
     next query.
+
+    Raises: `DatabaseUnavailable` without a first connection within a minute.
     """
     pool: Pool = AsyncConnectionPool(
         url,
@@ -55,7 +58,12 @@ async def open_pool(url: str, largest: int = 8) -> AsyncIterator[Pool]:
         kwargs={"row_factory": dict_row},
         open=False,
     )
-    await pool.open(wait=True, timeout=RETRY_SECONDS)
+    try:
+        await pool.open(wait=True, timeout=RETRY_SECONDS)
+    except PoolTimeout:
+        await pool.close()
+        message = f"The database was not reachable for {RETRY_SECONDS:g} s. Check DATABASE_URL."
+        raise DatabaseUnavailable(message) from None
     try:
         yield pool
     finally:
