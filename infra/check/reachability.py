@@ -8,7 +8,7 @@ pods of its node, so probes are not simulated.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -159,7 +159,7 @@ def matches_selector(selector: Mapping[str, Any], labels: Mapping[str, str]) -> 
 
 def _fits(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     key, operator = expression["key"], expression["operator"]
-    values = expression.get("values", [])
+    values: Sequence[str] = expression.get("values", [])
     if operator == "In":
         return labels.get(key) in values
     if operator == "NotIn":

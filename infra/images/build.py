@@ -37,7 +37,7 @@ _STAND_INS = "infra/images/stand-ins"
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ImageRecipe:
     """One image: its name, Dockerfile, build arguments, and the files it is built from."""
 
     name: str
@@ -47,15 +47,15 @@ class Recipe:
 
 
 RECIPES = (
-    Recipe("musicgen-api", "infra/docker/api.Dockerfile", {"BASE": BASE}),
-    Recipe(
+    ImageRecipe("musicgen-api", "infra/docker/api.Dockerfile", {"BASE": BASE}),
+    ImageRecipe(
         "musicgen-worker",
         "infra/docker/worker.Dockerfile",
         {"BASE": BASE, "FORM": "native-int8"},
     ),
-    Recipe("musicgen-runpod", ".runpod/Dockerfile", {"PYTHON": PYTHON_TAG}),
+    ImageRecipe("musicgen-runpod", ".runpod/Dockerfile", {"PYTHON": PYTHON_TAG}),
     *(
-        Recipe(name, f"{_STAND_INS}/{name}.Dockerfile", {"BASE": BASE}, [_STAND_INS])
+        ImageRecipe(name, f"{_STAND_INS}/{name}.Dockerfile", {"BASE": BASE}, [_STAND_INS])
         for name in ("postgres", "seaweedfs", "prometheus")
     ),
 )
@@ -71,7 +71,7 @@ class Image:
     config: Mapping[str, Any]
 
 
-def build_all(recipes: Sequence[Recipe] = RECIPES) -> dict[str, Image]:
+def build_all(recipes: Sequence[ImageRecipe] = RECIPES) -> dict[str, Image]:
     """Build the changed images and return all by name. The phases' seconds go to standard error.
 
     Raises: `ImageError`.
