@@ -48,7 +48,10 @@ def test_a_wrong_clock_is_named() -> None:
         probe_bucket(_settings(url))
 
 
-@pytest.mark.parametrize(("method", "says"), [("GET", "reading fails"), ("DELETE", "deleting")])
+@pytest.mark.parametrize(
+    ("method", "says"),
+    [("GET", "reading fails"), ("LIST", "listing fails"), ("DELETE", "deleting")],
+)
 def test_rights_beyond_writing_are_a_warning(method: str, says: str) -> None:
     """A key may be allowed to write only, and clips are still stored."""
     with odd_bucket(method) as url:

@@ -34,7 +34,11 @@ router = APIRouter(tags=["audio"])
 @router.get(
     "/audio/{job_id}/stream",
     response_class=StreamingResponse,
-    responses={**_ERRORS, 200: {"content": {"audio/*": {}}}},
+    responses={
+        **_ERRORS,
+        200: {"content": {"audio/*": {}}},
+        502: {"model": ErrorReply},
+    },
 )
 async def stream(
     request: Request,

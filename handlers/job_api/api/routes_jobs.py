@@ -54,6 +54,7 @@ CurrentCaller = Annotated[ApiCaller, Depends(authenticate)]
         408: {"model": ErrorReply},
         409: {"model": ErrorReply},
         413: {"model": ErrorReply},
+        502: {"model": ErrorReply},
     },
     openapi_extra={
         "requestBody": {
