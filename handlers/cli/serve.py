@@ -137,9 +137,10 @@ async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
         role = WorkerRole(
             LOCAL, serving.slots, executor, lambda: serving.models, lambda: swap.loading
         )
-        worker = Worker(pool, app, role, api.drain, health.metrics if health else None)
+        metrics = health.metrics if health else None
+        worker = Worker(pool, app, role, api.drain, api.data_dir, metrics)
         worker.stop_on_signals()
-        count = health.metrics.orphans.inc if health else (lambda _: None)
+        count = metrics.orphans.inc if metrics else (lambda _: None)
         beside = [
             asyncio.create_task(swap.run()),
             asyncio.create_task(maintain(pool, app, files, api, elsewhere, count)),
@@ -176,7 +177,8 @@ async def _relay(url: str, api: ApiSettings, settings: Settings) -> int:
         app = await open_queue(pool)
         executor = RemoteExecutor(hybrid, pool, app, files, storage, api.attempts, back)
         role = WorkerRole(REMOTE, RELAYED_AT_ONCE, executor, tuple)
-        worker = Worker(pool, app, role, api.drain, health.metrics if health else None)
+        metrics = health.metrics if health else None
+        worker = Worker(pool, app, role, api.drain, api.data_dir, metrics)
         worker.stop_on_signals()
         if health is not None:
             health.watch(worker)

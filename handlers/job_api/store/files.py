@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -25,7 +25,6 @@ from musicgen.audio.encode import encode
 from musicgen.audio.tags import AudioTags, read_tags
 from musicgen.errors import InvalidInputAudio
 from musicgen.request import AudioFormat
-from musicgen.result import GenerationResult
 from musicgen.storage.base import ClipName
 from musicgen.storage.local import LocalStorage, write_atomically
 
@@ -93,12 +92,12 @@ class JobFiles:
             for path in paths:
                 path.unlink(missing_ok=True)
 
-    def discard(self, run: WorkerRun, result: GenerationResult | None = None) -> None:
-        """Delete the clips of a run without a completed job, in the bucket those of `result`."""
+    def discard(self, run: WorkerRun, addresses: Iterable[str] = ()) -> None:
+        """Delete the clips of a run without a completed job, in the bucket those at `addresses`."""
         shutil.rmtree(self._clips / run.name, ignore_errors=True)
-        if self._bucket is not None and result is not None:
-            for clip in result.clips:
-                self._bucket.remove(clip.address)
+        if self._bucket is not None:
+            for address in addresses:
+                self._bucket.remove(address)
 
     def renew_address(self, address: str) -> str:
         """Return a valid address of a clip in the bucket; signed addresses expire."""

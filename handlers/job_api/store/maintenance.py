@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from handlers.job_api.store import queue
 from handlers.job_api.store.database import Pool, query
 from handlers.job_api.store.files import JobFiles
-from handlers.job_api.store.recovery import delete_expired, recover
+from handlers.job_api.store.life_lock import delete_old_locks
+from handlers.job_api.store.recovery import delete_expired, recover, release_dead_workers
 from handlers.job_api.store.uploads import UPLOAD_PATIENCE, list_ids
 from musicgen.settings.job_api import ApiSettings
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from procrastinate import App
 
 CLEANUP_SECONDS = 600.0
-_GONE_SECONDS = 24 * 3600
+_GONE_SECONDS = 600
 _DELETE_WORKERS = "DELETE FROM musicgen_workers WHERE seen_at < now() - make_interval(secs => %s)"
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ async def maintain(
     cleanup_at = time.monotonic()
     while True:
         try:
+            await release_dead_workers(pool, files.folder)
             counts = await recover(
                 pool, app, settings.worker_timeout, settings.attempts, orphans_to
             )
@@ -54,7 +56,8 @@ async def maintain(
                 )
                 await asyncio.to_thread(files.delete_abandoned)
                 await delete_abandoned_uploads(pool, files, settings)
-                await query(pool, _DELETE_WORKERS, _GONE_SECONDS)
+                await asyncio.to_thread(delete_old_locks, files.folder)
+                await query(pool, _DELETE_WORKERS, max(_GONE_SECONDS, 2 * settings.worker_timeout))
         except Exception:
             logger.warning("Maintenance failed; the next round tries again.", exc_info=True)
         await asyncio.sleep(min(2.0, settings.worker_timeout / 3))

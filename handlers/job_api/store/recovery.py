@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import shutil
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from psycopg.types.json import Jsonb
 
 from handlers.job_api.store import queue
 from handlers.job_api.store.database import Pool, query
+from handlers.job_api.store.life_lock import find_dead_workers, forget_workers
 
 if TYPE_CHECKING:
     from procrastinate import App
@@ -40,6 +42,11 @@ _STRANDED = """
         AND NOT EXISTS (SELECT 1 FROM musicgen_workers w
             WHERE w.makes = j.queue AND w.seen_at > now() - interval '20 s')
     FOR UPDATE OF j SKIP LOCKED
+"""
+_RELEASE = """
+    WITH gone AS (DELETE FROM musicgen_workers WHERE name = ANY(%s))
+    UPDATE procrastinate_jobs SET status = 'failed' WHERE status = 'doing' AND id IN (
+        SELECT queue_id FROM musicgen_jobs WHERE state = 'running' AND maker = ANY(%s))
 """
 
 logger = logging.getLogger(__name__)
@@ -107,6 +114,16 @@ async def recover(
     if requeued or failed:
         logger.warning("Recovered jobs of lost workers: requeued=%d failed=%d", requeued, failed)
     return RecoveryCounts(requeued, failed)
+
+
+async def release_dead_workers(pool: Pool, data_dir: Path) -> None:
+    """Free the jobs of workers that died on this machine, for `recover`, before their timeout."""
+    names = await asyncio.to_thread(find_dead_workers, data_dir)
+    if not names:
+        return
+    logger.warning("Workers on this machine have died: %s", ", ".join(names))
+    await query(pool, _RELEASE, names, names)
+    await asyncio.to_thread(forget_workers, data_dir, names)
 
 
 async def delete_expired(

@@ -77,7 +77,8 @@ class LocalExecutor:
             raise
         if result is None or not await jobs.complete(self._pool, run, _build_result(result)):
             logger.info("Job %s was cancelled or taken over; its clips are deleted.", run.id)
-            self._files.discard(run, result)
+            addresses = [clip.address for clip in result.clips] if result else []
+            await asyncio.to_thread(self._files.discard, run, addresses)
             return DROPPED
         audio = result.seconds * len(result.clips)
         return JobOutcome("completed", audio, result.real_time_factor, first_audio)

@@ -69,7 +69,6 @@ class RemoteExecutor:
             return await self._handle_failure(run, error)
         if made is None or not await self._complete(run, made):
             logger.info("Job %s was cancelled or taken over; its clips are deleted.", run.id)
-            self._files.discard(run)
             return DROPPED
         return JobOutcome("completed", sum(clip.seconds or 0.0 for clip in made.clips))
 
@@ -129,7 +128,11 @@ class RemoteExecutor:
             for index, clip in enumerate(clips)
         ]
         addresses = await asyncio.to_thread(self._storage.put_all, stored)
-        return await jobs.complete(self._pool, run, _build_result(run.request, made, addresses))
+        result = _build_result(run.request, made, addresses)
+        if await jobs.complete(self._pool, run, result):
+            return True
+        await asyncio.to_thread(self._files.discard, run, addresses)
+        return False
 
 
 def _get_retry_pause(error: RemoteError) -> int | None:

@@ -10,15 +10,18 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from handlers.job_api.store import jobs, queue
 from handlers.job_api.store.database import Pool, query
+from handlers.job_api.store.life_lock import LifeLock
 from handlers.job_api.worker.local_executor import build_failure
 from handlers.job_api.worker.outcome import FAILED, LEFT, JobOutcome
 from musicgen.errors import DeviceFault, GenerationCancelled, MusicGenError
@@ -63,7 +66,11 @@ class WorkerRole:
 
 
 class Worker:
-    """Worker of one queue. `drain`: seconds to finish running jobs after `stop`."""
+    """Worker of one queue.
+
+    `drain`: seconds to finish running jobs after `stop`. `data_dir`: folder of its `LifeLock`.
+    `name`: different at each start.
+    """
 
     def __init__(
         self,
@@ -71,6 +78,7 @@ class Worker:
         app: App,
         role: WorkerRole,
         drain: float,
+        data_dir: Path,
         metrics: WorkerMetrics | None = None,
     ) -> None:
         self._pool = pool
@@ -79,7 +87,9 @@ class Worker:
         self._drain = drain
         self._metrics = metrics
         self._stopping = asyncio.Event()
-        self.name = f"{socket.gethostname()}-{os.getpid()}"
+        # Host name and process number return with a restarted container; the rest never does.
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._data_dir = data_dir
         self.lost_device = False
         app.task(name=queue.GENERATE, pass_context=True)(self._generate)
 
@@ -100,6 +110,7 @@ class Worker:
 
     async def run(self) -> None:
         """Take and run jobs; return after `stop`, once no job is running."""
+        life = LifeLock(self._data_dir, self.name)
         heartbeat = asyncio.create_task(self._send_heartbeats(), name="worker heartbeat")
         try:
             while not self._stopping.is_set():
@@ -110,6 +121,7 @@ class Worker:
                 await heartbeat
             with contextlib.suppress(Exception):
                 await query(self._pool, "DELETE FROM musicgen_workers WHERE name = %s", self.name)
+            life.release()
 
     async def _process_queue(self) -> None:
         await self._app.run_worker_async(

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from standardwebhooks.webhooks import Webhook
@@ -51,6 +48,7 @@ class Receiver:
                 return
             time.sleep(0.05)
         raise AssertionError(f"asked {self.asked} times")
+from tests.support.webhook_receiver import WebhookReceiver
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +63,7 @@ def test_it_is_signed_and_tells_the_end(guarded: Guarded) -> None:
     guarded.keys["one"] = told.split("key: ")[1].split()[0]
     secret = told.split("webhook secret: ")[1].split()[0]
     receiver = Receiver()
+    receiver = WebhookReceiver()
     with guarded.as_("one") as one:
         body = {"prompt": "x", "duration": 0.2, "webhook_url": receiver.url + "/taken"}
         job_id = one.post("/generate", json=body).json()["job_id"]
@@ -83,6 +82,7 @@ def test_it_is_signed_and_tells_the_end(guarded: Guarded) -> None:
 def test_one_that_is_not_taken_comes_again(guarded: Guarded) -> None:
     assert queue.WEBHOOK_PAUSES[0] <= 5
     receiver = Receiver(refusals=1)
+    receiver = WebhookReceiver(refusals=1)
     told = guarded.command("create", "two")
     guarded.keys["two"] = told.split("key: ")[1].split()[0]
     with guarded.as_("two") as two:
