@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import signal
+import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -95,6 +97,9 @@ def _api(url: str, api: ApiSettings, settings: Settings, host: str, port: int) -
         overflow_seconds=remote.overflow_seconds if remote.policy == "overflow" else None,
         orphans_to=REMOTE if remote.policy == "fallback" else None,
     )
+    # uvicorn raises the signal again when it has stopped. By default that would end this process
+    # before the cleanup at its exit.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
         app,
         host=host,

@@ -24,6 +24,7 @@ MusicGenError
 ├── SettingsError             the operator can correct it: an environment variable
 ├── MissingDependency         an extra is not installed
 ├── DatabaseTooNew            a newer program has migrated the database
+├── DataFolderError           the data folder is in use elsewhere, or unusable
 ├── CheckpointError           an unusable model folder
 │   ├── CheckpointNotFound
 │   ├── CheckpointIncomplete  a file or a tensor is missing
@@ -55,6 +56,7 @@ from musicgen.errors.operation import (
     CheckpointMismatch,
     CheckpointNotFound,
     DatabaseTooNew,
+    DataFolderError,
     DeviceFault,
     DiskFull,
     EngineBusy,
@@ -104,6 +106,7 @@ __all__ = [
     "CheckpointMismatch",
     "CheckpointNotFound",
     "DatabaseTooNew",
+    "DataFolderError",
     "DeviceFault",
     "DiskFull",
     "EmptyPrompt",

@@ -115,8 +115,6 @@ def supervise(
         signal.signal(number, stop)
     sys.stderr.write(f"Web page: http://{host}:{port}  API documentation: /docs\n")
     while not is_stopping:
-        if database is not None:
-            database.restart_if_stopped()
         for child in (api, *worker_processes):
             child.keep_running()
         time.sleep(POLL_SECONDS)
@@ -126,4 +124,6 @@ def supervise(
         child.wait(settings.drain + STOP_SECONDS)
     api.stop()
     api.wait(STOP_SECONDS)
+    if database is not None:
+        database.close()
     return 0

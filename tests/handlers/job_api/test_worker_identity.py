@@ -78,9 +78,7 @@ def test_a_worker_restarted_in_its_container_does_the_lost_job_once(
 
 def _start_worker(api: JobServer, tmp_path: Path) -> subprocess.Popen[bytes]:
     log = tmp_path / "worker.log"
-    env = environment(
-        api.folder, DATABASE_URL=EmbeddedServer(api.folder).url, MUSICGEN_WORKER_TIMEOUT=600, **OWN
-    )
+    env = environment(api.folder, MUSICGEN_WORKER_TIMEOUT=600, **OWN)
     with log.open("ab") as file:
         worker = subprocess.Popen(contained(WORKER), cwd=ROOT, env=env, stdout=file, stderr=file)
     wait_until_ready(api.http, worker, log, 1)
@@ -88,7 +86,7 @@ def _start_worker(api: JobServer, tmp_path: Path) -> subprocess.Popen[bytes]:
 
 
 def _read_workers(folder: Path) -> list[str]:
-    with psycopg.connect(EmbeddedServer(folder).url) as connection:
+    with EmbeddedServer(folder) as server, psycopg.connect(server.url) as connection:
         rows = connection.execute("SELECT name FROM musicgen_workers ORDER BY seen_at").fetchall()
     return [str(row[0]) for row in rows]
 
