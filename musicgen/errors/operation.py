@@ -47,6 +47,8 @@ class DatabaseTooNew(MusicGenError):
             f"The database has the schema of {database}, newer than {program} of this program. "
             "Start the newer program, or restore a backup from before the upgrade."
         )
+
+
 class DataFolderError(MusicGenError):
     """The data folder cannot hold the embedded database: it is in use elsewhere, or read-only."""
 

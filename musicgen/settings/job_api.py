@@ -64,7 +64,8 @@ class ApiSettings:
         "MUSICGEN_WORKER_TIMEOUT",
         "integer",
         15,
-        least=1,
+        # Workers send heartbeats every three seconds.
+        least=5,
         unit="seconds",
         help="Silence of a worker, in seconds, before its jobs go to other workers.",
     )

@@ -7,7 +7,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
-class WebhookReceiver:
+class Receiver:
     """Takes webhooks after refusing the first `refusals` of them, each after `seconds`."""
 
     def __init__(self, refusals: int = 0, seconds: float = 0.0) -> None:

@@ -1,18 +1,19 @@
 """Life of a job in the database: one statement for each change, with a condition on the old state.
 
 A worker runs a job under the queue's id of this run. A job passed to another worker gets a new id,
-so later writes of the first worker, believed dead, change nothing.
+so later writes of the first worker, believed dead, change nothing. Only the database knows whether
+a job is still a worker's own. So a worker repeats its writes for as long as the database is away.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import psycopg
 from psycopg.types.json import Jsonb
 
 from handlers.job_api.errors import IdempotencyConflict, QueueFull, TooManyJobs
@@ -152,6 +153,7 @@ async def begin(pool: Pool, job_id: str, queue_id: int, worker: str) -> WorkerRu
         "RETURNING attempt, owner, request, audio_seconds, trace, "
         "extract(epoch FROM now() - created_at)::float AS waited",
         *(worker, job_id, queue_id),
+        seconds=math.inf,
     )
     return WorkerRun(job_id, queue_id, **rows[0]) if rows else None
 
@@ -191,6 +193,7 @@ async def _end(
         "finished_at = coalesce(finished_at, now()) "
         "WHERE id = %s AND queue_id = %s AND state IN ('running', %s) RETURNING id",
         *(state, Jsonb(dict(value)), run.id, run.queue_id, state),
+        seconds=math.inf,
     )
     return bool(rows)
 
@@ -200,24 +203,44 @@ async def move(pool: Pool, app: App, run: WorkerRun, to: str, *, seconds: int = 
 
     Returns whether the job was still this run's.
     """
-    return await retry_on_disconnect(lambda: _move(pool, app, run, to, seconds))
+    return await retry_on_disconnect(lambda: _move(pool, app, run, to, seconds, 0), math.inf)
 
 
-async def _move(pool: Pool, app: App, run: WorkerRun, to: str, seconds: int) -> bool:
+async def put_back(pool: Pool, app: App, run: WorkerRun) -> bool:
+    """Put a running job back into its queue, because its worker stops.
+
+    The run does not count as an attempt: it is not the job's fault. Returns whether the job was
+    still this run's.
+    """
+    return await retry_on_disconnect(lambda: _move(pool, app, run, None, 0, 1))
+
+
+async def _move(
+    pool: Pool, app: App, run: WorkerRun, to: str | None, seconds: int, returned: int
+) -> bool:
+    """Move a running job to the queue `to`, or back to its own. `returned`: attempts taken back."""
     async with pool.connection() as connection, connection.transaction():
+        cursor = await connection.execute(
+            f"SELECT queue, priority FROM musicgen_jobs WHERE {_OF_THIS_RUN} FOR UPDATE".encode(),
+            [run.id, run.queue_id],
+        )
+        row = await cursor.fetchone()
+        if row is None:
+            return False
+        to = to or row["queue"]
+        priority = row["priority"]
         queue_id = await queue.put(
-            app, connection, queue.GENERATE, to, seconds=seconds, job_id=run.id
+            *(app, connection, queue.GENERATE, to),
+            priority=priority,
+            seconds=seconds,
+            job_id=run.id,
         )
         cursor = await connection.execute(
             "UPDATE musicgen_jobs SET state = 'queued', queue = %s, queue_id = %s, "
-            f"streams = false WHERE {_OF_THIS_RUN} RETURNING id".encode(),
-            [to, queue_id, run.id, run.queue_id],
+            f"attempt = attempt - %s, streams = false WHERE {_OF_THIS_RUN} RETURNING id".encode(),
+            [to, queue_id, returned, run.id, run.queue_id],
         )
-        is_moved = await cursor.fetchone() is not None
-        if not is_moved:
-            # Remove the new task again.
-            raise psycopg.Rollback
-    return is_moved
+        return await cursor.fetchone() is not None
 
 
 async def cancel(pool: Pool, owner: str, job_id: str) -> None:

@@ -26,7 +26,7 @@ _ORPHANS = """
     LEFT JOIN procrastinate_jobs p ON p.id = j.queue_id
     LEFT JOIN procrastinate_workers w ON w.id = p.worker_id
     WHERE j.state IN ('queued', 'running') AND (
-        p.id IS NULL OR p.status NOT IN ('todo', 'doing') OR (p.status = 'doing' AND
+        p.id IS NULL OR p.status NOT IN ('todo', 'doing') OR (p.status = 'doing' AND %s AND
             coalesce(w.last_heartbeat < now() - make_interval(secs => %s), true) AND
             NOT EXISTS (SELECT 1 FROM musicgen_workers o WHERE j.state = 'running'
                 AND o.name = j.maker AND o.seen_at > now() - make_interval(secs => %s))))
@@ -34,6 +34,13 @@ _ORPHANS = """
 """
 # `_ORPHANS` reads both heartbeats: procrastinate's ends at the stop signal, while the row of
 # musicgen_workers is kept up to date until the worker's last job has finished.
+_ROUND = """
+    INSERT INTO musicgen_recovery (round_at, trusts_from) VALUES (now(), now())
+    ON CONFLICT (one) DO UPDATE SET round_at = now(), trusts_from = CASE
+        WHEN musicgen_recovery.round_at < now() - make_interval(secs => %s / 2.0)
+        THEN now() + make_interval(secs => %s) ELSE musicgen_recovery.trusts_from END
+    RETURNING trusts_from <= now() AS is_silence_told
+"""
 _STRANDED = """
     SELECT j.id, j.attempt, j.queue, j.queue_id, j.priority, 'todo' AS status
     FROM musicgen_jobs j
@@ -68,7 +75,8 @@ async def recover(
     A worker is lost after `worker_timeout` seconds without a heartbeat, or if it stopped before
     the end of a job. A recovered job gets a new run; writes of the old one are ignored. `to`: the
     queue for recovered jobs, None for their own. With `to`, waiting jobs of a queue without any
-    worker are moved too. Does nothing while another process recovers.
+    worker are moved too. Does nothing while another process recovers. After a time without rounds,
+    silence says nothing for `worker_timeout` seconds: the database was away for the workers, too.
     """
     requeued = failed = 0
     async with pool.connection() as connection, connection.transaction():
@@ -76,7 +84,11 @@ async def recover(
         row = await cursor.fetchone()
         if row is None or not row["mine"]:
             return RecoveryCounts(0, 0)
-        cursor = await connection.execute(_ORPHANS.encode(), [worker_timeout] * 2)
+        cursor = await connection.execute(_ROUND.encode(), [worker_timeout] * 2)
+        told = await cursor.fetchone()
+        assert told is not None, "the statement returns its row"
+        values = [told["is_silence_told"], worker_timeout, worker_timeout]
+        cursor = await connection.execute(_ORPHANS.encode(), values)
         orphans = await cursor.fetchall()
         if to is not None:
             cursor = await connection.execute(_STRANDED.encode(), [to, worker_timeout])

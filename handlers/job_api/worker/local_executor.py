@@ -89,11 +89,12 @@ class LocalExecutor:
         The result is None if the job is no longer this run's.
         """
         began, first_audio = time.monotonic(), None
-        reporter = ProgressReporter(self._pool, run)
         form: StreamForm | None = "joined" if _can_stream(run.request) else None
+        reporter = ProgressReporter(self._pool, run)
         with self._files.open_live_files(run) as live_files:
             fields = await asyncio.to_thread(self._files.resolve_upload, run.owner, run.request)
-            async with self._serving.follow(fields, run.name, stream=form) as generation:
+            following = self._serving.follow(fields, run.name, stream=form)
+            async with reporter, following as generation:
                 async for progress in generation:
                     streams = _write_audio(progress, live_files)
                     if streams and first_audio is None:

@@ -74,7 +74,7 @@ class RemoteExecutor:
 
     async def _generate(self, run: jobs.WorkerRun) -> RemoteResult | None:
         """Return the remote clips, or None if the job is no longer this run's."""
-        reporter, cancelled, fraction = ProgressReporter(self._pool, run), threading.Event(), [0.0]
+        cancelled, fraction = threading.Event(), [0.0]
 
         def update(done: float | None, _line: str) -> None:
             fraction[0] = fraction[0] if done is None else done
@@ -87,11 +87,10 @@ class RemoteExecutor:
         )
         is_current = True
         try:
-            while not remote_job.done():
-                await asyncio.wait([remote_job], timeout=REPORT_SECONDS)
-                if not remote_job.done() and not await reporter.report(fraction[0]):
-                    is_current = False
-                    break
+            async with ProgressReporter(self._pool, run) as reporter:
+                while is_current and not remote_job.done():
+                    await asyncio.wait([remote_job], timeout=REPORT_SECONDS)
+                    is_current = remote_job.done() or await reporter.report(fraction[0])
         finally:
             # Also when this worker stops: a remote job costs money until it is cancelled.
             cancelled.set()

@@ -16,7 +16,7 @@ from handlers.job_api.store.life_lock import LifeLock, find_dead_workers, forget
 from tests.support import ROOT
 from tests.support.job_server import JobServer, environment, job_server, wait_until_ready
 from tests.support.namespaces import contained, find_contained, require_namespaces
-from tests.support.webhook_receiver import WebhookReceiver
+from tests.support.webhook_receiver import Receiver
 
 WORKER = [sys.executable, "-m", "handlers.cli", "serve", "worker"]
 HOLD = """
@@ -48,7 +48,7 @@ def test_a_worker_restarted_in_its_container_does_the_lost_job_once(
     api: JobServer, tmp_path: Path, is_lock_lost: bool
 ) -> None:
     """Host name and process number were the worker's name, so that the lost worker seemed alive."""
-    receiver = WebhookReceiver()
+    receiver = Receiver()
     first = _start_worker(api, tmp_path)
     job_id = api.submit(duration=60, seed=1, webhook_url=receiver.url)
     api.until(job_id, lambda now: now["progress"] > 0.02)
