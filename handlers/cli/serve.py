@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import signal
+import socket
 import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from handlers.cli.options import EXIT_FAILED, Commands
 from musicgen.errors import MissingDependency
+from musicgen.net.listen import bind_sockets
 from musicgen.process import startup
+from musicgen.process.parent import end_with_parent
 from musicgen.process.tracing import start_tracing
 from musicgen.settings import Settings
 from musicgen.settings.job_api import ApiSettings
@@ -46,10 +50,14 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--workers", type=int, default=1, help="workers of `all` (default: %(default)s)"
     )
+    parser.add_argument("--socket", type=int, action="append", help=argparse.SUPPRESS)
+    parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=_serve)
 
 
 def _serve(options: argparse.Namespace, settings: Settings) -> int:
+    if options.supervised:
+        end_with_parent()
     api = ApiSettings.from_env()
     if settings.log_level != "DEBUG":
         logging.getLogger("procrastinate").setLevel(logging.WARNING)
@@ -70,15 +78,21 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
         return supervise(api, options.host, options.port, workers, relay=policy != "local")
     from handlers.job_api.store.database import database_url
 
-    url = database_url(api.database_url, api.data_dir)
     if options.part == "api":
-        return _api(url, api, settings, options.host, options.port)
+        # Bound before anything starts: a port in use is an error at once.
+        sockets = [socket.socket(fileno=number) for number in options.socket or ()]
+        sockets = sockets or bind_sockets(options.host, options.port)
+        url = database_url(api.database_url, api.data_dir)
+        return _api(url, api, settings, options.host, sockets)
+    url = database_url(api.database_url, api.data_dir)
     if options.part == "relay":
         return asyncio.run(_relay(url, api, settings))
     return asyncio.run(_worker(url, api, settings))
 
 
-def _api(url: str, api: ApiSettings, settings: Settings, host: str, port: int) -> int:
+def _api(
+    url: str, api: ApiSettings, settings: Settings, host: str, sockets: list[socket.socket]
+) -> int:
     import uvicorn
 
     from handlers.job_api.api.app import make_app
@@ -100,10 +114,8 @@ def _api(url: str, api: ApiSettings, settings: Settings, host: str, port: int) -
     # uvicorn raises the signal again when it has stopped. By default that would end this process
     # before the cleanup at its exit.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         http=build_protocol(api.body_seconds),
         log_config=None,
         access_log=False,
@@ -111,7 +123,10 @@ def _api(url: str, api: ApiSettings, settings: Settings, host: str, port: int) -
         timeout_graceful_shutdown=LAST_ANSWERS_SECONDS,
         server_header=False,
     )
-    return 0
+    server = uvicorn.Server(config)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets)
+    return 0 if server.started else EXIT_FAILED
 
 
 async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
