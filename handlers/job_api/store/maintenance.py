@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from handlers.job_api.store import queue
 from handlers.job_api.store.database import Pool, query
 from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.life_lock import delete_old_locks
@@ -34,7 +33,7 @@ async def maintain(
     orphans_to: str | None = None,
     count: Callable[[int], object] = lambda _: None,
 ) -> None:
-    """Recover lost jobs, queue webhooks and delete expired data, until cancelled.
+    """Recover lost jobs and delete expired data, until cancelled.
 
     A failure is logged, and the next round tries again. `orphans_to`: the queue for jobs of lost
     workers, None for the queue they were in. `count`: called with the number of jobs requeued in
@@ -48,7 +47,6 @@ async def maintain(
                 pool, app, settings.worker_timeout, settings.attempts, orphans_to
             )
             count(counts.requeued)
-            await queue_webhooks(pool, app)
             if time.monotonic() >= cleanup_at:
                 cleanup_at = time.monotonic() + CLEANUP_SECONDS
                 await delete_expired(
@@ -70,19 +68,3 @@ async def delete_abandoned_uploads(pool: Pool, files: JobFiles, settings: ApiSet
     seconds = 2 * UPLOAD_PATIENCE * settings.body_seconds
     hours = settings.upload_hours
     await asyncio.to_thread(files.delete_abandoned_uploads, known, seconds, hours * 3600)
-
-
-async def queue_webhooks(pool: Pool, app: App) -> None:
-    """Queue the webhooks of finished jobs, each once."""
-    async with pool.connection() as connection, connection.transaction():
-        cursor = await connection.execute(
-            "SELECT id FROM musicgen_jobs WHERE webhook_url IS NOT NULL AND NOT webhook_queued "
-            "AND state IN ('completed', 'failed', 'cancelled') FOR UPDATE SKIP LOCKED LIMIT 100"
-        )
-        for row in await cursor.fetchall():
-            await queue.put(
-                app, connection, queue.WEBHOOK, queue.WEBHOOKS, job_id=row["id"], attempt=0
-            )
-            await connection.execute(
-                "UPDATE musicgen_jobs SET webhook_queued = true WHERE id = %s", [row["id"]]
-            )

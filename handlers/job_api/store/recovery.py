@@ -161,7 +161,7 @@ async def delete_expired(
             shutil.rmtree(folder, ignore_errors=True)
     for row in uploads:
         (data_dir / "uploads" / row["id"]).unlink(missing_ok=True)
-    # Finished tasks without a job, such as those of webhooks.
+    # Finished tasks without a job, such as those of earlier runs.
     await query(
         pool,
         "DELETE FROM procrastinate_jobs p WHERE p.status IN ('succeeded', 'failed', 'cancelled', "

@@ -58,7 +58,7 @@ def _service(
             stop(worker)
 
 
-@pytest.mark.parametrize("drain", [600, 1])
+@pytest.mark.parametrize("drain", [600, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_running_job_goes_on_and_ends_once(
     data: Path, tmp_path: Path, database: PostgresProcess, drain: int
 ) -> None:
@@ -74,6 +74,7 @@ def test_a_running_job_goes_on_and_ends_once(
         assert api.ended(api.submit())["status"] == "completed"
 
 
+@pytest.mark.slow
 def test_a_job_that_ends_meanwhile_is_stored_when_the_database_is_back(
     data: Path, tmp_path: Path, database: PostgresProcess
 ) -> None:
@@ -88,6 +89,7 @@ def test_a_job_that_ends_meanwhile_is_stored_when_the_database_is_back(
         assert (status["status"], status["attempt"]) == ("completed", 1)
 
 
+@pytest.mark.slow
 def test_a_worker_stops_while_the_database_is_away(
     data: Path, tmp_path: Path, database: PostgresProcess
 ) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from handlers.job_api.store import queue
+from handlers.job_api.store.webhook_deliveries import PAUSES
 from tests.handlers.job_api.test_security import Guarded
 from tests.support.job_server import data_folder, job_server
 from tests.support.webhook_receiver import Receiver
@@ -42,7 +42,7 @@ def test_it_is_signed_and_tells_the_end(guarded: Guarded) -> None:
 
 
 def test_one_that_is_not_taken_comes_again(guarded: Guarded) -> None:
-    assert queue.WEBHOOK_PAUSES[0] <= 5
+    assert PAUSES[0] <= 5
     receiver = Receiver(refusals=1)
     told = guarded.command("create", "two")
     guarded.keys["two"] = told.split("key: ")[1].split()[0]
