@@ -76,15 +76,17 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
         policy = settings.remote.policy
         workers = 0 if policy == "remote" else options.workers
         return supervise(api, options.host, options.port, workers, relay=policy != "local")
-    from handlers.job_api.store.database import database_url
+    from handlers.job_api.store.database import database_url, log_place
 
-    if options.part == "api":
+    sockets = [socket.socket(fileno=number) for number in options.socket or ()]
+    if options.part == "api" and not sockets:
         # Bound before anything starts: a port in use is an error at once.
-        sockets = [socket.socket(fileno=number) for number in options.socket or ()]
-        sockets = sockets or bind_sockets(options.host, options.port)
-        url = database_url(api.database_url, api.data_dir)
-        return _api(url, api, settings, options.host, sockets)
+        sockets = bind_sockets(options.host, options.port)
+    if not options.supervised:
+        log_place(api.database_url, api.data_dir)
     url = database_url(api.database_url, api.data_dir)
+    if options.part == "api":
+        return _api(url, api, settings, options.host, sockets)
     if options.part == "relay":
         return asyncio.run(_relay(url, api, settings))
     return asyncio.run(_worker(url, api, settings))

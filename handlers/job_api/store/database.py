@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
@@ -24,6 +25,8 @@ DISCONNECT_ERRORS = (psycopg.OperationalError, psycopg.errors.AdminShutdown)
 """Errors of a statement while the database is stopped or restarting."""
 RETRY_SECONDS = 60.0
 _FIRST_PAUSE_SECONDS = 0.1
+_OLD_DATA_DIR = Path("outputs")
+"""Data folder of release 0.1.0, in the folder of the command."""
 _RECONNECT_SECONDS = 2.0
 _reconnections: set[asyncio.Task[None]] = set()
 
@@ -38,6 +41,35 @@ def database_url(configured: str | None, data_dir: Path) -> str:
     Raises: `MissingDependency` if the embedded server is not installed.
     """
     return configured or EmbeddedServer(data_dir).url
+
+
+def log_place(configured: str | None, data_dir: Path) -> None:
+    """Log the database and folder of a command, without passwords.
+
+    A database that an older release has left in `outputs` is named, too.
+    """
+    folder = data_dir.absolute()
+    if configured is not None:
+        logger.info("The database is %s, the data folder %s.", _hide_password(configured), folder)
+        return
+    logger.info("The embedded database is in the data folder %s.", folder)
+    old = _OLD_DATA_DIR.absolute()
+    if old != folder and (old / "postgres" / "PG_VERSION").exists():
+        logger.warning(
+            "%s holds a database that is not used. Stop its server, then run "
+            "mv %s/{postgres,clips,uploads} %s, or set MUSICGEN_DATA_DIR=%s to use it there.",
+            *(old, old, folder, old),
+        )
+
+
+def _hide_password(url: str) -> str:
+    """Return host, port and name of the database at `url`."""
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        return "the one of DATABASE_URL"
+    port = f":{parts['port']}" if parts.get("port") else ""
+    return f"{parts.get('dbname') or ''} on {parts.get('host') or 'this machine'}{port}".strip()
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass, field
 from types import FrameType
 
+from handlers.job_api.store.database import log_place
 from handlers.job_api.store.embedded_postgres import EmbeddedServer
 from musicgen.errors import SettingsError
 from musicgen.net.listen import bind_sockets
@@ -139,6 +140,7 @@ def supervise(
     sockets = bind_sockets(host, port)
     parts = ["worker"] * workers + ["relay"] * relay
     _check_metrics_ports(settings, len(parts))
+    log_place(settings.database_url, settings.data_dir)
     database = None if settings.database_url else EmbeddedServer(settings.data_dir)
     descriptors = tuple(listener.fileno() for listener in sockets)
     arguments = [text for number in descriptors for text in ("--socket", str(number))]
