@@ -11,7 +11,8 @@ import threading
 import time
 
 GRACE_SECONDS = 10.0
-_PAUSE_SECONDS = 0.3
+_PAUSE_SECONDS = 0.7
+"""Signals that are closer may count as one."""
 
 
 def end_with_parent() -> None:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 CLEANUP_SECONDS = 600.0
 _GONE_SECONDS = 600
 _DELETE_WORKERS = "DELETE FROM musicgen_workers WHERE seen_at < now() - make_interval(secs => %s)"
+_DELETE_QUEUE_WORKERS = (
+    "DELETE FROM procrastinate_workers WHERE last_heartbeat < now() - make_interval(secs => %s)"
+)
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +58,9 @@ async def maintain(
                 await asyncio.to_thread(files.delete_abandoned)
                 await delete_abandoned_uploads(pool, files, settings)
                 await asyncio.to_thread(delete_old_locks, files.folder)
-                await query(pool, _DELETE_WORKERS, max(_GONE_SECONDS, 2 * settings.worker_timeout))
+                gone = max(_GONE_SECONDS, 2 * settings.worker_timeout)
+                for statement in (_DELETE_WORKERS, _DELETE_QUEUE_WORKERS):
+                    await query(pool, statement, gone)
         except Exception:
             logger.warning("Maintenance failed; the next round tries again.", exc_info=True)
         await asyncio.sleep(min(2.0, settings.worker_timeout / 3))

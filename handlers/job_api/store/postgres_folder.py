@@ -98,6 +98,9 @@ def shorten_socket_path(path: Path) -> Path:
         raise PermissionError(f"{links} belongs to another user")
     link = links / hashlib.sha256(os.fsencode(path.parent)).hexdigest()[:16]
     if not link.is_symlink():
+        for other in links.iterdir():
+            if not other.exists():
+                other.unlink(missing_ok=True)  # of a deleted folder
         temporary = link.with_suffix(f".{os.getpid()}")
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(path.parent)

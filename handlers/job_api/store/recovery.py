@@ -161,7 +161,14 @@ async def delete_expired(
             shutil.rmtree(folder, ignore_errors=True)
     for row in uploads:
         (data_dir / "uploads" / row["id"]).unlink(missing_ok=True)
-    # Finished tasks without a job, such as those of earlier runs.
+    # Tasks of dead workers that no job is waiting for, then finished tasks without a job.
+    await query(
+        pool,
+        "UPDATE procrastinate_jobs p SET status = 'failed' WHERE p.status = 'doing' "
+        "AND NOT EXISTS (SELECT 1 FROM procrastinate_workers w WHERE w.id = p.worker_id) "
+        "AND NOT EXISTS (SELECT 1 FROM musicgen_jobs j "
+        "WHERE j.queue_id = p.id AND j.state IN ('queued', 'running'))",
+    )
     await query(
         pool,
         "DELETE FROM procrastinate_jobs p WHERE p.status IN ('succeeded', 'failed', 'cancelled', "

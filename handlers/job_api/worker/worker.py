@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 HEARTBEAT_SECONDS = 3.0
 _PAUSE_SECONDS = 1.0
+_REPEAT_SECONDS = 0.5
+"""Signals this close are one: a terminal and a program around this one send the same Ctrl-C."""
 _UNLIMITED_SECONDS = 1e9
 _PUT_BACK_SECONDS, _LEAVE_SECONDS = 5.0, 10.0
 """Longest time to put a job back, and to end after that, while the database is away."""
@@ -95,6 +97,7 @@ class Worker:
         self._data_dir = data_dir
         self.lost_device = False
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._stopped_at = 0.0
         app.task(name=queue.GENERATE, pass_context=True)(self._generate)
 
     @property
@@ -126,7 +129,10 @@ class Worker:
             loop.add_signal_handler(number, self._handle_signal)
 
     def _handle_signal(self) -> None:
-        if self._stopping.is_set():
+        now = asyncio.get_running_loop().time()
+        if not self._stopping.is_set():
+            self._stopped_at = now
+        elif now - self._stopped_at > _REPEAT_SECONDS:
             self.put_back_jobs()
         self.stop()
 
