@@ -10,7 +10,7 @@ API_PORT ?= 8000
 TRAINING ?= $(HOME)/.cache/musicgen-training
 MODEL ?= demo
 
-.PHONY: demo api test check check-infra bench bench-gpu train evaluate clean
+.PHONY: demo api test test-images check check-infra bench bench-gpu train evaluate clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -22,7 +22,13 @@ api: .venv/api-installed
 
 # Four processes also on two processors: a third of the time is spent waiting for servers.
 test: .venv/infra-installed .venv/hf-emulator/installed
-	$(BIN)/python -m pytest -m "not slow and not gpu and not browser" -n 4 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not gpu and not browser and not images" -n 4 --dist loadfile
+
+# Build the images of the Dockerfiles, and run the compose file's services in containers. As root, with
+# the Debian packages buildah, runc, debootstrap and iproute2; the page needs chromium too.
+test-images: .venv/dev-installed
+	$(BIN)/python -m infra.images.build
+	$(BIN)/python -m pytest -q -m images tests/images
 
 check: .venv/dev-installed
 	$(BIN)/ruff check .

@@ -8,7 +8,9 @@
 | `ModelTooLarge`, `OutOfMemory`, `DiskFull` | 507 | not enough memory or disk space |
 | `InlineTooLarge` | 413 | use a bucket, a shorter clip or another format |
 | `BucketRefused`, `UploadFailed`, `RemoteError` | 502 | another server failed |
+| `BucketUnavailable` | 503 | retry later: the bucket cannot be reached at present |
 | `DeviceFault` | 503 | another worker can serve it; this one must be replaced |
+| `DatabaseUnavailable` | 503 | the database is away for a while |
 | `EngineBusy` | 503 | too many requests wait: retry later, or on another worker |
 | every other one | 500 | the operator can correct it |
 
@@ -22,6 +24,8 @@ from typing import Protocol
 
 from musicgen.errors import (
     BucketRefused,
+    BucketUnavailable,
+    DatabaseUnavailable,
     DeviceFault,
     DiskFull,
     EngineBusy,
@@ -51,6 +55,8 @@ STATUSES: dict[type[MusicGenError], int] = {
     BucketRefused: 502,
     UploadFailed: 502,
     RemoteError: 502,
+    BucketUnavailable: 503,
+    DatabaseUnavailable: 503,
     DeviceFault: 503,
     EngineBusy: 503,
 }

@@ -11,6 +11,7 @@ from dataclasses import replace
 from handlers.cli import (
     call,
     convert,
+    doctor,
     evaluate,
     generate,
     keys,
@@ -21,22 +22,39 @@ from handlers.cli import (
     uploads,
     verify,
 )
-from handlers.cli.options import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED
+from handlers.cli.options import (
+    EXIT_AWAY,
+    EXIT_BAD_INPUT,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_MISCONFIGURED,
+)
 from musicgen import __version__, catalog
-from musicgen.errors import InvalidRequest, MusicGenError
+from musicgen.errors import (
+    DatabaseUnavailable,
+    InvalidRequest,
+    MissingDependency,
+    MusicGenError,
+    SettingsError,
+)
 from musicgen.process.logs import start_logging
 from musicgen.settings import Settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return 0, or 1 for a failure, 2 for bad input, 130 for an interruption."""
+    """Run a command and return its exit status; docs/runbook.md lists them."""
     options = build_parser().parse_args(arguments)
     try:
-        settings = _read_settings(options)
+        # `doctor` reads the settings itself, to report every fault.
+        settings = _read_settings(options) if options.reads_settings else Settings()
         start_logging(settings.log_level, form="%(message)s", as_json=settings.logs_json)
         status: int = options.run(options, settings)
     except InvalidRequest as error:
         return _complain(error, EXIT_BAD_INPUT)
+    except (SettingsError, MissingDependency) as error:
+        return _complain(error, EXIT_MISCONFIGURED)
+    except DatabaseUnavailable as error:
+        return _complain(error, EXIT_AWAY)
     except MusicGenError as error:
         return _complain(error, EXIT_FAILED)
     except BrokenPipeError:
@@ -56,11 +74,13 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=f"Meta's MusicGen weights are licensed {catalog.MUSICGEN_LICENCE}: "
         "not for commercial use.",
     )
+    parser.set_defaults(reads_settings=True)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (
         generate,
         serve,
+        doctor,
         keys,
         call,
         models,

@@ -17,12 +17,29 @@ if TYPE_CHECKING:
 else:
     Commands = argparse._SubParsersAction
 
+HOST, PORT = "127.0.0.1", 8000
+PORT_MAX = 65_535
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
+EXIT_AWAY = 75
+"""A service needed at the start is away; the same start may succeed later (EX_TEMPFAIL)."""
+EXIT_MISCONFIGURED = 78
+"""Wrong settings or a wrong installation; the same start fails again (EX_CONFIG)."""
 EXIT_INTERRUPTED = 130
 _TYPES: dict[str, type] = {"integer": int, "number": float, "audio": Path}
 _DEFAULTS = {"seed": "random", "output_format": "FILE's ending, or wav"}
 """Defaults that differ on the command line from those of the request."""
+
+
+def add_server_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a server: address of the API, and number of workers."""
+    parser.add_argument("--host", default=HOST, help="host of the API (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=_parse_port, default=PORT, help="port of the API (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=1, help="workers of `all` (default: %(default)s)"
+    )
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -70,6 +87,12 @@ def parse_request(options: argparse.Namespace) -> GenerationRequest:
         problem = f"must end in .{request.output_format}, the format"
         raise InvalidRequest("output", problem, value=options.output.name)
     return request
+
+
+def _parse_port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= PORT_MAX:
+        raise argparse.ArgumentTypeError(f"must be a number from 1 to {PORT_MAX} (was {text!r})")
+    return int(text)
 
 
 def _add_option(parser: argparse.ArgumentParser, spec: FieldSpec) -> None:

@@ -12,8 +12,17 @@ import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from handlers.cli.options import EXIT_FAILED, Commands
-from musicgen.errors import MissingDependency
+from handlers.cli.options import (
+    EXIT_AWAY,
+    EXIT_FAILED,
+    EXIT_MISCONFIGURED,
+    Commands,
+    add_server_options,
+)
+from handlers.doctor.plan import PARTS, ServerPlan
+from handlers.doctor.service_checks import PASSING
+from handlers.doctor.start import check_start
+from musicgen.errors import MusicGenError
 from musicgen.net.listen import bind_sockets
 from musicgen.process import startup
 from musicgen.process.parent import end_with_parent
@@ -27,7 +36,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-HOST, PORT = "127.0.0.1", 8000
 KEEP_ALIVE_SECONDS = 75
 LAST_ANSWERS_SECONDS = 30
 RELAYED_AT_ONCE = 8
@@ -42,34 +50,35 @@ def add(commands: Commands) -> None:
         "platform; `all` starts the parts required by the settings. Without DATABASE_URL they "
         "share an embedded PostgreSQL in the data folder.",
     )
-    parser.add_argument("part", choices=("all", "api", "worker", "relay"))
-    parser.add_argument("--host", default=HOST, help="host of the API (default: %(default)s)")
-    parser.add_argument(
-        "--port", type=int, default=PORT, help="port of the API (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--workers", type=int, default=1, help="workers of `all` (default: %(default)s)"
-    )
+    parser.add_argument("part", choices=PARTS)
+    add_server_options(parser)
     parser.add_argument("--socket", type=int, action="append", help=argparse.SUPPRESS)
     parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=_serve)
 
 
 def _serve(options: argparse.Namespace, settings: Settings) -> int:
+    """Serve, or end with one line: status 78 for a permanent fault, 75 for a passing one."""
     if options.supervised:
         end_with_parent()
+    try:
+        return _serve_part(options, settings)
+    except MusicGenError as error:
+        sys.stderr.write(f"musicgen: {error}\n")
+        return EXIT_AWAY if isinstance(error, PASSING) else EXIT_MISCONFIGURED
+
+
+def _serve_part(options: argparse.Namespace, settings: Settings) -> int:
     api = ApiSettings.from_env()
     if settings.log_level != "DEBUG":
         logging.getLogger("procrastinate").setLevel(logging.WARNING)
-    # A missing key is an error before anything starts.
-    api.needs_keys(options.host)
+    plan = ServerPlan(
+        *(options.part, settings, api, options.host, options.port, options.workers),
+        is_supervised=options.supervised,
+    )
+    check_start(plan)
     if options.part != "all":
         start_tracing(f"musicgen-{options.part}")
-    try:
-        import fastapi  # noqa: F401
-        import procrastinate  # noqa: F401
-    except ImportError as error:
-        raise MissingDependency(str(error.name), "the job API", "api") from None
     if options.part == "all":
         from handlers.job_api.worker.supervisor import supervise
 
@@ -226,6 +235,7 @@ def _files(api: ApiSettings, settings: Settings) -> JobFiles:
 
     if settings.bucket.name is None:
         return JobFiles(api.data_dir)
-    from musicgen.storage.factory import open_bucket
+    from musicgen.storage.objects import BucketObjects
 
-    return JobFiles(api.data_dir, open_bucket(settings.bucket, settings.spool_dir))
+    redirects = settings.bucket.delivery == "redirect"
+    return JobFiles(api.data_dir, BucketObjects(settings.bucket), redirects=redirects)

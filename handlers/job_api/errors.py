@@ -59,6 +59,16 @@ class IdempotencyConflict(ApiError):
         )
 
 
+class RangeNotSatisfiable(ApiError):
+    """The requested range is outside the clip of `size` bytes."""
+
+    status, code = 416, "range_not_satisfiable"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"The range is outside the file. The file has {size} bytes.")
+        self.size = size
+
+
 class BodyTooLarge(ApiError):
     """The body of a call is too large."""
 

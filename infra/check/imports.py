@@ -45,6 +45,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("request", "settings", "process", "net", "audio", "remote"),
         *("handlers", "handlers.job_api", "handlers.job_api.store"),
     ),
+    "handlers.doctor": (
+        *("settings", "process", "checkpoints", "model", "storage"),
+        *("handlers", "handlers.job_api", "handlers.job_api.store"),
+    ),
 }
 """Folders below `musicgen` are written without it. `handlers.cli` and the files at the top level
 join the parts: they may import everything."""
@@ -52,7 +56,7 @@ ROOTS = ("handlers.cli", "root")
 NO_TORCH = (
     *("musicgen.request", "musicgen.settings", "musicgen.client", "musicgen.result"),
     *("musicgen.catalog", "handlers.contract", "handlers.serving", "handlers.cli.main"),
-    "handlers.job_api.api.app",
+    *("handlers.job_api.api.app", "handlers.doctor.checks", "handlers.doctor.start"),
 )
 """Importing one of these must not import torch."""
 

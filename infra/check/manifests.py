@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from infra.check import security, wiring
-from infra.check.objects import Check, Objects, describe, get_pod, select_kinds
+from infra.check import network, scheduling, security, wiring
+from infra.check.objects import (
+    PART_OF,
+    Check,
+    Objects,
+    describe,
+    find_settings,
+    get_pod,
+    list_containers,
+    select_kinds,
+)
 
 LONGEST_JOB_SECONDS = 600
 """300 s of music at twice real time, the speed of the slowest useful worker."""
@@ -15,7 +24,7 @@ SLOWEST_START_SECONDS = 300
 
 def check_grace_periods(objects: Objects) -> Iterator[str]:
     """Check the time to finish a job before a stop, and to load a model at a start."""
-    settings = _settings(objects)
+    settings = find_settings(objects)
     drain = int(settings.get("MUSICGEN_DRAIN_SECONDS", 600))
     for item in select_kinds(objects, "Deployment"):
         if item["metadata"]["name"] not in ("musicgen-worker", "musicgen-relay"):
@@ -38,7 +47,7 @@ def check_grace_periods(objects: Objects) -> Iterator[str]:
 
 def check_slots(objects: Objects) -> Iterator[str]:
     """Check KEDA's jobs per worker against the slots of a worker."""
-    own = _settings(objects).get("MUSICGEN_SLOTS", "1")
+    own = find_settings(objects).get("MUSICGEN_SLOTS", "1")
     for item in select_kinds(objects, "ScaledObject"):
         for trigger in item["spec"]["triggers"]:
             target = trigger["metadata"].get("targetQueryValue", own)
@@ -46,11 +55,44 @@ def check_slots(objects: Objects) -> Iterator[str]:
                 yield f"{describe(item)}: {target} jobs per worker, but a worker has {own} slots"
 
 
-def _settings(objects: Objects) -> Mapping[str, str]:
-    settings: dict[str, str] = {}
-    for item in select_kinds(objects, "ConfigMap"):
-        settings |= item.get("data", {})
-    return settings
+def check_bucket(objects: Objects) -> Iterator[str]:
+    """Check that all processes have the same variables of a bucket.
+
+    A component changes only the objects of the components before it in the overlay's list.
+    """
+    buckets = {
+        item["metadata"]["name"]: {
+            variable["name"]
+            for container in list_containers(item)
+            for variable in container.get("env", [])
+            if variable["name"].startswith("MUSICGEN_BUCKET")
+        }
+        for item in select_kinds(objects, "Deployment")
+        if item["metadata"]["name"] in network.list_clients(objects)
+    }
+    everything = set().union(*buckets.values())
+    for name, own in buckets.items():
+        if missing := everything - own:
+            yield (
+                f"Deployment {name}: lacks {', '.join(sorted(missing))}. List the component "
+                "bucket after the one with this Deployment."
+            )
+
+
+def check_fallback(objects: Objects) -> Iterator[str]:
+    """Check that a database without an answer does not stop running workers."""
+    for item in select_kinds(objects, "ScaledObject"):
+        fallback = item["spec"].get("fallback", {})
+        keeps = fallback.get("behavior") in ("currentReplicas", "currentReplicasIfHigher")
+        if fallback and not keeps and fallback["replicas"] < item["spec"]["maxReplicaCount"]:
+            yield f"{describe(item)}: its fallback stops workers while the database is away"
+
+
+def check_labels(objects: Objects) -> Iterator[str]:
+    """Check the label by which a deployment finds objects to delete."""
+    for item in objects:
+        if item["metadata"].get("labels", {}).get(PART_OF) != "musicgen":
+            yield f"{describe(item)}: lacks the label {PART_OF}: musicgen"
 
 
 CHECKS: tuple[Check, ...] = (
@@ -60,9 +102,17 @@ CHECKS: tuple[Check, ...] = (
     wiring.check_references,
     check_grace_periods,
     check_slots,
+    check_bucket,
+    check_fallback,
+    check_labels,
+    scheduling.check_companions,
+    scheduling.check_disruptions,
+    scheduling.check_disk,
+    scheduling.check_rollouts,
     security.check_hardening,
     security.check_secrets,
-    security.check_network,
+    network.check_denial,
+    network.check_ways_out,
     security.check_images,
 )
 

@@ -9,6 +9,8 @@ Objects = Sequence[Mapping[str, Any]]
 Check = Callable[[Objects], Iterator[str]]
 """Takes all objects of an overlay; yields the problems, each with the object's name."""
 
+PART_OF = "app.kubernetes.io/part-of"
+"""Label of every object of this project; its value is `musicgen`."""
 WORKLOADS = ("Deployment", "DaemonSet", "StatefulSet", "Job")
 
 
@@ -32,3 +34,23 @@ def list_containers(workload: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the init containers and the containers of a workload."""
     spec = get_pod(workload)["spec"]
     return [*spec.get("initContainers", []), *spec["containers"]]
+
+
+def list_gpus(resources: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the GPUs among requests or limits by resource: whole, shared, or parts by MIG."""
+    return {name: value for name, value in resources.items() if name.startswith("nvidia.com/")}
+
+
+def find_settings(objects: Objects) -> dict[str, str]:
+    """Return the settings of the ConfigMaps that pods read as their environment."""
+    names = {
+        source.get("configMapRef", {}).get("name")
+        for item in select_kinds(objects, *WORKLOADS)
+        for container in list_containers(item)
+        for source in container.get("envFrom", [])
+    }
+    settings: dict[str, str] = {}
+    for item in select_kinds(objects, "ConfigMap"):
+        if item["metadata"]["name"] in names:
+            settings |= item.get("data", {})
+    return settings

@@ -1,4 +1,4 @@
-"""Checks of render_all render overlay: known schemas first, then consistent contents."""
+"""Checks of every rendered overlay: known schemas first, then consistent contents."""
 
 from __future__ import annotations
 
@@ -14,9 +14,20 @@ from infra.check.schemas import SCHEMAS
 from infra.check.tools import ROOT, run
 
 OVERLAYS = ("local", "production", "spot")
-COMPONENTS_ALONE = ("external-secrets", "weights-volume", "tracing", "relay")
+COMPONENTS_ALONE = (
+    "external-secrets",
+    "weights-volume",
+    "tracing",
+    "relay",
+    "request-scaling",
+    "load-balancer",
+    "bucket-endpoint",
+    "identity-eks",
+    "identity-gke",
+)
 """Components without an overlay, checked in production."""
-KUBERNETES = "1.34"
+KUBERNETES = ("1.34", "1.37")
+"""Oldest and newest version with a schema of all objects here: fields come, and some go."""
 FOLDER = ROOT / "infra/k8s"
 
 
@@ -59,7 +70,8 @@ def _add_component(name: str) -> Path:
     folder.mkdir(exist_ok=True)
     production = FOLDER / "overlays/production/kustomization.yaml"
     overlay = yaml.safe_load(production.read_text(encoding="utf-8"))
-    overlay["components"].append(f"../../components/{name}")
+    # First, because a component changes only the objects of those before it.
+    overlay["components"].insert(0, f"../../components/{name}")
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
     return folder
 
@@ -73,12 +85,17 @@ def _check_schemas(objects: Objects) -> Iterator[str]:
 def _check_kubernetes(item: Mapping[str, Any]) -> Iterator[str]:
     import kubernetes_validate
 
-    try:
-        kubernetes_validate.validate(dict(item), KUBERNETES, strict=True)
-    except kubernetes_validate.ValidationError as error:
-        yield f"{describe(item)}: {'.'.join(map(str, error.path))}: {error.message}"
-    except (kubernetes_validate.InvalidSchemaError, kubernetes_validate.utils.SchemaNotFoundError):
-        yield f"{describe(item)}: unknown kind, add its schema to infra/check/schemas.py"
+    for version in KUBERNETES:
+        try:
+            kubernetes_validate.validate(dict(item), version, strict=True)
+        except kubernetes_validate.ValidationError as error:
+            path = ".".join(map(str, error.path))
+            yield f"{describe(item)}: {path}: {error.message} (Kubernetes {version})"
+        except (
+            kubernetes_validate.InvalidSchemaError,
+            kubernetes_validate.utils.SchemaNotFoundError,
+        ):
+            yield f"{describe(item)}: unknown kind, add its schema to infra/check/schemas.py"
 
 
 def _check_schema(item: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:

@@ -72,7 +72,17 @@ SCALED_OBJECT = build_resource(
         maxReplicaCount=WHOLE,
         pollingInterval=WHOLE,
         cooldownPeriod=WHOLE,
-        fallback=build_object({"failureThreshold": WHOLE, "replicas": WHOLE}),
+        fallback=build_object(
+            {"failureThreshold": WHOLE, "replicas": WHOLE},
+            behavior={
+                "enum": [
+                    "static",
+                    "currentReplicas",
+                    "currentReplicasIfHigher",
+                    "currentReplicasIfLower",
+                ]
+            },
+        ),
         advanced=build_object(
             {},
             horizontalPodAutoscalerConfig=build_object(
@@ -112,8 +122,18 @@ GATEWAY = build_resource(
     "Gateway",
     build_object({"gatewayClassName": TEXT, "listeners": build_array(_LISTENER)}),
 )
+_REDIRECT = build_object(
+    {
+        "type": {"const": "RequestRedirect"},
+        "requestRedirect": build_object(
+            {"scheme": {"enum": ["http", "https"]}, "statusCode": {"enum": [301, 302]}}
+        ),
+    }
+)
 _RULE = build_object(
-    {"backendRefs": build_array(build_object({"name": TEXT, "port": WHOLE}))},
+    {},
+    backendRefs=build_array(build_object({"name": TEXT, "port": WHOLE})),
+    filters=build_array(_REDIRECT),
     matches=build_array(
         build_object(
             {"path": build_object({"type": {"enum": ["PathPrefix", "Exact"]}, "value": TEXT})}
@@ -132,15 +152,48 @@ HTTP_ROUTE = build_resource(
         hostnames=build_array(TEXT),
     ),
 )
+_SELECTOR = build_object(
+    {},
+    matchLabels=LABELS,
+    matchExpressions=build_array(
+        build_object(
+            {"key": TEXT, "operator": {"enum": ["In", "NotIn", "Exists", "DoesNotExist"]}},
+            values=build_array(TEXT),
+        )
+    ),
+)
 POD_MONITOR = build_resource(
     "monitoring.coreos.com/v1",
     "PodMonitor",
     build_object(
         {
-            "selector": build_object({"matchLabels": LABELS}),
+            "selector": _SELECTOR,
             "podMetricsEndpoints": build_array(
                 build_object({"port": TEXT}, path=TEXT, interval=DURATION, scrapeTimeout=DURATION)
             ),
+        },
+        jobLabel=TEXT,
+    ),
+)
+_ALERTING_RULE = build_object(
+    {"alert": TEXT, "expr": TEXT},
+    **{"for": DURATION, "labels": LABELS, "annotations": LABELS, "keep_firing_for": DURATION},
+)
+_RECORDING_RULE = build_object({"record": TEXT, "expr": TEXT}, labels=LABELS)
+PROMETHEUS_RULE = build_resource(
+    "monitoring.coreos.com/v1",
+    "PrometheusRule",
+    build_object(
+        {
+            "groups": build_array(
+                build_object(
+                    {
+                        "name": TEXT,
+                        "rules": build_array({"oneOf": [_ALERTING_RULE, _RECORDING_RULE]}),
+                    },
+                    interval=DURATION,
+                )
+            )
         }
     ),
 )
@@ -167,5 +220,6 @@ SCHEMAS: dict[str, Schema] = {
     "Gateway": GATEWAY,
     "HTTPRoute": HTTP_ROUTE,
     "PodMonitor": POD_MONITOR,
+    "PrometheusRule": PROMETHEUS_RULE,
     "ExternalSecret": EXTERNAL_SECRET,
 }

@@ -1,4 +1,4 @@
-"""Security checks: rights of pods, network policies, places of secrets, image versions."""
+"""Security checks: rights of pods, places of secrets, image versions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from infra.check.objects import WORKLOADS, Objects, describe, get_pod, list_containers, select_kinds
+from infra.check.objects import (
+    WORKLOADS,
+    Objects,
+    describe,
+    get_pod,
+    list_containers,
+    list_gpus,
+    select_kinds,
+)
 
 _SECRET = re.compile(r"(SECRET|PASSWORD|TOKEN|API_KEY|ACCESS_KEY|DATABASE_URL)")
 
@@ -34,6 +42,8 @@ def _check_pod(spec: Mapping[str, Any]) -> Iterator[str]:
         yield "may run as root"
     if context.get("seccompProfile", {}).get("type") is None:
         yield "has no seccomp profile"
+    if spec.get("enableServiceLinks") is not False:
+        yield "has variables with the addresses of all Services of its namespace"
     if spec.get("hostNetwork") or spec.get("hostPID"):
         yield "shares its node's network or processes"
 
@@ -51,10 +61,10 @@ def _check_container(container: Mapping[str, Any]) -> Iterator[str]:
 def _check_resources(container: Mapping[str, Any]) -> Iterator[str]:
     resources = container.get("resources", {})
     for kind in ("requests", "limits"):
-        if not {"cpu", "memory"} <= set(resources.get(kind, {})):
-            yield f"has no {kind} of cpu and memory"
-    gpus = [resources.get(kind, {}).get("nvidia.com/gpu") for kind in ("requests", "limits")]
-    if gpus[0] != gpus[1]:
+        if not {"cpu", "memory", "ephemeral-storage"} <= set(resources.get(kind, {})):
+            yield f"has no {kind} of cpu, memory and ephemeral-storage"
+    requests, limits = (list_gpus(resources.get(kind, {})) for kind in ("requests", "limits"))
+    if requests != limits:
         yield "GPUs cannot be shared: requests must equal limits"
 
 
@@ -71,28 +81,6 @@ def check_secrets(objects: Objects) -> Iterator[str]:
             for variable in container.get("env", []):
                 if "value" in variable and is_secret(variable["name"]):
                     yield f"{describe(item)}: {variable['name']} has a literal value, use a Secret"
-
-
-def check_network(objects: Objects) -> Iterator[str]:
-    """Check for a default denial, and for a way to a cloud's metadata service."""
-    policies = select_kinds(objects, "NetworkPolicy")
-    is_closed = any(
-        item["spec"]["podSelector"] == {}
-        and set(item["spec"]["policyTypes"]) == {"Ingress", "Egress"}
-        and not item["spec"].get("ingress")
-        and not item["spec"].get("egress")
-        for item in policies
-    )
-    if not is_closed:
-        yield "no NetworkPolicy denies by default"
-    for item in policies:
-        for rule in item["spec"].get("egress", []):
-            for peer in rule.get("to", []):
-                block = peer.get("ipBlock", {})
-                if block.get("cidr") == "0.0.0.0/0" and "169.254.0.0/16" not in block.get(
-                    "except", []
-                ):
-                    yield f"{describe(item)}: a caller's URL can reach the cloud's metadata"
 
 
 def check_images(objects: Objects) -> Iterator[str]:

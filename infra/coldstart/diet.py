@@ -5,15 +5,17 @@ For the last step of an image:
     python -m infra.coldstart.diet --site-packages /usr/lib/python3/site-packages --dry-run
     python -m infra.coldstart.diet            # of this interpreter
 
-Smaller images are pulled faster. Removed are tests, type stubs, documentation, and torch's C++
-headers, static libraries and command line programs, except one program required by `import torch`.
-Afterwards no extension can be compiled against this torch, and torch.compile does not work on
-processors. `--strip` also removes the symbols of torch's libraries, if `strip` is installed.
+Smaller images are pulled faster. Removed are tests, type stubs, documentation, pip and setuptools,
+boto3's descriptions of unused services, and torch's C++ headers, static libraries and command line
+programs, except one program required by `import torch`. Afterwards no extension can be compiled
+against this torch, and torch.compile does not work on processors. `--strip` also removes the
+symbols of torch's libraries, if `strip` is installed.
 
 The remaining modules are compiled to bytecode. A container with a read-only disk or with
 PYTHONDONTWRITEBYTECODE would compile every module again at each start, and that takes twice as long
-as the imports. At the end a new interpreter makes a clip. If it fails, the exit status is 1 and the
-image must not be used. The last line is one JSON object.
+as the imports. At the end a new interpreter makes a clip, or with `--import` only imports a module,
+for an image without torch. If it fails, the exit status is 1 and the image must not be used. The
+last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -44,10 +46,17 @@ RULES: dict[str, tuple[str, ...]] = {
     "programs of torch": ("torch/bin",),
     "type stubs": ("torch/**/*.pyi", "numpy/**/*.pyi"),
     "documentation": ("*/docs", "*/doc", "*/examples"),
+    "installers": ("pip", "pip-*.dist-info", "setuptools", "setuptools-*.dist-info"),
+    "services of boto3": ("botocore/data/*/20*", "boto3/data/*/20*"),
 }
 """Removed paths below site-packages, by rule."""
-KEPT = ("torch/bin/torch_shm_manager", "numpy/testing/tests", "numpy/_core/tests")
-"""Exceptions to the rules; `import torch` fails without the first."""
+_SERVICES = ("s3", "sts", "sso", "sso-oidc", "signin")
+KEPT = (
+    *("torch/bin/torch_shm_manager", "numpy/testing/tests", "numpy/_core/tests"),
+    *(f"{package}/data/{name}" for package in ("botocore", "boto3") for name in _SERVICES),
+)
+"""Exceptions to the rules: `import torch` fails without the first; the last are the bucket, and the
+services with credentials for it."""
 GENERATE = """
 from pathlib import Path
 import sys
@@ -70,7 +79,7 @@ def find_matches(site: Path, patterns: Iterable[str]) -> list[Path]:
     kept = {site / name for name in KEPT}
     matches: list[Path] = []
     for path in sorted({p for pattern in patterns for p in site.glob(pattern)}):
-        if path in kept or any(parent in matches for parent in path.parents):
+        if path in kept or any(p in matches or p in kept for p in path.parents):
             continue
         if any(path in exception.parents for exception in kept):
             matches += [child for child in sorted(path.iterdir()) if child not in kept]
@@ -147,6 +156,20 @@ def generates(site: Path) -> bool:
     return done.returncode == 0
 
 
+def imports(site: Path, module: str) -> bool:
+    """Tell whether a new interpreter with these packages imports `module` from them."""
+    code = (
+        "import importlib, sys; found = importlib.import_module(sys.argv[1]).__file__; "
+        "assert found.startswith(sys.argv[2]), found"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code, module, str(site)],
+        env=os.environ | {"PYTHONPATH": str(site)},
+        cwd="/",  # not a checkout, whose modules would come first
+    )
+    return done.returncode == 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     parser = argparse.ArgumentParser(
@@ -161,6 +184,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--strip", action="store_true", help="also strip the symbols of torch's libraries"
     )
+    parser.add_argument(
+        "--import",
+        dest="module",
+        metavar="MODULE",
+        help="import this module as the test, instead of making a clip",
+    )
     parser.add_argument("--dry-run", action="store_true", help="show the sizes, remove nothing")
     add_save(parser)
     options = parser.parse_args(arguments)
@@ -172,13 +201,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.strip:
             removed["symbols"] = strip(site)
         result["modules_without_bytecode"] = compile_all(site)
-        result["generates"] = generates(site.resolve())
+        place = site.resolve()
+        name = "imports" if options.module else "generates"
+        result[name] = imports(place, options.module) if options.module else generates(place)
     for rule, size in removed.items():
         sys.stdout.write(f"{size / 1e6:8.1f} MB  {rule}\n")
     result |= {"mb_before": before / 1e6, "mb_after": size_of(site) / 1e6}
     result["mb_by_rule"] = {rule: size / 1e6 for rule, size in removed.items()}
     write_result(result, options)
-    return 0 if result.get("generates", True) else 1
+    return 0 if result.get("generates", True) and result.get("imports", True) else 1
 
 
 if __name__ == "__main__":

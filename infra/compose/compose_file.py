@@ -1,15 +1,16 @@
-"""Parser of the compose file with Docker Compose's rules for variables and the start order."""
+"""Parser of compose files with Docker Compose's rules for variables, merging and start order."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 FILE = Path(__file__).with_name("compose.yaml")
+CPU_FILE = FILE.with_name("compose.cpu.yaml")
 _VARIABLE = re.compile(r"\$\{(\w+)(?::(-|\?)([^}]*))?\}")
 
 
@@ -33,13 +34,46 @@ def substitute(text: str, variables: Mapping[str, str]) -> str:
     return _VARIABLE.sub(value, text)
 
 
-def services(variables: Mapping[str, str], file: Path = FILE) -> dict[str, dict[str, Any]]:
-    """Return the services by name in the order of their dependencies, without those of profiles."""
-    services = yaml.safe_load(file.read_text())["services"]
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # untyped
+    """Loader of YAML with Compose's tag !reset, which removes a value of an earlier file."""
+
+
+class _Reset:
+    pass
+
+
+_Loader.add_constructor("!reset", lambda loader, node: _Reset())
+
+
+def services(
+    variables: Mapping[str, str], *files: Path, profiles: Collection[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """Return the services by name in the order of their dependencies.
+
+    Later files override earlier ones; the default is `FILE`. A service with profiles needs one of
+    `profiles`.
+    """
+    merged: dict[str, Any] = {}
+    for file in files or (FILE,):
+        merged = _merge(merged, yaml.load(file.read_text(), _Loader)["services"])
     # Parsed before the substitution, as in Docker: the value "off" stays a text.
-    services = _substitute_all(services, variables)
-    plain = {name: service for name, service in services.items() if not service.get("profiles")}
-    return {name: plain[name] for name in _sort(plain)}
+    found = _substitute_all(merged, variables)
+    chosen = {
+        name: service
+        for name, service in found.items()
+        if not service.get("profiles") or set(service["profiles"]) & set(profiles)
+    }
+    return {name: chosen[name] for name in _sort(chosen)}
+
+
+def _merge(below: Any, above: Any) -> Any:
+    """Join two values: mappings by key, lists in sequence, and otherwise the later one."""
+    if isinstance(below, dict) and isinstance(above, dict):
+        joined = {**below, **{key: _merge(below.get(key), value) for key, value in above.items()}}
+        return {key: value for key, value in joined.items() if not isinstance(value, _Reset)}
+    if isinstance(below, list) and isinstance(above, list):
+        return [*below, *above]
+    return above
 
 
 def _substitute_all(node: Any, variables: Mapping[str, str]) -> Any:

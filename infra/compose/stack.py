@@ -23,7 +23,7 @@ from infra.compose.compose_file import ComposeError, services
 
 ROOT = Path(__file__).resolve().parents[2]
 HEALTHY_SECONDS, POLL_SECONDS, STOP_SECONDS = 90.0, 0.2, 30.0
-PORTS = {"api": 8000, "worker": 9090, "database": 5432, "bucket": 8333}
+PORTS = {"api": 8000, "worker": 9464, "database": 5432, "bucket": 8333}
 """Port of every service inside its container."""
 EXTRA_PORTS = 3
 DATABASE_USER = "pgserver"

@@ -9,14 +9,18 @@
 
 First it checks the credentials, cluster, driver, memory and bucket. If a check fails, it changes
 nothing and exits with status 2. A deployment that fails later exits with status 1. The same command
-again changes nothing. Meta's weights are licensed CC-BY-NC-4.0: no commercial use.
+again changes nothing. After SIGTERM the history has the change so far. Meta's weights are licensed
+CC-BY-NC-4.0: no commercial use.
 """
 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
 
 from infra.deploy.options import add_targets
 from infra.deploy.run import DeployOptions, deploy
@@ -44,5 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2 if isinstance(error, CheckError) else 1
 
 
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    """Leave by an exception, so that the change so far gets into the history."""
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
 if __name__ == "__main__":
+    for _ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(_ending, _end)
     sys.exit(main())

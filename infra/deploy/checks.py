@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from infra.deploy.shell import run_command
 from infra.deploy.target import Check, DeployError
@@ -69,6 +71,22 @@ def check_local_gpu(model: str | None) -> Check:
         return Check("GPU", False, f"nvidia-smi: {output}")
     driver, memory = (part.strip() for part in output.splitlines()[0].split(","))
     return check_gpu(driver, int(memory) * 2**20, model)
+
+
+def check_local_memory(model: str | None) -> Check:
+    """Check this machine's free memory for a `model` of the catalog on the processor."""
+    free = _read_available_memory()
+    entry = catalog.find(model) if model else None
+    required = entry.memory.get("int8", 0) if entry else 0
+    if required > free:
+        needs = f"{model} needs {required / 1e9:.1f} GB"
+        return Check("memory", False, f"{free / 1e9:.1f} GB are free: {needs}")
+    return Check("memory", True, f"{free / 1e9:.1f} GB are free")
+
+
+def _read_available_memory(file: Path = Path("/proc/meminfo")) -> int:
+    match = re.search(r"^MemAvailable:\s+(\d+) kB", file.read_text(), re.MULTILINE)
+    return int(match[1]) * 1024 if match else 0
 
 
 def check_gpu(driver: str, memory: int, model: str | None) -> Check:

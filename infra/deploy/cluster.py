@@ -6,12 +6,20 @@ import base64
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from infra.check.objects import WORKLOADS, Objects, describe, list_containers, select_kinds
+from infra.check.objects import (
+    WORKLOADS,
+    Objects,
+    describe,
+    get_pod,
+    list_containers,
+    list_gpus,
+    select_kinds,
+)
 from infra.deploy import checks
+from infra.deploy.destinations import check_database, check_endpoint
 from infra.deploy.target import Check
 from musicgen.settings import Settings
 
-GPU = "nvidia.com/gpu"
 DRIVER_LABEL = "nvidia.com/cuda.driver-version.full"
 MEMORY_LABEL = "nvidia.com/gpu.memory"
 """Labels of NVIDIA's GPU feature discovery; memory in MiB."""
@@ -22,6 +30,10 @@ PLACEHOLDERS = (
     "GATEWAY_CLASS",
     "INGRESS_CLASS",
     "ENDPOINT_ID",
+    "SPOT_TAINT",
+    "SPOT_LABEL",
+    "SPOT_VALUE",
+    "192.0.2.0/24",
 )
 BUCKET = {
     "name": "MUSICGEN_BUCKET",
@@ -30,6 +42,12 @@ BUCKET = {
     "access-key-id": "MUSICGEN_BUCKET_ACCESS_KEY_ID",
     "secret-access-key": "MUSICGEN_BUCKET_SECRET_ACCESS_KEY",
 }
+
+METRICS = {
+    "Resource": "metrics.k8s.io/v1beta1",
+    "Pods": "custom.metrics.k8s.io/v1beta1",
+}
+"""API of each type of metric of an autoscaler: of metrics-server, and of prometheus-adapter."""
 
 Secret = Callable[[str], dict[str, str] | None]
 """Takes a name; returns the data of the Secret in base64, or None without one of that name."""
@@ -52,7 +70,10 @@ def check_placeholders(objects: Objects) -> Check:
 
 def check_api_versions(objects: Objects, served: Sequence[str]) -> Check:
     """Check the objects against `served`, the API versions of the cluster."""
-    missing = sorted({entry["apiVersion"] for entry in objects} - set(served))
+    needed = {entry["apiVersion"] for entry in objects}
+    for scaler in select_kinds(objects, "HorizontalPodAutoscaler"):
+        needed |= {METRICS[metric["type"]] for metric in scaler["spec"]["metrics"]}
+    missing = sorted(needed - set(served))
     detail = f"the cluster does not serve {', '.join(missing)}: install their operators"
     return Check("API versions", not missing, detail if missing else "")
 
@@ -69,21 +90,30 @@ def check_secrets(objects: Objects, secret: Secret) -> Iterator[Check]:
         yield Check(f"Secret {name}", is_complete, detail)
         if name == "musicgen-bucket" and data and not missing:
             yield _check_bucket(data)
+            yield from check_endpoint(objects, _decode(data).get("endpoint-url", ""))
+        if name == "musicgen-database" and data and not missing:
+            yield check_database(objects, _decode(data)["url"])
 
 
 def check_gpus(objects: Objects, nodes: Sequence[dict[str, Any]], gpus_come: bool) -> Check:
     """Check the nodes' GPUs. `gpus_come`: an autoscaler adds nodes with GPUs on demand."""
-    consumers = [
-        describe(deployment)
+    consumers = {
+        resource: describe(deployment)
         for deployment in select_kinds(objects, "Deployment")
-        if any(GPU in c["resources"].get("limits", {}) for c in list_containers(deployment))
-    ]
+        for container in list_containers(deployment)
+        for resource in list_gpus(container["resources"].get("limits", {}))
+    }
     if not consumers:
         return Check("GPUs", True, "no Deployment requests one")
-    gpu_nodes = [node for node in nodes if int(node["status"]["allocatable"].get(GPU, 0)) > 0]
-    if not gpu_nodes:
-        detail = "no node has one yet" if gpus_come else f"no node has {GPU} for {consumers[0]}"
-        return Check("GPUs", gpus_come, detail)
+    gpu_nodes = []
+    for resource, consumer in consumers.items():
+        found = [n for n in nodes if int(n["status"]["allocatable"].get(resource, 0)) > 0]
+        if not found:
+            detail = (
+                "no node has one yet" if gpus_come else f"no node has {resource} for {consumer}"
+            )
+            return Check("GPUs", gpus_come, detail)
+        gpu_nodes += found
     for node in gpu_nodes:
         labels = node["metadata"].get("labels", {})
         if DRIVER_LABEL in labels:
@@ -97,6 +127,11 @@ def check_gpus(objects: Objects, nodes: Sequence[dict[str, Any]], gpus_come: boo
 def _list_secrets(objects: Objects) -> dict[str, set[str]]:
     """Return the required keys by Secret, without those of an ExternalSecret."""
     required: dict[str, set[str]] = {}
+    pullers = [*select_kinds(objects, "ServiceAccount")]
+    pullers += [get_pod(workload)["spec"] for workload in select_kinds(objects, *WORKLOADS)]
+    for puller in pullers:
+        for secret in puller.get("imagePullSecrets", []):
+            required.setdefault(secret["name"], set()).add(".dockerconfigjson")
     for workload in select_kinds(objects, *WORKLOADS):
         for container in list_containers(workload):
             for source in container.get("envFrom", []):
@@ -111,20 +146,20 @@ def _list_secrets(objects: Objects) -> dict[str, set[str]]:
 
 
 def _check_bucket(data: dict[str, str]) -> Check:
-    env = {
-        BUCKET[key]: base64.b64decode(value).decode()
-        for key, value in data.items()
-        if key in BUCKET
-    }
+    env = {BUCKET[key]: value for key, value in _decode(data).items() if key in BUCKET}
     if BUCKET["access-key-id"] not in env:
         detail = "not checked: only the identity of the pods can write to it"
         return Check(f"bucket {env[BUCKET['name']]}", True, detail)
     return checks.check_writable(Settings.from_env(env).bucket)
 
 
+def _decode(data: dict[str, str]) -> dict[str, str]:
+    return {key: base64.b64decode(value).decode() for key, value in data.items()}
+
+
 def _mentions(value: object, word: str) -> bool:
     if isinstance(value, dict):
-        return any(_mentions(part, word) for part in value.values())
+        return any(_mentions(part, word) for item in value.items() for part in item)
     if isinstance(value, list):
         return any(_mentions(part, word) for part in value)
     return isinstance(value, str) and word in value

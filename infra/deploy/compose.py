@@ -11,6 +11,7 @@ from infra.deploy.shell import build_step, read_output, run_command
 from infra.deploy.target import Check, DeployError, Step
 
 FILE = "infra/compose/compose.yaml"
+CPU_FILE = "infra/compose/compose.cpu.yaml"
 OURS = ("api", "worker")
 WAIT_SECONDS = 900
 """Most of it for the worker's image and weights."""
@@ -24,25 +25,28 @@ class Compose:
 
     name = "compose"
 
-    def __init__(self, is_monitored: bool = False) -> None:
+    def __init__(self, is_monitored: bool = False, is_on_cpu: bool = False) -> None:
         profile = ("--profile", "monitoring") if is_monitored else ()
-        self._base = ("docker", "compose", "-f", FILE, *profile)
+        override = ("-f", CPU_FILE) if is_on_cpu else ()
+        self._is_on_cpu = is_on_cpu
+        self._base = ("docker", "compose", "-f", FILE, *override, *profile)
 
     def preflight(self, builds: bool) -> Iterator[Check]:
-        """Check Docker, NVIDIA's container toolkit, the settings and the GPU."""
+        """Check Docker, the settings and the memory; for a GPU also its toolkit and driver."""
         status, output = run_command("docker", "info", "--format", "{{json .Runtimes}}")
         yield Check("docker", status == 0, "responds" if status == 0 else output)
         if status:
             return
-        has_toolkit = "nvidia" in output
-        detail = "" if has_toolkit else "Docker has no nvidia runtime: install it"
-        yield Check("NVIDIA container toolkit", has_toolkit, detail)
+        if not self._is_on_cpu:
+            has_toolkit = "nvidia" in output
+            missing = "Docker has no nvidia runtime: install it, or add --cpu to run without a GPU"
+            yield Check("NVIDIA container toolkit", has_toolkit, "" if has_toolkit else missing)
         status, output = run_command(*self._base, "config", "--quiet")
         yield Check("settings", status == 0, output and f"{output}: infra/compose/.env")
         if status:
             return
         model = self._config()["services"]["worker"]["environment"].get("MUSICGEN_MODEL")
-        yield checks.check_local_gpu(model)
+        yield checks.check_local_memory(model) if self._is_on_cpu else checks.check_local_gpu(model)
         if model:
             yield checks.show_licence(model)
 

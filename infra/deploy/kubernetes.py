@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from infra.deploy import cluster
+from infra.deploy.rollout import measure_rollout
 from infra.deploy.shell import build_step, read_output, run_command
+from infra.deploy.stale import SELECTOR, find_stale
 from infra.deploy.target import Check, DeployError, Step
 
 FOLDER = Path("infra/k8s/overlays")
 NAMESPACE = "musicgen"
 REVISION = "deployment.kubernetes.io/revision"
-TIMEOUT = "30m"
-"""A new worker may wait for a node, an image and its weights."""
+APPLY = ("apply", "--server-side", "--force-conflicts", "-f", "-")
+DAEMON = "daemonset/"
+"""Prefix of a DaemonSet in a release; a name without it is a Deployment's."""
 PLACEHOLDER = "musicgen-placeholder"
 """Stays pending while every GPU is in use, so the rollout does not wait for it."""
 
@@ -24,8 +27,9 @@ PLACEHOLDER = "musicgen-placeholder"
 class Kubernetes:
     """Overlay in a cluster.
 
-    A release is `NAME=REVISION` of each Deployment, as in `kubectl rollout history`. It includes
-    the settings: each change makes a ConfigMap with a new name.
+    A release is `NAME=REVISION` of each Deployment, and `daemonset/NAME=REVISION` of each
+    DaemonSet, as in `kubectl rollout history`. It includes the settings: each change makes a
+    ConfigMap with a new name.
     """
 
     def __init__(self, overlay: str, context: str | None = None, gpus_come: bool = False) -> None:
@@ -40,31 +44,32 @@ class Kubernetes:
         yield Check("cluster", status == 0, self.name if status == 0 else output)
         if status:
             return
-        for verb in ("create", "patch"):
+        for verb in ("create", "patch", "delete"):
             yield self._check_right(verb)
         if not builds:
             return
         yield cluster.check_manifests(self._objects)
         yield cluster.check_placeholders(self._objects)
-        served = read_output(*self._kubectl, "api-versions").split()
-        yield cluster.check_api_versions(self._objects, served)
+        yield cluster.check_api_versions(self._objects, self._served)
         yield from cluster.check_secrets(self._objects, self._read_secret)
         nodes = json.loads(read_output(*self._kubectl, "get", "nodes", "--output=json"))
         yield cluster.check_gpus(self._objects, nodes["items"], self._gpus_come)
+        yield self._check_admission()
 
     def find_current_release(self) -> str | None:
-        """Return the revisions of the overlay's Deployments in the cluster, or None."""
-        deployed = [
-            deployment["metadata"]
-            for deployment in json.loads(self._get("deployments", "--output=json"))["items"]
-        ]
-        ours = self._deployment_names()
-        revisions = {
-            metadata["name"]: metadata.get("annotations", {}).get(REVISION, "0")
-            for metadata in deployed
-            if metadata["name"] in ours
-        }
-        return " ".join(f"{name}={revisions[name]}" for name in sorted(revisions)) or None
+        """Return the revisions of the overlay's workloads in the cluster, or None."""
+        ours = {*self._list_names("Deployment"), *self._list_names("DaemonSet", DAEMON)}
+        revisions: dict[str, int] = {}
+        for item in self._read_items("deployments"):
+            metadata = item["metadata"]
+            revisions[metadata["name"]] = int(metadata.get("annotations", {}).get(REVISION, 0))
+        for item in self._read_items("controllerrevisions"):
+            for owner in item["metadata"].get("ownerReferences", []):
+                if owner["kind"] == "DaemonSet":
+                    name = DAEMON + owner["name"]
+                    revisions[name] = max(revisions.get(name, 0), item["revision"])
+        release = (f"{name}={revisions[name]}" for name in sorted(ours & revisions.keys()))
+        return " ".join(release) or None
 
     def predict_release(self) -> str | None:
         """Return None: only the cluster can compare its objects with the overlay."""
@@ -79,35 +84,68 @@ class Kubernetes:
         return output or "no differences"
 
     def plan_steps(self, release: str | None) -> list[Step]:
-        """Return `kubectl apply`, or for a release `kubectl rollout undo`, and the waits."""
+        """Return `kubectl apply`, or for a release `kubectl rollout undo`, and the waits.
+
+        Stale objects are deleted before the waits: a placeholder may hold the next worker's GPU.
+        """
         if release is not None:
             return [*self._undo(release), *self._wait_for(_parse_revisions(release))]
         source = f"kubectl kustomize {self._folder}"
-        apply = (*self._kubectl, "apply", "--server-side", "--force-conflicts", "-f", "-")
-        waits = self._wait_for(self._deployment_names())
-        return [build_step(*apply, text=self._manifest, fed_by=source), *waits]
+        return [
+            build_step(*self._kubectl, *APPLY, text=self._manifest, fed_by=source),
+            *self._delete_stale(),
+            *self._wait_for(self._list_names("Deployment")),
+        ]
+
+    def _delete_stale(self) -> Iterator[Step]:
+        def get(resources: str) -> str:
+            return self._get(resources, f"--selector={SELECTOR}", "--output=json")
+
+        stale = find_stale(self._objects, self._served, get)
+        if stale:
+            delete = (*self._kubectl, "--namespace", NAMESPACE, "delete", "--ignore-not-found")
+            yield build_step(*delete, *stale)
 
     def _undo(self, release: str) -> list[Step]:
         current = _parse_revisions(self.find_current_release() or "")
         undo = (*self._kubectl, "--namespace", NAMESPACE, "rollout", "undo")
+        wanted = _parse_revisions(release)
+        if missing := sorted(set(wanted) - set(current)):
+            raise DeployError(
+                f"{', '.join(missing)}: not in the cluster, so its revisions are lost. "
+                "Deploy the overlay of that release instead."
+            )
         return [
-            build_step(*undo, f"deployment/{name}", f"--to-revision={number}")
-            for name, number in _parse_revisions(release).items()
-            if current.get(name) != number
+            build_step(
+                *undo, name if "/" in name else f"deployment/{name}", f"--to-revision={number}"
+            )
+            for name, number in wanted.items()
+            if current[name] != number
         ]
 
     def _wait_for(self, names: Iterable[str]) -> list[Step]:
+        """Return the waits for Deployments. A DaemonSet also waits for nodes that come and go."""
         wait = (*self._kubectl, "--namespace", NAMESPACE, "rollout", "status")
         return [
-            build_step(*wait, f"deployment/{name}", f"--timeout={TIMEOUT}")
+            build_step(
+                *wait, f"deployment/{name}", f"--timeout={measure_rollout(self._objects, name)}s"
+            )
             for name in names
-            if name != PLACEHOLDER
+            if name != PLACEHOLDER and not name.startswith(DAEMON)
         ]
 
-    def _deployment_names(self) -> list[str]:
+    def _list_names(self, kind: str, prefix: str = "") -> list[str]:
         return [
-            entry["metadata"]["name"] for entry in self._objects if entry["kind"] == "Deployment"
+            prefix + entry["metadata"]["name"] for entry in self._objects if entry["kind"] == kind
         ]
+
+    def _read_items(self, resource: str) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = json.loads(self._get(resource, "--output=json"))["items"]
+        return items
+
+    @cached_property
+    def _served(self) -> list[str]:
+        return read_output(*self._kubectl, "api-versions").split()
 
     @cached_property
     def _manifest(self) -> str:
@@ -123,6 +161,16 @@ class Kubernetes:
         can = (*self._kubectl, "--namespace", NAMESPACE, "auth", "can-i", verb, "deployments.apps")
         status, output = run_command(*can)
         return Check(f"may {verb} deployments", status == 0, output)
+
+    def _check_admission(self) -> Check:
+        """Ask the cluster about every object: its schemas, its policies, its quotas."""
+        name = "objects are admitted"
+        status, _ = run_command(*self._kubectl, "get", "namespace", NAMESPACE)
+        if status:
+            return Check(name, True, f"not checked: there is no namespace {NAMESPACE} yet")
+        dry_run = (*self._kubectl, *APPLY, "--dry-run=server")
+        status, output = run_command(*dry_run, text=self._manifest)
+        return Check(name, status == 0, "" if status == 0 else "; ".join(output.splitlines()[:3]))
 
     def _read_secret(self, name: str) -> dict[str, str] | None:
         status, output = run_command(

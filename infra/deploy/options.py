@@ -51,13 +51,14 @@ def _to_kubernetes(options: argparse.Namespace) -> Target:
 def _compose(targets: Targets) -> None:
     parser = targets.add_parser("compose", help="this machine, with Docker: docs/compose.md")
     parser.add_argument("--monitoring", action="store_true", help="start Prometheus too")
+    parser.add_argument("--cpu", action="store_true", help="run the worker without a GPU")
     parser.set_defaults(target=_to_compose)
 
 
 def _to_compose(options: argparse.Namespace) -> Target:
     from infra.deploy.compose import Compose
 
-    return Compose(options.monitoring)
+    return Compose(options.monitoring, options.cpu)
 
 
 def _replicate(targets: Targets) -> None:

@@ -5,13 +5,17 @@
 ARG BASE
 FROM ${BASE} AS build
 
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+ENV PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 COPY infra/docker/api-requirements.txt /tmp/
 RUN python -m venv /opt/venv && /opt/venv/bin/pip install --requirement /tmp/api-requirements.txt
-COPY musicgen /opt/app/musicgen
-COPY handlers /opt/app/handlers
-# Compile the modules here, because the container's root is read-only.
-RUN /opt/venv/bin/python -m compileall -q /opt/app
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY musicgen musicgen
+COPY handlers handlers
+# Without a compiler the wheel has no native step; the API decodes no music.
+RUN /opt/venv/bin/pip install --no-deps .
+COPY infra/coldstart infra/coldstart
+RUN /opt/venv/bin/python -m infra.coldstart.diet --import handlers.job_api.api.app
 
 FROM ${BASE}
 ARG VERSION=unknown
@@ -22,14 +26,12 @@ LABEL org.opencontainers.image.title="MusicGen job API" \
       org.opencontainers.image.revision="${REVISION}"
 
 ENV PATH=/opt/venv/bin:$PATH \
-    PYTHONPATH=/opt/app \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     MUSICGEN_DATA_DIR=/data
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin musicgen \
     && install --directory --owner=10001 --group=10001 /data
 COPY --from=build /opt/venv /opt/venv
-COPY --from=build /opt/app /opt/app
 WORKDIR /opt/app
 USER 10001:10001
 VOLUME /data

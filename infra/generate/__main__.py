@@ -1,6 +1,6 @@
 """`python -m infra.generate`: write every generated file anew, or check that all are current.
 
-    python -m infra.generate            # after a change of a request field, a setting or an error
+    python -m infra.generate            # after a change of a declaration or an alert
     python -m infra.generate --check    # exit status 1, with the names, if a file is not current
 
 Run it after changing a declaration, and commit what it writes.
@@ -14,7 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from infra.check.tools import ROOT
-from infra.generate import client_types, cog_inputs, error_page, request_table, settings_page
+from infra.generate import (
+    client_types,
+    cog_inputs,
+    error_page,
+    prometheus_rule,
+    request_table,
+    settings_page,
+)
 from infra.replicate import openapi_schema
 
 Render = Callable[[str], str]
@@ -27,6 +34,9 @@ FILES: dict[str, Render] = {
     "docs/requests.md": request_table.render,
     "docs/settings.md": lambda _: settings_page.render(),
     "docs/errors.md": error_page.render,
+    "infra/k8s/components/monitoring/rules.yaml": lambda _: prometheus_rule.render(
+        (ROOT / "infra/monitoring/rules.yml").read_text(encoding="utf-8")
+    ),
 }
 """For each file the function that returns its new content, given the present one."""
 

@@ -26,7 +26,7 @@ ADVICE = {
     500: "operator: see the text or the log",
     501: "operator: install the extra",
     502: "operator: check the other server; clips wait in the spool",
-    503: "retry: the worker is being replaced, or its queue is full",
+    503: "retry: a worker is replaced, the queue is full, or the bucket or database is away",
     507: "choose a smaller model or request, or make room",
 }
 

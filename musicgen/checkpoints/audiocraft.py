@@ -19,10 +19,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from musicgen.checkpoints.audiocraft_names import rename_codec, rename_language_model
+from musicgen.checkpoints.folder_files import SAFETENSORS
 from musicgen.checkpoints.locate import Source
 from musicgen.checkpoints.locking import translate_disk_errors
 from musicgen.checkpoints.packed.format import SMALL_FILES
-from musicgen.checkpoints.tensor_files import SAFETENSORS, TensorFiles
+from musicgen.checkpoints.tensor_files import TensorFiles
 from musicgen.checkpoints.weights import CheckpointWeights
 from musicgen.errors import CheckpointCorrupt, CheckpointIncomplete, CheckpointMismatch
 from musicgen.model.config import MusicGenConfig

@@ -67,7 +67,7 @@ def locate(name: str, revision: str | None = None, base: str | None = None) -> S
     is_whole = any(folder.glob("model*.safetensors*")) or any(folder.glob("pytorch_model*"))
     if is_whole or not (folder / ADAPTER_CONFIG).is_file():
         return source
-    base_name = base or _read_base(folder)
+    base_name = base or read_base(folder)
     try:
         base_source = locate(base_name)
     except (UnknownModel, CheckpointNotFound) as error:
@@ -84,6 +84,29 @@ def get_public_name(name: str) -> str:
     if entry is not None:
         return entry.name
     return Path(name.partition("?")[0]).name if "://" in name or Path(name).exists() else name
+
+
+def find_repository(name: str) -> str | None:
+    """Return the hub name of a model that is read from the hub, or None for any other one."""
+    if name and name not in catalog.CATALOG and Path(name).exists():
+        return None
+    entry = catalog.find(name)
+    if entry is not None:
+        return None if entry.source == "package" else entry.source
+    return name if name.count("/") == 1 and not name.startswith((".", "/")) else None
+
+
+def find_in_cache(repository: str, revision: str | None) -> Path | None:
+    """Return the folder of a complete model in the hub's cache, without a network, or None."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError, OSError):
+        return None
+    has_weights = any(any(folder.glob(pattern)) for pattern in _WEIGHTS_BY_PREFERENCE)
+    return folder if has_weights else None
 
 
 def _locate_one(name: str, revision: str | None) -> Source:
@@ -107,7 +130,7 @@ def _locate_one(name: str, revision: str | None) -> Source:
     raise UnknownModel.for_choice("model", name, choices)
 
 
-def _read_base(folder: Path) -> str:
+def read_base(folder: Path) -> str:
     """Read the name of an adapter's base model. Raises: `CheckpointIncomplete`."""
     try:
         base = json.loads((folder / ADAPTER_CONFIG).read_bytes())["base_model_name_or_path"]

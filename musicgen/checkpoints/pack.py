@@ -19,6 +19,7 @@ from typing import BinaryIO
 import torch
 
 from musicgen import __version__
+from musicgen.checkpoints.folder_files import weight_files
 from musicgen.checkpoints.locate import Source
 from musicgen.checkpoints.locking import lock_of, translate_disk_errors
 from musicgen.checkpoints.lora import Adapter
@@ -34,7 +35,6 @@ from musicgen.checkpoints.packed.format import (
 )
 from musicgen.checkpoints.packed.layouts import Packing
 from musicgen.checkpoints.packed.reader import PackFile, bytes_of, compute_sums, sha256_of, shape_of
-from musicgen.checkpoints.tensor_files import weight_files
 from musicgen.checkpoints.weights import CheckpointWeights
 from musicgen.errors import CheckpointError
 from musicgen.model.config import MusicGenConfig

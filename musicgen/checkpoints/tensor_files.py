@@ -14,11 +14,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from musicgen.errors import CheckpointCorrupt, CheckpointIncomplete
-from musicgen.model.json_file import read_json
-
-SAFETENSORS = "model.safetensors"
-PYTORCH_BIN = "pytorch_model.bin"
+from musicgen.checkpoints.folder_files import weight_files
+from musicgen.errors import CheckpointCorrupt
 
 
 class TensorFile(Protocol):
@@ -55,27 +52,6 @@ class TensorFiles:
 
     def __getitem__(self, name: str) -> Tensor:
         return self._files[self._where[name]].tensor(name)
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """Return the weight files of a folder, safetensors before `pytorch_model.bin`.
-
-    Raises: `CheckpointIncomplete` without any, or without a file named by the index.
-    """
-    for single in (SAFETENSORS, PYTORCH_BIN):
-        index = folder / f"{single}.index.json"
-        if index.exists():
-            names = sorted(set(read_json(index).get("weight_map", {}).values()))
-        else:
-            names = [single] if (folder / single).exists() else []
-        missing = [name for name in names if not (folder / name).exists()]
-        if missing:
-            raise CheckpointIncomplete(f"{folder} lacks {', '.join(missing)}, named in {index}")
-        if names:
-            return [folder / name for name in names]
-    raise CheckpointIncomplete(
-        f"{folder} has no weights: looked for {SAFETENSORS} and {PYTORCH_BIN}, whole or sharded"
-    )
 
 
 def open_file(path: Path) -> TensorFile:

@@ -17,6 +17,7 @@ from musicgen.errors import ModelTooLarge, SettingsError, UnsupportedCheckpoint
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.kernels import choose_packing
 from musicgen.model.memory import estimate_memory
+from musicgen.model.native.step_file import describe_step
 from musicgen.process.resources import free_memory
 from musicgen.settings import Settings
 
@@ -58,6 +59,7 @@ def load_engine(
     if settings.engine == "musicgen":
         precision = resolve_precision(settings.precision, device)
         check_memory(config, name, device, precision)
+        _log_kernels("checkpoint", device)
         try:
             return MusicGenEngine.load(
                 folder,
@@ -88,6 +90,7 @@ def _load_packed(
     precision = resolve_precision(precision, device)
     check_memory(config, name, device, precision)
     pack.check()
+    _log_kernels(form, device)
     on_phase("weights_resident")
     return MusicGenEngine.load_packed(
         pack,
@@ -97,6 +100,11 @@ def _load_packed(
         rows=_count_rows(settings.slots),
         torch_compile=settings.compile,
     )
+
+
+def _log_kernels(form: str, device: str) -> None:
+    step = describe_step() if device == "cpu" else "unused on a GPU"
+    logger.info("weights of the form %s; native step: %s", form, step)
 
 
 def _count_rows(slots: int) -> int:

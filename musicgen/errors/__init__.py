@@ -38,24 +38,29 @@ MusicGenError
 │   ├── EngineBusy            the queue is full: retry later, or elsewhere
 │   ├── DeviceFault           the device is lost to this process: start another one
 │   └── GenerationCancelled
+├── DatabaseUnavailable       not reachable or not ready
 ├── RemoteError               another deployment did not do its part
 └── StorageError              the clip was made but could not be stored
     ├── DiskFull
     ├── NotWritable
     ├── InlineTooLarge        too many bytes for an inline answer: use a bucket
     ├── BucketRefused         wrong credentials, no permission, no such bucket
-    └── UploadFailed          every attempt failed; the clip is in the spool folder
+    ├── UploadFailed          every attempt failed; the clip is in the spool folder
+    ├── BucketUnavailable     the bucket cannot be read at present: retry later
+    └── ObjectMissing         the bucket has no such object
 """
 
 from musicgen.errors.base import OMITTED, MusicGenError, find_nearest, show_value
 from musicgen.errors.operation import (
     BucketRefused,
+    BucketUnavailable,
     CheckpointCorrupt,
     CheckpointError,
     CheckpointIncomplete,
     CheckpointMismatch,
     CheckpointNotFound,
     DatabaseTooNew,
+    DatabaseUnavailable,
     DataFolderError,
     DeviceFault,
     DiskFull,
@@ -67,6 +72,7 @@ from musicgen.errors.operation import (
     ModelTooLarge,
     NonFiniteLogits,
     NotWritable,
+    ObjectMissing,
     OutOfMemory,
     RemoteError,
     SettingsError,
@@ -100,6 +106,7 @@ from musicgen.errors.request import (
 __all__ = [
     "OMITTED",
     "BucketRefused",
+    "BucketUnavailable",
     "CheckpointCorrupt",
     "CheckpointError",
     "CheckpointIncomplete",
@@ -107,6 +114,7 @@ __all__ = [
     "CheckpointNotFound",
     "DataFolderError",
     "DatabaseTooNew",
+    "DatabaseUnavailable",
     "DeviceFault",
     "DiskFull",
     "EmptyPrompt",
@@ -133,6 +141,7 @@ __all__ = [
     "MusicGenError",
     "NonFiniteLogits",
     "NotWritable",
+    "ObjectMissing",
     "OutOfMemory",
     "PromptTooLong",
     "RemoteError",

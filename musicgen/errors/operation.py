@@ -27,9 +27,10 @@ class MissingDependency(MusicGenError):
     code = "missing_dependency"
 
     def __init__(self, package: str, purpose: str, extra: str) -> None:
+        project = f".[{extra}]" if extra else "."
         super().__init__(
             f"{purpose} needs the package {package}, and it is not installed. "
-            f"Run pip install '.[{extra}]' in the project's folder."
+            f"Run pip install '{project}' in the project's folder."
         )
         self.package = package
 
@@ -184,6 +185,24 @@ class UploadFailed(StorageError):
     """Every attempt to upload failed; the clip is in the spool folder."""
 
     code = "upload_failed"
+
+
+class BucketUnavailable(StorageError):
+    """The bucket cannot be reached at present; a later try may succeed."""
+
+    code = "bucket_unavailable"
+
+
+class ObjectMissing(StorageError):
+    """The bucket has no such object."""
+
+    code = "object_missing"
+
+
+class DatabaseUnavailable(MusicGenError):
+    """The database cannot be reached or is not ready; it may be later."""
+
+    code = "database_away"
 
 
 class RemoteError(MusicGenError):

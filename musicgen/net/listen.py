@@ -9,28 +9,27 @@ import time
 
 from musicgen.errors import SettingsError
 
-RELEASE_SECONDS = 3.0
+RELEASE_SECONDS = 2.0
 """Time for a predecessor that has just been killed to release its port."""
 _PAUSE_SECONDS = 0.1
 
 
-def bind_sockets(host: str, port: int, seconds: float = RELEASE_SECONDS) -> list[socket.socket]:
+def bind_sockets(host: str, port: int, variable: str = "--port") -> list[socket.socket]:
     """Return a bound socket for each address of `host`; they do not listen yet.
 
-    A port in use is tried again for `seconds`.
+    A port in use is tried again for `RELEASE_SECONDS`. `variable`: the setting of the port.
 
     Raises: `SettingsError` for a port in use, or a host that is not this machine's.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + RELEASE_SECONDS
     while True:
         try:
             return _bind_all(host, port)
-        except (OSError, OverflowError) as error:
-            is_used = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-            if is_used and time.monotonic() < deadline:
-                time.sleep(_PAUSE_SECONDS)
-                continue
-            raise _build_error(host, port, error, is_used=is_used) from error
+        except (OSError, OverflowError, UnicodeError) as error:
+            number = error.errno if isinstance(error, OSError) else None
+            if number != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise _build_error(variable, host, port, error) from None
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _bind_all(host: str, port: int) -> list[socket.socket]:
@@ -54,11 +53,20 @@ def _bind_all(host: str, port: int) -> list[socket.socket]:
     return bound
 
 
-def _build_error(
-    host: str, port: int, error: OSError | OverflowError, *, is_used: bool
-) -> SettingsError:
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    if is_used:
-        advice = f"Another program listens on {host}: stop it, or choose another port."
-        return SettingsError("--port", "is in use", value=port, advice=advice)
-    return SettingsError("--host", f"cannot be listened on: {reason}", value=f"{host}:{port}")
+def _build_error(variable: str, host: str, port: int, error: Exception) -> SettingsError:
+    number = error.errno if isinstance(error, OSError) else None
+    problem, advice = {
+        errno.EADDRINUSE: (
+            f"must be a free port of {host}",
+            "Another process listens there: stop it, or choose another port.",
+        ),
+        errno.EADDRNOTAVAIL: (
+            f"cannot be opened on {host}, no address of this machine",
+            "Use 127.0.0.1, 0.0.0.0 or an address of this machine as host.",
+        ),
+        errno.EACCES: (
+            f"must be a port of {host} open to this process's user",
+            "Ports below 1024 belong to root.",
+        ),
+    }.get(number or 0, (f"cannot be opened on {host}", f"{error}."))
+    return SettingsError(variable, problem, value=port, advice=advice)

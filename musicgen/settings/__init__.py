@@ -1,6 +1,10 @@
-"""The operator's settings, read from environment variables. Imports no torch."""
+"""The operator's settings, read from environment variables. Imports no torch.
+
+Importing this package imports every declaration: `Settings.from_env` knows all names by then.
+"""
 
 from musicgen.settings.bucket import BucketSettings, Delivery
+from musicgen.settings.job_api import ApiSettings, ClientSettings, TracingSettings
 from musicgen.settings.remote import RemoteTokens
 from musicgen.settings.settings import DEFAULT_MODEL, ENGINES, PRECISIONS, Settings
 
@@ -8,8 +12,11 @@ __all__ = [
     "DEFAULT_MODEL",
     "ENGINES",
     "PRECISIONS",
+    "ApiSettings",
     "BucketSettings",
+    "ClientSettings",
     "Delivery",
     "RemoteTokens",
     "Settings",
+    "TracingSettings",
 ]

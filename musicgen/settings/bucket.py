@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from musicgen.errors import SettingsError
 from musicgen.settings.declaration import check_settings, check_url, read_variables, setting
 
+DELIVERIES = ("proxy", "redirect")
 URL_SECONDS_MAX = 7 * 24 * 3600
 """Longest validity of a URL signed with SigV4."""
 
@@ -26,6 +27,23 @@ class BucketSettings:
         unset="AWS",
         form="a URL",
         help="URL of the S3-compatible service, without user name and password.",
+    )
+    public_endpoint_url: str | None = setting(
+        "MUSICGEN_BUCKET_PUBLIC_ENDPOINT_URL",
+        "text",
+        unset="MUSICGEN_BUCKET_ENDPOINT_URL",
+        form="a URL",
+        help="URL of the same service for callers, if they cannot reach "
+        "MUSICGEN_BUCKET_ENDPOINT_URL. Presigned URLs are made for it.",
+    )
+    delivery: str = setting(
+        "MUSICGEN_BUCKET_DELIVERY",
+        "text",
+        "proxy",
+        choices=DELIVERIES,
+        help="Way of a clip from the bucket to a caller of the job API. `proxy` sends it through "
+        "the API. `redirect` sends the caller to the bucket, which then needs a CORS rule for the "
+        "web page.",
     )
     region: str | None = setting(
         "MUSICGEN_BUCKET_REGION",
@@ -115,12 +133,19 @@ class BucketSettings:
     def __post_init__(self) -> None:
         check_settings(self)
         check_url("MUSICGEN_BUCKET_ENDPOINT_URL", self.endpoint_url)
+        check_url("MUSICGEN_BUCKET_PUBLIC_ENDPOINT_URL", self.public_endpoint_url)
         if (self.access_key_id is None) != (self.secret_access_key is None):
             raise SettingsError(
                 "MUSICGEN_BUCKET_ACCESS_KEY_ID",
                 "and MUSICGEN_BUCKET_SECRET_ACCESS_KEY must be set together",
                 advice="Set both or neither.",
             )
+
+    @property
+    def key_prefix(self) -> str:
+        """Beginning of every key, with a slash at its end, or empty."""
+        prefix = self.prefix.strip("/")
+        return f"{prefix}/" if prefix else ""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> BucketSettings:

@@ -18,11 +18,13 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from musicgen.errors import SettingsError
+from musicgen.settings.names import is_service_link, list_unknown
 
 Kind = Literal["text", "path", "integer", "number", "amount", "switch", "list", "networks"]
 """`number` is a float, `amount` a `Decimal`; `list` and `networks` are tuples of texts."""
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 _KEY = "declaration"
+_declared: set[str] = set()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +78,11 @@ class Declaration:
     def read(self, env: Mapping[str, str]) -> Any:
         """Return the value of the variable in `env`, or its default. Raises: `SettingsError`.
 
-        An empty variable counts as unset.
+        An empty variable counts as unset, and so does one injected by Kubernetes.
         """
         for variable in (self.variable, self.fallback):
             text = env.get(variable)
-            if text:
+            if text and not is_service_link(variable, text):
                 try:
                     value = self._parse(text)
                 except ValueError:
@@ -141,11 +143,17 @@ def setting(variable: str, kind: Kind, default: Any = None, **details: Any) -> A
 
 def declare(declaration: Declaration) -> Any:
     """Declare a field by a declaration shared with another class."""
+    _declared.update((declaration.variable, declaration.fallback))
     return field(
         default=declaration.default,
         repr=not declaration.is_secret,
         metadata={_KEY: declaration},
     )
+
+
+def list_misspelt(env: Mapping[str, str]) -> list[SettingsError]:
+    """Return an error for each variable with this project's prefix but without a declaration."""
+    return list_unknown(env, _declared)
 
 
 def read_declarations(settings_class: type) -> Mapping[str, Declaration]:

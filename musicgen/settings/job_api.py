@@ -39,6 +39,15 @@ class ApiSettings:
         help="API keys. `auto` requires them unless the API listens on loopback; `off` is allowed "
         "on loopback only.",
     )
+    start_seconds: int = setting(
+        "MUSICGEN_START_SECONDS",
+        "integer",
+        60,
+        least=0,
+        unit="seconds",
+        help="Longest wait of a starting server, in seconds, for a database or a bucket not yet "
+        "reachable. 0 does not wait.",
+    )
     queue_max: int = setting(
         "MUSICGEN_QUEUE_MAX", "integer", 1000, least=1, help="Longest queue, in jobs."
     )
@@ -146,6 +155,7 @@ class ApiSettings:
         "MUSICGEN_METRICS_PORT",
         "integer",
         least=1,
+        most=65_535,
         unset="no server",
         help="Port of a worker's `/metrics`, `/healthz` and `/readyz`.",
     )

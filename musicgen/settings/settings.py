@@ -12,6 +12,7 @@ from musicgen.settings.declaration import (
     Declaration,
     check_settings,
     declare,
+    list_misspelt,
     read_variables,
     setting,
 )
@@ -199,9 +200,12 @@ class Settings:
         """Read the settings, those of the bucket and the remote deployment included.
 
         An empty variable counts as unset. `default_model`: for platforms with a checkpoint of
-        their own. Raises: `SettingsError` with the name of the variable.
+        their own. Raises: `SettingsError` with the name of the variable, also for a variable that
+        begins with MUSICGEN_ and is no setting.
         """
         env = os.environ if env is None else env
+        for error in list_misspelt(env):
+            raise error
         values = read_variables(cls, env)
         if not env.get("MUSICGEN_MODEL"):
             values["model"] = default_model

@@ -85,7 +85,7 @@ class CallersBucket(S3Storage):
                     send(self._client, target, partial(_FileView, clip.fileno()), deadline)
                 except StorageError as error:
                     raise _refuse(error.__cause__ or error) from None
-        return [self._build_address(target.key) for target, _ in clips]
+        return [self._addresses.build(target.key) for target, _ in clips]
 
     def _open_file(self) -> BinaryIO:
         """Open a file without a name, in the folder of the spool."""

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from musicgen.errors import BucketRefused, SettingsError, StorageError, UploadFailed
 from musicgen.settings import BucketSettings
 from musicgen.storage.base import JOB_ID, JOB_ID_ALLOWED, ClipFile, ClipName
 from musicgen.storage.local import LocalStorage
+from musicgen.storage.s3_address import ObjectAddresses
 from musicgen.storage.s3_client import (
     MULTIPART_BYTES,
     has_credentials,
@@ -49,6 +50,7 @@ class S3Storage:
         self._bucket = bucket
         self._spool = spool
         self._client = open_client(bucket) if client is None else client
+        self._addresses = ObjectAddresses(bucket, self._client)
 
     def prepare(self, expected_bytes: int) -> None:
         """Check the spool and the credentials, without a request to the bucket.
@@ -94,12 +96,12 @@ class S3Storage:
         waiting = [entry.path for entry in entries if entry.path.exists()]
         if error is not None:
             raise type(error)(_add_advice(error, waiting, len(entries)))
-        return [self._build_address(entry.target.key) for entry in entries]
+        return [self._addresses.build(entry.target.key) for entry in entries]
 
     def remove(self, address: str) -> None:
         """Delete the object at an address from `put_all`. Raises: `StorageError`."""
-        key = self._read_key(address)
-        if not key.startswith(self._prefix()):
+        key = self._addresses.read_key(address)
+        if not key.startswith(self._bucket.key_prefix):
             raise StorageError("the address is not that of a clip in this bucket.")
         try:
             self._client.delete_object(Bucket=self._name, Key=key)
@@ -124,7 +126,7 @@ class S3Storage:
         bucket = self._bucket
         return UploadTarget(
             bucket=self._name,
-            key=self._prefix() + build_key(file.name),
+            key=self._bucket.key_prefix + build_key(file.name),
             content_type=file.content_type,
             disposition=f'inline; filename="musicgen-{build_key(file.name).replace("/", "-")}"',
             metadata={k: quote(v, safe=_PLAIN_METADATA) for k, v in file.metadata.items()},
@@ -137,31 +139,9 @@ class S3Storage:
             tags=bucket.tags,
         )
 
-    def _prefix(self) -> str:
-        prefix = self._bucket.prefix.strip("/")
-        return f"{prefix}/" if prefix else ""
-
     def renew_address(self, address: str) -> str:
         """Return a new address of a stored clip: a presigned URL expires."""
-        return self._build_address(self._read_key(address))
-
-    def _build_address(self, key: str) -> str:
-        if self._bucket.public_url:
-            return f"{self._bucket.public_url.rstrip('/')}/{quote(key)}"
-        url: str = self._client.generate_presigned_url(
-            "get_object",
-            Params={"Bucket": self._name, "Key": key},
-            ExpiresIn=self._bucket.url_seconds,
-        )
-        return url
-
-    def _read_key(self, address: str) -> str:
-        """Return the key of an address. Raises: `StorageError` for one outside this bucket."""
-        # The client decides between a bucket in the path and one in the host.
-        root = self._build_address("x").partition("?")[0].removesuffix("x")
-        if not address.startswith(root):
-            raise StorageError("the address is not that of a clip in this bucket.")
-        return unquote(address.removeprefix(root).partition("?")[0])
+        return self._addresses.build(self._addresses.read_key(address))
 
 
 def build_key(name: ClipName) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from io import RawIOBase
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit, urlunsplit
@@ -28,14 +29,21 @@ _ADVICE = {
     "InvalidAccessKeyId": "the access key id is unknown",
     "SignatureDoesNotMatch": "the secret does not belong to the access key id",
     "ExpiredToken": "the credentials have expired",
+    "RequestTimeTooSkewed": "set the clock of this machine",
+    "AuthorizationHeaderMalformed": "set MUSICGEN_BUCKET_REGION to the region of the bucket",
+    "PermanentRedirect": "set MUSICGEN_BUCKET_REGION to the region of the bucket",
     "NoSuchBucket": "the bucket does not exist; create it first",
 }
 
 
-def open_client(bucket: BucketSettings, attempts: int = 1) -> Any:
+def open_client(
+    bucket: BucketSettings, attempts: int = 1, connections: int = 10, *, is_public: bool = False
+) -> Any:
     """Open a boto3 client for the bucket's endpoint, for any number of threads.
 
     `attempts`: number of times boto3 sends a request. An upload repeats itself: see `send`.
+    `connections`: number of connections kept for the next request. `is_public`: use the public
+    endpoint, as it is written.
     Raises: `MissingDependency`; `BucketRefused` for a malformed endpoint or a missing profile.
     """
     try:
@@ -44,7 +52,11 @@ def open_client(bucket: BucketSettings, attempts: int = 1) -> Any:
     except ImportError:
         raise MissingDependency("boto3", "a bucket", "s3") from None
     endpoint = strip_bucket(bucket.endpoint_url, bucket.name or "")
-    config = build_config(bucket, attempts)
+    if is_public:
+        endpoint = bucket.public_endpoint_url
+    config = build_config(
+        replace(bucket, endpoint_url=endpoint), attempts, max_pool_connections=connections
+    )
     try:
         session = boto3.session.Session(
             aws_access_key_id=bucket.access_key_id,

@@ -118,19 +118,20 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def visit(browser: Any) -> Callable[[str], AbstractContextManager[Any]]:
-    """`with visit(address) as page`. At the end: nothing was asked of another origin, every file of
+def visit(browser: Any) -> Callable[..., AbstractContextManager[Any]]:
+    """`with visit(address) as page`. At the end: nothing was asked of an origin other than that and
+    `others`, every file of
     the page was there, and no error was written to the console, where refusals by the content
     security policy would be too."""
 
     @contextmanager
-    def visit(address: str) -> Iterator[Any]:
+    def visit(address: str, *others: str) -> Iterator[Any]:
         context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en")
         page = context.new_page()
         wrong: list[str] = []
 
         def asked(request: Any) -> None:
-            if not request.url.startswith((f"{address}/", "blob:", "data:")):
+            if not request.url.startswith((f"{address}/", "blob:", "data:", *others)):
                 wrong.append(f"another origin: {request.url}")
 
         def answered(response: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from infra.compose import as_processes
-from infra.compose.compose_file import FILE, ComposeError, services, substitute
+from infra.compose.compose_file import CPU_FILE, FILE, ComposeError, services, substitute
 from infra.compose.stack import Stack
 from tests.support.job_server import data_folder
 
@@ -60,6 +60,35 @@ def test_a_service_is_as_closed_as_it_can_be(name: str) -> None:
         assert need == {"condition": "service_healthy"}
     if "profiles" not in each:
         assert each["healthcheck"]["test"][0] == "CMD"
+
+
+def test_the_database_lies_in_its_volume_with_every_version_of_its_image() -> None:
+    """The images of 17 put an anonymous volume over /var/lib/postgresql/data, and those of 18
+    refuse a volume there (docker-library/postgres, pull request 1259)."""
+    database = FOUND["database"]
+    [volume] = database["volumes"]
+    assert volume == "database:/var/lib/postgresql"
+    folder = Path(database["environment"]["PGDATA"])
+    assert Path("/var/lib/postgresql") in folder.parents
+    assert folder.name not in ("data", "docker")
+
+
+def test_a_machine_without_a_gpu_gets_a_worker_without_a_reservation() -> None:
+    """Guards against the only file, whose reservation no machine without a GPU can give."""
+    variables = as_processes.make_variables() | {"MUSICGEN_SLOTS": ""}
+    plain, without = services(variables), services(variables, FILE, CPU_FILE)
+    assert "deploy" in plain["worker"] and "deploy" not in without["worker"]
+    assert without["worker"]["environment"].pop("MUSICGEN_SLOTS") == "2"
+    assert plain["worker"]["environment"].pop("MUSICGEN_SLOTS") == "8"
+    del plain["worker"]["deploy"]
+    assert without == plain
+
+
+def test_services_of_a_profile_start_only_with_it() -> None:
+    variables = as_processes.make_variables()
+    assert "prometheus" not in services(variables)
+    monitored = services(variables, profiles=["monitoring"])
+    assert monitored["prometheus"]["ports"] == ["127.0.0.1:9090:9090"]
 
 
 def test_a_worker_may_finish_its_jobs() -> None:

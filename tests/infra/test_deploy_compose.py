@@ -83,6 +83,29 @@ def test_a_gpu_that_will_not_do_is_said(
     assert said in capsys.readouterr().out and machine.docker.read()["ups"] == 0
 
 
+def test_a_machine_without_a_gpu_is_deployed_to_when_asked(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards against a refusal for the missing GPU, although the image runs on the processor."""
+    machine.docker.change(runtimes=["runc"])
+    machine.settings(MUSICGEN_MODEL="small")
+    monkeypatch.setattr(shell, "find_tool", {"docker": str(machine.docker.path)}.get)
+    assert main(["compose"]) == 2
+    assert "add --cpu to run without a GPU" in capsys.readouterr().out
+    assert main(["compose", "--cpu", "--dry-run"]) == 0
+    assert "compose.cpu.yaml" in capsys.readouterr().out
+    assert main(["compose", "--cpu"]) == 0
+    assert "1" * 64 in machine.running["worker"]
+
+
+def test_a_machine_with_too_little_memory_for_the_model_is_refused(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("infra.deploy.checks._read_available_memory", lambda: 2**30)
+    assert main(["compose", "--cpu"]) == 2
+    assert "1.1 GB are free: large needs 6.5 GB" in capsys.readouterr().out
+
+
 def test_a_setting_without_a_value_is_named(
     machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:

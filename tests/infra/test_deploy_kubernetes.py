@@ -2,66 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 
 from infra.check.tools import find_tool
-from infra.deploy import kubernetes, shell
 from infra.deploy.__main__ import main
-from tests.support import ROOT
 from tests.support.kubectl_program import Cluster, node, secret
+from tests.support.overlay import API, WORKER, change_overlay, set_digest
 
-KUBECTL = find_tool("kubectl")
-pytestmark = pytest.mark.skipif(KUBECTL is None, reason="needs kubectl: `make check-infra`")
+pytestmark = pytest.mark.skipif(
+    find_tool("kubectl") is None, reason="needs kubectl: `make check-infra`"
+)
 COMMAND = ["kubernetes", "--overlay", "mine"]
-API, WORKER = "musicgen-api", "musicgen-worker"
-
-
-@pytest.fixture
-def overlay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a copy of infra/k8s with a complete production overlay."""
-    copy = tmp_path / "k8s"
-    shutil.copytree(ROOT / "infra/k8s", copy, ignore=shutil.ignore_patterns(".with-*"))
-    folder = copy / "overlays/mine"
-    shutil.copytree(copy / "overlays/production", folder)
-    monkeypatch.setattr(kubernetes, "FOLDER", copy / "overlays")
-    _release(folder, "1")
-    gateway = copy / "components/gateway/gateway.yaml"
-    gateway.write_text(gateway.read_text().replace("music.example.com", "music.mine.org"))
-    return folder
-
-
-def _release(folder: Path, digit: str) -> None:
-    """Set the digest of the images."""
-    file = folder / "kustomization.yaml"
-    kustomization = yaml.safe_load(file.read_text())
-    kustomization["images"] = [
-        {"name": name, "newName": f"ghcr.io/me/{name}", "digest": f"sha256:{digit * 64}"}
-        for name in (API, WORKER)
-    ]
-    file.write_text(yaml.safe_dump(kustomization))
-
-
-@pytest.fixture
-def cluster(overlay: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    """Return a fake cluster with everything for production."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    made = Cluster(tmp_path, str(KUBECTL))
-    monkeypatch.setattr(shell, "find_tool", lambda name: str(made.path))
-    versions = {
-        each["apiVersion"]
-        for each in kubernetes.Kubernetes("mine")._objects  # the kinds that the overlay has
-    }
-    secrets = {
-        "musicgen-database": secret(url="postgresql://"),
-        "musicgen-bucket": secret(name="music", region="eu-west-1"),
-    }
-    made.change(versions=sorted(versions), secrets=secrets, nodes=[node("580.65.06")])
-    return made
 
 
 def test_an_overlay_is_brought_and_the_same_again_rolls_nothing(
@@ -88,7 +42,7 @@ def test_a_dry_run_shows_what_differs_and_changes_nothing(
 def test_a_release_goes_back_with_its_images(cluster: Cluster, overlay: Path) -> None:
     main(COMMAND)
     first = cluster.image(WORKER)
-    _release(overlay, "2")
+    set_digest(overlay, "2")
     main(COMMAND)
     second = cluster.image(WORKER)
     assert first != second
@@ -107,10 +61,8 @@ def test_a_changed_setting_is_a_release_that_goes_back(cluster: Cluster, overlay
         return str(container["envFrom"][0]["configMapRef"]["name"])
 
     first = settings()
-    file = overlay / "kustomization.yaml"
-    kustomization = yaml.safe_load(file.read_text())
     merged = {"name": "musicgen", "behavior": "merge", "literals": ["MUSICGEN_QUEUE_MAX=5"]}
-    file.write_text(yaml.safe_dump(kustomization | {"configMapGenerator": [merged]}))
+    change_overlay(overlay, configMapGenerator=[merged])
     main(COMMAND)
     assert settings() != first
     main([*COMMAND, "--rollback"])

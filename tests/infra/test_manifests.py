@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from infra.check import overlays
-from infra.check.objects import describe
+from infra.check.objects import describe, find_settings
 from infra.check.tools import find_tool
 from musicgen.settings.table import list_variables
 
@@ -56,7 +56,8 @@ def _route(objects: list[Object]) -> Object:
 
 def _settings(objects: list[Object]) -> Object:
     """Return the data of the ConfigMap; its name ends with a hash."""
-    data: Object = next(each for each in objects if each["kind"] == "ConfigMap")["data"]
+    maps = [each for each in objects if each["kind"] == "ConfigMap"]
+    data: Object = next(each for each in maps if "MUSICGEN_SLOTS" in each["data"])["data"]
     return data
 
 
@@ -182,14 +183,98 @@ PLANTED: dict[str, tuple[Callable[[list[Object]], object], str]] = {
         lambda o: _remove(o, "NetworkPolicy default-deny"), "denies by default",
     ),
     "the cloud's metadata": (
-        lambda o: _policy(o, "outwards")["egress"][1]["to"][0]["ipBlock"].pop("except"),
+        lambda o: _policy(o, "outwards")["egress"][0]["to"][0]["ipBlock"].pop("except"),
         "cloud's metadata",
     ),
+    "a private network": (
+        lambda o: _policy(o, "outwards")["egress"][0]["to"][0]["ipBlock"]["except"].remove(
+            "10.0.0.0/8"
+        ),
+        "private address 10.0.0.9",
+    ),
+    "no names on nodes with a cache": (
+        lambda o: _policy(o, "names")["egress"][0]["to"].pop(1), "NodeLocal DNSCache cannot",
+    ),
+    "no way out": (lambda o: _policy(o, "outwards")["egress"].clear(), "cannot reach public"),
     "an account that is not there": (
         lambda o: _remove(o, "ServiceAccount musicgen-worker"), "ServiceAccount musicgen-worker is",
     ),
     "a claim that is not there": (
         lambda o: _remove(o, "PersistentVolumeClaim musicgen-data"), "PersistentVolumeClaim",
+    ),
+    "a process without the bucket": (
+        lambda o: _the(o, "Deployment musicgen-api")["spec"]["template"]["spec"]["containers"][0][
+            "env"
+        ].pop(),
+        "musicgen-api: lacks MUSICGEN_BUCKET",
+    ),
+    "a fallback that stops workers": (
+        lambda o: _get_scaler(o)["fallback"].pop("behavior"), "its fallback stops workers",
+    ),
+    "an object that no deployment deletes": (
+        lambda o: _the(o, "Deployment musicgen-placeholder")["metadata"].pop("labels"),
+        "musicgen-placeholder: lacks the label",
+    ),
+    "a companion that a taint keeps away": (
+        lambda o: _pod(o)["tolerations"].append({"key": "spot", "operator": "Exists"}),
+        "DaemonSet musicgen-prepull: lacks a toleration",
+    ),
+    "a companion on other nodes": (
+        lambda o: _pod(o).update(nodeSelector={"a": "b"}), "musicgen-prepull: selects other nodes",
+    ),
+    "a budget that blocks a drain": (
+        lambda o: (
+            _the(o, "PodDisruptionBudget musicgen-api")["spec"].update(minAvailable=2),
+            _the(o, "PodDisruptionBudget musicgen-api")["spec"].pop("maxUnavailable"),
+        ),
+        "no node with one of 2 pods can be drained",
+    ),
+    "an autoscaler's single pod under a budget": (
+        lambda o: (
+            _hpa(o).update(minReplicas=1),
+            _the(o, "PodDisruptionBudget musicgen-api").update(
+                spec={
+                    "minAvailable": 1,
+                    "selector": {"matchLabels": {"app.kubernetes.io/name": "musicgen-api"}},
+                }
+            ),
+        ),
+        "no node with one of 1 pods can be drained",
+    ),
+    "a disk smaller than its volumes": (
+        lambda o: _worker(o)["resources"]["limits"].update({"ephemeral-storage": "1Gi"}),
+        "less than its volumes",
+    ),
+    "a volume without a limit": (
+        lambda o: _pod(o)["volumes"][1]["emptyDir"].clear(), "no sizeLimit",
+    ),
+    "no request of disk": (
+        lambda o: _worker(o)["resources"]["requests"].pop("ephemeral-storage"), "has no requests",
+    ),
+    "a rollout shorter than a drain": (
+        lambda o: _the(o, "Deployment musicgen-worker")["spec"].update(
+            progressDeadlineSeconds=1200
+        ),
+        "a rollout fails after 1200 s of 1560 s a pod",
+    ),
+    "variables of all Services": (
+        lambda o: _pod(o).pop("enableServiceLinks"), "addresses of all Services",
+    ),
+    "a part of a GPU, shared": (
+        lambda o: _worker(o)["resources"]["limits"].update({"nvidia.com/mig-1g.10gb": "1"}),
+        "cannot be shared",
+    ),
+    "an unknown field of a rule": (
+        lambda o: _the(o, "PrometheusRule musicgen")["spec"]["groups"][1]["rules"][0].update(
+            fore="1m"
+        ),
+        "PrometheusRule musicgen",
+    ),
+    "a redirect to nowhere": (
+        lambda o: _the(o, "HTTPRoute musicgen-redirect")["spec"]["rules"][0]["filters"][0][
+            "requestRedirect"
+        ].update(scheme="ftp"),
+        "HTTPRoute musicgen-redirect",
     ),
     "an image without a version": (
         lambda o: _worker(o).update(image="musicgen-worker:latest"), "has no version",
@@ -231,8 +316,9 @@ def test_every_variable_is_one_that_is_read(overlay_objects: dict[str, list[Obje
     """A misspelt setting would silently keep its default."""
     known = list_variables()
     for objects in overlay_objects.values():
+        assert set(find_settings(objects)) <= known
         for each in objects:
-            names = set(each.get("data", {})) if each["kind"] == "ConfigMap" else set()
+            names: set[str] = set()
             pods = each.get("spec", {}).get("template", {}).get("spec", {})
             for container in pods.get("containers", []):
                 names |= {variable["name"] for variable in container.get("env", [])}

@@ -11,6 +11,9 @@ import yaml
 
 from handlers.job_api.api.metrics import ApiMetrics
 from handlers.job_api.worker.metrics import WorkerMetrics
+from infra.check import overlays
+from infra.check.tools import find_tool
+from infra.generate import prometheus_rule
 from infra.monitoring.dashboard import WIDTH, build_dashboard
 from tests.support import ROOT
 
@@ -83,5 +86,37 @@ def test_no_two_panels_overlap_or_have_one_number() -> None:
 def test_the_autoscaler_s_metric_is_made_of_one_that_there_is() -> None:
     (rule,) = yaml.safe_load((MONITORING / "adapter-rules.yaml").read_text())["rules"]
     assert set(_METRIC.findall(rule["seriesQuery"])) <= _list_samples()
-    scaling = (ROOT / "infra/k8s/base/api-scaling.yaml").read_text()
+    scaling = (ROOT / "infra/k8s/components/request-scaling/kustomization.yaml").read_text()
     assert f"name: {rule['name']['as']}" in scaling
+
+
+def test_a_clusters_rules_are_those_of_the_file() -> None:
+    """No alert existed on Kubernetes: the rules were in no object."""
+    component = MONITORING.parent / "k8s/components/monitoring/rules.yaml"
+    text = (MONITORING / "rules.yml").read_text()
+    assert component.read_text() == prometheus_rule.render(text), "run python -m infra.generate"
+    assert yaml.safe_load(component.read_text())["spec"]["groups"] == RULES["groups"]
+
+
+@pytest.mark.skipif(find_tool("kubectl") is None, reason="needs kubectl: `make check-infra`")
+@pytest.mark.parametrize("overlay", ["production", "spot"])
+def test_a_cluster_has_alerts_targets_and_the_dashboard(overlay: str) -> None:
+    objects = overlays.render(overlays.FOLDER / "overlays" / overlay)
+    (rule,) = (item for item in objects if item["kind"] == "PrometheusRule")
+    assert {r["alert"] for g in rule["spec"]["groups"] for r in g["rules"] if "alert" in r} == set(
+        ALERTS
+    )
+    (dashboard,) = (i for i in objects if "grafana_dashboard" in i["metadata"].get("labels", {}))
+    assert json.loads(dashboard["data"]["musicgen.json"]) == build_dashboard()
+    assert dashboard["metadata"]["name"] == "musicgen-dashboard"
+    jobs = {item["spec"]["jobLabel"] for item in objects if item["kind"] == "PodMonitor"}
+    assert jobs == {"app.kubernetes.io/name"}
+
+
+@pytest.mark.skipif(find_tool("kubectl") is None, reason="needs kubectl: `make check-infra`")
+def test_a_relay_without_the_operator_has_no_object_of_it() -> None:
+    """A cluster without Prometheus' operator refused the whole component."""
+    objects = overlays.render(overlays.FOLDER / "overlays/local")
+    relay = yaml.safe_load_all((overlays.FOLDER / "components/relay/relay.yaml").read_text())
+    groups = {item["apiVersion"].partition("/")[0] for item in [*objects, *relay]}
+    assert "monitoring.coreos.com" not in groups

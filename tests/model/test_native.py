@@ -15,14 +15,13 @@ from musicgen.model.config import MusicGenConfig
 from musicgen.model.fbgemm import HalfLinear
 from musicgen.model.native.forms import FLOAT16, FLOAT32, INT8, pack_weight
 from musicgen.model.native.library import (
-    AVX2,
     BFLOAT16_CACHE,
     FLOAT32_CACHE,
-    VNNI,
     Library,
     NativeLinear,
     load_library,
 )
+from musicgen.model.native.step_file import AVX2, VNNI
 from musicgen.request import SamplingParams
 from tests.support import engines
 

@@ -23,7 +23,8 @@ from musicgen.storage.base import ClipFile, ClipName
 from musicgen.storage.factory import open_storage
 from musicgen.storage.local import LocalStorage
 from musicgen.storage.s3 import S3Storage, build_key
-from musicgen.storage.s3_client import is_transient, strip_bucket
+from musicgen.storage.s3_address import ObjectAddresses
+from musicgen.storage.s3_client import is_transient, open_client, strip_bucket
 from musicgen.storage.spool import Spool
 from tests.support import ROOT
 
@@ -326,7 +327,7 @@ def test_a_process_ends_that_gave_up_during_an_early_upload(
 
 @pytest.mark.parametrize("addressing", ["path", "virtual"])
 def test_an_address_gives_its_key_back_also_below_a_prefix_named_like_the_bucket(
-    spool: Spool, addressing: str
+    addressing: str,
 ) -> None:
     bucket = BucketSettings(
         name="musicgen",
@@ -335,9 +336,21 @@ def test_an_address_gives_its_key_back_also_below_a_prefix_named_like_the_bucket
         access_key_id="id",
         secret_access_key="secret",
     )
-    storage = S3Storage(bucket, spool)
+    addresses = ObjectAddresses(bucket, open_client(bucket))
     key = "musicgen/job/clip.wav"
-    assert storage._read_key(storage._build_address(key)) == key
+    assert addresses.read_key(addresses.build(key)) == key
+
+
+def test_addresses_are_signed_for_the_public_endpoint(bucket: BucketSettings) -> None:
+    """The host is part of the signature, so a caller cannot put another one in its place."""
+    public = replace(bucket, public_endpoint_url="https://music.example.com")
+    addresses = ObjectAddresses(public, open_client(public))
+    address = addresses.build("musicgen/job/clip.wav")
+    assert address.startswith("https://music.example.com/music/musicgen/job/clip.wav?")
+    assert addresses.origin == "https://music.example.com"
+    # Addresses from before the setting are still known.
+    earlier = ObjectAddresses(bucket, open_client(bucket)).build("musicgen/job/clip.wav")
+    assert addresses.read_key(address) == addresses.read_key(earlier) == "musicgen/job/clip.wav"
 
 
 def test_without_a_prefix_an_address_elsewhere_is_still_refused(

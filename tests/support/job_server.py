@@ -130,7 +130,7 @@ def wait_until_ready(
         assert process.poll() is None, log.read_text()[-2000:]
         try:
             answer = http.get("/readyz")
-            if answer.status_code == 200 and answer.json()["workers"] >= workers:
+            if answer.status_code == 200 and answer.json().get("workers", -1) >= workers:
                 return
         except httpx.TransportError:
             pass

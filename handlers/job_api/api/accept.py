@@ -15,8 +15,9 @@ from handlers.job_api.api.request_schema import (
     PRIORITY_MAX,
     WEBHOOK_URL_MAX_CHARACTERS,
 )
-from handlers.job_api.store.files import UPLOAD, JobFiles
+from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.models import AvailableModels
+from handlers.job_api.store.upload_files import UPLOAD
 from musicgen.errors import InvalidRequest, UnknownModel
 from musicgen.request import GenerationRequest
 
@@ -99,7 +100,7 @@ def _texts(value: object) -> Iterator[str]:
 def _is_reference(value: object, owner: str, files: JobFiles) -> bool:
     """Return whether a value is a URL or an upload of `owner`, and no sound itself."""
     if isinstance(value, str) and value.startswith(UPLOAD):
-        files.find_upload(owner, value)
+        files.uploads.check(owner, value)
         return True
     return isinstance(value, str) and value[:8].lower().startswith(_URLS)
 

@@ -25,7 +25,7 @@ from handlers.job_api.api.metrics import ApiMetrics
 from handlers.job_api.api.middleware import body_limit
 from handlers.job_api.api.middleware.csrf import CsrfProtection
 from handlers.job_api.api.webhooks import deliver_webhooks
-from handlers.job_api.errors import ApiError
+from handlers.job_api.errors import ApiError, RangeNotSatisfiable
 from handlers.job_api.store import queue
 from handlers.job_api.store.database import DISCONNECT_ERRORS, create_tables, open_pool
 from handlers.job_api.store.files import JobFiles
@@ -37,9 +37,6 @@ from musicgen.errors import InvalidRequest, MusicGenError
 from musicgen.settings.job_api import LOOPBACK, ApiSettings
 
 SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; "
-    "media-src 'self' blob:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; "
-    "form-action 'self'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -113,13 +110,13 @@ def make_app(
         app.include_router(router)
     if routes_service.WEB.is_dir():
         app.mount("/static", StaticFiles(directory=routes_service.WEB), name="static")
-    _add_middleware(app, settings, host)
+    _add_middleware(app, settings, host, files.media_origin)
     return app
 
 
 def _drain(context: Context) -> None:
     """End all event and audio streams, so that a stopping server need not wait for them."""
-    context.draining = True
+    context.draining = context.live_copies.draining = True
     context.notifications.wake_all()
 
 
@@ -129,7 +126,21 @@ async def _cancel(task: asyncio.Task[None]) -> None:
         await task
 
 
-def _add_middleware(app: FastAPI, settings: ApiSettings, host: str) -> None:
+def build_security_policy(media_origin: str = "") -> str:
+    """Return the content security policy; `media_origin` is that of clips elsewhere."""
+    elsewhere = f" {media_origin}" if media_origin else ""
+    return (
+        "default-src 'self'; img-src 'self' data: blob:; "
+        f"media-src 'self' blob:{elsewhere}; connect-src 'self'{elsewhere}; object-src 'none'; "
+        "base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+    )
+
+
+def _add_middleware(app: FastAPI, settings: ApiSettings, host: str, media_origin: str) -> None:
+    security_headers = {
+        "Content-Security-Policy": build_security_policy(media_origin),
+        **SECURITY_HEADERS,
+    }
     app.add_middleware(
         body_limit.BodyLimit,
         seconds=settings.body_seconds,
@@ -154,7 +165,7 @@ def _add_middleware(app: FastAPI, settings: ApiSettings, host: str) -> None:
     ) -> Response:
         began = time.perf_counter()
         response = await call_next(request)
-        for name, value in SECURITY_HEADERS.items():
+        for name, value in security_headers.items():
             if not request.url.path.startswith(_DOCS) or name != "Content-Security-Policy":
                 response.headers.setdefault(name, value)
         context: Context | None = getattr(request.app.state, "context", None)
@@ -170,6 +181,8 @@ def _add_error_handlers(app: FastAPI) -> None:
     async def handle_api_error(request: Request, error: ApiError) -> JSONResponse:
         _count_refusal(request.app, error.code)
         headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
+        if isinstance(error, RangeNotSatisfiable):
+            headers["Content-Range"] = f"bytes */{error.size}"
         if error.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
         details = (
@@ -181,7 +194,9 @@ def _add_error_handlers(app: FastAPI) -> None:
     async def handle_musicgen_error(_: Request, error: MusicGenError) -> JSONResponse:
         report = describe_error(error)
         field = error.field if isinstance(error, InvalidRequest) else None
-        return _build_error(report.status, report.code, report.text, **_field_detail(field))
+        headers = {"Retry-After": "10"} if report.status == 503 else {}
+        details = _field_detail(field)
+        return _build_error(report.status, report.code, report.text, headers=headers, **details)
 
     @app.exception_handler(RequestValidationError)
     async def handle_validation_error(_: Request, error: RequestValidationError) -> JSONResponse:

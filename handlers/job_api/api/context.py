@@ -12,6 +12,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from handlers.job_api.api.bodies import BodyReader
+from handlers.job_api.api.live_copies import LiveCopies
 from handlers.job_api.api.upload_intake import UploadIntake
 from handlers.job_api.store.database import Pool
 from handlers.job_api.store.files import JobFiles
@@ -71,3 +72,8 @@ class Context:
     def uploads(self) -> UploadIntake:
         """Receiver of callers' sounds."""
         return UploadIntake(self.pool, self.files, self.settings)
+
+    @cached_property
+    def live_copies(self) -> LiveCopies:
+        """Live audio from the bucket."""
+        return LiveCopies(self.pool, self.files, self.notifications)

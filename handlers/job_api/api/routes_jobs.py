@@ -24,9 +24,9 @@ from handlers.job_api.api.schemas import ErrorReply, Jobs, State, Status, Submit
 from handlers.job_api.errors import ApiError, CapacityExceeded, NotFound
 from handlers.job_api.store import jobs, queue
 from handlers.job_api.store.api_keys import ApiCaller
-from handlers.job_api.store.files import UPLOAD
 from handlers.job_api.store.models import find_available_models
 from handlers.job_api.store.status import build_status
+from handlers.job_api.store.upload_files import UPLOAD
 from musicgen.errors import InvalidRequest
 from musicgen.net.post import check
 from musicgen.process.tracing import note, span, traceparent

@@ -22,6 +22,8 @@ from musicgen import __version__, catalog
 
 WEB = Path(__file__).parents[1] / "web"
 DATABASE_SECONDS = 2.0
+READY_SECONDS = 300.0
+"""Time without the database until a process is not ready; a managed failover takes two minutes."""
 COOKIE_SECONDS = 30 * 24 * 3600
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorReply} for status in (401, 403, 422, 429, 503)
@@ -123,14 +125,19 @@ async def healthz() -> JSONResponse:
 
 @router.get("/readyz", include_in_schema=False)
 async def readyz(request: Request) -> JSONResponse:
-    """Return 200 if calls may be sent here, also without a worker: jobs wait for one."""
+    """Return 200 if calls may be sent here, also without a worker: jobs wait for one.
+
+    A lost database alone keeps the process ready for `READY_SECONDS`: all API processes lose it at
+    once, and calls wait for it here or get a documented 503.
+    """
     context: Context = request.app.state.context
+    if context.draining:
+        return JSONResponse({"status": "stopping"}, 503)
     try:
         load = await asyncio.wait_for(context.meter.read(), DATABASE_SECONDS)
     except Exception as error:
-        return JSONResponse({"status": "no database", "why": type(error).__name__}, 503)
-    if context.draining:
-        return JSONResponse({"status": "stopping"}, 503)
+        status = 200 if context.meter.silence_seconds < READY_SECONDS else 503
+        return JSONResponse({"status": "no database", "why": type(error).__name__}, status)
     return JSONResponse({"status": "ok", "workers": load.workers, "jobs_waiting": load.queued})
 
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 
+import anyio
+
+from handlers.job_api.api.bucket_threads import run_in_bucket_thread
 from handlers.job_api.api.slots import Slots
 from handlers.job_api.api.sound_probe import SoundProbe
 from handlers.job_api.store import uploads
 from handlers.job_api.store.database import Pool
-from handlers.job_api.store.files import UPLOAD, UPLOAD_MAX_BYTES, JobFiles
+from handlers.job_api.store.files import JobFiles
+from handlers.job_api.store.upload_files import UPLOAD_MAX_BYTES
+from musicgen.errors import StorageError
 from musicgen.settings.job_api import ApiSettings
 
 _MEGABYTE = 10**6
@@ -29,7 +35,7 @@ class UploadIntake:
     """Receiver of sounds: a few at once, within the quota of their owner and the room on disk."""
 
     def __init__(self, pool: Pool, files: JobFiles, settings: ApiSettings) -> None:
-        self._pool, self._files = pool, files
+        self._pool, self._stored = pool, files.uploads
         self._quota = uploads.UploadQuota(
             settings.uploads_per_key,
             settings.upload_mb_per_key * _MEGABYTE,
@@ -49,10 +55,11 @@ class UploadIntake:
         async with self._slots.hold(client):
             upload_id = await self._open(owner, declared)
             try:
-                with uploads.hide_disk_errors(self._files.uploads):
-                    size = await self._files.save_upload(upload_id, chunks)
-                path = self._files.find_upload(owner, UPLOAD + upload_id)
-                seconds = await self._probe.measure(path, client)
+                with uploads.hide_disk_errors(self._stored.scratch):
+                    size = await self._stored.receive(upload_id, chunks)
+                    part = self._stored.get_part(upload_id)
+                    seconds = await self._probe.measure(part, client)
+                    await run_in_bucket_thread(self._stored.save, upload_id)
                 await uploads.resize(self._pool, upload_id, size)
             except BaseException:
                 await self.discard(upload_id)
@@ -66,8 +73,9 @@ class UploadIntake:
         """
         upload_id = await self._open(owner, len(data))
         try:
-            with uploads.hide_disk_errors(self._files.uploads):
-                await asyncio.to_thread(self._files.write_upload, upload_id, data)
+            with uploads.hide_disk_errors(self._stored.scratch):
+                await asyncio.to_thread(self._stored.write, upload_id, data)
+                await run_in_bucket_thread(self._stored.save, upload_id)
         except BaseException:
             await self.discard(upload_id)
             raise
@@ -75,14 +83,16 @@ class UploadIntake:
 
     async def discard(self, upload_id: str) -> None:
         """Delete an upload that no job uses."""
-        self._files.delete_upload(upload_id)
+        # The reason may be a cancellation. Maintenance deletes what stays here.
+        with anyio.CancelScope(shield=True), suppress(StorageError):
+            await run_in_bucket_thread(self._stored.delete, upload_id)
         await uploads.delete_row(self._pool, upload_id)
 
     async def _open(self, owner: str, size: int | None) -> str:
         """Reserve room for an upload of `size` bytes, None if unknown, and return its id."""
-        upload_id = self._files.new_upload_id(owner)
-        self._files.uploads.mkdir(parents=True, exist_ok=True)
-        uploads.check_room(self._files.uploads, size or 0, self._reserve)
+        upload_id = self._stored.new_id(owner)
+        self._stored.scratch.mkdir(parents=True, exist_ok=True)
+        uploads.check_room(self._stored.scratch, size or 0, self._reserve)
         reserved = UPLOAD_MAX_BYTES if size is None else size
         await uploads.reserve(self._pool, upload_id, owner, reserved, self._quota)
         return upload_id

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from handlers.job_api.store.embedded_postgres import EmbeddedServer
+from handlers.job_api.store.reachability import read_place
 from handlers.job_api.store.schema import migrate
+from musicgen.errors import DatabaseUnavailable
 
 T = TypeVar("T")
 Pool = AsyncConnectionPool[psycopg.AsyncConnection[dict[str, Any]]]
@@ -50,7 +51,7 @@ def log_place(configured: str | None, data_dir: Path) -> None:
     """
     folder = data_dir.absolute()
     if configured is not None:
-        logger.info("The database is %s, the data folder %s.", _hide_password(configured), folder)
+        logger.info("The database is %s, the data folder %s.", read_place(configured), folder)
         return
     logger.info("The embedded database is in the data folder %s.", folder)
     old = _OLD_DATA_DIR.absolute()
@@ -62,22 +63,14 @@ def log_place(configured: str | None, data_dir: Path) -> None:
         )
 
 
-def _hide_password(url: str) -> str:
-    """Return host, port and name of the database at `url`."""
-    try:
-        parts = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        return "the one of DATABASE_URL"
-    port = f":{parts['port']}" if parts.get("port") else ""
-    return f"{parts.get('dbname') or ''} on {parts.get('host') or 'this machine'}{port}".strip()
-
-
 @asynccontextmanager
 async def open_pool(url: str, largest: int = 8) -> AsyncIterator[Pool]:
     """Open a pool of at most `largest` connections.
 
     The pool checks a connection before lending it, so a restart of the database does not fail the
     next query.
+
+    Raises: `DatabaseUnavailable` without a first connection within a minute.
     """
     pool: Pool = AsyncConnectionPool(
         url,
@@ -93,7 +86,12 @@ async def open_pool(url: str, largest: int = 8) -> AsyncIterator[Pool]:
         kwargs={"row_factory": dict_row},
         open=False,
     )
-    await pool.open(wait=True, timeout=RETRY_SECONDS)
+    try:
+        await pool.open(wait=True, timeout=RETRY_SECONDS)
+    except PoolTimeout:
+        await pool.close()
+        message = f"The database was not reachable for {RETRY_SECONDS:g} s. Check DATABASE_URL."
+        raise DatabaseUnavailable(message) from None
     try:
         yield pool
     finally:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ JOB_ID = re.compile(r"[0-9a-f]{32}")
 FINAL = ("completed", "failed", "cancelled")
 _UNFINISHED = "state IN ('queued', 'running')"
 _BY_KEY = "SELECT id, request_hash FROM musicgen_jobs WHERE owner = %s AND idempotency_key = %s"
-_OF_THIS_RUN = "id = %s AND queue_id = %s AND state = 'running'"
+OF_THIS_RUN = "id = %s AND queue_id = %s AND state = 'running'"
 
 
 @dataclass(frozen=True)
@@ -161,16 +161,36 @@ async def begin(pool: Pool, job_id: str, queue_id: int, worker: str) -> WorkerRu
 async def advance(pool: Pool, run: WorkerRun, progress: float, *, streams: bool) -> bool:
     """Store the progress of a run.
 
-    Returns False if the job was cancelled or passed to another run. `streams`: whether live audio
-    is available.
+    Returns False if the job was cancelled or passed to another run. `streams`: live audio is
+    available from now on.
     """
     rows = await query(
         pool,
-        "UPDATE musicgen_jobs SET progress = greatest(progress, %s), streams = %s "
-        f"WHERE {_OF_THIS_RUN} RETURNING id",
+        "UPDATE musicgen_jobs SET progress = greatest(progress, %s), "
+        "streams = streams OR %s "
+        f"WHERE {OF_THIS_RUN} RETURNING id",
         *(progress, streams, run.id, run.queue_id),
     )
     return bool(rows)
+
+
+async def announce_live(pool: Pool, run: WorkerRun, segments: Sequence[int]) -> None:
+    """Store the number of live segments of each clip, so that callers can hear them."""
+    await query(
+        pool,
+        "UPDATE musicgen_jobs SET streams = true, live_segments = %s "
+        f"WHERE {OF_THIS_RUN} RETURNING id",
+        *(list(segments), run.id, run.queue_id),
+    )
+
+
+async def withdraw_live(pool: Pool, run: WorkerRun) -> None:
+    """Store that a run has no live audio any more."""
+    await query(
+        pool,
+        f"UPDATE musicgen_jobs SET streams = false WHERE {OF_THIS_RUN} RETURNING id",
+        *(run.id, run.queue_id),
+    )
 
 
 async def complete(pool: Pool, run: WorkerRun, result: Mapping[str, Any]) -> bool:
@@ -196,51 +216,6 @@ async def _end(
         seconds=math.inf,
     )
     return bool(rows)
-
-
-async def move(pool: Pool, app: App, run: WorkerRun, to: str, *, seconds: int = 0) -> bool:
-    """Move a running job to the queue `to`, to start there after `seconds`.
-
-    Returns whether the job was still this run's.
-    """
-    return await retry_on_disconnect(lambda: _move(pool, app, run, to, seconds, 0), math.inf)
-
-
-async def put_back(pool: Pool, app: App, run: WorkerRun) -> bool:
-    """Put a running job back into its queue, because its worker stops.
-
-    The run does not count as an attempt: it is not the job's fault. Returns whether the job was
-    still this run's.
-    """
-    return await retry_on_disconnect(lambda: _move(pool, app, run, None, 0, 1))
-
-
-async def _move(
-    pool: Pool, app: App, run: WorkerRun, to: str | None, seconds: int, returned: int
-) -> bool:
-    """Move a running job to the queue `to`, or back to its own. `returned`: attempts taken back."""
-    async with pool.connection() as connection, connection.transaction():
-        cursor = await connection.execute(
-            f"SELECT queue, priority FROM musicgen_jobs WHERE {_OF_THIS_RUN} FOR UPDATE".encode(),
-            [run.id, run.queue_id],
-        )
-        row = await cursor.fetchone()
-        if row is None:
-            return False
-        to = to or row["queue"]
-        priority = row["priority"]
-        queue_id = await queue.put(
-            *(app, connection, queue.GENERATE, to),
-            priority=priority,
-            seconds=seconds,
-            job_id=run.id,
-        )
-        cursor = await connection.execute(
-            "UPDATE musicgen_jobs SET state = 'queued', queue = %s, queue_id = %s, "
-            f"attempt = attempt - %s, streams = false WHERE {_OF_THIS_RUN} RETURNING id".encode(),
-            [to, queue_id, returned, run.id, run.queue_id],
-        )
-        return await cursor.fetchone() is not None
 
 
 async def cancel(pool: Pool, owner: str, job_id: str) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from handlers.job_api.store.database import Pool, query
 from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.life_lock import delete_old_locks
-from handlers.job_api.store.recovery import delete_expired, recover, release_dead_workers
+from handlers.job_api.store.recovery import recover, release_dead_workers
+from handlers.job_api.store.retention import delete_abandoned, delete_expired
 from handlers.job_api.store.uploads import UPLOAD_PATIENCE, list_ids
 from musicgen.settings.job_api import ApiSettings
 
@@ -45,22 +46,20 @@ async def maintain(
     cleanup_at = time.monotonic()
     while True:
         try:
-            await release_dead_workers(pool, files.folder)
+            await release_dead_workers(pool, settings.data_dir)
             counts = await recover(
                 pool, app, settings.worker_timeout, settings.attempts, orphans_to
             )
             count(counts.requeued)
             if time.monotonic() >= cleanup_at:
                 cleanup_at = time.monotonic() + CLEANUP_SECONDS
-                await delete_expired(
-                    pool, files.folder, settings.retention_hours, settings.upload_hours
-                )
-                await asyncio.to_thread(files.delete_abandoned)
-                await delete_abandoned_uploads(pool, files, settings)
-                await asyncio.to_thread(delete_old_locks, files.folder)
                 gone = max(_GONE_SECONDS, 2 * settings.worker_timeout)
                 for statement in (_DELETE_WORKERS, _DELETE_QUEUE_WORKERS):
                     await query(pool, statement, gone)
+                await asyncio.to_thread(delete_old_locks, settings.data_dir)
+                await delete_expired(pool, files, settings.retention_hours, settings.upload_hours)
+                await delete_abandoned(pool, files)
+                await delete_abandoned_uploads(pool, files, settings)
         except Exception:
             logger.warning("Maintenance failed; the next round tries again.", exc_info=True)
         await asyncio.sleep(min(2.0, settings.worker_timeout / 3))
@@ -72,4 +71,4 @@ async def delete_abandoned_uploads(pool: Pool, files: JobFiles, settings: ApiSet
     # No transfer of a living process takes as long.
     seconds = 2 * UPLOAD_PATIENCE * settings.body_seconds
     hours = settings.upload_hours
-    await asyncio.to_thread(files.delete_abandoned_uploads, known, seconds, hours * 3600)
+    await asyncio.to_thread(files.uploads.delete_abandoned, known, seconds, hours * 3600)

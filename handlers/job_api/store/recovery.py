@@ -1,13 +1,12 @@
-"""Recovery of jobs of lost workers, and deletion of expired jobs and uploads."""
+"""Recovery of jobs of lost workers."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from psycopg.types.json import Jsonb
 
@@ -136,45 +135,6 @@ async def release_dead_workers(pool: Pool, data_dir: Path) -> None:
     logger.warning("Workers on this machine have died: %s", ", ".join(names))
     await query(pool, _RELEASE, names, names)
     await asyncio.to_thread(forget_workers, data_dir, names)
-
-
-async def delete_expired(
-    pool: Pool, data_dir: Path, retention_hours: float, upload_hours: float
-) -> list[dict[str, Any]]:
-    """Delete expired jobs with their files, and expired uploads; return the rows of the jobs."""
-    expired = await query(
-        pool,
-        "DELETE FROM musicgen_jobs WHERE finished_at < now() - make_interval(secs => %s) "
-        "RETURNING id, queue_id, result",
-        retention_hours * 3600,
-    )
-    uploads = await query(
-        pool,
-        "DELETE FROM musicgen_uploads u WHERE created_at < now() - make_interval(secs => %s) "
-        # A queue may be longer than a day.
-        "AND NOT EXISTS (SELECT FROM musicgen_jobs j WHERE j.state IN ('queued', 'running') "
-        "AND j.owner = u.owner AND j.request->>'input_audio' = 'upload:' || u.id) RETURNING id",
-        upload_hours * 3600,
-    )
-    for row in expired:
-        for folder in (data_dir / "clips").glob(f"{row['id']}-*"):
-            shutil.rmtree(folder, ignore_errors=True)
-    for row in uploads:
-        (data_dir / "uploads" / row["id"]).unlink(missing_ok=True)
-    # Tasks of dead workers that no job is waiting for, then finished tasks without a job.
-    await query(
-        pool,
-        "UPDATE procrastinate_jobs p SET status = 'failed' WHERE p.status = 'doing' "
-        "AND NOT EXISTS (SELECT 1 FROM procrastinate_workers w WHERE w.id = p.worker_id) "
-        "AND NOT EXISTS (SELECT 1 FROM musicgen_jobs j "
-        "WHERE j.queue_id = p.id AND j.state IN ('queued', 'running'))",
-    )
-    await query(
-        pool,
-        "DELETE FROM procrastinate_jobs p WHERE p.status IN ('succeeded', 'failed', 'cancelled', "
-        "'aborted') AND NOT EXISTS (SELECT 1 FROM musicgen_jobs j WHERE j.queue_id = p.id)",
-    )
-    return expired
 
 
 def _build_failure(attempts: int) -> dict[str, str]:

@@ -50,6 +50,12 @@ _RECORD = """
     INSERT INTO musicgen_schema (part, version, name, contracts, package_version)
     VALUES (%s, %s, %s, %s, %s)
 """
+APPLIED = """
+    SELECT part, version, name, contracts, package_version,
+           extract(epoch FROM now() - applied_at)::float AS age
+    FROM musicgen_schema ORDER BY part, version
+"""
+"""Query of the columns of `AppliedMigration`, in their order."""
 # The newest thing that each of procrastinate's releases has added, for a database without records.
 _QUEUE_RELEASES = (
     (3_04_00_50, "to_regproc('procrastinate_retry_job_v2')"),
@@ -142,12 +148,20 @@ async def migrate(
         logger.info("The database now has the migration %s.", migration.name)
 
 
+def count_pending(applied: Sequence[AppliedMigration]) -> int:
+    """Return the number of migrations that this program would add to a database.
+
+    Raises: `DatabaseTooNew`.
+    """
+    known = [*list_queue_migrations(), *list_own_migrations()]
+    for part in (QUEUE, OWN):
+        _refuse_newer(part, known, applied)
+    done = {(row.part, row.version) for row in applied}
+    return sum((m.part, m.version) not in done for m in known)
+
+
 async def _read_applied(connection: Connection) -> list[AppliedMigration]:
-    cursor = await connection.execute(
-        "SELECT part, version, name, contracts, package_version, "
-        "extract(epoch FROM now() - applied_at)::float AS age "
-        "FROM musicgen_schema ORDER BY part, version"
-    )
+    cursor = await connection.execute(APPLIED)
     return [AppliedMigration(**row) for row in await cursor.fetchall()]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,13 +57,20 @@ class QueueLoadMeter:
         self._pool = pool
         self._load: QueueLoad | None = None
         self._valid_until = 0.0
+        self._read_at = -math.inf
+
+    @property
+    def silence_seconds(self) -> float:
+        """Seconds since the last answer of the database; infinite before the first."""
+        return time.monotonic() - self._read_at
 
     async def read(self) -> QueueLoad:
         """Return the load, at most a second old."""
         if self._load is None or time.monotonic() > self._valid_until:
             row = (await query(self._pool, _LOAD, ALIVE_SECONDS, queue.LOCAL, PACE_DEFAULT))[0]
             self._load = QueueLoad(**row)
-            self._valid_until = time.monotonic() + _CACHE_SECONDS
+            self._read_at = time.monotonic()
+            self._valid_until = self._read_at + _CACHE_SECONDS
         return self._load
 
 

@@ -1,6 +1,6 @@
 """Running a job on this machine: from its row in the database to clips and the job's result.
 
-Live audio is written to a growing file, read by the API at the same time.
+Live audio is written while the clip is made, and the API reads it at the same time.
 """
 
 from __future__ import annotations
@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 from handlers.contract import describe_error
-from handlers.job_api.store import jobs
+from handlers.job_api.store import jobs, requeue
 from handlers.job_api.store.database import Pool
-from handlers.job_api.store.files import JobFiles
+from handlers.job_api.store.files import JobFiles, count_clips
+from handlers.job_api.store.upload_files import UploadFiles
 from handlers.job_api.worker.outcome import DROPPED, FAILED, MOVED, JobOutcome
 from handlers.job_api.worker.progress import ProgressReporter
 from handlers.serving import Serving
@@ -21,7 +24,7 @@ from musicgen.errors import InvalidRequest
 from musicgen.process.tracing import span
 from musicgen.remote.policy import may_be_made_elsewhere
 from musicgen.request import StreamForm
-from musicgen.result import GenerationResult, Progress
+from musicgen.result import GenerationResult
 
 if TYPE_CHECKING:
     from procrastinate import App
@@ -70,15 +73,15 @@ class LocalExecutor:
             if self._remote_queue is None or not may_be_made_elsewhere(error):
                 raise
             logger.warning("Job %s failed here and moves to the remote queue: %s", run.id, error)
-            await jobs.move(self._pool, self._app, run, self._remote_queue)
+            await requeue.move(self._pool, self._app, run, self._remote_queue)
             return MOVED
         except BaseException:
             self._files.discard(run)
             raise
         if result is None or not await jobs.complete(self._pool, run, _build_result(result)):
             logger.info("Job %s was cancelled or taken over; its clips are deleted.", run.id)
-            addresses = [clip.address for clip in result.clips] if result else []
-            await asyncio.to_thread(self._files.discard, run, addresses)
+            is_stored = result is not None
+            await asyncio.to_thread(self._files.discard, run, is_stored=is_stored)
             return DROPPED
         audio = result.seconds * len(result.clips)
         return JobOutcome("completed", audio, result.real_time_factor, first_audio)
@@ -90,18 +93,35 @@ class LocalExecutor:
         """
         began, first_audio = time.monotonic(), None
         form: StreamForm | None = "joined" if _can_stream(run.request) else None
-        reporter = ProgressReporter(self._pool, run)
-        with self._files.open_live_files(run) as live_files:
-            fields = await asyncio.to_thread(self._files.resolve_upload, run.owner, run.request)
-            following = self._serving.follow(fields, run.name, stream=form)
-            async with reporter, following as generation:
-                async for progress in generation:
-                    streams = _write_audio(progress, live_files)
-                    if streams and first_audio is None:
-                        first_audio = time.monotonic() - began
-                    if not await reporter.report(progress.fraction, streams=streams):
-                        return None, first_audio
-                return await generation.result(), first_audio
+        count = count_clips(run.request)
+        async with (
+            ProgressReporter(self._pool, run) as reporter,
+            open_upload(self._files.uploads, run) as fields,
+            self._files.live.open(self._pool, run, count) as live,
+            self._serving.follow(fields, run.name, stream=form) as generation,
+        ):
+            async for progress in generation:
+                await live.write(progress.audio)
+                if live.has_audio and first_audio is None:
+                    first_audio = time.monotonic() - began
+                if not await reporter.report(progress.fraction, streams=live.has_audio):
+                    return None, first_audio
+            await live.finish()
+            return await generation.result(), first_audio
+
+
+@asynccontextmanager
+async def open_upload(uploads: UploadFiles, run: jobs.WorkerRun) -> AsyncIterator[dict[str, Any]]:
+    """Yield the fields of a run's request with its upload as a local file.
+
+    Raises: `InvalidInputAudio`, `BucketUnavailable`, `BucketRefused`.
+    """
+    opened = uploads.open_request(run.owner, run.request)
+    fields = await asyncio.to_thread(opened.__enter__)
+    try:
+        yield fields
+    finally:
+        await asyncio.to_thread(opened.__exit__, None, None, None)
 
 
 def build_failure(error: BaseException) -> dict[str, Any]:
@@ -121,12 +141,3 @@ def _build_result(result: GenerationResult) -> dict[str, Any]:
 
 def _can_stream(request: dict[str, Any]) -> bool:
     return request.get("output_format", "wav") in LIVE_FORMATS
-
-
-def _write_audio(progress: Progress, live_files: dict[int, BinaryIO]) -> bool:
-    """Append the new audio to the live files, and return whether any has audio by now."""
-    for index, piece in enumerate(progress.audio):
-        if piece:
-            live_files[index].write(piece)
-            live_files[index].flush()
-    return any(file.tell() for file in live_files.values())

@@ -9,10 +9,10 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from handlers.job_api.store import jobs, queue
+from handlers.job_api.store import jobs, queue, requeue
 from handlers.job_api.store.database import Pool
 from handlers.job_api.store.files import JobFiles, count_clips
-from handlers.job_api.worker.local_executor import build_failure
+from handlers.job_api.worker.local_executor import build_failure, open_upload
 from handlers.job_api.worker.outcome import DROPPED, FAILED, MOVED, JobOutcome
 from handlers.job_api.worker.progress import REPORT_SECONDS, ProgressReporter
 from musicgen.errors import InvalidRequest, RemoteError
@@ -74,12 +74,17 @@ class RemoteExecutor:
 
     async def _generate(self, run: jobs.WorkerRun) -> RemoteResult | None:
         """Return the remote clips, or None if the job is no longer this run's."""
+        async with open_upload(self._files.uploads, run) as fields:
+            return await self._generate_from(run, fields)
+
+    async def _generate_from(
+        self, run: jobs.WorkerRun, fields: Mapping[str, Any]
+    ) -> RemoteResult | None:
         cancelled, fraction = threading.Event(), [0.0]
 
         def update(done: float | None, _line: str) -> None:
             fraction[0] = fraction[0] if done is None else done
 
-        fields = self._files.resolve_upload(run.owner, run.request)
         remote_job = asyncio.create_task(
             asyncio.to_thread(
                 self._hybrid.generate, fields, on_progress=update, cancelled=cancelled
@@ -106,9 +111,9 @@ class RemoteExecutor:
         is_refused = isinstance(error, RemoteRefusal) and error.is_request_fault
         logger.warning("Job %s could not be made remotely: %s", run.id, error)
         if self._local_queue is not None and (is_unavailable or is_refused):
-            await jobs.move(self._pool, self._app, run, self._local_queue)
+            await requeue.move(self._pool, self._app, run, self._local_queue)
         elif (pause := _get_retry_pause(error)) is not None and run.attempt < self._attempts:
-            await jobs.move(self._pool, self._app, run, queue.REMOTE, seconds=pause)
+            await requeue.move(self._pool, self._app, run, queue.REMOTE, seconds=pause)
         else:
             message = str(error) if is_refused else FAILED_REMOTELY
             await jobs.fail(self._pool, run, {"code": error.code, "message": message})
@@ -130,7 +135,7 @@ class RemoteExecutor:
         result = _build_result(run.request, made, addresses)
         if await jobs.complete(self._pool, run, result):
             return True
-        await asyncio.to_thread(self._files.discard, run, addresses)
+        await asyncio.to_thread(self._files.discard, run, is_stored=True)
         return False
 
 

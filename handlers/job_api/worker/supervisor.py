@@ -18,7 +18,6 @@ from types import FrameType
 
 from handlers.job_api.store.database import log_place
 from handlers.job_api.store.embedded_postgres import EmbeddedServer
-from musicgen.errors import SettingsError
 from musicgen.net.listen import bind_sockets
 from musicgen.settings.job_api import ApiSettings, extend_environment
 
@@ -110,23 +109,6 @@ def _metrics_port(settings: ApiSettings, number: int) -> dict[str, str]:
     return {"MUSICGEN_METRICS_PORT": str(settings.metrics_port + number)}
 
 
-def _check_metrics_ports(settings: ApiSettings, count: int) -> None:
-    """Check that the metrics ports are free. Raises: `SettingsError`."""
-    if settings.metrics_port is None:
-        return
-    for port in range(settings.metrics_port, settings.metrics_port + count):
-        try:
-            for listener in bind_sockets(settings.metrics_host, port):
-                listener.close()
-        except SettingsError as error:
-            raise SettingsError(
-                "MUSICGEN_METRICS_PORT",
-                f"must have {count} free ports from it on",
-                value=settings.metrics_port,
-                advice=str(error),
-            ) from error
-
-
 def supervise(
     settings: ApiSettings, host: str, port: int, workers: int, *, relay: bool = False
 ) -> int:
@@ -139,7 +121,6 @@ def supervise(
     """
     sockets = bind_sockets(host, port)
     parts = ["worker"] * workers + ["relay"] * relay
-    _check_metrics_ports(settings, len(parts))
     log_place(settings.database_url, settings.data_dir)
     database = None if settings.database_url else EmbeddedServer(settings.data_dir)
     descriptors = tuple(listener.fileno() for listener in sockets)

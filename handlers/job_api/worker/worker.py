@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from handlers.job_api.store import jobs, queue
+from handlers.job_api.store import jobs, queue, requeue
 from handlers.job_api.store.database import DISCONNECT_ERRORS, Pool, query
 from handlers.job_api.store.life_lock import LifeLock
 from handlers.job_api.worker.local_executor import build_failure
@@ -217,7 +217,7 @@ class Worker:
     async def _put_back(self, run: jobs.WorkerRun) -> None:
         """Queue a job again. While the database is away, recovery does it after the timeout."""
         try:
-            await asyncio.wait_for(jobs.put_back(self._pool, self._app, run), _PUT_BACK_SECONDS)
+            await asyncio.wait_for(requeue.put_back(self._pool, self._app, run), _PUT_BACK_SECONDS)
         except (asyncio.TimeoutError, *DISCONNECT_ERRORS):
             logger.warning("Job %s is left to recovery: the database is unavailable.", run.id)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import platform
 import weakref
 from ctypes import POINTER, c_int, c_int32, c_int64, c_void_p
 from pathlib import Path
@@ -16,10 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from musicgen.model.native.forms import PackedWeight, allocate, pack_weight
+from musicgen.model.native.step_file import VNNI, find_step_file, has_native_step
 
 BFLOAT16_CACHE, FLOAT32_CACHE = 0, 1
-AVX2, AVX512, VNNI = 1, 2, 3
-"""Instruction set levels; each includes the previous ones."""
 
 
 class LinearFields(ctypes.Structure):
@@ -115,13 +113,8 @@ class Library:
 @functools.cache
 def load_library() -> Library | None:
     """Return the compiled library, or None if it was not compiled or the CPU lacks AVX2."""
-    if platform.machine() not in ("x86_64", "AMD64"):
-        return None
-    paths = sorted(Path(__file__).parent.glob("_step*.so"))
-    if not paths:
-        return None
-    library = Library(paths[0])
-    return library if library.level >= AVX2 else None
+    path = find_step_file()
+    return Library(path) if path is not None and has_native_step() else None
 
 
 class NativeLinear(nn.Module):

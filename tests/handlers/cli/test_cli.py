@@ -70,7 +70,7 @@ def test_a_plot_that_cannot_be_made_is_said_before_or_after_but_never_as_a_trace
     assert "cannot write the plot" in capsys.readouterr().err
     Path(out).unlink()
     monkeypatch.setattr(generate, "find_spec", lambda _: None)
-    assert cli.main(arguments) == 1
+    assert cli.main(arguments) == 78
     assert "pip install '.[plot]'" in capsys.readouterr().err
     assert not Path(out).exists()
 

@@ -47,5 +47,5 @@ def test_no_password_is_shown(tmp_path: Path) -> None:
     told = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert "music on 127.0.0.1:1" in told.stderr
+    assert "127.0.0.1:1/music" in told.stderr
     assert "a-secret" not in told.stderr

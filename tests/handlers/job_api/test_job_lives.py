@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from handlers.job_api.errors import IdempotencyConflict, QueueFull, TooManyJobs
-from handlers.job_api.store import jobs, queue, recovery
+from handlers.job_api.store import jobs, queue, recovery, retention
 from handlers.job_api.store.database import Pool, query
+from handlers.job_api.store.files import JobFiles
 
 LIMITS = jobs.JobLimits(queue_max=100, jobs_per_key=100)
 WithPool = Callable[[Callable[[Pool], Any]], Any]
@@ -221,7 +222,7 @@ def test_what_is_past_its_time_is_forgotten_with_its_files(
             (tmp_path / "clips" / run.name).mkdir(parents=True)
         past = "UPDATE musicgen_jobs SET finished_at = now() - interval '2 hours' WHERE id = %s"
         await query(pool, past, old)
-        await recovery.delete_expired(pool, tmp_path, retention_hours=1, upload_hours=1)
+        await retention.delete_expired(pool, JobFiles(tmp_path), retention_hours=1, upload_hours=1)
         assert await jobs.get(pool, old) is None and await jobs.get(pool, new) is not None
         assert [path.name.split("-")[0] for path in (tmp_path / "clips").iterdir()] == [new]
 

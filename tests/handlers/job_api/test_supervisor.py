@@ -61,10 +61,10 @@ def test_a_port_in_use_is_one_line_and_the_end(data: Path, part: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         told = _serve(part, data, "--port", str(port))
-    assert told.returncode == 1
+    assert told.returncode == 78
     assert told.stderr.splitlines() == [
-        f"musicgen: --port is in use (was {port}). Another program listens on 127.0.0.1: stop it, "
-        "or choose another port."
+        f"musicgen: --port must be a free port of 127.0.0.1 (was {port}). Another process listens "
+        "there: stop it, or choose another port."
     ]
 
 
@@ -72,15 +72,15 @@ def test_a_metrics_port_in_use_is_one_line_and_the_end(data: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         told = _serve("all", data, "--port", str(free_port()), MUSICGEN_METRICS_PORT=port)
-    assert told.returncode == 1
-    assert told.stderr.startswith("musicgen: MUSICGEN_METRICS_PORT must have 1 free ports")
+    assert told.returncode == 78
+    assert told.stderr.startswith("musicgen: MUSICGEN_METRICS_PORT must be a free port")
     assert len(told.stderr.splitlines()) == 1
 
 
 def test_a_host_of_another_machine_is_one_line(data: Path) -> None:
     told = _serve("api", data, "--host", "192.0.2.1", "--port", "8000", MUSICGEN_API_AUTH="on")
-    assert told.returncode == 1
-    assert told.stderr.startswith("musicgen: --host cannot be listened on")
+    assert told.returncode == 78
+    assert told.stderr.startswith("musicgen: --port cannot be opened on 192.0.2.1")
 
 
 def _serve(

@@ -14,8 +14,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from handlers.job_api.store import jobs, queue, recovery
+from handlers.job_api.store import jobs, queue, retention
 from handlers.job_api.store.database import Pool, query
+from handlers.job_api.store.files import JobFiles
 from tests.support.clips import wav
 from tests.support.job_server import JobServer, data_folder, job_server
 
@@ -156,7 +157,7 @@ def test_an_upload_lives_as_long_as_its_unfinished_job(
             new = jobs.NewJob("me", {"input_audio": f"upload:{name}"}, "hash", 1.0)
             job_id = await jobs.submit(pool, app, new, limits, queue.LOCAL)
         await jobs.cancel(pool, "me", job_id)
-        await recovery.delete_expired(pool, tmp_path, retention_hours=1, upload_hours=1)
+        await retention.delete_expired(pool, JobFiles(tmp_path), 1, 1)
         assert await query(pool, "SELECT id FROM musicgen_uploads") == [{"id": "used"}]
 
     with_pool(work)

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from handlers.job_api.api.bodies import INLINE_MAX_BYTES
-from handlers.job_api.store.files import UPLOAD_MAX_BYTES
+from handlers.job_api.store.upload_files import UPLOAD_MAX_BYTES
 from handlers.job_api.store.uploads import UPLOAD_PATIENCE
 
 CODES = {408: "body_too_slow", 413: "body_too_large"}

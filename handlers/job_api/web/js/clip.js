@@ -22,7 +22,7 @@ function downloads(clip, name) {
         "a",
         {
           class: original ? "file original" : "file",
-          href: withExtension(clip.url, extension),
+          href: `${withExtension(clip.url, extension)}?download=true`,
           download: fileName(clip.prompt || "music", clip.seed, extension),
           title: original ? `Original file${size}` : "Converted from the original file",
           "aria-label": `Download ${name} as ${extension}${original ? ", the original file" : ""}`,

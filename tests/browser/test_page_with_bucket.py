@@ -1,0 +1,78 @@
+"""The web page of a server whose clips are in a bucket of another origin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.conftest import serve
+from tests.browser.steps import submit, wait_for_state, wait_until_it_plays
+from tests.support.bucket_settings import bucket_settings
+from tests.support.seaweedfs import BUCKET, SeaweedFS, seaweedfs
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def bucket(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
+    with seaweedfs(tmp_path_factory.mktemp("weed")) as running:
+        rule = {"AllowedOrigins": ["*"], "AllowedMethods": ["GET"], "AllowedHeaders": ["*"]}
+        running.client().put_bucket_cors(Bucket=BUCKET, CORSConfiguration={"CORSRules": [rule]})
+        yield running
+
+
+@pytest.fixture(scope="module", params=["proxy", "redirect"])
+def studio(
+    request: pytest.FixtureRequest,
+    bucket: SeaweedFS,
+    environment: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Address of a server, and the other origins that its page may ask.
+
+    The server reaches the bucket by an address of its own, as inside a cluster.
+    """
+    data = tmp_path_factory.mktemp("data")
+    public = bucket.url.replace("127.0.0.1", "localhost")
+    settings = bucket_settings(
+        bucket,
+        MUSICGEN_DATA_DIR=data,
+        MUSICGEN_BUCKET_PUBLIC_ENDPOINT_URL=public,
+        MUSICGEN_BUCKET_DELIVERY=request.param,
+    )
+    env = environment | {name: str(value) for name, value in settings.items()}
+    for address in serve(env, data):
+        yield address, (public,) if request.param == "redirect" else ()
+
+
+@pytest.fixture
+def page(
+    studio: tuple[str, tuple[str, ...]], visit: Callable[..., AbstractContextManager[Any]]
+) -> Iterator[Any]:
+    address, others = studio
+    with visit(address, *others) as page:
+        page.wait_for_selector("#studio:not([hidden])")
+        yield page
+
+
+def test_a_clip_plays_and_downloads_and_is_continued(page: Any) -> None:
+    """The content security policy refused the bucket's origin, and downloads left the page."""
+    submit(page, "calm piano", Seed="7")
+    wait_for_state(page, "completed")
+    page.wait_for_selector(".stage.drawn")
+    page.get_by_role("button", name="Play the clip").click()
+    wait_until_it_plays(page)
+    for extension, magic in (("wav", b"RIFF"), ("flac", b"fLaC"), ("ogg", b"OggS")):
+        with page.expect_download() as waiting:
+            page.get_by_role("link", name=f"Download the clip as {extension}").click()
+        assert waiting.value.suggested_filename == f"calm-piano-7.{extension}"
+        assert Path(waiting.value.path()).read_bytes().startswith(magic)
+    page.get_by_role("button", name="Continue this").click()
+    page.wait_for_selector("#upload-preview:not([hidden])")
+    page.get_by_role("button", name="Make music").click()
+    page.wait_for_selector("#job .state[data-state=running], #job .state[data-state=queued]")
+    wait_for_state(page, "completed")

@@ -1,0 +1,120 @@
+"""Clips in a bucket reach the caller through the API, as local clips do."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import soundfile as sf
+
+from tests.support.bucket_settings import bucket_settings
+from tests.support.job_server import JobServer, data_folder, job_server
+from tests.support.seaweedfs import BUCKET, SeaweedFS, seaweedfs
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
+    with seaweedfs(tmp_path_factory.mktemp("weed")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def api(bucket: SeaweedFS) -> Iterator[JobServer]:
+    with data_folder() as folder, job_server(folder, **bucket_settings(bucket)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def done(api: JobServer) -> dict[str, Any]:
+    """Status of a completed job with its clip in the bucket."""
+    return api.ended(api.submit(prompt="Calm piano!", seed=7, duration=2))
+
+
+def _remove(bucket: SeaweedFS, job_id: str) -> None:
+    admin = bucket.client()
+    listed = admin.list_objects_v2(Bucket=BUCKET, Prefix=f"musicgen/{job_id}-")["Contents"]
+    for item in listed:
+        admin.delete_object(Bucket=BUCKET, Key=item["Key"])
+
+
+def test_a_clip_comes_from_the_api_itself(api: JobServer, done: dict[str, Any]) -> None:
+    """A redirect left `curl -o` with 0 bytes and the web page without a sound."""
+    answer = api.http.get(done["audio_url"])
+    clip = done["result"]["clips"][0]
+    assert answer.status_code == 200
+    assert hashlib.sha256(answer.content).hexdigest() == clip["sha256"]
+    assert answer.headers["content-length"] == str(clip["bytes"])
+    assert answer.headers["content-disposition"] == 'inline; filename="calm-piano-7.wav"'
+    assert answer.headers["content-type"] == "audio/wav"
+    assert answer.headers["etag"] and answer.headers["last-modified"].endswith("GMT")
+    saved = api.http.get(done["audio_url"], params={"download": True})
+    assert saved.headers["content-disposition"].startswith("attachment;")
+    assert api.http.get(f"/audio/{done['job_id']}/stream").content == answer.content
+
+
+def test_ranges_are_parts_of_the_object(api: JobServer, done: dict[str, Any]) -> None:
+    whole = api.http.get(done["audio_url"])
+    size = len(whole.content)
+
+    def get(byte_range: str, **headers: str) -> httpx.Response:
+        return api.http.get(done["audio_url"], headers={"Range": byte_range, **headers})
+
+    for byte_range, part in (
+        ("bytes=0-99", slice(0, 100)),
+        (f"bytes={size - 10}-", slice(size - 10, size)),
+        ("bytes=-20", slice(size - 20, size)),
+        (f"bytes=100-{size * 2}", slice(100, size)),
+    ):
+        answer = get(byte_range)
+        assert answer.status_code == 206
+        assert answer.content == whole.content[part]
+        assert answer.headers["content-range"] == f"bytes {part.start}-{part.stop - 1}/{size}"
+    outside = get(f"bytes={size}-")
+    assert outside.status_code == 416
+    assert outside.headers["content-range"] == f"bytes */{size}"
+    assert outside.json()["error"]["code"] == "range_not_satisfiable"
+    assert get("bytes=nonsense").content == whole.content
+    assert get("bytes=0-9", **{"If-Range": whole.headers["etag"]}).status_code == 206
+    assert get("bytes=0-9", **{"If-Range": '"another"'}).content == whole.content
+
+
+@pytest.mark.parametrize("extension", ["flac", "mp3", "ogg"])
+def test_a_clip_in_the_bucket_is_converted(
+    api: JobServer, done: dict[str, Any], extension: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"clip.{extension}"
+    for _ in range(2):
+        answer = api.http.get(f"/audio/{done['job_id']}.{extension}")
+        assert answer.status_code == 200
+        path.write_bytes(answer.content)
+        assert sf.info(path).duration == pytest.approx(2, abs=0.1)
+    assert f"calm-piano-7.{extension}" in answer.headers["content-disposition"]
+
+
+def test_a_deleted_object_is_a_deleted_clip(api: JobServer, bucket: SeaweedFS) -> None:
+    status = api.ended(api.submit())
+    _remove(bucket, status["job_id"])
+    for extension in ("wav", "mp3"):
+        answer = api.http.get(f"/audio/{status['job_id']}.{extension}")
+        assert answer.status_code == 404
+        assert "deleted" in answer.json()["error"]["message"]
+
+
+def test_a_bucket_that_is_away_is_said_so(api: JobServer, bucket: SeaweedFS) -> None:
+    """The caller gets 503 with Retry-After, and the clip once the bucket is back."""
+    status = api.ended(api.submit())
+    bucket.stop()
+    try:
+        for extension in ("wav", "ogg"):
+            answer = api.http.get(f"/audio/{status['job_id']}.{extension}")
+            assert answer.status_code == 503
+            assert answer.headers["retry-after"]
+            assert answer.json()["error"]["code"] == "bucket_unavailable"
+        assert api.http.get("/readyz").status_code == 200
+    finally:
+        bucket.start()
+    assert api.http.get(status["audio_url"]).status_code == 200
