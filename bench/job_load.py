@@ -143,8 +143,8 @@ async def _chaos(
             load.kills += 1
         if not load.restarts and len(load.ends) >= restart_at * count:
             load.restarts += 1
-            database = EmbeddedServer(server.folder)
-            psutil.Process(database._server.get_postmaster_info().pid).send_signal(signal.SIGINT)
+            pid_file = server.folder / "postgres" / "postmaster.pid"
+            psutil.Process(int(pid_file.read_text().split()[0])).send_signal(signal.SIGINT)
 
 
 async def measure_overhead(url: str, count: int) -> dict[str, float]:
@@ -208,8 +208,8 @@ def main() -> None:
         "MUSICGEN_RATE_LIMIT": "1000000/minute",
         "MUSICGEN_ATTEMPTS": 10,
     }
-    with data_folder() as folder:
-        cost = asyncio.run(measure_overhead(EmbeddedServer(folder).url, OVERHEAD_JOBS))
+    with data_folder() as folder, EmbeddedServer(folder) as database:
+        cost = asyncio.run(measure_overhead(database.url, OVERHEAD_JOBS))
     with data_folder() as folder, job_server(folder, workers=options.workers, **settings) as server:
         load = asyncio.run(
             run_load(server, options.jobs, options.callers, options.kill_every, restart_at=0.5)

@@ -74,12 +74,13 @@ def _revoke(options: argparse.Namespace, _: Settings) -> int:
 
 
 def _with_database(work: Callable[[Pool], Awaitable[Any]]) -> Any:
-    from handlers.job_api.store.database import create_tables, database_url, open_pool
+    from handlers.job_api.store.database import create_tables, database_url, log_place, open_pool
     from handlers.job_api.store.reachability import check_database
 
     settings = ApiSettings.from_env()
     if settings.database_url is not None:
         check_database(settings.database_url)
+    log_place(settings.database_url, settings.data_dir)
     url = database_url(settings.database_url, settings.data_dir)
 
     async def run() -> Any:

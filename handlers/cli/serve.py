@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
+import signal
+import socket
 import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
@@ -20,7 +23,9 @@ from handlers.doctor.plan import PARTS, ServerPlan
 from handlers.doctor.service_checks import PASSING
 from handlers.doctor.start import check_start
 from musicgen.errors import MusicGenError
+from musicgen.net.listen import bind_sockets
 from musicgen.process import startup
+from musicgen.process.parent import end_with_parent
 from musicgen.process.tracing import start_tracing
 from musicgen.settings import Settings
 from musicgen.settings.job_api import ApiSettings
@@ -47,11 +52,15 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("part", choices=PARTS)
     add_server_options(parser)
+    parser.add_argument("--socket", type=int, action="append", help=argparse.SUPPRESS)
+    parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=_serve)
 
 
 def _serve(options: argparse.Namespace, settings: Settings) -> int:
     """Serve, or end with one line: status 78 for a permanent fault, 75 for a passing one."""
+    if options.supervised:
+        end_with_parent()
     try:
         return _serve_part(options, settings)
     except MusicGenError as error:
@@ -63,7 +72,10 @@ def _serve_part(options: argparse.Namespace, settings: Settings) -> int:
     api = ApiSettings.from_env()
     if settings.log_level != "DEBUG":
         logging.getLogger("procrastinate").setLevel(logging.WARNING)
-    plan = ServerPlan(options.part, settings, api, options.host, options.port, options.workers)
+    plan = ServerPlan(
+        *(options.part, settings, api, options.host, options.port, options.workers),
+        is_supervised=options.supervised,
+    )
     check_start(plan)
     if options.part != "all":
         start_tracing(f"musicgen-{options.part}")
@@ -73,17 +85,25 @@ def _serve_part(options: argparse.Namespace, settings: Settings) -> int:
         policy = settings.remote.policy
         workers = 0 if policy == "remote" else options.workers
         return supervise(api, options.host, options.port, workers, relay=policy != "local")
-    from handlers.job_api.store.database import database_url
+    from handlers.job_api.store.database import database_url, log_place
 
+    sockets = [socket.socket(fileno=number) for number in options.socket or ()]
+    if options.part == "api" and not sockets:
+        # Bound before anything starts: a port in use is an error at once.
+        sockets = bind_sockets(options.host, options.port)
+    if not options.supervised:
+        log_place(api.database_url, api.data_dir)
     url = database_url(api.database_url, api.data_dir)
     if options.part == "api":
-        return _api(url, api, settings, options.host, options.port)
+        return _api(url, api, settings, options.host, sockets)
     if options.part == "relay":
         return asyncio.run(_relay(url, api, settings))
     return asyncio.run(_worker(url, api, settings))
 
 
-def _api(url: str, api: ApiSettings, settings: Settings, host: str, port: int) -> int:
+def _api(
+    url: str, api: ApiSettings, settings: Settings, host: str, sockets: list[socket.socket]
+) -> int:
     import uvicorn
 
     from handlers.job_api.api.app import make_app
@@ -102,10 +122,11 @@ def _api(url: str, api: ApiSettings, settings: Settings, host: str, port: int) -
         overflow_seconds=remote.overflow_seconds if remote.policy == "overflow" else None,
         orphans_to=REMOTE if remote.policy == "fallback" else None,
     )
-    uvicorn.run(
+    # uvicorn raises the signal again when it has stopped. By default that would end this process
+    # before the cleanup at its exit.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         http=build_protocol(api.body_seconds),
         log_config=None,
         access_log=False,
@@ -113,7 +134,10 @@ def _api(url: str, api: ApiSettings, settings: Settings, host: str, port: int) -
         timeout_graceful_shutdown=LAST_ANSWERS_SECONDS,
         server_header=False,
     )
-    return 0
+    server = uvicorn.Server(config)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets)
+    return 0 if server.started else EXIT_FAILED
 
 
 async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
@@ -144,9 +168,10 @@ async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
         role = WorkerRole(
             LOCAL, serving.slots, executor, lambda: serving.models, lambda: swap.loading
         )
-        worker = Worker(pool, app, role, api.drain, health.metrics if health else None)
+        metrics = health.metrics if health else None
+        worker = Worker(pool, app, role, api.drain, api.data_dir, metrics)
         worker.stop_on_signals()
-        count = health.metrics.orphans.inc if health else (lambda _: None)
+        count = metrics.orphans.inc if metrics else (lambda _: None)
         beside = [
             asyncio.create_task(swap.run()),
             asyncio.create_task(maintain(pool, app, files, api, elsewhere, count)),
@@ -183,7 +208,8 @@ async def _relay(url: str, api: ApiSettings, settings: Settings) -> int:
         app = await open_queue(pool)
         executor = RemoteExecutor(hybrid, pool, app, files, storage, api.attempts, back)
         role = WorkerRole(REMOTE, RELAYED_AT_ONCE, executor, tuple)
-        worker = Worker(pool, app, role, api.drain, health.metrics if health else None)
+        metrics = health.metrics if health else None
+        worker = Worker(pool, app, role, api.drain, api.data_dir, metrics)
         worker.stop_on_signals()
         if health is not None:
             health.watch(worker)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
-import socket
 import time
 from collections.abc import Iterator
 
 from handlers.doctor.finding import Finding
 from handlers.doctor.plan import ServerPlan
 from musicgen.errors import DatabaseUnavailable, SettingsError, UploadFailed
+from musicgen.net.listen import bind_sockets
 from musicgen.settings import RemoteTokens
 from musicgen.storage.bucket_probe import BucketFacts, probe_bucket
 
@@ -68,44 +67,16 @@ def check_remote(plan: ServerPlan) -> Iterator[Finding]:
 
 
 def check_ports(plan: ServerPlan) -> Iterator[Finding]:
-    """Open the port of the API and those of the workers' metrics, and close them again.
+    """Bind the port of the API and those of the workers' metrics, and release them again.
 
     Raises: `SettingsError` for a port in use.
     """
     places = [("--port", plan.host, plan.port)] if plan.has_api else []
     metrics = [("MUSICGEN_METRICS_PORT", plan.api.metrics_host, p) for p in plan.metrics_ports]
     for variable, host, port in [*places, *metrics]:
-        open_port(variable, host, port)
+        for listener in bind_sockets(host, port, variable):
+            listener.close()
         yield Finding("ports", "ok", f"{host}:{port} is free")
-
-
-def open_port(variable: str, host: str, port: int) -> None:
-    """Check that a server may listen here. Raises: `SettingsError`."""
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            probe.listen(1)
-    except (OSError, OverflowError, UnicodeError) as error:
-        number = getattr(error, "errno", None)
-        problem, advice = {
-            errno.EADDRINUSE: (
-                f"must be a free port of {host}",
-                "Another process listens there: stop it, or choose another port.",
-            ),
-            errno.EADDRNOTAVAIL: (
-                f"cannot be opened on {host}, no address of this machine",
-                "Use 127.0.0.1, 0.0.0.0 or an address of this machine as host.",
-            ),
-            errno.EACCES: (
-                f"must be a port of {host} open to this process's user",
-                "Ports below 1024 belong to root.",
-            ),
-        }.get(number or 0, (f"cannot be opened on {host}", f"{error}."))
-        raise SettingsError(variable, problem, value=port, advice=advice) from None
 
 
 def _wait_for_bucket(plan: ServerPlan, seconds: float) -> BucketFacts:

@@ -161,7 +161,7 @@ def _fits(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     key, operator = expression["key"], expression["operator"]
     values: Sequence[str] = expression.get("values", [])
     if operator == "In":
-        return bool(labels.get(key) in values)
+        return labels.get(key) in values
     if operator == "NotIn":
-        return bool(labels.get(key) not in values)
-    return (key in labels) == (operator == "Exists")
+        return labels.get(key) not in values
+    return bool((key in labels) == (operator == "Exists"))

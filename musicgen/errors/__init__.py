@@ -24,6 +24,7 @@ MusicGenError
 ├── SettingsError             the operator can correct it: an environment variable
 ├── MissingDependency         an extra is not installed
 ├── DatabaseTooNew            a newer program has migrated the database
+├── DataFolderError           the data folder is in use elsewhere, or unusable
 ├── CheckpointError           an unusable model folder
 │   ├── CheckpointNotFound
 │   ├── CheckpointIncomplete  a file or a tensor is missing
@@ -60,6 +61,7 @@ from musicgen.errors.operation import (
     CheckpointNotFound,
     DatabaseTooNew,
     DatabaseUnavailable,
+    DataFolderError,
     DeviceFault,
     DiskFull,
     EngineBusy,
@@ -110,6 +112,7 @@ __all__ = [
     "CheckpointIncomplete",
     "CheckpointMismatch",
     "CheckpointNotFound",
+    "DataFolderError",
     "DatabaseTooNew",
     "DatabaseUnavailable",
     "DeviceFault",

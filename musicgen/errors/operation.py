@@ -50,6 +50,12 @@ class DatabaseTooNew(MusicGenError):
         )
 
 
+class DataFolderError(MusicGenError):
+    """The data folder cannot hold the embedded database: it is in use elsewhere, or read-only."""
+
+    code = "data_folder_unusable"
+
+
 class CheckpointError(MusicGenError):
     """A checkpoint cannot be used."""
 

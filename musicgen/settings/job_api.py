@@ -9,14 +9,18 @@ from pathlib import Path
 
 from musicgen.errors import SettingsError
 from musicgen.settings.declaration import check_settings, declare, read_variables, setting
-from musicgen.settings.settings import DATA_DIR
+from musicgen.settings.settings import DATA_DIR, find_data_dir
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True)
 class ApiSettings:
-    """Settings of the job API and its workers. `database_url` None: an embedded server."""
+    """Settings of the job API and its workers.
+
+    `database_url` None: an embedded server. `data_dir`: by default the same folder wherever a
+    command is started, see `find_data_dir`.
+    """
 
     database_url: str | None = setting(
         "DATABASE_URL",
@@ -73,7 +77,8 @@ class ApiSettings:
         "MUSICGEN_WORKER_TIMEOUT",
         "integer",
         15,
-        least=1,
+        # Workers send heartbeats every three seconds.
+        least=5,
         unit="seconds",
         help="Silence of a worker, in seconds, before its jobs go to other workers.",
     )
@@ -167,7 +172,8 @@ class ApiSettings:
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> ApiSettings:
         """Read the settings. Raises: `SettingsError` with the name of the variable."""
-        return cls(**read_variables(cls, os.environ if env is None else env))
+        env = os.environ if env is None else env
+        return cls(**{**read_variables(cls, env), "data_dir": find_data_dir(env)})
 
     def needs_keys(self, host: str) -> bool:
         """Whether callers of an API listening on `host` need a key.

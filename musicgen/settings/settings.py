@@ -25,8 +25,26 @@ DATA_DIR = Declaration(
     variable="MUSICGEN_DATA_DIR",
     kind="path",
     default=Path("outputs"),
+    unset="`~/.local/share/musicgen`, of root `/var/lib/musicgen`; `outputs` for the clips of "
+    "`musicgen generate`",
     help="Folder for clips without a bucket, for uploads and for the embedded database.",
 )
+
+
+def find_data_dir(env: Mapping[str, str]) -> Path:
+    """Return the folder of servers, the same wherever a command is started.
+
+    It is MUSICGEN_DATA_DIR, or `musicgen` in the user's data folder by the XDG specification. Root
+    has /var/lib/musicgen, because PostgreSQL runs as another user, who may not enter root's home.
+    """
+    if given := env.get(DATA_DIR.variable):
+        return Path(given)
+    base = Path(env.get("XDG_DATA_HOME") or "").expanduser()
+    if not base.is_absolute():
+        is_root = os.geteuid() == 0
+        base = Path("/var/lib" if is_root else os.path.expanduser("~/.local/share"))  # noqa: PTH111
+    # A user without a home has no folder of their own.
+    return base / "musicgen" if base.is_absolute() else Path("outputs")
 
 
 @dataclass(frozen=True)
@@ -118,7 +136,7 @@ class Settings:
         "MUSICGEN_SPOOL_DIR",
         "path",
         Path("outputs/spool"),
-        unset="`spool` inside MUSICGEN_DATA_DIR",
+        unset="`spool` inside MUSICGEN_DATA_DIR, or beside the embedded database",
         help="Folder for clips not yet uploaded to the bucket.",
     )
     input_networks: tuple[str, ...] = setting(
@@ -192,6 +210,6 @@ class Settings:
         if not env.get("MUSICGEN_MODEL"):
             values["model"] = default_model
         if not env.get("MUSICGEN_SPOOL_DIR"):
-            values["spool_dir"] = values["data_dir"] / "spool"
+            values["spool_dir"] = find_data_dir(env) / "spool"
         bucket, remote = BucketSettings.from_env(env), RemoteSettings.from_env(env)
         return cls(**values, bucket=bucket, remote=remote)

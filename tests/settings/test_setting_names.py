@@ -55,7 +55,7 @@ def test_every_declared_variable_is_known() -> None:
 
 def test_variables_that_kubernetes_injects_change_nothing() -> None:
     assert all(is_service_link(name, value) for name, value in LINKS.items())
-    assert Settings.from_env(LINKS) == Settings()
+    assert Settings.from_env(LINKS) == Settings.from_env({})
 
 
 def test_a_service_called_like_a_setting_does_not_set_it() -> None:

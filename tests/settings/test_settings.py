@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from musicgen.errors import SettingsError
 from musicgen.settings import BucketSettings, Settings
+from musicgen.settings.job_api import ApiSettings
+from musicgen.settings.settings import find_data_dir
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
-    assert Settings.from_env({}) == Settings()
-    assert Settings.from_env({"MUSICGEN_MODEL": "", "MUSICGEN_THREADS": ""}) == Settings()
+    defaults = replace(Settings(), spool_dir=find_data_dir({}) / "spool")
+    assert Settings.from_env({}) == defaults
+    assert Settings.from_env({"MUSICGEN_MODEL": "", "MUSICGEN_THREADS": ""}) == defaults
 
 
 def test_every_variable_is_read() -> None:
@@ -80,6 +85,20 @@ def test_every_variable_is_read() -> None:
 
 def test_the_spool_lies_in_the_data_folder_unless_told_otherwise() -> None:
     assert Settings.from_env({"MUSICGEN_DATA_DIR": "/data"}).spool_dir == Path("/data/spool")
+
+
+def test_servers_have_one_folder_for_each_user() -> None:
+    """In the folder of the command, `keys` made keys that no server knew."""
+    is_root = os.geteuid() == 0
+    home = Path("/var/lib" if is_root else Path.home() / ".local/share") / "musicgen"
+    assert ApiSettings.from_env({}).data_dir == home
+    assert Settings.from_env({}).spool_dir == home / "spool"
+    assert Settings.from_env({}).data_dir == Path("outputs"), "clips of `musicgen generate`"
+    own = {"XDG_DATA_HOME": "/srv/data"}
+    assert ApiSettings.from_env(own).data_dir == Path("/srv/data/musicgen")
+    given = {**own, "MUSICGEN_DATA_DIR": "here"}
+    assert ApiSettings.from_env(given).data_dir == Path("here")
+    assert ApiSettings.from_env({"XDG_DATA_HOME": "relative"}).data_dir == home
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import atexit
 import functools
+import json
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+import psutil
 
 from tests.support import ROOT
 
@@ -34,6 +37,16 @@ def copy_empty_database(data: Path) -> None:
     subprocess.run(["cp", "-a", str(_template() / "postgres"), str(data)], check=True)
 
 
+def find_postgres(data: Path) -> psutil.Process:
+    """Return the server on a data folder."""
+    return psutil.Process(int((data / "postgres" / "postmaster.pid").read_text().split()[0]))
+
+
+def find_keeper(data: Path) -> psutil.Process:
+    """Return the keeper of that server."""
+    return psutil.Process(json.loads((data / "postgres.lock").read_text())["pid"])
+
+
 @functools.cache
 def _template() -> Path:
     """Return a data folder whose embedded server has started and stopped once."""
@@ -43,6 +56,4 @@ def _template() -> Path:
     subprocess.run([sys.executable, "-c", MAKE, str(folder)], cwd=ROOT, check=True, timeout=120)
     with (folder / "postgres/postgresql.conf").open("a") as settings:
         settings.write(QUICK)
-    for name in (".handle_pids.json", "log"):
-        (folder / "postgres" / name).unlink(missing_ok=True)
     return folder

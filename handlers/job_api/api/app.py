@@ -94,7 +94,7 @@ def make_app(
             )
             app.state.context = context
             await stack.enter_async_context(context.notifications.run())
-            webhooks = deliver_webhooks(pool, context.app, settings.webhook_networks)
+            webhooks = deliver_webhooks(pool, settings.webhook_networks)
             count = context.metrics.orphans.inc
             maintenance = maintain(pool, context.app, files, settings, orphans_to, count)
             for work in (maintenance, webhooks):

@@ -1,94 +1,119 @@
 """Delivery of webhooks for finished jobs.
 
 They are signed as in the Standard Webhooks specification, repeated until the receiver accepts them,
-and sent only to public addresses.
+and sent only to public addresses. `webhook-id` is the job's id: a receiver knows repetitions by it.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import logging
+from collections.abc import Mapping
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import Any
 
-from handlers.job_api.store import jobs, queue
+from handlers.job_api.store import jobs, webhook_deliveries
 from handlers.job_api.store.api_keys import find_webhook_secret
-from handlers.job_api.store.database import Pool
+from handlers.job_api.store.database import DISCONNECT_ERRORS, Pool
 from handlers.job_api.store.status import build_status
+from handlers.job_api.store.webhook_deliveries import PAUSES, WebhookLease
 from musicgen.errors import InputAudioRefused, InvalidRequest
 from musicgen.process.tracing import span
 
-if TYPE_CHECKING:
-    from procrastinate import App
-
 CONCURRENCY = 8
+POLL_SECONDS = 1.0
+STOP_SECONDS = 5.0
+"""Time for attempts under way when the API stops."""
+_RELEASE_SECONDS = 2.0
 
 logger = logging.getLogger(__name__)
 
 
-async def deliver_webhooks(pool: Pool, app: App, networks: tuple[str, ...]) -> None:
-    """Take webhooks from the queue and send them, until cancelled."""
-    import asyncio
+async def deliver_webhooks(pool: Pool, networks: tuple[str, ...]) -> None:
+    """Send due webhooks, until cancelled."""
+    attempts: set[asyncio.Task[None]] = set()
+    try:
+        while True:
+            try:
+                leases = await webhook_deliveries.lease_due(pool, CONCURRENCY - len(attempts))
+            except Exception:
+                logger.warning("The webhooks cannot be read; retrying.", exc_info=True)
+                leases = []
+            attempts |= {asyncio.create_task(_attempt(pool, it, networks)) for it in leases}
+            if len(attempts) < CONCURRENCY:
+                await asyncio.sleep(POLL_SECONDS)
+            else:
+                await asyncio.wait(attempts, return_when=asyncio.FIRST_COMPLETED)
+            attempts = {task for task in attempts if not task.done()}
+    finally:
+        await _stop(attempts)
 
-    @app.task(name=queue.WEBHOOK)
-    async def webhook(job_id: str, attempt: int) -> None:
-        row = await jobs.get(pool, job_id)
-        if row is None or row["webhook_url"] is None:
+
+async def _stop(attempts: set[asyncio.Task[None]]) -> None:
+    """Let attempts end, then cancel them; the next API sends their webhooks again."""
+    if not attempts:
+        return
+    _, running = await asyncio.wait(attempts, timeout=STOP_SECONDS)
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*attempts, return_exceptions=True)
+
+
+async def _attempt(pool: Pool, lease: WebhookLease, networks: tuple[str, ...]) -> None:
+    """Send a webhook once and store what came of it."""
+    try:
+        row = await jobs.get(pool, lease.job_id)
+        if row is None:
             return
-        secret = await find_webhook_secret(pool, row["owner"])
-        body = json.dumps({"type": f"job.{row['state']}", "data": build_status(row)})
         try:
-            with span("musicgen.webhook", row["trace"], job_id=job_id, attempt=attempt):
-                await _send(row["webhook_url"], _headers(job_id, body, secret), body, networks)
-        except Exception as error:
-            await _retry_later(pool, app, job_id, attempt, error)
-
-    while True:
-        try:
-            await app.run_worker_async(
-                queues=[queue.WEBHOOKS],
-                name="webhooks",
-                concurrency=CONCURRENCY,
-                install_signal_handlers=False,
-                shutdown_graceful_timeout=5,
-            )
-        except asyncio.CancelledError:
+            await _send(pool, row, lease, networks)
+        except DISCONNECT_ERRORS:
             raise
-        except Exception:
-            logger.warning("The queue of webhooks is unavailable; retrying.", exc_info=True)
-        await asyncio.sleep(1)
+        except Exception as error:
+            await _handle_failure(pool, lease, error)
+        else:
+            await webhook_deliveries.finish(pool, lease.job_id)
+    except asyncio.CancelledError:
+        release = webhook_deliveries.repeat_later(pool, lease, 0, lease.failures)
+        with contextlib.suppress(asyncio.TimeoutError, *DISCONNECT_ERRORS):
+            await asyncio.wait_for(release, _RELEASE_SECONDS)
+        raise
+    except DISCONNECT_ERRORS as error:
+        logger.warning("The webhook of job %s is sent again later: %s", lease.job_id, error)
 
 
-async def _send(url: str, headers: dict[str, str], body: str, networks: tuple[str, ...]) -> None:
+async def _send(
+    pool: Pool, row: Mapping[str, Any], lease: WebhookLease, networks: tuple[str, ...]
+) -> None:
     """Send a webhook. Raises: errors of the network, `OSError` for a status other than 2xx."""
     from musicgen.net.post import post
 
-    status = await post(url, headers, body.encode(), networks)
-    if not 200 <= status < 300:
-        raise OSError(f"the receiver answered with HTTP status {status}")
+    secret = await find_webhook_secret(pool, row["owner"])
+    body = json.dumps({"type": f"job.{row['state']}", "data": build_status(row)})
+    headers = _build_headers(lease.job_id, body, secret)
+    facts: dict[str, Any] = {"job_id": lease.job_id, "attempt": lease.failures}
+    with span("musicgen.webhook", row["trace"], **facts):
+        status = await post(row["webhook_url"], headers, body.encode(), networks)
+        if not 200 <= status < 300:
+            raise OSError(f"the receiver answered with HTTP status {status}")
 
 
-async def _retry_later(pool: Pool, app: App, job_id: str, attempt: int, error: Exception) -> None:
-    """Queue a failed webhook again, unless no attempt is left or its address is not public."""
-    is_final = isinstance(error, InputAudioRefused) or attempt >= len(queue.WEBHOOK_PAUSES)
+async def _handle_failure(pool: Pool, lease: WebhookLease, error: Exception) -> None:
+    """Plan the next attempt, unless none is left or the address is not public."""
+    is_final = isinstance(error, InputAudioRefused) or lease.failures >= len(PAUSES)
     why = error.problem if isinstance(error, InvalidRequest) else str(error)
     if is_final:
-        logger.warning("Giving up the webhook of job %s: %s", job_id, why)
+        logger.warning("Giving up the webhook of job %s: %s", lease.job_id, why)
+        await webhook_deliveries.finish(pool, lease.job_id)
         return
-    logger.info("The webhook of job %s failed and will be repeated: %s", job_id, why)
-    async with pool.connection() as connection, connection.transaction():
-        await queue.put(
-            app,
-            connection,
-            queue.WEBHOOK,
-            queue.WEBHOOKS,
-            seconds=queue.WEBHOOK_PAUSES[attempt],
-            job_id=job_id,
-            attempt=attempt + 1,
-        )
+    logger.info("The webhook of job %s failed and will be repeated: %s", lease.job_id, why)
+    pause = PAUSES[lease.failures]
+    await webhook_deliveries.repeat_later(pool, lease, pause, lease.failures + 1)
 
 
-def _headers(job_id: str, body: str, secret: str | None) -> dict[str, str]:
+def _build_headers(job_id: str, body: str, secret: str | None) -> dict[str, str]:
     """Return the headers of a webhook, with a signature if the caller has a key."""
     from standardwebhooks.webhooks import Webhook
 

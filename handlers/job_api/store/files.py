@@ -23,7 +23,6 @@ from handlers.job_api.store.jobs import WorkerRun
 from handlers.job_api.store.live_audio import BucketLive, FolderLive, LiveStorage
 from handlers.job_api.store.upload_files import UploadFiles
 from handlers.job_api.store.upload_storage import BucketUploads, FolderUploads, UploadStorage
-from musicgen.result import GenerationResult
 from musicgen.storage.base import ClipName
 from musicgen.storage.local import LocalStorage, write_atomically
 from musicgen.storage.objects import BucketObjects
@@ -77,10 +76,13 @@ class JobFiles:
         """Return the path of a finished clip; `number` counts from 1."""
         return self._clips / run_name / f"{number}.{extension}"
 
-    def discard(self, run: WorkerRun, result: GenerationResult | None = None) -> None:
-        """Delete the clips of a run without a completed job, in the bucket those of `result`."""
+    def discard(self, run: WorkerRun, *, is_stored: bool = False) -> None:
+        """Delete the clips of a run without a completed job.
+
+        `is_stored`: whether all clips were stored; they may then lie in the bucket.
+        """
         shutil.rmtree(self._clips / run.name, ignore_errors=True)
-        if self.clips_in_bucket is not None and result is not None:
+        if self.clips_in_bucket is not None and is_stored:
             self.clips_in_bucket.delete_run(run.name)
 
     def delete_job(self, job_id: str) -> None:

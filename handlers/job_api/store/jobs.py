@@ -1,18 +1,19 @@
 """Life of a job in the database: one statement for each change, with a condition on the old state.
 
 A worker runs a job under the queue's id of this run. A job passed to another worker gets a new id,
-so later writes of the first worker, believed dead, change nothing.
+so later writes of the first worker, believed dead, change nothing. Only the database knows whether
+a job is still a worker's own. So a worker repeats its writes for as long as the database is away.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import psycopg
 from psycopg.types.json import Jsonb
 
 from handlers.job_api.errors import IdempotencyConflict, QueueFull, TooManyJobs
@@ -26,7 +27,7 @@ JOB_ID = re.compile(r"[0-9a-f]{32}")
 FINAL = ("completed", "failed", "cancelled")
 _UNFINISHED = "state IN ('queued', 'running')"
 _BY_KEY = "SELECT id, request_hash FROM musicgen_jobs WHERE owner = %s AND idempotency_key = %s"
-_OF_THIS_RUN = "id = %s AND queue_id = %s AND state = 'running'"
+OF_THIS_RUN = "id = %s AND queue_id = %s AND state = 'running'"
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,7 @@ async def begin(pool: Pool, job_id: str, queue_id: int, worker: str) -> WorkerRu
         "RETURNING attempt, owner, request, audio_seconds, trace, "
         "extract(epoch FROM now() - created_at)::float AS waited",
         *(worker, job_id, queue_id),
+        seconds=math.inf,
     )
     return WorkerRun(job_id, queue_id, **rows[0]) if rows else None
 
@@ -166,7 +168,7 @@ async def advance(pool: Pool, run: WorkerRun, progress: float, *, streams: bool)
         pool,
         "UPDATE musicgen_jobs SET progress = greatest(progress, %s), "
         "streams = streams OR %s "
-        f"WHERE {_OF_THIS_RUN} RETURNING id",
+        f"WHERE {OF_THIS_RUN} RETURNING id",
         *(progress, streams, run.id, run.queue_id),
     )
     return bool(rows)
@@ -177,7 +179,7 @@ async def announce_live(pool: Pool, run: WorkerRun, segments: Sequence[int]) -> 
     await query(
         pool,
         "UPDATE musicgen_jobs SET streams = true, live_segments = %s "
-        f"WHERE {_OF_THIS_RUN} RETURNING id",
+        f"WHERE {OF_THIS_RUN} RETURNING id",
         *(list(segments), run.id, run.queue_id),
     )
 
@@ -186,7 +188,7 @@ async def withdraw_live(pool: Pool, run: WorkerRun) -> None:
     """Store that a run has no live audio any more."""
     await query(
         pool,
-        f"UPDATE musicgen_jobs SET streams = false WHERE {_OF_THIS_RUN} RETURNING id",
+        f"UPDATE musicgen_jobs SET streams = false WHERE {OF_THIS_RUN} RETURNING id",
         *(run.id, run.queue_id),
     )
 
@@ -211,33 +213,9 @@ async def _end(
         "finished_at = coalesce(finished_at, now()) "
         "WHERE id = %s AND queue_id = %s AND state IN ('running', %s) RETURNING id",
         *(state, Jsonb(dict(value)), run.id, run.queue_id, state),
+        seconds=math.inf,
     )
     return bool(rows)
-
-
-async def move(pool: Pool, app: App, run: WorkerRun, to: str, *, seconds: int = 0) -> bool:
-    """Move a running job to the queue `to`, to start there after `seconds`.
-
-    Returns whether the job was still this run's.
-    """
-    return await retry_on_disconnect(lambda: _move(pool, app, run, to, seconds))
-
-
-async def _move(pool: Pool, app: App, run: WorkerRun, to: str, seconds: int) -> bool:
-    async with pool.connection() as connection, connection.transaction():
-        queue_id = await queue.put(
-            app, connection, queue.GENERATE, to, seconds=seconds, job_id=run.id
-        )
-        cursor = await connection.execute(
-            "UPDATE musicgen_jobs SET state = 'queued', queue = %s, queue_id = %s, "
-            f"streams = false WHERE {_OF_THIS_RUN} RETURNING id".encode(),
-            [to, queue_id, run.id, run.queue_id],
-        )
-        is_moved = await cursor.fetchone() is not None
-        if not is_moved:
-            # Remove the new task again.
-            raise psycopg.Rollback
-    return is_moved
 
 
 async def cancel(pool: Pool, owner: str, job_id: str) -> None:

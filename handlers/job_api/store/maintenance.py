@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from handlers.job_api.store import queue
 from handlers.job_api.store.database import Pool, query
 from handlers.job_api.store.files import JobFiles
-from handlers.job_api.store.recovery import recover
+from handlers.job_api.store.life_lock import delete_old_locks
+from handlers.job_api.store.recovery import recover, release_dead_workers
 from handlers.job_api.store.retention import delete_abandoned, delete_expired
 from handlers.job_api.store.uploads import UPLOAD_PATIENCE, list_ids
 from musicgen.settings.job_api import ApiSettings
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from procrastinate import App
 
 CLEANUP_SECONDS = 600.0
-_GONE_SECONDS = 24 * 3600
+_GONE_SECONDS = 600
 _DELETE_WORKERS = "DELETE FROM musicgen_workers WHERE seen_at < now() - make_interval(secs => %s)"
+_DELETE_QUEUE_WORKERS = (
+    "DELETE FROM procrastinate_workers WHERE last_heartbeat < now() - make_interval(secs => %s)"
+)
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +37,7 @@ async def maintain(
     orphans_to: str | None = None,
     count: Callable[[int], object] = lambda _: None,
 ) -> None:
-    """Recover lost jobs, queue webhooks and delete expired data, until cancelled.
+    """Recover lost jobs and delete expired data, until cancelled.
 
     A failure is logged, and the next round tries again. `orphans_to`: the queue for jobs of lost
     workers, None for the queue they were in. `count`: called with the number of jobs requeued in
@@ -43,14 +46,17 @@ async def maintain(
     cleanup_at = time.monotonic()
     while True:
         try:
+            await release_dead_workers(pool, settings.data_dir)
             counts = await recover(
                 pool, app, settings.worker_timeout, settings.attempts, orphans_to
             )
             count(counts.requeued)
-            await queue_webhooks(pool, app)
             if time.monotonic() >= cleanup_at:
                 cleanup_at = time.monotonic() + CLEANUP_SECONDS
-                await query(pool, _DELETE_WORKERS, _GONE_SECONDS)
+                gone = max(_GONE_SECONDS, 2 * settings.worker_timeout)
+                for statement in (_DELETE_WORKERS, _DELETE_QUEUE_WORKERS):
+                    await query(pool, statement, gone)
+                await asyncio.to_thread(delete_old_locks, settings.data_dir)
                 await delete_expired(pool, files, settings.retention_hours, settings.upload_hours)
                 await delete_abandoned(pool, files)
                 await delete_abandoned_uploads(pool, files, settings)
@@ -66,19 +72,3 @@ async def delete_abandoned_uploads(pool: Pool, files: JobFiles, settings: ApiSet
     seconds = 2 * UPLOAD_PATIENCE * settings.body_seconds
     hours = settings.upload_hours
     await asyncio.to_thread(files.uploads.delete_abandoned, known, seconds, hours * 3600)
-
-
-async def queue_webhooks(pool: Pool, app: App) -> None:
-    """Queue the webhooks of finished jobs, each once."""
-    async with pool.connection() as connection, connection.transaction():
-        cursor = await connection.execute(
-            "SELECT id FROM musicgen_jobs WHERE webhook_url IS NOT NULL AND NOT webhook_queued "
-            "AND state IN ('completed', 'failed', 'cancelled') FOR UPDATE SKIP LOCKED LIMIT 100"
-        )
-        for row in await cursor.fetchall():
-            await queue.put(
-                app, connection, queue.WEBHOOK, queue.WEBHOOKS, job_id=row["id"], attempt=0
-            )
-            await connection.execute(
-                "UPDATE musicgen_jobs SET webhook_queued = true WHERE id = %s", [row["id"]]
-            )

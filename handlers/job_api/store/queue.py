@@ -12,10 +12,8 @@ from handlers.job_api.store.database import Connection, Pool
 if TYPE_CHECKING:
     from procrastinate import App
 
-GENERATE, WEBHOOK = "musicgen.generate", "musicgen.webhook"
-LOCAL, REMOTE, WEBHOOKS = "local", "remote", "webhooks"
-WEBHOOK_PAUSES = (5, 30, 120, 600, 3600, 6 * 3600)
-"""Seconds before each repetition of a failed webhook."""
+GENERATE = "musicgen.generate"
+LOCAL, REMOTE = "local", "remote"
 
 
 async def open_queue(pool: Pool) -> App:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from psycopg.types.json import Jsonb
 
 from handlers.job_api.store import queue
-from handlers.job_api.store.database import Pool
+from handlers.job_api.store.database import Pool, query
+from handlers.job_api.store.life_lock import find_dead_workers, forget_workers
 
 if TYPE_CHECKING:
     from procrastinate import App
@@ -22,7 +25,7 @@ _ORPHANS = """
     LEFT JOIN procrastinate_jobs p ON p.id = j.queue_id
     LEFT JOIN procrastinate_workers w ON w.id = p.worker_id
     WHERE j.state IN ('queued', 'running') AND (
-        p.id IS NULL OR p.status NOT IN ('todo', 'doing') OR (p.status = 'doing' AND
+        p.id IS NULL OR p.status NOT IN ('todo', 'doing') OR (p.status = 'doing' AND %s AND
             coalesce(w.last_heartbeat < now() - make_interval(secs => %s), true) AND
             NOT EXISTS (SELECT 1 FROM musicgen_workers o WHERE j.state = 'running'
                 AND o.name = j.maker AND o.seen_at > now() - make_interval(secs => %s))))
@@ -30,6 +33,13 @@ _ORPHANS = """
 """
 # `_ORPHANS` reads both heartbeats: procrastinate's ends at the stop signal, while the row of
 # musicgen_workers is kept up to date until the worker's last job has finished.
+_ROUND = """
+    INSERT INTO musicgen_recovery (round_at, trusts_from) VALUES (now(), now())
+    ON CONFLICT (one) DO UPDATE SET round_at = now(), trusts_from = CASE
+        WHEN musicgen_recovery.round_at < now() - make_interval(secs => %s / 2.0)
+        THEN now() + make_interval(secs => %s) ELSE musicgen_recovery.trusts_from END
+    RETURNING trusts_from <= now() AS is_silence_told
+"""
 _STRANDED = """
     SELECT j.id, j.attempt, j.queue, j.queue_id, j.priority, 'todo' AS status
     FROM musicgen_jobs j
@@ -38,6 +48,11 @@ _STRANDED = """
         AND NOT EXISTS (SELECT 1 FROM musicgen_workers w
             WHERE w.makes = j.queue AND w.seen_at > now() - interval '20 s')
     FOR UPDATE OF j SKIP LOCKED
+"""
+_RELEASE = """
+    WITH gone AS (DELETE FROM musicgen_workers WHERE name = ANY(%s))
+    UPDATE procrastinate_jobs SET status = 'failed' WHERE status = 'doing' AND id IN (
+        SELECT queue_id FROM musicgen_jobs WHERE state = 'running' AND maker = ANY(%s))
 """
 
 logger = logging.getLogger(__name__)
@@ -59,7 +74,8 @@ async def recover(
     A worker is lost after `worker_timeout` seconds without a heartbeat, or if it stopped before
     the end of a job. A recovered job gets a new run; writes of the old one are ignored. `to`: the
     queue for recovered jobs, None for their own. With `to`, waiting jobs of a queue without any
-    worker are moved too. Does nothing while another process recovers.
+    worker are moved too. Does nothing while another process recovers. After a time without rounds,
+    silence says nothing for `worker_timeout` seconds: the database was away for the workers, too.
     """
     requeued = failed = 0
     async with pool.connection() as connection, connection.transaction():
@@ -67,7 +83,11 @@ async def recover(
         row = await cursor.fetchone()
         if row is None or not row["mine"]:
             return RecoveryCounts(0, 0)
-        cursor = await connection.execute(_ORPHANS.encode(), [worker_timeout] * 2)
+        cursor = await connection.execute(_ROUND.encode(), [worker_timeout] * 2)
+        told = await cursor.fetchone()
+        assert told is not None, "the statement returns its row"
+        values = [told["is_silence_told"], worker_timeout, worker_timeout]
+        cursor = await connection.execute(_ORPHANS.encode(), values)
         orphans = await cursor.fetchall()
         if to is not None:
             cursor = await connection.execute(_STRANDED.encode(), [to, worker_timeout])
@@ -105,6 +125,16 @@ async def recover(
     if requeued or failed:
         logger.warning("Recovered jobs of lost workers: requeued=%d failed=%d", requeued, failed)
     return RecoveryCounts(requeued, failed)
+
+
+async def release_dead_workers(pool: Pool, data_dir: Path) -> None:
+    """Free the jobs of workers that died on this machine, for `recover`, before their timeout."""
+    names = await asyncio.to_thread(find_dead_workers, data_dir)
+    if not names:
+        return
+    logger.warning("Workers on this machine have died: %s", ", ".join(names))
+    await query(pool, _RELEASE, names, names)
+    await asyncio.to_thread(forget_workers, data_dir, names)
 
 
 def _build_failure(attempts: int) -> dict[str, str]:

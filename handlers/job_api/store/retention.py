@@ -32,7 +32,14 @@ async def delete_expired(
     await _delete_rows(pool, "musicgen_jobs", _EXPIRED_JOBS, retention_hours, files.delete_job)
     delete_upload = files.uploads.delete
     await _delete_rows(pool, "musicgen_uploads", _EXPIRED_UPLOADS, upload_hours, delete_upload)
-    # Finished tasks without a job, such as those of webhooks.
+    # Tasks of dead workers that no job is waiting for, then finished tasks without a job.
+    await query(
+        pool,
+        "UPDATE procrastinate_jobs p SET status = 'failed' WHERE p.status = 'doing' "
+        "AND NOT EXISTS (SELECT 1 FROM procrastinate_workers w WHERE w.id = p.worker_id) "
+        "AND NOT EXISTS (SELECT 1 FROM musicgen_jobs j "
+        "WHERE j.queue_id = p.id AND j.state IN ('queued', 'running'))",
+    )
     await query(
         pool,
         "DELETE FROM procrastinate_jobs p WHERE p.status IN ('succeeded', 'failed', 'cancelled', "

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from handlers.contract import describe_error
-from handlers.job_api.store import jobs
+from handlers.job_api.store import jobs, requeue
 from handlers.job_api.store.database import Pool
 from handlers.job_api.store.files import JobFiles, count_clips
 from handlers.job_api.store.upload_files import UploadFiles
@@ -73,14 +73,15 @@ class LocalExecutor:
             if self._remote_queue is None or not may_be_made_elsewhere(error):
                 raise
             logger.warning("Job %s failed here and moves to the remote queue: %s", run.id, error)
-            await jobs.move(self._pool, self._app, run, self._remote_queue)
+            await requeue.move(self._pool, self._app, run, self._remote_queue)
             return MOVED
         except BaseException:
             self._files.discard(run)
             raise
         if result is None or not await jobs.complete(self._pool, run, _build_result(result)):
             logger.info("Job %s was cancelled or taken over; its clips are deleted.", run.id)
-            await asyncio.to_thread(self._files.discard, run, result)
+            is_stored = result is not None
+            await asyncio.to_thread(self._files.discard, run, is_stored=is_stored)
             return DROPPED
         audio = result.seconds * len(result.clips)
         return JobOutcome("completed", audio, result.real_time_factor, first_audio)
@@ -91,10 +92,10 @@ class LocalExecutor:
         The result is None if the job is no longer this run's.
         """
         began, first_audio = time.monotonic(), None
-        reporter = ProgressReporter(self._pool, run)
         form: StreamForm | None = "joined" if _can_stream(run.request) else None
         count = count_clips(run.request)
         async with (
+            ProgressReporter(self._pool, run) as reporter,
             open_upload(self._files.uploads, run) as fields,
             self._files.live.open(self._pool, run, count) as live,
             self._serving.follow(fields, run.name, stream=form) as generation,

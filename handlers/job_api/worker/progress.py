@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Callable
+from types import TracebackType
 
 from handlers.job_api.store import jobs
-from handlers.job_api.store.database import Pool
+from handlers.job_api.store.database import DISCONNECT_ERRORS, Pool
 
 REPORT_SECONDS = 0.5
 
 
 class ProgressReporter:
-    """Reporter of one run."""
+    """Reporter of one run, to be used in `async with`.
+
+    The music goes on while the database is away, and so does the run: only the database can say
+    that the job is no longer this run's.
+    """
 
     def __init__(
         self, pool: Pool, run: jobs.WorkerRun, clock: Callable[[], float] = time.monotonic
@@ -22,6 +29,24 @@ class ProgressReporter:
         self._clock = clock
         self._next = 0.0
         self._streams = False
+        self._is_current = True
+        self._report: asyncio.Task[bool] | None = None
+
+    async def __aenter__(self) -> ProgressReporter:
+        """Return this reporter."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give up a report on its way."""
+        if self._report is not None:
+            self._report.cancel()
+            with contextlib.suppress(asyncio.CancelledError, *DISCONNECT_ERRORS):
+                await self._report
 
     async def report(self, progress: float, *, streams: bool = False) -> bool:
         """Report progress from 0 to 1, and return False if the job is no longer this run's.
@@ -29,7 +54,15 @@ class ProgressReporter:
         `streams`: whether live audio is available; a change of it is reported at once.
         """
         now = self._clock()
-        if now < self._next and streams == self._streams:
-            return True
-        self._next, self._streams = now + REPORT_SECONDS, streams
-        return await jobs.advance(self._pool, self._run, progress, streams=streams)
+        if self._report is None and (now >= self._next or streams != self._streams):
+            self._next, self._streams = now + REPORT_SECONDS, streams
+            self._report = asyncio.create_task(
+                jobs.advance(self._pool, self._run, progress, streams=streams)
+            )
+            # Usually it takes milliseconds.
+            await asyncio.wait({self._report}, timeout=REPORT_SECONDS)
+        if self._report is not None and self._report.done():
+            report, self._report = self._report, None
+            with contextlib.suppress(*DISCONNECT_ERRORS):
+                self._is_current = report.result()
+        return self._is_current

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from handlers.job_api.store import jobs, queue
+from handlers.job_api.store import jobs, queue, requeue
 from handlers.job_api.store.database import Pool
 from handlers.job_api.store.files import JobFiles, count_clips
 from handlers.job_api.worker.local_executor import build_failure, open_upload
@@ -69,7 +69,6 @@ class RemoteExecutor:
             return await self._handle_failure(run, error)
         if made is None or not await self._complete(run, made):
             logger.info("Job %s was cancelled or taken over; its clips are deleted.", run.id)
-            self._files.discard(run)
             return DROPPED
         return JobOutcome("completed", sum(clip.seconds or 0.0 for clip in made.clips))
 
@@ -81,7 +80,7 @@ class RemoteExecutor:
     async def _generate_from(
         self, run: jobs.WorkerRun, fields: Mapping[str, Any]
     ) -> RemoteResult | None:
-        reporter, cancelled, fraction = ProgressReporter(self._pool, run), threading.Event(), [0.0]
+        cancelled, fraction = threading.Event(), [0.0]
 
         def update(done: float | None, _line: str) -> None:
             fraction[0] = fraction[0] if done is None else done
@@ -93,11 +92,10 @@ class RemoteExecutor:
         )
         is_current = True
         try:
-            while not remote_job.done():
-                await asyncio.wait([remote_job], timeout=REPORT_SECONDS)
-                if not remote_job.done() and not await reporter.report(fraction[0]):
-                    is_current = False
-                    break
+            async with ProgressReporter(self._pool, run) as reporter:
+                while is_current and not remote_job.done():
+                    await asyncio.wait([remote_job], timeout=REPORT_SECONDS)
+                    is_current = remote_job.done() or await reporter.report(fraction[0])
         finally:
             # Also when this worker stops: a remote job costs money until it is cancelled.
             cancelled.set()
@@ -113,9 +111,9 @@ class RemoteExecutor:
         is_refused = isinstance(error, RemoteRefusal) and error.is_request_fault
         logger.warning("Job %s could not be made remotely: %s", run.id, error)
         if self._local_queue is not None and (is_unavailable or is_refused):
-            await jobs.move(self._pool, self._app, run, self._local_queue)
+            await requeue.move(self._pool, self._app, run, self._local_queue)
         elif (pause := _get_retry_pause(error)) is not None and run.attempt < self._attempts:
-            await jobs.move(self._pool, self._app, run, queue.REMOTE, seconds=pause)
+            await requeue.move(self._pool, self._app, run, queue.REMOTE, seconds=pause)
         else:
             message = str(error) if is_refused else FAILED_REMOTELY
             await jobs.fail(self._pool, run, {"code": error.code, "message": message})
@@ -134,7 +132,11 @@ class RemoteExecutor:
             for index, clip in enumerate(clips)
         ]
         addresses = await asyncio.to_thread(self._storage.put_all, stored)
-        return await jobs.complete(self._pool, run, _build_result(run.request, made, addresses))
+        result = _build_result(run.request, made, addresses)
+        if await jobs.complete(self._pool, run, result):
+            return True
+        await asyncio.to_thread(self._files.discard, run, is_stored=True)
+        return False
 
 
 def _get_retry_pause(error: RemoteError) -> int | None:

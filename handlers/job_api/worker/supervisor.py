@@ -1,6 +1,8 @@
 """`musicgen serve all`: the API and its workers as child processes of one supervisor.
 
-The supervisor restarts crashed children and keeps the embedded database running for them.
+The supervisor restarts crashed children and keeps the embedded database running for them. It holds
+the API's port, so that callers wait while a crashed API starts again. The children end with it,
+also if it is killed.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ import time
 from dataclasses import dataclass, field
 from types import FrameType
 
+from handlers.job_api.store.database import log_place
 from handlers.job_api.store.embedded_postgres import EmbeddedServer
+from musicgen.net.listen import bind_sockets
 from musicgen.settings.job_api import ApiSettings, extend_environment
 
 POLL_SECONDS = 0.2
@@ -34,11 +38,14 @@ class _Child:
     """One child process.
 
     `variables`: added to the environment of this process. `niceness`: added to its niceness.
+    `sockets`: descriptors for the child. `is_asked`: whether it was asked to stop.
     """
 
     arguments: list[str]
     variables: dict[str, str] = field(default_factory=dict)
     niceness: int = 0
+    sockets: tuple[int, ...] = ()
+    is_asked: bool = False
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     crashes: int = 0
@@ -59,8 +66,13 @@ class _Child:
             command = [sys.executable, "-m", "handlers.cli", *self.arguments]
             # In its own session: Ctrl-C reaches only the supervisor, and it stops the children in
             # order.
+            # Its standard input ends with this process: see `musicgen.process.parent`.
             self.process = subprocess.Popen(
-                command, start_new_session=True, env=extend_environment(self.variables)
+                [*command, "--supervised"],
+                start_new_session=True,
+                env=extend_environment(self.variables),
+                stdin=subprocess.PIPE,
+                pass_fds=self.sockets,
             )
             if self.niceness:
                 # Set before the process starts threads, because they inherit it.
@@ -70,8 +82,14 @@ class _Child:
 
     def stop(self) -> None:
         """Ask the process to stop."""
+        self.is_asked = True
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+
+    def hurry(self) -> None:
+        """Interrupt a process that was asked to stop: it puts back its jobs and ends at once."""
+        if self.is_asked and self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
 
     def wait(self, seconds: float) -> None:
         """Wait for the end of the process, and kill it after `seconds`."""
@@ -96,11 +114,20 @@ def supervise(
 ) -> int:
     """Run the API, `workers` and the relay until SIGTERM or SIGINT, and return the exit status.
 
-    At the end the workers finish their jobs before the API stops.
+    At the end the workers finish their jobs before the API stops. After a second signal they put
+    them back at once.
+
+    Raises: `SettingsError` for a port in use, `DataFolderError`.
     """
-    database = None if settings.database_url else EmbeddedServer(settings.data_dir)
-    api = _Child(["serve", "api", "--host", host, "--port", str(port)])
+    sockets = bind_sockets(host, port)
     parts = ["worker"] * workers + ["relay"] * relay
+    log_place(settings.database_url, settings.data_dir)
+    database = None if settings.database_url else EmbeddedServer(settings.data_dir)
+    descriptors = tuple(listener.fileno() for listener in sockets)
+    arguments = [text for number in descriptors for text in ("--socket", str(number))]
+    api = _Child(
+        ["serve", "api", "--host", host, "--port", str(port), *arguments], sockets=descriptors
+    )
     worker_processes = [
         _Child(["serve", part], _metrics_port(settings, number), WORKER_NICENESS)
         for number, part in enumerate(parts)
@@ -109,14 +136,15 @@ def supervise(
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         nonlocal is_stopping
+        if is_stopping:
+            for child in (*worker_processes, api):
+                child.hurry()
         is_stopping = True
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     sys.stderr.write(f"Web page: http://{host}:{port}  API documentation: /docs\n")
     while not is_stopping:
-        if database is not None:
-            database.restart_if_stopped()
         for child in (api, *worker_processes):
             child.keep_running()
         time.sleep(POLL_SECONDS)
@@ -126,4 +154,6 @@ def supervise(
         child.wait(settings.drain + STOP_SECONDS)
     api.stop()
     api.wait(STOP_SECONDS)
+    if database is not None:
+        database.close()
     return 0

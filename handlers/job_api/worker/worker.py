@@ -10,15 +10,18 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from handlers.job_api.store import jobs, queue
-from handlers.job_api.store.database import Pool, query
+from handlers.job_api.store import jobs, queue, requeue
+from handlers.job_api.store.database import DISCONNECT_ERRORS, Pool, query
+from handlers.job_api.store.life_lock import LifeLock
 from handlers.job_api.worker.local_executor import build_failure
 from handlers.job_api.worker.outcome import FAILED, LEFT, JobOutcome
 from musicgen.errors import DeviceFault, GenerationCancelled, MusicGenError
@@ -32,6 +35,11 @@ if TYPE_CHECKING:
 
 HEARTBEAT_SECONDS = 3.0
 _PAUSE_SECONDS = 1.0
+_REPEAT_SECONDS = 0.5
+"""Signals this close are one: a terminal and a program around this one send the same Ctrl-C."""
+_UNLIMITED_SECONDS = 1e9
+_PUT_BACK_SECONDS, _LEAVE_SECONDS = 5.0, 10.0
+"""Longest time to put a job back, and to end after that, while the database is away."""
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +71,11 @@ class WorkerRole:
 
 
 class Worker:
-    """Worker of one queue. `drain`: seconds to finish running jobs after `stop`."""
+    """Worker of one queue.
+
+    `drain`: seconds to finish running jobs after `stop`. `data_dir`: folder of its `LifeLock`.
+    `name`: different at each start.
+    """
 
     def __init__(
         self,
@@ -71,6 +83,7 @@ class Worker:
         app: App,
         role: WorkerRole,
         drain: float,
+        data_dir: Path,
         metrics: WorkerMetrics | None = None,
     ) -> None:
         self._pool = pool
@@ -78,9 +91,13 @@ class Worker:
         self._role = role
         self._drain = drain
         self._metrics = metrics
-        self._stopping = asyncio.Event()
-        self.name = f"{socket.gethostname()}-{os.getpid()}"
+        self._stopping, self._leaving = asyncio.Event(), asyncio.Event()
+        # Host name and process number return with a restarted container; the rest never does.
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._data_dir = data_dir
         self.lost_device = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._stopped_at = 0.0
         app.task(name=queue.GENERATE, pass_context=True)(self._generate)
 
     @property
@@ -89,17 +106,39 @@ class Worker:
         return not self._stopping.is_set()
 
     def stop(self) -> None:
-        """Take no more jobs; running ones are finished."""
-        self._stopping.set()
+        """Take no more jobs; running ones are finished within the drain time."""
+        if not self._stopping.is_set():
+            self._stopping.set()
+            asyncio.get_running_loop().call_later(self._drain, self.put_back_jobs)
+
+    def put_back_jobs(self) -> None:
+        """End the running jobs, and put them back into the queue for other workers."""
+        if self._tasks:
+            logger.warning("Putting back %d running jobs, because this stops.", len(self._tasks))
+        for task in self._tasks:
+            task.cancel()
+        asyncio.get_running_loop().call_later(_LEAVE_SECONDS, self._leaving.set)
 
     def stop_on_signals(self) -> None:
-        """Stop at SIGTERM and SIGINT. Call this in the running event loop."""
+        """Stop at SIGTERM and SIGINT, and put back the running jobs at the second signal.
+
+        Call this in the running event loop.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
+            loop.add_signal_handler(number, self._handle_signal)
+
+    def _handle_signal(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if not self._stopping.is_set():
+            self._stopped_at = now
+        elif now - self._stopped_at > _REPEAT_SECONDS:
+            self.put_back_jobs()
+        self.stop()
 
     async def run(self) -> None:
         """Take and run jobs; return after `stop`, once no job is running."""
+        life = LifeLock(self._data_dir, self.name)
         heartbeat = asyncio.create_task(self._send_heartbeats(), name="worker heartbeat")
         try:
             while not self._stopping.is_set():
@@ -110,6 +149,7 @@ class Worker:
                 await heartbeat
             with contextlib.suppress(Exception):
                 await query(self._pool, "DELETE FROM musicgen_workers WHERE name = %s", self.name)
+            life.release()
 
     async def _process_queue(self) -> None:
         await self._app.run_worker_async(
@@ -119,7 +159,8 @@ class Worker:
             install_signal_handlers=False,
             update_heartbeat_interval=HEARTBEAT_SECONDS,
             fetch_job_polling_interval=1.0,
-            shutdown_graceful_timeout=self._drain,
+            # No limit: it also stops itself when the database is away, and jobs go on then.
+            shutdown_graceful_timeout=_UNLIMITED_SECONDS,
             delete_jobs="never",
         )
 
@@ -127,9 +168,15 @@ class Worker:
         """Run `work` until it fails or `stop` is called; its cancellation lets jobs finish."""
         work_task = asyncio.ensure_future(work())
         stop_task = asyncio.create_task(self._stopping.wait())
+        leave_task = asyncio.create_task(self._leaving.wait())
         await asyncio.wait({work_task, stop_task}, return_when=asyncio.FIRST_COMPLETED)
-        stop_task.cancel()
         work_task.cancel()
+        await asyncio.wait({work_task, leave_task}, return_when=asyncio.FIRST_COMPLETED)
+        stop_task.cancel()
+        leave_task.cancel()
+        if not work_task.done():
+            logger.warning("The queue does not answer; stopping without it.")
+            return
         try:
             await work_task
         except asyncio.CancelledError:
@@ -140,19 +187,39 @@ class Worker:
 
     async def _generate(self, context: JobContext, job_id: str) -> None:
         """Run one task of the queue."""
-        queue_id = context.job.id
+        queue_id, task = context.job.id, asyncio.current_task()
         assert queue_id is not None, "a task from the database has an id"
-        run = await jobs.begin(self._pool, job_id, queue_id, self.name)
-        if run is None:
-            return
+        assert task is not None, "procrastinate runs jobs in tasks"
+        self._tasks.add(task)
+        try:
+            run = await jobs.begin(self._pool, job_id, queue_id, self.name)
+            if run is not None:
+                await self._measure(run)
+        finally:
+            self._tasks.discard(task)
+
+    async def _measure(self, run: jobs.WorkerRun) -> None:
+        """Run a job with its metrics, and put it back if this worker ends before the job."""
         began, outcome = time.monotonic(), LEFT
         if self._metrics is not None:
             self._metrics.record_job_start(run.waited)
         try:
             outcome = await self._execute_in_span(run)
+            if outcome is LEFT:
+                await self._put_back(run)
+        except asyncio.CancelledError:
+            await self._put_back(run)
+            raise
         finally:
             if self._metrics is not None:
                 self._metrics.record_job_end(outcome, run.waited, time.monotonic() - began)
+
+    async def _put_back(self, run: jobs.WorkerRun) -> None:
+        """Queue a job again. While the database is away, recovery does it after the timeout."""
+        try:
+            await asyncio.wait_for(requeue.put_back(self._pool, self._app, run), _PUT_BACK_SECONDS)
+        except (asyncio.TimeoutError, *DISCONNECT_ERRORS):
+            logger.warning("Job %s is left to recovery: the database is unavailable.", run.id)
 
     async def _execute_in_span(self, run: jobs.WorkerRun) -> JobOutcome:
         """Run a job within its trace and log context."""

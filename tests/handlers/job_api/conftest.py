@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import psycopg
 import pytest
 
-from handlers.job_api.store.database import Pool, create_tables, database_url, open_pool
+from handlers.job_api.store.database import Pool, create_tables, open_pool
+from handlers.job_api.store.embedded_postgres import EmbeddedServer
 from tests.support.job_server import JobServer, data_folder, job_server
 
 T = TypeVar("T")
@@ -25,8 +26,8 @@ def data() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The address of an embedded server, of this process's tests."""
-    with data_folder() as folder:
-        yield database_url(None, folder)
+    with data_folder() as folder, EmbeddedServer(folder) as database:
+        yield database.url
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ import soundfile
 from handlers.job_api.store import schema
 from handlers.job_api.store.database import open_pool
 from handlers.job_api.store.schema import list_queue_migrations, migrate
-from tests.handlers.job_api.test_webhooks import Receiver
 from tests.support import ROOT
 from tests.support.job_server import JobServer, data_folder, job_server
+from tests.support.webhook_receiver import Receiver
 
 RELEASE = ROOT / "tests/data/release-0.1.0/database.sql"
 KEY = f"mg_d6257a24_{'k' * 43}"

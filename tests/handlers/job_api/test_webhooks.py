@@ -3,54 +3,15 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from handlers.job_api.store import queue
+from handlers.job_api.store.webhook_deliveries import PAUSES
 from tests.handlers.job_api.test_security import Guarded
 from tests.support.job_server import data_folder, job_server
-
-
-class Receiver:
-    """Takes webhooks after refusing the first `refusals` of them."""
-
-    def __init__(self, refusals: int = 0) -> None:
-        self.taken: list[tuple[dict[str, str], bytes]] = []
-        self.asked = 0
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                receiver.asked += 1
-                body = self.rfile.read(int(self.headers["content-length"]))
-                if self.path == "/moved":
-                    self.send_response(307)
-                    self.send_header("Location", "/taken")
-                elif receiver.asked <= refusals:
-                    self.send_response(503)
-                else:
-                    receiver.taken.append(({k.lower(): v for k, v in self.headers.items()}, body))
-                    self.send_response(204)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
-
-    def until(self, taken: int = 0, asked: int = 0, seconds: float = 30) -> None:
-        for _ in range(int(seconds * 20)):
-            if len(self.taken) >= taken and self.asked >= asked:
-                return
-            time.sleep(0.05)
-        raise AssertionError(f"asked {self.asked} times")
+from tests.support.webhook_receiver import Receiver
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +42,7 @@ def test_it_is_signed_and_tells_the_end(guarded: Guarded) -> None:
 
 
 def test_one_that_is_not_taken_comes_again(guarded: Guarded) -> None:
-    assert queue.WEBHOOK_PAUSES[0] <= 5
+    assert PAUSES[0] <= 5
     receiver = Receiver(refusals=1)
     told = guarded.command("create", "two")
     guarded.keys["two"] = told.split("key: ")[1].split()[0]
