@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from infra.images.base import make_base
 from infra.images.pip_settings import collect_wheels, mount_settings
 from infra.images.places import BASE, CACHE, PYTHON_TAG, ROOT, ImageError, run, show_time
@@ -37,7 +39,7 @@ _STAND_INS = "infra/images/stand-ins"
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ImageRecipe:
     """One image: its name, Dockerfile, build arguments, and the files it is built from."""
 
     name: str
@@ -47,15 +49,15 @@ class Recipe:
 
 
 RECIPES = (
-    Recipe("musicgen-api", "infra/docker/api.Dockerfile", {"BASE": BASE}),
-    Recipe(
+    ImageRecipe("musicgen-api", "infra/docker/api.Dockerfile", {"BASE": BASE}),
+    ImageRecipe(
         "musicgen-worker",
         "infra/docker/worker.Dockerfile",
         {"BASE": BASE, "FORM": "native-int8"},
     ),
-    Recipe("musicgen-runpod", ".runpod/Dockerfile", {"PYTHON": PYTHON_TAG}),
+    ImageRecipe("musicgen-runpod", ".runpod/Dockerfile", {"PYTHON": PYTHON_TAG}),
     *(
-        Recipe(name, f"{_STAND_INS}/{name}.Dockerfile", {"BASE": BASE}, [_STAND_INS])
+        ImageRecipe(name, f"{_STAND_INS}/{name}.Dockerfile", {"BASE": BASE}, [_STAND_INS])
         for name in ("postgres", "seaweedfs", "prometheus")
     ),
 )
@@ -71,11 +73,17 @@ class Image:
     config: Mapping[str, Any]
 
 
-def build_all(recipes: Sequence[Recipe] = RECIPES) -> dict[str, Image]:
+def build_all(recipes: Sequence[ImageRecipe] = RECIPES) -> dict[str, Image]:
     """Build the changed images and return all by name. The phases' seconds go to standard error.
 
-    Raises: `ImageError`.
+    Only one process at a time builds in the storage. Raises: `ImageError`.
     """
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with FileLock(CACHE / "lock"):
+        return _build_changed(recipes)
+
+
+def _build_changed(recipes: Sequence[ImageRecipe]) -> dict[str, Image]:
     with show_time("base"):
         tarball = make_base()
     print_of_base = tarball.stem
