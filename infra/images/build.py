@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from infra.images.base import make_base
 from infra.images.pip_settings import collect_wheels, mount_settings
 from infra.images.places import BASE, CACHE, PYTHON_TAG, ROOT, ImageError, run, show_time
@@ -74,8 +76,14 @@ class Image:
 def build_all(recipes: Sequence[ImageRecipe] = RECIPES) -> dict[str, Image]:
     """Build the changed images and return all by name. The phases' seconds go to standard error.
 
-    Raises: `ImageError`.
+    Only one process at a time builds in the storage. Raises: `ImageError`.
     """
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with FileLock(CACHE / "lock"):
+        return _build_changed(recipes)
+
+
+def _build_changed(recipes: Sequence[ImageRecipe]) -> dict[str, Image]:
     with show_time("base"):
         tarball = make_base()
     print_of_base = tarball.stem
