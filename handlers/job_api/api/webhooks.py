@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from handlers.job_api.store import jobs, queue
@@ -92,7 +92,7 @@ def _headers(job_id: str, body: str, secret: str | None) -> dict[str, str]:
     """Return the headers of a webhook, with a signature if the caller has a key."""
     from standardwebhooks.webhooks import Webhook
 
-    moment = datetime.now(timezone.utc)
+    moment = datetime.now(UTC)
     headers = {
         "content-type": "application/json",
         "webhook-id": job_id,
