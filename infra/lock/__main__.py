@@ -81,8 +81,8 @@ def render_cpu_torch() -> str:
         elif not is_cuda(locked.name):
             lines.append(str(locked))
     note = (
-        "# torch for processors, from https://download.pytorch.org/whl/cpu. This index builds its own "
-        "files,\n# so there are no hashes."
+        "# torch for processors, from https://download.pytorch.org/whl/cpu. This index builds its\n"
+        "# own files, so there are no hashes."
     )
     return "\n".join([HEADER, note, *lines, ""])
 

@@ -66,6 +66,15 @@ def test_a_packed_file_is_all_of_a_model(tmp_path: Path) -> None:
     assert not placed.exists()
 
 
+def test_a_disk_without_room_for_the_weights_is_refused_before_the_copy(tmp_path: Path) -> None:
+    folder = _copy_of_demo(tmp_path / "model")
+    with (folder / "large.json").open("wb") as file:
+        file.truncate(shutil.disk_usage(tmp_path).free + 10**9)  # sparse: it takes no room itself
+    with pytest.raises(LayoutError, match=r"needs .* GB for the weights \(.* GB free\)"):
+        lay_out(str(folder), tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_the_weights_are_files_for_lfs(tmp_path: Path) -> None:
     lay_out("demo", tmp_path / "out")
     lines = (tmp_path / "out" / ".gitattributes").read_text().splitlines()
