@@ -19,7 +19,8 @@ RUN apt-get update && apt-get install --yes --no-install-recommends g++ \
 # --build-arg PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 ARG TORCH=torch-requirements.txt
 ARG PIP_EXTRA_INDEX_URL
-COPY infra/docker/worker-requirements.txt infra/docker/torch*-requirements.txt /tmp/
+COPY infra/docker/worker-requirements.txt infra/docker/torch-requirements.txt \
+    infra/docker/torch-cpu-requirements.txt /tmp/
 RUN python -m venv /opt/venv \
     && /opt/venv/bin/pip install --require-hashes --requirement /tmp/worker-requirements.txt \
     && /opt/venv/bin/pip install --requirement "/tmp/${TORCH}"

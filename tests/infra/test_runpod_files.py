@@ -203,9 +203,10 @@ def test_the_image_installs_what_a_worker_needs() -> None:
     [file] = [file for file in FILES if file.path == str(REQUIREMENTS.relative_to(ROOT))]
     assert set(file.extras) == {"runpod", "s3"} and file.without == ("torch",)
     assert any(
-        "--require-hashes --requirement torch-requirements.txt" in each
+        "--require-hashes --requirement /tmp/requirements.txt" in each and "${TORCH}" in each
         for each in _instructions("RUN")
     )
+    assert "TORCH=torch-requirements.txt" in _instructions("ARG")
 
 
 def test_the_machines_are_those_that_torch_runs_on() -> None:
@@ -227,7 +228,8 @@ def _instructions(name: str) -> list[str]:
 
 
 def test_the_image_has_what_its_command_needs() -> None:
-    copied = [part for line in _instructions("COPY") for part in line.split()[:-1]]
+    lines = [line for line in _instructions("COPY") if "--from=" not in line]
+    copied = [part for line in lines for part in line.split()[:-1]]
     sources = [part for part in copied if not part.startswith("--")]
     assert {"musicgen", "handlers", "runpod_handler.py", "test_input.json"} <= set(sources)
     assert str(REQUIREMENTS.relative_to(ROOT)) in sources
@@ -242,15 +244,18 @@ def test_the_image_has_what_its_command_needs() -> None:
 def test_the_image_has_bytecode_and_packed_weights_when_it_is_built() -> None:
     """Otherwise each start would compile every module and convert every weight."""
     commands = _instructions("RUN")
-    assert any("compileall" in each and "musicgen handlers" in each for each in commands)
-    [packing] = [each for each in commands if "handlers.cli pack" in each]
-    assert '--form "${FORM}" -o "${MUSICGEN_MODEL}"' in packing
+    assert any("infra.coldstart.diet" in each for each in commands)
+    assert any("compileall" in each and "runpod_handler.py" in each for each in commands)
+    [packing] = [each for each in commands if "musicgen pack" in each]
+    assert '--form "${FORM}" -o /tmp/weights.packed' in packing
+    assert "--from=build --chown=worker /tmp/weights.packed /app/weights.packed" in (
+        _instructions("COPY")
+    )
     assert "FORM=plain-bfloat16" in _instructions("ARG")
 
 
 def test_the_image_runs_as_a_user_without_rights_and_from_a_pinned_base() -> None:
-    [base] = _instructions("FROM")
-    assert base == "python:${PYTHON}"
+    assert _instructions("FROM") == ["python:${PYTHON} AS build", "python:${PYTHON}"]
     default = next(line for line in _instructions("ARG") if line.startswith("PYTHON="))
     assert re.fullmatch(r"PYTHON=3\.\d+-slim-\w+", default)
     [user] = _instructions("USER")
@@ -259,4 +264,4 @@ def test_the_image_runs_as_a_user_without_rights_and_from_a_pinned_base() -> Non
 
 def test_the_image_holds_no_licensed_weights_unless_they_are_asked_for() -> None:
     assert "MODEL=demo" in _instructions("ARG")
-    assert "MUSICGEN_MODEL=/app/weights.packed" in _instructions("ENV")
+    assert "MUSICGEN_MODEL=/app/weights.packed" in " ".join(_instructions("ENV")).split()
