@@ -29,7 +29,11 @@ ADD {tarball} /
 ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8
 CMD ["python3"]
 """
-_REQUIREMENTS = ("infra/docker/worker-requirements.txt", "infra/runpod/requirements.txt")
+_TORCH = "torch-cpu-requirements.txt"
+_REQUIREMENTS = (
+    *("infra/docker/worker-requirements.txt", "infra/runpod/requirements.txt"),
+    f"infra/docker/{_TORCH}",
+)
 _SOURCES = (
     *("musicgen", "handlers", "infra/coldstart", "infra/docker", "infra/runpod", ".runpod"),
     *("pyproject.toml", "README.md", "LICENSE", "runpod_handler.py", "test_input.json"),
@@ -53,9 +57,9 @@ RECIPES = (
     ImageRecipe(
         "musicgen-worker",
         "infra/docker/worker.Dockerfile",
-        {"BASE": BASE, "FORM": "native-int8"},
+        {"BASE": BASE, "FORM": "native-int8", "TORCH": _TORCH},
     ),
-    ImageRecipe("musicgen-runpod", ".runpod/Dockerfile", {"PYTHON": PYTHON_TAG}),
+    ImageRecipe("musicgen-runpod", ".runpod/Dockerfile", {"PYTHON": PYTHON_TAG, "TORCH": _TORCH}),
     *(
         ImageRecipe(name, f"{_STAND_INS}/{name}.Dockerfile", {"BASE": BASE}, [_STAND_INS])
         for name in ("postgres", "seaweedfs", "prometheus")

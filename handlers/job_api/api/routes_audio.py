@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -128,7 +128,7 @@ async def upload(request: Request, caller: CurrentCaller) -> JSONResponse:
         int(size) if size.isdecimal() else None,
         request.stream(),
     )
-    until = datetime.now(timezone.utc) + timedelta(hours=context.settings.upload_hours)
+    until = datetime.now(UTC) + timedelta(hours=context.settings.upload_hours)
     return JSONResponse(
         {
             "upload_id": stored.id,

@@ -237,7 +237,7 @@ async def _stream_status(
                 return
             try:
                 await asyncio.wait_for(changed.wait(), KEEP_ALIVE_SECONDS)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 # Read the status below all the same: a notification may have been lost.
                 yield ": keep-alive\n\n"
             changed.clear()

@@ -117,7 +117,7 @@ def _build_headers(job_id: str, body: str, secret: str | None) -> dict[str, str]
     """Return the headers of a webhook, with a signature if the caller has a key."""
     from standardwebhooks.webhooks import Webhook
 
-    moment = datetime.now(timezone.utc)
+    moment = datetime.now(UTC)
     headers = {
         "content-type": "application/json",
         "webhook-id": job_id,

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from handlers.job_api.store import queue
@@ -120,7 +120,7 @@ def _estimate_seconds(row: Mapping[str, Any], load: QueueLoad) -> float | None:
         done = float(row["progress"])
         if done <= 0:
             return round(own * load.pace, 1)
-        elapsed: float = (datetime.now(timezone.utc) - row["started_at"]).total_seconds()
+        elapsed: float = (datetime.now(UTC) - row["started_at"]).total_seconds()
         return round(elapsed * (1 - done) / done, 1)
     if row["state"] != "queued" or not load.slots:
         return None
@@ -132,7 +132,7 @@ def _estimate_seconds(row: Mapping[str, Any], load: QueueLoad) -> float | None:
 def _format_time(value: datetime | None) -> str | None:
     if value is None:
         return None
-    return value.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 _LOAD = """
