@@ -12,6 +12,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from handlers.job_api.api.bodies import BodyReader
+from handlers.job_api.api.key_ring import KeyRing
 from handlers.job_api.api.live_copies import LiveCopies
 from handlers.job_api.api.upload_intake import UploadIntake
 from handlers.job_api.store.database import Pool
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from handlers.job_api.api.metrics import ApiMetrics
 
 WRONG_KEY_LIMIT = "20/minute"
+OPEN_CALL_LIMIT = "600/minute"
+"""Limit of calls without a valid key from one address; many callers may share a proxy's."""
 
 
 class RateLimiter:
@@ -34,6 +37,10 @@ class RateLimiter:
     def __init__(self, limit: str) -> None:
         self._limit = parse(limit)
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
+
+    def is_reached(self, client: str) -> bool:
+        """Whether the next call of a client is over the limit."""
+        return not self._limiter.test(self._limit, client)
 
     def hit(self, client: str) -> int | None:
         """Count a call and return None, or the seconds to wait if the limit is reached."""
@@ -60,13 +67,19 @@ class Context:
     meter: QueueLoadMeter
     metrics: ApiMetrics
     rate: RateLimiter
-    wrong_keys: RateLimiter
     needs_keys: bool
     default_model: str
     queue_for_new: str
     overflow_seconds: float | None = None
     draining: bool = False
+    wrong_keys: RateLimiter = field(default_factory=lambda: RateLimiter(WRONG_KEY_LIMIT))
+    open_calls: RateLimiter = field(default_factory=lambda: RateLimiter(OPEN_CALL_LIMIT))
     bodies: BodyReader = field(default_factory=BodyReader)
+
+    @cached_property
+    def keys(self) -> KeyRing:
+        """The valid API keys."""
+        return KeyRing(self.pool)
 
     @cached_property
     def uploads(self) -> UploadIntake:
