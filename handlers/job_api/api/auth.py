@@ -67,9 +67,9 @@ async def find_caller(request: Request, key: str) -> ApiCaller | None:
     """
     context: Context = request.app.state.context
     # Nobody waits for the database to refuse one wrong key after the other.
-    is_patient = not context.wrong_keys.is_reached(_address(request))
+    is_patient = not context.wrong_keys.is_reached(read_address(request))
     caller = await context.keys.find(key.strip(), is_patient=is_patient)
-    if caller is None and (wait := context.wrong_keys.hit(_address(request))) is not None:
+    if caller is None and (wait := context.wrong_keys.hit(read_address(request))) is not None:
         raise RateLimited(
             f"Too many wrong API keys from this address. Try again in {wait} s.", wait
         )
@@ -79,7 +79,7 @@ async def find_caller(request: Request, key: str) -> ApiCaller | None:
 def count_open_call(request: Request) -> None:
     """Count a call without a valid key for its address. Raises: `RateLimited`."""
     context: Context = request.app.state.context
-    if (wait := context.open_calls.hit(_address(request))) is not None:
+    if (wait := context.open_calls.hit(read_address(request))) is not None:
         raise RateLimited(
             f"Too many calls without an API key from this address. Try again in {wait} s.", wait
         )
@@ -91,7 +91,7 @@ def find_client(request: Request, caller: ApiCaller) -> str:
     Without keys all requests have the same caller, so the limits count by address.
     """
     context: Context = request.app.state.context
-    return caller.owner if context.needs_keys else _address(request)
+    return caller.owner if context.needs_keys else read_address(request)
 
 
 def require_scope(caller: ApiCaller, scope: str) -> None:
@@ -100,7 +100,7 @@ def require_scope(caller: ApiCaller, scope: str) -> None:
         raise Forbidden(f"This API key lacks the scope {scope!r}.")
 
 
-def _address(request: Request) -> str:
+def read_address(request: Request) -> str:
     """Return the address of a request, of IPv6 the network that one customer has."""
     host = request.client.host if request.client else "unknown"
     with suppress(ValueError):
