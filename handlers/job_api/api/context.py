@@ -12,6 +12,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from handlers.job_api.api.bodies import BodyReader
+from handlers.job_api.api.conversions import Conversions
 from handlers.job_api.api.key_ring import KeyRing
 from handlers.job_api.api.live_copies import LiveCopies
 from handlers.job_api.api.upload_intake import UploadIntake
@@ -74,6 +75,7 @@ class Context:
     draining: bool = False
     wrong_keys: RateLimiter = field(default_factory=lambda: RateLimiter(WRONG_KEY_LIMIT))
     open_calls: RateLimiter = field(default_factory=lambda: RateLimiter(OPEN_CALL_LIMIT))
+    conversions: Conversions = field(default_factory=Conversions)
     bodies: BodyReader = field(default_factory=BodyReader)
 
     @cached_property
