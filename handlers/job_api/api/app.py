@@ -117,6 +117,7 @@ def _drain(context: Context) -> None:
     """End all event and audio streams, so that a stopping server need not wait for them."""
     context.draining = context.live_copies.draining = True
     context.notifications.wake_all()
+    context.feeds.wake_all()
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

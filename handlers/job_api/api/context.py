@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from limits import parse
 from limits.storage import MemoryStorage
@@ -13,13 +13,16 @@ from limits.strategies import MovingWindowRateLimiter
 
 from handlers.job_api.api.bodies import BodyReader
 from handlers.job_api.api.conversions import Conversions
+from handlers.job_api.api.counted_streams import OpenStreams
 from handlers.job_api.api.key_ring import KeyRing
 from handlers.job_api.api.live_copies import LiveCopies
+from handlers.job_api.api.status_feeds import StatusFeeds
 from handlers.job_api.api.upload_intake import UploadIntake
+from handlers.job_api.store import jobs
 from handlers.job_api.store.database import Pool
 from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.notifications import JobNotifications
-from handlers.job_api.store.status import QueueLoadMeter
+from handlers.job_api.store.status import QueueLoadMeter, build_status
 from musicgen.settings.job_api import ApiSettings
 
 if TYPE_CHECKING:
@@ -77,6 +80,24 @@ class Context:
     open_calls: RateLimiter = field(default_factory=lambda: RateLimiter(OPEN_CALL_LIMIT))
     conversions: Conversions = field(default_factory=Conversions)
     bodies: BodyReader = field(default_factory=BodyReader)
+
+    @cached_property
+    def feeds(self) -> StatusFeeds:
+        """Status of jobs for the streams of events."""
+        return StatusFeeds(self.notifications, self.read_status)
+
+    @cached_property
+    def streams(self) -> OpenStreams:
+        """Open streams by client."""
+        return OpenStreams(self.settings.streams_per_key)
+
+    async def read_status(self, job_id: str, owner: str | None = None) -> dict[str, Any] | None:
+        """Return the status of a job, or None if there is none. `owner`: only of this owner."""
+        row = await jobs.get(self.pool, job_id, owner)
+        if row is None:
+            return None
+        load = await self.meter.read() if row["state"] in ("queued", "running") else None
+        return build_status(row, load)
 
     @cached_property
     def keys(self) -> KeyRing:
