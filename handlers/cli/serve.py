@@ -133,6 +133,7 @@ def _api(
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=LAST_ANSWERS_SECONDS,
         server_header=False,
+        forwarded_allow_ips=list(api.proxies),
     )
     server = uvicorn.Server(config)
     with contextlib.suppress(KeyboardInterrupt):

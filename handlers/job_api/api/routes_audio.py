@@ -12,6 +12,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response, StreamingRes
 from handlers.job_api.api.auth import find_client, require_scope
 from handlers.job_api.api.clip_responses import RequestedClip, send_clip
 from handlers.job_api.api.context import Context
+from handlers.job_api.api.counted_streams import CountedStream
 from handlers.job_api.api.live_audio import open_live_audio
 from handlers.job_api.api.routes_jobs import CurrentCaller
 from handlers.job_api.api.schemas import ErrorReply, Upload
@@ -59,7 +60,9 @@ async def stream(
         raise AudioUnavailable(
             "No live audio: the job is queued, has finished, or its format cannot be streamed."
         )
-    return StreamingResponse(
+    return CountedStream(
+        context.streams,
+        find_client(request, caller),
         listening,
         media_type=content_type(extension),
         headers={"Cache-Control": "no-store"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Mapping
@@ -58,6 +59,7 @@ class QueueLoadMeter:
         self._load: QueueLoad | None = None
         self._valid_until = 0.0
         self._read_at = -math.inf
+        self._reading = asyncio.Lock()
 
     @property
     def silence_seconds(self) -> float:
@@ -66,12 +68,14 @@ class QueueLoadMeter:
 
     async def read(self) -> QueueLoad:
         """Return the load, at most a second old."""
-        if self._load is None or time.monotonic() > self._valid_until:
-            row = (await query(self._pool, _LOAD, ALIVE_SECONDS, queue.LOCAL, PACE_DEFAULT))[0]
-            self._load = QueueLoad(**row)
-            self._read_at = time.monotonic()
-            self._valid_until = self._read_at + _CACHE_SECONDS
-        return self._load
+        # One query for all calls that wait for it.
+        async with self._reading:
+            if self._load is None or time.monotonic() > self._valid_until:
+                row = (await query(self._pool, _LOAD, ALIVE_SECONDS, queue.LOCAL, PACE_DEFAULT))[0]
+                self._load = QueueLoad(**row)
+                self._read_at = time.monotonic()
+                self._valid_until = self._read_at + _CACHE_SECONDS
+            return self._load
 
 
 def build_status(row: Mapping[str, Any], load: QueueLoad | None = None) -> dict[str, Any]:
