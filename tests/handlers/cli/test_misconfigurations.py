@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import Ended, run_command
-from tests.support.job_server import environment, free_port
+from tests.support.disks import small_disk
+from tests.support.job_server import environment, free_port, job_server
 from tests.support.packs import pack_folder
 from tests.support.s3_server import Bucket, s3_server
 from tests.support.tcp_postgres import TcpPostgres, tcp_postgres
@@ -196,6 +197,23 @@ def test_a_read_only_data_folder_ends_the_start(
 ) -> None:
     (tmp_path / "data").mkdir(mode=0o555)
     check_end(serve("all", bound=True), MISCONFIGURED, says="Permission denied")
+
+
+def test_a_disk_without_room_ends_the_start(serve: Callable[..., Ended], tmp_path: Path) -> None:
+    with small_disk(tmp_path / "data", megabytes=2):
+        check_end(serve("worker"), MISCONFIGURED, says="Free some space or choose another folder")
+
+
+@pytest.mark.slow
+def test_an_api_starts_on_a_full_disk(tmp_path: Path, postgres: TcpPostgres) -> None:
+    """Its retention makes the room again, and callers can fetch their clips."""
+    folder = tmp_path / "data"
+    with (
+        small_disk(folder, megabytes=2),
+        job_server(folder, "api", DATABASE_URL=postgres.url()) as server,
+    ):
+        assert server.http.get("/readyz").status_code == 200
+    assert "MUSICGEN_DATA_DIR: " in folder.with_name("data.log").read_text()
 
 
 @pytest.mark.parametrize("part", ["api", "all"])
