@@ -63,7 +63,15 @@ def _serve_part(options: argparse.Namespace, settings: Settings) -> int:
     api = ApiSettings.from_env()
     if settings.log_level != "DEBUG":
         logging.getLogger("procrastinate").setLevel(logging.WARNING)
-    plan = ServerPlan(options.part, settings, api, options.host, options.port, options.workers)
+    plan = ServerPlan(
+        options.part,
+        settings,
+        api,
+        options.host,
+        options.port,
+        options.workers,
+        holds_port=bool(getattr(options, "socket", None)),
+    )
     check_start(plan)
     if options.part != "all":
         start_tracing(f"musicgen-{options.part}")

@@ -16,6 +16,7 @@ class ServerPlan:
     """Server to check: its part, its settings and its options.
 
     `host`, `port`: address of the API. `workers`: number of workers of the part `all`.
+    `holds_port`: whether the API's port is open already, in a socket passed to this process.
     """
 
     part: Part
@@ -24,6 +25,7 @@ class ServerPlan:
     host: str
     port: int
     workers: int = 1
+    holds_port: bool = False
 
     @property
     def has_api(self) -> bool:
