@@ -42,12 +42,20 @@ class _Child:
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     crashes: int = 0
+    is_misconfigured: bool = False
     start_at: float = field(default_factory=time.monotonic)
 
-    def keep_running(self) -> None:
-        """Start the process if its time has come; schedule a restart if it has ended."""
+    def keep_running(self, misconfigured: int) -> None:
+        """Start the process if its time has come; schedule a restart if it has ended.
+
+        `misconfigured`: exit status of a start that a restart does not mend.
+        """
         now = time.monotonic()
         if self.process is not None and (status := self.process.poll()) is not None:
+            # A later start may meet a fault that passes, while the other processes are at work.
+            self.is_misconfigured = status == misconfigured and self.crashes == 0
+            if self.is_misconfigured:
+                return
             self.crashes = 0 if now - self.started_at > HEALTHY_SECONDS else self.crashes
             pause = PAUSE_SECONDS[min(self.crashes, len(PAUSE_SECONDS) - 1)]
             logger.warning(
@@ -92,11 +100,18 @@ def _metrics_port(settings: ApiSettings, number: int) -> dict[str, str]:
 
 
 def supervise(
-    settings: ApiSettings, host: str, port: int, workers: int, *, relay: bool = False
+    settings: ApiSettings,
+    host: str,
+    port: int,
+    workers: int,
+    *,
+    relay: bool = False,
+    misconfigured: int,
 ) -> int:
     """Run the API, `workers` and the relay until SIGTERM or SIGINT, and return the exit status.
 
-    At the end the workers finish their jobs before the API stops.
+    At the end the workers finish their jobs before the API stops. If the first start of a process
+    ends with the status `misconfigured`, everything ends with it.
     """
     database = None if settings.database_url else EmbeddedServer(settings.data_dir)
     api = _Child(["serve", "api", "--host", host, "--port", str(port)])
@@ -105,7 +120,7 @@ def supervise(
         _Child(["serve", part], _metrics_port(settings, number), WORKER_NICENESS)
         for number, part in enumerate(parts)
     ]
-    is_stopping = False
+    is_stopping, status = False, 0
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         nonlocal is_stopping
@@ -118,7 +133,10 @@ def supervise(
         if database is not None:
             database.restart_if_stopped()
         for child in (api, *worker_processes):
-            child.keep_running()
+            child.keep_running(misconfigured)
+        if any(child.is_misconfigured for child in (api, *worker_processes)):
+            status = misconfigured
+            break
         time.sleep(POLL_SECONDS)
     for child in worker_processes:
         child.stop()
@@ -126,4 +144,4 @@ def supervise(
         child.wait(settings.drain + STOP_SECONDS)
     api.stop()
     api.wait(STOP_SECONDS)
-    return 0
+    return status

@@ -275,6 +275,21 @@ def test_a_packed_file_that_cannot_run_ends_the_start(
     check_end(serve("worker", MUSICGEN_MODEL=packed), MISCONFIGURED, says="is not a packed file")
 
 
+@pytest.mark.slow
+def test_a_fault_found_by_a_worker_ends_all_parts(
+    serve: Callable[..., Ended], tmp_path: Path, checkpoints: Callable[[str], Path]
+) -> None:
+    """Damage of the weights shows when they are read: the worker was restarted for ever."""
+    packed = tmp_path / "m.packed"
+    pack_folder(checkpoints("musicgen-small"), "plain-float32", packed)
+    with packed.open("r+b") as file:
+        file.seek(-100, os.SEEK_END)
+        file.write(b"damage")
+    ended = serve("all", MUSICGEN_MODEL=packed)
+    assert ended.status == MISCONFIGURED and "is damaged between bytes" in ended.text, ended
+    assert "restarting" not in ended.text
+
+
 def test_a_folder_without_weights_ends_the_start(
     serve: Callable[..., Ended], tmp_path: Path, checkpoints: Callable[[str], Path]
 ) -> None:
