@@ -19,7 +19,7 @@ from musicgen.storage.s3_client import (
 )
 from musicgen.storage.spool import UploadTarget
 
-PROBE_SECONDS = 3.0
+PROBE_SECONDS = 2.0
 """Longest wait for a connection, and for an answer."""
 SKEW_SECONDS = 300
 """Difference of the clocks worth a warning. AWS refuses signatures older than 15 minutes."""

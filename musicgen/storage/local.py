@@ -129,6 +129,21 @@ def _replace(path: Path, blocks: Iterable[bytes]) -> None:
 
 
 @contextmanager
+def translate_full_disk(folder: Path) -> Iterator[None]:
+    """Turn errors of a full or read-only disk into a `StorageError`; let other errors pass.
+
+    For work that also uses a network, whose errors are an OSError too.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL | _FORBIDDEN:
+            raise
+        with translate_disk_errors(folder):
+            raise
+
+
+@contextmanager
 def translate_disk_errors(folder: Path) -> Iterator[None]:
     """Turn an OSError about `folder` into a `StorageError` with advice."""
     try:
