@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -117,6 +118,19 @@ def _metrics_port(settings: ApiSettings, number: int) -> dict[str, str]:
     return {"MUSICGEN_METRICS_PORT": str(settings.metrics_port + number)}
 
 
+def _keep_running(
+    children: Sequence[_Child], is_stopping: Callable[[], bool], misconfigured: int
+) -> int:
+    """Run `children` until the end, and return the exit status: 0, or `misconfigured`."""
+    while not is_stopping():
+        for child in children:
+            child.keep_running(misconfigured)
+        if any(child.is_misconfigured for child in children):
+            return misconfigured
+        time.sleep(POLL_SECONDS)
+    return 0
+
+
 def supervise(
     settings: ApiSettings,
     host: str,
@@ -147,7 +161,7 @@ def supervise(
         _Child(["serve", part], _metrics_port(settings, number), WORKER_NICENESS)
         for number, part in enumerate(parts)
     ]
-    is_stopping, status = False, 0
+    is_stopping = False
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         nonlocal is_stopping
@@ -159,13 +173,7 @@ def supervise(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     sys.stderr.write(f"Web page: http://{host}:{port}  API documentation: /docs\n")
-    while not is_stopping:
-        for child in (api, *worker_processes):
-            child.keep_running(misconfigured)
-        if any(child.is_misconfigured for child in (api, *worker_processes)):
-            status = misconfigured
-            break
-        time.sleep(POLL_SECONDS)
+    status = _keep_running((api, *worker_processes), lambda: is_stopping, misconfigured)
     for child in worker_processes:
         child.stop()
     for child in worker_processes:
