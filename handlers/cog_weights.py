@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 from musicgen.checkpoints.archives import find_checkpoint, unpack
 from musicgen.errors import CheckpointNotFound, InputAudioTooLarge, InvalidRequest
-from musicgen.net.fetch import DownloadLimits, download
+from musicgen.net.download_errors import DownloadLimits
+from musicgen.net.fetch import download
 
 LIMITS = DownloadLimits(bytes=20_000_000_000, seconds=1800.0)
 _UNNAMED = "weights"

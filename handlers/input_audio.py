@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,8 @@ from urllib.parse import unquote_to_bytes
 from uuid import uuid4
 
 from musicgen.errors import InputAudioRefused, InputAudioTooLarge, InvalidInputAudio
-from musicgen.net.fetch import DownloadLimits, download
+from musicgen.net.download_errors import DownloadLimits
+from musicgen.net.fetch import download
 
 FIELD = "input_audio"
 PROBLEM = "must be an http(s) URL, a data: URI or the file as base64"
@@ -32,12 +34,14 @@ _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/_=\s-]")
 
 @contextmanager
 def open_input_audio(
-    payload: Mapping[str, Any], allowed_networks: tuple[str, ...] = ()
+    payload: Mapping[str, Any],
+    allowed_networks: tuple[str, ...] = (),
+    cancelled: threading.Event | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Replace the `input_audio` of a payload by a file, deleted on leaving the context.
 
     A `Path` passes unchanged: it is a file stored by this service, and no payload from outside can
-    hold one. Blocks while fetching a URL.
+    hold one. Blocks while fetching a URL, at most until `cancelled` is set.
 
     Raises: the errors of `fetch_input_audio`.
     """
@@ -46,12 +50,15 @@ def open_input_audio(
         yield fields
         return
     with TemporaryDirectory(prefix="musicgen-input-") as folder:
-        fields[FIELD] = fetch_input_audio(fields[FIELD], Path(folder), allowed_networks)
+        fields[FIELD] = fetch_input_audio(fields[FIELD], Path(folder), allowed_networks, cancelled)
         yield fields
 
 
 def fetch_input_audio(
-    value: object, folder: Path, allowed_networks: tuple[str, ...] = ()
+    value: object,
+    folder: Path,
+    allowed_networks: tuple[str, ...] = (),
+    cancelled: threading.Event | None = None,
 ) -> Path | None:
     """Write the audio of `value` to a new file in `folder`, and return None for None.
 
@@ -59,13 +66,13 @@ def fetch_input_audio(
     `musicgen.audio.decode` checks the bytes later.
 
     Raises: `InvalidInputAudio`, `InputAudioRefused`, `InputAudioTooLarge`,
-    `InputAudioUnreachable`.
+    `InputAudioUnreachable`, `GenerationCancelled`.
     """
     if value is None:
         return None
     target = folder / uuid4().hex
     if isinstance(value, str) and value[:8].lower().startswith(("http://", "https://")):
-        download(value, target, LIMITS, allowed_networks)
+        download(value, target, LIMITS, allowed_networks, cancelled)
         return target
     target.write_bytes(decode_inline_audio(value))
     return target

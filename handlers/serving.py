@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,15 @@ class Serving:
         entry = catalog.find(model) if model else None
         name = entry.name if entry else model or self._default_model
         return name in (*self._pool.names, self._default_label)
+
+    def open_audio(
+        self, payload: Mapping[str, Any], cancelled: threading.Event
+    ) -> AbstractContextManager[dict[str, Any]]:
+        """Fetch the input audio of a payload alone, as `open_request` does before its request.
+
+        Raises: `InvalidInputAudio`, `GenerationCancelled` once `cancelled` is set.
+        """
+        return open_input_audio(payload, self._input_networks, cancelled)
 
     @contextmanager
     def open_request(self, payload: Mapping[str, Any]) -> Iterator[GenerationRequest]:

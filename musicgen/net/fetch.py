@@ -13,20 +13,28 @@ open ports of a private network by that.
 from __future__ import annotations
 
 import os
-import re
 import socket
 import threading
+import time
 import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from musicgen.errors import InputAudioRefused, InputAudioTooLarge, InputAudioUnreachable
+from musicgen.errors import GenerationCancelled
+from musicgen.net.download_errors import (
+    DownloadLimits,
+    build_refusal,
+    build_timeout,
+    build_too_large,
+    build_unreachable,
+    translate_errors,
+)
 from musicgen.net.ssrf import Address, Networks, is_allowed
 
 if TYPE_CHECKING:
@@ -34,23 +42,10 @@ if TYPE_CHECKING:
 
     import httpx
 
-FIELD = "input_audio"
-_SHOWN_CHARACTERS = 120
+DEFAULT_LIMITS = DownloadLimits()
 _PIECE_BYTES = 2**18
 _GRACE_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class DownloadLimits:
-    """Limits of one download.
-
-    `bytes`: of the body, both received and decompressed. `seconds`: for the whole download.
-    """
-
-    bytes: int = 100_000_000
-    seconds: float = 60.0
-    connect_seconds: float = 10.0
-    redirects: int = 5
+_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -64,17 +59,19 @@ class PostBody:
 def download(
     url: str,
     target: Path,
-    limits: DownloadLimits = DownloadLimits(),
+    limits: DownloadLimits = DEFAULT_LIMITS,
     allowed_networks: tuple[str, ...] = (),
+    cancelled: threading.Event | None = None,
 ) -> None:
     """Download `url` to the file `target`, which appears complete or not at all.
 
-    `allowed_networks`: private networks to allow, such as "10.1.0.0/16". Any thread may call this;
-    a thread with an event loop is blocked meanwhile.
+    `allowed_networks`: private networks to allow, such as "10.1.0.0/16". `cancelled` ends the
+    download once it is set. Any thread may call this; a thread with an event loop is blocked
+    meanwhile.
 
-    Raises: `InputAudioRefused` for a forbidden address or scheme, `InputAudioTooLarge`,
-    `InputAudioUnreachable` for every failure of a server or network, `ValueError` for invalid
-    `allowed_networks`.
+    Raises: `GenerationCancelled`, `InputAudioRefused` for a forbidden address or scheme,
+    `InputAudioTooLarge`, `InputAudioUnreachable` for every failure of a server or network,
+    `ValueError` for invalid `allowed_networks`.
     """
     networks = [ip_network(network) for network in allowed_networks]
     temporary = target.with_name(f".{uuid4().hex}.tmp")
@@ -85,7 +82,7 @@ def download(
 
         try:
             with translate_errors(url, limits):
-                anyio.run(_fetch, url, temporary, limits, networks)
+                anyio.run(_fetch_unless, cancelled, url, temporary, limits, networks)
         except BaseException as error:  # raised again in the waiting thread
             failure.append(error)
 
@@ -94,15 +91,45 @@ def download(
         thread = threading.Thread(target=run, name="guarded-download", daemon=True)
         thread.start()
         # A DNS lookup cannot be cancelled, so the event loop may outlast the time limit.
-        thread.join(limits.seconds + _GRACE_SECONDS)
+        end = time.monotonic() + limits.seconds + _GRACE_SECONDS
+        while thread.is_alive() and time.monotonic() < end:
+            thread.join(_POLL_SECONDS)
+            if cancelled is not None and cancelled.is_set():
+                raise GenerationCancelled("The request was cancelled.")
         if failure:
             raise failure[0]
         if thread.is_alive():
-            raise _timeout(url, limits)
+            raise build_timeout(url, limits)
         temporary.replace(target)
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+async def _fetch_unless(
+    cancelled: threading.Event | None, url: str, target: Path, limits: DownloadLimits, *rest: Any
+) -> None:
+    """Fetch a URL, or close the connection soon after `cancelled` was set."""
+    import anyio
+
+    async with anyio.create_task_group() as group:
+
+        async def watch(event: threading.Event) -> None:
+            while not event.is_set():
+                await anyio.sleep(_POLL_SECONDS)
+            group.cancel_scope.cancel()
+
+        if cancelled is not None:
+            group.start_soon(watch, cancelled)
+        failure: Exception | None = None
+        try:
+            await _fetch(url, target, limits, *rest)
+        except Exception as error:
+            # A group would wrap it.
+            failure = error
+        group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
 
 
 async def _fetch(url: str, target: Path, limits: DownloadLimits, networks: Networks) -> None:
@@ -120,7 +147,7 @@ async def _fetch(url: str, target: Path, limits: DownloadLimits, networks: Netwo
                     await _save(url, response, target, limits)
                     return
                 location = location.join(response.headers["location"])
-    raise _unreachable(url, f"more than {limits.redirects} redirects")
+    raise build_unreachable(url, f"more than {limits.redirects} redirects")
 
 
 @asynccontextmanager
@@ -178,23 +205,25 @@ async def resolve_permitted(url: str, location: httpx.URL, networks: Networks) -
             location.raw_host.decode("ascii"), location.port, type=socket.SOCK_STREAM
         )
     except socket.gaierror:
-        raise _unreachable(url, "the host name is unknown") from None
+        raise build_unreachable(url, "the host name is unknown") from None
     addresses = dict.fromkeys(ip_address(entry[4][0]) for entry in entries)
     permitted = [address for address in addresses if is_allowed(address, networks)]
     if not permitted:
-        raise _refusal(url, "leads to an address that is not public")
+        raise build_refusal(url, "leads to an address that is not public")
     return sorted(permitted, key=lambda address: address.version)
 
 
 async def _save(url: str, response: httpx.Response, target: Path, limits: DownloadLimits) -> None:
     if response.status_code != 200:
-        raise _unreachable(url, f"the server answered HTTP {response.status_code}")
+        raise build_unreachable(url, f"the server answered HTTP {response.status_code}")
     announced = response.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limits.bytes:
-        raise _too_large(url, limits)
+        raise build_too_large(url, limits)
     packing = response.headers.get("content-encoding", "identity").strip().lower()
     if packing not in ("identity", "gzip", "x-gzip", "deflate"):
-        raise _unreachable(url, f"the server uses an unsupported Content-Encoding ({packing[:40]})")
+        raise build_unreachable(
+            url, f"the server uses an unsupported Content-Encoding ({packing[:40]})"
+        )
     # httpx's own decoding would unpack several layers without a limit of size.
     unpacking = None if packing == "identity" else zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
     received = size = 0
@@ -204,10 +233,10 @@ async def _save(url: str, response: httpx.Response, target: Path, limits: Downlo
             for piece in [block] if unpacking is None else _decompress(unpacking, block):
                 size += len(piece)
                 if max(size, received) > limits.bytes:
-                    raise _too_large(url, limits)
+                    raise build_too_large(url, limits)
                 file.write(piece)
         if unpacking is not None and not unpacking.eof:
-            raise _unreachable(url, "the compressed file ends too early")
+            raise build_unreachable(url, "the compressed file ends too early")
         file.flush()
         os.fsync(file.fileno())
 
@@ -236,26 +265,6 @@ def _client(limits: DownloadLimits, networks: Networks, tls: SSLContext) -> http
     )
 
 
-@contextmanager
-def translate_errors(url: str, limits: DownloadLimits) -> Iterator[None]:
-    """Turn errors of the libraries into ours; none reveals the resolved address."""
-    import httpx
-    from httpx_secure import SSRFProtectionError
-
-    try:
-        yield
-    except SSRFProtectionError:
-        raise _refusal(url, "leads to an address that is not public") from None
-    except (httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeError):
-        raise _refusal(url, "is not a valid URL") from None
-    except (TimeoutError, httpx.TimeoutException):
-        raise _timeout(url, limits) from None
-    except httpx.ConnectError:
-        raise _unreachable(url, "no connection: check the name, the port and TLS") from None
-    except (httpx.HTTPError, httpx.StreamError, zlib.error):
-        raise _unreachable(url, "the connection ended early") from None
-
-
 def check_location(url: str, location: httpx.URL) -> None:
     """Check the scheme, host and port of a URL. Raises: `InputAudioRefused`."""
     try:
@@ -265,30 +274,8 @@ def check_location(url: str, location: httpx.URL) -> None:
     except ValueError:
         readable = False
     if not readable:
-        raise _refusal(url, "is not a valid URL")
+        raise build_refusal(url, "is not a valid URL")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise _refusal(url, "must begin with http:// or https://")
+        raise build_refusal(url, "must begin with http:// or https://")
     if location.userinfo:
-        raise _refusal(url, "must not contain a user name or password")
-
-
-def _redact(url: str) -> str:
-    """Shorten a caller's URL and remove its password, because errors are logged."""
-    return re.sub(r"//[^/]*@", "//…@", url[:_SHOWN_CHARACTERS])
-
-
-def _refusal(url: str, problem: str) -> InputAudioRefused:
-    return InputAudioRefused(FIELD, problem, value=_redact(url))
-
-
-def _unreachable(url: str, reason: str) -> InputAudioUnreachable:
-    return InputAudioUnreachable(FIELD, f"is unreachable: {reason}", value=_redact(url))
-
-
-def _timeout(url: str, limits: DownloadLimits) -> InputAudioUnreachable:
-    return _unreachable(url, f"not complete within {limits.seconds:g} seconds")
-
-
-def _too_large(url: str, limits: DownloadLimits) -> InputAudioTooLarge:
-    problem = f"is larger than the limit of {limits.bytes / 1e6:g} MB"
-    return InputAudioTooLarge(FIELD, problem, value=_redact(url))
+        raise build_refusal(url, "must not contain a user name or password")

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from ipaddress import ip_network
 
+from musicgen.net.download_errors import DownloadLimits, translate_errors
 from musicgen.net.fetch import (
-    DownloadLimits,
     PostBody,
     check_location,
     open_response,
     resolve_permitted,
-    translate_errors,
 )
 
 LIMITS = DownloadLimits(bytes=0, seconds=15.0, connect_seconds=5.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import math
 import os
@@ -42,6 +43,13 @@ def return_free_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError):
         return
+
+
+async def return_free_memory_regularly(seconds: float = 10.0) -> None:
+    """Return freed memory to the system every `seconds`, until cancelled."""
+    while True:
+        await asyncio.sleep(seconds)
+        await asyncio.to_thread(return_free_memory)
 
 
 def _system_free() -> int | None:

@@ -2,44 +2,54 @@
 
 from __future__ import annotations
 
-import threading
-import time
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+ASK = """
+import json, sys, threading, time
 import httpx
+
+url, pause = sys.argv[1], float(sys.argv[2])
+worst, answers, over = 0.0, 0, threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+with httpx.Client(base_url=url, timeout=60) as http:
+    print("ready", flush=True)
+    while not over.is_set():
+        began = time.monotonic()
+        try:
+            answered = http.get("/healthz").status_code == 200
+        except httpx.TransportError:
+            answered = False
+        worst = max(worst, time.monotonic() - began if answered else 1e9)
+        answers += 1
+        time.sleep(pause)
+print(json.dumps([worst, answers]))
+"""
 
 
 class HealthWatch:
-    """Asks /healthz again and again in a thread; `worst` is the longest answer in seconds."""
+    """Asks /healthz again and again in a process of its own, whatever this one does meanwhile.
+
+    `worst` is the longest answer in seconds.
+    """
 
     def __init__(self, url: str, pause: float = 0.02) -> None:
         self.worst, self.answers = 0.0, 0
-        self._url, self._pause = url, pause
-        self._over = threading.Event()
+        self._command = [sys.executable, "-c", ASK, url, str(pause)]
 
     @contextmanager
     def run(self) -> Iterator[HealthWatch]:
-        thread = threading.Thread(target=self._ask)
-        thread.start()
-        try:
+        pipe = subprocess.PIPE
+        with subprocess.Popen(self._command, stdin=pipe, stdout=pipe, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
             yield self
-        finally:
-            self._over.set()
-            thread.join()
-
-    def _ask(self) -> None:
-        with httpx.Client(base_url=self._url, timeout=60) as http:
-            while not self._over.is_set():
-                began = time.monotonic()
-                try:
-                    answered = http.get("/healthz").status_code == 200
-                except httpx.TransportError:
-                    answered = False
-                self.worst = max(self.worst, time.monotonic() - began if answered else 1e9)
-                self.answers += 1
-                time.sleep(self._pause)
+            told, _ = process.communicate()
+            self.worst, self.answers = json.loads(told)
 
 
 def resident_bytes(pid: int) -> int:

@@ -34,6 +34,7 @@ from handlers.job_api.store.notifications import JobNotifications
 from handlers.job_api.store.status import QueueLoadMeter
 from musicgen import __version__
 from musicgen.errors import InvalidRequest, MusicGenError
+from musicgen.process.resources import return_free_memory_regularly
 from musicgen.settings.job_api import LOOPBACK, ApiSettings
 
 SECURITY_HEADERS = {
@@ -96,7 +97,7 @@ def make_app(
             webhooks = deliver_webhooks(pool, settings.webhook_networks)
             count = context.metrics.orphans.inc
             maintenance = maintain(pool, context.app, files, settings, orphans_to, count)
-            for work in (maintenance, webhooks):
+            for work in (maintenance, webhooks, return_free_memory_regularly()):
                 stack.push_async_callback(_cancel, asyncio.create_task(work))
             stack.callback(_drain, context)
             yield

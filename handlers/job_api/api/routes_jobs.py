@@ -51,11 +51,7 @@ CurrentCaller = Annotated[ApiCaller, Depends(authenticate)]
     response_model=Submitted,
     responses={
         **_ERRORS,
-        400: {"model": ErrorReply},
-        408: {"model": ErrorReply},
-        409: {"model": ErrorReply},
-        413: {"model": ErrorReply},
-        502: {"model": ErrorReply},
+        **{status: {"model": ErrorReply} for status in (400, 408, 409, 413, 502, 507)},
     },
     openapi_extra={
         "requestBody": {

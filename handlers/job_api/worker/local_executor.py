@@ -17,6 +17,7 @@ from handlers.job_api.store import jobs, requeue
 from handlers.job_api.store.database import Pool
 from handlers.job_api.store.files import JobFiles, count_clips
 from handlers.job_api.store.upload_files import UploadFiles
+from handlers.job_api.worker.audio_fetch import fetch_audio
 from handlers.job_api.worker.outcome import DROPPED, FAILED, MOVED, JobOutcome
 from handlers.job_api.worker.progress import ProgressReporter
 from handlers.serving import Serving
@@ -96,12 +97,22 @@ class LocalExecutor:
 
         The result is None if the job is no longer this run's.
         """
+        async with (
+            ProgressReporter(self._pool, run) as reporter,
+            open_upload(self._files.uploads, run) as sent,
+            fetch_audio(self._serving, sent, reporter) as fields,
+        ):
+            if fields is None:
+                return None, None
+            return await self._follow(run, fields, reporter)
+
+    async def _follow(
+        self, run: jobs.WorkerRun, fields: dict[str, Any], reporter: ProgressReporter
+    ) -> tuple[GenerationResult | None, float | None]:
         began, first_audio = time.monotonic(), None
         form: StreamForm | None = "joined" if _can_stream(run.request) else None
         count = count_clips(run.request)
         async with (
-            ProgressReporter(self._pool, run) as reporter,
-            open_upload(self._files.uploads, run) as fields,
             self._files.live.open(self._pool, run, count) as live,
             self._serving.follow(fields, run.name, stream=form) as generation,
         ):
