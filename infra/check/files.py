@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from infra.check.tools import ROOT, find_tool, lint
 
-DOCKERFILES = ("infra/docker/*.Dockerfile", ".runpod/Dockerfile")
+DOCKERFILES = (
+    *("infra/docker/*.Dockerfile", ".runpod/Dockerfile"),
+    "infra/images/stand-ins/*.Dockerfile",
+)
 SCRIPTS = (".ci/run", "infra/**/*.sh")
 # DL3008: the base image's digest fixes Debian's packages. DL3042: PIP_NO_CACHE_DIR is set.
 SKIPPED_RULES = ("DL3008", "DL3042")

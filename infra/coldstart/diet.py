@@ -54,9 +54,18 @@ _SERVICES = ("s3", "sts", "sso", "sso-oidc", "signin")
 KEPT = (
     *("torch/bin/torch_shm_manager", "numpy/testing/tests", "numpy/_core/tests"),
     *(f"{package}/data/{name}" for package in ("botocore", "boto3") for name in _SERVICES),
+    *("botocore/docs", "boto3/docs"),
 )
-"""Exceptions to the rules: `import torch` fails without the first; the last are the bucket, and the
-services with credentials for it."""
+"""Exceptions to the rules: `import torch` fails without the first, and a client of boto3 without
+the last, which are code. The services are the bucket's, and those with credentials for it."""
+CONNECT = """
+from importlib.util import find_spec
+if find_spec("boto3"):
+    import boto3
+    for name in ("s3", "sts"):
+        boto3.client(name, "us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+"""
+"""Makes clients of a bucket, without a connection."""
 GENERATE = """
 from pathlib import Path
 import sys
@@ -147,7 +156,7 @@ def generates(site: Path) -> bool:
     """Tell whether a new interpreter with these packages makes a clip in every precision."""
     with TemporaryDirectory() as folder:
         done = subprocess.run(
-            [sys.executable, "-S", "-c", GENERATE, folder, str(site)],
+            [sys.executable, "-S", "-c", CONNECT + GENERATE, folder, str(site)],
             env=os.environ | {"PYTHONPATH": os.pathsep.join([str(site), str(Path.cwd())])},
             capture_output=True,
             text=True,
@@ -160,7 +169,7 @@ def imports(site: Path, module: str) -> bool:
     """Tell whether a new interpreter with these packages imports `module` from them."""
     code = (
         "import importlib, sys; found = importlib.import_module(sys.argv[1]).__file__; "
-        "assert found.startswith(sys.argv[2]), found"
+        f"assert found.startswith(sys.argv[2]), found\n{CONNECT}"
     )
     done = subprocess.run(
         [sys.executable, "-S", "-c", code, module, str(site)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -60,7 +61,8 @@ def program(images: Mapping[str, Image]) -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def up(images: Mapping[str, Image]) -> Iterator[Composition]:
     """The composition of compose.yaml, without a GPU, with a bucket."""
-    variables = make_variables() | NAMES | {"API_PORT": str(free_port()), "MUSICGEN_MODEL": ""}
+    own = {"API_PORT": str(free_port()), "MUSICGEN_MODEL": "", "MUSICGEN_API_AUTH": "on"}
+    variables = make_variables() | NAMES | own
     folder = Path(mkdtemp(prefix="musicgen-images-", dir="/var/tmp"))
     folder.chmod(0o755)
     try:
@@ -74,10 +76,21 @@ def up(images: Mapping[str, Image]) -> Iterator[Composition]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def key(up: Composition) -> str:
+    """A key made by the command of docs/compose.md, in the API's container."""
+    command = ("python", "-m", "handlers.cli", "keys", "create", "tests")
+    done = up.containers["api"].execute(*command)
+    found = re.search(r"^key: (\S+)$", done.stdout, re.MULTILINE)
+    assert found is not None, done.stdout + done.stderr
+    return found[1]
+
+
 @pytest.fixture
-def caller(up: Composition) -> Iterator[Caller]:
+def caller(up: Composition, key: str) -> Iterator[Caller]:
     """A caller outside the containers' network; before and after, every service is healthy."""
     up.wait_until_healthy()
-    with httpx.Client(base_url=up.api, timeout=60) as http:
+    headers = {"Authorization": f"Bearer {key}"}
+    with httpx.Client(base_url=up.api, headers=headers, timeout=60) as http:
         yield Caller(http)
     up.wait_until_healthy()

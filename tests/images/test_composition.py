@@ -15,7 +15,7 @@ import soundfile
 
 from infra.images.composition import Composition
 from musicgen.settings.job_api import ApiSettings
-from tests.images.caller import Caller, say
+from tests.images.caller import POLL_SECONDS, Caller, say
 
 LONG = 60.0
 """Seconds of music, decoded for long enough to be interrupted."""
@@ -74,7 +74,7 @@ def test_a_killed_worker_comes_back_under_its_name_and_its_job_is_done_once(
     promised = ApiSettings.worker_timeout + CHECK_SECONDS
     while caller.status(job_id).get("attempt") == running["attempt"]:
         assert time.monotonic() < killed + promised, caller.status(job_id)
-        time.sleep(0.1)
+        time.sleep(POLL_SECONDS)
     found = time.monotonic() - killed
     status = caller.wait_for(job_id, "completed")
     say(

@@ -16,10 +16,14 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def page(up: Composition, visit: Callable[[str], AbstractContextManager[Any]]) -> Iterator[Any]:
+def page(
+    up: Composition, key: str, visit: Callable[[str], AbstractContextManager[Any]]
+) -> Iterator[Any]:
     """The opened page. Requests to another origin, such as the bucket's, fail the test."""
     up.wait_until_healthy()
     with visit(up.api) as page:
+        page.get_by_label("API key").fill(key)
+        page.get_by_role("button", name="Sign in").click()
         page.wait_for_selector("#studio:not([hidden])")
         yield page
 
