@@ -10,7 +10,7 @@ API_PORT ?= 8000
 TRAINING ?= $(HOME)/.cache/musicgen-training
 MODEL ?= demo
 
-.PHONY: demo api test test-images check check-infra bench bench-gpu train evaluate clean
+.PHONY: demo api test test-images check check-infra lock sbom bench bench-gpu train evaluate clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -41,6 +41,19 @@ check-infra: .venv/dev-installed .venv/infra-installed .venv/checkov/installed
 	$(BIN)/python -m infra.check
 	$(BIN)/python -m pytest -q tests/infra/test_manifests.py tests/infra/test_infra_files.py \
 		tests/infra/test_scans.py
+
+# Compile the images' requirement files; `make lock UPGRADE=--upgrade` takes the newest versions.
+lock: .venv/infra-installed
+	$(BIN)/python -m infra.lock $(UPGRADE)
+
+# List the packages of each image with their hashes, as CycloneDX.
+sbom: .venv/infra-installed
+	mkdir -p outputs/sbom
+	for file in docker/api-requirements docker/worker-requirements docker/torch-requirements \
+			runpod/requirements; do \
+		$(BIN)/cyclonedx-py requirements infra/$$file.txt \
+			--output-file outputs/sbom/$$(echo $$file | tr / -).json || exit 1; \
+	done
 
 bench: .venv/dev-installed
 	$(BIN)/python bench/decode.py

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from handlers.cli.options import EXIT_FAILED, Commands
@@ -42,7 +42,7 @@ def add(commands: Commands) -> None:
 def _create(options: argparse.Namespace, _: Settings) -> int:
     from handlers.job_api.store import api_keys as keys
 
-    until = options.days and datetime.now(timezone.utc) + timedelta(days=options.days)
+    until = options.days and datetime.now(UTC) + timedelta(days=options.days)
     scopes = frozenset(options.scope or SCOPES[:1])
     created = _with_database(lambda pool: keys.create(pool, options.name, scopes, until or None))
     sys.stdout.write(

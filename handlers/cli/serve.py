@@ -84,7 +84,11 @@ def _serve_part(options: argparse.Namespace, settings: Settings) -> int:
 
         policy = settings.remote.policy
         workers = 0 if policy == "remote" else options.workers
-        return supervise(api, options.host, options.port, workers, relay=policy != "local")
+        return supervise(
+            *(api, options.host, options.port, workers),
+            relay=policy != "local",
+            misconfigured=EXIT_MISCONFIGURED,
+        )
     from handlers.job_api.store.database import database_url, log_place
 
     sockets = [socket.socket(fileno=number) for number in options.socket or ()]
@@ -133,6 +137,7 @@ def _api(
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=LAST_ANSWERS_SECONDS,
         server_header=False,
+        forwarded_allow_ips=list(api.proxies),
     )
     server = uvicorn.Server(config)
     with contextlib.suppress(KeyboardInterrupt):

@@ -16,7 +16,7 @@ class ServerPlan:
     """Server to check: its part, its settings and its options.
 
     `host`, `port`: address of the API. `workers`: number of workers of the part `all`.
-    `is_supervised`: a child of `all`, which holds the ports.
+    `is_supervised`: a child of `all`, which holds the API's port.
     """
 
     part: Part

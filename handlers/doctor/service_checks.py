@@ -71,7 +71,7 @@ def check_ports(plan: ServerPlan) -> Iterator[Finding]:
 
     Raises: `SettingsError` for a port in use.
     """
-    places = [("--port", plan.host, plan.port)] if plan.has_api else []
+    places = [("--port", plan.host, plan.port)] if plan.has_api and not plan.is_supervised else []
     metrics = [("MUSICGEN_METRICS_PORT", plan.api.metrics_host, p) for p in plan.metrics_ports]
     for variable, host, port in [*places, *metrics]:
         for listener in bind_sockets(host, port, variable):

@@ -28,8 +28,7 @@ def check_start(plan: ServerPlan) -> None:
     """
     plan.api.needs_keys(plan.host)
     _log_warnings(check_packages(plan))
-    if not plan.is_supervised:
-        _log_warnings(check_ports(plan))
+    _log_warnings(check_ports(plan))
     try:
         _log_warnings(check_folders(plan))
     except DiskFull as error:

@@ -118,6 +118,17 @@ class TooManyUploads(ApiError):
         )
 
 
+class TooManyStreams(ApiError):
+    """The caller has too many open streams."""
+
+    status, code = 429, "too_many_streams"
+    retry_after = 10
+
+    def __init__(self, limit: int) -> None:
+        text = f"You already have {limit} open streams, the limit of one caller. Close one."
+        super().__init__(text, self.retry_after)
+
+
 class RateLimited(ApiError):
     """The caller makes too many calls in a time."""
 

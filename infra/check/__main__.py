@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from infra.check import files, house, licences, overlays, policy, secret_scan
+from infra.lock import check as locks
 
 CHECKS = {
     "house": house.problems,
@@ -22,6 +23,7 @@ CHECKS = {
     "policy": policy.problems,
     "secrets": secret_scan.problems,
     "licences": licences.problems,
+    "locks": locks.problems,
 }
 
 

@@ -10,15 +10,11 @@ import re
 from collections.abc import Iterable, Mapping
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 
-from infra.check.tools import ROOT, read_output
+from packaging.requirements import Requirement
 
-LISTS = (
-    "infra/docker/api-requirements.txt",
-    "infra/docker/worker-requirements.txt",
-    "infra/runpod/requirements.txt",
-    "infra/replicate/requirements.txt",
-    "infra/huggingface/requirements.txt",
-)
+from infra.check.tools import read_output
+from infra.lock.files import FILES, normalize, read_inputs
+
 ALLOWED = (
     r"(3-Clause )?BSD\b.*|0BSD|Apache\b.*|MIT\b.*|ISC\b.*|BSL-1\.0|Zlib|CC0-1\.0|The Unlicense.*",
     r"PSF-2\.0|Python Software Foundation\b.*|MPL-2\.0|Mozilla Public License 2\.0.*|LGPL-.*",
@@ -31,7 +27,7 @@ _CHOICE = re.compile(r"\s*\bOR\b\s*")
 
 def problems() -> list[str]:
     """Return the packages of the images without an allowed licence."""
-    names = resolve(LISTS)
+    names = resolve(requirement for file in FILES for requirement in read_inputs(file))
     columns = ("--format=json", "--from=mixed", "--with-system")
     rows = json.loads(read_output("pip-licenses", *columns, "--packages", *names))
     return problems_of({row["Name"]: row["License"] for row in rows}, names)
@@ -39,7 +35,7 @@ def problems() -> list[str]:
 
 def problems_of(licences: Mapping[str, str], names: Iterable[str]) -> list[str]:
     """Return the problems of `licences` by package; each of `names` must be among them."""
-    known = {_normalize(name) for name in licences}
+    known = {normalize(name) for name in licences}
     problems = [f"{name}: its licence is unknown" for name in names if name not in known]
     for name, text in licences.items():
         if not _is_allowed(text):
@@ -47,18 +43,16 @@ def problems_of(licences: Mapping[str, str], names: Iterable[str]) -> list[str]:
     return problems
 
 
-def resolve(lists: Iterable[str]) -> list[str]:
-    """Return the normalized names of all packages of these requirement files, dependencies too.
+def resolve(requirements: Iterable[Requirement]) -> list[str]:
+    """Return the normalized names of the packages of these requirements, dependencies too.
 
     Raises: RuntimeError for a package not installed here, because a skipped check is no pass.
     """
-    from packaging.requirements import Requirement
-
-    todo = [Requirement(line) for name in lists for line in _lines(name)]
+    todo = list(requirements)
     seen: dict[tuple[str, frozenset[str]], Distribution] = {}
     while todo:
         requirement = todo.pop()
-        key = (_normalize(requirement.name), frozenset(requirement.extras))
+        key = (normalize(requirement.name), frozenset(requirement.extras))
         if key in seen:
             continue
         try:
@@ -75,17 +69,7 @@ def resolve(lists: Iterable[str]) -> list[str]:
     return sorted({name for name, _ in seen})
 
 
-def _lines(name: str) -> list[str]:
-    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
-    bare = [line.partition("#")[0].strip() for line in lines]
-    return [line for line in bare if line and not line.startswith("-")]
-
-
 def _is_allowed(text: str) -> bool:
     """Tell whether every part of an AND, and one of an OR, is allowed."""
     parts = _PARTS.split(text.strip().strip("()"))
     return all(any(_ALLOWED.fullmatch(one) for one in _CHOICE.split(part)) for part in parts)
-
-
-def _normalize(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()

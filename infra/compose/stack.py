@@ -111,6 +111,16 @@ class Stack:
         """Base URL of the job API."""
         return f"http://127.0.0.1:{self._ports['api']}"
 
+    @property
+    def inner_bucket(self) -> str:
+        """Origin of the bucket for the services; no caller may see it."""
+        return f"http://127.0.0.1:{self._ports['bucket']}"
+
+    @property
+    def outer_bucket(self) -> str:
+        """Origin of the bucket for callers."""
+        return f"http://localhost:{self._ports['bucket']}"
+
     def __enter__(self) -> Stack:
         try:
             for name, definition in services(self.variables).items():
@@ -157,10 +167,12 @@ class Stack:
         folder.mkdir(parents=True, exist_ok=True)
         command = definition.get("x-process") or definition["command"]
         ports = {f"port{n + 1}": str(port) for n, port in enumerate(self._extra_ports)}
-        argv = [self._localize(str(part)).format(folder=folder, **ports) for part in command]
+        argv = [self._localize(str(part), name).format(folder=folder, **ports) for part in command]
         variables = definition.get("environment", {})
-        environment = {name: self._localize(str(value)) for name, value in variables.items()}
-        test = [self._localize(str(part)) for part in definition["healthcheck"]["test"][1:]]
+        environment = {
+            variable: self._localize(str(value), name) for variable, value in variables.items()
+        }
+        test = [self._localize(str(part), name) for part in definition["healthcheck"]["test"][1:]]
         return Service(
             name=name,
             command=[_program(argv[0]), *argv[1:]],
@@ -171,12 +183,17 @@ class Stack:
             user=DATABASE_USER if name == "database" and os.getuid() == 0 else None,
         )
 
-    def _localize(self, text: str) -> str:
-        """Replace the addresses and folders of a container by the local ones."""
-        text = text.replace("0.0.0.0", "127.0.0.1").replace("/data", str(self.folder / "data"))
-        for name, port in PORTS.items():
-            text = text.replace(f"{name}:{port}", f"127.0.0.1:{port}")
-            text = re.sub(rf"\b{port}\b", str(self._ports[name]), text)
+    def _localize(self, text: str, name: str) -> str:
+        """Replace the addresses and folders of the container `name` by the local ones.
+
+        Names of services become 127.0.0.1. Callers say localhost, so that an address for services
+        alone differs from one for callers.
+        """
+        data = self.folder / f"{name}-data"
+        text = text.replace("0.0.0.0", "127.0.0.1").replace("/data", str(data))
+        for service, port in PORTS.items():
+            text = text.replace(f"{service}:{port}", f"127.0.0.1:{port}")
+            text = re.sub(rf"\b{port}\b", str(self._ports[service]), text)
         return text
 
     def _initialise(self, database: Service) -> None:

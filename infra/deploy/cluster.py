@@ -17,6 +17,7 @@ from infra.check.objects import (
 )
 from infra.deploy import checks
 from infra.deploy.destinations import check_database, check_endpoint
+from infra.deploy.neighbours import CERT_MANAGER, list_issuers
 from infra.deploy.target import Check
 from musicgen.settings import Settings
 
@@ -71,6 +72,8 @@ def check_placeholders(objects: Objects) -> Check:
 def check_api_versions(objects: Objects, served: Sequence[str]) -> Check:
     """Check the objects against `served`, the API versions of the cluster."""
     needed = {entry["apiVersion"] for entry in objects}
+    if list_issuers(objects):
+        needed.add(CERT_MANAGER)
     for scaler in select_kinds(objects, "HorizontalPodAutoscaler"):
         needed |= {METRICS[metric["type"]] for metric in scaler["spec"]["metrics"]}
     missing = sorted(needed - set(served))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 
@@ -31,7 +31,7 @@ def history_file() -> Path:
 
 def append_change(place: str, before: str | None, after: str | None) -> None:
     """Append one line in a single write, so that concurrent deployments do not mix their lines."""
-    change = Change(datetime.now(timezone.utc).isoformat(timespec="seconds"), place, before, after)
+    change = Change(datetime.now(UTC).isoformat(timespec="seconds"), place, before, after)
     file = history_file()
     file.parent.mkdir(parents=True, exist_ok=True)
     line = (json.dumps(asdict(change)) + "\n").encode()

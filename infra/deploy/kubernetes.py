@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from infra.deploy import cluster
+from infra.deploy import cluster, neighbours
 from infra.deploy.rollout import measure_rollout
 from infra.deploy.shell import build_step, read_output, run_command
 from infra.deploy.stale import SELECTOR, find_stale
@@ -54,6 +54,9 @@ class Kubernetes:
         yield from cluster.check_secrets(self._objects, self._read_secret)
         nodes = json.loads(read_output(*self._kubectl, "get", "nodes", "--output=json"))
         yield cluster.check_gpus(self._objects, nodes["items"], self._gpus_come)
+        namespaces = json.loads(read_output(*self._kubectl, "get", "namespaces", "--output=json"))
+        yield from neighbours.check_namespaces(self._objects, namespaces["items"])
+        yield from neighbours.check_issuers(self._objects, self._exists)
         yield self._check_admission()
 
     def find_current_release(self) -> str | None:
@@ -165,12 +168,15 @@ class Kubernetes:
     def _check_admission(self) -> Check:
         """Ask the cluster about every object: its schemas, its policies, its quotas."""
         name = "objects are admitted"
-        status, _ = run_command(*self._kubectl, "get", "namespace", NAMESPACE)
-        if status:
+        if not self._exists("namespace", NAMESPACE):
             return Check(name, True, f"not checked: there is no namespace {NAMESPACE} yet")
         dry_run = (*self._kubectl, *APPLY, "--dry-run=server")
         status, output = run_command(*dry_run, text=self._manifest)
         return Check(name, status == 0, "" if status == 0 else "; ".join(output.splitlines()[:3]))
+
+    def _exists(self, resource: str, name: str) -> bool:
+        status, _ = run_command(*self._kubectl, "get", resource, name)
+        return status == 0
 
     def _read_secret(self, name: str) -> dict[str, str] | None:
         status, output = run_command(

@@ -7,7 +7,8 @@ FROM ${BASE} AS build
 
 ENV PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 COPY infra/docker/api-requirements.txt /tmp/
-RUN python -m venv /opt/venv && /opt/venv/bin/pip install --requirement /tmp/api-requirements.txt
+RUN python -m venv /opt/venv \
+    && /opt/venv/bin/pip install --require-hashes --requirement /tmp/api-requirements.txt
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY musicgen musicgen

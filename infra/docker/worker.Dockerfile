@@ -5,7 +5,8 @@
 #
 # --build-arg MODEL=small puts its weights into the image as a packed file; a worker then starts
 # without a download and without a conversion. All except `demo` are Meta's, licensed CC-BY-NC-4.0,
-# no commercial use, and so is an image with them. With MODEL=none, MUSICGEN_MODEL names a packed
+# no commercial use, and so is an image with them: its label needs
+# --build-arg LICENSES='Apache-2.0 AND CC-BY-NC-4.0'. With MODEL=none, MUSICGEN_MODEL names a packed
 # file on a volume. --build-arg FORM=native-int8 packs for processors.
 ARG BASE
 FROM ${BASE} AS build
@@ -14,8 +15,15 @@ ENV PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PIP_DISABLE_PIP_VERSION_CHECK=1 HF_HOME=
 # Only this stage has a compiler.
 RUN apt-get update && apt-get install --yes --no-install-recommends g++ \
     && rm -rf /var/lib/apt/lists/*
-COPY infra/docker/api-requirements.txt infra/docker/worker-requirements.txt /tmp/
-RUN python -m venv /opt/venv && /opt/venv/bin/pip install --requirement /tmp/worker-requirements.txt
+# For an image without CUDA: --build-arg TORCH=torch-cpu-requirements.txt
+# --build-arg PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+ARG TORCH=torch-requirements.txt
+ARG PIP_EXTRA_INDEX_URL
+COPY infra/docker/worker-requirements.txt infra/docker/torch-requirements.txt \
+    infra/docker/torch-cpu-requirements.txt /tmp/
+RUN python -m venv /opt/venv \
+    && /opt/venv/bin/pip install --require-hashes --requirement /tmp/worker-requirements.txt \
+    && /opt/venv/bin/pip install --requirement "/tmp/${TORCH}"
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY musicgen musicgen
@@ -30,6 +38,10 @@ RUN /opt/venv/bin/pip install --no-deps . \
 RUN /opt/venv/bin/python -m infra.coldstart.diet --strip
 ARG MODEL=demo
 ARG FORM=plain-bfloat16
+ARG LICENSES=Apache-2.0
+RUN case "${MODEL}:${LICENSES}" in demo:*|none:*|*:*CC-BY-NC-4.0*) ;; *:Apache-2.0) \
+      echo "The label must name the licence of the weights. For Meta's add --build-arg" \
+        "LICENSES='Apache-2.0 AND CC-BY-NC-4.0'." >&2; exit 1;; esac
 RUN mkdir /opt/weights \
     && if [ "${MODEL}" != none ]; then \
          /opt/venv/bin/musicgen pack "${MODEL}" --form "${FORM}" -o /opt/weights/model.packed; \
@@ -38,8 +50,9 @@ RUN mkdir /opt/weights \
 FROM ${BASE}
 ARG VERSION=unknown
 ARG REVISION=unknown
+ARG LICENSES=Apache-2.0
 LABEL org.opencontainers.image.title="MusicGen worker" \
-      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.licenses="${LICENSES}" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 

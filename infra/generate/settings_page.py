@@ -13,9 +13,9 @@ _HEAD = """# Settings
 All settings are environment variables. An empty variable counts as unset. A wrong value stops the
 start with an error naming the variable. Errors never show tokens and keys. A variable that begins
 with `MUSICGEN_` and is not in these tables stops the start too, with the nearest name. Kubernetes
-describes each Service to its pods in such variables (`..._SERVICE_HOST`, `..._PORT=tcp://...`);
-they are ignored. `musicgen doctor` checks all settings at once; `docs/runbook.md` lists the exit
-statuses.
+describes each Service to its pods in such variables (`..._SERVICE_HOST`, `..._PORT=tcp://...`),
+and these are ignored. `musicgen doctor` checks all settings at once. `docs/runbook.md` lists the
+exit statuses.
 
 Written by `python -m infra.generate` from `musicgen/settings`; do not edit this page.
 """

@@ -49,6 +49,8 @@ def lay_out(model: str, output: Path, *, with_weights: bool = True, force: bool 
             raise LayoutError(f"{output} is not empty. Choose another folder, or add --force.")
         _clear(output)
     output.mkdir(parents=True, exist_ok=True)
+    if with_weights:
+        _check_room(output, _checkpoint_files(source.folder))
     for package in PACKAGES:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / package, output / package, ignore=ignored)
@@ -90,6 +92,16 @@ def _check_output(output: Path, source: Source) -> None:
             raise LayoutError(
                 f"{output} overlaps with {folder}, a folder to copy. Choose another output."
             )
+
+
+def _check_room(output: Path, files: Sequence[Path]) -> None:
+    """Refuse a disk without room for a copy of these files."""
+    needed, free = sum(file.stat().st_size for file in files), shutil.disk_usage(output).free
+    if needed > free:
+        raise LayoutError(
+            f"{output} needs {needed / 1e9:.1f} GB for the weights ({free / 1e9:.1f} GB free). "
+            "Free some space, choose another disk, or add --without-weights."
+        )
 
 
 def _checkpoint_files(folder: Path) -> list[Path]:

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from infra.images.base import make_base
 from infra.images.pip_settings import collect_wheels, mount_settings
 from infra.images.places import BASE, CACHE, PYTHON_TAG, ROOT, ImageError, run, show_time
@@ -27,7 +29,11 @@ ADD {tarball} /
 ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8
 CMD ["python3"]
 """
-_REQUIREMENTS = ("infra/docker/worker-requirements.txt", "infra/runpod/requirements.txt")
+_TORCH = "torch-cpu-requirements.txt"
+_REQUIREMENTS = (
+    *("infra/docker/worker-requirements.txt", "infra/runpod/requirements.txt"),
+    f"infra/docker/{_TORCH}",
+)
 _SOURCES = (
     *("musicgen", "handlers", "infra/coldstart", "infra/docker", "infra/runpod", ".runpod"),
     *("pyproject.toml", "README.md", "LICENSE", "runpod_handler.py", "test_input.json"),
@@ -51,9 +57,9 @@ RECIPES = (
     ImageRecipe(
         "musicgen-worker",
         "infra/docker/worker.Dockerfile",
-        {"BASE": BASE, "FORM": "native-int8"},
+        {"BASE": BASE, "FORM": "native-int8", "TORCH": _TORCH},
     ),
-    ImageRecipe("musicgen-runpod", ".runpod/Dockerfile", {"PYTHON": PYTHON_TAG}),
+    ImageRecipe("musicgen-runpod", ".runpod/Dockerfile", {"PYTHON": PYTHON_TAG, "TORCH": _TORCH}),
     *(
         ImageRecipe(name, f"{_STAND_INS}/{name}.Dockerfile", {"BASE": BASE}, [_STAND_INS])
         for name in ("postgres", "seaweedfs", "prometheus")
@@ -74,8 +80,14 @@ class Image:
 def build_all(recipes: Sequence[ImageRecipe] = RECIPES) -> dict[str, Image]:
     """Build the changed images and return all by name. The phases' seconds go to standard error.
 
-    Raises: `ImageError`.
+    Only one process at a time builds in the storage. Raises: `ImageError`.
     """
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with FileLock(CACHE / "lock"):
+        return _build_changed(recipes)
+
+
+def _build_changed(recipes: Sequence[ImageRecipe]) -> dict[str, Image]:
     with show_time("base"):
         tarball = make_base()
     print_of_base = tarball.stem

@@ -168,7 +168,6 @@ class Container:
                 "user": {"uid": uid, "gid": gid},
                 "capabilities": {},
                 "noNewPrivileges": True,
-                "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 65536, "hard": 65536}],
             },
             "mounts": [*_system_mounts(), *self.mounts],
             "linux": {

@@ -21,10 +21,34 @@ from musicgen.errors import (
 UNPACKED_MAX_BYTES = 40_000_000_000
 """The largest MusicGen has 13 GB in float32, and an archive may hold it in two formats."""
 FILES_MAX = 1000
+"""Limit for the files, and for all entries together."""
+DEPTH_MAX = 32
+HEADER_MAX_BYTES = 2**20
+"""Limit for the text that follows a header, such as a long name; tarfile reads it into memory."""
 _BLOCK_BYTES = 2**20
 _ZIP = b"PK\3\4"
 _CONFIGS = ("config.json", "adapter_config.json")
-_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError)
+_DAMAGED = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError),
+    # A zip of a method or version that Python lacks; headers nested in headers.
+    *(NotImplementedError, RecursionError),
+)
+_WITH_TEXT = (
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+)
+
+
+class _BoundedHeader(tarfile.TarInfo):
+    """Header of a tar; not every patch level of Python refuses negative sizes (CVE-2025-8194)."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _BoundedHeader:
+        """Parse a header. Raises: `tarfile.ReadError` for sizes no real archive has."""
+        header = super().frombuf(buf, encoding, errors)
+        if header.size < 0 or (header.type in _WITH_TEXT and header.size > HEADER_MAX_BYTES):
+            raise tarfile.ReadError(f"a header with a size of {header.size} bytes")
+        return header
 
 
 def unpack(archive: Path, target: Path, limit_bytes: int = UNPACKED_MAX_BYTES) -> None:
@@ -34,14 +58,12 @@ def unpack(archive: Path, target: Path, limit_bytes: int = UNPACKED_MAX_BYTES) -
 
     Raises: `UnsupportedCheckpoint` for another kind of file; `CheckpointCorrupt` for a damaged
     archive, or one with links, devices or names outside the folder; `CheckpointError` for more than
-    `limit_bytes` or 1000 files, or an error of the disk.
+    `limit_bytes` or 1000 entries, or an error of the disk.
     """
     target.mkdir(parents=True)
     try:
         left = limit_bytes
-        for number, (name, source) in enumerate(_members(archive)):
-            if number == FILES_MAX:
-                raise CheckpointError(f"{archive.name} holds more than {FILES_MAX} files")
+        for name, source in _members(archive):
             path = target / _inside(archive, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             with source, path.open("xb") as file:
@@ -74,7 +96,16 @@ def is_archive(path: Path) -> bool:
     if not path.is_file():
         return False
     with path.open("rb") as file:
-        return file.read(4) == _ZIP or tarfile.is_tarfile(path)
+        if file.read(4) == _ZIP:
+            return True
+    try:
+        with _open_tar(path):
+            return True
+    except tarfile.TarError:
+        return False
+    except _DAMAGED:
+        # `unpack` names the damage.
+        return True
 
 
 def unpack_checkpoint(archive: Path, target: Path) -> Path:
@@ -115,34 +146,60 @@ def find_checkpoint(folder: Path) -> Path:
 
 
 def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """Iterate over the names and contents of the files in an archive."""
     if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as zipped:
-            for entry in zipped.infolist():
-                # In archives written on Unix, the upper 16 bits are the file mode.
-                kind = entry.external_attr >> 28
-                if kind not in (0, 0o4, 0o10):
-                    raise _unsafe(archive, entry.filename)
-                if entry.flag_bits & 1:
-                    raise CheckpointCorrupt(f"{archive.name} is encrypted")
-                if not entry.is_dir():
-                    yield entry.filename, zipped.open(entry)
-    elif tarfile.is_tarfile(archive):
-        with tarfile.open(archive) as tape:
-            for member in tape:
-                if not (member.isreg() or member.isdir()):
-                    raise _unsafe(archive, member.name)
-                if member.isreg():
-                    source = tape.extractfile(member)
-                    assert source is not None, "a regular file has content"
-                    yield member.name, source
-    else:
-        raise UnsupportedCheckpoint(f"{archive.name} is neither a tar nor a zip file")
+        return _zip_members(archive)
+    if is_archive(archive):
+        return _tar_members(archive)
+    raise UnsupportedCheckpoint(f"{archive.name} is neither a tar nor a zip file")
+
+
+def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    with zipfile.ZipFile(archive) as zipped:
+        for number, entry in enumerate(zipped.infolist()):
+            _check_number(archive, number)
+            # In archives written on Unix, the upper 16 bits are the file mode.
+            kind = entry.external_attr >> 28
+            if kind not in (0, 0o4, 0o10):
+                raise _unsafe(archive, entry.filename)
+            if entry.flag_bits & 1:
+                raise CheckpointCorrupt(f"{archive.name} is encrypted")
+            if not entry.is_dir():
+                yield entry.filename, zipped.open(entry)
+
+
+def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    with _open_tar(archive) as tape:
+        last = -1
+        for number, member in enumerate(tape):
+            _check_number(archive, number)
+            # A negative size leads back to an earlier header, again and again.
+            if member.size < 0 or member.offset <= last:
+                raise CheckpointCorrupt(f"{archive.name} has headers that form a circle")
+            last = member.offset
+            if not (member.isreg() or member.isdir()):
+                raise _unsafe(archive, member.name)
+            if member.isreg():
+                source = tape.extractfile(member)
+                assert source is not None, "a regular file has content"
+                yield member.name, source
+
+
+def _open_tar(path: Path) -> tarfile.TarFile:
+    return tarfile.open(path, tarinfo=_BoundedHeader)
+
+
+def _check_number(archive: Path, number: int) -> None:
+    if number == FILES_MAX:
+        raise CheckpointError(f"{archive.name} holds more than {FILES_MAX} files")
 
 
 def _inside(archive: Path, name: str) -> PurePosixPath:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts or "\\" in name or "\0" in name:
         raise _unsafe(archive, name)
+    if len(path.parts) > DEPTH_MAX:
+        raise CheckpointCorrupt(f"{archive.name} has folders nested deeper than {DEPTH_MAX}")
     return path
 
 

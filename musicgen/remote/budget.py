@@ -8,7 +8,7 @@ cost above its estimate counts in full.
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
 from typing import Protocol
 
@@ -33,7 +33,7 @@ class Ledger(Protocol):
 
 def format_month(moment: datetime) -> str:
     """Return the month of `moment` in UTC, such as 2026-01."""
-    return moment.astimezone(timezone.utc).strftime("%Y-%m")
+    return moment.astimezone(UTC).strftime("%Y-%m")
 
 
 def round_usd(amount: Decimal) -> Decimal:

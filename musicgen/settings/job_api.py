@@ -66,6 +66,20 @@ class ApiSettings:
         form="N/second, N/minute, N/hour or N/day, such as 240/minute",
         help="Calls of one key or address, in each API process.",
     )
+    streams_per_key: int = setting(
+        "MUSICGEN_STREAMS_PER_KEY",
+        "integer",
+        100,
+        least=1,
+        help="Open streams of events and live audio of one key or address, in each API process.",
+    )
+    proxies: tuple[str, ...] = setting(
+        "MUSICGEN_PROXIES",
+        "networks",
+        ("127.0.0.1/32", "::1/128"),
+        help="Networks of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are true. Limits "
+        "by address count all callers of another proxy together.",
+    )
     attempts: int = setting(
         "MUSICGEN_ATTEMPTS",
         "integer",

@@ -1,4 +1,4 @@
-"""Is a bucket fit for clips: write, read and delete a small object, and compare the clocks."""
+"""Is a bucket fit for clips: write, read, list and delete a small object, compare the clocks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from musicgen.storage.s3_client import (
 )
 from musicgen.storage.spool import UploadTarget
 
-PROBE_SECONDS = 3.0
+PROBE_SECONDS = 2.0
 """Longest wait for a connection, and for an answer."""
 SKEW_SECONDS = 300
 """Difference of the clocks worth a warning. AWS refuses signatures older than 15 minutes."""
@@ -34,7 +34,7 @@ class BucketFacts:
 
 
 def probe_bucket(bucket: BucketSettings) -> BucketFacts:
-    """Write, read and delete an object of a few bytes below the prefix of the clips.
+    """Write, read, list and delete an object of a few bytes below the prefix of the clips.
 
     Raises: `BucketRefused` for a permanent fault, `UploadFailed` for a passing one,
     `MissingDependency`.
@@ -58,6 +58,10 @@ def probe_bucket(bucket: BucketSettings) -> BucketFacts:
         lacks += _compare_clocks(answer)
     except Exception as error:
         lacks.append(f"reading fails ({_name(error)}): callers cannot fetch their clips")
+    try:
+        client.list_objects_v2(Bucket=target.bucket, Prefix=target.key, MaxKeys=1)
+    except Exception as error:
+        lacks.append(f"listing fails ({_name(error)}): expired clips stay for ever")
     try:
         client.delete_object(Bucket=target.bucket, Key=target.key)
     except Exception as error:

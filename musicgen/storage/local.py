@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -24,7 +24,7 @@ _FORBIDDEN = frozenset({
 
 def build_dated_key(name: ClipName) -> str:
     """Return "2025-01-31/JOB/clip.wav", or "clip-1.wav" etc. for several clips; the date is UTC."""
-    day = datetime.now(timezone.utc).date().isoformat()
+    day = datetime.now(UTC).date().isoformat()
     number = f"-{name.index + 1}" if name.count > 1 else ""
     return f"{day}/{name.job_id}/clip{number}.{name.extension}"
 
@@ -126,6 +126,21 @@ def _replace(path: Path, blocks: Iterable[bytes]) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+@contextmanager
+def translate_full_disk(folder: Path) -> Iterator[None]:
+    """Turn errors of a full or read-only disk into a `StorageError`; let other errors pass.
+
+    For work that also uses a network, whose errors are an OSError too.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL | _FORBIDDEN:
+            raise
+        with translate_disk_errors(folder):
+            raise
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +168,7 @@ class ObjectStream:
         self._body: Any = answer["Body"]
         self.length = int(answer["ContentLength"])
         self.etag: str = answer["ETag"]
-        self.modified: datetime = answer["LastModified"].astimezone(timezone.utc)
+        self.modified: datetime = answer["LastModified"].astimezone(UTC)
         content_range: str = answer.get("ContentRange") or ""
         self.is_part = bool(content_range)
         self.start, self.size = 0, self.length

@@ -12,6 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from musicgen.checkpoints.packed import select
 from musicgen.checkpoints.packed.format import (
     FORMS,
     SUMS,
@@ -31,6 +32,7 @@ from musicgen.errors import (
     SettingsError,
 )
 from musicgen.model.config import MusicGenConfig
+from musicgen.model.native import library
 from musicgen.model.native.library import load_library
 from musicgen.model.tokenizer import build_tokenizer
 from musicgen.request import SamplingParams
@@ -41,6 +43,30 @@ from tests.support.packs import pack_folder
 VARIED = ["musicgen-small", "musicgen-stereo-medium", "musicgen-melody", "three-codebooks"]
 SAMPLED = SamplingParams(1.0, 20, 0.0, 3.0)
 native = pytest.mark.skipif(load_library() is None, reason="the native step was not compiled here")
+
+
+def test_a_native_file_without_the_native_step_says_so(
+    checkpoints: Callable[[str], Path],
+    packed: Callable[[str, str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Guards against a refusal of `native-int8` in images without a compiler, without a reason."""
+    file = packed("musicgen-small", "native-int8")
+    monkeypatch.setattr(library, "_find_library", lambda: "not compiled")
+    monkeypatch.setattr(select, "load_library", lambda: None)
+    with pytest.raises(CheckpointMismatch, match=r"without the native step, none \(not compiled\)"):
+        select.open_packed(file, "cpu", "auto", None)
+
+
+def test_a_library_that_cannot_be_loaded_is_no_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkout's library is copied to other machines, some with an older libstdc++."""
+    (tmp_path / "_step.so").write_bytes(b"no library")
+    monkeypatch.setattr(library, "__file__", str(tmp_path / "library.py"))
+    monkeypatch.setattr(library.platform, "machine", lambda: "x86_64")
+    found = library._find_library.__wrapped__()
+    assert isinstance(found, str) and found.startswith("cannot be loaded")
 
 
 @native

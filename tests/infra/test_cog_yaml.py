@@ -9,9 +9,9 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml  # type: ignore[import-untyped]
-from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from infra.lock.files import FILES, TORCH
 from infra.replicate.openapi_schema import COG_VERSION
 from infra.replicate.predict_inputs import read_inputs
 from musicgen import catalog
@@ -39,7 +39,7 @@ RULES = {
                 "gpu": {"type": "boolean"},
                 "cuda": {**TEXT, "pattern": r"^\d+\.\d+(\.\d+)?$"},
                 "cudnn": TEXT,
-                "python_version": {**TEXT, "enum": ["3.10", "3.11", "3.12", "3.13"]},
+                "python_version": {**TEXT, "enum": ["3.11", "3.12", "3.13"]},
                 "python_requirements": TEXT,
                 "sdk_version": TEXT,
                 "system_packages": TEXTS,
@@ -58,29 +58,6 @@ FORBIDDEN = (
 
 def _environment() -> dict[str, str]:
     return dict(entry.split("=", 1) for entry in CONFIG["environment"])
-
-
-def _requirements(lines: list[str]) -> dict[str, SpecifierSet]:
-    parsed = [Requirement(line) for line in lines if line and not line.startswith("#")]
-    return {each.name: each.specifier for each in parsed}
-
-
-def _read_list(opening: str) -> list[str]:
-    """Return the requirements of one list in pyproject.toml."""
-    # Read as text: tomllib is not in Python 3.10.
-    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    block = re.search(rf"^{opening} = \[(.*?)\]$", text, re.MULTILINE | re.DOTALL)
-    assert block is not None
-    return re.findall(r'"([^"]+)"', block[1])
-
-
-def _collect_requirements() -> dict[str, SpecifierSet]:
-    return _requirements(_read_list("dependencies") + _read_list("s3"))
-
-
-def _cog_requirements() -> dict[str, SpecifierSet]:
-    file = ROOT / CONFIG["build"]["python_requirements"]
-    return _requirements(file.read_text(encoding="utf-8").splitlines())
 
 
 def test_cog_yaml_keeps_cogs_rules() -> None:
@@ -117,19 +94,12 @@ def test_the_environment_makes_valid_settings() -> None:
     assert Settings.from_env(_environment()).model in catalog.CATALOG
 
 
-def test_the_image_installs_the_core_dependencies_and_those_of_a_bucket() -> None:
-    ours, wanted = _cog_requirements(), _collect_requirements()
-    assert ours.keys() == wanted.keys()
-    assert {k: v for k, v in ours.items() if k != "torch"} == {
-        k: v for k, v in wanted.items() if k != "torch"
-    }
-
-
-def test_torch_is_one_version_that_the_project_supports() -> None:
+def test_the_image_installs_what_a_runner_needs_and_one_torch() -> None:
     """Cog derives the CUDA version from an exact known torch, otherwise from `cuda`."""
-    [pin] = _cog_requirements()["torch"]
-    assert pin.operator == "=="
-    assert pin.version in _collect_requirements()["torch"]
+    [file] = [file for file in FILES if file.path == CONFIG["build"]["python_requirements"]]
+    assert file.extras == ("s3",) and file.more == (TORCH,)
+    assert f"--python-version={CONFIG['build']['python_version']}" in file.options
+    assert f"{TORCH}\n" in (ROOT / file.path).read_text(encoding="utf-8")
     assert CONFIG["build"]["gpu"]
     assert CONFIG["build"]["cuda"]
 

@@ -91,6 +91,11 @@ def _site(folder: Path) -> Path:
         "sympy/core/tests/test_x.py",
         "numpy/_core/tests/_natype.py",
         "numpy/linalg/tests/test_x.py",
+        "pip/__init__.py",
+        "setuptools-70.0.dist-info/METADATA",
+        "botocore/data/endpoints.json",
+        "botocore/data/s3/2006-03-01/service-2.json",
+        "botocore/data/ec2/2016-11-15/service-2.json",
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("x = 1\n")
@@ -100,15 +105,28 @@ def _site(folder: Path) -> Path:
 def test_the_diet_takes_what_its_rules_say_and_no_more(tmp_path: Path) -> None:
     site = _site(tmp_path / "site")
     would = diet.prune(site, dry_run=True)
-    assert len([p for p in site.rglob("*") if p.is_file()]) == 9
+    assert len([p for p in site.rglob("*") if p.is_file()]) == 14
     assert diet.prune(site) == would
     left = {str(p.relative_to(site)) for p in site.rglob("*") if p.is_file()}
     assert left == {
         "torch/__init__.py",
         "torch/bin/torch_shm_manager",
         "numpy/_core/tests/_natype.py",
+        "botocore/data/endpoints.json",
+        "botocore/data/s3/2006-03-01/service-2.json",
     }
-    assert sum(would.values()) == 6 * len("x = 1\n")
+    assert sum(would.values()) == 9 * len("x = 1\n")
+
+
+def test_a_diet_without_music_imports_a_module_from_its_packages(tmp_path: Path) -> None:
+    """For the image without torch. A module of the checkout beside it must not be the proof."""
+    site = _site(tmp_path / "site")
+    (site / "musicgen").mkdir()
+    (site / "musicgen/__init__.py").write_text("import torch\n")
+    assert diet.main(["--site-packages", str(site), "--import", "musicgen"]) == 0
+    shutil.rmtree(site / "torch")
+    assert diet.main(["--site-packages", str(site), "--import", "musicgen"]) == 1
+    assert diet.main(["--site-packages", str(site), "--import", "handlers"]) == 1
 
 
 @pytest.mark.slow

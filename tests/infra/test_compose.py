@@ -12,6 +12,7 @@ import yaml
 from infra.compose import as_processes
 from infra.compose.compose_file import CPU_FILE, FILE, ComposeError, services, substitute
 from infra.compose.stack import Stack
+from musicgen.settings import BucketSettings
 from tests.support.job_server import data_folder
 
 TEXT = FILE.read_text()
@@ -107,10 +108,41 @@ def test_prometheus_is_told_the_services_names() -> None:
 
 
 @pytest.mark.slow
-def test_nothing_is_lost_when_the_worker_and_the_database_are_killed() -> None:
+@pytest.mark.parametrize("redirects", [False, True])
+def test_nothing_is_lost_when_the_worker_and_the_database_are_killed(redirects: bool) -> None:
+    """Presigned URLs named a host that only containers know, and the clips' callers got those."""
     with data_folder(with_database=False) as folder:
         folder.mkdir()
-        with Stack(folder, as_processes.make_variables()) as stack:
-            found = as_processes.check_recovery(stack, jobs=8)
+        with Stack(folder, as_processes.make_variables(redirects=redirects)) as stack:
+            found = as_processes.check_recovery(stack, jobs=2 if redirects else 8)
     assert found["starts"] == {"database": 2, "bucket": 1, "api": 1, "worker": 2}
     assert set(found["attempts"]) <= {1, 2, 3}
+    assert found["clips_from"] == (stack.outer_bucket if redirects else stack.api)
+
+
+def test_no_service_shares_a_folder_with_another() -> None:
+    """Containers of one service may run on another machine."""
+    volumes = [
+        volume.split(":")[0]
+        for service in FOUND.values()
+        for volume in service.get("volumes", [])
+        if not volume.startswith(".")
+    ]
+    assert len(volumes) == len(set(volumes))
+
+
+def test_the_bucket_s_addresses_can_be_set() -> None:
+    """The endpoint was a literal: .env could not reach it."""
+    name = "https://clips.example.com"
+    variables = as_processes.make_variables() | {
+        "MUSICGEN_BUCKET_ENDPOINT_URL": "https://s3.example.com",
+        "MUSICGEN_BUCKET_PUBLIC_ENDPOINT_URL": name,
+        "MUSICGEN_BUCKET_DELIVERY": "redirect",
+    }
+    for service in ("api", "worker"):
+        environment = services(variables)[service]["environment"]
+        settings = BucketSettings.from_env(environment)
+        assert settings.endpoint_url == "https://s3.example.com"
+        assert (settings.public_endpoint_url, settings.delivery) == (name, "redirect")
+        default = services(as_processes.make_variables())[service]["environment"]
+        assert BucketSettings.from_env(default).public_endpoint_url is None

@@ -235,6 +235,21 @@ FINDINGS: dict[str, tuple[Callable[[Cluster, Path], None], str]] = {
     "a relay after the bucket": (
         _add("relay"), "NO  manifests: Deployment musicgen-relay: lacks MUSICGEN_BUCKET",
     ),
+    "no way in": (
+        lambda c, o: c.change(namespace_labels={"musicgen.io/monitoring": "true"}),
+        "NO  namespace of callers: no namespace has the label musicgen.io/gateway=true",
+    ),
+    "no way for Prometheus": (
+        lambda c, o: c.change(namespace_labels={"musicgen.io/gateway": "true"}),
+        "NO  namespace of Prometheus: no namespace has the label musicgen.io/monitoring=true",
+    ),
+    "no issuer": (
+        lambda c, o: c.change(issuers=[]), "NO  ClusterIssuer letsencrypt: create it",
+    ),
+    "no cert-manager": (
+        lambda c, o: c.change(versions=[v for v in c.read()["versions"] if "cert" not in v]),
+        "does not serve cert-manager.io/v1",
+    ),
     "an object that the cluster refuses": (
         lambda c, o: c.change(refusal="admission webhook denied the request: quota"),
         "NO  objects are admitted: admission webhook denied the request: quota",

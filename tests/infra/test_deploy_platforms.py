@@ -88,7 +88,7 @@ def test_a_new_endpoint_is_as_runpod_s_hub_would_make_it() -> None:
     hub = json.loads((ROOT / ".runpod/hub.json").read_text())["config"]
     assert ",".join(runpod.POOLS) == hub["gpuIds"]
     assert hub["containerDiskInGb"] == runpod.DISK_GB
-    assert hub["allowedCudaVersions"] == [runpod.CUDA]
+    assert hub["allowedCudaVersions"][0] == runpod.CUDA
 
 
 def test_what_was_set_for_an_endpoint_stays_unless_it_is_asked_for(

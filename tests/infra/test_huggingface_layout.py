@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,18 +9,18 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 from huggingface_hub import constants
-from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
 
 from handlers.hf_endpoint import MODEL_NAME_FILE, find_model
 from infra.huggingface.card import licence_identifier
 from infra.huggingface.layout import ROOT, LayoutError, lay_out, main
+from infra.lock.files import FILES, is_cuda, read_locked
 from musicgen import catalog
 from musicgen.checkpoints.locate import locate, read_licence
 from musicgen.checkpoints.pack import pack
 from musicgen.errors import MusicGenError
 
 DEMO = ROOT / "musicgen" / "demo" / "checkpoint"
+[FILE] = [file for file in FILES if file.path == "infra/huggingface/requirements.txt"]
 # Packages of the endpoint's image; its toolkit pins the first three.
 IMAGE = {"torch": "2.5.1", "huggingface-hub": "0.30.2", "tokenizers": "0.21.4"}
 
@@ -30,19 +29,6 @@ def _front_matter(folder: Path) -> dict[str, Any]:
     text = (folder / "README.md").read_text(encoding="utf-8")
     matter: dict[str, Any] = yaml.safe_load(text.split("---\n")[1])
     return matter
-
-
-def _requirements(lines: list[str]) -> dict[str, SpecifierSet]:
-    parsed = [Requirement(line) for line in lines if line and not line.startswith("#")]
-    return {each.name: each.specifier for each in parsed}
-
-
-def _read_extra(block: str) -> dict[str, SpecifierSet]:
-    # Read as text: tomllib is not in Python 3.10.
-    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    found = re.search(rf"^{block} = \[(.*?)\]$", text, re.MULTILINE | re.DOTALL)
-    assert found is not None
-    return _requirements(re.findall(r'"([^"]+)"', found[1]))
 
 
 def _copy_of_demo(folder: Path, card: str | None = None) -> Path:
@@ -78,6 +64,15 @@ def test_a_packed_file_is_all_of_a_model(tmp_path: Path) -> None:
     assert "apache-2.0" in (tmp_path / "out" / "README.md").read_text()
     lay_out("demo", tmp_path / "out", force=True)
     assert not placed.exists()
+
+
+def test_a_disk_without_room_for_the_weights_is_refused_before_the_copy(tmp_path: Path) -> None:
+    folder = _copy_of_demo(tmp_path / "model")
+    with (folder / "large.json").open("wb") as file:
+        file.truncate(shutil.disk_usage(tmp_path).free + 10**9)  # sparse: it takes no room itself
+    with pytest.raises(LayoutError, match=r"needs .* GB for the weights \(.* GB free\)"):
+        lay_out(str(folder), tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_the_weights_are_files_for_lfs(tmp_path: Path) -> None:
@@ -203,16 +198,14 @@ def test_an_unknown_model_lays_out_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_the_requirements_are_the_project_s_without_torch() -> None:
+def test_the_requirements_leave_out_torch() -> None:
     """A replacement of the image's torch would download gigabytes at every start."""
-    file = ROOT / "infra" / "huggingface" / "requirements.txt"
-    ours = _requirements(file.read_text(encoding="utf-8").splitlines())
-    wanted = _read_extra("dependencies") | _read_extra("s3")
-    del wanted["torch"]
-    assert ours == wanted
+    assert "torch" in FILE.without
+    assert not [each for each, _ in read_locked(ROOT / FILE.path) if is_cuda(each.name)]
 
 
 @pytest.mark.parametrize("package", sorted(set(IMAGE) - {"torch"}))
 def test_what_the_image_s_own_libraries_pin_is_not_replaced(package: str) -> None:
     """Its transformers needs one minor version of tokenizers."""
-    assert IMAGE[package] in _read_extra("dependencies")[package]
+    [requirement] = [each for each, _ in read_locked(ROOT / FILE.path) if each.name == package]
+    assert IMAGE[package] in requirement.specifier

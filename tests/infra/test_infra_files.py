@@ -131,6 +131,14 @@ def test_a_planted_mistake_is_found(
     assert [line for line in check() if re.search(said, line)]
 
 
+def test_the_native_step_is_compiled_for_no_single_processor() -> None:
+    """The library chooses its instructions at run time, so an image runs on other machines."""
+    settings = (ROOT / "pyproject.toml").read_text()
+    flags = re.search(r"^extra-compile-args = \[(.*?)^\]", settings, re.MULTILINE | re.DOTALL)
+    assert flags is not None
+    assert not re.search(r'"-m', flags[1])
+
+
 def test_a_tool_that_is_not_there_is_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tools, "find_tool", lambda name: None)
     with pytest.raises(RuntimeError, match="hadolint is not installed"):

@@ -30,6 +30,20 @@ def test_there_is_nothing_wrong() -> None:
     assert overlays.problems() == []
 
 
+def test_only_a_cluster_without_a_bucket_shares_a_volume(
+    overlay_objects: dict[str, list[Object]],
+) -> None:
+    """A volume for several nodes is not to be had on every cluster."""
+    claims = {
+        name: [
+            each["metadata"]["name"] for each in objects if each["kind"] == "PersistentVolumeClaim"
+        ]
+        for name, objects in overlay_objects.items()
+    }
+    assert claims["local"] == ["musicgen-data"]
+    assert claims["production"] == claims["spot"] == claims["production with relay"] == []
+
+
 def _the(objects: list[Object], name: str) -> Object:
     return next(each for each in objects if describe(each) == name)
 
@@ -200,7 +214,10 @@ PLANTED: dict[str, tuple[Callable[[list[Object]], object], str]] = {
         lambda o: _remove(o, "ServiceAccount musicgen-worker"), "ServiceAccount musicgen-worker is",
     ),
     "a claim that is not there": (
-        lambda o: _remove(o, "PersistentVolumeClaim musicgen-data"), "PersistentVolumeClaim",
+        lambda o: _pod(o)["volumes"].append(
+            {"name": "gone", "persistentVolumeClaim": {"claimName": "gone"}}
+        ),
+        "PersistentVolumeClaim gone is missing",
     ),
     "a process without the bucket": (
         lambda o: _the(o, "Deployment musicgen-api")["spec"]["template"]["spec"]["containers"][0][

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
 from infra.check import licences, overlays, policy, secret_scan
 from infra.check.tools import find_tool
@@ -142,12 +143,9 @@ def test_a_package_whose_licence_nobody_told_is_named() -> None:
     assert licences.problems_of({"a": "MIT"}, ["a", "b"]) == ["b: its licence is unknown"]
 
 
-def test_all_that_a_requirement_brings_is_looked_at(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(licences, "ROOT", tmp_path)
-    (tmp_path / "list.txt").write_text("# a comment\nhttpx>=0.28  # and another\n-r other.txt\n")
-    assert {"httpx", "httpcore", "h11", "certifi"} <= set(licences.resolve(["list.txt"]))
-    (tmp_path / "list.txt").write_text("no-such-package-anywhere\n")
+def test_all_that_a_requirement_brings_is_looked_at() -> None:
+    assert {"httpx", "httpcore", "h11", "certifi"} <= set(
+        licences.resolve([Requirement("httpx>=0.28")])
+    )
     with pytest.raises(RuntimeError, match="no-such-package-anywhere is not installed"):
-        licences.resolve(["list.txt"])
+        licences.resolve([Requirement("no-such-package-anywhere")])

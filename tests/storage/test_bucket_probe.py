@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from musicgen.settings import BucketSettings
 from musicgen.storage.bucket_probe import probe_bucket
 from tests.support.odd_bucket import odd_bucket
 from tests.support.s3_server import s3_server
+from tests.support.seaweedfs import APP, BUCKET, seaweedfs
 
 
 def _settings(url: str) -> BucketSettings:
@@ -48,7 +50,10 @@ def test_a_wrong_clock_is_named() -> None:
         probe_bucket(_settings(url))
 
 
-@pytest.mark.parametrize(("method", "says"), [("GET", "reading fails"), ("DELETE", "deleting")])
+@pytest.mark.parametrize(
+    ("method", "says"),
+    [("GET", "reading fails"), ("LIST", "listing fails"), ("DELETE", "deleting")],
+)
 def test_rights_beyond_writing_are_a_warning(method: str, says: str) -> None:
     """A key may be allowed to write only, and clips are still stored."""
     with odd_bucket(method) as url:
@@ -59,3 +64,19 @@ def test_rights_beyond_writing_are_a_warning(method: str, says: str) -> None:
 def test_nobody_at_the_address_may_pass() -> None:
     with pytest.raises(UploadFailed):
         probe_bucket(_settings("http://127.0.0.1:1"))
+
+
+@pytest.mark.slow
+def test_a_server_that_checks_signatures_refuses_wrong_keys(tmp_path: Path) -> None:
+    with seaweedfs(tmp_path) as server:
+        settings = BucketSettings(
+            BUCKET, server.url, access_key_id=APP[0], secret_access_key=APP[1]
+        )
+        assert probe_bucket(settings).lacks == ()
+        for change, says in (
+            ({"access_key_id": "unknown"}, "the access key id is unknown"),
+            ({"secret_access_key": "wrong"}, "the secret does not belong to the access key id"),
+            ({"name": "another"}, "AccessDenied|the bucket does not exist"),
+        ):
+            with pytest.raises(BucketRefused, match=says):
+                probe_bucket(replace(settings, **change))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -46,7 +46,7 @@ class Elsewhere:
         )
         maker = RemoteGenerator(settings, tokens)
         breaker = CircuitBreaker(3, 60.0, lambda: self.now)
-        month = datetime(2026, 1, 31, tzinfo=timezone.utc)
+        month = datetime(2026, 1, 31, tzinfo=UTC)
         return GuardedDeployment(maker, breaker, self.ledger, cap, lambda: month)
 
     @property

@@ -19,6 +19,7 @@ import httpx
 import psutil
 
 from tests.support import ROOT
+from tests.support.commands import drop_overrides
 from tests.support.postgres import copy_empty_database
 
 START_SECONDS, JOB_SECONDS, STOP_SECONDS = 90.0, 90.0, 60.0
@@ -85,10 +86,20 @@ def environment(folder: Path, **settings: object) -> dict[str, str]:
     return {**kept, **own, **{name: str(value) for name, value in settings.items()}}
 
 
-def start(part: str, env: dict[str, str], log: Path, *options: str) -> subprocess.Popen[bytes]:
+def start(
+    part: str, env: dict[str, str], log: Path, *options: str, bound: bool = False
+) -> subprocess.Popen[bytes]:
+    """`bound`: permission bits bind the server even as root."""
     command = [sys.executable, "-m", "handlers.cli", "serve", part, *options]
     with log.open("ab") as file:
-        return subprocess.Popen(command, cwd=ROOT, env=env, stdout=file, stderr=file)
+        return subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=env,
+            stdout=file,
+            stderr=file,
+            preexec_fn=drop_overrides if bound and os.geteuid() == 0 else None,
+        )
 
 
 def stop(process: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> int:
@@ -105,14 +116,20 @@ def stop(process: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> int
 
 @contextmanager
 def job_server(
-    folder: Path, part: str = "all", *, workers: int = 1, key: str | None = None, **settings: object
+    folder: Path,
+    part: str = "all",
+    *,
+    workers: int = 1,
+    key: str | None = None,
+    bound: bool = False,
+    **settings: object,
 ) -> Iterator[JobServer]:
     """A server that is ready; of `all` with a worker that has loaded its model."""
     port, log = free_port(), folder.with_name(f"{folder.name}.log")
     folder.mkdir(parents=True, exist_ok=True)
     options = ["--port", str(port), *(["--workers", str(workers)] if part == "all" else [])]
     url = f"http://127.0.0.1:{port}"
-    process = start(part, environment(folder, **settings), log, *options)
+    process = start(part, environment(folder, **settings), log, *options, bound=bound)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
         with httpx.Client(base_url=url, headers=headers, timeout=30) as http:

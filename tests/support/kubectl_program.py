@@ -38,6 +38,8 @@ class Cluster(Program):
             hangs=False,
             namespace=True,
             refusal="",
+            namespace_labels={"musicgen.io/gateway": "true", "musicgen.io/monitoring": "true"},
+            issuers=["letsencrypt"],
             applied="",
             changes=[],
         )
@@ -110,6 +112,10 @@ def _got(state: dict[str, Any], words: list[str]) -> tuple[int, str]:
             found = state["secrets"].get(name)
             missing = (1, f'secrets "{name}" not found')
             return missing if found is None else (0, json.dumps({"data": found}))
+        case ["namespaces"]:
+            return 0, json.dumps({"items": [{"metadata": {"labels": state["namespace_labels"]}}]})
+        case ["clusterissuers.cert-manager.io", name]:
+            return (0, name) if name in state["issuers"] else (1, "not found")
         case ["namespace", _]:
             return (0, "musicgen") if state["namespace"] else (1, "not found")
         case ["nodes"]:

@@ -10,14 +10,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 FAULT = """<?xml version="1.0"?><Error><Code>{code}</Code><Message>m</Message></Error>"""
+LISTING = b'<?xml version="1.0"?><ListBucketResult><KeyCount>0</KeyCount></ListBucketResult>'
 
 
 @contextmanager
 def odd_bucket(
     refuses: str = "", code: str = "AccessDenied", region: str = "", clock: float | None = None
 ) -> Iterator[str]:
-    """Its URL. `refuses`: the method answered with the error `code`, from `region`. `clock`: the
-    time of its answers.
+    """Its URL. `refuses`: the method, or LIST, answered with the error `code`, from `region`.
+    `clock`: the time of its answers.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -25,8 +26,10 @@ def odd_bucket(
 
         def answer(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            is_refused = self.command == refuses
-            body = b"probe" if self.command == "GET" else b""
+            # Listing objects is the only GET with a query.
+            name = "LIST" if "list-type=2" in self.path else self.command
+            is_refused = name == refuses
+            body = {"GET": b"probe", "LIST": LISTING}.get(name, b"")
             body = FAULT.format(code=code).encode() if is_refused else body
             self.send_response(400 if is_refused else 200)
             if region:

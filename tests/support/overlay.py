@@ -57,7 +57,8 @@ def set_digest(folder: Path, digit: str) -> None:
 def start_cluster(folder: Path, overlay: Path, kubectl: str) -> Cluster:
     """Return a cluster with everything that the overlay presupposes."""
     made = Cluster(folder, kubectl)
-    versions = {item["apiVersion"] for item in render(overlay)} | {"metrics.k8s.io/v1beta1"}
+    versions = {item["apiVersion"] for item in render(overlay)}
+    versions |= {"metrics.k8s.io/v1beta1", "cert-manager.io/v1"}
     secrets = {
         "musicgen-database": secret(url="postgresql://music@db.mine.org/music"),
         "musicgen-bucket": secret(name="music", region="eu-west-1"),

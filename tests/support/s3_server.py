@@ -28,8 +28,7 @@ def s3_server() -> Iterator[Bucket]:
     server.start()
     host, port = server.get_host_and_port()
     url = f"http://{host}:{port}"
-    access = {"aws_access_key_id": "id", "aws_secret_access_key": "secret"}
-    client = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **access)
+    client = connect(url)
     client.create_bucket(Bucket="music")
     env = {
         "MUSICGEN_BUCKET": "music",
@@ -41,3 +40,9 @@ def s3_server() -> Iterator[Bucket]:
     }
     yield Bucket(env, client)
     server.stop()
+
+
+def connect(url: str) -> Any:
+    """A client of a server without rights of its own."""
+    access = {"aws_access_key_id": "id", "aws_secret_access_key": "secret"}
+    return boto3.client("s3", endpoint_url=url, region_name="us-east-1", **access)

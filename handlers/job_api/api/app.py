@@ -20,7 +20,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from handlers.contract import describe_error
 from handlers.job_api.api import routes_audio, routes_jobs, routes_service
-from handlers.job_api.api.context import WRONG_KEY_LIMIT, Context, RateLimiter
+from handlers.job_api.api.context import Context, RateLimiter
 from handlers.job_api.api.metrics import ApiMetrics
 from handlers.job_api.api.middleware import body_limit
 from handlers.job_api.api.middleware.csrf import CsrfProtection
@@ -86,7 +86,6 @@ def make_app(
                 meter=QueueLoadMeter(pool),
                 metrics=ApiMetrics(),
                 rate=RateLimiter(settings.rate_limit),
-                wrong_keys=RateLimiter(WRONG_KEY_LIMIT),
                 needs_keys=needs_keys,
                 default_model=default_model,
                 queue_for_new=to,
@@ -118,6 +117,7 @@ def _drain(context: Context) -> None:
     """End all event and audio streams, so that a stopping server need not wait for them."""
     context.draining = context.live_copies.draining = True
     context.notifications.wake_all()
+    context.feeds.wake_all()
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from ipaddress import ip_address, ip_network
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -9,7 +11,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from handlers.job_api.api.context import Context
 from handlers.job_api.errors import Forbidden, RateLimited, Unauthorized
-from handlers.job_api.store.api_keys import ANONYMOUS_CALLER, ApiCaller, find_caller
+from handlers.job_api.store.api_keys import ANONYMOUS_CALLER, ApiCaller
 
 COOKIE = "musicgen_key"
 _BEARER = "bearer "
@@ -32,6 +34,7 @@ async def authenticate(
     context: Context = request.app.state.context
     caller = await identify_caller(request)
     if caller is None:
+        count_open_call(request)
         raise Unauthorized("An API key is needed. Send the header Authorization: Bearer KEY.")
     if (wait := context.rate.hit(find_client(request, caller))) is not None:
         raise RateLimited(
@@ -54,18 +57,31 @@ async def identify_caller(request: Request) -> ApiCaller | None:
     key = key or request.cookies.get(COOKIE)
     if not key:
         return None
-    caller = await find_caller(context.pool, key.strip())
-    if caller is None:
-        count_wrong_key(request)
+    return await find_caller(request, key)
+
+
+async def find_caller(request: Request, key: str) -> ApiCaller | None:
+    """Return the caller with this key, or None; count a wrong one for its address.
+
+    Raises: `RateLimited` after too many wrong keys from an address.
+    """
+    context: Context = request.app.state.context
+    # Nobody waits for the database to refuse one wrong key after the other.
+    is_patient = not context.wrong_keys.is_reached(read_address(request))
+    caller = await context.keys.find(key.strip(), is_patient=is_patient)
+    if caller is None and (wait := context.wrong_keys.hit(read_address(request))) is not None:
+        raise RateLimited(
+            f"Too many wrong API keys from this address. Try again in {wait} s.", wait
+        )
     return caller
 
 
-def count_wrong_key(request: Request) -> None:
-    """Count a wrong key for the address of a request. Raises: `RateLimited`."""
+def count_open_call(request: Request) -> None:
+    """Count a call without a valid key for its address. Raises: `RateLimited`."""
     context: Context = request.app.state.context
-    if (wait := context.wrong_keys.hit(_address(request))) is not None:
+    if (wait := context.open_calls.hit(read_address(request))) is not None:
         raise RateLimited(
-            f"Too many wrong API keys from this address. Try again in {wait} s.", wait
+            f"Too many calls without an API key from this address. Try again in {wait} s.", wait
         )
 
 
@@ -75,7 +91,7 @@ def find_client(request: Request, caller: ApiCaller) -> str:
     Without keys all requests have the same caller, so the limits count by address.
     """
     context: Context = request.app.state.context
-    return caller.owner if context.needs_keys else _address(request)
+    return caller.owner if context.needs_keys else read_address(request)
 
 
 def require_scope(caller: ApiCaller, scope: str) -> None:
@@ -84,5 +100,11 @@ def require_scope(caller: ApiCaller, scope: str) -> None:
         raise Forbidden(f"This API key lacks the scope {scope!r}.")
 
 
-def _address(request: Request) -> str:
-    return request.client.host if request.client else "unknown"
+def read_address(request: Request) -> str:
+    """Return the address of a request, of IPv6 the network that one customer has."""
+    host = request.client.host if request.client else "unknown"
+    with suppress(ValueError):
+        address = ip_address(host)
+        if address.version == 6 and address.ipv4_mapped is None:
+            return str(ip_network((int(address) >> 64 << 64, 64)))
+    return host

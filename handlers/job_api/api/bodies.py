@@ -34,7 +34,7 @@ _FIELD = re.compile(rb'"input_audio"[ \t\r\n]*:[ \t\r\n]*"')
 class BodyReader:
     """Reader of JSON bodies; large ones are read a few at once and decoded one at a time."""
 
-    def __init__(self, total: int = 8, per_client: int = 2) -> None:
+    def __init__(self, total: int = 4, per_client: int = 2) -> None:
         self._slots = Slots("large bodies", total, per_client)
         self._decoding = asyncio.Lock()
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from email.utils import format_datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +15,7 @@ from fastapi import Request
 from fastapi.responses import FileResponse, RedirectResponse, Response, StreamingResponse
 
 from handlers.job_api.api.bucket_threads import run_in_bucket_thread
+from handlers.job_api.api.context import Context
 from handlers.job_api.errors import NotFound, RangeNotSatisfiable
 from handlers.job_api.store.bucket_clips import (
     CLIP_DELETED,
@@ -86,17 +87,19 @@ async def send_clip(request: Request, files: JobFiles, clip: RequestedClip) -> R
     """
     bucket = files.clips_in_bucket
     is_converted = clip.extension != clip.own_extension
+    context: Context = request.app.state.context
+    name, client = f"{clip.run_name}-{clip.number}.{clip.extension}", str(clip.row["owner"])
     if not is_bucket_address(clip.address):
         path = files.get_clip_path(clip.run_name, clip.number, clip.own_extension)
         if is_converted:
-            path = await asyncio.to_thread(files.convert_clip, path, clip.extension)
+            convert = partial(files.convert_clip, path, clip.extension)
+            path = await context.conversions.run(name, client, convert)
         return _send_file(path, clip)
     if bucket is None:
         raise NotFound("The clip is in a bucket, and this server has no bucket.")
     if is_converted:
-        path = await run_in_bucket_thread(
-            bucket.convert, clip.run_name, clip.address, clip.number, clip.extension
-        )
+        convert = partial(bucket.convert, clip.run_name, clip.address, clip.number, clip.extension)
+        path = await context.conversions.run(name, client, convert)
         return _send_file(path, clip)
     if bucket.redirects:
         disposition = clip.disposition if clip.downloads else None

@@ -5,19 +5,24 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from limits import parse
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from handlers.job_api.api.bodies import BodyReader
+from handlers.job_api.api.conversions import Conversions
+from handlers.job_api.api.counted_streams import OpenStreams
+from handlers.job_api.api.key_ring import KeyRing
 from handlers.job_api.api.live_copies import LiveCopies
+from handlers.job_api.api.status_feeds import StatusFeeds
 from handlers.job_api.api.upload_intake import UploadIntake
+from handlers.job_api.store import jobs
 from handlers.job_api.store.database import Pool
 from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.notifications import JobNotifications
-from handlers.job_api.store.status import QueueLoadMeter
+from handlers.job_api.store.status import QueueLoadMeter, build_status
 from musicgen.settings.job_api import ApiSettings
 
 if TYPE_CHECKING:
@@ -26,6 +31,8 @@ if TYPE_CHECKING:
     from handlers.job_api.api.metrics import ApiMetrics
 
 WRONG_KEY_LIMIT = "20/minute"
+OPEN_CALL_LIMIT = "600/minute"
+"""Limit of calls without a valid key from one address; many callers may share a proxy's."""
 
 
 class RateLimiter:
@@ -34,6 +41,10 @@ class RateLimiter:
     def __init__(self, limit: str) -> None:
         self._limit = parse(limit)
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
+
+    def is_reached(self, client: str) -> bool:
+        """Whether the next call of a client is over the limit."""
+        return not self._limiter.test(self._limit, client)
 
     def hit(self, client: str) -> int | None:
         """Count a call and return None, or the seconds to wait if the limit is reached."""
@@ -60,13 +71,38 @@ class Context:
     meter: QueueLoadMeter
     metrics: ApiMetrics
     rate: RateLimiter
-    wrong_keys: RateLimiter
     needs_keys: bool
     default_model: str
     queue_for_new: str
     overflow_seconds: float | None = None
     draining: bool = False
+    wrong_keys: RateLimiter = field(default_factory=lambda: RateLimiter(WRONG_KEY_LIMIT))
+    open_calls: RateLimiter = field(default_factory=lambda: RateLimiter(OPEN_CALL_LIMIT))
+    conversions: Conversions = field(default_factory=Conversions)
     bodies: BodyReader = field(default_factory=BodyReader)
+
+    @cached_property
+    def feeds(self) -> StatusFeeds:
+        """Status of jobs for the streams of events."""
+        return StatusFeeds(self.notifications, self.read_status)
+
+    @cached_property
+    def streams(self) -> OpenStreams:
+        """Open streams by client."""
+        return OpenStreams(self.settings.streams_per_key)
+
+    async def read_status(self, job_id: str, owner: str | None = None) -> dict[str, Any] | None:
+        """Return the status of a job, or None if there is none. `owner`: only of this owner."""
+        row = await jobs.get(self.pool, job_id, owner)
+        if row is None:
+            return None
+        load = await self.meter.read() if row["state"] in ("queued", "running") else None
+        return build_status(row, load)
+
+    @cached_property
+    def keys(self) -> KeyRing:
+        """The valid API keys."""
+        return KeyRing(self.pool)
 
     @cached_property
     def uploads(self) -> UploadIntake:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -12,6 +12,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response, StreamingRes
 from handlers.job_api.api.auth import find_client, require_scope
 from handlers.job_api.api.clip_responses import RequestedClip, send_clip
 from handlers.job_api.api.context import Context
+from handlers.job_api.api.counted_streams import CountedStream
 from handlers.job_api.api.live_audio import open_live_audio
 from handlers.job_api.api.routes_jobs import CurrentCaller
 from handlers.job_api.api.schemas import ErrorReply, Upload
@@ -34,7 +35,11 @@ router = APIRouter(tags=["audio"])
 @router.get(
     "/audio/{job_id}/stream",
     response_class=StreamingResponse,
-    responses={**_ERRORS, 200: {"content": {"audio/*": {}}}},
+    responses={
+        **_ERRORS,
+        200: {"content": {"audio/*": {}}},
+        502: {"model": ErrorReply},
+    },
 )
 async def stream(
     request: Request,
@@ -55,7 +60,9 @@ async def stream(
         raise AudioUnavailable(
             "No live audio: the job is queued, has finished, or its format cannot be streamed."
         )
-    return StreamingResponse(
+    return CountedStream(
+        context.streams,
+        find_client(request, caller),
         listening,
         media_type=content_type(extension),
         headers={"Cache-Control": "no-store"},
@@ -124,7 +131,7 @@ async def upload(request: Request, caller: CurrentCaller) -> JSONResponse:
         int(size) if size.isdecimal() else None,
         request.stream(),
     )
-    until = datetime.now(timezone.utc) + timedelta(hours=context.settings.upload_hours)
+    until = datetime.now(UTC) + timedelta(hours=context.settings.upload_hours)
     return JSONResponse(
         {
             "upload_id": stored.id,

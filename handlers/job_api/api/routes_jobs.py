@@ -19,6 +19,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from handlers.job_api.api.accept import accept
 from handlers.job_api.api.auth import authenticate, find_client, require_scope
 from handlers.job_api.api.context import Context
+from handlers.job_api.api.counted_streams import CountedStream
 from handlers.job_api.api.request_schema import build_request_schema
 from handlers.job_api.api.schemas import ErrorReply, Jobs, State, Status, Submitted
 from handlers.job_api.errors import ApiError, CapacityExceeded, NotFound
@@ -54,6 +55,7 @@ CurrentCaller = Annotated[ApiCaller, Depends(authenticate)]
         408: {"model": ErrorReply},
         409: {"model": ErrorReply},
         413: {"model": ErrorReply},
+        502: {"model": ErrorReply},
     },
     openapi_extra={
         "requestBody": {
@@ -153,9 +155,11 @@ async def status(request: Request, caller: CurrentCaller, job_id: str) -> JSONRe
 async def events(request: Request, caller: CurrentCaller, job_id: str) -> StreamingResponse:
     """Stream the status of a job as server-sent events at each change, until it has finished."""
     context: Context = request.app.state.context
-    first = await _read_status(context, caller, job_id)
-    return StreamingResponse(
-        _stream_status(context, caller, job_id, first),
+    await _read_status(context, caller, job_id)
+    return CountedStream(
+        context.streams,
+        find_client(request, caller),
+        _stream_status(context, job_id),
         media_type="text/event-stream",
         headers=_EVENTS_HEADERS,
     )
@@ -214,36 +218,30 @@ async def _choose_queue(context: Context) -> str:
 
 
 async def _read_status(context: Context, caller: ApiCaller, job_id: str) -> dict[str, Any]:
-    row = await jobs.get(context.pool, job_id, caller.owner)
-    if row is None:
+    status = await context.read_status(job_id, caller.owner)
+    if status is None:
         raise NotFound("No such job, or it has been deleted.")
-    load = await context.meter.read() if row["state"] in ("queued", "running") else None
-    return build_status(row, load)
+    return status
 
 
-async def _stream_status(
-    context: Context, caller: ApiCaller, job_id: str, first: dict[str, Any]
-) -> AsyncIterator[str]:
+async def _stream_status(context: Context, job_id: str) -> AsyncIterator[str]:
     """Yield an event for each change of a job's status, with comments as keep-alive."""
-    previous = None
-    with context.notifications.subscribe(job_id) as changed:
-        current = first
+    sent = None
+    async with context.feeds.follow(job_id) as (feed, changed):
         while not context.draining:
-            if current != previous:
-                previous = current
-                yield f"event: status\ndata: {json.dumps(current)}\n\n"
-            if current["status"] in jobs.FINAL:
+            # Before the status is read: it may change while an event is sent.
+            changed.clear()
+            if feed.current is not None and feed.current != sent:
+                sent = feed.current
+                yield f"event: status\ndata: {json.dumps(sent)}\n\n"
+                if sent["status"] in jobs.FINAL:
+                    return
+            if feed.is_over:
                 return
             try:
                 await asyncio.wait_for(changed.wait(), KEEP_ALIVE_SECONDS)
-            except asyncio.TimeoutError:
-                # Read the status below all the same: a notification may have been lost.
+            except TimeoutError:
                 yield ": keep-alive\n\n"
-            changed.clear()
-            try:
-                current = await _read_status(context, caller, job_id)
-            except NotFound:
-                return
 
 
 def _encode_cursor(row: dict[str, Any]) -> str:

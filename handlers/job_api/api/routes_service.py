@@ -9,14 +9,19 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 
-from handlers.job_api.api.auth import COOKIE, count_wrong_key, identify_caller, require_scope
+from handlers.job_api.api.auth import (
+    COOKIE,
+    count_open_call,
+    find_caller,
+    identify_caller,
+    require_scope,
+)
 from handlers.job_api.api.context import Context
 from handlers.job_api.api.form_fields import build_form_module
 from handlers.job_api.api.metrics import TYPE
 from handlers.job_api.api.routes_jobs import CurrentCaller
 from handlers.job_api.api.schemas import ErrorReply, Loading, Models, Session, SignIn
 from handlers.job_api.errors import NotFound, Unauthorized
-from handlers.job_api.store.api_keys import find_caller
 from handlers.job_api.store.models import describe_models, find_available_models, request_model
 from musicgen import __version__, catalog
 
@@ -68,6 +73,8 @@ async def session(request: Request) -> JSONResponse:
     """Return whether this server needs API keys, and the name of the caller's key."""
     context: Context = request.app.state.context
     caller = await identify_caller(request)
+    if caller is None or not context.needs_keys:
+        count_open_call(request)
     return JSONResponse(
         {
             "auth": context.needs_keys,
@@ -87,10 +94,10 @@ async def session(request: Request) -> JSONResponse:
 async def sign_in(request: Request, body: SignIn) -> Response:
     """Sign the web page in: store an API key in a cookie for this server only."""
     context: Context = request.app.state.context
+    count_open_call(request)
     if not context.needs_keys:
         return Response(status_code=204)
-    if await find_caller(context.pool, body.key.strip()) is None:
-        count_wrong_key(request)
+    if await find_caller(request, body.key) is None:
         raise Unauthorized("This API key is unknown, revoked or expired.")
     response = Response(status_code=204)
     response.set_cookie(

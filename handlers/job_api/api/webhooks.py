@@ -11,7 +11,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 from handlers.job_api.store import jobs, webhook_deliveries
@@ -117,7 +117,7 @@ def _build_headers(job_id: str, body: str, secret: str | None) -> dict[str, str]
     """Return the headers of a webhook, with a signature if the caller has a key."""
     from standardwebhooks.webhooks import Webhook
 
-    moment = datetime.now(timezone.utc)
+    moment = datetime.now(UTC)
     headers = {
         "content-type": "application/json",
         "webhook-id": job_id,

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hmac import compare_digest
@@ -82,23 +83,38 @@ async def list_keys(pool: Pool) -> list[dict[str, Any]]:
     )
 
 
-async def find_caller(pool: Pool, key: str) -> ApiCaller | None:
-    """Return the caller with this key, or None if it is unknown, revoked or expired."""
+@dataclass(frozen=True)
+class StoredKey:
+    """Valid key: the hash of the whole key, and its caller."""
+
+    sha256: str
+    caller: ApiCaller
+
+
+async def read_keys(pool: Pool) -> dict[str, StoredKey]:
+    """Return the keys neither revoked nor expired, by prefix."""
+    rows = await query(
+        pool,
+        "SELECT prefix, sha256, name, scopes FROM musicgen_keys "
+        "WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())",
+    )
+    return {
+        row["prefix"]: StoredKey(
+            row["sha256"], ApiCaller(row["prefix"], row["name"], frozenset(row["scopes"]))
+        )
+        for row in rows
+    }
+
+
+def match_key(keys: Mapping[str, StoredKey], key: str) -> ApiCaller | None:
+    """Return the caller with this key, or None if it is not among `keys`."""
     match = _KEY.fullmatch(key)
     if match is None:
         return None
-    prefix = match[1]
-    rows = await query(
-        pool,
-        "SELECT sha256, name, scopes FROM musicgen_keys WHERE prefix = %s "
-        "AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())",
-        prefix,
-    )
+    stored = keys.get(match[1])
     # Compare also without a row, so that the time taken does not reveal existing prefixes.
-    expected = rows[0]["sha256"] if rows else _sha256("")
-    if not compare_digest(expected, _sha256(key)) or not rows:
-        return None
-    return ApiCaller(prefix, rows[0]["name"], frozenset(rows[0]["scopes"]))
+    expected = stored.sha256 if stored else _sha256("")
+    return stored.caller if compare_digest(expected, _sha256(key)) and stored else None
 
 
 async def find_webhook_secret(pool: Pool, owner: str) -> str | None:

@@ -44,6 +44,7 @@ class JobFiles:
     def __init__(
         self, folder: Path, objects: BucketObjects | None = None, *, redirects: bool = False
     ) -> None:
+        self.folder = folder
         self._clips, scratch = folder / "clips", folder / "uploads"
         self._cache = ClipCache(folder / "converted")
         self.live_folder = FolderLive(folder / "growing")

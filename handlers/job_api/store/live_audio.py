@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -132,7 +132,7 @@ class BucketLive:
 
     def delete_abandoned(self, running: Collection[str]) -> None:
         """Delete old segments of runs other than the `running` ones. Blocks."""
-        now = datetime.now(timezone.utc)
+        now = datetime.now(UTC)
         start = f"{self._objects.prefix}live/"
         for item in tuple(self._objects.scan(start)):
             run_name = item.key.removeprefix(start).partition("/")[0]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from handlers.job_api.store import queue
@@ -58,6 +59,7 @@ class QueueLoadMeter:
         self._load: QueueLoad | None = None
         self._valid_until = 0.0
         self._read_at = -math.inf
+        self._reading = asyncio.Lock()
 
     @property
     def silence_seconds(self) -> float:
@@ -66,12 +68,14 @@ class QueueLoadMeter:
 
     async def read(self) -> QueueLoad:
         """Return the load, at most a second old."""
-        if self._load is None or time.monotonic() > self._valid_until:
-            row = (await query(self._pool, _LOAD, ALIVE_SECONDS, queue.LOCAL, PACE_DEFAULT))[0]
-            self._load = QueueLoad(**row)
-            self._read_at = time.monotonic()
-            self._valid_until = self._read_at + _CACHE_SECONDS
-        return self._load
+        # One query for all calls that wait for it.
+        async with self._reading:
+            if self._load is None or time.monotonic() > self._valid_until:
+                row = (await query(self._pool, _LOAD, ALIVE_SECONDS, queue.LOCAL, PACE_DEFAULT))[0]
+                self._load = QueueLoad(**row)
+                self._read_at = time.monotonic()
+                self._valid_until = self._read_at + _CACHE_SECONDS
+            return self._load
 
 
 def build_status(row: Mapping[str, Any], load: QueueLoad | None = None) -> dict[str, Any]:
@@ -120,7 +124,7 @@ def _estimate_seconds(row: Mapping[str, Any], load: QueueLoad) -> float | None:
         done = float(row["progress"])
         if done <= 0:
             return round(own * load.pace, 1)
-        elapsed: float = (datetime.now(timezone.utc) - row["started_at"]).total_seconds()
+        elapsed: float = (datetime.now(UTC) - row["started_at"]).total_seconds()
         return round(elapsed * (1 - done) / done, 1)
     if row["state"] != "queued" or not load.slots:
         return None
@@ -132,7 +136,7 @@ def _estimate_seconds(row: Mapping[str, Any], load: QueueLoad) -> float | None:
 def _format_time(value: datetime | None) -> str | None:
     if value is None:
         return None
-    return value.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 _LOAD = """

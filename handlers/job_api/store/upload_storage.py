@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -108,7 +108,7 @@ class BucketUploads:
 
     def delete_unknown(self, known: Collection[str], seconds: float) -> None:
         """Delete uploads not in `known`, `seconds` after they were stored."""
-        now = datetime.now(timezone.utc)
+        now = datetime.now(UTC)
         for item in tuple(self._objects.scan(self._key(""))):
             is_known = item.key.removeprefix(self._key("")) in known
             if (now - item.modified).total_seconds() > seconds and not is_known:

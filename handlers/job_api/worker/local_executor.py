@@ -25,6 +25,7 @@ from musicgen.process.tracing import span
 from musicgen.remote.policy import may_be_made_elsewhere
 from musicgen.request import StreamForm
 from musicgen.result import GenerationResult
+from musicgen.storage.local import translate_full_disk
 
 if TYPE_CHECKING:
     from procrastinate import App
@@ -62,7 +63,11 @@ class LocalExecutor:
         Raises: `MusicGenError` for a failure of this machine, without a remote queue.
         """
         try:
-            with span("musicgen.generate", expected=(InvalidRequest,)):
+            # Live sound is written too, and its file cannot be deleted from a read-only disk.
+            with (
+                span("musicgen.generate", expected=(InvalidRequest,)),
+                translate_full_disk(self._files.folder),
+            ):
                 result, first_audio = await self._generate(run)
         except InvalidRequest as error:
             await jobs.fail(self._pool, run, build_failure(error))

@@ -49,12 +49,20 @@ class _Child:
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     crashes: int = 0
+    is_misconfigured: bool = False
     start_at: float = field(default_factory=time.monotonic)
 
-    def keep_running(self) -> None:
-        """Start the process if its time has come; schedule a restart if it has ended."""
+    def keep_running(self, misconfigured: int) -> None:
+        """Start the process if its time has come; schedule a restart if it has ended.
+
+        `misconfigured`: exit status of a start that a restart does not mend.
+        """
         now = time.monotonic()
         if self.process is not None and (status := self.process.poll()) is not None:
+            # A later start may meet a fault that passes, while the other processes are at work.
+            self.is_misconfigured = status == misconfigured and self.crashes == 0
+            if self.is_misconfigured:
+                return
             self.crashes = 0 if now - self.started_at > HEALTHY_SECONDS else self.crashes
             pause = PAUSE_SECONDS[min(self.crashes, len(PAUSE_SECONDS) - 1)]
             logger.warning(
@@ -110,12 +118,19 @@ def _metrics_port(settings: ApiSettings, number: int) -> dict[str, str]:
 
 
 def supervise(
-    settings: ApiSettings, host: str, port: int, workers: int, *, relay: bool = False
+    settings: ApiSettings,
+    host: str,
+    port: int,
+    workers: int,
+    *,
+    relay: bool = False,
+    misconfigured: int,
 ) -> int:
     """Run the API, `workers` and the relay until SIGTERM or SIGINT, and return the exit status.
 
     At the end the workers finish their jobs before the API stops. After a second signal they put
-    them back at once.
+    them back at once. If the first start of a process ends with the status `misconfigured`,
+    everything ends with it.
 
     Raises: `SettingsError` for a port in use, `DataFolderError`.
     """
@@ -132,7 +147,7 @@ def supervise(
         _Child(["serve", part], _metrics_port(settings, number), WORKER_NICENESS)
         for number, part in enumerate(parts)
     ]
-    is_stopping = False
+    is_stopping, status = False, 0
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         nonlocal is_stopping
@@ -146,7 +161,10 @@ def supervise(
     sys.stderr.write(f"Web page: http://{host}:{port}  API documentation: /docs\n")
     while not is_stopping:
         for child in (api, *worker_processes):
-            child.keep_running()
+            child.keep_running(misconfigured)
+        if any(child.is_misconfigured for child in (api, *worker_processes)):
+            status = misconfigured
+            break
         time.sleep(POLL_SECONDS)
     for child in worker_processes:
         child.stop()
@@ -156,4 +174,4 @@ def supervise(
     api.wait(STOP_SECONDS)
     if database is not None:
         database.close()
-    return 0
+    return status

@@ -218,7 +218,7 @@ class Worker:
         """Queue a job again. While the database is away, recovery does it after the timeout."""
         try:
             await asyncio.wait_for(requeue.put_back(self._pool, self._app, run), _PUT_BACK_SECONDS)
-        except (asyncio.TimeoutError, *DISCONNECT_ERRORS):
+        except (TimeoutError, *DISCONNECT_ERRORS):
             logger.warning("Job %s is left to recovery: the database is unavailable.", run.id)
 
     async def _execute_in_span(self, run: jobs.WorkerRun) -> JobOutcome:

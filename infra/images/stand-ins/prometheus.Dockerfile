@@ -3,7 +3,7 @@
 ARG BASE
 FROM ${BASE}
 
-RUN apt-get update && apt-get install --yes --no-install-recommends prometheus \
+RUN apt-get update && apt-get install --yes --no-install-recommends prometheus wget \
     && rm -rf /var/lib/apt/lists/* \
     && install --directory --owner=65534 --group=65534 /prometheus
 VOLUME /prometheus

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import Ended, run_command
-from tests.support.job_server import environment, free_port
+from tests.support.disks import small_disk
+from tests.support.job_server import environment, free_port, job_server
 from tests.support.packs import pack_folder
 from tests.support.s3_server import Bucket, s3_server
 from tests.support.tcp_postgres import TcpPostgres, tcp_postgres
@@ -198,6 +199,23 @@ def test_a_read_only_data_folder_ends_the_start(
     check_end(serve("all", bound=True), MISCONFIGURED, says="Permission denied")
 
 
+def test_a_disk_without_room_ends_the_start(serve: Callable[..., Ended], tmp_path: Path) -> None:
+    with small_disk(tmp_path / "data", megabytes=2):
+        check_end(serve("worker"), MISCONFIGURED, says="Free some space or choose another folder")
+
+
+@pytest.mark.slow
+def test_an_api_starts_on_a_full_disk(tmp_path: Path, postgres: TcpPostgres) -> None:
+    """Its retention makes the room again, and callers can fetch their clips."""
+    folder = tmp_path / "data"
+    with (
+        small_disk(folder, megabytes=2),
+        job_server(folder, "api", DATABASE_URL=postgres.url()) as server,
+    ):
+        assert server.http.get("/readyz").status_code == 200
+    assert "MUSICGEN_DATA_DIR: " in folder.with_name("data.log").read_text()
+
+
 @pytest.mark.parametrize("part", ["api", "all"])
 def test_a_port_in_use_ends_the_start(serve: Callable[..., Ended], part: str) -> None:
     """`all` restarted its API for ever."""
@@ -255,6 +273,21 @@ def test_a_packed_file_that_cannot_run_ends_the_start(
     check_end(serve("all", MUSICGEN_MODEL=packed), MISCONFIGURED, says="bytes instead of")
     packed.write_bytes(b"\0" * 100)
     check_end(serve("worker", MUSICGEN_MODEL=packed), MISCONFIGURED, says="is not a packed file")
+
+
+@pytest.mark.slow
+def test_a_fault_found_by_a_worker_ends_all_parts(
+    serve: Callable[..., Ended], tmp_path: Path, checkpoints: Callable[[str], Path]
+) -> None:
+    """Damage of the weights shows when they are read: the worker was restarted for ever."""
+    packed = tmp_path / "m.packed"
+    pack_folder(checkpoints("musicgen-small"), "plain-float32", packed)
+    with packed.open("r+b") as file:
+        file.seek(-100, os.SEEK_END)
+        file.write(b"damage")
+    ended = serve("all", MUSICGEN_MODEL=packed)
+    assert ended.status == MISCONFIGURED and "is damaged between bytes" in ended.text, ended
+    assert "restarting" not in ended.text
 
 
 def test_a_folder_without_weights_ends_the_start(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -104,6 +105,26 @@ def test_without_the_native_step_its_packed_files_are_refused_with_the_reason(
     states = _states(doctor("--json", root=root, PYTHONPATH=root, MUSICGEN_MODEL=packed))
     assert states["native step"][0] == "warning" and "not compiled" in states["native step"][1]
     assert states["model"][0] == "error" and "without the native step" in states["model"][1]
+
+
+@pytest.mark.slow
+def test_services_that_never_answer_are_errors(doctor: Callable[..., Ended]) -> None:
+    """They accept connections and stay silent, as a hung server or a wrong proxy does."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        place = f"127.0.0.1:{silent.getsockname()[1]}"
+        ended = doctor(
+            "api",
+            "--json",
+            DATABASE_URL=f"postgresql://me:hush@{place}/music",
+            MUSICGEN_BUCKET="music",
+            MUSICGEN_BUCKET_ENDPOINT_URL=f"http://{place}",
+            MUSICGEN_BUCKET_ACCESS_KEY_ID="id",
+            MUSICGEN_BUCKET_SECRET_ACCESS_KEY="secret",
+        )
+    states = _states(ended)
+    assert ended.status == 1 and "hush" not in ended.text
+    assert states["database"][0] == "error" and "no answer within 3 s" in states["database"][1]
+    assert states["bucket"][0] == "error" and "could not be reached" in states["bucket"][1]
 
 
 def test_a_check_without_an_answer_does_not_hold_up_the_others() -> None:

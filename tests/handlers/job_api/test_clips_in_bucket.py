@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import soundfile as sf
 
+from handlers.job_api.store.embedded_postgres import EmbeddedServer
 from tests.support.bucket_settings import bucket_settings
+from tests.support.clips import wav
+from tests.support.health_watch import peak_bytes
 from tests.support.job_server import JobServer, data_folder, job_server
 from tests.support.seaweedfs import BUCKET, SeaweedFS, seaweedfs
 
@@ -118,3 +125,89 @@ def test_a_bucket_that_is_away_is_said_so(api: JobServer, bucket: SeaweedFS) -> 
     finally:
         bucket.start()
     assert api.http.get(status["audio_url"]).status_code == 200
+
+
+def test_an_upload_without_its_bucket_leaves_nothing(api: JobServer, bucket: SeaweedFS) -> None:
+    """Half an upload would count against its owner's quota, or fill the disk."""
+    sound = base64.b64encode(wav(1)).decode()
+    before = _count_uploads(api, bucket)
+    bucket.stop()
+    try:
+        for call in (
+            {"url": "/uploads", "content": wav(1)},
+            {"url": "/generate", "json": {"prompt": "x", "input_audio": sound}},
+        ):
+            answer = api.http.post(**call)  # type: ignore[arg-type]
+            assert answer.status_code == 503, answer.text
+            assert answer.json()["error"]["code"] == "bucket_unavailable"
+            assert bucket.url not in answer.text
+        assert not list((api.folder / "uploads").iterdir())
+    finally:
+        bucket.start()
+    assert _count_uploads(api, bucket) == before
+    assert api.http.post("/uploads", content=wav(1)).status_code == 201
+
+
+def _count_uploads(api: JobServer, bucket: SeaweedFS) -> int:
+    listed = bucket.client().list_objects_v2(Bucket=BUCKET, Prefix="musicgen/uploads/")
+    return int(listed["KeyCount"])
+
+
+def test_a_large_clip_costs_the_api_no_memory(
+    api: JobServer, bucket: SeaweedFS, done: dict[str, Any]
+) -> None:
+    """Callers that read slowly must not gather their clips in the API."""
+    status = api.ended(api.submit())
+    admin = bucket.client()
+    (item,) = admin.list_objects_v2(Bucket=BUCKET, Prefix=f"musicgen/{status['job_id']}-")[
+        "Contents"
+    ]
+    size = 120_000_000
+    admin.put_object(Bucket=BUCKET, Key=item["Key"], Body=bytes(size))
+    process = psutil.Process(api.process.pid)
+    pid = next(child.pid for child in process.children(recursive=True) if "api" in child.cmdline())
+    # The first download loads what all need.
+    api.http.get(done["audio_url"])
+    before = peak_bytes(pid)
+    with ExitStack() as stack:
+        answers = [
+            stack.enter_context(api.http.stream("GET", status["audio_url"])) for _ in range(4)
+        ]
+        readers = [answer.iter_bytes() for answer in answers]
+        for reader in readers:
+            next(reader)
+        time.sleep(1)
+        assert sum(len(block) for block in readers[0]) > size - 1_000_000
+    assert peak_bytes(pid) - before < 40e6
+    assert api.http.get("/readyz").status_code == 200
+
+
+def test_a_redirect_is_signed_for_the_public_name(
+    api: JobServer, bucket: SeaweedFS, done: dict[str, Any]
+) -> None:
+    public = bucket.url.replace("127.0.0.1", "localhost")
+    settings = bucket_settings(
+        bucket,
+        DATABASE_URL=_read_database(api),
+        MUSICGEN_BUCKET_DELIVERY="redirect",
+        MUSICGEN_BUCKET_PUBLIC_ENDPOINT_URL=public,
+    )
+    with data_folder(with_database=False) as folder, job_server(folder, "api", **settings) as other:
+        for download, kind in ((False, "inline"), (True, "attachment")):
+            answer = other.http.get(done["audio_url"], params={"download": download})
+            assert answer.status_code == 307
+            assert answer.headers["location"].startswith(f"{public}/")
+            clip = httpx.get(answer.headers["location"])
+            assert clip.content == api.http.get(done["audio_url"]).content
+            assert clip.headers["content-disposition"].startswith(kind)
+        assert 'filename="calm-piano-7.wav"' in clip.headers["content-disposition"]
+        converted = other.http.get(f"/audio/{done['job_id']}.flac")
+        assert converted.status_code == 200 and converted.content[:4] == b"fLaC"
+        policy = other.http.get("/").headers["content-security-policy"]
+        assert f"media-src 'self' blob: {public};" in policy
+        assert f"connect-src 'self' {public};" in policy
+    assert public not in api.http.get("/").headers["content-security-policy"]
+
+
+def _read_database(api: JobServer) -> str:
+    return EmbeddedServer(api.folder).url

@@ -94,7 +94,7 @@ class _Limited:
         left = max(0.0, self._end - time.monotonic())
         try:
             message = await asyncio.wait_for(self._receive(), left)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise HTTPException(408, "The body was not received in time.") from None
         if message["type"] == "http.request":
             self._size += len(message.get("body", b""))

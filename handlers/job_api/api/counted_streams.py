@@ -1,0 +1,50 @@
+"""Limit of the open streams of one client."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from handlers.job_api.errors import TooManyStreams
+
+
+class OpenStreams:
+    """Counter of open streams by client, each with at most `limit`."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._open: Counter[str] = Counter()
+
+    def add(self, client: str) -> None:
+        """Count a stream. Raises: `TooManyStreams`."""
+        if self._open[client] >= self._limit:
+            raise TooManyStreams(self._limit)
+        self._open[client] += 1
+
+    def remove(self, client: str) -> None:
+        """Count the end of a stream."""
+        self._open[client] -= 1
+        if not self._open[client]:
+            del self._open[client]
+
+
+class CountedStream(StreamingResponse):
+    """Response that counts as an open stream of `client` while it is sent.
+
+    Raises: `TooManyStreams`, when it is made.
+    """
+
+    def __init__(self, streams: OpenStreams, client: str, content: Any, **details: Any) -> None:
+        streams.add(client)
+        self._streams, self._client = streams, client
+        super().__init__(content, **details)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._streams.remove(self._client)

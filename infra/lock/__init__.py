@@ -1,0 +1,1 @@
+"""Requirement files of the images, compiled from pyproject.toml: `python -m infra.lock`."""
