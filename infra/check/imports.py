@@ -46,7 +46,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("handlers", "handlers.job_api", "handlers.job_api.store"),
     ),
     "handlers.doctor": (
-        *("settings", "process", "checkpoints", "model", "storage"),
+        *("settings", "process", "net", "checkpoints", "model", "storage"),
         *("handlers", "handlers.job_api", "handlers.job_api.store"),
     ),
 }
