@@ -16,8 +16,8 @@ GUESSES = (
     "HexHighEntropyString",
     "Base64HighEntropyString",
 )
-NO_SECRETS = r"^(musicgen/database|musicgen-tls|url|whsec_)$"
-"""A vault's path, the names of Secrets and of their keys, the prefix of webhook secrets."""
+NO_SECRETS = r"^(musicgen/database|musicgen-tls|url|whsec_|PASSWORD)$"
+"""A vault's path, the names of Secrets and of their keys, the prefix of webhook secrets, a form."""
 
 
 def problems() -> list[str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
-import os
 import subprocess
 import sys
 import threading
@@ -179,10 +178,9 @@ def _start_keeper(folder: PostgresFolder) -> bool:
 
     Raises: `DataFolderError`.
     """
-    paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     keeper = subprocess.Popen(
         [sys.executable, "-m", _KEEPER, str(folder.data_dir)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        cwd=_ROOT,  # where Python looks for modules named by -m
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -131,6 +132,22 @@ def _keep_running(
     return 0
 
 
+def _plan_api(host: str, port: int, sockets: Iterable[socket.socket]) -> _Child:
+    descriptors = tuple(listener.fileno() for listener in sockets)
+    arguments = [text for number in descriptors for text in ("--socket", str(number))]
+    address = ["--host", host, "--port", str(port)]
+    return _Child(["serve", "api", *address, *arguments], sockets=descriptors)
+
+
+def _stop_all(children: Iterable[_Child], seconds: float) -> None:
+    """Stop the children together; after `seconds` each is killed."""
+    children = list(children)
+    for child in children:
+        child.stop()
+    for child in children:
+        child.wait(seconds)
+
+
 def supervise(
     settings: ApiSettings,
     host: str,
@@ -152,11 +169,7 @@ def supervise(
     parts = ["worker"] * workers + ["relay"] * relay
     log_place(settings.database_url, settings.data_dir)
     database = None if settings.database_url else EmbeddedServer(settings.data_dir)
-    descriptors = tuple(listener.fileno() for listener in sockets)
-    arguments = [text for number in descriptors for text in ("--socket", str(number))]
-    api = _Child(
-        ["serve", "api", "--host", host, "--port", str(port), *arguments], sockets=descriptors
-    )
+    api = _plan_api(host, port, sockets)
     worker_processes = [
         _Child(["serve", part], _metrics_port(settings, number), WORKER_NICENESS)
         for number, part in enumerate(parts)
@@ -174,12 +187,8 @@ def supervise(
         signal.signal(number, stop)
     sys.stderr.write(f"Web page: http://{host}:{port}  API documentation: /docs\n")
     status = _keep_running((api, *worker_processes), lambda: is_stopping, misconfigured)
-    for child in worker_processes:
-        child.stop()
-    for child in worker_processes:
-        child.wait(settings.drain + STOP_SECONDS)
-    api.stop()
-    api.wait(STOP_SECONDS)
+    _stop_all(worker_processes, settings.drain + STOP_SECONDS)
+    _stop_all([api], STOP_SECONDS)
     if database is not None:
         database.close()
     return status
