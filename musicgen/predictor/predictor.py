@@ -95,6 +95,11 @@ class Predictor:
         return cls(engine, source, settings, storage or open_storage(settings))
 
     @property
+    def device(self) -> str:
+        """Device of the model, such as cuda:0 or cpu."""
+        return str(self._engine.device)
+
+    @property
     def model(self) -> str:
         """Name of the loaded model: its catalog name, folder or hub name."""
         return self._source.name

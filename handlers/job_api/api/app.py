@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -28,6 +28,7 @@ from handlers.job_api.api.webhooks import deliver_webhooks
 from handlers.job_api.errors import ApiError, RangeNotSatisfiable
 from handlers.job_api.store import queue
 from handlers.job_api.store.database import DISCONNECT_ERRORS, create_tables, open_pool
+from handlers.job_api.store.database_meter import DatabaseMeter
 from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.maintenance import maintain
 from handlers.job_api.store.notifications import JobNotifications
@@ -62,11 +63,13 @@ def make_app(
     to: str = queue.LOCAL,
     overflow_seconds: float | None = None,
     orphans_to: str | None = None,
+    spend_limit_usd: float | None = None,
 ) -> FastAPI:
     """Return the application of one process, on the database at `url`, listening on `host`.
 
     `to`: the queue of new jobs. `overflow_seconds`: new jobs with a longer wait go to the remote
     queue instead. `orphans_to`: the queue for jobs of lost workers, None for their own.
+    `spend_limit_usd`: the monthly cap of remote jobs, for the metrics.
 
     Raises: `SettingsError` if keys are turned off and other machines can call.
     """
@@ -77,26 +80,26 @@ def make_app(
         async with AsyncExitStack() as stack:
             pool = await stack.enter_async_context(open_pool(url))
             await create_tables(pool)
+            meter = QueueLoadMeter(pool)
             context = Context(
                 pool=pool,
                 app=await queue.open_queue(pool),
                 files=files,
                 settings=settings,
                 notifications=JobNotifications(url),
-                meter=QueueLoadMeter(pool),
-                metrics=ApiMetrics(),
+                meter=meter,
+                database_meter=DatabaseMeter(pool, meter),
+                metrics=ApiMetrics({"data": files.folder}, spend_limit_usd),
                 rate=RateLimiter(settings.rate_limit),
                 needs_keys=needs_keys,
                 default_model=default_model,
+                loop=asyncio.get_running_loop(),
                 queue_for_new=to,
                 overflow_seconds=overflow_seconds,
             )
             app.state.context = context
             await stack.enter_async_context(context.notifications.run())
-            webhooks = deliver_webhooks(pool, settings.webhook_networks)
-            count = context.metrics.orphans.inc
-            maintenance = maintain(pool, context.app, files, settings, orphans_to, count)
-            for work in (maintenance, webhooks):
+            for work in _list_background_work(context, orphans_to):
                 stack.push_async_callback(_cancel, asyncio.create_task(work))
             stack.callback(_drain, context)
             yield
@@ -111,6 +114,16 @@ def make_app(
         app.mount("/static", StaticFiles(directory=routes_service.WEB), name="static")
     _add_middleware(app, settings, host, files.media_origin)
     return app
+
+
+def _list_background_work(
+    context: Context, orphans_to: str | None
+) -> list[Coroutine[Any, Any, None]]:
+    pool, app, metrics, settings = context.pool, context.app, context.metrics, context.settings
+    return [
+        maintain(pool, app, context.files, settings, orphans_to, metrics.orphans.inc),
+        deliver_webhooks(pool, settings.webhook_networks, metrics.count_webhook),
+    ]
 
 
 def _drain(context: Context) -> None:
@@ -170,9 +183,9 @@ def _add_middleware(app: FastAPI, settings: ApiSettings, host: str, media_origin
                 response.headers.setdefault(name, value)
         context: Context | None = getattr(request.app.state, "context", None)
         if context is not None:
-            route = getattr(request.scope.get("route"), "path", "unknown")
-            labels = context.metrics.requests.labels(request.method, route, response.status_code)
-            labels.observe(time.perf_counter() - began)
+            route = getattr(request.scope.get("route"), "path", None)
+            seconds = time.perf_counter() - began
+            context.metrics.observe_request(request.method, route, response.status_code, seconds)
         return response
 
 

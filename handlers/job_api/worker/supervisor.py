@@ -141,11 +141,13 @@ def supervise(
     descriptors = tuple(listener.fileno() for listener in sockets)
     arguments = [text for number in descriptors for text in ("--socket", str(number))]
     api = _Child(
-        ["serve", "api", "--host", host, "--port", str(port), *arguments], sockets=descriptors
+        ["serve", "api", "--host", host, "--port", str(port), *arguments],
+        _metrics_port(settings, 0),
+        sockets=descriptors,
     )
     worker_processes = [
         _Child(["serve", part], _metrics_port(settings, number), WORKER_NICENESS)
-        for number, part in enumerate(parts)
+        for number, part in enumerate(parts, 1)
     ]
     is_stopping, status = False, 0
 
