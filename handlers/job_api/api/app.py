@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -45,10 +46,17 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _CODES = {404: "not_found", 405: "method_not_allowed", **body_limit.CODES}
-_DOCS = ("/docs", "/redoc")
 _DESCRIPTION = """Music from text. `POST /generate`, then `GET /status/{job_id}` until it is
 completed, then `GET /audio/{job_id}.wav`. Meta's MusicGen weights are CC-BY-NC-4.0: not for
 commercial use."""
+# Without FastAPI's own pages: they load scripts from other servers. /docs is in `routes_service`.
+_ABOUT: dict[str, Any] = {
+    "title": "MusicGen job API",
+    "version": __version__,
+    "description": _DESCRIPTION,
+    "docs_url": None,
+    "redoc_url": None,
+}
 
 logger = logging.getLogger(__name__)
 
@@ -104,16 +112,22 @@ def make_app(
             stack.callback(_drain, context)
             yield
 
-    app = FastAPI(
-        title="MusicGen job API", version=__version__, description=_DESCRIPTION, lifespan=lifespan
-    )
+    app = FastAPI(lifespan=lifespan, **_ABOUT)
     _add_error_handlers(app)
-    for router in (routes_service.router, routes_jobs.router, routes_audio.router):
-        app.include_router(router)
-    if routes_service.WEB.is_dir():
-        app.mount("/static", StaticFiles(directory=routes_service.WEB), name="static")
+    _add_routes(app)
     _add_middleware(app, settings, host, files.media_origin)
     return app
+
+
+def _add_routes(app: FastAPI) -> None:
+    routers = (routes_service.router, routes_jobs.router, routes_audio.router)
+    for router in routers:
+        app.include_router(router)
+    # FastAPI, unlike Starlette, answers HEAD with 405 where there is a GET.
+    for route in [route for router in routers for route in router.routes]:
+        if isinstance(route, APIRoute) and "GET" in route.methods:
+            app.add_api_route(route.path, route.endpoint, methods=["HEAD"], include_in_schema=False)
+    app.mount("/static", StaticFiles(directory=routes_service.WEB), name="static")
 
 
 def _list_background_work(
@@ -179,8 +193,7 @@ def _add_middleware(app: FastAPI, settings: ApiSettings, host: str, media_origin
         began = time.perf_counter()
         response = await call_next(request)
         for name, value in security_headers.items():
-            if not request.url.path.startswith(_DOCS) or name != "Content-Security-Policy":
-                response.headers.setdefault(name, value)
+            response.headers.setdefault(name, value)
         context: Context | None = getattr(request.app.state, "context", None)
         if context is not None:
             route = getattr(request.scope.get("route"), "path", None)

@@ -164,6 +164,12 @@ async def form_fields() -> Response:
     return Response(build_form_module(), media_type="text/javascript", headers=headers)
 
 
+@router.get("/docs", include_in_schema=False)
+async def docs() -> FileResponse:
+    """Return the API reference, which needs nothing from other servers."""
+    return FileResponse(WEB / "docs.html", headers={"Cache-Control": "no-cache"})
+
+
 @router.get("/", include_in_schema=False)
 async def page() -> FileResponse:
     """Return the web page."""

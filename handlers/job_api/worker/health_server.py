@@ -76,7 +76,7 @@ class HealthServer(Generic[M]):
     def _answer(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         status, content_type, body = self._build_response(environ.get("PATH_INFO", ""))
         start_response(status, [("Content-Type", content_type), ("Content-Length", str(len(body)))])
-        return [body]
+        return [] if environ.get("REQUEST_METHOD") == "HEAD" else [body]
 
     def _build_response(self, path: str) -> tuple[str, str, bytes]:
         """Return the HTTP status, content type and body for a path."""
