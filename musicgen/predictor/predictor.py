@@ -63,6 +63,7 @@ class Predictor:
         separator: MelodySeparator | None = None,
     ) -> None:
         self._engine = engine
+        self.device = str(engine.device)
         self._source = source
         self._settings = settings
         self._storage = storage
@@ -93,11 +94,6 @@ class Predictor:
         )
         startup.mark("model_loaded")
         return cls(engine, source, settings, storage or open_storage(settings))
-
-    @property
-    def device(self) -> str:
-        """Device of the model, such as cuda:0 or cpu."""
-        return str(self._engine.device)
 
     @property
     def model(self) -> str:

@@ -125,7 +125,7 @@ def _add_routes(app: FastAPI) -> None:
         app.include_router(router)
     # FastAPI, unlike Starlette, answers HEAD with 405 where there is a GET.
     for route in [route for router in routers for route in router.routes]:
-        if isinstance(route, APIRoute) and "GET" in route.methods:
+        if isinstance(route, APIRoute) and "GET" in (route.methods or ()):
             app.add_api_route(route.path, route.endpoint, methods=["HEAD"], include_in_schema=False)
     app.mount("/static", StaticFiles(directory=routes_service.WEB), name="static")
 

@@ -18,7 +18,7 @@ PATHS = sorted(
     route.path
     for router in ROUTERS
     for route in router.routes
-    if isinstance(route, APIRoute) and "GET" in route.methods
+    if isinstance(route, APIRoute) and "GET" in (route.methods or ())
 )
 OTHERS = ("/openapi.json", "/static/style.css", "/nowhere", "/static/nowhere.css")
 SAME = ("content-type", "content-length", "cache-control", "etag", "content-security-policy",
