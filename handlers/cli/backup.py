@@ -22,8 +22,8 @@ def add(commands: Commands) -> None:
     backup = commands.add_parser(
         "backup",
         help="write the job API's database, clips and uploads to one file",
-        description="Servers may run meanwhile. What lies in a bucket is not copied. The file holds "
-        "secrets: only its owner can read it.",
+        description="Servers may run meanwhile. What lies in a bucket is not copied. The file "
+        "holds secrets: only its owner can read it.",
     )
     backup.add_argument(
         "target", type=Path, metavar="FILE", help="a new file, or a folder for a file named by time"

@@ -97,7 +97,7 @@ def make_app(
                 notifications=JobNotifications(url),
                 meter=meter,
                 database_meter=DatabaseMeter(pool, meter),
-                metrics=ApiMetrics({"data": files.folder}, spend_limit_usd),
+                metrics=ApiMetrics({"data": settings.data_dir}, spend_limit_usd),
                 rate=RateLimiter(settings.rate_limit),
                 needs_keys=needs_keys,
                 default_model=default_model,
