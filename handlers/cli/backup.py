@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +51,7 @@ def _back_up(options: argparse.Namespace, settings: Settings) -> int:
     api, url = _open_database()
     target: Path = options.target
     if target.is_dir():
-        target /= f"musicgen-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}.tar"
+        target /= f"musicgen-{datetime.now(UTC):%Y%m%d-%H%M%S}.tar"
     with_files = settings.bucket.name is None and not options.without_files
     manifest = back_up(url, api.data_dir, target, with_files=with_files)
     size = target.stat().st_size / 1e6

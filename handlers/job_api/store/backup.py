@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -142,7 +142,7 @@ def _read_manifest(connection: psycopg.Connection, has_files: bool) -> BackupMan
     return BackupManifest(
         form=FORM,
         version=__version__,
-        created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         postgres=read_server_major(connection),
         jobs=jobs,
         keys=keys,
