@@ -199,7 +199,7 @@ def test_a_queue_that_is_stuck_and_long_waits(rig: Rig) -> None:
     rig.calm("MusicGenQueueStuck", rig.submit)
 
     def keep_waiting() -> None:
-        if httpx.get(f"{rig.http.base_url}readyz").json()["jobs_waiting"] < 30:
+        if rig.http.get("/readyz").json()["jobs_waiting"] < 30:
             for _ in range(10):
                 rig.submit(duration=20)
 

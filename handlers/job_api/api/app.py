@@ -190,16 +190,20 @@ def _add_middleware(app: FastAPI, settings: ApiSettings, host: str, media_origin
     async def add_headers_and_measure(
         request: Request, call_next: Callable[[Request], Awaitable[Response]]
     ) -> Response:
-        began = time.perf_counter()
-        response = await call_next(request)
-        for name, value in security_headers.items():
-            response.headers.setdefault(name, value)
-        context: Context | None = getattr(request.app.state, "context", None)
-        if context is not None:
-            route = getattr(request.scope.get("route"), "path", None)
-            seconds = time.perf_counter() - began
-            context.metrics.observe_request(request.method, route, response.status_code, seconds)
-        return response
+        began, status = time.perf_counter(), 500
+        try:
+            response = await call_next(request)
+            for name, value in security_headers.items():
+                response.headers.setdefault(name, value)
+            status = response.status_code
+            return response
+        finally:
+            # Also for an unexpected error, whose answer is made outside of this middleware.
+            context: Context | None = getattr(request.app.state, "context", None)
+            if context is not None:
+                route = getattr(request.scope.get("route"), "path", None)
+                seconds = time.perf_counter() - began
+                context.metrics.observe_request(request.method, route, status, seconds)
 
 
 def _add_error_handlers(app: FastAPI) -> None:

@@ -22,6 +22,8 @@ from handlers.job_api.store import database_meter
 from handlers.job_api.store.database import Pool, create_tables, open_pool, query
 from handlers.job_api.store.database_meter import DatabaseMeter
 from handlers.job_api.store.status import QueueLoadMeter
+from tests.handlers.job_api.test_security import Guarded
+from tests.support.clips import wav
 from tests.support.job_server import JobServer, data_folder, free_port, job_server
 
 WithPool = Callable[[Callable[[Pool], Any]], Any]
@@ -163,6 +165,23 @@ def test_an_unreachable_database_is_said_within_two_seconds(database: str) -> No
         while _value(server.http.get("/metrics").text, "musicgen_database_up") != 1:
             assert time.monotonic() < end
             time.sleep(0.2)
+
+
+def test_an_unexpected_error_is_counted(operated: tuple[JobServer, str]) -> None:
+    """Its answer is made outside of the routes; it was in no figure, and no alert saw it."""
+    server, port = operated
+    key = Guarded(server, {}).command("create", "one").split("key: ")[1].split()[0]
+    uploads = server.folder / "uploads"
+    uploads.write_text("not a folder")
+    headers = {"Authorization": f"Bearer {key}"}
+    try:
+        answer = server.http.post("/uploads", content=wav(0.2), headers=headers)
+    finally:
+        uploads.unlink()
+    assert answer.status_code == 500, answer.text
+    text = httpx.get(f"{port}/metrics").text
+    labels = {"method": "POST", "route": "/uploads", "status": "500"}
+    assert _value(text, "musicgen_http_request_seconds_count", **labels) == 1
 
 
 def test_the_parts_of_serve_all_take_one_port_each(data: Path) -> None:
