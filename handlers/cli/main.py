@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from handlers.cli import (
+    backup,
     call,
     convert,
     doctor,
@@ -82,6 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
         serve,
         doctor,
         keys,
+        backup,
         call,
         models,
         pack,

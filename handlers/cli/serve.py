@@ -31,8 +31,11 @@ from musicgen.settings import Settings
 from musicgen.settings.job_api import ApiSettings
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from handlers.job_api.store.files import JobFiles
     from handlers.job_api.worker.health_server import HealthServer
+    from handlers.job_api.worker.metrics import WorkerMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +128,9 @@ def _api(
         to=REMOTE if remote.policy == "remote" else LOCAL,
         overflow_seconds=remote.overflow_seconds if remote.policy == "overflow" else None,
         orphans_to=REMOTE if remote.policy == "fallback" else None,
+        spend_limit_usd=None if remote.monthly_cap is None else float(remote.monthly_cap),
     )
+    _open_operator_port(app, api)
     # uvicorn raises the signal again when it has stopped. By default that would end this process
     # before the cleanup at its exit.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -143,6 +148,17 @@ def _api(
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets)
     return 0 if server.started else EXIT_FAILED
+
+
+def _open_operator_port(app: FastAPI, api: ApiSettings) -> None:
+    """Serve the API's metrics on a port of their own, if it is set."""
+    if api.metrics_port is None:
+        return
+    from handlers.job_api.api.operator_port import MonitoredApi
+    from handlers.job_api.worker.health_server import HealthServer
+
+    monitored = MonitoredApi(app)
+    HealthServer(api.metrics_host, api.metrics_port, monitored).watch(monitored)
 
 
 async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
@@ -171,7 +187,12 @@ async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
         elsewhere = REMOTE if settings.remote.policy == "fallback" else None
         executor = LocalExecutor(serving, pool, app, files, elsewhere)
         role = WorkerRole(
-            LOCAL, serving.slots, executor, lambda: serving.models, lambda: swap.loading
+            LOCAL,
+            serving.slots,
+            executor,
+            lambda: serving.models,
+            lambda: swap.loading,
+            predictor.device,
         )
         metrics = health.metrics if health else None
         worker = Worker(pool, app, role, api.drain, api.data_dir, metrics)
@@ -183,6 +204,7 @@ async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
         ]
         logger.info("worker %s accepts jobs", worker.name)
         if health is not None:
+            health.metrics.record_start(startup.timeline())
             health.watch(worker)
         await worker.run()
         for task in beside:
@@ -212,18 +234,19 @@ async def _relay(url: str, api: ApiSettings, settings: Settings) -> int:
         await create_tables(pool)
         app = await open_queue(pool)
         executor = RemoteExecutor(hybrid, pool, app, files, storage, api.attempts, back)
-        role = WorkerRole(REMOTE, RELAYED_AT_ONCE, executor, tuple)
+        role = WorkerRole(REMOTE, RELAYED_AT_ONCE, executor, tuple, device=hybrid.label)
         metrics = health.metrics if health else None
         worker = Worker(pool, app, role, api.drain, api.data_dir, metrics)
         worker.stop_on_signals()
         if health is not None:
+            health.metrics.record_start(startup.timeline())
             health.watch(worker)
         logger.info("relay %s sends jobs to %s", worker.name, hybrid.label)
         await worker.run()
     return 0
 
 
-def _health(api: ApiSettings, settings: Settings) -> HealthServer | None:
+def _health(api: ApiSettings, settings: Settings) -> HealthServer[WorkerMetrics] | None:
     """Start the health server before anything is loaded, or return None if it is not set."""
     if api.metrics_port is None:
         return None
@@ -232,7 +255,9 @@ def _health(api: ApiSettings, settings: Settings) -> HealthServer | None:
     from musicgen.storage.factory import count_waiting_clips
 
     waiting = (lambda: count_waiting_clips(settings.spool_dir)) if settings.bucket.name else None
-    return HealthServer(api.metrics_host, api.metrics_port, WorkerMetrics(waiting))
+    folders = {"data": api.data_dir, **({"spool": settings.spool_dir} if waiting else {})}
+    metrics = WorkerMetrics(waiting, folders)
+    return HealthServer(api.metrics_host, api.metrics_port, metrics)
 
 
 def _files(api: ApiSettings, settings: Settings) -> JobFiles:

@@ -47,9 +47,9 @@ class ServerPlan:
 
     @property
     def metrics_ports(self) -> list[int]:
-        """Metrics ports of the workers; each has its own."""
+        """Metrics ports of the API, the workers and the relay; each has its own."""
         first = self.api.metrics_port
-        if first is None or self.part == "api":
+        if first is None:
             return []
-        count = self.workers * self.generates + self.relays if self.part == "all" else 1
+        count = 1 + self.workers * self.generates + self.relays if self.part == "all" else 1
         return [first + number for number in range(count)]

@@ -172,6 +172,9 @@ class Stack:
         environment = {
             variable: self._localize(str(value), name) for variable, value in variables.items()
         }
+        if name == "api" and "MUSICGEN_METRICS_PORT" in environment:
+            # In a container of its own it has the worker's number.
+            environment["MUSICGEN_METRICS_PORT"] = str(_free_port())
         test = [self._localize(str(part), name) for part in definition["healthcheck"]["test"][1:]]
         return Service(
             name=name,

@@ -25,6 +25,7 @@ MusicGenError
 ├── MissingDependency         an extra is not installed
 ├── DatabaseTooNew            a newer program has migrated the database
 ├── DataFolderError           the data folder is in use elsewhere, or unusable
+├── BackupError               a backup cannot be written or restored
 ├── CheckpointError           an unusable model folder
 │   ├── CheckpointNotFound
 │   ├── CheckpointIncomplete  a file or a tensor is missing
@@ -52,6 +53,7 @@ MusicGenError
 
 from musicgen.errors.base import OMITTED, MusicGenError, find_nearest, show_value
 from musicgen.errors.operation import (
+    BackupError,
     BucketRefused,
     BucketUnavailable,
     CheckpointCorrupt,
@@ -105,6 +107,7 @@ from musicgen.errors.request import (
 
 __all__ = [
     "OMITTED",
+    "BackupError",
     "BucketRefused",
     "BucketUnavailable",
     "CheckpointCorrupt",

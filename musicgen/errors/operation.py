@@ -56,6 +56,12 @@ class DataFolderError(MusicGenError):
     code = "data_folder_unusable"
 
 
+class BackupError(MusicGenError):
+    """A backup of the job API cannot be written or restored."""
+
+    code = "backup_error"
+
+
 class CheckpointError(MusicGenError):
     """A checkpoint cannot be used."""
 

@@ -63,6 +63,7 @@ class Predictor:
         separator: MelodySeparator | None = None,
     ) -> None:
         self._engine = engine
+        self.device = str(engine.device)
         self._source = source
         self._settings = settings
         self._storage = storage

@@ -171,7 +171,9 @@ class ApiSettings:
         least=1,
         most=65_535,
         unset="no server",
-        help="Port of a worker's `/metrics`, `/healthz` and `/readyz`.",
+        help="Port of a process's own `/metrics`, `/healthz` and `/readyz`, for operators. The "
+        "parts of `serve all` take this port (the API) and the next ones (workers, then the "
+        "relay). An API with keys shows its metrics only there.",
     )
     metrics_host: str = setting(
         "MUSICGEN_METRICS_HOST",

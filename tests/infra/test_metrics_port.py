@@ -1,4 +1,4 @@
-"""The port of a worker's metrics is one number in every file, and not Prometheus' own."""
+"""The port of a process's metrics is one number in every file, and not Prometheus' own."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ PROMETHEUS = 9090
 PLACES = {
     "infra/docker/worker.Dockerfile": r"(?:METRICS_PORT=|EXPOSE |127\.0\.0\.1:)(\d+)",
     "infra/compose/compose.yaml": r'MUSICGEN_METRICS_PORT: "(\d+)"|127\.0\.0\.1:(\d+)/readyz',
-    "infra/compose/prometheus.yml": r'"worker:(\d+)"',
+    "infra/compose/prometheus.yml": r'"(?:api|worker):(\d+)"',
     "infra/compose/stack.py": r'"worker": (\d+)',
     "infra/k8s/base/worker.yaml": r'port: "(\d+)"|containerPort: (\d+)|value: "(\d{4})"',
     "infra/k8s/components/relay/relay.yaml": r'port: "(\d+)"|containerPort: (\d+)|value: "(\d{4})"',
-    "infra/monitoring/prometheus.yml": r"127\.0\.0\.1:(?!8000)(\d+)",
+    "infra/k8s/base/api.yaml": r'port: "(\d+)"|containerPort: (9\d+)|value: "(\d{4})"',
+    # The API; the first worker of `serve all` takes the next port.
+    "infra/monitoring/prometheus.yml": r"127\.0\.0\.1:(?!9465)(\d+)",
 }
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -28,6 +29,7 @@ from handlers.job_api.api.webhooks import deliver_webhooks
 from handlers.job_api.errors import ApiError, RangeNotSatisfiable
 from handlers.job_api.store import queue
 from handlers.job_api.store.database import DISCONNECT_ERRORS, create_tables, open_pool
+from handlers.job_api.store.database_meter import DatabaseMeter
 from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.maintenance import maintain
 from handlers.job_api.store.notifications import JobNotifications
@@ -45,10 +47,17 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _CODES = {404: "not_found", 405: "method_not_allowed", **body_limit.CODES}
-_DOCS = ("/docs", "/redoc")
 _DESCRIPTION = """Music from text. `POST /generate`, then `GET /status/{job_id}` until it is
 completed, then `GET /audio/{job_id}.wav`. Meta's MusicGen weights are CC-BY-NC-4.0: not for
 commercial use."""
+# Without FastAPI's own pages: they load scripts from other servers. /docs is in `routes_service`.
+_ABOUT: dict[str, Any] = {
+    "title": "MusicGen job API",
+    "version": __version__,
+    "description": _DESCRIPTION,
+    "docs_url": None,
+    "redoc_url": None,
+}
 
 logger = logging.getLogger(__name__)
 
@@ -63,11 +72,13 @@ def make_app(
     to: str = queue.LOCAL,
     overflow_seconds: float | None = None,
     orphans_to: str | None = None,
+    spend_limit_usd: float | None = None,
 ) -> FastAPI:
     """Return the application of one process, on the database at `url`, listening on `host`.
 
     `to`: the queue of new jobs. `overflow_seconds`: new jobs with a longer wait go to the remote
     queue instead. `orphans_to`: the queue for jobs of lost workers, None for their own.
+    `spend_limit_usd`: the monthly cap of remote jobs, for the metrics.
 
     Raises: `SettingsError` if keys are turned off and other machines can call.
     """
@@ -78,40 +89,57 @@ def make_app(
         async with AsyncExitStack() as stack:
             pool = await stack.enter_async_context(open_pool(url))
             await create_tables(pool)
+            meter = QueueLoadMeter(pool)
             context = Context(
                 pool=pool,
                 app=await queue.open_queue(pool),
                 files=files,
                 settings=settings,
                 notifications=JobNotifications(url),
-                meter=QueueLoadMeter(pool),
-                metrics=ApiMetrics(),
+                meter=meter,
+                database_meter=DatabaseMeter(pool, meter),
+                metrics=ApiMetrics({"data": settings.data_dir}, spend_limit_usd),
                 rate=RateLimiter(settings.rate_limit),
                 needs_keys=needs_keys,
                 default_model=default_model,
+                loop=asyncio.get_running_loop(),
                 queue_for_new=to,
                 overflow_seconds=overflow_seconds,
             )
             app.state.context = context
             await stack.enter_async_context(context.notifications.run())
-            webhooks = deliver_webhooks(pool, settings.webhook_networks)
-            count = context.metrics.orphans.inc
-            maintenance = maintain(pool, context.app, files, settings, orphans_to, count)
-            for work in (maintenance, webhooks, return_free_memory_regularly()):
+            for work in _list_background_work(context, orphans_to):
                 stack.push_async_callback(_cancel, asyncio.create_task(work))
             stack.callback(_drain, context)
             yield
 
-    app = FastAPI(
-        title="MusicGen job API", version=__version__, description=_DESCRIPTION, lifespan=lifespan
-    )
+    app = FastAPI(lifespan=lifespan, **_ABOUT)
     _add_error_handlers(app)
-    for router in (routes_service.router, routes_jobs.router, routes_audio.router):
-        app.include_router(router)
-    if routes_service.WEB.is_dir():
-        app.mount("/static", StaticFiles(directory=routes_service.WEB), name="static")
+    _add_routes(app)
     _add_middleware(app, settings, host, files.media_origin)
     return app
+
+
+def _add_routes(app: FastAPI) -> None:
+    routers = (routes_service.router, routes_jobs.router, routes_audio.router)
+    for router in routers:
+        app.include_router(router)
+    # FastAPI, unlike Starlette, answers HEAD with 405 where there is a GET.
+    for route in [route for router in routers for route in router.routes]:
+        if isinstance(route, APIRoute) and "GET" in (route.methods or ()):
+            app.add_api_route(route.path, route.endpoint, methods=["HEAD"], include_in_schema=False)
+    app.mount("/static", StaticFiles(directory=routes_service.WEB), name="static")
+
+
+def _list_background_work(
+    context: Context, orphans_to: str | None
+) -> list[Coroutine[Any, Any, None]]:
+    pool, app, metrics, settings = context.pool, context.app, context.metrics, context.settings
+    return [
+        maintain(pool, app, context.files, settings, orphans_to, metrics.orphans.inc),
+        deliver_webhooks(pool, settings.webhook_networks, metrics.count_webhook),
+        return_free_memory_regularly(),
+    ]
 
 
 def _drain(context: Context) -> None:
@@ -164,17 +192,20 @@ def _add_middleware(app: FastAPI, settings: ApiSettings, host: str, media_origin
     async def add_headers_and_measure(
         request: Request, call_next: Callable[[Request], Awaitable[Response]]
     ) -> Response:
-        began = time.perf_counter()
-        response = await call_next(request)
-        for name, value in security_headers.items():
-            if not request.url.path.startswith(_DOCS) or name != "Content-Security-Policy":
+        began, status = time.perf_counter(), 500
+        try:
+            response = await call_next(request)
+            for name, value in security_headers.items():
                 response.headers.setdefault(name, value)
-        context: Context | None = getattr(request.app.state, "context", None)
-        if context is not None:
-            route = getattr(request.scope.get("route"), "path", "unknown")
-            labels = context.metrics.requests.labels(request.method, route, response.status_code)
-            labels.observe(time.perf_counter() - began)
-        return response
+            status = response.status_code
+            return response
+        finally:
+            # Also for an unexpected error, whose answer is made outside of this middleware.
+            context: Context | None = getattr(request.app.state, "context", None)
+            if context is not None:
+                route = getattr(request.scope.get("route"), "path", None)
+                seconds = time.perf_counter() - began
+                context.metrics.observe_request(request.method, route, status, seconds)
 
 
 def _add_error_handlers(app: FastAPI) -> None:

@@ -141,8 +141,11 @@ async def _send_object(request: Request, bucket: BucketClips, clip: RequestedCli
     if stream.is_part:
         last = stream.start + stream.length - 1
         headers["Content-Range"] = f"bytes {stream.start}-{last}/{stream.size}"
+    is_head = request.method == "HEAD"
+    if is_head:
+        stream.close()
     return StreamingResponse(
-        _iterate(stream),
+        () if is_head else _iterate(stream),
         status_code=206 if stream.is_part else 200,
         media_type=content_type(clip.extension),
         headers=headers,

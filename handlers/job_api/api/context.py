@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +21,7 @@ from handlers.job_api.api.status_feeds import StatusFeeds
 from handlers.job_api.api.upload_intake import UploadIntake
 from handlers.job_api.store import jobs
 from handlers.job_api.store.database import Pool
+from handlers.job_api.store.database_meter import DatabaseMeter
 from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.notifications import JobNotifications
 from handlers.job_api.store.status import QueueLoadMeter, build_status
@@ -60,7 +62,7 @@ class Context:
 
     `default_model`: for requests without a model, until a worker has loaded another one.
     `queue_for_new`: the queue of new jobs. `overflow_seconds`: jobs with a longer wait go to the
-    remote queue, None for never. `draining`: the server is stopping.
+    remote queue, None for never. `loop`: runs the routes. `draining`: the server is stopping.
     """
 
     pool: Pool
@@ -69,10 +71,12 @@ class Context:
     settings: ApiSettings
     notifications: JobNotifications
     meter: QueueLoadMeter
+    database_meter: DatabaseMeter
     metrics: ApiMetrics
     rate: RateLimiter
     needs_keys: bool
     default_model: str
+    loop: asyncio.AbstractEventLoop
     queue_for_new: str
     overflow_seconds: float | None = None
     draining: bool = False
@@ -113,3 +117,7 @@ class Context:
     def live_copies(self) -> LiveCopies:
         """Live audio from the bucket."""
         return LiveCopies(self.pool, self.files, self.notifications)
+
+    async def render_metrics(self) -> bytes:
+        """Return the metrics in Prometheus's text format, within two seconds."""
+        return self.metrics.render(await self.database_meter.read())

@@ -60,10 +60,12 @@ async def stream(
         raise AudioUnavailable(
             "No live audio: the job is queued, has finished, or its format cannot be streamed."
         )
+    # A stream for HEAD would last as long as the job, for nobody.
+    is_head = request.method == "HEAD"
     return CountedStream(
         context.streams,
         find_client(request, caller),
-        listening,
+        () if is_head else listening,
         media_type=content_type(extension),
         headers={"Cache-Control": "no-store"},
     )

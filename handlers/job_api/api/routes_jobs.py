@@ -152,10 +152,12 @@ async def events(request: Request, caller: CurrentCaller, job_id: str) -> Stream
     """Stream the status of a job as server-sent events at each change, until it has finished."""
     context: Context = request.app.state.context
     await _read_status(context, caller, job_id)
+    # A stream for HEAD would last as long as the job, for nobody.
+    is_head = request.method == "HEAD"
     return CountedStream(
         context.streams,
         find_client(request, caller),
-        _stream_status(context, job_id),
+        () if is_head else _stream_status(context, job_id),
         media_type="text/event-stream",
         headers=_EVENTS_HEADERS,
     )

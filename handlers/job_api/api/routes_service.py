@@ -150,10 +150,11 @@ async def readyz(request: Request) -> JSONResponse:
 
 @router.get("/metrics", include_in_schema=False)
 async def metrics(request: Request) -> Response:
-    """Return the metrics for Prometheus."""
+    """Return the metrics for Prometheus, on a server without keys."""
     context: Context = request.app.state.context
-    load = await context.meter.read()
-    return Response(await context.metrics.render(context.pool, load), media_type=TYPE)
+    if context.needs_keys:
+        raise NotFound("The metrics are on a port of their own, MUSICGEN_METRICS_PORT.")
+    return Response(await context.render_metrics(), media_type=TYPE)
 
 
 @router.get("/static/js/request_fields.js", include_in_schema=False)
@@ -161,6 +162,12 @@ async def form_fields() -> Response:
     """Return the request's fields for the page's form."""
     headers = {"Cache-Control": "no-cache"}
     return Response(build_form_module(), media_type="text/javascript", headers=headers)
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs() -> FileResponse:
+    """Return the API reference, which needs nothing from other servers."""
+    return FileResponse(WEB / "docs.html", headers={"Cache-Control": "no-cache"})
 
 
 @router.get("/", include_in_schema=False)

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,8 +31,13 @@ _RELEASE_SECONDS = 2.0
 logger = logging.getLogger(__name__)
 
 
-async def deliver_webhooks(pool: Pool, networks: tuple[str, ...]) -> None:
-    """Send due webhooks, until cancelled."""
+async def deliver_webhooks(
+    pool: Pool, networks: tuple[str, ...], count: Callable[[str], object] = lambda _: None
+) -> None:
+    """Send due webhooks, until cancelled.
+
+    `count`: called with the outcome of each attempt: delivered, repeated or given_up.
+    """
     attempts: set[asyncio.Task[None]] = set()
     try:
         while True:
@@ -41,7 +46,7 @@ async def deliver_webhooks(pool: Pool, networks: tuple[str, ...]) -> None:
             except Exception:
                 logger.warning("The webhooks cannot be read; retrying.", exc_info=True)
                 leases = []
-            attempts |= {asyncio.create_task(_attempt(pool, it, networks)) for it in leases}
+            attempts |= {asyncio.create_task(_attempt(pool, it, networks, count)) for it in leases}
             if len(attempts) < CONCURRENCY:
                 await asyncio.sleep(POLL_SECONDS)
             else:
@@ -61,7 +66,9 @@ async def _stop(attempts: set[asyncio.Task[None]]) -> None:
     await asyncio.gather(*attempts, return_exceptions=True)
 
 
-async def _attempt(pool: Pool, lease: WebhookLease, networks: tuple[str, ...]) -> None:
+async def _attempt(
+    pool: Pool, lease: WebhookLease, networks: tuple[str, ...], count: Callable[[str], object]
+) -> None:
     """Send a webhook once and store what came of it."""
     try:
         row = await jobs.get(pool, lease.job_id)
@@ -72,8 +79,9 @@ async def _attempt(pool: Pool, lease: WebhookLease, networks: tuple[str, ...]) -
         except DISCONNECT_ERRORS:
             raise
         except Exception as error:
-            await _handle_failure(pool, lease, error)
+            count(await _handle_failure(pool, lease, error))
         else:
+            count("delivered")
             await webhook_deliveries.finish(pool, lease.job_id)
     except asyncio.CancelledError:
         release = webhook_deliveries.repeat_later(pool, lease, 0, lease.failures)
@@ -100,17 +108,21 @@ async def _send(
             raise OSError(f"the receiver answered with HTTP status {status}")
 
 
-async def _handle_failure(pool: Pool, lease: WebhookLease, error: Exception) -> None:
-    """Plan the next attempt, unless none is left or the address is not public."""
+async def _handle_failure(pool: Pool, lease: WebhookLease, error: Exception) -> str:
+    """Plan the next attempt, unless none is left or the address is not public.
+
+    Returns the outcome of this one: repeated or given_up.
+    """
     is_final = isinstance(error, InputAudioRefused) or lease.failures >= len(PAUSES)
     why = error.problem if isinstance(error, InvalidRequest) else str(error)
     if is_final:
         logger.warning("Giving up the webhook of job %s: %s", lease.job_id, why)
         await webhook_deliveries.finish(pool, lease.job_id)
-        return
+        return "given_up"
     logger.info("The webhook of job %s failed and will be repeated: %s", lease.job_id, why)
     pause = PAUSES[lease.failures]
     await webhook_deliveries.repeat_later(pool, lease, pause, lease.failures + 1)
+    return "repeated"
 
 
 def _build_headers(job_id: str, body: str, secret: str | None) -> dict[str, str]:

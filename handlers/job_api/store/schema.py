@@ -153,11 +153,17 @@ def count_pending(applied: Sequence[AppliedMigration]) -> int:
 
     Raises: `DatabaseTooNew`.
     """
+    check_compatible(applied)
+    known = [*list_queue_migrations(), *list_own_migrations()]
+    done = {(row.part, row.version) for row in applied}
+    return sum((m.part, m.version) not in done for m in known)
+
+
+def check_compatible(applied: Sequence[AppliedMigration]) -> None:
+    """Refuse a schema that this program cannot work with. Raises: `DatabaseTooNew`."""
     known = [*list_queue_migrations(), *list_own_migrations()]
     for part in (QUEUE, OWN):
         _refuse_newer(part, known, applied)
-    done = {(row.part, row.version) for row in applied}
-    return sum((m.part, m.version) not in done for m in known)
 
 
 async def _read_applied(connection: Connection) -> list[AppliedMigration]:

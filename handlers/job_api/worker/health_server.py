@@ -1,4 +1,4 @@
-"""HTTP server of a worker for `/healthz`, `/readyz` and `/metrics`.
+"""HTTP server of a process for `/healthz`, `/readyz` and `/metrics`, on a port for operators.
 
 It runs in its own thread and starts before the model is loaded. Probes therefore see a living
 process, not ready yet, during the start.
@@ -10,12 +10,12 @@ import json
 import threading
 from collections.abc import Iterable
 from socketserver import ThreadingMixIn
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from handlers.job_api.worker.metrics import TYPE, WorkerMetrics
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
 from musicgen.errors import SettingsError
-from musicgen.process import startup
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -23,8 +23,16 @@ if TYPE_CHECKING:
 _JSON = "application/json"
 
 
+class RenderedMetrics(Protocol):
+    """Metrics of a process."""
+
+    def render(self) -> bytes:
+        """Return the metrics in Prometheus's text format."""
+        ...
+
+
 class MonitoredWorker(Protocol):
-    """Worker seen by probes. `lost_device`: only a new process can work again."""
+    """Worker or API seen by probes. `lost_device`: only a new process can work again."""
 
     lost_device: bool
 
@@ -34,13 +42,16 @@ class MonitoredWorker(Protocol):
         ...
 
 
-class HealthServer:
+M = TypeVar("M", bound=RenderedMetrics)
+
+
+class HealthServer(Generic[M]):
     """Health server, listening from construction and waiting for its worker.
 
     Raises: `SettingsError` if the port is in use.
     """
 
-    def __init__(self, host: str, port: int, metrics: WorkerMetrics) -> None:
+    def __init__(self, host: str, port: int, metrics: M) -> None:
         self.metrics = metrics
         self._worker: MonitoredWorker | None = None
         try:
@@ -54,8 +65,7 @@ class HealthServer:
         threading.Thread(target=self._server.serve_forever, daemon=True, name="health").start()
 
     def watch(self, worker: MonitoredWorker) -> None:
-        """Report the state of `worker` from now on, and its start in the metrics."""
-        self.metrics.record_start(startup.timeline())
+        """Report the state of `worker` from now on."""
         self._worker = worker
 
     def close(self) -> None:
@@ -66,13 +76,13 @@ class HealthServer:
     def _answer(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         status, content_type, body = self._build_response(environ.get("PATH_INFO", ""))
         start_response(status, [("Content-Type", content_type), ("Content-Length", str(len(body)))])
-        return [body]
+        return [] if environ.get("REQUEST_METHOD") == "HEAD" else [body]
 
     def _build_response(self, path: str) -> tuple[str, str, bytes]:
         """Return the HTTP status, content type and body for a path."""
         worker = self._worker
         if path == "/metrics":
-            return "200 OK", TYPE, self.metrics.render()
+            return "200 OK", CONTENT_TYPE_LATEST, self.metrics.render()
         if path == "/healthz":
             is_healthy = worker is None or not worker.lost_device
             return _build_probe_response(is_healthy, "the device is lost")

@@ -18,7 +18,7 @@ from handlers.job_api.store.database import Pool
 from handlers.job_api.store.files import JobFiles, count_clips
 from handlers.job_api.store.upload_files import UploadFiles
 from handlers.job_api.worker.audio_fetch import fetch_audio
-from handlers.job_api.worker.outcome import DROPPED, FAILED, MOVED, JobOutcome
+from handlers.job_api.worker.outcome import DROPPED, MOVED, REFUSED, JobOutcome
 from handlers.job_api.worker.progress import ProgressReporter
 from handlers.serving import Serving
 from musicgen.errors import InvalidRequest
@@ -73,7 +73,7 @@ class LocalExecutor:
         except InvalidRequest as error:
             await jobs.fail(self._pool, run, build_failure(error))
             self._files.discard(run)
-            return FAILED
+            return REFUSED
         except Exception as error:
             self._files.discard(run)
             if self._remote_queue is None or not may_be_made_elsewhere(error):

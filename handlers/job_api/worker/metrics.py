@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from handlers.job_api.disk_metrics import DiskCollector
 from handlers.job_api.worker.outcome import JobOutcome
 from musicgen import __version__
 
-TYPE = CONTENT_TYPE_LATEST
-OUTCOMES = ("completed", "failed", "dropped", "moved", "left")
-"""`dropped`: cancelled, or passed to another run meanwhile. `moved`: to the remote queue, or back
-to the local one. `left`: to other workers, because this one stops or has lost its device."""
+OUTCOMES = ("completed", "failed", "refused", "dropped", "moved", "left")
+"""`refused`: the request was at fault, such as input audio without an answer. `dropped`: cancelled,
+or passed to another run meanwhile. `moved`: to the remote queue, or back to the local one. `left`:
+to other workers, because this one stops or has lost its device."""
 _WAIT_BUCKETS = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
 _FIRST_AUDIO_BUCKETS = (0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 30, 60, 120, 300)
 _DURATION_BUCKETS = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1200)
@@ -24,10 +25,16 @@ class WorkerMetrics:
     """Metrics in a registry of their own. All times are seconds.
 
     `clips_waiting`: returns the number of clips on this disk still to be uploaded to the bucket.
+    `folders`: folders with a watched file system, by name.
     """
 
-    def __init__(self, clips_waiting: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self,
+        clips_waiting: Callable[[], int] | None = None,
+        folders: Mapping[str, Path] | None = None,
+    ) -> None:
         self.registry = CollectorRegistry()
+        DiskCollector(folders or {}, self.registry)
         self.queue_wait = self._histogram(
             "queue_wait_seconds", "Time from submission to start of a job", _WAIT_BUCKETS
         )
@@ -53,9 +60,7 @@ class WorkerMetrics:
         self.audio_seconds = Counter(
             "musicgen_audio_seconds", "Seconds of audio made", registry=self.registry
         )
-        self.batch_size = Gauge(
-            "musicgen_batch_size", "Jobs running now in this process", registry=self.registry
-        )
+        self.batch_size = self._gauge("batch_size", "Jobs running now in this process")
         self.orphans = Counter(
             "musicgen_orphans_recovered",
             "Jobs of lost workers queued again by this process",
@@ -67,10 +72,11 @@ class WorkerMetrics:
             ["phase"],
             registry=self.registry,
         )
-        self._load = Gauge(
-            "musicgen_model_load_seconds",
-            "Time from the start of the process until its model was ready",
-            registry=self.registry,
+        self._ready = self._gauge(
+            "ready_timestamp_seconds", "Unix time at which the model was ready"
+        )
+        self._load = self._gauge(
+            "model_load_seconds", "Time from the start of the process until its model was ready"
         )
         Info("musicgen_build", "Version of the code", registry=self.registry).info(
             {"version": __version__}
@@ -87,6 +93,7 @@ class WorkerMetrics:
         for phase, seconds in timeline.items():
             self._start.labels(phase).set(seconds)
         self._load.set(max(timeline.values(), default=0.0))
+        self._ready.set_to_current_time()
 
     def record_job_start(self, waited: float) -> None:
         """Record the start of a job, submitted `waited` seconds ago."""
@@ -107,6 +114,9 @@ class WorkerMetrics:
     def render(self) -> bytes:
         """Return the metrics in Prometheus's text format."""
         return generate_latest(self.registry)
+
+    def _gauge(self, name: str, help_text: str) -> Gauge:
+        return Gauge(f"musicgen_{name}", help_text, registry=self.registry)
 
     def _histogram(self, name: str, help_text: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"musicgen_{name}", help_text, buckets=buckets, registry=self.registry)

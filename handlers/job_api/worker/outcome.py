@@ -19,4 +19,6 @@ class JobOutcome:
     first_audio: float | None = None
 
 
-FAILED, DROPPED, MOVED, LEFT = (JobOutcome(kind) for kind in ("failed", "dropped", "moved", "left"))
+FAILED, REFUSED, DROPPED, MOVED, LEFT = (
+    JobOutcome(kind) for kind in ("failed", "refused", "dropped", "moved", "left")
+)

@@ -13,7 +13,7 @@ from handlers.job_api.store import jobs, queue, requeue
 from handlers.job_api.store.database import Pool
 from handlers.job_api.store.files import JobFiles, count_clips
 from handlers.job_api.worker.local_executor import build_failure, open_upload
-from handlers.job_api.worker.outcome import DROPPED, FAILED, MOVED, JobOutcome
+from handlers.job_api.worker.outcome import DROPPED, FAILED, MOVED, REFUSED, JobOutcome
 from handlers.job_api.worker.progress import REPORT_SECONDS, ProgressReporter
 from musicgen.errors import InvalidRequest, RemoteError
 from musicgen.process.tracing import span
@@ -64,7 +64,7 @@ class RemoteExecutor:
                 made = await self._generate(run)
         except InvalidRequest as error:
             await jobs.fail(self._pool, run, build_failure(error))
-            return FAILED
+            return REFUSED
         except RemoteError as error:
             return await self._handle_failure(run, error)
         if made is None or not await self._complete(run, made):
@@ -117,7 +117,7 @@ class RemoteExecutor:
         else:
             message = str(error) if is_refused else FAILED_REMOTELY
             await jobs.fail(self._pool, run, {"code": error.code, "message": message})
-            return FAILED
+            return REFUSED if is_refused else FAILED
         return MOVED
 
     async def _complete(self, run: jobs.WorkerRun, made: RemoteResult) -> bool:

@@ -132,11 +132,14 @@ def _keep_running(
     return 0
 
 
-def _plan_api(host: str, port: int, sockets: Iterable[socket.socket]) -> _Child:
+def _plan_api(
+    settings: ApiSettings, host: str, port: int, sockets: Iterable[socket.socket]
+) -> _Child:
     descriptors = tuple(listener.fileno() for listener in sockets)
     arguments = [text for number in descriptors for text in ("--socket", str(number))]
     address = ["--host", host, "--port", str(port)]
-    return _Child(["serve", "api", *address, *arguments], sockets=descriptors)
+    command = ["serve", "api", *address, *arguments]
+    return _Child(command, _metrics_port(settings, 0), sockets=descriptors)
 
 
 def _stop_all(children: Iterable[_Child], seconds: float) -> None:
@@ -169,10 +172,10 @@ def supervise(
     parts = ["worker"] * workers + ["relay"] * relay
     log_place(settings.database_url, settings.data_dir)
     database = None if settings.database_url else EmbeddedServer(settings.data_dir)
-    api = _plan_api(host, port, sockets)
+    api = _plan_api(settings, host, port, sockets)
     worker_processes = [
         _Child(["serve", part], _metrics_port(settings, number), WORKER_NICENESS)
-        for number, part in enumerate(parts)
+        for number, part in enumerate(parts, 1)
     ]
     is_stopping = False
 

@@ -60,7 +60,8 @@ class WorkerRole:
     """Role of a worker.
 
     `queue_name`: the queue it serves. `slots`: number of jobs run at once. `models`: returns the
-    names of the loaded models, `loading` the name of the model in loading.
+    names of the loaded models, `loading` the name of the model in loading. `device`: the place of
+    its jobs in the log, such as cuda:0.
     """
 
     queue_name: str
@@ -68,6 +69,7 @@ class WorkerRole:
     executor: Executor
     models: Callable[[], tuple[str, ...]]
     loading: Callable[[], str | None] = lambda: None
+    device: str = "elsewhere"
 
 
 class Worker:
@@ -108,6 +110,8 @@ class Worker:
     def stop(self) -> None:
         """Take no more jobs; running ones are finished within the drain time."""
         if not self._stopping.is_set():
+            facts = (self.name, len(self._tasks), self._drain)
+            logger.info("worker stops taking jobs worker=%s running=%d drain_seconds=%g", *facts)
             self._stopping.set()
             asyncio.get_running_loop().call_later(self._drain, self.put_back_jobs)
 
@@ -150,6 +154,7 @@ class Worker:
             with contextlib.suppress(Exception):
                 await query(self._pool, "DELETE FROM musicgen_workers WHERE name = %s", self.name)
             life.release()
+            logger.info("worker has stopped worker=%s", self.name)
 
     async def _process_queue(self) -> None:
         await self._app.run_worker_async(
@@ -203,6 +208,7 @@ class Worker:
         began, outcome = time.monotonic(), LEFT
         if self._metrics is not None:
             self._metrics.record_job_start(run.waited)
+        self._log_start(run)
         try:
             outcome = await self._execute_in_span(run)
             if outcome is LEFT:
@@ -211,8 +217,21 @@ class Worker:
             await self._put_back(run)
             raise
         finally:
+            duration = time.monotonic() - began
+            self._log_end(run, outcome, duration)
             if self._metrics is not None:
-                self._metrics.record_job_end(outcome, run.waited, time.monotonic() - began)
+                self._metrics.record_job_end(outcome, run.waited, duration)
+
+    def _log_start(self, run: jobs.WorkerRun) -> None:
+        facts = (run.id, run.attempt, self._role.device, run.waited)
+        with about(run.id, run.trace):
+            logger.info("job starts job_id=%s attempt=%d device=%s waited=%.3g", *facts)
+
+    def _log_end(self, run: jobs.WorkerRun, outcome: JobOutcome, duration: float) -> None:
+        facts = (run.id, outcome.kind, self._role.device, duration, outcome.audio_seconds)
+        line = "job ended job_id=%s outcome=%s device=%s seconds=%.3g audio_seconds=%.3g"
+        with about(run.id, run.trace):
+            logger.info(line, *facts)
 
     async def _put_back(self, run: jobs.WorkerRun) -> None:
         """Queue a job again. While the database is away, recovery does it after the timeout."""

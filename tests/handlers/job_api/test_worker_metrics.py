@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import subprocess
@@ -70,7 +71,7 @@ def _values(address: str) -> dict[str, float]:
 
 
 def test_a_worker_counts_what_it_has_done(
-    api: JobServer, worker: tuple[subprocess.Popen[bytes], str]
+    api: JobServer, worker: tuple[subprocess.Popen[bytes], str], tmp_path: Path
 ) -> None:
     process, address = worker
     _until(f"{address}/readyz", 200)
@@ -91,8 +92,25 @@ def test_a_worker_counts_what_it_has_done(
     assert found["musicgen_realtime_factor_count"] == 1
     assert found["musicgen_time_to_first_audio_seconds_count"] == 1
     assert 0 < found["musicgen_model_load_seconds"] < 600
+    wrong = api.submit(input_audio="http://10.0.0.1/x", continuation=True)
+    assert api.ended(wrong)["status"] == "failed"
+    found = _values(address)
+    assert found["musicgen_jobs_totalrefused"] == 1, "the caller's fault"
+    assert found["musicgen_jobs_totalfailed"] == 0
+    last = api.submit(duration=20)
+    api.until(last, lambda now: now["status"] == "running")
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
+    log = (tmp_path / "worker.log").read_text()
+    assert re.search(rf"job starts job_id={late} attempt=1 device=cpu waited=[\d.e-]+$", log, re.M)
+    ended = (
+        rf"job ended job_id={last} outcome=completed device=cpu seconds=[\d.]+ audio_seconds=20$"
+    )
+    assert re.search(ended, log, re.M)
+    assert f"job ended job_id={wrong} outcome=refused" in log
+    assert re.search(r"worker stops taking jobs worker=\S+ running=1 drain_seconds=600$", log, re.M)
+    assert log.index("worker stops taking") < log.index(last, log.index("worker stops taking"))
+    assert log.index("worker has stopped") > log.index(f"job ended job_id={last}")
 
 
 def test_a_health_port_says_what_its_worker_is() -> None:

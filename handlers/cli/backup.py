@@ -1,0 +1,89 @@
+"""`musicgen backup` and `musicgen restore`: jobs, keys, clips and uploads of the job API."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from handlers.cli.options import Commands
+from musicgen.errors import MissingDependency
+from musicgen.settings import Settings
+from musicgen.settings.job_api import ApiSettings
+
+if TYPE_CHECKING:
+    from handlers.job_api.store.backup import BackupManifest
+
+
+def add(commands: Commands) -> None:
+    """Add the commands `backup` and `restore`."""
+    backup = commands.add_parser(
+        "backup",
+        help="write the job API's database, clips and uploads to one file",
+        description="Servers may run meanwhile. What lies in a bucket is not copied. The file "
+        "holds secrets: only its owner can read it.",
+    )
+    backup.add_argument(
+        "target", type=Path, metavar="FILE", help="a new file, or a folder for a file named by time"
+    )
+    backup.add_argument(
+        "--without-files", action="store_true", help="the database only, no clips and uploads"
+    )
+    backup.set_defaults(run=_back_up)
+    restore = commands.add_parser(
+        "restore",
+        help="restore a file of `musicgen backup`; stop the servers first",
+        description="The next start of a server migrates an older backup.",
+    )
+    restore.add_argument("source", type=Path, metavar="FILE", help="a file of `musicgen backup`")
+    restore.add_argument(
+        "--force", action="store_true", help="replace the jobs, keys and files that are there"
+    )
+    restore.set_defaults(run=_restore)
+
+
+def _back_up(options: argparse.Namespace, settings: Settings) -> int:
+    _check_packages()
+    from handlers.job_api.store.backup import back_up
+
+    api, url = _open_database()
+    target: Path = options.target
+    if target.is_dir():
+        target /= f"musicgen-{datetime.now(UTC):%Y%m%d-%H%M%S}.tar"
+    with_files = settings.bucket.name is None and not options.without_files
+    manifest = back_up(url, api.data_dir, target, with_files=with_files)
+    size = target.stat().st_size / 1e6
+    sys.stdout.write(f"{target}: {_describe(manifest)}, {size:.1f} MB\n")
+    return 0
+
+
+def _restore(options: argparse.Namespace, _: Settings) -> int:
+    _check_packages()
+    from handlers.job_api.store.restore import restore
+
+    api, url = _open_database()
+    manifest = restore(url, api.data_dir, options.source, force=options.force)
+    sys.stdout.write(f"Restored {_describe(manifest)} of {manifest.created_at}\n")
+    return 0
+
+
+def _describe(manifest: BackupManifest) -> str:
+    files = "with clips and uploads" if manifest.has_files else "without clips and uploads"
+    return f"{manifest.jobs} jobs, {manifest.keys} keys, {files}"
+
+
+def _open_database() -> tuple[ApiSettings, str]:
+    from handlers.job_api.store.database import database_url
+
+    api = ApiSettings.from_env()
+    return api, database_url(api.database_url, api.data_dir)
+
+
+def _check_packages() -> None:
+    try:
+        import procrastinate  # noqa: F401
+        import psycopg  # noqa: F401
+    except ImportError as error:
+        raise MissingDependency(str(error.name), "a backup", "api") from None

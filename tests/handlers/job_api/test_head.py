@@ -1,0 +1,74 @@
+"""HEAD answers like GET, without a body, on every route with a GET."""
+
+from __future__ import annotations
+
+import time
+
+import httpx
+import pytest
+from fastapi.routing import APIRoute
+
+from handlers.job_api.api import routes_audio, routes_jobs, routes_service
+from handlers.job_api.worker.health_server import HealthServer
+from handlers.job_api.worker.metrics import WorkerMetrics
+from tests.support.job_server import JobServer
+
+ROUTERS = (routes_service.router, routes_jobs.router, routes_audio.router)
+PATHS = sorted(
+    route.path
+    for router in ROUTERS
+    for route in router.routes
+    if isinstance(route, APIRoute) and "GET" in (route.methods or ())
+)
+OTHERS = ("/openapi.json", "/static/style.css", "/nowhere", "/static/nowhere.css")
+SAME = ("content-type", "content-length", "cache-control", "etag", "content-security-policy",
+        "content-disposition", "accept-ranges")  # fmt: skip
+CHANGES = ("/metrics",)
+"""Their length is another one at each call."""
+
+
+@pytest.fixture(scope="module")
+def job_id(server: JobServer) -> str:
+    job_id = server.submit()
+    server.ended(job_id)
+    return job_id
+
+
+@pytest.mark.parametrize("path", [*PATHS, *OTHERS])
+def test_head_is_get_without_its_body(server: JobServer, job_id: str, path: str) -> None:
+    address = path.replace("{job_id}", job_id).replace("{name}", f"{job_id}.wav")
+    assert "{" not in address
+    get, head = server.http.get(address), server.http.head(address)
+    assert head.status_code == get.status_code
+    assert head.content == b""
+    for name in SAME:
+        if name != "content-length" or (name in get.headers and path not in CHANGES):
+            assert head.headers.get(name) == get.headers.get(name), name
+
+
+def test_head_of_a_stream_does_not_wait_for_its_end(server: JobServer) -> None:
+    job_id = server.submit(duration=300)
+    server.until(job_id, lambda now: now["stream_url"])
+    for path in (f"/jobs/{job_id}/events", f"/audio/{job_id}/stream"):
+        began = time.monotonic()
+        head = server.http.head(path)
+        assert head.status_code == 200 and time.monotonic() - began < 2
+        with server.http.stream("GET", path) as get:
+            assert head.headers["content-type"] == get.headers["content-type"]
+    server.http.delete(f"/jobs/{job_id}")
+
+
+def test_other_methods_are_refused_as_before(server: JobServer) -> None:
+    assert server.http.put("/models").status_code == 405
+    paths = server.http.get("/openapi.json").json()["paths"]
+    assert not [path for path, methods in paths.items() if "head" in methods]
+
+
+def test_a_health_port_answers_head() -> None:
+    port = HealthServer("127.0.0.1", 0, WorkerMetrics())
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port.port}") as http:
+            for path in ("/healthz", "/metrics", "/nowhere"):
+                assert http.head(path).status_code == http.get(path).status_code
+    finally:
+        port.close()
