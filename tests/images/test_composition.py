@@ -141,7 +141,7 @@ def test_no_service_wrote_an_error_nobody_expects(up: Composition) -> None:
     for name in ("api", "worker"):
         log = up.containers[name].log.read_text(errors="replace")
         assert "Traceback" not in log or "OperationalError" in log, log[-3000:]
-    assert "native step: avx" in up.containers["worker"].log.read_text()
+    assert "native step: AVX" in up.containers["worker"].log.read_text()
 
 
 def _host_name(up: Composition) -> Any:

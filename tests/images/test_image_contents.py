@@ -77,13 +77,13 @@ def test_the_form_of_processors_runs_in_the_image_that_packs_it(
     command = ("generate", "bells", "--duration", "1", "-o", "/tmp/clip.wav")
     done = program("musicgen-worker", "musicgen", *command, MUSICGEN_LOG_LEVEL="INFO")
     assert done.returncode == 0, done.stdout
-    assert "weights of the form native-int8; native step: avx" in done.stdout
+    assert "weights of the form native-int8; native step: AVX" in done.stdout
 
 
 def test_the_image_of_runpod_makes_the_local_job(program: Callable[..., Any]) -> None:
     done = program("musicgen-runpod")
     assert done.returncode == 0, done.stdout[-3000:]
-    assert "native step: avx" in done.stdout
+    assert "native step: AVX" in done.stdout
 
 
 def test_the_image_of_the_api_knows_its_commands(program: Callable[..., Any]) -> None:
