@@ -23,6 +23,7 @@ _TRANSIENT_CODES = frozenset({
     "BadDigest", "IncompleteBody", "InternalError", "NoSuchUpload", "OperationAborted",
     "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling", "ThrottlingException",
 })  # fmt: skip
+_REDIRECT = "Redirect"
 _CODE = re.compile(r"[A-Za-z0-9.]{1,64}")
 _ADVICE = {
     "AccessDenied": "the credentials need the permission s3:PutObject",
@@ -33,6 +34,7 @@ _ADVICE = {
     "AuthorizationHeaderMalformed": "set MUSICGEN_BUCKET_REGION to the region of the bucket",
     "PermanentRedirect": "set MUSICGEN_BUCKET_REGION to the region of the bucket",
     "NoSuchBucket": "the bucket does not exist; create it first",
+    _REDIRECT: "set MUSICGEN_BUCKET_ENDPOINT_URL to the address it redirects to, often https",
 }
 
 
@@ -63,7 +65,7 @@ def open_client(
             aws_secret_access_key=bucket.secret_access_key,
             region_name=bucket.region,
         )
-        return session.client(
+        client = session.client(
             "s3",
             endpoint_url=endpoint,
             config=config,
@@ -73,6 +75,23 @@ def open_client(
         raise BucketRefused(f"the bucket's endpoint {endpoint!r} is not a URL.") from None
     except botocore.exceptions.ProfileNotFound as error:
         raise BucketRefused(f"{error}. Correct AWS_PROFILE or its configuration file.") from None
+    if _is_own_service(endpoint):
+        client.meta.events.register_first("needs-retry.s3", _refuse_redirect)
+    return client
+
+
+def _refuse_redirect(response: tuple[Any, Any] | None, operation: Any, **_: Any) -> None:
+    """Raise `ClientError` for a redirect, such as one to https by a proxy.
+
+    boto3 1.44 takes each redirect for a bucket in another region and asks for the region. This
+    question is redirected too, so it repeats itself 81 times, until the limit of recursion.
+    """
+    from botocore.exceptions import ClientError
+
+    if response is not None and response[0].status_code in (301, 302, 307):
+        status = {"HTTPStatusCode": response[0].status_code}
+        error = {"Error": {"Code": _REDIRECT}, "ResponseMetadata": status}
+        raise ClientError(error, operation.name)
 
 
 def build_config(bucket: BucketSettings, attempts: int = 1, **more: Any) -> Any:
@@ -213,10 +232,13 @@ def read_code(error: BaseException) -> str:
 
 def _resolve_addressing(style: str, endpoint: str | None) -> str:
     """Return the addressing style. Outside AWS, "auto" is "path": few have a host per bucket."""
-    is_own = endpoint is not None and not (urlsplit(endpoint).hostname or "").endswith(
-        ".amazonaws.com"
-    )
-    return "path" if style == "auto" and is_own else style
+    return "path" if style == "auto" and _is_own_service(endpoint) else style
+
+
+def _is_own_service(endpoint: str | None) -> bool:
+    """Whether an endpoint is not one of AWS."""
+    host = None if endpoint is None else urlsplit(endpoint).hostname
+    return endpoint is not None and not (host or "").endswith(".amazonaws.com")
 
 
 def _build_arguments(target: UploadTarget) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from musicgen.errors import BucketRefused, UploadFailed
 from musicgen.settings import BucketSettings
 from musicgen.storage.bucket_probe import probe_bucket
 from tests.support.odd_bucket import odd_bucket
+from tests.support.recording_server import record
 from tests.support.s3_server import s3_server
 from tests.support.seaweedfs import APP, BUCKET, seaweedfs
 
@@ -37,6 +38,16 @@ def test_a_region_named_by_the_server_is_the_advice() -> None:
         pytest.raises(BucketRefused, match="Set MUSICGEN_BUCKET_REGION=eu-central-1"),
     ):
         probe_bucket(_settings(url))
+
+
+@pytest.mark.parametrize("status", ["301", "302", "307"])
+def test_an_endpoint_that_redirects_is_asked_once(status: str) -> None:
+    """A proxy often redirects http to https. boto3 asked 82 times and failed with RecursionError."""
+    with record() as server:
+        server.mode, server.location = status, "https://storage.example"
+        with pytest.raises(BucketRefused, match="the address it redirects to"):
+            probe_bucket(_settings(server.url))
+    assert len(server.requests) == 1
 
 
 def test_a_wrong_clock_is_named() -> None:
