@@ -102,7 +102,7 @@ def _rig(folder: Path, database: str, **variables: object) -> Iterator[Rig]:
         "MUSICGEN_SLOTS": 4,
         "MUSICGEN_JOBS_PER_KEY": 500,
         "MUSICGEN_RATE_LIMIT": "100000/minute",
-        "MUSICGEN_WORKER_TIMEOUT": 3,
+        "MUSICGEN_WORKER_TIMEOUT": 5,
         "MUSICGEN_WEBHOOK_NETWORKS": "127.0.0.0/8",
         "MUSICGEN_REMOTE_MONTHLY_CAP": 10,
         **variables,
@@ -137,7 +137,7 @@ def rig(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig
     folder = tmp_path_factory.mktemp("alerts")
     data = folder / "data"
     data.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=400m", "tmpfs", str(data)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1g", "tmpfs", str(data)]
     has_disk = subprocess.run(mount, capture_output=True).returncode == 0
     try:
         with _rig(folder, database) as running:
