@@ -42,7 +42,7 @@ def test_a_region_named_by_the_server_is_the_advice() -> None:
 
 @pytest.mark.parametrize("status", ["301", "302", "307"])
 def test_an_endpoint_that_redirects_is_asked_once(status: str) -> None:
-    """A proxy often redirects http to https. boto3 asked 82 times and failed with RecursionError."""
+    """A proxy often redirects http to https. boto3 asked 82 times, until RecursionError."""
     with record() as server:
         server.mode, server.location = status, "https://storage.example"
         with pytest.raises(BucketRefused, match="the address it redirects to"):
