@@ -18,7 +18,7 @@ from handlers.job_api.api.context import OPEN_CALL_LIMIT, WRONG_KEY_LIMIT
 from handlers.job_api.api.key_ring import READ_SECONDS, KeyRing
 from handlers.job_api.store import api_keys
 from handlers.job_api.store.database import Pool
-from tests.support.job_server import data_folder, job_server
+from tests.support.job_server import data_folder, free_port, job_server
 
 OPEN_CALLS = int(OPEN_CALL_LIMIT.split("/")[0])
 WRONG_KEYS = int(WRONG_KEY_LIMIT.split("/")[0])
@@ -32,7 +32,8 @@ def _random_key() -> str:
 def test_strangers_are_refused_and_callers_served(database: str, with_pool: WithPool) -> None:
     """GET /session and calls that were refused had no limit."""
     key = with_pool(lambda pool: api_keys.create(pool, "one", frozenset({"generate"}), None)).key
-    settings = {"DATABASE_URL": database, "MUSICGEN_API_AUTH": "on"}
+    port = free_port()
+    settings = {"DATABASE_URL": database, "MUSICGEN_API_AUTH": "on", "MUSICGEN_METRICS_PORT": port}
     with (
         data_folder(with_database=False) as folder,
         job_server(folder, "api", key=key, **settings) as server,
@@ -62,7 +63,7 @@ def test_strangers_are_refused_and_callers_served(database: str, with_pool: With
         assert server.http.get("/session").json()["signed_in"]
         assert server.http.get("/jobs").status_code == 200
         assert stranger.get("/healthz").status_code == 200
-        metrics = stranger.get("/metrics").text
+        metrics = httpx.get(f"http://127.0.0.1:{port}/metrics").text
         for code in ("key_needed", "too_many_calls"):
             assert f'musicgen_calls_refused_total{{code="{code}"}}' in metrics
 
