@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from handlers.job_api.store import jobs, queue, requeue
 from handlers.job_api.store.database import DISCONNECT_ERRORS, Pool, query
 from handlers.job_api.store.life_lock import LifeLock
+from handlers.job_api.worker.fetch_stage import FETCHES_AT_ONCE, FetchStage
 from handlers.job_api.worker.local_executor import build_failure
 from handlers.job_api.worker.outcome import FAILED, LEFT, JobOutcome
 from musicgen.errors import DeviceFault, GenerationCancelled, MusicGenError
@@ -61,7 +62,7 @@ class WorkerRole:
 
     `queue_name`: the queue it serves. `slots`: number of jobs run at once. `models`: returns the
     names of the loaded models, `loading` the name of the model in loading. `device`: the place of
-    its jobs in the log, such as cuda:0.
+    its jobs in the log, such as cuda:0. `fetch_stage`: None for remote jobs.
     """
 
     queue_name: str
@@ -70,6 +71,7 @@ class WorkerRole:
     models: Callable[[], tuple[str, ...]]
     loading: Callable[[], str | None] = lambda: None
     device: str = "elsewhere"
+    fetch_stage: FetchStage | None = None
 
 
 class Worker:
@@ -101,6 +103,8 @@ class Worker:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stopped_at = 0.0
         app.task(name=queue.GENERATE, pass_context=True)(self._generate)
+        if role.fetch_stage is not None:
+            role.fetch_stage.name(self.name)
 
     @property
     def takes_jobs(self) -> bool:
@@ -113,6 +117,8 @@ class Worker:
             facts = (self.name, len(self._tasks), self._drain)
             logger.info("worker stops taking jobs worker=%s running=%d drain_seconds=%g", *facts)
             self._stopping.set()
+            if self._role.fetch_stage is not None:
+                self._role.fetch_stage.stop()
             asyncio.get_running_loop().call_later(self._drain, self.put_back_jobs)
 
     def put_back_jobs(self) -> None:
@@ -145,8 +151,10 @@ class Worker:
         life = LifeLock(self._data_dir, self.name)
         heartbeat = asyncio.create_task(self._send_heartbeats(), name="worker heartbeat")
         try:
-            while not self._stopping.is_set():
-                await self._run_until_stopped(self._process_queue)
+            loops = [self._serve(self._role.queue_name, self._role.slots)]
+            if self._role.fetch_stage is not None:
+                loops.append(self._serve(queue.FETCH, FETCHES_AT_ONCE))
+            await asyncio.gather(*loops)
         finally:
             heartbeat.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -156,11 +164,16 @@ class Worker:
             life.release()
             logger.info("worker has stopped worker=%s", self.name)
 
-    async def _process_queue(self) -> None:
+    async def _serve(self, name: str, concurrency: int) -> None:
+        """Run tasks of a queue until `stop`."""
+        while not self._stopping.is_set():
+            await self._run_until_stopped(lambda: self._process_queue(name, concurrency))
+
+    async def _process_queue(self, name: str, concurrency: int) -> None:
         await self._app.run_worker_async(
-            queues=[self._role.queue_name],
+            queues=[name],
             name=self.name,
-            concurrency=self._role.slots,
+            concurrency=concurrency,
             install_signal_handlers=False,
             update_heartbeat_interval=HEARTBEAT_SECONDS,
             fetch_job_polling_interval=1.0,
@@ -200,6 +213,8 @@ class Worker:
             run = await jobs.begin(self._pool, job_id, queue_id, self.name)
             if run is not None:
                 await self._measure(run)
+                if run.fetched is not None and self._role.fetch_stage is not None:
+                    await self._role.fetch_stage.delete_sound(run.id)
         finally:
             self._tasks.discard(task)
 
@@ -285,12 +300,14 @@ class Worker:
     def _row(self) -> list[Any]:
         role = self._role
         makes = queue.REMOTE if role.queue_name == queue.REMOTE else queue.LOCAL
-        return [self.name, role.slots, makes, list(role.models()), role.loading()]
+        fetches = role.fetch_stage is not None
+        return [self.name, role.slots, makes, list(role.models()), role.loading(), fetches]
 
 
 _HEARTBEAT = """
-    INSERT INTO musicgen_workers (name, slots, makes, models, loading, seen_at)
-    VALUES (%s, %s, %s, %s, %s, now())
+    INSERT INTO musicgen_workers (name, slots, makes, models, loading, fetches, seen_at)
+    VALUES (%s, %s, %s, %s, %s, %s, now())
     ON CONFLICT (name) DO UPDATE SET slots = excluded.slots, makes = excluded.makes,
-        models = excluded.models, loading = excluded.loading, seen_at = now()
+        models = excluded.models, loading = excluded.loading, fetches = excluded.fetches,
+        seen_at = now()
 """
