@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from handlers.input_audio import LIMITS
+from handlers.job_api.errors import TooManyUploads
 from handlers.job_api.store import fetches, queue, uploads
 from handlers.job_api.store.database import DISCONNECT_ERRORS, Pool
 from handlers.job_api.store.upload_files import UploadFiles
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 FETCHES_AT_ONCE = 16
 _PUT_BACK_SECONDS = 5.0
+_EXPECTED = (MusicGenError, TooManyUploads)
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +100,12 @@ class FetchStage:
             return
         with about(fetch.job_id, fetch.trace):
             try:
-                with span("musicgen.fetch", fetch.trace, "consumer", expected=(MusicGenError,)):
+                with span(
+                    "musicgen.fetch",
+                    fetch.trace,
+                    "consumer",
+                    expected=_EXPECTED,
+                ):
                     await self._fetch(fetch)
             except GenerationCancelled:
                 if self._is_stopping:
@@ -155,9 +162,13 @@ class FetchStage:
             logger.warning("Job %s moves to the remote queue: %s", fetch.job_id, error)
             await fetches.finish(self._pool, self._app, fetch, None, self._rules.remote_queue)
             return
-        if not isinstance(error, MusicGenError):
-            logger.error("Fetching for job %s failed unexpectedly.", fetch.job_id, exc_info=error)
-        await fetches.fail(self._pool, fetch, build_failure(error))
+        if isinstance(error, TooManyUploads):
+            failure = {"code": error.code, "message": str(error)}
+        else:
+            failure = build_failure(error)
+            if not isinstance(error, MusicGenError):
+                logger.error("The fetch of job %s broke.", fetch.job_id, exc_info=error)
+        await fetches.fail(self._pool, fetch, failure)
 
     async def _put_back(self, fetch: fetches.SoundFetch) -> None:
         """Queue a fetch again. While the database is away, recovery does it after the timeout."""
