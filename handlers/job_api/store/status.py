@@ -25,7 +25,8 @@ _HIDDEN = ("address",)
 class QueueLoad:
     """Load of the queue.
 
-    `slots`: jobs that the workers can run at once. `waiting`: seconds of audio still to make.
+    `slots`: jobs that the workers can run at once. `queued`: jobs that wait for a slot, or for any
+    worker, but not those whose sound a worker fetches. `waiting`: seconds of audio still to make.
     `pace`: seconds of work for one second of audio, averaged over the last jobs.
     """
 
@@ -144,7 +145,8 @@ _LOAD = """
         SELECT count(*) AS workers, coalesce(sum(slots), 0)::int AS slots FROM musicgen_workers
         WHERE seen_at > now() - make_interval(secs => %s) AND makes = %s
     ), unfinished AS (
-        SELECT count(*) FILTER (WHERE state = 'queued' AND NOT fetches) AS queued,
+        SELECT count(*) FILTER (WHERE state = 'queued'
+                AND (NOT fetches OR (SELECT workers FROM alive) = 0)) AS queued,
             count(*) FILTER (WHERE state = 'running') AS running,
             coalesce(sum(audio_seconds * (1 - progress)) FILTER (WHERE NOT fetches), 0)::float
                 AS waiting
