@@ -14,7 +14,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -25,6 +25,7 @@ from handlers.job_api.store.life_lock import LifeLock
 from handlers.job_api.worker.fetch_stage import FETCHES_AT_ONCE, FetchStage
 from handlers.job_api.worker.local_executor import build_failure
 from handlers.job_api.worker.outcome import FAILED, LEFT, JobOutcome
+from handlers.job_api.worker.queue_loop import HEARTBEAT_SECONDS, QueueLoop
 from musicgen.errors import DeviceFault, GenerationCancelled, MusicGenError
 from musicgen.process.logs import about
 from musicgen.process.tracing import note, past_span, span
@@ -34,11 +35,8 @@ if TYPE_CHECKING:
 
     from handlers.job_api.worker.metrics import WorkerMetrics
 
-HEARTBEAT_SECONDS = 3.0
-_PAUSE_SECONDS = 1.0
 _REPEAT_SECONDS = 0.5
 """Signals this close are one: a terminal and a program around this one send the same Ctrl-C."""
-_UNLIMITED_SECONDS = 1e9
 _PUT_BACK_SECONDS, _LEAVE_SECONDS = 5.0, 10.0
 """Longest time to put a job back, and to end after that, while the database is away."""
 
@@ -151,10 +149,11 @@ class Worker:
         life = LifeLock(self._data_dir, self.name)
         heartbeat = asyncio.create_task(self._send_heartbeats(), name="worker heartbeat")
         try:
-            loops = [self._serve(self._role.queue_name, self._role.slots)]
+            served = {self._role.queue_name: self._role.slots}
             if self._role.fetch_stage is not None:
-                loops.append(self._serve(queue.FETCH, FETCHES_AT_ONCE))
-            await asyncio.gather(*loops)
+                served[queue.FETCH] = FETCHES_AT_ONCE
+            loop = QueueLoop(self._app, self.name, self._stopping, self._leaving)
+            await asyncio.gather(*(loop.serve(*one) for one in served.items()))
         finally:
             heartbeat.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -163,45 +162,6 @@ class Worker:
                 await query(self._pool, "DELETE FROM musicgen_workers WHERE name = %s", self.name)
             life.release()
             logger.info("worker has stopped worker=%s", self.name)
-
-    async def _serve(self, name: str, concurrency: int) -> None:
-        """Run tasks of a queue until `stop`."""
-        while not self._stopping.is_set():
-            await self._run_until_stopped(lambda: self._process_queue(name, concurrency))
-
-    async def _process_queue(self, name: str, concurrency: int) -> None:
-        await self._app.run_worker_async(
-            queues=[name],
-            name=self.name,
-            concurrency=concurrency,
-            install_signal_handlers=False,
-            update_heartbeat_interval=HEARTBEAT_SECONDS,
-            fetch_job_polling_interval=1.0,
-            # No limit: it also stops itself when the database is away, and jobs go on then.
-            shutdown_graceful_timeout=_UNLIMITED_SECONDS,
-            delete_jobs="never",
-        )
-
-    async def _run_until_stopped(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Run `work` until it fails or `stop` is called; its cancellation lets jobs finish."""
-        work_task = asyncio.ensure_future(work())
-        stop_task = asyncio.create_task(self._stopping.wait())
-        leave_task = asyncio.create_task(self._leaving.wait())
-        await asyncio.wait({work_task, stop_task}, return_when=asyncio.FIRST_COMPLETED)
-        work_task.cancel()
-        await asyncio.wait({work_task, leave_task}, return_when=asyncio.FIRST_COMPLETED)
-        stop_task.cancel()
-        leave_task.cancel()
-        if not work_task.done():
-            logger.warning("The queue does not answer; stopping without it.")
-            return
-        try:
-            await work_task
-        except asyncio.CancelledError:
-            pass
-        except Exception:
-            logger.warning("The queue is unavailable; retrying.", exc_info=True)
-            await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _generate(self, context: JobContext, job_id: str) -> None:
         """Run one task of the queue."""
