@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import unquote_to_bytes
 from uuid import uuid4
 
@@ -54,6 +54,11 @@ def open_input_audio(
         yield fields
 
 
+def is_web_address(value: object) -> TypeGuard[str]:
+    """Return whether a value names a sound to fetch."""
+    return isinstance(value, str) and value[:8].lower().startswith(("http://", "https://"))
+
+
 def fetch_input_audio(
     value: object,
     folder: Path,
@@ -71,7 +76,7 @@ def fetch_input_audio(
     if value is None:
         return None
     target = folder / uuid4().hex
-    if isinstance(value, str) and value[:8].lower().startswith(("http://", "https://")):
+    if is_web_address(value):
         download(value, target, LIMITS, allowed_networks, cancelled)
         return target
     target.write_bytes(decode_inline_audio(value))

@@ -166,6 +166,7 @@ async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
     from handlers.job_api.store.database import create_tables, open_pool
     from handlers.job_api.store.maintenance import maintain
     from handlers.job_api.store.queue import LOCAL, REMOTE, open_queue
+    from handlers.job_api.worker.fetch_stage import FetchRules, FetchStage
     from handlers.job_api.worker.local_executor import LocalExecutor
     from handlers.job_api.worker.model_swap import ModelSwap
     from handlers.job_api.worker.worker import Worker, WorkerRole
@@ -186,13 +187,11 @@ async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
         swap = ModelSwap(serving, pool)
         elsewhere = REMOTE if settings.remote.policy == "fallback" else None
         executor = LocalExecutor(serving, pool, app, files, elsewhere)
+        rules = FetchRules.from_settings(api, settings.input_networks, elsewhere)
         role = WorkerRole(
-            LOCAL,
-            serving.slots,
-            executor,
-            lambda: serving.models,
-            lambda: swap.loading,
+            *(LOCAL, serving.slots, executor, lambda: serving.models, lambda: swap.loading),
             predictor.device,
+            FetchStage(pool, app, files.uploads, rules),
         )
         metrics = health.metrics if health else None
         worker = Worker(pool, app, role, api.drain, api.data_dir, metrics)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -50,6 +51,11 @@ class HealthWatch:
             yield self
             told, _ = process.communicate()
             self.worst, self.answers = json.loads(told)
+
+
+def longest_answer() -> float:
+    """Bound of an answer in seconds: other programs on this machine delay every answer."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def resident_bytes(pid: int) -> int:

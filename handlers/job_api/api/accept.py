@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from handlers.input_audio import decode_inline_audio
+from handlers.input_audio import decode_inline_audio, is_web_address
 from handlers.job_api.api.request_schema import (
     JOB_FIELDS,
     PRIORITY_MAX,
@@ -22,7 +22,6 @@ from musicgen.errors import InvalidRequest, UnknownModel
 from musicgen.request import GenerationRequest
 
 _PLACEHOLDER = Path("input")
-_URLS = ("http://", "https://")
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def _is_reference(value: object, owner: str, files: JobFiles) -> bool:
     if isinstance(value, str) and value.startswith(UPLOAD):
         files.uploads.check(owner, value)
         return True
-    return isinstance(value, str) and value[:8].lower().startswith(_URLS)
+    return is_web_address(value)
 
 
 def _parse_priority(value: object) -> int:
@@ -117,8 +116,7 @@ def _parse_priority(value: object) -> int:
 def _parse_webhook(value: object) -> str | None:
     if value is None:
         return None
-    is_url = isinstance(value, str) and value[:8].lower().startswith(_URLS)
-    if not isinstance(value, str) or not is_url or len(value) > WEBHOOK_URL_MAX_CHARACTERS:
+    if not is_web_address(value) or len(value) > WEBHOOK_URL_MAX_CHARACTERS:
         problem = f"must be an http(s) URL of at most {WEBHOOK_URL_MAX_CHARACTERS} characters"
         raise InvalidRequest("webhook_url", problem, value=value)
     return value

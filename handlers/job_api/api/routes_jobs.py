@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
+from handlers.input_audio import is_web_address
 from handlers.job_api.api.accept import accept
 from handlers.job_api.api.auth import authenticate, find_client, require_scope
 from handlers.job_api.api.context import Context
@@ -112,6 +113,7 @@ async def _submit(
         idempotency_key=idempotency_key,
         webhook_url=accepted.webhook_url,
         trace=trace,
+        fetches=is_web_address(accepted.request.get("input_audio")),
     )
     job_id = None
     try:

@@ -19,8 +19,6 @@ from handlers.job_api.store.upload_files import UPLOAD_MAX_BYTES
 from musicgen.errors import StorageError
 from musicgen.settings.job_api import ApiSettings
 
-_MEGABYTE = 10**6
-
 
 @dataclass(frozen=True)
 class StoredUpload:
@@ -36,12 +34,8 @@ class UploadIntake:
 
     def __init__(self, pool: Pool, files: JobFiles, settings: ApiSettings) -> None:
         self._pool, self._stored = pool, files.uploads
-        self._quota = uploads.UploadQuota(
-            settings.uploads_per_key,
-            settings.upload_mb_per_key * _MEGABYTE,
-            settings.upload_hours,
-        )
-        self._reserve = settings.disk_reserve_mb * _MEGABYTE
+        self._quota = uploads.UploadQuota.from_settings(settings)
+        self._reserve = settings.disk_reserve_mb * uploads.MEGABYTE
         self._slots = Slots("uploads", total=32, per_client=8)
         self._probe = SoundProbe()
 

@@ -35,7 +35,7 @@ class NewJob:
     """Job to submit, under a new id.
 
     `request`: validated fields. `request_hash`: of the body as sent; it tells a repeated call from
-    a different request with the same idempotency key.
+    a different request with the same idempotency key. `fetches`: its sound is at a web address.
     """
 
     owner: str
@@ -46,6 +46,7 @@ class NewJob:
     idempotency_key: str | None = None
     webhook_url: str | None = None
     trace: str | None = None
+    fetches: bool = False
     id: str = field(default_factory=lambda: secrets.token_hex(16))
 
 
@@ -59,7 +60,11 @@ class JobLimits:
 
 @dataclass(frozen=True)
 class WorkerRun:
-    """One run of a job by a worker. `waited`: seconds from the submission to this run."""
+    """One run of a job by a worker.
+
+    `waited`: seconds from the submission to this run. `fetched`: the upload with the sound of the
+    web address in `request`.
+    """
 
     id: str
     queue_id: int
@@ -69,6 +74,7 @@ class WorkerRun:
     audio_seconds: float
     trace: str | None
     waited: float
+    fetched: str | None = None
 
     @property
     def name(self) -> str:
@@ -107,8 +113,7 @@ async def _submit(pool: Pool, app: App, job: NewJob, limits: JobLimits, to: str)
         if await cursor.fetchone() is not None:
             return job_id
         # One submission of an owner at a time: the counts below stay true until the commit.
-        lock = "SELECT pg_advisory_xact_lock(hashtext(%s))"
-        await connection.execute(lock, [job.owner])
+        await queue.lock_owner(connection, job.owner)
         if job.idempotency_key is not None:
             cursor = await connection.execute(_BY_KEY.encode(), [job.owner, job.idempotency_key])
             if (existing := await cursor.fetchone()) is not None:
@@ -127,17 +132,21 @@ async def _submit(pool: Pool, app: App, job: NewJob, limits: JobLimits, to: str)
             raise TooManyJobs(limits.jobs_per_key)
         if counts["queued"] >= limits.queue_max:
             raise QueueFull(limits.queue_max)
-        queue_id = await queue.put(
-            app, connection, queue.GENERATE, to, priority=job.priority, job_id=job_id
-        )
+        fetches = job.fetches and to == queue.LOCAL
+        if fetches:
+            queue_id = await queue.put_fetch(app, connection, job_id, job.owner)
+        else:
+            queue_id = await queue.put(
+                app, connection, queue.GENERATE, to, priority=job.priority, job_id=job_id
+            )
         await connection.execute(
             "INSERT INTO musicgen_jobs (id, owner, request, request_hash, idempotency_key, "
-            "priority, webhook_url, trace, queue, queue_id, audio_seconds) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            "priority, webhook_url, trace, queue, queue_id, audio_seconds, fetches) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             [
                 *(job_id, job.owner, Jsonb(dict(job.request)), job.request_hash),
                 *(job.idempotency_key, job.priority, job.webhook_url, job.trace),
-                *(to, queue_id, job.audio_seconds),
+                *(to, queue_id, job.audio_seconds, fetches),
             ],
         )
     return job_id
@@ -150,7 +159,7 @@ async def begin(pool: Pool, job_id: str, queue_id: int, worker: str) -> WorkerRu
         "UPDATE musicgen_jobs SET state = 'running', attempt = attempt + 1, maker = %s, "
         "progress = 0, streams = false, started_at = now() "
         f"WHERE id = %s AND queue_id = %s AND {_UNFINISHED} "
-        "RETURNING attempt, owner, request, audio_seconds, trace, "
+        "RETURNING attempt, owner, request, audio_seconds, trace, fetched, "
         "extract(epoch FROM now() - created_at)::float AS waited",
         *(worker, job_id, queue_id),
         seconds=math.inf,
@@ -235,8 +244,8 @@ async def get(pool: Pool, job_id: str, owner: str | None = None) -> dict[str, An
     rows = await query(
         pool,
         "SELECT *, (SELECT count(*) FROM musicgen_jobs o WHERE j.state = 'queued' "
-        "AND o.state = 'queued' AND (-o.priority, o.created_at, o.id) "
-        "<= (-j.priority, j.created_at, j.id)) AS position "
+        "AND o.state = 'queued' AND (NOT o.fetches OR o.id = j.id) "
+        "AND (-o.priority, o.created_at, o.id) <= (-j.priority, j.created_at, j.id)) AS position "
         "FROM musicgen_jobs j WHERE id = %s AND (%s::text IS NULL OR owner = %s)",
         *(job_id, owner, owner),
     )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
 
 from handlers.job_api.store import queue
-from handlers.job_api.store.database import Pool, query
+from handlers.job_api.store.database import Connection, Pool, query
 from handlers.job_api.store.life_lock import find_dead_workers, forget_workers
 
 if TYPE_CHECKING:
@@ -49,10 +50,27 @@ _STRANDED = """
             WHERE w.makes = j.queue AND w.seen_at > now() - interval '20 s')
     FOR UPDATE OF j SKIP LOCKED
 """
+# Programs without the fetch stage run beside this one during an upgrade.
+_UNFETCHED = """
+    SELECT j.id, j.attempt, j.queue, j.queue_id, j.priority, 'todo' AS status
+    FROM musicgen_jobs j JOIN procrastinate_jobs p ON p.id = j.queue_id AND p.status = 'todo'
+    WHERE j.state = 'queued' AND j.fetches
+        AND (SELECT bool_and(NOT w.fetches) FROM musicgen_workers w
+            WHERE w.makes = j.queue AND w.seen_at > now() - interval '20 s')
+    FOR UPDATE OF j SKIP LOCKED
+"""
+# The lock of such a fetch would keep its owner's other fetches waiting.
+_RELEASE_FETCHES = """
+    UPDATE procrastinate_jobs p SET status = 'failed'
+    WHERE p.status = 'doing' AND p.queue_name = %s AND NOT EXISTS (
+        SELECT 1 FROM procrastinate_workers w
+        WHERE w.id = p.worker_id AND w.last_heartbeat > now() - make_interval(secs => %s))
+"""
 _RELEASE = """
     WITH gone AS (DELETE FROM musicgen_workers WHERE name = ANY(%s))
     UPDATE procrastinate_jobs SET status = 'failed' WHERE status = 'doing' AND id IN (
-        SELECT queue_id FROM musicgen_jobs WHERE state = 'running' AND maker = ANY(%s))
+        SELECT queue_id FROM musicgen_jobs WHERE (state = 'running' OR fetches)
+            AND maker = ANY(%s))
 """
 
 logger = logging.getLogger(__name__)
@@ -89,31 +107,17 @@ async def recover(
         values = [told["is_silence_told"], worker_timeout, worker_timeout]
         cursor = await connection.execute(_ORPHANS.encode(), values)
         orphans = await cursor.fetchall()
+        cursor = await connection.execute(_UNFETCHED)
+        orphans += await cursor.fetchall()
         if to is not None:
             cursor = await connection.execute(_STRANDED.encode(), [to, worker_timeout])
             orphans += await cursor.fetchall()
         for orphan in orphans:
             if orphan["attempt"] >= attempts:
-                await connection.execute(
-                    "UPDATE musicgen_jobs SET state = 'failed', finished_at = now(), error = %s "
-                    "WHERE id = %s",
-                    [Jsonb(_build_failure(orphan["attempt"])), orphan["id"]],
-                )
+                await _fail(connection, orphan)
                 failed += 1
             else:
-                queue_id = await queue.put(
-                    app,
-                    connection,
-                    queue.GENERATE,
-                    to or orphan["queue"],
-                    priority=orphan["priority"],
-                    job_id=orphan["id"],
-                )
-                await connection.execute(
-                    "UPDATE musicgen_jobs SET state = 'queued', queue = %s, queue_id = %s, "
-                    "streams = false WHERE id = %s",
-                    [to or orphan["queue"], queue_id, orphan["id"]],
-                )
+                await _requeue(connection, app, orphan, to or orphan["queue"])
                 requeued += 1
             if orphan["status"] == "doing":
                 # procrastinate's own function would raise if the lost worker came back first.
@@ -122,9 +126,32 @@ async def recover(
                     "WHERE id = %s AND status = 'doing'",
                     [orphan["queue_id"]],
                 )
+        if told["is_silence_told"]:
+            await connection.execute(_RELEASE_FETCHES.encode(), [queue.FETCH, worker_timeout])
     if requeued or failed:
         logger.warning("Recovered jobs of lost workers: requeued=%d failed=%d", requeued, failed)
     return RecoveryCounts(requeued, failed)
+
+
+async def _fail(connection: Connection, orphan: Mapping[str, Any]) -> None:
+    await connection.execute(
+        "UPDATE musicgen_jobs SET state = 'failed', finished_at = now(), error = %s WHERE id = %s",
+        [Jsonb(_build_failure(orphan["attempt"])), orphan["id"]],
+    )
+
+
+async def _requeue(connection: Connection, app: App, orphan: Mapping[str, Any], to: str) -> None:
+    """Put a job into the queue `to`, where the executor fetches a sound not fetched yet."""
+    queue_id = await queue.put(
+        *(app, connection, queue.GENERATE, to),
+        priority=orphan["priority"],
+        job_id=orphan["id"],
+    )
+    await connection.execute(
+        "UPDATE musicgen_jobs SET state = 'queued', queue = %s, queue_id = %s, "
+        "streams = false, fetches = false WHERE id = %s",
+        [to, queue_id, orphan["id"]],
+    )
 
 
 async def release_dead_workers(pool: Pool, data_dir: Path) -> None:

@@ -12,11 +12,15 @@ from handlers.job_api.store.jobs import OF_THIS_RUN, WorkerRun
 if TYPE_CHECKING:
     from procrastinate import App
 
+# Jobs from the remote queue, for example.
+_IS_UNFETCHED = "fetched IS NULL AND request->>'input_audio' ~* '^https?://'"
+
 
 async def move(pool: Pool, app: App, run: WorkerRun, to: str, *, seconds: int = 0) -> bool:
     """Move a running job to the queue `to`, to start there after `seconds`.
 
-    Returns whether the job was still this run's.
+    A web address is fetched first if local workers serve the queue. Returns whether the job was
+    still this run's.
     """
     return await retry_on_disconnect(lambda: _move(pool, app, run, to, seconds, 0), math.inf)
 
@@ -36,23 +40,28 @@ async def _move(
     """Move a running job to the queue `to`, or back to its own. `returned`: attempts taken back."""
     async with pool.connection() as connection, connection.transaction():
         cursor = await connection.execute(
-            f"SELECT queue, priority FROM musicgen_jobs WHERE {OF_THIS_RUN} FOR UPDATE".encode(),
+            f"SELECT queue, priority, owner, {_IS_UNFETCHED} AS is_unfetched FROM musicgen_jobs "
+            f"WHERE {OF_THIS_RUN} FOR UPDATE".encode(),
             [run.id, run.queue_id],
         )
         row = await cursor.fetchone()
         if row is None:
             return False
         to = to or row["queue"]
-        priority = row["priority"]
-        queue_id = await queue.put(
-            *(app, connection, queue.GENERATE, to),
-            priority=priority,
-            seconds=seconds,
-            job_id=run.id,
-        )
+        fetches = to == queue.LOCAL and bool(row["is_unfetched"])
+        if fetches:
+            queue_id = await queue.put_fetch(app, connection, run.id, row["owner"])
+        else:
+            queue_id = await queue.put(
+                *(app, connection, queue.GENERATE, to),
+                priority=row["priority"],
+                seconds=seconds,
+                job_id=run.id,
+            )
         cursor = await connection.execute(
             "UPDATE musicgen_jobs SET state = 'queued', queue = %s, queue_id = %s, "
-            f"attempt = attempt - %s, streams = false WHERE {OF_THIS_RUN} RETURNING id".encode(),
-            [to, queue_id, returned, run.id, run.queue_id],
+            "attempt = attempt - %s, streams = false, fetches = %s "
+            f"WHERE {OF_THIS_RUN} RETURNING id".encode(),
+            [to, queue_id, returned, fetches, run.id, run.queue_id],
         )
         return await cursor.fetchone() is not None

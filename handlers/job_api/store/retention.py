@@ -14,9 +14,11 @@ BATCH = 200
 _EXPIRED_JOBS = "SELECT id FROM musicgen_jobs WHERE finished_at < now() - make_interval(secs => %s)"
 # A queue may be longer than a day.
 _EXPIRED_UPLOADS = (
-    "SELECT id FROM musicgen_uploads u WHERE created_at < now() - make_interval(secs => %s) "
+    "SELECT id FROM musicgen_uploads u WHERE (created_at < now() - make_interval(secs => %s) "
+    "OR EXISTS (SELECT FROM musicgen_jobs j WHERE j.fetched = u.id)) "
     "AND NOT EXISTS (SELECT FROM musicgen_jobs j WHERE j.state IN ('queued', 'running') "
-    "AND j.owner = u.owner AND j.request->>'input_audio' = 'upload:' || u.id)"
+    "AND j.owner = u.owner "
+    "AND (j.request->>'input_audio' = 'upload:' || u.id OR j.fetched = u.id))"
 )
 
 logger = logging.getLogger(__name__)

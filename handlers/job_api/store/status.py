@@ -25,7 +25,8 @@ _HIDDEN = ("address",)
 class QueueLoad:
     """Load of the queue.
 
-    `slots`: jobs that the workers can run at once. `waiting`: seconds of audio still to make.
+    `slots`: jobs that the workers can run at once. `queued`: jobs that wait for a slot, or for any
+    worker, but not those whose sound a worker fetches. `waiting`: seconds of audio still to make.
     `pace`: seconds of work for one second of audio, averaged over the last jobs.
     """
 
@@ -129,7 +130,7 @@ def _estimate_seconds(row: Mapping[str, Any], load: QueueLoad) -> float | None:
     if row["state"] != "queued" or not load.slots:
         return None
     # The work before this job, estimated from its place among the waiting ones.
-    share = (row["position"] or load.queued) / max(1, load.queued)
+    share = min(1.0, (row["position"] or load.queued) / max(1, load.queued))
     return round((load.waiting * share / load.slots + own) * load.pace, 1)
 
 
@@ -144,9 +145,11 @@ _LOAD = """
         SELECT count(*) AS workers, coalesce(sum(slots), 0)::int AS slots FROM musicgen_workers
         WHERE seen_at > now() - make_interval(secs => %s) AND makes = %s
     ), unfinished AS (
-        SELECT count(*) FILTER (WHERE state = 'queued') AS queued,
+        SELECT count(*) FILTER (WHERE state = 'queued'
+                AND (NOT fetches OR (SELECT workers FROM alive) = 0)) AS queued,
             count(*) FILTER (WHERE state = 'running') AS running,
-            coalesce(sum(audio_seconds * (1 - progress)), 0)::float AS waiting
+            coalesce(sum(audio_seconds * (1 - progress)) FILTER (WHERE NOT fetches), 0)::float
+                AS waiting
         FROM musicgen_jobs WHERE state IN ('queued', 'running')
     ), lately AS (
         SELECT avg(extract(epoch FROM finished_at - started_at) / audio_seconds)::float AS pace

@@ -17,8 +17,10 @@ import anyio
 from handlers.job_api.errors import TooManyUploads
 from handlers.job_api.store.database import Pool, query, retry_on_disconnect
 from musicgen.errors import DiskFull
+from musicgen.settings.job_api import ApiSettings
 from musicgen.storage.local import translate_disk_errors
 
+MEGABYTE = 10**6
 UPLOAD_PATIENCE = 10
 """An upload may take this many times longer than other bodies."""
 _DELETE_SECONDS = 5.0
@@ -31,6 +33,12 @@ class UploadQuota:
     number: int
     bytes: int
     hours: float
+
+    @classmethod
+    def from_settings(cls, settings: ApiSettings) -> UploadQuota:
+        """Return the quota of the API's settings."""
+        size = settings.upload_mb_per_key * MEGABYTE
+        return cls(settings.uploads_per_key, size, settings.upload_hours)
 
 
 async def reserve(pool: Pool, upload_id: str, owner: str, size: int, quota: UploadQuota) -> None:

@@ -8,15 +8,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from handlers.contract import describe_error
+from handlers.input_audio import FIELD
 from handlers.job_api.store import jobs, requeue
 from handlers.job_api.store.database import Pool
 from handlers.job_api.store.files import JobFiles, count_clips
-from handlers.job_api.store.upload_files import UploadFiles
+from handlers.job_api.store.upload_files import UPLOAD, UploadFiles
 from handlers.job_api.worker.audio_fetch import fetch_audio
 from handlers.job_api.worker.outcome import DROPPED, MOVED, REFUSED, JobOutcome
 from handlers.job_api.worker.progress import ProgressReporter
@@ -99,7 +100,7 @@ class LocalExecutor:
         """
         async with (
             ProgressReporter(self._pool, run) as reporter,
-            open_upload(self._files.uploads, run) as sent,
+            open_upload(self._files.uploads, run.owner, _replace_address(run)) as sent,
             fetch_audio(self._serving, sent, reporter) as fields,
         ):
             if fields is None:
@@ -127,12 +128,14 @@ class LocalExecutor:
 
 
 @asynccontextmanager
-async def open_upload(uploads: UploadFiles, run: jobs.WorkerRun) -> AsyncIterator[dict[str, Any]]:
-    """Yield the fields of a run's request with its upload as a local file.
+async def open_upload(
+    uploads: UploadFiles, owner: str, request: Mapping[str, Any]
+) -> AsyncIterator[dict[str, Any]]:
+    """Yield the fields of a request with its upload as a local file.
 
     Raises: `InvalidInputAudio`, `BucketUnavailable`, `BucketRefused`.
     """
-    opened = uploads.open_request(run.owner, run.request)
+    opened = uploads.open_request(owner, request)
     fields = await asyncio.to_thread(opened.__enter__)
     try:
         yield fields
@@ -153,6 +156,11 @@ def _build_result(result: GenerationResult) -> dict[str, Any]:
     """Return the result of a job's row, without fields about the worker process."""
     mapping = {**result.to_mapping(), "made_by": MADE_LOCALLY}
     return {name: value for name, value in mapping.items() if name not in _WORKER_FIELDS}
+
+
+def _replace_address(run: jobs.WorkerRun) -> dict[str, Any]:
+    """Return the request of a run with its fetched sound in place of the web address."""
+    return run.request if run.fetched is None else {**run.request, FIELD: UPLOAD + run.fetched}
 
 
 def _can_stream(request: dict[str, Any]) -> bool:

@@ -74,7 +74,7 @@ class RemoteExecutor:
 
     async def _generate(self, run: jobs.WorkerRun) -> RemoteResult | None:
         """Return the remote clips, or None if the job is no longer this run's."""
-        async with open_upload(self._files.uploads, run) as fields:
+        async with open_upload(self._files.uploads, run.owner, run.request) as fields:
             return await self._generate_from(run, fields)
 
     async def _generate_from(

@@ -14,7 +14,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from handlers.job_api.store import jobs, queue, requeue
 from handlers.job_api.store.database import DISCONNECT_ERRORS, Pool, query
 from handlers.job_api.store.life_lock import LifeLock
+from handlers.job_api.worker.fetch_stage import FETCHES_AT_ONCE, FetchStage
 from handlers.job_api.worker.local_executor import build_failure
 from handlers.job_api.worker.outcome import FAILED, LEFT, JobOutcome
+from handlers.job_api.worker.queue_loop import HEARTBEAT_SECONDS, QueueLoop
 from musicgen.errors import DeviceFault, GenerationCancelled, MusicGenError
 from musicgen.process.logs import about
 from musicgen.process.tracing import note, past_span, span
@@ -33,11 +35,8 @@ if TYPE_CHECKING:
 
     from handlers.job_api.worker.metrics import WorkerMetrics
 
-HEARTBEAT_SECONDS = 3.0
-_PAUSE_SECONDS = 1.0
 _REPEAT_SECONDS = 0.5
 """Signals this close are one: a terminal and a program around this one send the same Ctrl-C."""
-_UNLIMITED_SECONDS = 1e9
 _PUT_BACK_SECONDS, _LEAVE_SECONDS = 5.0, 10.0
 """Longest time to put a job back, and to end after that, while the database is away."""
 
@@ -61,7 +60,7 @@ class WorkerRole:
 
     `queue_name`: the queue it serves. `slots`: number of jobs run at once. `models`: returns the
     names of the loaded models, `loading` the name of the model in loading. `device`: the place of
-    its jobs in the log, such as cuda:0.
+    its jobs in the log, such as cuda:0. `fetch_stage`: None for remote jobs.
     """
 
     queue_name: str
@@ -70,6 +69,7 @@ class WorkerRole:
     models: Callable[[], tuple[str, ...]]
     loading: Callable[[], str | None] = lambda: None
     device: str = "elsewhere"
+    fetch_stage: FetchStage | None = None
 
 
 class Worker:
@@ -101,6 +101,8 @@ class Worker:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stopped_at = 0.0
         app.task(name=queue.GENERATE, pass_context=True)(self._generate)
+        if role.fetch_stage is not None:
+            role.fetch_stage.name(self.name)
 
     @property
     def takes_jobs(self) -> bool:
@@ -113,6 +115,8 @@ class Worker:
             facts = (self.name, len(self._tasks), self._drain)
             logger.info("worker stops taking jobs worker=%s running=%d drain_seconds=%g", *facts)
             self._stopping.set()
+            if self._role.fetch_stage is not None:
+                self._role.fetch_stage.stop()
             asyncio.get_running_loop().call_later(self._drain, self.put_back_jobs)
 
     def put_back_jobs(self) -> None:
@@ -145,8 +149,11 @@ class Worker:
         life = LifeLock(self._data_dir, self.name)
         heartbeat = asyncio.create_task(self._send_heartbeats(), name="worker heartbeat")
         try:
-            while not self._stopping.is_set():
-                await self._run_until_stopped(self._process_queue)
+            served = {self._role.queue_name: self._role.slots}
+            if self._role.fetch_stage is not None:
+                served[queue.FETCH] = FETCHES_AT_ONCE
+            loop = QueueLoop(self._app, self.name, self._stopping, self._leaving)
+            await asyncio.gather(*(loop.serve(*one) for one in served.items()))
         finally:
             heartbeat.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -155,40 +162,6 @@ class Worker:
                 await query(self._pool, "DELETE FROM musicgen_workers WHERE name = %s", self.name)
             life.release()
             logger.info("worker has stopped worker=%s", self.name)
-
-    async def _process_queue(self) -> None:
-        await self._app.run_worker_async(
-            queues=[self._role.queue_name],
-            name=self.name,
-            concurrency=self._role.slots,
-            install_signal_handlers=False,
-            update_heartbeat_interval=HEARTBEAT_SECONDS,
-            fetch_job_polling_interval=1.0,
-            # No limit: it also stops itself when the database is away, and jobs go on then.
-            shutdown_graceful_timeout=_UNLIMITED_SECONDS,
-            delete_jobs="never",
-        )
-
-    async def _run_until_stopped(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Run `work` until it fails or `stop` is called; its cancellation lets jobs finish."""
-        work_task = asyncio.ensure_future(work())
-        stop_task = asyncio.create_task(self._stopping.wait())
-        leave_task = asyncio.create_task(self._leaving.wait())
-        await asyncio.wait({work_task, stop_task}, return_when=asyncio.FIRST_COMPLETED)
-        work_task.cancel()
-        await asyncio.wait({work_task, leave_task}, return_when=asyncio.FIRST_COMPLETED)
-        stop_task.cancel()
-        leave_task.cancel()
-        if not work_task.done():
-            logger.warning("The queue does not answer; stopping without it.")
-            return
-        try:
-            await work_task
-        except asyncio.CancelledError:
-            pass
-        except Exception:
-            logger.warning("The queue is unavailable; retrying.", exc_info=True)
-            await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _generate(self, context: JobContext, job_id: str) -> None:
         """Run one task of the queue."""
@@ -200,6 +173,8 @@ class Worker:
             run = await jobs.begin(self._pool, job_id, queue_id, self.name)
             if run is not None:
                 await self._measure(run)
+                if run.fetched is not None and self._role.fetch_stage is not None:
+                    await self._role.fetch_stage.delete_sound(run.id)
         finally:
             self._tasks.discard(task)
 
@@ -285,12 +260,14 @@ class Worker:
     def _row(self) -> list[Any]:
         role = self._role
         makes = queue.REMOTE if role.queue_name == queue.REMOTE else queue.LOCAL
-        return [self.name, role.slots, makes, list(role.models()), role.loading()]
+        fetches = role.fetch_stage is not None
+        return [self.name, role.slots, makes, list(role.models()), role.loading(), fetches]
 
 
 _HEARTBEAT = """
-    INSERT INTO musicgen_workers (name, slots, makes, models, loading, seen_at)
-    VALUES (%s, %s, %s, %s, %s, now())
+    INSERT INTO musicgen_workers (name, slots, makes, models, loading, fetches, seen_at)
+    VALUES (%s, %s, %s, %s, %s, %s, now())
     ON CONFLICT (name) DO UPDATE SET slots = excluded.slots, makes = excluded.makes,
-        models = excluded.models, loading = excluded.loading, seen_at = now()
+        models = excluded.models, loading = excluded.loading, fetches = excluded.fetches,
+        seen_at = now()
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from pathlib import Path
@@ -12,33 +11,18 @@ import pytest
 from musicgen.errors import GenerationCancelled
 from musicgen.net.fetch import DownloadLimits, download
 from tests.support.job_server import data_folder, job_server
-
-
-class SilentServer:
-    """Accepts connections and says nothing; `closed` counts those that were closed again."""
-
-    def __init__(self) -> None:
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}/sound.wav"
-        self.opened, self.closed = threading.Event(), threading.Event()
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        connection, _ = self.socket.accept()
-        with connection:
-            self.opened.set()
-            while connection.recv(4096):
-                pass
-            self.closed.set()
+from tests.support.silent_server import SilentServer
 
 
 def test_a_download_ends_when_it_is_cancelled(tmp_path: Path) -> None:
     server, cancelled = SilentServer(), threading.Event()
-    threading.Thread(target=lambda: (server.opened.wait(30), cancelled.set()), daemon=True).start()
+    threading.Thread(
+        target=lambda: (server.wait_for(opened=1), cancelled.set()), daemon=True
+    ).start()
     limits, networks = DownloadLimits(seconds=30), ("127.0.0.1/32",)
     with pytest.raises(GenerationCancelled):
         download(server.url, tmp_path / "sound", limits, networks, cancelled)
-    assert server.closed.wait(5)
+    assert server.wait_for(closed=1, seconds=5)
     assert not list(tmp_path.iterdir())
 
 
@@ -48,9 +32,9 @@ def test_a_cancelled_job_frees_its_slot_during_the_fetch() -> None:
     silent = SilentServer()
     with data_folder() as folder, job_server(folder, **settings) as server:
         slow = server.submit(input_audio=silent.url, continuation=True, duration=2)
-        assert silent.opened.wait(30)
+        assert silent.wait_for(opened=1)
         began = time.monotonic()
         assert server.http.delete(f"/jobs/{slow}").json()["status"] == "cancelled"
         assert server.ended(server.submit(), 40)["status"] == "completed"
-        assert time.monotonic() - began < 40 and silent.closed.wait(5)
+        assert time.monotonic() - began < 40 and silent.wait_for(closed=1, seconds=5)
         assert server.status(slow)["status"] == "cancelled"

@@ -7,6 +7,7 @@ import base64
 import io
 import itertools
 import json
+import os
 import random
 import threading
 import time
@@ -31,10 +32,12 @@ from tests.audio.test_bounded_reading import write_silence
 from tests.support.clips import wav
 from tests.support.health_watch import HealthWatch
 from tests.support.job_server import JobServer, data_folder, job_server
+from tests.support.memory_group import memory_group
+from tests.support.open_jobs import open_jobs
 from tests.support.routes import job_api, list_routes
 
 pytestmark = pytest.mark.slow
-CALLERS, SECONDS = 50, 45.0
+CALLERS, SECONDS = 50, 30.0
 MEMORY_BYTES = 2**30
 MEMORY_RETURNS = 1.2
 Body = Callable[[], "bytes | Iterator[bytes] | None"]
@@ -130,14 +133,33 @@ def _call(http: httpx.Client, method: str, path: str, body: Body, key: str | Non
         return type(error).__name__
 
 
+def _fill_paths(routes: list[tuple[str, str]], ended: str, live: str) -> list[tuple[str, str]]:
+    """Methods and paths with names in them: of no job, of an ended one and of one with live sound.
+
+    The jobs stay as they are.
+    """
+    filled = []
+    for method, path in routes:
+        jobs = ["0" * 32] if method == "DELETE" else ["0" * 32, ended, live]
+        for job_id in jobs:
+            for extension in ("wav", "mp3", "flac"):
+                names = {"job_id": job_id, "name": f"{job_id}.{extension}", "name:path": "small"}
+                one = path
+                for name, value in names.items():
+                    one = one.replace(f"{{{name}}}", value)
+                filled.append((method, one))
+    return sorted(set(filled))
+
+
 def _flood(
-    server: JobServer, keys: list[str], kinds: dict[str, Body], folder: Path
+    server: JobServer,
+    keys: list[str],
+    used: tuple[str | None, ...],
+    kinds: dict[str, Body],
+    routes: list[tuple[str, str]],
 ) -> Counter[str]:
-    """All calls once, then random ones until the time is over."""
-    names = {"job_id": "0" * 32, "name": "0" * 32 + ".mp3", "name:path": "small"}
-    routes = sorted(set(list_routes(job_api(folder).routes)))
-    assert len(routes) > 15
-    calls = list(itertools.product(routes, kinds.values(), (None, "wrong", *keys[:1])))
+    """All calls once, then random ones until the time is over. `used`: keys of each call."""
+    calls = list(itertools.product(routes, kinds.values(), used))
     random.Random(1).shuffle(calls)
     end = time.monotonic() + SECONDS
     counted: Counter[str] = Counter()
@@ -154,8 +176,6 @@ def _flood(
                         return
                     chosen = choices.choice(calls)
                 (method, path), body, key = chosen
-                for field_name, value in names.items():
-                    path = path.replace(f"{{{field_name}}}", value)
                 key = keys[number % len(keys)] if key in keys else key
                 outcome = _call(http, method, path, body, key)
                 with lock:
@@ -178,21 +198,34 @@ def test_a_flood_neither_stops_nor_swells_the_api(database: str, tmp_path: Path,
         "MUSICGEN_UPLOAD_MB_PER_KEY": 500,
     }
     kinds, keys = bodies(tmp_path), asyncio.run(_create_keys(database))
+    used = (None, "wrong", keys[0]) if auth == "on" else (None,)
+    routes = sorted(set(list_routes(job_api(tmp_path).routes)))
+    assert len(routes) > 15
     with (
         data_folder(with_database=False) as folder,
-        job_server(folder, "api", **settings) as server,
+        memory_group(MEMORY_BYTES) as group,
+        job_server(folder, "api", key=keys[0], **settings) as server,
     ):
+        group.add(server.process.pid)
         memory = MemoryWatch(server.process.pid)
-        # Modules that the first calls import stay.
-        for name, path in (("inline", "/generate"), ("wav", "/uploads")):
-            _call(server.http, "POST", path, kinds[name], keys[0])
-        time.sleep(1)
-        began = memory.read()
         watcher = threading.Thread(target=memory.run)
-        watcher.start()
+
+        async def flood() -> tuple[int, Counter[str], HealthWatch]:
+            async with open_jobs(server, database) as (ended, live):
+                paths = _fill_paths(routes, ended, live)
+                # Modules that the first calls import stay.
+                for method, path in paths:
+                    for name in ("call", "inline", "wav") if method == "POST" else ("none",):
+                        _call(server.http, method, path, kinds[name], keys[0])
+                began = memory.read()
+                watcher.start()
+                with HealthWatch(server.url, pause=0.1).run() as health:
+                    counted = await asyncio.to_thread(_flood, server, keys, used, kinds, paths)
+                return began, counted, health
+
+        load = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
         try:
-            with HealthWatch(server.url, pause=0.1).run() as health:
-                counted = _flood(server, keys, kinds, tmp_path)
+            began, counted, health = asyncio.run(flood())
         finally:
             memory.over.set()
             watcher.join()
@@ -201,11 +234,13 @@ def test_a_flood_neither_stops_nor_swells_the_api(database: str, tmp_path: Path,
             time.sleep(0.5)
         figures = {
             "calls": dict(counted),
-            "healthz": (health.answers, round(health.worst, 2)),
+            "healthz": (health.answers, round(health.worst, 2), round(load, 1)),
             "megabytes": [size // 10**6 for size in (began, memory.most, left)],
+            "limit reached": group.failures,
         }
         assert server.process.poll() is None, figures
         assert not [status for status in counted if status in ("500", "502")], figures
-        assert health.worst < 1, figures
+        # Other programs on this machine delay every answer.
+        assert health.worst < load, figures
         assert memory.most < MEMORY_BYTES, figures
         assert left <= MEMORY_RETURNS * began, figures

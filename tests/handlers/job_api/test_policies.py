@@ -78,7 +78,8 @@ def test_a_model_that_is_not_there_is_one_that_is_elsewhere(
 
 def test_what_the_caller_has_to_mend_goes_nowhere(fallback: JobServer) -> None:
     status = fallback.ended(fallback.submit(input_audio="http://10.0.0.1/x", continuation=True))
-    assert (status["status"], status["attempt"]) == ("failed", 1)
+    # The fetch comes before the first attempt.
+    assert (status["status"], status["attempt"]) == ("failed", 0)
     assert status["error"]["code"] == "input_audio_refused"
 
 
