@@ -32,7 +32,7 @@ from musicgen.errors import (
     SettingsError,
 )
 from musicgen.model.config import MusicGenConfig
-from musicgen.model.native import library
+from musicgen.model.native import step_file
 from musicgen.model.native.library import load_library
 from musicgen.model.tokenizer import build_tokenizer
 from musicgen.request import SamplingParams
@@ -52,8 +52,7 @@ def test_a_native_file_without_the_native_step_says_so(
 ) -> None:
     """Guards against a refusal of `native-int8` in images without a compiler, without a reason."""
     file = packed("musicgen-small", "native-int8")
-    monkeypatch.setattr(library, "_find_library", lambda: "not compiled")
-    monkeypatch.setattr(select, "load_library", lambda: None)
+    monkeypatch.setattr(step_file, "_find_level", lambda: "not compiled")
     with pytest.raises(CheckpointMismatch, match=r"without the native step, none \(not compiled\)"):
         select.open_packed(file, "cpu", "auto", None)
 
@@ -63,9 +62,9 @@ def test_a_library_that_cannot_be_loaded_is_no_library(
 ) -> None:
     """A checkout's library is copied to other machines, some with an older libstdc++."""
     (tmp_path / "_step.so").write_bytes(b"no library")
-    monkeypatch.setattr(library, "__file__", str(tmp_path / "library.py"))
-    monkeypatch.setattr(library.platform, "machine", lambda: "x86_64")
-    found = library._find_library.__wrapped__()
+    monkeypatch.setattr(step_file, "__file__", str(tmp_path / "step_file.py"))
+    monkeypatch.setattr(step_file.platform, "machine", lambda: "x86_64")
+    found = step_file._find_level.__wrapped__()
     assert isinstance(found, str) and found.startswith("cannot be loaded")
 
 
