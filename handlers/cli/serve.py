@@ -193,6 +193,7 @@ async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
             lambda: serving.models,
             lambda: swap.loading,
             predictor.device,
+            serving.licences,
         )
         metrics = health.metrics if health else None
         worker = Worker(pool, app, role, api.drain, api.data_dir, metrics)
