@@ -44,6 +44,7 @@ class Serving:
     def __init__(self, predictor: ServedPredictor, input_networks: tuple[str, ...] = ()) -> None:
         self._first = predictor
         self._input_networks = input_networks
+        self._default_licence = predictor.licence
         self._default_model, self._default_label = predictor.model, predictor.label
         self._pool: ModelPool[ServedPredictor] = ModelPool(
             predictor.model, predictor, predictor.other, predictor.models_kept
@@ -59,6 +60,11 @@ class Serving:
         """Public names of the loaded models, the default one first if it is loaded."""
         names = sorted(self._pool.names, key=lambda name: name != self._default_model)
         return tuple(self._default_label if n == self._default_model else n for n in names)
+
+    @property
+    def licences(self) -> dict[str, str]:
+        """Licence by public name of the default model; requests name others from the catalog."""
+        return {self._default_label: self._default_licence}
 
     def load(self, model: str) -> None:
         """Load a model of the catalog ahead of its first request.

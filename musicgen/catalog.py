@@ -5,6 +5,7 @@ Imports no torch: the figures are constants, and a test compares them with the p
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -93,6 +94,16 @@ CATALOG: dict[str, CatalogEntry] = {
         ),
     )
 }
+
+
+def describe_licence(licence: str) -> str:
+    """Return a licence with its limit, such as "CC-BY-NC-4.0: no commercial use"."""
+    return f"{licence}: no commercial use" if forbids_commerce(licence) else licence
+
+
+def forbids_commerce(licence: str) -> bool:
+    """Return whether a licence is a Creative Commons one for non-commercial use."""
+    return re.search(r"\bCC-BY-NC\b", licence, re.IGNORECASE) is not None
 
 
 def find(name: str) -> CatalogEntry | None:

@@ -39,6 +39,6 @@ def _convert(options: argparse.Namespace, settings: Settings) -> int:
     done = convert(options.files, base, options.output)
     codec = "its own codec" if done.own_codec else f"the codec of {base.label}"
     sys.stdout.write(
-        f"{done.folder}: {done.tensors} tensors, with {codec} (licence {base.licence})\n"
+        f"{done.folder}: {done.tensors} tensors, with {codec} (licence {done.licence})\n"
     )
     return 0

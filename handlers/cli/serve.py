@@ -192,6 +192,7 @@ async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
             *(LOCAL, serving.slots, executor, lambda: serving.models, lambda: swap.loading),
             predictor.device,
             FetchStage(pool, app, files.uploads, rules),
+            serving.licences,
         )
         metrics = health.metrics if health else None
         worker = Worker(pool, app, role, api.drain, api.data_dir, metrics)

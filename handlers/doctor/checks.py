@@ -55,7 +55,7 @@ def check_installation(
         checks |= {
             "device": lambda: check_device(plan),
             "model": check_model_here,
-            "licence": lambda: check_licence(settings),
+            "licence": lambda: check_licence(settings, asks_hub=True),
             "memory": lambda: check_memory(plan),
             "threads": lambda: check_threads(plan),
             "native step": lambda: check_native_step(plan),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from handlers.doctor.finding import Finding
-from handlers.doctor.model_checks import find_local
 from handlers.doctor.plan import ServerPlan
 from musicgen import catalog
 from musicgen.checkpoints.folder_files import weight_files
+from musicgen.checkpoints.local import find_source
+from musicgen.checkpoints.locate import is_adapter
 from musicgen.checkpoints.packed.format import find_packed_files
 from musicgen.errors import ModelTooLarge, SettingsError
 from musicgen.model.native.step_file import AVX2, LEVEL_NAMES, find_step_file, read_level
@@ -129,8 +130,8 @@ def _estimate_need(settings: Settings, precision: str) -> int | None:
     entry = catalog.find(settings.model)
     if entry is not None and entry.memory:
         return entry.memory.get(precision)
-    source = find_local(settings.model)
-    if source is None:
+    source = find_source(settings.model, settings, settings.revision)
+    if source is None or is_adapter(source.folder):
         return None
     if source.folder.is_file():
         return source.folder.stat().st_size

@@ -12,22 +12,22 @@ from pathlib import Path
 from handlers.doctor.finding import Finding
 from musicgen import catalog
 from musicgen.checkpoints.address import is_address, is_to_be_fetched
+from musicgen.checkpoints.card import HUB_SECONDS
 from musicgen.checkpoints.folder_files import weight_files
+from musicgen.checkpoints.local import find_licence
 from musicgen.checkpoints.locate import (
-    ADAPTER_CONFIG,
-    Source,
     find_in_cache,
     find_repository,
+    is_adapter,
     locate,
     read_base,
 )
 from musicgen.checkpoints.packed.choice import choose_packed
-from musicgen.errors import CheckpointError, CheckpointNotFound, SettingsError, UnknownModel
+from musicgen.errors import CheckpointNotFound, SettingsError, UnknownModel
 from musicgen.model.config import MusicGenConfig
 from musicgen.settings import Settings
 
 CHECK = "model"
-HUB_SECONDS = 3.0
 
 
 def check_model(settings: Settings, device: str, *, asks_hub: bool = False) -> Iterator[Finding]:
@@ -54,11 +54,9 @@ def _check_model(settings: Settings, device: str, *, asks_hub: bool) -> Iterator
         label = name.partition("?")[0]
         yield Finding(CHECK, "ok", f"{label} is {verb} at the start, to {settings.weights_dir}")
     elif (repository := find_repository(name)) is not None:
-        yield _check_repository(repository, settings, device, asks_hub=asks_hub)
+        yield from _check_repository(repository, settings, device, asks_hub=asks_hub)
     elif is_adapter(Path(name)):
-        base = settings.base_model or read_base(Path(name))
-        yield Finding(CHECK, "ok", f"{name} is an adapter for {base}")
-        yield from _check_model(replace(settings, model=base), device, asks_hub=asks_hub)
+        yield from _check_adapter(Path(name), settings, device, asks_hub=asks_hub)
     else:
         try:
             source = locate(name)
@@ -68,44 +66,14 @@ def _check_model(settings: Settings, device: str, *, asks_hub: bool) -> Iterator
         yield Finding(CHECK, "ok", f"{source.label} in {source.folder}")
 
 
-def check_licence(settings: Settings) -> Iterator[Finding]:
-    """Yield the licence of the weights."""
-    try:
-        licence = read_licence(settings)
-    except (UnknownModel, CheckpointError, OSError):
-        # The check of the model tells the fault.
-        licence = catalog.UNKNOWN_LICENCE
+def check_licence(settings: Settings, *, asks_hub: bool = False) -> Iterator[Finding]:
+    """Yield the licence of the weights; `asks_hub` for a model not in the hub's cache."""
+    licence = find_licence(settings, asks_hub=asks_hub)
     if licence == catalog.UNKNOWN_LICENCE:
         text = "the licence of the weights is unknown. Read the model's own page before use."
         yield Finding("licence", "warning", text)
     else:
-        terms = ": no commercial use" if licence == catalog.MUSICGEN_LICENCE else ""
-        yield Finding("licence", "ok", f"{licence}{terms}")
-
-
-def read_licence(settings: Settings) -> str:
-    """Return the licence of the weights as far as files on this machine tell.
-
-    Raises: `UnknownModel`, a `CheckpointError`.
-    """
-    source = find_local(settings.model)
-    if source is not None:
-        return source.licence
-    entry = catalog.find(settings.model)
-    return entry.licence if entry else catalog.UNKNOWN_LICENCE
-
-
-def find_local(name: str) -> Source | None:
-    """Return a model on this machine without a download, or None."""
-    if is_to_be_fetched(name) or is_adapter(Path(name)):
-        return None
-    repository = find_repository(name)
-    if repository is None:
-        return locate(name)
-    folder = find_in_cache(repository, None)
-    entry = catalog.find(name)
-    licence = entry.licence if entry else catalog.UNKNOWN_LICENCE
-    return Source(name, folder, licence) if folder is not None else None
+        yield Finding("licence", "ok", catalog.describe_licence(licence))
 
 
 def check_files(folder: Path, device: str, settings: Settings) -> None:
@@ -123,19 +91,26 @@ def check_files(folder: Path, device: str, settings: Settings) -> None:
     weight_files(folder)
 
 
-def is_adapter(path: Path) -> bool:
-    """Whether a folder holds a LoRA adapter and no whole model."""
-    is_whole = any(path.glob("model*.safetensors*")) or any(path.glob("pytorch_model*"))
-    return (path / ADAPTER_CONFIG).is_file() and not is_whole
+def _check_adapter(
+    folder: Path, settings: Settings, device: str, *, asks_hub: bool
+) -> Iterator[Finding]:
+    base = settings.base_model or read_base(folder)
+    yield Finding(CHECK, "ok", f"{settings.model} is an adapter for {base}")
+    base_settings = replace(settings, model=base, revision=None)
+    yield from _check_model(base_settings, device, asks_hub=asks_hub)
 
 
 def _check_repository(
     repository: str, settings: Settings, device: str, *, asks_hub: bool
-) -> Finding:
+) -> Iterator[Finding]:
     folder = find_in_cache(repository, settings.revision)
+    if folder is not None and is_adapter(folder):
+        yield from _check_adapter(folder, settings, device, asks_hub=asks_hub)
+        return
     if folder is not None:
         check_files(folder, device, settings)
-        return Finding(CHECK, "ok", f"{repository} in the hub's cache, {folder}")
+        yield Finding(CHECK, "ok", f"{repository} in the hub's cache, {folder}")
+        return
     from huggingface_hub import constants
 
     where = f"{repository} is not in the hub's cache {constants.HF_HUB_CACHE}"
@@ -146,7 +121,7 @@ def _check_repository(
         )
     if asks_hub:
         _ask_hub(repository, settings.revision)
-    return Finding(CHECK, "warning", f"{where}: the first start downloads it.")
+    yield Finding(CHECK, "warning", f"{where}: the first start downloads it.")
 
 
 def _ask_hub(repository: str, revision: str | None) -> None:

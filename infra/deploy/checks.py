@@ -10,6 +10,7 @@ from pathlib import Path
 from infra.deploy.shell import run_command
 from infra.deploy.target import Check, DeployError
 from musicgen import catalog
+from musicgen.checkpoints.local import find_licence
 from musicgen.errors import MusicGenError
 from musicgen.settings import BucketSettings, Settings
 
@@ -54,10 +55,8 @@ def check_writable(settings: BucketSettings) -> Check:
 
 def show_licence(model: str) -> Check:
     """Return a check without a condition, to show the licence to the operator."""
-    entry = catalog.find(model)
-    licence = entry.licence if entry else catalog.UNKNOWN_LICENCE
-    limit = ": no commercial use" if licence == catalog.MUSICGEN_LICENCE else ""
-    return Check(f"licence of {model}", True, f"{licence}{limit}")
+    licence = find_licence(Settings(model=model), asks_hub=True)
+    return Check(f"licence of {model}", True, catalog.describe_licence(licence))
 
 
 def check_local_gpu(model: str | None) -> Check:

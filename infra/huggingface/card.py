@@ -6,10 +6,8 @@ import re
 from pathlib import Path
 
 from musicgen import catalog
+from musicgen.checkpoints.card import render_licence
 from musicgen.checkpoints.locate import Source
-
-UNKNOWN_IDENTIFIER = "unknown"
-_IDENTIFIER = re.compile(r"[a-z0-9.-]+")
 
 EXAMPLE = """\
 import base64
@@ -32,8 +30,7 @@ with open("clip.mp3", "wb") as file:
 
 _CARD = """\
 ---
-license: {identifier}
-pipeline_tag: text-to-audio
+{licence}pipeline_tag: text-to-audio
 tags:
 - musicgen
 - music
@@ -68,27 +65,21 @@ Send Content-Type `application/json` and no Accept: the reply is always JSON. Ev
 
 def card_of(source: Source) -> str:
     """Return README.md for a repository with this checkpoint."""
-    identifier = licence_identifier(source.licence)
     # Only the folder's name: its path is private.
     weights = f"Model: {hub_name(source.name) or Path(source.name).name}. "
-    if identifier == UNKNOWN_IDENTIFIER:
+    if source.licence == catalog.UNKNOWN_LICENCE:
         weights += "The licence of its weights is unknown: see the checkpoint's own page."
     else:
         weights += f"The licence of its weights is {source.licence}."
-    if source.licence == catalog.MUSICGEN_LICENCE:
+    if catalog.forbids_commerce(source.licence):
         weights += " It allows no commercial use."
     origin = hub_name(source.name)
     return _CARD.format(
-        identifier=identifier,
+        licence=render_licence(source.licence),
         base_model=f"base_model: {origin}\n" if origin else "",
         weights=weights,
         example=EXAMPLE,
     )
-
-
-def licence_identifier(licence: str) -> str:
-    """Return the hub's identifier of a licence, or "unknown"."""
-    return licence.lower() if _IDENTIFIER.fullmatch(licence.lower()) else UNKNOWN_IDENTIFIER
 
 
 def hub_name(model: str) -> str | None:

@@ -19,9 +19,11 @@ from pathlib import Path
 from handlers.hf_endpoint import MODEL_NAME_FILE
 from infra.huggingface.card import card_of, hub_name
 from musicgen import catalog
+from musicgen.checkpoints.local import find_licence
 from musicgen.checkpoints.locate import Source, locate
 from musicgen.checkpoints.packed.format import SUFFIX, find_packed_files
 from musicgen.errors import MusicGenError
+from musicgen.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("handlers", "musicgen")
@@ -78,7 +80,8 @@ def _find_name(model: str) -> Source:
             f"model: {model} is not a name of the catalog or the hub. Without weights, use one of "
             f"{', '.join(catalog.CATALOG)} or OWNER/NAME."
         )
-    return Source(model, ROOT / PACKAGES[1], catalog.UNKNOWN_LICENCE)
+    licence = find_licence(Settings(model=model), asks_hub=True)
+    return Source(model, ROOT / PACKAGES[1], licence)
 
 
 def _check_output(output: Path, source: Source) -> None:

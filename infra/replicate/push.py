@@ -179,8 +179,7 @@ def _show_note(image: str, model: str | None) -> None:
     page = image.partition("/")[2]
     sys.stderr.write(
         f"replicate.com/{page} must exist: create it as private at replicate.com/create.\n"
-        f"The licence of the weights is {licence}"
-        f"{': no commercial use' if licence == catalog.MUSICGEN_LICENCE else ''}.\n"
+        f"The licence of the weights is {catalog.describe_licence(licence)}.\n"
     )
 
 

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from musicgen.checkpoints.audiocraft_names import rename_codec, rename_language_model
+from musicgen.checkpoints.card import CARD, combine_licences, read_licence, render_licence
 from musicgen.checkpoints.folder_files import SAFETENSORS
 from musicgen.checkpoints.locate import Source
 from musicgen.checkpoints.locking import translate_disk_errors
@@ -40,12 +41,14 @@ class Conversion:
     folder: Path
     tensors: int
     own_codec: bool
+    licence: str
 
 
 def convert(files: Path, base: Source, output: Path) -> Conversion:
     """Convert audiocraft's `files`, a folder, to a checkpoint in the new folder `output`.
 
-    `base`: the checkpoint of the base model, of the same size and family.
+    `base`: the checkpoint of the base model, of the same size and family. The licence is the base
+    model's, and that of a model card among `files`.
     Raises: a `CheckpointError`, `DiskFull`, `NotWritable`.
     """
     if output.exists():
@@ -62,22 +65,23 @@ def convert(files: Path, base: Source, output: Path) -> Conversion:
         output.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(mkdtemp(prefix=f".{output.name}.", dir=output.parent))
         try:
-            _write(partial, tensors, base)
+            licence = combine_licences(read_licence(files), base.licence)
+            _write(partial, tensors, base, licence)
             _check(partial, base)
             partial.chmod(0o755)
             partial.rename(output)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-    return Conversion(output, len(tensors), own is not None)
+    return Conversion(output, len(tensors), own is not None, licence)
 
 
-def _write(folder: Path, tensors: Mapping[str, Tensor], base: Source) -> None:
+def _write(folder: Path, tensors: Mapping[str, Tensor], base: Source, licence: str) -> None:
     for name in SMALL_FILES:
         if (base.folder / name).is_file():
             shutil.copy(base.folder / name, folder / name)
     save_file({n: t.contiguous() for n, t in tensors.items()}, folder / SAFETENSORS)
-    card = f"---\nlicense: {base.licence.lower()}\n---\n\nA fine-tune of {base.label}.\n"
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    card = f"---\n{render_licence(licence)}---\n\nA fine-tune of {base.label}.\n"
+    (folder / CARD).write_text(card, encoding="utf-8")
 
 
 def _check(folder: Path, base: Source) -> None:

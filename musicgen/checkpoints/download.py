@@ -49,9 +49,8 @@ def fetch(address: str, settings: Settings) -> Path:
     label = url.partition("?")[0]
     if pin and not _PIN.fullmatch(pin):
         raise CheckpointNotFound(f"{label}: #{pin} is not #sha256= and 64 hexadecimal digits")
-    folder = settings.weights_dir.expanduser()
-    target = folder / _build_name(label, f"{label}#{pin}", SUFFIX)
-    unpacked = _folder_beside(target)
+    target = _find_target(address, settings)
+    folder, unpacked = target.parent, _folder_beside(target)
     with translate_disk_errors(folder, _ADVICE):
         folder.mkdir(parents=True, exist_ok=True)
         if not (target.exists() or unpacked.exists()):
@@ -64,6 +63,18 @@ def fetch(address: str, settings: Settings) -> Path:
     return target
 
 
+def find_fetched(address: str, settings: Settings) -> Path | None:
+    """Return the result of an earlier `fetch` of this URL or archive, or None.
+
+    Raises: the errors of `find_checkpoint`.
+    """
+    target = _find_target(address, settings)
+    unpacked = _folder_beside(target)
+    if unpacked.is_dir():
+        return find_checkpoint(unpacked)
+    return target if target.is_file() else None
+
+
 def main() -> None:
     """Fetch MUSICGEN_MODEL in a process of its own; the loading process reports errors."""
     settings = Settings.from_env()
@@ -72,9 +83,8 @@ def main() -> None:
 
 def _unpack_local(archive: Path, settings: Settings) -> Path:
     """Unpack a local archive once; an archive with another time or size is unpacked again."""
-    folder, status = settings.weights_dir.expanduser(), archive.stat()
-    identity = f"{archive.resolve()} {status.st_mtime_ns} {status.st_size}"
-    target = folder / _build_name(archive.name, identity)
+    target = _find_target(str(archive), settings)
+    folder = target.parent
     with translate_disk_errors(folder, _ADVICE):
         folder.mkdir(parents=True, exist_ok=True)
         with lock_of(target):
@@ -107,6 +117,19 @@ def _download(url: str, pin: str, target: Path, bucket: BucketSettings) -> None:
             partial.unlink(missing_ok=True)
     seconds = time.perf_counter() - start
     logger.info("downloaded %s: %.2f GB in %.1f s", label, remote.size / 1e9, seconds)
+
+
+def _find_target(address: str, settings: Settings) -> Path:
+    """Return the place of a URL's file, or of a local archive's folder, in the weights folder."""
+    folder = settings.weights_dir.expanduser()
+    if is_address(address):
+        url, _, pin = address.partition("#")
+        label = url.partition("?")[0]
+        return folder / _build_name(label, f"{label}#{pin}", SUFFIX)
+    archive = Path(address)
+    status = archive.stat()
+    identity = f"{archive.resolve()} {status.st_mtime_ns} {status.st_size}"
+    return folder / _build_name(archive.name, identity)
 
 
 def _build_name(label: str, identity: str, suffix: str = "") -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from musicgen import catalog
+from musicgen.checkpoints.card import CARD, combine_licences, read_licence
 from musicgen.checkpoints.packed.format import find_packed_files, read_header
 from musicgen.errors import CheckpointIncomplete, CheckpointNotFound, UnknownModel
 
@@ -15,9 +15,6 @@ ADAPTER_CONFIG = "adapter_config.json"
 _SMALL_FILES = ("*.json", "spiece.model")
 _WEIGHTS_BY_PREFERENCE = ("*.safetensors", "*.bin")
 _DEMO_FOLDER = Path(__file__).parents[1] / "demo" / "checkpoint"
-_CARD_MAX_BYTES = 2**20
-_FRONT_MATTER = re.compile(r"---\n(.*?)^---\s*$", re.DOTALL | re.MULTILINE)
-_LICENCE_LINE = re.compile(r"""^license:[ \t]*["']?([\w.+-]+)["']?[ \t]*(?:#.*)?$""", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -62,10 +59,9 @@ def locate(name: str, revision: str | None = None, base: str | None = None) -> S
 
     Raises: `UnknownModel`, `CheckpointNotFound`.
     """
-    source = _locate_one(name, revision)
+    source = locate_own(name, revision)
     folder = source.folder
-    is_whole = any(folder.glob("model*.safetensors*")) or any(folder.glob("pytorch_model*"))
-    if is_whole or not (folder / ADAPTER_CONFIG).is_file():
+    if not is_adapter(folder):
         return source
     base_name = base or read_base(folder)
     try:
@@ -75,7 +71,8 @@ def locate(name: str, revision: str | None = None, base: str | None = None) -> S
             f"the base model {base_name} of the adapter {source.label} is not available: name a "
             f"checkpoint with MUSICGEN_BASE_MODEL ({error})"
         ) from error
-    return Source(source.name, base_source.folder, base_source.licence, adapter=folder)
+    licence = combine_licences(source.licence, base_source.licence)
+    return Source(source.name, base_source.folder, licence, adapter=folder)
 
 
 def get_public_name(name: str) -> str:
@@ -109,25 +106,38 @@ def find_in_cache(repository: str, revision: str | None) -> Path | None:
     return folder if has_weights else None
 
 
-def _locate_one(name: str, revision: str | None) -> Source:
+def locate_own(name: str, revision: str | None = None) -> Source:
+    """Find a model's own folder as `locate` does, an adapter's without its base model.
+
+    Raises: `UnknownModel`, `CheckpointNotFound`.
+    """
     path = Path(name)
     if name and name not in catalog.CATALOG and path.exists():
         packed = [path] if path.is_file() else find_packed_files(path)
         if not packed:
             return Source(str(path), path, read_licence(path))
         manifest = read_header(packed[0])[1]
-        return Source(
-            str(path), path, manifest.licence, manifest.source, packed_from=manifest.revision
-        )
+        licence = manifest.licence
+        if licence == catalog.UNKNOWN_LICENCE and path.is_dir():
+            # A packed file may be older than the card beside it.
+            licence = read_licence(path)
+        return Source(str(path), path, licence, manifest.source, packed_from=manifest.revision)
     entry = catalog.find(name)
     if entry is not None and entry.source == "package":
         return Source(entry.name, _DEMO_FOLDER, entry.licence)
     if entry is not None:
         return Source(entry.name, _from_hub(entry.source, revision), entry.licence)
     if name.count("/") == 1 and not name.startswith((".", "/")):
-        return Source(name, _from_hub(name, revision), catalog.UNKNOWN_LICENCE)
+        folder = _from_hub(name, revision)
+        return Source(name, folder, read_licence(folder))
     choices = [*catalog.CATALOG, "a folder", "a packed file", "a hub name such as OWNER/NAME"]
     raise UnknownModel.for_choice("model", name, choices)
+
+
+def is_adapter(folder: Path) -> bool:
+    """Return whether a folder holds a LoRA adapter and no whole model."""
+    is_whole = any(folder.glob("model*.safetensors*")) or any(folder.glob("pytorch_model*"))
+    return (folder / ADAPTER_CONFIG).is_file() and not is_whole
 
 
 def read_base(folder: Path) -> str:
@@ -143,31 +153,14 @@ def read_base(folder: Path) -> str:
     return base
 
 
-def read_licence(folder: Path) -> str:
-    """Read the licence from the model card in a checkpoint's folder.
-
-    Returns an identifier of the hub, such as "mit", in the catalog's spelling if it is there;
-    `catalog.UNKNOWN_LICENCE` without one.
-    """
-    try:
-        with (folder / "README.md").open(encoding="utf-8", errors="replace") as card:
-            front_matter = _FRONT_MATTER.match(card.read(_CARD_MAX_BYTES))
-    except OSError:
-        return catalog.UNKNOWN_LICENCE
-    line = front_matter and _LICENCE_LINE.search(front_matter[1])
-    if not line or line[1] in ("other", "unknown"):
-        return catalog.UNKNOWN_LICENCE
-    spellings = {name.casefold(): name for name in (catalog.MUSICGEN_LICENCE, catalog.DEMO_LICENCE)}
-    return spellings.get(line[1].casefold(), line[1])
-
-
 def _from_hub(repository: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         for weights in _WEIGHTS_BY_PREFERENCE:
-            patterns = [*_SMALL_FILES, weights]
+            # The card is fetched beside the weights; a repository without one is complete too.
+            patterns = [*_SMALL_FILES, CARD, weights]
             folder = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
             if any(folder.glob(weights)):
                 break

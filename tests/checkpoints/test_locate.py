@@ -31,7 +31,7 @@ def test_a_folder_is_taken_as_it_is(checkpoints: Callable[[str], Path]) -> None:
         ("---\nlicense: cc-by-nc-4.0\ntags:\n- music\n---\n# Model\n", "CC-BY-NC-4.0"),
         ("---\r\ntags: []\r\nlicense: 'mit'\r\n---\r\n", "mit"),
         ("---\nlicense: apache-2.0 # of the weights\n---", "Apache-2.0"),
-        ("---\nlicense: other\nlicense_name: mine\n---\n", UNKNOWN_LICENCE),
+        ("---\nlicense: other\n---\n", UNKNOWN_LICENCE),
         ("---\nlicense:\n- mit\n---\n", UNKNOWN_LICENCE),
         ("---\ntags: []\n---\nlicense: mit\n", UNKNOWN_LICENCE),
         ("# Model\n---\nlicense: mit\n---\n", UNKNOWN_LICENCE),

@@ -11,11 +11,11 @@ import yaml  # type: ignore[import-untyped]
 from huggingface_hub import constants
 
 from handlers.hf_endpoint import MODEL_NAME_FILE, find_model
-from infra.huggingface.card import licence_identifier
 from infra.huggingface.layout import ROOT, LayoutError, lay_out, main
 from infra.lock.files import FILES, is_cuda, read_locked
 from musicgen import catalog
-from musicgen.checkpoints.locate import locate, read_licence
+from musicgen.checkpoints.card import read_licence
+from musicgen.checkpoints.locate import locate
 from musicgen.checkpoints.pack import pack
 from musicgen.errors import MusicGenError
 
@@ -135,7 +135,7 @@ def test_a_named_model_needs_no_weights_here(tmp_path: Path, entry: catalog.Cata
     lay_out(entry.name, tmp_path, with_weights=False)
     assert find_model(tmp_path) == entry.name
     assert not list(tmp_path.glob("*.safetensors"))
-    assert _front_matter(tmp_path)["license"] == licence_identifier(entry.licence)
+    assert _front_matter(tmp_path)["license"] == entry.licence.lower()
 
 
 def test_a_folder_cannot_be_named_without_weights(tmp_path: Path) -> None:

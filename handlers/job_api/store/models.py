@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from psycopg.types.json import Jsonb
 
 from handlers.job_api.store.database import Pool, query
 from handlers.job_api.store.status import ALIVE_SECONDS
 from musicgen import catalog
+from musicgen.catalog import UNKNOWN_LICENCE
 
 
 @dataclass(frozen=True)
@@ -16,13 +19,15 @@ class AvailableModels:
     """Models at one moment.
 
     `default`: for requests without a model. `loaded`, `loading`: by any living worker. `failures`:
-    reasons by model, for a requested model with a failed load.
+    reasons by model, for a requested model with a failed load. `licences`: by model, of loaded ones
+    outside the catalog.
     """
 
     default: str
     loaded: frozenset[str]
     loading: frozenset[str]
     failures: Mapping[str, str]
+    licences: Mapping[str, str]
 
     def is_available(self, name: str) -> bool:
         """Return whether a request may name this model, by any name of the catalog."""
@@ -38,23 +43,57 @@ async def find_available_models(pool: Pool, default_model: str) -> AvailableMode
     """Return the models of the living workers. `default_model`: the default without a worker."""
     rows = await query(
         pool,
-        "SELECT models, loading FROM musicgen_workers "
+        "SELECT models, loading, licences FROM musicgen_workers "
         "WHERE seen_at > now() - make_interval(secs => %s) ORDER BY name",
         ALIVE_SECONDS,
     )
     loaded = frozenset(name for row in rows for name in row["models"])
     first = next((row["models"][0] for row in rows if row["models"]), default_model)
     loading = frozenset(row["loading"] for row in rows if row["loading"])
+    licences = {name: text for row in rows for name, text in row["licences"].items()}
     requested = await read_requested_model(pool)
     # The requested model becomes the default only once a worker has loaded it.
     if requested is None or requested.name in loaded:
-        return AvailableModels(requested.name if requested else first, loaded, loading, {})
+        return AvailableModels(
+            requested.name if requested else first, loaded, loading, {}, licences
+        )
     default = requested.before if requested.before and requested.before in loaded else first
     if requested.error is not None:
         # The worker's row may still say "loading": it is written only every few seconds.
         failures = {requested.name: requested.error}
-        return AvailableModels(default, loaded, loading - {requested.name}, failures)
-    return AvailableModels(default, loaded, loading | {requested.name}, {})
+        return AvailableModels(default, loaded, loading - {requested.name}, failures, licences)
+    return AvailableModels(default, loaded, loading | {requested.name}, {}, licences)
+
+
+@dataclass(frozen=True)
+class WorkerRow:
+    """A worker as it tells of itself.
+
+    `makes`: its queue. `licences`: by model, of those outside the catalog. `fetches`: whether it
+    fetches the sounds of waiting jobs.
+    """
+
+    name: str
+    slots: int
+    makes: str
+    models: Sequence[str]
+    loading: str | None
+    licences: Mapping[str, str]
+    fetches: bool = False
+
+
+async def write_worker(pool: Pool, row: WorkerRow) -> None:
+    """Write a living worker's row, with the time."""
+    await query(
+        pool,
+        "INSERT INTO musicgen_workers (name, slots, makes, models, loading, licences, fetches, "
+        "seen_at) VALUES (%s, %s, %s, %s, %s, %s, %s, now()) ON CONFLICT (name) DO UPDATE SET "
+        "slots = excluded.slots, makes = excluded.makes, models = excluded.models, "
+        "loading = excluded.loading, licences = excluded.licences, "
+        "fetches = excluded.fetches, seen_at = now()",
+        *(row.name, row.slots, row.makes, list(row.models), row.loading),
+        *(Jsonb(dict(row.licences)), row.fetches),
+    )
 
 
 @dataclass(frozen=True)
@@ -109,7 +148,7 @@ def _describe(
         "name": name,
         "follows": _conditioning(entry),
         "channels": entry.channels if entry else 1,
-        "licence": entry.licence if entry else catalog.UNKNOWN_LICENCE,
+        "licence": entry.licence if entry else available.licences.get(name, UNKNOWN_LICENCE),
         "memory_gb": _memory(entry),
         "loaded": name in available.loaded,
         "loading": name in available.loading,

@@ -14,14 +14,15 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from handlers.job_api.store import jobs, queue, requeue
 from handlers.job_api.store.database import DISCONNECT_ERRORS, Pool, query
 from handlers.job_api.store.life_lock import LifeLock
+from handlers.job_api.store.models import WorkerRow, write_worker
 from handlers.job_api.worker.fetch_stage import FETCHES_AT_ONCE, FetchStage
 from handlers.job_api.worker.local_executor import build_failure
 from handlers.job_api.worker.outcome import FAILED, LEFT, JobOutcome
@@ -60,7 +61,8 @@ class WorkerRole:
 
     `queue_name`: the queue it serves. `slots`: number of jobs run at once. `models`: returns the
     names of the loaded models, `loading` the name of the model in loading. `device`: the place of
-    its jobs in the log, such as cuda:0. `fetch_stage`: None for remote jobs.
+    its jobs in the log, such as cuda:0. `fetch_stage`: None for remote jobs. `licences`: by model,
+    of those outside the catalog.
     """
 
     queue_name: str
@@ -70,6 +72,7 @@ class WorkerRole:
     loading: Callable[[], str | None] = lambda: None
     device: str = "elsewhere"
     fetch_stage: FetchStage | None = None
+    licences: Mapping[str, str] = field(default_factory=dict)
 
 
 class Worker:
@@ -253,21 +256,17 @@ class Worker:
     async def _send_heartbeats(self) -> None:
         """Write this worker's row regularly: its slots and models, and the time."""
         while True:
-            with contextlib.suppress(Exception):
-                await query(self._pool, _HEARTBEAT, *self._row())
+            try:
+                await write_worker(self._pool, self._describe())
+            except DISCONNECT_ERRORS:
+                pass
+            except Exception:
+                logger.exception("The row of worker %s was not written; trying again.", self.name)
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
-    def _row(self) -> list[Any]:
+    def _describe(self) -> WorkerRow:
         role = self._role
         makes = queue.REMOTE if role.queue_name == queue.REMOTE else queue.LOCAL
+        models, loading = list(role.models()), role.loading()
         fetches = role.fetch_stage is not None
-        return [self.name, role.slots, makes, list(role.models()), role.loading(), fetches]
-
-
-_HEARTBEAT = """
-    INSERT INTO musicgen_workers (name, slots, makes, models, loading, fetches, seen_at)
-    VALUES (%s, %s, %s, %s, %s, %s, now())
-    ON CONFLICT (name) DO UPDATE SET slots = excluded.slots, makes = excluded.makes,
-        models = excluded.models, loading = excluded.loading, fetches = excluded.fetches,
-        seen_at = now()
-"""
+        return WorkerRow(self.name, role.slots, makes, models, loading, role.licences, fetches)

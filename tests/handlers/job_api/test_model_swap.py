@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,15 +10,18 @@ from typing import Any
 
 import pytest
 
-from tests.support.cog_server import hub_cache
+from tests.support.cog_server import DEMO, hub_cache
 from tests.support.job_server import JobServer, data_folder, job_server
 
 
 @pytest.fixture(scope="module")
 def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobServer]:
-    """With `small` in the hub's cache, and a `large` whose weights are cut off."""
+    """A fine-tune with `small` in the hub's cache, and a `large` whose weights are cut off."""
     hub: Path = hub_cache(tmp_path_factory.mktemp("hub"))
+    tune = shutil.copytree(DEMO, tmp_path_factory.mktemp("models") / "tune")
+    (tune / "README.md").write_text("---\nlicense: cc-by-nc-sa-4.0\n---\n")
     settings = {
+        "MUSICGEN_MODEL": tune,
         "HF_HUB_OFFLINE": 1,
         "HF_HUB_CACHE": hub,
         "MUSICGEN_SLOTS": 2,
@@ -40,6 +44,13 @@ def _until(server: JobServer, name: str, what: str) -> dict[str, Any]:
         time.sleep(0.1)
 
 
+def test_a_model_outside_the_catalog_has_the_licence_of_its_card(offline: JobServer) -> None:
+    """The page shows it where a model is chosen."""
+    tune = _until(offline, "tune", "loaded")
+    assert tune["licence"] == "cc-by-nc-sa-4.0"
+    assert offline.ended(offline.submit())["result"]["licence"] == tune["licence"]
+
+
 def test_a_model_is_swapped_while_a_job_goes_on(offline: JobServer) -> None:
     running = offline.submit(duration=60)
     offline.until(running, lambda now: now["status"] == "running")
@@ -50,7 +61,7 @@ def test_a_model_is_swapped_while_a_job_goes_on(offline: JobServer) -> None:
     assert (after["model"], after["licence"]) == ("small", "CC-BY-NC-4.0")
     before = offline.ended(running)
     assert (before["status"], before["attempt"]) == ("completed", 1)
-    assert before["result"]["model"] == "demo"
+    assert before["result"]["model"] == "tune"
 
 
 def test_a_model_that_cannot_be_loaded_is_told_and_changes_nothing(offline: JobServer) -> None:
