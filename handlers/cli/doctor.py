@@ -63,4 +63,5 @@ def _print(findings: list[Finding], counts: Mapping[str, int], *, as_json: bool)
     for finding in findings:
         text = " ".join(finding.text.split())
         sys.stdout.write(f"{finding.state:7}  {finding.check:{width}}  {text}\n")
-    sys.stdout.write(f"\n{counts['error']} errors, {counts['warning']} warnings\n")
+    told = (f"{number} {state}{'s' * (number != 1)}" for state, number in counts.items())
+    sys.stdout.write(f"\n{', '.join(told)}\n")

@@ -55,7 +55,10 @@ def _create(options: argparse.Namespace, _: Settings) -> int:
 def _list(_options: argparse.Namespace, _: Settings) -> int:
     from handlers.job_api.store import api_keys as keys
 
-    for row in _with_database(keys.list_keys):
+    rows = _with_database(keys.list_keys)
+    if not rows:
+        sys.stderr.write("There are no keys. `musicgen keys create NAME` makes one.\n")
+    for row in rows:
         end = "revoked" if row["revoked_at"] else f"until {row['expires_at'] or 'revoked'}"
         scopes = ",".join(row["scopes"])
         sys.stdout.write(f"{row['prefix']}  {row['created_at']:%Y-%m-%d}  {scopes}  {end}  ")
@@ -69,7 +72,10 @@ def _revoke(options: argparse.Namespace, _: Settings) -> int:
     if _with_database(lambda pool: keys.revoke(pool, options.prefix)):
         sys.stdout.write(f"{options.prefix} is revoked\n")
         return 0
-    sys.stderr.write(f"musicgen: no valid key begins with {options.prefix}\n")
+    sys.stderr.write(
+        f"musicgen: no valid key begins with {options.prefix}. `musicgen keys list` shows the "
+        "prefixes, in front of the names.\n"
+    )
     return EXIT_FAILED
 
 

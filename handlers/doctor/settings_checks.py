@@ -9,6 +9,7 @@ from handlers.doctor.finding import Finding
 from musicgen.errors import SettingsError
 from musicgen.settings import ApiSettings, Settings
 from musicgen.settings.declaration import list_misspelt
+from musicgen.settings.names import is_service_link
 from musicgen.settings.table import list_settings
 
 CHECK = "settings"
@@ -50,8 +51,13 @@ def check_settings(faults: tuple[SettingsError, ...], env: Mapping[str, str]) ->
         yield Finding(CHECK, "error", str(fault))
     if not faults:
         known = {d.variable for group in list_settings().values() for d in group}
-        given = sorted(name for name in known if env.get(name))
-        yield Finding(CHECK, "ok", f"{len(given)} variables are set: {', '.join(given) or 'none'}")
+        given = sorted(
+            name for name in known if env.get(name) and not is_service_link(name, env[name])
+        )
+        text = (
+            f"set: {', '.join(given)}" if given else "no variable is set: all have their defaults"
+        )
+        yield Finding(CHECK, "ok", text)
 
 
 def _drop_family(env: Mapping[str, str], variable: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 Decoding a hostile file may take any memory and time. This process has limits of both, and the
 system ends it before any other process of its container. It prints one JSON object: `seconds`, or
-`problem` of a refused file.
+`problem` and `advice` of a refused file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def main() -> int:
     try:
         answer: dict[str, object] = {"seconds": measure_audio(Path(sys.argv[1]))}
     except InvalidInputAudio as error:
-        answer = {"problem": str(error).removeprefix(f"{error.field} ").removesuffix(".")}
+        # Without the name of the file: its owner has never seen it.
+        answer = {"problem": error.problem, "advice": error.advice}
     sys.stdout.write(json.dumps(answer))
     return 0
 

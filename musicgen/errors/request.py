@@ -11,7 +11,7 @@ class InvalidRequest(MusicGenError):
     """One field of a request holds a value that is not allowed.
 
     Attributes: `field`, `problem` (a phrase that follows the field's name: "must be ...", "needs
-    bpm") and `value`, as given, or `OMITTED` where it is not the trouble.
+    bpm"), `value`, as given, or `OMITTED` where it is not the trouble, and `advice`: sentences.
     """
 
     code = "invalid_request"
@@ -24,6 +24,7 @@ class InvalidRequest(MusicGenError):
         self.field = field
         self.value = value
         self.problem = problem
+        self.advice = advice
 
     @classmethod
     def for_choice(cls, field: str, value: object, choices: Iterable[str]) -> InvalidRequest:

@@ -67,13 +67,13 @@ def test_a_long_silence_is_measured_in_little_memory(tmp_path: Path) -> None:
     assert peak < 100_000
 
 
-def test_a_refusal_of_the_probe_has_the_text_of_the_error(tmp_path: Path) -> None:
+def test_a_refusal_of_the_probe_has_the_parts_of_the_error(tmp_path: Path) -> None:
     path = tmp_path / "prose"
     path.write_text("no sound")
     with pytest.raises(InvalidInputAudio) as caught:
         measure_audio(path)
-    problem = probe(path)[0]["problem"]
-    assert str(InvalidInputAudio("input_audio", str(problem))) == str(caught.value)
+    told = probe(path)[0]
+    assert (told["problem"], told["advice"]) == (caught.value.problem, caught.value.advice)
 
 
 def test_tokens_of_a_long_file_are_checked_in_little_memory(tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ from handlers.job_api.store.files import JobFiles
 from musicgen.audio.encode import content_type
 
 NAME_CHARACTERS = 48
-_RANGE = re.compile(r"bytes=(\d+-\d*|-\d+)")
+_RANGE = re.compile(r"bytes=(?:([0-9]{1,15})-([0-9]{1,15})?|-[0-9]{1,15})")
+"""Some buckets refuse longer numbers, which mean the end of a clip too."""
 _WORDS = re.compile(r"[^\W_]+")
 
 
@@ -101,7 +102,8 @@ async def send_clip(request: Request, files: JobFiles, clip: RequestedClip) -> R
         convert = partial(bucket.convert, clip.run_name, clip.address, clip.number, clip.extension)
         path = await context.conversions.run(name, client, convert)
         return _send_file(path, clip)
-    if bucket.redirects:
+    # A signed address allows GET alone.
+    if bucket.redirects and request.method != "HEAD":
         disposition = clip.disposition if clip.downloads else None
         address = await run_in_bucket_thread(
             bucket.build_address, clip.run_name, clip.address, disposition
@@ -119,18 +121,7 @@ def _send_file(path: Path, clip: RequestedClip) -> Response:
 
 async def _send_object(request: Request, bucket: BucketClips, clip: RequestedClip) -> Response:
     """Send an object of the bucket block by block, or the requested range of it."""
-    wanted = request.headers.get("range", "")
-    # A range of another form may be ignored (RFC 9110, 14.2).
-    byte_range = wanted if _RANGE.fullmatch(wanted) else None
-    try:
-        stream = await run_in_bucket_thread(
-            lambda: bucket.open(clip.run_name, clip.address, byte_range)
-        )
-        if stream.is_part and not _is_unchanged(request, stream):
-            stream.close()
-            stream = await run_in_bucket_thread(bucket.open, clip.run_name, clip.address)
-    except RangeOutside:
-        raise RangeNotSatisfiable(int(clip.description.get("bytes") or 0)) from None
+    stream = await _open_object(request, bucket, clip)
     headers = {
         **_headers(clip),
         "Content-Length": str(stream.length),
@@ -150,6 +141,39 @@ async def _send_object(request: Request, bucket: BucketClips, clip: RequestedCli
         media_type=content_type(clip.extension),
         headers=headers,
     )
+
+
+async def _open_object(request: Request, bucket: BucketClips, clip: RequestedClip) -> ObjectStream:
+    """Open an object, or the requested range of it. Raises: as `send_clip`."""
+    part = await _open_range(request, bucket, clip)
+    if part is not None and (not part.is_part or _is_unchanged(request, part)):
+        return part
+    if part is not None:
+        part.close()
+    if "if-range" in request.headers:
+        # The whole clip is for a caller that continues a download of another one.
+        whole = await run_in_bucket_thread(bucket.open, clip.run_name, clip.address)
+        if part is not None or not _is_unchanged(request, whole):
+            return whole
+        whole.close()
+    raise RangeNotSatisfiable(int(clip.description.get("bytes") or 0))
+
+
+async def _open_range(
+    request: Request, bucket: BucketClips, clip: RequestedClip
+) -> ObjectStream | None:
+    """Open an object or the requested range of it; None: the range is outside the object."""
+    wanted = _RANGE.fullmatch(request.headers.get("range", ""))
+    # A range of another form may be ignored (RFC 9110, 14.2), and one that ends before its start.
+    if wanted and wanted[2] and int(wanted[1]) > int(wanted[2]):
+        wanted = None
+    byte_range = wanted[0] if wanted else None
+    try:
+        return await run_in_bucket_thread(
+            lambda: bucket.open(clip.run_name, clip.address, byte_range)
+        )
+    except RangeOutside:
+        return None
 
 
 async def _iterate(stream: ObjectStream) -> AsyncIterator[bytes]:

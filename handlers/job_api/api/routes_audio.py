@@ -21,6 +21,7 @@ from handlers.job_api.store import jobs
 from handlers.job_api.store.files import count_clips
 from handlers.job_api.store.upload_files import UPLOAD
 from musicgen.audio.encode import content_type
+from musicgen.errors import InvalidInputAudio
 from musicgen.request.limits import OUTPUT_FORMATS, VARIATIONS_MAX
 
 NO_CLIP = "No such clip, or the job has been deleted."
@@ -126,6 +127,9 @@ async def upload(request: Request, caller: CurrentCaller) -> JSONResponse:
     """
     context: Context = request.app.state.context
     require_scope(caller, "generate")
+    if request.headers.get("content-type", "").lower().startswith("multipart/"):
+        problem = "must be the audio file itself, not a form"
+        raise InvalidInputAudio("body", problem, advice="With curl: --data-binary @FILE.")
     size = request.headers.get("content-length", "")
     stored = await context.uploads.store_body(
         caller.owner,

@@ -13,7 +13,7 @@ from handlers.job_api.api.slots import Slots
 from musicgen.errors import InvalidInputAudio
 
 SECONDS_MAX = 60.0
-_FIELD = "input_audio"
+_FIELD = "body"
 _MODULE = "musicgen.audio.probe"
 _ROOT = Path(musicgen.__file__).parents[1]
 
@@ -38,7 +38,7 @@ class SoundProbe:
             problem = "cannot be decoded within the limits of memory and time"
             raise InvalidInputAudio(_FIELD, problem) from None
         if "problem" in answer:
-            raise InvalidInputAudio(_FIELD, answer["problem"])
+            raise InvalidInputAudio(_FIELD, answer["problem"], advice=answer["advice"])
         return float(answer["seconds"])
 
 

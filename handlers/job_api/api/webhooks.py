@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -22,7 +23,8 @@ from handlers.job_api.store.webhook_deliveries import PAUSES, WebhookLease
 from musicgen.errors import InputAudioRefused, InvalidRequest
 from musicgen.process.tracing import span
 
-CONCURRENCY = 8
+CONCURRENCY, OWNER_CONCURRENCY = 16, 8
+"""Attempts at once: of all owners, and of one. Slow receivers of one do not stop the others."""
 POLL_SECONDS = 1.0
 STOP_SECONDS = 5.0
 """Time for attempts under way when the API stops."""
@@ -38,22 +40,41 @@ async def deliver_webhooks(
 
     `count`: called with the outcome of each attempt: delivered, repeated or given_up.
     """
-    attempts: set[asyncio.Task[None]] = set()
+    attempts: dict[asyncio.Task[None], str] = {}
     try:
         while True:
+            most, busy = _plan_leases(Counter(attempts.values()))
             try:
-                leases = await webhook_deliveries.lease_due(pool, CONCURRENCY - len(attempts))
+                leases = await webhook_deliveries.lease_due(pool, most, busy) if most else []
             except Exception:
                 logger.warning("The webhooks cannot be read; retrying.", exc_info=True)
                 leases = []
-            attempts |= {asyncio.create_task(_attempt(pool, it, networks, count)) for it in leases}
-            if len(attempts) < CONCURRENCY:
-                await asyncio.sleep(POLL_SECONDS)
-            else:
-                await asyncio.wait(attempts, return_when=asyncio.FIRST_COMPLETED)
-            attempts = {task for task in attempts if not task.done()}
+            for lease in leases:
+                task = asyncio.create_task(_attempt(pool, lease, networks, count))
+                attempts[task] = lease.owner
+            if len(leases) < max(most, 1):
+                await _wait(set(attempts))
+            attempts = {task: owner for task, owner in attempts.items() if not task.done()}
     finally:
-        await _stop(attempts)
+        await _stop(set(attempts))
+
+
+def _plan_leases(running: Counter[str]) -> tuple[int, list[str]]:
+    """Return the number of leases to take now, and the owners that get none.
+
+    `running`: attempts of each owner. All leases may turn out to be of one owner.
+    """
+    busy = [owner for owner, number in running.items() if number >= OWNER_CONCURRENCY]
+    largest = max((running[owner] for owner in running if owner not in busy), default=0)
+    return min(CONCURRENCY - running.total(), OWNER_CONCURRENCY - largest), busy
+
+
+async def _wait(attempts: set[asyncio.Task[None]]) -> None:
+    """Wait for the next end of an attempt, for a while."""
+    if attempts:
+        await asyncio.wait(attempts, timeout=POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    else:
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def _stop(attempts: set[asyncio.Task[None]]) -> None:

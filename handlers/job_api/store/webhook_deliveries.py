@@ -6,6 +6,7 @@ process sends the webhook again: it arrives at least once.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,20 +24,25 @@ class WebhookLease:
     """Right to send the webhook of a job until `until`. `failures`: number of failed attempts."""
 
     job_id: str
+    owner: str
     until: datetime
     failures: int
 
 
-async def lease_due(pool: Pool, most: int) -> list[WebhookLease]:
-    """Take leases of at most `most` due deliveries, those due first in front."""
+async def lease_due(pool: Pool, most: int, busy: Collection[str] = ()) -> list[WebhookLease]:
+    """Take leases of at most `most` due deliveries, those due first in front.
+
+    `busy`: owners whose deliveries have to wait.
+    """
     rows = await query(
         pool,
         "UPDATE musicgen_jobs SET webhook_at = clock_timestamp() + make_interval(secs => %s) "
         "WHERE id IN (SELECT id FROM musicgen_jobs "
         "WHERE webhook_url IS NOT NULL AND NOT webhook_over AND state = ANY(%s) "
-        "AND webhook_at <= now() ORDER BY webhook_at LIMIT %s FOR UPDATE SKIP LOCKED) "
-        "RETURNING id AS job_id, webhook_at AS until, webhook_failures AS failures",
-        *(LEASE_SECONDS, list(FINAL), most),
+        "AND webhook_at <= now() AND NOT owner = ANY(%s) "
+        "ORDER BY webhook_at LIMIT %s FOR UPDATE SKIP LOCKED) "
+        "RETURNING id AS job_id, owner, webhook_at AS until, webhook_failures AS failures",
+        *(LEASE_SECONDS, list(FINAL), list(busy), most),
     )
     return [WebhookLease(**row) for row in rows]
 

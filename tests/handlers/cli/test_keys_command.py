@@ -25,7 +25,10 @@ def test_a_key_is_known_in_every_folder(tmp_path: Path) -> None:
     with data_folder() as data:
         home = data.parent
         data.rename(home / "musicgen")
+        assert "`musicgen keys create NAME`" in _keys(one, home, "list").stderr
         assert _keys(one, home, "create", "me").returncode == 0
+        revoked = _keys(one, home, "revoke", "me")
+        assert revoked.returncode == 1 and "`musicgen keys list`" in revoked.stderr
         told = _keys(other, home, "list")
         assert "me" in told.stdout
         assert f"in the data folder {home}/musicgen." in told.stderr

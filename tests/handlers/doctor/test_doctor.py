@@ -45,6 +45,14 @@ def test_a_right_installation_has_no_error(doctor: Callable[..., Ended], tmp_pat
     assert not (tmp_path / "data").exists(), "a folder of root's would be closed to the server"
 
 
+def test_the_settings_are_named_and_the_errors_counted(doctor: Callable[..., Ended]) -> None:
+    """A variable that Kubernetes made of a Service is no setting, although its name is one."""
+    link = {"MUSICGEN_METRICS_PORT": "tcp://10.0.0.7:9090"}
+    text = _states(doctor("api", "--json", **link))["settings"][1]
+    assert text == "set: MUSICGEN_DATA_DIR, MUSICGEN_MODEL, MUSICGEN_THREADS"
+    assert doctor("api", MUSICGEN_SLOTZ=1).lines[-1].startswith("1 error, ")
+
+
 def test_every_fault_is_said_at_once(doctor: Callable[..., Ended], tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
     ended = doctor(

@@ -89,6 +89,22 @@ def test_ranges_are_parts_of_the_object(api: JobServer, done: dict[str, Any]) ->
     assert get("bytes=0-9", **{"If-Range": '"another"'}).content == whole.content
 
 
+def test_odd_ranges_have_a_right_answer(api: JobServer, done: dict[str, Any]) -> None:
+    """A continued download of another clip ended with 416, and so did the longest numbers."""
+    whole = api.http.get(done["audio_url"])
+    size = len(whole.content)
+
+    def get(byte_range: str, **headers: str) -> httpx.Response:
+        return api.http.get(done["audio_url"], headers={"Range": byte_range, **headers})
+
+    for byte_range in ("bytes=5-2", f"bytes=0-{'9' * 30}", f"bytes=-{'9' * 30}", "bytes=0-1,5-6"):
+        answer = get(byte_range)
+        assert (answer.status_code, answer.content) == (200, whole.content)
+    changed = get(f"bytes={size + 5}-", **{"If-Range": '"another"'})
+    assert (changed.status_code, changed.content) == (200, whole.content)
+    assert get(f"bytes={size + 5}-", **{"If-Range": whole.headers["etag"]}).status_code == 416
+
+
 @pytest.mark.parametrize("extension", ["flac", "mp3", "ogg"])
 def test_a_clip_in_the_bucket_is_converted(
     api: JobServer, done: dict[str, Any], extension: str, tmp_path: Path
@@ -201,6 +217,9 @@ def test_a_redirect_is_signed_for_the_public_name(
             assert clip.content == api.http.get(done["audio_url"]).content
             assert clip.headers["content-disposition"].startswith(kind)
         assert 'filename="calm-piano-7.wav"' in clip.headers["content-disposition"]
+        # The bucket refuses HEAD at an address signed for GET.
+        head = other.http.head(done["audio_url"])
+        assert (head.status_code, head.headers["content-length"]) == (200, str(len(clip.content)))
         converted = other.http.get(f"/audio/{done['job_id']}.flac")
         assert converted.status_code == 200 and converted.content[:4] == b"fLaC"
         policy = other.http.get("/").headers["content-security-policy"]

@@ -49,8 +49,19 @@ def test_a_damaged_upload_is_refused_and_deleted(api: JobServer) -> None:
     for body in (b"", b"no sound at all" * 100, wav(1)[:30]):
         answer = api.http.post("/uploads", content=body)
         assert answer.status_code == 422, answer.text
-        assert answer.json()["error"]["code"] == "invalid_input_audio"
+        error = answer.json()["error"]
+        assert (error["code"], error["field"]) == ("invalid_input_audio", "body")
+        # The name of the file on the server told its user nothing.
+        assert ".tmp" not in error["message"]
+    assert "Send wav, flac" in error["message"]
     assert files_of(api) == before
+
+
+def test_a_form_is_refused_with_the_right_way(api: JobServer) -> None:
+    """`curl -F file=@FILE` was answered with "is not readable audio", whatever the file."""
+    answer = api.http.post("/uploads", files={"file": ("sound.wav", wav(1))})
+    assert answer.status_code == 422
+    assert "not a form. With curl: --data-binary @FILE." in answer.json()["error"]["message"]
 
 
 def test_an_upload_that_is_hung_up_on_is_deleted(api: JobServer) -> None:

@@ -42,11 +42,11 @@ def test_webhooks_under_way_when_the_api_ends_arrive_later(number: signal.Signal
     assert {headers["webhook-id"] for headers, _ in receiver.taken} == ids
 
 
-async def _end_job(pool: Pool, url: str) -> str:
+async def _end_job(pool: Pool, url: str, owner: str = "one") -> str:
     app = await queue.open_queue(pool)
-    new = jobs.NewJob("one", {"prompt": "x"}, "h", 1.0, webhook_url=url)
+    new = jobs.NewJob(owner, {"prompt": "x"}, "h", 1.0, webhook_url=url)
     job_id = await jobs.submit(pool, app, new, LIMITS, queue.LOCAL)
-    await jobs.cancel(pool, "one", job_id)
+    await jobs.cancel(pool, owner, job_id)
     return job_id
 
 
@@ -93,6 +93,26 @@ def test_two_apis_send_it_once(with_pool: WithPool, monkeypatch: pytest.MonkeyPa
         await asyncio.gather(_deliver(pool, 2), _deliver(pool, 2))
         assert sorted(h["webhook-id"] for h, _ in receiver.taken) == sorted(ids)
         assert await lease_due(pool, 100) == []
+
+    with_pool(work)
+
+
+def test_slow_receivers_of_one_owner_do_not_stop_the_others(
+    with_pool: WithPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They held all attempts for 15 s each, seven times for each job."""
+    monkeypatch.setattr(webhooks, "STOP_SECONDS", 0.1)
+    slow, quick = Receiver(seconds=20), Receiver()
+
+    async def work(pool: Pool) -> None:
+        for _ in range(webhooks.CONCURRENCY * 2):
+            await _end_job(pool, slow.url, "slow")
+        await _end_job(pool, quick.url, "quick")
+        delivery = asyncio.create_task(_deliver(pool, 20))
+        await asyncio.to_thread(quick.until, taken=1, seconds=5)
+        assert slow.asked == webhooks.OWNER_CONCURRENCY
+        delivery.cancel()
+        await asyncio.gather(delivery, return_exceptions=True)
 
     with_pool(work)
 
