@@ -128,10 +128,6 @@ class S3Storage:
             {k: quote(v, safe=_PLAIN_METADATA) for k, v in file.metadata.items()},
         )
 
-    def renew_address(self, address: str) -> str:
-        """Return a new address of a stored clip: a presigned URL expires."""
-        return self._addresses.build(self._addresses.read_key(address))
-
 
 def build_key(name: ClipName) -> str:
     """Return JOB/clip.EXT, or JOB/clip-1.EXT etc. for several clips.
