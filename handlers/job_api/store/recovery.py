@@ -130,7 +130,7 @@ async def recover(
                     "WHERE id = %s AND status = 'doing'",
                     [orphan["queue_id"]],
                 )
-        if told["is_silence_told"]:
+        if state["trusts_silence"]:
             await connection.execute(_RELEASE_FETCHES.encode(), [queue.FETCH, worker_timeout])
     if requeued or failed:
         logger.warning("Recovered jobs of lost workers: requeued=%d failed=%d", requeued, failed)
