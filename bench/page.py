@@ -191,6 +191,17 @@ def plan_check_table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"Seconds of audio a second: {', '.join(paces)}."])
 
 
+def image_speed_table(result: dict[str, Any]) -> str:
+    lines = _head("", "native step", "ms a step", "step, image over it", "s a clip")
+    for name, medians in result["medians"].items():
+        steps = [1000 * run["decode"] for run in result["runs"][name]]
+        spread = f"{1000 * medians['decode']:.3f} ({min(steps):.3f} to {max(steps):.3f})"
+        ratio = f"{medians['decode'] / result['medians']['image']['decode']:.2f}x"
+        step = result["contestants"][name]["native_step"].partition(" (")[0]
+        lines.append(_line(name, step, spread, ratio, f"{medians['total']:.2f}"))
+    return "\n".join([*lines, "", f"{_conditions(result)}."])
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "decode": decode_table,
     "serve": serve_table,
@@ -203,12 +214,16 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "coldstart-imports": imports_table,
     "coldstart-loaders": loaders_table,
     "image-diet": diet_table,
+    "image_speed": image_speed_table,
 }
 
 
 def table(name: str) -> str:
     """Return the table of the result file `name`. Raises: `KeyError` for an unknown kind."""
-    result = json.loads((RESULTS / f"{name}.json").read_text())
+    file = RESULTS / f"{name}.json"
+    if not file.exists():
+        return "Not measured yet."
+    result = json.loads(file.read_text())
     return TABLES[result["name"]](result)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -17,15 +18,17 @@ from infra.images.volumes import Volumes
 SECONDS = 300.0
 
 
-def run_program(
+@contextlib.contextmanager
+def start_program(
     image: Image,
     *command: str,
     environment: Mapping[str, str] | None = None,
-    seconds: float = SECONDS,
-) -> subprocess.CompletedProcess[str]:
-    """Run a command, or the image's own, with a read-only root and a temporary folder.
+    volumes: Sequence[str] = (),
+) -> Iterator[Container]:
+    """Start a command, or the image's own, with a read-only root and a temporary folder.
 
-    The volumes of the image are new ones. Returns the exit status with all output in `stdout`.
+    The volumes of the image are new ones. `volumes`: mounts of the host as in a compose file,
+    such as `/FOLDER:/PLACE:ro`. The container and its files are removed on leaving the context.
     """
     key = f"mg{secrets.token_hex(3)}"
     folder = Path(mkdtemp(prefix="musicgen-program-", dir="/var/tmp"))
@@ -33,6 +36,7 @@ def run_program(
     user, home = find_user(image.root, image.config.get("User") or "")
     own = dict(pair.split("=", 1) for pair in image.config.get("Env") or ())
     default = [*(image.config.get("Entrypoint") or ()), *(image.config.get("Cmd") or ())]
+    definition = {"tmpfs": ["/tmp"], "volumes": volumes}
     try:
         with Network(key) as network:
             network.attach("program")
@@ -43,7 +47,7 @@ def run_program(
                 command=command or default,
                 environment={"HOME": home, **own, **(environment or {})},
                 user=user,
-                mounts=Volumes(folder, folder).mount_all("program", image, {"tmpfs": ["/tmp"]}),
+                mounts=Volumes(folder, folder).mount_all("program", image, definition),
                 network=network.path("program"),
                 read_only=True,
                 memory=None,
@@ -53,12 +57,26 @@ def run_program(
             )
             container.start()
             try:
-                container.wait(seconds)
-                assert container.process is not None
-                status = int(container.process.returncode)
-                output = container.log.read_text(errors="replace")
+                yield container
             finally:
                 container.remove()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def run_program(
+    image: Image,
+    *command: str,
+    environment: Mapping[str, str] | None = None,
+    seconds: float = SECONDS,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command as `start_program` does, to its end.
+
+    Returns the exit status with all output in `stdout`. Raises: `ImageError` after `seconds`.
+    """
+    with start_program(image, *command, environment=environment) as container:
+        container.wait(seconds)
+        assert container.process is not None, "the container was started"
+        status = int(container.process.returncode)
+        output = container.log.read_text(errors="replace")
     return subprocess.CompletedProcess(command, status, output)

@@ -1,4 +1,4 @@
-"""Is a bucket fit for clips: write, read, list and delete a small object, compare the clocks."""
+"""Test of a bucket: write, read, list and delete a small object, and compare the clocks."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from uuid import uuid4
 from musicgen.errors import BucketRefused, StorageError, UploadFailed
 from musicgen.settings import BucketSettings
 from musicgen.storage.s3_client import (
-    has_credentials,
+    check_credentials,
     open_client,
+    read_code,
     translate_client_error,
     upload_once,
 )
@@ -27,7 +28,7 @@ SKEW_SECONDS = 300
 
 @dataclass(frozen=True)
 class BucketFacts:
-    """A bucket that takes clips. `place`: its name and endpoint. `lacks`: what else is missing."""
+    """Bucket that takes clips. `place`: its name and endpoint. `lacks`: faults beside that."""
 
     place: str
     lacks: tuple[str, ...]
@@ -40,13 +41,10 @@ def probe_bucket(bucket: BucketSettings) -> BucketFacts:
     `MissingDependency`.
     """
     client = open_client(replace(bucket, deadline=min(PROBE_SECONDS, bucket.deadline)))
-    target = _build_target(bucket)
+    key = f"{bucket.key_prefix}.probe-{uuid4().hex}"
+    target = UploadTarget.build(bucket, key, "text/plain", "inline")
     place = f"{target.bucket} at {target.endpoint_url or 'AWS'}"
-    if not has_credentials(client):
-        raise BucketRefused(
-            f"no credentials for bucket {target.bucket!r}. Set MUSICGEN_BUCKET_ACCESS_KEY_ID and "
-            "MUSICGEN_BUCKET_SECRET_ACCESS_KEY, or use AWS's standard chain."
-        )
+    check_credentials(client, target.bucket)
     try:
         upload_once(client, target, io.BytesIO(b"probe"))
     except Exception as error:
@@ -57,32 +55,16 @@ def probe_bucket(bucket: BucketSettings) -> BucketFacts:
         answer["Body"].read()
         lacks += _compare_clocks(answer)
     except Exception as error:
-        lacks.append(f"reading fails ({_name(error)}): callers cannot fetch their clips")
+        lacks.append(f"reading fails ({read_code(error)}): callers cannot fetch their clips")
     try:
         client.list_objects_v2(Bucket=target.bucket, Prefix=target.key, MaxKeys=1)
     except Exception as error:
-        lacks.append(f"listing fails ({_name(error)}): expired clips stay for ever")
+        lacks.append(f"listing fails ({read_code(error)}): expired clips stay for ever")
     try:
         client.delete_object(Bucket=target.bucket, Key=target.key)
     except Exception as error:
-        lacks.append(f"deleting fails ({_name(error)}): old clips stay for ever")
+        lacks.append(f"deleting fails ({read_code(error)}): old clips stay for ever")
     return BucketFacts(place, tuple(lacks))
-
-
-def _build_target(bucket: BucketSettings) -> UploadTarget:
-    prefix = bucket.prefix.strip("/")
-    return UploadTarget(
-        bucket=bucket.name or "",
-        key=f"{prefix}{'/' if prefix else ''}.probe-{uuid4().hex}",
-        content_type="text/plain",
-        disposition="inline",
-        endpoint_url=bucket.endpoint_url,
-        region=bucket.region,
-        encryption=bucket.encryption,
-        kms_key=bucket.kms_key,
-        storage_class=bucket.storage_class,
-        tags=bucket.tags,
-    )
 
 
 def _translate(error: Exception, target: UploadTarget) -> StorageError:
@@ -100,12 +82,6 @@ def _translate(error: Exception, target: UploadTarget) -> StorageError:
         advice = "Check MUSICGEN_BUCKET_ENDPOINT_URL, the network and the service."
         return UploadFailed(f"{translated} {advice}")
     return translated
-
-
-def _name(error: Exception) -> str:
-    """Return the code of the server's error, or the name of another one."""
-    response: Any = getattr(error, "response", None) or {}
-    return str(response.get("Error", {}).get("Code", type(error).__name__))
 
 
 def _compare_clocks(answer: Any) -> list[str]:

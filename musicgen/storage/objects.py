@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -111,6 +111,17 @@ class BucketObjects:
         """Delete every object whose key begins with `prefix`. Raises: the errors of `delete`."""
         for item in tuple(self.scan(prefix)):
             self.delete(item.key)
+
+    def delete_old(self, prefix: str, seconds: float, kept: Collection[str]) -> None:
+        """Delete objects `seconds` after they were stored, unless their name is in `kept`.
+
+        The name is the next part of the key after `prefix`. Raises: the errors of `delete`.
+        """
+        now = datetime.now(UTC)
+        for item in tuple(self.scan(prefix)):
+            name = item.key.removeprefix(prefix).partition("/")[0]
+            if (now - item.modified).total_seconds() > seconds and name not in kept:
+                self.delete(item.key)
 
     def scan(self, prefix: str) -> Iterator[ListedObject]:
         """Yield the objects whose keys begin with `prefix`. Raises: the errors of `delete`."""

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
-from musicgen.errors import BucketRefused, SettingsError, StorageError, UploadFailed
+from musicgen.errors import SettingsError, StorageError, UploadFailed
 from musicgen.settings import BucketSettings
 from musicgen.storage.base import JOB_ID, JOB_ID_ALLOWED, ClipFile, ClipName
 from musicgen.storage.local import LocalStorage
 from musicgen.storage.s3_address import ObjectAddresses
 from musicgen.storage.s3_client import (
     MULTIPART_BYTES,
-    has_credentials,
+    check_credentials,
     open_client,
     read_code,
     send,
@@ -57,11 +57,7 @@ class S3Storage:
 
         Credentials may be write-only. Raises: `BucketRefused`, `DiskFull`, `NotWritable`.
         """
-        if not has_credentials(self._client):
-            raise BucketRefused(
-                f"no credentials for bucket {self._name!r}. Set MUSICGEN_BUCKET_ACCESS_KEY_ID and "
-                "MUSICGEN_BUCKET_SECRET_ACCESS_KEY, or use AWS's standard chain."
-            )
+        check_credentials(self._client, self._name)
         LocalStorage(self._spool.folder).prepare(expected_bytes)
 
     def put_all(self, files: Sequence[ClipFile]) -> list[str]:
@@ -123,25 +119,14 @@ class S3Storage:
         return None
 
     def _build_target(self, file: ClipFile) -> UploadTarget:
-        bucket = self._bucket
-        return UploadTarget(
-            bucket=self._name,
-            key=self._bucket.key_prefix + build_key(file.name),
-            content_type=file.content_type,
-            disposition=f'inline; filename="musicgen-{build_key(file.name).replace("/", "-")}"',
-            metadata={k: quote(v, safe=_PLAIN_METADATA) for k, v in file.metadata.items()},
-            endpoint_url=bucket.endpoint_url,
-            region=bucket.region,
-            addressing=bucket.addressing,
-            encryption=bucket.encryption,
-            kms_key=bucket.kms_key,
-            storage_class=bucket.storage_class,
-            tags=bucket.tags,
+        key = build_key(file.name)
+        return UploadTarget.build(
+            self._bucket,
+            self._bucket.key_prefix + key,
+            file.content_type,
+            f'inline; filename="musicgen-{key.replace("/", "-")}"',
+            {k: quote(v, safe=_PLAIN_METADATA) for k, v in file.metadata.items()},
         )
-
-    def renew_address(self, address: str) -> str:
-        """Return a new address of a stored clip: a presigned URL expires."""
-        return self._addresses.build(self._addresses.read_key(address))
 
 
 def build_key(name: ClipName) -> str:

@@ -147,9 +147,10 @@ def is_addressed_to(target: UploadTarget, bucket: BucketSettings) -> bool:
     return target.bucket == bucket.name and len(set(endpoints)) == 1
 
 
-def has_credentials(client: Any) -> bool:
-    """Whether a client has found credentials."""
-    return client._request_signer._credentials is not None
+def check_credentials(client: Any, name: str) -> None:
+    """Check that a client has found credentials, for the bucket `name`. Raises: `BucketRefused`."""
+    if client._request_signer._credentials is None:
+        raise _build_keyless(f"bucket {name!r}")
 
 
 def send(
@@ -211,13 +212,17 @@ def translate_client_error(error: Exception, target: UploadTarget) -> StorageErr
         code = read_code(error)
         return UploadFailed(f"{where} could not be reached or was not ready ({code}).")
     if isinstance(error, exceptions.NoCredentialsError):
-        return BucketRefused(
-            f"no credentials for {where}. Set MUSICGEN_BUCKET_ACCESS_KEY_ID and "
-            "MUSICGEN_BUCKET_SECRET_ACCESS_KEY, or use AWS's standard chain."
-        )
+        return _build_keyless(where)
     code = read_code(error)
     advice = _ADVICE.get(code, "check its name, its region and its settings")
     return BucketRefused(f"{where} refused the clip ({code}): {advice}.")
+
+
+def _build_keyless(where: str) -> BucketRefused:
+    return BucketRefused(
+        f"no credentials for {where}. Set MUSICGEN_BUCKET_ACCESS_KEY_ID and "
+        "MUSICGEN_BUCKET_SECRET_ACCESS_KEY, or use AWS's standard chain."
+    )
 
 
 def read_code(error: BaseException) -> str:

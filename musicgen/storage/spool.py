@@ -10,14 +10,16 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO
 from uuid import uuid4
 
 from musicgen.errors import StorageError
+from musicgen.settings import BucketSettings
 from musicgen.storage.local import translate_disk_errors, write_atomically
 
 ABANDONED_SECONDS = 24 * 3600
@@ -41,6 +43,31 @@ class UploadTarget:
     kms_key: str | None = None
     storage_class: str | None = None
     tags: str | None = None
+
+    @classmethod
+    def build(
+        cls,
+        bucket: BucketSettings,
+        key: str,
+        content_type: str,
+        disposition: str,
+        metadata: Mapping[str, str] = MappingProxyType({}),
+    ) -> UploadTarget:
+        """Return the destination `key` in `bucket`, with the headers of the settings."""
+        return cls(
+            bucket=bucket.name or "",
+            key=key,
+            content_type=content_type,
+            disposition=disposition,
+            metadata=dict(metadata),
+            endpoint_url=bucket.endpoint_url,
+            region=bucket.region,
+            addressing=bucket.addressing,
+            encryption=bucket.encryption,
+            kms_key=bucket.kms_key,
+            storage_class=bucket.storage_class,
+            tags=bucket.tags,
+        )
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from handlers.job_api.store.bucket_clips import (
     RangeOutside,
     is_bucket_address,
 )
-from handlers.job_api.store.files import JobFiles
+from handlers.job_api.store.files import NO_BUCKET, JobFiles, StoredClip
+from handlers.job_api.store.jobs import build_run_name
 from musicgen.audio.encode import content_type
 
 NAME_CHARACTERS = 48
@@ -48,12 +49,7 @@ class RequestedClip:
     @property
     def run_name(self) -> str:
         """Name of the run that made the clip."""
-        return f"{self.row['id']}-{self.row['queue_id']}"
-
-    @property
-    def own_extension(self) -> str:
-        """Extension of the stored clip."""
-        return str(self.row["request"].get("output_format", "wav"))
+        return build_run_name(self.row["id"], self.row["queue_id"])
 
     @property
     def description(self) -> dict[str, Any]:
@@ -65,6 +61,12 @@ class RequestedClip:
     def address(self) -> str:
         """Address of the stored clip: a path or a URL."""
         return str(self.description.get("address") or "")
+
+    @property
+    def stored(self) -> StoredClip:
+        """The clip as the worker stored it."""
+        extension = str(self.row["request"].get("output_format", "wav"))
+        return StoredClip(self.run_name, self.number, extension, self.address)
 
     @property
     def disposition(self) -> str:
@@ -84,24 +86,20 @@ async def send_clip(request: Request, files: JobFiles, clip: RequestedClip) -> R
     """Send a clip from disk or from the bucket, converted if needed.
 
     Raises: `NotFound` for a deleted clip, `RangeNotSatisfiable`, `BucketUnavailable`,
-    `BucketRefused`.
+    `BucketRefused`; `DiskFull` and `NotWritable` for a conversion.
     """
     bucket = files.clips_in_bucket
-    is_converted = clip.extension != clip.own_extension
+    stored = clip.stored
     context: Context = request.app.state.context
-    name, client = f"{clip.run_name}-{clip.number}.{clip.extension}", str(clip.row["owner"])
-    if not is_bucket_address(clip.address):
-        path = files.get_clip_path(clip.run_name, clip.number, clip.own_extension)
-        if is_converted:
-            convert = partial(files.convert_clip, path, clip.extension)
-            path = await context.conversions.run(name, client, convert)
+    if clip.extension != stored.extension:
+        convert = partial(files.convert_clip, stored, clip.extension)
+        name, client = f"{stored.name}.{clip.extension}", str(clip.row["owner"])
+        return _send_file(await context.conversions.run(name, client, convert), clip)
+    if not is_bucket_address(stored.address):
+        path = files.get_clip_path(stored.run_name, stored.number, stored.extension)
         return _send_file(path, clip)
     if bucket is None:
-        raise NotFound("The clip is in a bucket, and this server has no bucket.")
-    if is_converted:
-        convert = partial(bucket.convert, clip.run_name, clip.address, clip.number, clip.extension)
-        path = await context.conversions.run(name, client, convert)
-        return _send_file(path, clip)
+        raise NotFound(NO_BUCKET)
     # A signed address allows GET alone.
     if bucket.redirects and request.method != "HEAD":
         disposition = clip.disposition if clip.downloads else None

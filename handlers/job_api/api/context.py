@@ -116,7 +116,7 @@ class Context:
     @cached_property
     def live_copies(self) -> LiveCopies:
         """Live audio from the bucket."""
-        return LiveCopies(self.pool, self.files, self.notifications)
+        return LiveCopies(self.pool, self.notifications)
 
     async def render_metrics(self) -> bytes:
         """Return the metrics in Prometheus's text format, within two seconds."""

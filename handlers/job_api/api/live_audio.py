@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from handlers.job_api.api.context import Context
+from handlers.job_api.store.jobs import build_run_name
 
 POLL_SECONDS = 0.2
 _BLOCK = 2**16
@@ -22,7 +23,7 @@ def open_live_audio(
         return None
     if files.live_in_bucket is not None:
         return context.live_copies.listen(files.live_in_bucket, job_id, queue_id, number)
-    path = files.live_folder.get_path(f"{job_id}-{queue_id}", number)
+    path = files.live_folder.get_path(build_run_name(job_id, queue_id), number)
     try:
         return _follow_file(context, path.open("rb"))
     except FileNotFoundError:

@@ -15,7 +15,7 @@ from typing import Any
 
 from handlers.job_api.api.bucket_threads import run_in_bucket_thread
 from handlers.job_api.store.database import Pool, query
-from handlers.job_api.store.files import JobFiles
+from handlers.job_api.store.jobs import build_run_name
 from handlers.job_api.store.live_audio import BucketLive
 from handlers.job_api.store.notifications import JobNotifications
 from musicgen.errors import BucketUnavailable
@@ -28,9 +28,8 @@ BLOCK_BYTES = 2**16
 class LiveCopies:
     """Copies of the live audio that somebody listens to."""
 
-    def __init__(self, pool: Pool, files: JobFiles, notifications: JobNotifications) -> None:
+    def __init__(self, pool: Pool, notifications: JobNotifications) -> None:
         self._pool = pool
-        self._files = files
         self._notifications = notifications
         self._copies: dict[tuple[str, int], _LiveCopy] = {}
         self.draining = False
@@ -42,7 +41,7 @@ class LiveCopies:
 
         Raises: `StorageError` if the bucket fails; the listener then gets an incomplete answer.
         """
-        key = (f"{job_id}-{queue_id}", number)
+        key = (build_run_name(job_id, queue_id), number)
         copy = self._copies.get(key)
         if copy is None:
             copy = self._copies[key] = _LiveCopy()
@@ -61,7 +60,7 @@ class LiveCopies:
         self, copy: _LiveCopy, live: BucketLive, job_id: str, queue_id: int, number: int
     ) -> None:
         """Append each new segment to a copy until the run has ended."""
-        run_name, segment = f"{job_id}-{queue_id}", 0
+        run_name, segment = build_run_name(job_id, queue_id), 0
         try:
             with self._notifications.subscribe(job_id) as changed:
                 while not self.draining:

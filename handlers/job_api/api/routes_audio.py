@@ -82,6 +82,7 @@ async def stream(
         307: {"description": "Redirect to the clip in the bucket, if the server is set so"},
         416: {"description": "The range is outside the file"},
         502: {"model": ErrorReply},
+        507: {"model": ErrorReply},
     },
 )
 async def audio(

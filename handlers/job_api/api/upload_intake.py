@@ -14,10 +14,13 @@ from handlers.job_api.api.slots import Slots
 from handlers.job_api.api.sound_probe import SoundProbe
 from handlers.job_api.store import uploads
 from handlers.job_api.store.database import Pool
+from handlers.job_api.store.disk import check_room, hide_disk_errors
 from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.upload_files import UPLOAD_MAX_BYTES
 from musicgen.errors import StorageError
 from musicgen.settings.job_api import ApiSettings
+
+_WORK = "another upload"
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class UploadIntake:
         async with self._slots.hold(client):
             upload_id = await self._open(owner, declared)
             try:
-                with uploads.hide_disk_errors(self._stored.scratch):
+                with hide_disk_errors(self._stored.scratch, _WORK):
                     size = await self._stored.receive(upload_id, chunks)
                     part = self._stored.get_part(upload_id)
                     seconds = await self._probe.measure(part, client)
@@ -67,7 +70,7 @@ class UploadIntake:
         """
         upload_id = await self._open(owner, len(data))
         try:
-            with uploads.hide_disk_errors(self._stored.scratch):
+            with hide_disk_errors(self._stored.scratch, _WORK):
                 await asyncio.to_thread(self._stored.write, upload_id, data)
                 await run_in_bucket_thread(self._stored.save, upload_id)
         except BaseException:
@@ -85,8 +88,10 @@ class UploadIntake:
     async def _open(self, owner: str, size: int | None) -> str:
         """Reserve room for an upload of `size` bytes, None if unknown, and return its id."""
         upload_id = self._stored.new_id(owner)
-        self._stored.scratch.mkdir(parents=True, exist_ok=True)
-        uploads.check_room(self._stored.scratch, size or 0, self._reserve)
+        scratch = self._stored.scratch
+        with hide_disk_errors(scratch, _WORK):
+            scratch.mkdir(parents=True, exist_ok=True)
+            check_room(scratch, size or 0, self._reserve, _WORK)
         reserved = UPLOAD_MAX_BYTES if size is None else size
         await uploads.reserve(self._pool, upload_id, owner, reserved, self._quota)
         return upload_id

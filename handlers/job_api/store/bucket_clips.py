@@ -1,4 +1,4 @@
-"""Clips of completed jobs in the bucket: read, converted and deleted.
+"""Clips of completed jobs in the bucket: read and deleted.
 
 PREFIX/JOB-RUN/clip.wav    a clip of a run, beside it its manifest
 """
@@ -8,15 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from handlers.job_api.errors import NotFound
-from handlers.job_api.store.clip_cache import ClipCache
-from musicgen.audio.decode import read_audio
-from musicgen.audio.encode import encode
-from musicgen.audio.tags import AudioTags, read_tags
 from musicgen.errors import ObjectMissing, StorageError
-from musicgen.request import AudioFormat
 from musicgen.storage.objects import BucketObjects, ObjectStream, RangeOutside
 
-__all__ = ["BucketClips", "ObjectStream", "RangeOutside", "convert_file", "is_bucket_address"]
+__all__ = ["BucketClips", "ObjectStream", "RangeOutside", "is_bucket_address"]
 
 CLIP_DELETED = "The clip has been deleted; its retention time is over."
 
@@ -27,14 +22,13 @@ def is_bucket_address(address: str) -> bool:
 
 
 class BucketClips:
-    """Clips in the bucket, with a cache for conversions. Every method blocks.
+    """Clips in the bucket. Every method blocks.
 
     `redirects`: whether callers fetch clips from the bucket themselves.
     """
 
-    def __init__(self, objects: BucketObjects, cache: ClipCache, *, redirects: bool) -> None:
+    def __init__(self, objects: BucketObjects, *, redirects: bool) -> None:
         self._objects = objects
-        self._cache = cache
         self.redirects = redirects
 
     @property
@@ -65,23 +59,12 @@ class BucketClips:
         except ObjectMissing:
             raise NotFound(CLIP_DELETED) from None
 
-    def convert(self, run_name: str, address: str, number: int, extension: str) -> Path:
-        """Return a clip in another format, as a file in the cache.
-
-        Raises: the errors of `open`.
-        """
-
-        def make(folder: Path) -> Path:
-            source = folder / "source"
-            try:
-                self._objects.download(self._find_key(run_name, address), source)
-            except ObjectMissing:
-                raise NotFound(CLIP_DELETED) from None
-            target = folder / f"target.{extension}"
-            target.write_bytes(convert_file(source, extension))
-            return target
-
-        return self._cache.get_or_make(f"{run_name}-{number}.{extension}", make)
+    def download(self, run_name: str, address: str, path: Path) -> None:
+        """Write a clip to a new file. Raises: the errors of `open`, OSError."""
+        try:
+            self._objects.download(self._find_key(run_name, address), path)
+        except ObjectMissing:
+            raise NotFound(CLIP_DELETED) from None
 
     def delete_run(self, run_name: str) -> None:
         """Delete the clips of a run. Raises: `BucketUnavailable`, `BucketRefused`."""
@@ -89,7 +72,6 @@ class BucketClips:
 
     def delete_job(self, job_id: str) -> None:
         """Delete the clips of all runs of a job. Raises: the errors of `delete_run`."""
-        self._cache.discard(f"{job_id}-")
         self._objects.delete_all(f"{self._objects.prefix}{job_id}-")
 
     def _find_key(self, run_name: str, address: str) -> str:
@@ -99,10 +81,3 @@ class BucketClips:
             # An address made before the bucket's endpoint was changed.
             name = address.partition("?")[0].rpartition("/")[2]
             return f"{self._objects.prefix}{run_name}/{name}"
-
-
-def convert_file(source: Path, extension: str) -> bytes:
-    """Return a clip in another format, with its tags. Takes seconds for a long clip."""
-    pcm, rate = read_audio(source)
-    tags = read_tags(source) or AudioTags("", 0, "", "", "")
-    return encode(pcm, AudioFormat(extension, sample_rate=rate), tags)

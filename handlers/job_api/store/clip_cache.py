@@ -1,4 +1,4 @@
-"""Files made of clips in the bucket, kept on this machine's disk for a while.
+"""Conversions of clips to other formats, kept on this machine's disk for a while.
 
 PATH/RUN-1.mp3    clip 1 of a run as mp3
 
@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -47,13 +45,6 @@ class ClipCache:
         """Delete the files whose names begin with `prefix`."""
         for path in self._folder.glob(f"{prefix}*"):
             path.unlink(missing_ok=True)
-
-    def delete_older(self, seconds: float) -> None:
-        """Delete files that nobody has used for `seconds`."""
-        for path in self._folder.glob("*"):
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > seconds:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def _delete_oldest(self, newest: Path) -> None:
         used: list[tuple[float, int, Path]] = []

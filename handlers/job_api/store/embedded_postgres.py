@@ -19,12 +19,11 @@ from pathlib import Path
 from socket import SHUT_WR, socket
 from types import TracebackType
 
-from handlers.job_api.store.postgres_folder import PostgresFolder, connect
+from handlers.job_api.store.postgres_folder import LOCKED_STATUS, READY, PostgresFolder, connect
 from musicgen.errors import DataFolderError, MissingDependency
 
 START_SECONDS = 660.0
 STOP_SECONDS = 75.0
-_LOCKED_STATUS = 75
 _PAUSE_SECONDS = 0.1
 _KEEPER_EXIT_SECONDS = 0.3
 _UNREACHABLE_SECONDS = 2.0
@@ -138,7 +137,7 @@ def _join(folder: PostgresFolder) -> socket:
             # Another process has the lock. A keeper that is ready can be reached on its machine.
             keeper = folder.describe_keeper()
             now = time.monotonic()
-            if keeper is None or keeper.state != "ready":
+            if keeper is None or keeper.state != READY:
                 unreachable_since = None
             elif unreachable_since is None:
                 unreachable_since = now
@@ -168,7 +167,7 @@ def _wait_until_ready(folder: PostgresFolder, connection: socket, deadline: floa
         return False
     connection.settimeout(None)
     word, _, problem = received.decode().strip().partition(" ")
-    if word != "ready":
+    if word != READY:
         raise _build_error(folder.data_dir, f"cannot be used: {problem}. See {folder.log}")
     return True
 
@@ -196,7 +195,7 @@ def _start_keeper(folder: PostgresFolder) -> bool:
         # It listens. A thread collects its status, so that it never stays a zombie.
         threading.Thread(target=keeper.wait, daemon=True, name="keeper").start()
         return True
-    if status == _LOCKED_STATUS:
+    if status == LOCKED_STATUS:
         return False
     problem = next((line for line in reversed(lines) if line), f"status {status}")
     raise _build_error(folder.data_dir, f"cannot hold a database: {problem}")

@@ -1,7 +1,7 @@
 """Files of jobs: of this machine's data folder, or of the bucket shared by all machines.
 
-clips/JOB-RUN/1.wav      finished clips of a run, beside them their conversions to other formats
-converted/JOB-RUN-1.mp3  conversions of clips in the bucket
+clips/JOB-RUN/1.wav      finished clips of a run
+converted/JOB-RUN-1.mp3  conversions of clips to other formats
 growing/JOB-RUN-1        live audio of a clip, written while the clip is made
 uploads/ID               uploads of callers
 
@@ -13,26 +13,48 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from handlers.job_api.errors import NotFound
-from handlers.job_api.store.bucket_clips import CLIP_DELETED, BucketClips, convert_file
+from handlers.job_api.store.bucket_clips import CLIP_DELETED, BucketClips, is_bucket_address
 from handlers.job_api.store.clip_cache import ClipCache
+from handlers.job_api.store.disk import delete_old_files, hide_disk_errors
 from handlers.job_api.store.jobs import WorkerRun
 from handlers.job_api.store.live_audio import BucketLive, FolderLive, LiveStorage
 from handlers.job_api.store.upload_files import UploadFiles
 from handlers.job_api.store.upload_storage import BucketUploads, FolderUploads, UploadStorage
+from musicgen.audio.decode import read_audio
+from musicgen.audio.encode import encode
+from musicgen.audio.tags import AudioTags, read_tags
+from musicgen.request import AudioFormat
 from musicgen.storage.base import ClipName
-from musicgen.storage.local import LocalStorage, write_atomically
+from musicgen.storage.local import LocalStorage
 from musicgen.storage.objects import BucketObjects
 
+NO_BUCKET = "The clip is in a bucket, and this server has no bucket."
 _ABANDONED_SECONDS = 24 * 3600.0
 
 
 def build_clip_key(name: ClipName) -> str:
     """Return the path of a clip below the clips folder, counted from 1."""
     return f"{name.job_id}/{name.index + 1}.{name.extension}"
+
+
+@dataclass(frozen=True)
+class StoredClip:
+    """Clip `number` (from 1) of a run as it was stored, with the `address` of the job's result."""
+
+    run_name: str
+    number: int
+    extension: str
+    address: str
+
+    @property
+    def name(self) -> str:
+        """Name different from those of all other clips."""
+        return f"{self.run_name}-{self.number}"
 
 
 class JobFiles:
@@ -46,13 +68,14 @@ class JobFiles:
     ) -> None:
         self.folder = folder
         self._clips, scratch = folder / "clips", folder / "uploads"
-        self._cache = ClipCache(folder / "converted")
-        self.live_folder = FolderLive(folder / "growing")
+        self._converted, self._growing = folder / "converted", folder / "growing"
+        self._cache = ClipCache(self._converted)
+        self.live_folder = FolderLive(self._growing)
         self.clips_in_bucket: BucketClips | None = None
         self.live_in_bucket: BucketLive | None = None
         uploads: UploadStorage = FolderUploads(scratch)
         if objects is not None:
-            self.clips_in_bucket = BucketClips(objects, self._cache, redirects=redirects)
+            self.clips_in_bucket = BucketClips(objects, redirects=redirects)
             self.live_in_bucket = BucketLive(objects)
             uploads = BucketUploads(objects, scratch)
         self.uploads = UploadFiles(uploads, scratch)
@@ -93,6 +116,7 @@ class JobFiles:
         """
         for folder in self._clips.glob(f"{job_id}-*"):
             shutil.rmtree(folder, ignore_errors=True)
+        self._cache.discard(f"{job_id}-")
         if self.clips_in_bucket is not None:
             self.clips_in_bucket.delete_job(job_id)
 
@@ -101,25 +125,47 @@ class JobFiles:
 
         `running`: names of the runs in progress. Raises: `BucketUnavailable`, `BucketRefused`.
         """
-        self.live_folder.delete_older(_ABANDONED_SECONDS)
-        self._cache.delete_older(_ABANDONED_SECONDS)
+        for folder in (self._growing, self._converted):
+            delete_old_files(folder, _ABANDONED_SECONDS)
         if self.live_in_bucket is not None:
             self.live_in_bucket.delete_abandoned(running)
 
-    def convert_clip(self, source: Path, extension: str) -> Path:
-        """Convert a clip to another format, unless this was done before, and return the new file.
+    def convert_clip(self, stored: StoredClip, extension: str) -> Path:
+        """Convert a clip to another format, unless this was done lately, and return the new file.
 
         Takes seconds for a long clip, so it needs a thread.
 
-        Raises: `NotFound` if the clip was deleted.
+        Raises: `NotFound` for a deleted clip, `DiskFull`, `NotWritable`, `BucketUnavailable`,
+        `BucketRefused`.
         """
-        target = source.with_suffix(f".{extension}")
-        if target.exists():
+
+        def make(folder: Path) -> Path:
+            source = self._fetch(stored, folder / "source")
+            target = folder / f"target.{extension}"
+            target.write_bytes(_convert(source, extension))
             return target
-        if not source.exists():
+
+        with hide_disk_errors(self._converted, "a conversion"):
+            return self._cache.get_or_make(f"{stored.name}.{extension}", make)
+
+    def _fetch(self, stored: StoredClip, copy: Path) -> Path:
+        """Return the file of a clip, at `copy` if it comes from the bucket."""
+        if is_bucket_address(stored.address):
+            if self.clips_in_bucket is None:
+                raise NotFound(NO_BUCKET)
+            self.clips_in_bucket.download(stored.run_name, stored.address, copy)
+            return copy
+        path = self.get_clip_path(stored.run_name, stored.number, stored.extension)
+        if not path.exists():
             raise NotFound(CLIP_DELETED)
-        write_atomically(target, [convert_file(source, extension)])
-        return target
+        return path
+
+
+def _convert(source: Path, extension: str) -> bytes:
+    """Return a clip in another format, with its tags."""
+    pcm, rate = read_audio(source)
+    tags = read_tags(source) or AudioTags("", 0, "", "", "")
+    return encode(pcm, AudioFormat(extension, sample_rate=rate), tags)
 
 
 def count_clips(fields: Mapping[str, Any]) -> int:

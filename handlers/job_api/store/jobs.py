@@ -79,7 +79,12 @@ class WorkerRun:
     @property
     def name(self) -> str:
         """Name for the files of this run, different from all other runs."""
-        return f"{self.id}-{self.queue_id}"
+        return build_run_name(self.id, self.queue_id)
+
+
+def build_run_name(job_id: str, queue_id: int) -> str:
+    """Return the name of a run, for its files."""
+    return f"{job_id}-{queue_id}"
 
 
 async def submit(pool: Pool, app: App, job: NewJob, limits: JobLimits, to: str) -> str:
@@ -187,8 +192,7 @@ async def announce_live(pool: Pool, run: WorkerRun, segments: Sequence[int]) -> 
     """Store the number of live segments of each clip, so that callers can hear them."""
     await query(
         pool,
-        "UPDATE musicgen_jobs SET streams = true, live_segments = %s "
-        f"WHERE {OF_THIS_RUN} RETURNING id",
+        f"UPDATE musicgen_jobs SET streams = true, live_segments = %s WHERE {OF_THIS_RUN}",
         *(list(segments), run.id, run.queue_id),
     )
 
@@ -197,7 +201,7 @@ async def withdraw_live(pool: Pool, run: WorkerRun) -> None:
     """Store that a run has no live audio any more."""
     await query(
         pool,
-        f"UPDATE musicgen_jobs SET streams = false WHERE {OF_THIS_RUN} RETURNING id",
+        f"UPDATE musicgen_jobs SET streams = false WHERE {OF_THIS_RUN}",
         *(run.id, run.queue_id),
     )
 

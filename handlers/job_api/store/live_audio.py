@@ -12,7 +12,6 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -76,13 +75,6 @@ class FolderLive:
             for path in paths:
                 path.unlink(missing_ok=True)
 
-    def delete_older(self, seconds: float) -> None:
-        """Delete files of killed workers, `seconds` after their last write."""
-        for path in self._folder.glob("*"):
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > seconds:
-                    path.unlink()
-
 
 class _FolderWriter:
     def __init__(self, files: Sequence[BinaryIO]) -> None:
@@ -132,13 +124,7 @@ class BucketLive:
 
     def delete_abandoned(self, running: Collection[str]) -> None:
         """Delete old segments of runs other than the `running` ones. Blocks."""
-        now = datetime.now(UTC)
-        start = f"{self._objects.prefix}live/"
-        for item in tuple(self._objects.scan(start)):
-            run_name = item.key.removeprefix(start).partition("/")[0]
-            is_old = (now - item.modified).total_seconds() > ABANDONED_SECONDS
-            if is_old and run_name not in running:
-                self._objects.delete(item.key)
+        self._objects.delete_old(f"{self._objects.prefix}live/", ABANDONED_SECONDS, running)
 
     def _key(self, run_name: str, number: int, segment: int) -> str:
         return f"{self._objects.prefix}live/{run_name}/{number}/{segment:05d}"

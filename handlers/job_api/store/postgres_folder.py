@@ -22,7 +22,11 @@ from handlers.job_api.store.life_lock import read_boot_id
 
 SOCKET_PATH_MAX = 100
 """Bytes of a socket's path; the kernel allows 103 to 107."""
-_POSTGRES_SOCKET = ".s.PGSQL.5432"
+POSTGRES_SOCKET = ".s.PGSQL.5432"
+LOCKED_STATUS, FAILED_STATUS = 75, 1
+"""Exit statuses of a keeper: another one has the lock, or the server does not start."""
+READY, FAILED = "ready", "failed"
+"""First words of a keeper to its users; READY is a state of the lock's text, too."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class PostgresFolder:
     @property
     def postgres_socket(self) -> Path:
         """Path of PostgreSQL's socket, short enough for the kernel."""
-        return shorten_socket_path(self.data / _POSTGRES_SOCKET)
+        return shorten_socket_path(self.data / POSTGRES_SOCKET)
 
     @property
     def url(self) -> str:

@@ -21,14 +21,16 @@ import time
 from pathlib import Path
 
 from handlers.job_api.store.postgres_folder import (
+    FAILED,
+    FAILED_STATUS,
+    LOCKED_STATUS,
+    READY,
     PostgresFolder,
     shorten_socket_path,
     write_description,
 )
 from handlers.job_api.store.postgres_server import PostgresError, PostgresProcess
 
-LOCKED_STATUS, FAILED_STATUS = 75, 1
-READY, FAILED = "ready", "failed"
 FIRST_USER_SECONDS = 15.0
 """Time for the first user to connect, before a keeper without users ends."""
 _POLL_SECONDS = 0.2

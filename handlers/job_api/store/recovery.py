@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 from handlers.job_api.store import queue
 from handlers.job_api.store.database import Connection, Pool, query
 from handlers.job_api.store.life_lock import find_dead_workers, forget_workers
+from handlers.job_api.store.status import ALIVE_SECONDS
 
 if TYPE_CHECKING:
     from procrastinate import App
@@ -39,7 +40,7 @@ _ROUND = """
     ON CONFLICT (one) DO UPDATE SET round_at = now(), trusts_from = CASE
         WHEN musicgen_recovery.round_at < now() - make_interval(secs => %s / 2.0)
         THEN now() + make_interval(secs => %s) ELSE musicgen_recovery.trusts_from END
-    RETURNING trusts_from <= now() AS is_silence_told
+    RETURNING trusts_from <= now() AS trusts_silence
 """
 _STRANDED = """
     SELECT j.id, j.attempt, j.queue, j.queue_id, j.priority, 'todo' AS status
@@ -47,7 +48,7 @@ _STRANDED = """
     WHERE j.state = 'queued' AND j.queue <> %s
         AND j.created_at < now() - make_interval(secs => %s)
         AND NOT EXISTS (SELECT 1 FROM musicgen_workers w
-            WHERE w.makes = j.queue AND w.seen_at > now() - interval '20 s')
+            WHERE w.makes = j.queue AND w.seen_at > now() - make_interval(secs => %s))
     FOR UPDATE OF j SKIP LOCKED
 """
 # Programs without the fetch stage run beside this one during an upgrade.
@@ -56,7 +57,7 @@ _UNFETCHED = """
     FROM musicgen_jobs j JOIN procrastinate_jobs p ON p.id = j.queue_id AND p.status = 'todo'
     WHERE j.state = 'queued' AND j.fetches
         AND (SELECT bool_and(NOT w.fetches) FROM musicgen_workers w
-            WHERE w.makes = j.queue AND w.seen_at > now() - interval '20 s')
+            WHERE w.makes = j.queue AND w.seen_at > now() - make_interval(secs => %s))
     FOR UPDATE OF j SKIP LOCKED
 """
 # The lock of such a fetch would keep its owner's other fetches waiting.
@@ -92,8 +93,9 @@ async def recover(
     A worker is lost after `worker_timeout` seconds without a heartbeat, or if it stopped before
     the end of a job. A recovered job gets a new run; writes of the old one are ignored. `to`: the
     queue for recovered jobs, None for their own. With `to`, waiting jobs of a queue without any
-    worker are moved too. Does nothing while another process recovers. After a time without rounds,
-    silence says nothing for `worker_timeout` seconds: the database was away for the workers, too.
+    worker are moved too. Does nothing while another process recovers. After a time without
+    rounds no worker counts as silent for `worker_timeout` seconds: the database was away for the
+    workers, too.
     """
     requeued = failed = 0
     async with pool.connection() as connection, connection.transaction():
@@ -102,15 +104,17 @@ async def recover(
         if row is None or not row["mine"]:
             return RecoveryCounts(0, 0)
         cursor = await connection.execute(_ROUND.encode(), [worker_timeout] * 2)
-        told = await cursor.fetchone()
-        assert told is not None, "the statement returns its row"
-        values = [told["is_silence_told"], worker_timeout, worker_timeout]
+        state = await cursor.fetchone()
+        assert state is not None, "the statement returns its row"
+        values = [state["trusts_silence"], worker_timeout, worker_timeout]
         cursor = await connection.execute(_ORPHANS.encode(), values)
         orphans = await cursor.fetchall()
-        cursor = await connection.execute(_UNFETCHED)
+        cursor = await connection.execute(_UNFETCHED, [ALIVE_SECONDS])
         orphans += await cursor.fetchall()
         if to is not None:
-            cursor = await connection.execute(_STRANDED.encode(), [to, worker_timeout])
+            cursor = await connection.execute(
+                _STRANDED.encode(), [to, worker_timeout, ALIVE_SECONDS]
+            )
             orphans += await cursor.fetchall()
         for orphan in orphans:
             if orphan["attempt"] >= attempts:
@@ -126,7 +130,7 @@ async def recover(
                     "WHERE id = %s AND status = 'doing'",
                     [orphan["queue_id"]],
                 )
-        if told["is_silence_told"]:
+        if state["trusts_silence"]:
             await connection.execute(_RELEASE_FETCHES.encode(), [queue.FETCH, worker_timeout])
     if requeued or failed:
         logger.warning("Recovered jobs of lost workers: requeued=%d failed=%d", requeued, failed)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from handlers.job_api.store import jobs
 from handlers.job_api.store.database import Pool, query
 from handlers.job_api.store.files import JobFiles
 from musicgen.errors import StorageError
@@ -52,7 +53,7 @@ async def delete_expired(
 async def delete_abandoned(pool: Pool, files: JobFiles) -> None:
     """Delete files that killed processes left. Raises: `StorageError`."""
     rows = await query(pool, "SELECT id, queue_id FROM musicgen_jobs WHERE state = 'running'")
-    running = {f"{row['id']}-{row['queue_id']}" for row in rows}
+    running = {jobs.build_run_name(row["id"], row["queue_id"]) for row in rows}
     await asyncio.to_thread(files.delete_abandoned, running)
 
 

@@ -15,6 +15,7 @@ from handlers.job_api.store.database import Pool, query
 from handlers.job_api.store.files import count_clips
 
 ALIVE_SECONDS = 20.0
+"""A worker counts as alive for this time after its last heartbeat."""
 PACE_DEFAULT = 1.0
 """Seconds of work for a second of audio, before any job has been measured."""
 _CACHE_SECONDS = 1.0

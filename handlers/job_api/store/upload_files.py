@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import os
 import secrets
-import shutil
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from handlers.job_api.errors import BodyTooLarge
+from handlers.job_api.store.disk import delete_old_files
 from handlers.job_api.store.upload_storage import UploadStorage
 from musicgen.errors import InvalidInputAudio
 
@@ -80,10 +78,7 @@ class UploadFiles:
         `part_age`: for parts, which killed processes left. `age`: for uploads. Raises: the errors
         of the storage.
         """
-        for path in self.scratch.glob(".*"):
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > part_age:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        delete_old_files(self.scratch, part_age, ".*")
         self._storage.delete_unknown(known, age)
 
     def check(self, owner: str, value: str) -> None:

@@ -6,14 +6,13 @@ FOLDER/ID, or PREFIX/uploads/ID in the bucket
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from datetime import UTC, datetime
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
+from handlers.job_api.store.disk import delete_old_files
 from musicgen.errors import ObjectMissing
 from musicgen.storage.objects import BucketObjects
 
@@ -67,10 +66,7 @@ class FolderUploads:
 
     def delete_unknown(self, known: Collection[str], seconds: float) -> None:
         """Delete uploads not in `known`, `seconds` after they were stored."""
-        for path in self._folder.glob("[!.]*"):
-            with suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > seconds and path.name not in known:
-                    path.unlink()
+        delete_old_files(self._folder, seconds, "[!.]*", known)
 
 
 class BucketUploads:
@@ -108,11 +104,7 @@ class BucketUploads:
 
     def delete_unknown(self, known: Collection[str], seconds: float) -> None:
         """Delete uploads not in `known`, `seconds` after they were stored."""
-        now = datetime.now(UTC)
-        for item in tuple(self._objects.scan(self._key(""))):
-            is_known = item.key.removeprefix(self._key("")) in known
-            if (now - item.modified).total_seconds() > seconds and not is_known:
-                self._objects.delete(item.key)
+        self._objects.delete_old(self._key(""), seconds, known)
 
     def _key(self, upload_id: str) -> str:
         return f"{self._objects.prefix}uploads/{upload_id}"

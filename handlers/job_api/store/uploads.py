@@ -1,4 +1,4 @@
-"""Rows of uploads: a quota for each owner, and room on the disk.
+"""Rows of uploads, with a quota for each owner.
 
 The row exists before the file, so no file outlives its retention, whatever ends this process.
 """
@@ -6,19 +6,14 @@ The row exists before the file, so no file outlives its retention, whatever ends
 from __future__ import annotations
 
 import math
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import anyio
 
 from handlers.job_api.errors import TooManyUploads
 from handlers.job_api.store.database import Pool, query, retry_on_disconnect
-from musicgen.errors import DiskFull
 from musicgen.settings.job_api import ApiSettings
-from musicgen.storage.local import translate_disk_errors
 
 MEGABYTE = 10**6
 UPLOAD_PATIENCE = 10
@@ -84,25 +79,3 @@ async def delete_row(pool: Pool, upload_id: str) -> None:
 async def list_ids(pool: Pool) -> set[str]:
     """Return the ids of all uploads."""
     return {row["id"] for row in await query(pool, "SELECT id FROM musicgen_uploads")}
-
-
-def check_room(folder: Path, size: int, reserve: int) -> None:
-    """Check that `reserve` bytes stay free beside a file of `size`. Raises: `DiskFull`."""
-    disk = shutil.disk_usage(folder)
-    # Some network mounts report a size of zero: they are not full.
-    if disk.total and disk.free < size + reserve:
-        raise _full()
-
-
-@contextmanager
-def hide_disk_errors(folder: Path) -> Iterator[None]:
-    """Turn an OSError about `folder` into a `StorageError`; callers may not see the folder."""
-    try:
-        with translate_disk_errors(folder):
-            yield
-    except DiskFull:
-        raise _full() from None
-
-
-def _full() -> DiskFull:
-    return DiskFull("the server has no room for another upload. Try again later.")

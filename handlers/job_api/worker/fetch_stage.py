@@ -18,6 +18,7 @@ from handlers.input_audio import LIMITS
 from handlers.job_api.errors import TooManyUploads
 from handlers.job_api.store import fetches, queue, uploads
 from handlers.job_api.store.database import DISCONNECT_ERRORS, Pool
+from handlers.job_api.store.disk import check_room, hide_disk_errors
 from handlers.job_api.store.upload_files import UploadFiles
 from handlers.job_api.worker.local_executor import build_failure
 from handlers.job_api.worker.progress import REPORT_SECONDS
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 FETCHES_AT_ONCE = 16
 _PUT_BACK_SECONDS = 5.0
+_WORK = "a fetched sound"
 _EXPECTED = (MusicGenError, TooManyUploads)
 
 logger = logging.getLogger(__name__)
@@ -117,7 +119,7 @@ class FetchStage:
         """Fetch a sound, store it as an upload, and put its job into the queue of generation."""
         upload_id = self._stored.new_id(fetch.owner)
         try:
-            with uploads.hide_disk_errors(self._stored.scratch):
+            with hide_disk_errors(self._stored.scratch, _WORK):
                 await self._download(fetch, upload_id)
                 await self._store(fetch, upload_id)
             is_used = await fetches.finish(self._pool, self._app, fetch, upload_id)
@@ -130,7 +132,7 @@ class FetchStage:
     async def _download(self, fetch: fetches.SoundFetch, upload_id: str) -> None:
         """Write the sound to a part, until the job is cancelled or this worker stops."""
         self._stored.scratch.mkdir(parents=True, exist_ok=True)
-        uploads.check_room(self._stored.scratch, 0, self._rules.reserve)
+        check_room(self._stored.scratch, 0, self._rules.reserve, _WORK)
         cancelled = threading.Event()
         self._stops.add(cancelled)
         if self._is_stopping:

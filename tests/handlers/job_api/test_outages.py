@@ -108,8 +108,25 @@ def test_a_failing_disk_during_an_upload(
     with fault(server.folder):
         answer = _upload(server)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert str(server.folder) not in answer.text
     assert _files(server) == before
     _check_recovery(server)
+
+
+@pytest.mark.parametrize(("fault", "code", "status"), FAULTS)
+def test_a_failing_disk_during_a_conversion(
+    server: JobServer, fault: Fault, code: str, status: int
+) -> None:
+    """It was an `internal_error`."""
+    job_id = server.submit()
+    assert server.ended(job_id)["status"] == "completed"
+    before = _files(server)
+    with fault(server.folder):
+        answer = server.http.get(f"/audio/{job_id}.flac")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert str(server.folder) not in answer.text
+    assert _files(server) == before
+    assert server.http.get(f"/audio/{job_id}.flac").status_code == 200
 
 
 @pytest.mark.parametrize(("fault", "code", "status"), FAULTS)
