@@ -62,6 +62,9 @@ def add(commands: Commands) -> None:
 
 def _serve(options: argparse.Namespace, settings: Settings) -> int:
     """Serve, or end with one line: status 78 for a permanent fault, 75 for a passing one."""
+    # The first process of a container ignores signals without a handler. A worker would load its
+    # model and take jobs after it was told to stop. Each part sets its own handler when it runs.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if options.supervised:
         end_with_parent()
     try:
@@ -131,9 +134,8 @@ def _api(
         spend_limit_usd=None if remote.monthly_cap is None else float(remote.monthly_cap),
     )
     _open_operator_port(app, api)
-    # uvicorn raises the signal again when it has stopped. By default that would end this process
-    # before the cleanup at its exit.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # uvicorn raises the signal again when it has stopped: the handler of `_serve` lets the cleanup
+    # at the exit run.
     config = uvicorn.Config(
         app,
         http=build_protocol(api.body_seconds),
