@@ -189,14 +189,14 @@ async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
         swap = ModelSwap(serving, pool)
         elsewhere = REMOTE if settings.remote.policy == "fallback" else None
         executor = LocalExecutor(serving, pool, app, files, elsewhere)
+        metrics = health.metrics if health else None
         rules = FetchRules.from_settings(api, settings.input_networks, elsewhere)
         role = WorkerRole(
             *(LOCAL, serving.slots, executor, lambda: serving.models, lambda: swap.loading),
             predictor.device,
-            FetchStage(pool, app, files.uploads, rules),
+            FetchStage(pool, app, files.uploads, rules, metrics),
             serving.licences,
         )
-        metrics = health.metrics if health else None
         worker = Worker(pool, app, role, api.drain, api.data_dir, metrics)
         worker.stop_on_signals()
         count = metrics.orphans.inc if metrics else (lambda _: None)

@@ -21,8 +21,9 @@ from handlers.job_api.store.database import DISCONNECT_ERRORS, Pool
 from handlers.job_api.store.disk import check_room, hide_disk_errors
 from handlers.job_api.store.upload_files import UploadFiles
 from handlers.job_api.worker.local_executor import build_failure
+from handlers.job_api.worker.outcome import FAILED, MOVED, REFUSED, JobOutcome
 from handlers.job_api.worker.progress import REPORT_SECONDS
-from musicgen.errors import GenerationCancelled, MusicGenError, StorageError
+from musicgen.errors import GenerationCancelled, InvalidRequest, MusicGenError, StorageError
 from musicgen.net.fetch import download
 from musicgen.process.logs import about
 from musicgen.process.tracing import span
@@ -31,6 +32,8 @@ from musicgen.settings.job_api import ApiSettings
 
 if TYPE_CHECKING:
     from procrastinate import App, JobContext
+
+    from handlers.job_api.worker.metrics import WorkerMetrics
 
 FETCHES_AT_ONCE = 16
 _PUT_BACK_SECONDS = 5.0
@@ -66,7 +69,15 @@ class FetchRules:
 class FetchStage:
     """Fetch stage of one worker."""
 
-    def __init__(self, pool: Pool, app: App, stored: UploadFiles, rules: FetchRules) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        app: App,
+        stored: UploadFiles,
+        rules: FetchRules,
+        metrics: WorkerMetrics | None = None,
+    ) -> None:
+        self._metrics = metrics
         self._pool, self._app = pool, app
         self._stored, self._rules = stored, rules
         # Threads of their own: fetches in the loop's few shared ones would delay other work.
@@ -162,6 +173,7 @@ class FetchStage:
         """Fail a job, or move it to the remote queue after a failure of this machine."""
         if self._rules.remote_queue is not None and may_be_made_elsewhere(error):
             logger.warning("Job %s moves to the remote queue: %s", fetch.job_id, error)
+            self._count(MOVED)
             await fetches.finish(self._pool, self._app, fetch, None, self._rules.remote_queue)
             return
         if isinstance(error, TooManyUploads):
@@ -170,7 +182,15 @@ class FetchStage:
             failure = build_failure(error)
             if not isinstance(error, MusicGenError):
                 logger.error("The fetch of job %s broke.", fetch.job_id, exc_info=error)
+        is_refused = isinstance(error, (InvalidRequest, TooManyUploads))
+        outcome = REFUSED if is_refused else FAILED
+        self._count(outcome)
         await fetches.fail(self._pool, fetch, failure)
+        logger.info("job ended job_id=%s outcome=%s", fetch.job_id, outcome.kind)
+
+    def _count(self, outcome: JobOutcome) -> None:
+        if self._metrics is not None:
+            self._metrics.jobs.labels(outcome.kind).inc()
 
     async def _put_back(self, fetch: fetches.SoundFetch) -> None:
         """Queue a fetch again. While the database is away, recovery does it after the timeout."""

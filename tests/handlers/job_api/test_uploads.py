@@ -15,7 +15,7 @@ import soundfile as sf
 
 from tests.audio.test_bounded_reading import write_silence
 from tests.support.clips import wav
-from tests.support.health_watch import HealthWatch, peak_bytes, resident_bytes
+from tests.support.health_watch import HealthWatch, longest_answer, peak_bytes, resident_bytes
 from tests.support.job_server import JobServer, data_folder, job_server
 
 
@@ -40,7 +40,7 @@ def test_a_small_file_of_long_silence_costs_the_api_no_memory(
     with HealthWatch(api.url).run() as watch, ThreadPoolExecutor(3) as pool:
         answers = list(pool.map(lambda _: api.http.post("/uploads", content=data), range(3)))
     assert [answer.json()["seconds"] for answer in answers] == [600.0] * 3
-    assert watch.worst < 1
+    assert watch.worst < longest_answer()
     assert peak_bytes(api.process.pid) < 200e6
 
 
@@ -96,6 +96,6 @@ def test_large_uploads_at_once_stay_small(api: JobServer) -> None:
             pool.map(lambda _: api.http.post("/uploads", content=data, timeout=120), range(8))
         )
     assert [answer.status_code for answer in answers] == [201] * 8
-    assert watch.worst < 1
+    assert watch.worst < longest_answer()
     assert peak_bytes(api.process.pid) < 200e6
     assert resident_bytes(api.process.pid) < 1.2 * before
