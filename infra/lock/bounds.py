@@ -1,8 +1,8 @@
 """Check that lower bounds of pyproject.toml are installed: `python -m infra.lock.bounds EXTRA...`.
 
 Run it in an environment of `uv pip install --resolution lowest-direct`, with the names of extras,
-or "core" for the core dependencies. A bound is untested if another package needs a newer version.
-torch is left out: its version is chosen apart.
+or "core" for the core dependencies. A bound is untested if another package needs a newer version
+there. torch is left out: its version is chosen apart.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from handlers.cli import main as cli
-from musicgen import errors
+from musicgen import catalog, errors
 from musicgen.checkpoints.audiocraft import convert
 from musicgen.checkpoints.audiocraft_names import rename_codec, rename_language_model
 from musicgen.checkpoints.locate import locate
@@ -185,5 +185,9 @@ def test_the_command_says_what_it_wrote_and_the_licence(
     new = tmp_path / "tuned"
     assert cli.main(["convert", str(tmp_path / "files"), "--base", str(base), "-o", str(new)]) == 0
     assert "the codec of musicgen-small" in capsys.readouterr().out
-    assert locate(str(new)).licence == locate(str(base)).licence
+    assert locate(str(new)).licence == locate(str(base)).licence == catalog.UNKNOWN_LICENCE
+    # The licence of a fine-tune is on its own card.
+    (tmp_path / "files" / "README.md").write_text("---\nlicense: mit\n---\n")
+    done = convert(tmp_path / "files", locate(str(base)), tmp_path / "carded")
+    assert locate(str(done.folder)).licence == done.licence == "mit, base model unknown"
     assert cli.main(["convert", str(tmp_path), "--base", str(base), "-o", str(new)]) == 1

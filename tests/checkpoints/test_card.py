@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -169,15 +169,14 @@ def test_a_card_beside_an_older_packed_file_tells_its_licence(tmp_path: Path) ->
     assert locate(str(packed)).licence == UNKNOWN_LICENCE, "another file's folder may be anybody's"
 
 
-def test_an_adapter_s_licence_names_its_base_model_s(
-    checkpoints: Callable[[str], Path], tmp_path: Path
-) -> None:
-    base = checkpoints("musicgen-small")
-    (tmp_path / "adapter_config.json").write_text(f'{{"base_model_name_or_path": "{base}"}}')
-    assert locate(str(tmp_path)).licence == UNKNOWN_LICENCE
-    (tmp_path / "README.md").write_bytes(CARD)
-    settings = Settings(model=str(tmp_path))
-    for licence in (locate(str(tmp_path)).licence, find_licence(settings)):
+def test_an_adapter_s_licence_names_its_base_model_s(tmp_path: Path) -> None:
+    base, adapter = _copy(tmp_path / "base", None), tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(f'{{"base_model_name_or_path": "{base}"}}')
+    assert locate(str(adapter)).licence == UNKNOWN_LICENCE
+    (adapter / "README.md").write_bytes(CARD)
+    settings = Settings(model=str(adapter))
+    for licence in (locate(str(adapter)).licence, find_licence(settings)):
         assert licence == "cc-by-nc-sa-4.0, base model unknown"
-    demo = Settings(model=str(tmp_path), base_model="demo")
+    demo = Settings(model=str(adapter), base_model="demo")
     assert find_licence(demo) == "cc-by-nc-sa-4.0, base model Apache-2.0"

@@ -130,6 +130,14 @@ def test_a_folder_s_licence_is_handed_on_and_its_place_is_not(
     assert "owner" not in (tmp_path / "out" / "README.md").read_text()
 
 
+def test_a_licence_with_a_name_of_its_own_is_handed_on(tmp_path: Path) -> None:
+    """Guards against an endpoint whose card says that the licence is unknown."""
+    card = "---\nlicense: other\nlicense_name: mine NC\nlicense_link: https://me.example/l\n---\n"
+    lay_out(str(_copy_of_demo(tmp_path / "model", card)), tmp_path / "out")
+    assert _front_matter(tmp_path / "out")["license"] == "other"
+    assert read_licence(tmp_path / "out") == "mine NC (https://me.example/l)"
+
+
 @pytest.mark.parametrize("entry", catalog.CATALOG.values(), ids=lambda entry: entry.name)
 def test_a_named_model_needs_no_weights_here(tmp_path: Path, entry: catalog.CatalogEntry) -> None:
     lay_out(entry.name, tmp_path, with_weights=False)

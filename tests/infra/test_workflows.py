@@ -65,6 +65,10 @@ def test_the_supported_pythons_are_the_same_everywhere() -> None:
     assert project["tool"]["mypy"]["python_version"] == oldest
     matrix = _read("check.yml")["jobs"]["fast"]["strategy"]["matrix"]["python"]
     assert matrix == [oldest, newest]
+    [torch] = [each for each in project["project"]["dependencies"] if each.startswith("torch>=")]
+    setup, run = _read("check.yml")["jobs"]["oldest"]["steps"][-2:]
+    assert setup["with"]["python-version"] == oldest and run["run"] == "make test-oldest"
+    assert run["env"]["TORCH"] == f"{torch.replace('>=', '==')}.0"
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert re.search(r"Python 3\.11( to |–|-)3\.13", readme)
 
