@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import boto3
+import httpx
 from moto.server import ThreadedMotoServer
 
 
@@ -22,12 +23,20 @@ class Bucket:
         ]
 
 
+_running = 0
+"""Servers of this process that run now: they share moto's objects."""
+
+
 @contextmanager
 def s3_server() -> Iterator[Bucket]:
+    """Run a server with the empty bucket `music`. Servers at the same time share their objects."""
+    global _running
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     url = f"http://{host}:{port}"
+    if _running == 0:
+        httpx.post(f"{url}/moto-api/reset").raise_for_status()
     client = connect(url)
     client.create_bucket(Bucket="music")
     env = {
@@ -38,8 +47,12 @@ def s3_server() -> Iterator[Bucket]:
         "MUSICGEN_BUCKET_SECRET_ACCESS_KEY": "secret",
         "MUSICGEN_BUCKET_DEADLINE": "2",
     }
-    yield Bucket(env, client)
-    server.stop()
+    _running += 1
+    try:
+        yield Bucket(env, client)
+    finally:
+        _running -= 1
+        server.stop()
 
 
 def connect(url: str) -> Any:
