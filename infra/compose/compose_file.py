@@ -36,7 +36,7 @@ def substitute(text: str, variables: Mapping[str, str]) -> str:
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # untyped
-    """Loader of YAML with Compose's tags: !reset removes an earlier value, !override replaces it."""
+    """Loader of YAML with Compose's tags: !reset removes a value, !override replaces one."""
 
 
 class _Reset:
