@@ -25,7 +25,6 @@ from runpod.http_client import AsyncClientSession
 from runpod.serverless.modules.rp_http import send_result
 from runpod.serverless.modules.worker_state import IS_LOCAL_TEST
 
-from handlers.reply import format_error
 from handlers.runpod_job import RunPodJobs
 from musicgen.errors import MusicGenError
 from musicgen.predictor import Predictor
@@ -44,7 +43,7 @@ def main() -> None:
         predictor = Predictor.load(settings)
         predictor.warm_up()
     except MusicGenError as error:
-        sys.exit(format_error(error))
+        sys.exit(f"{error.code}: {error}")
 
     # RunPod learns of a failed check here, but not of a failed load above.
     runpod.serverless.register_fitness_check(predictor.warm_up)

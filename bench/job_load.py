@@ -31,8 +31,9 @@ import psutil
 from procrastinate.jobs import Status
 
 from handlers.job_api.store import jobs, queue
-from handlers.job_api.store.database import create_tables, open_pool, query
+from handlers.job_api.store.database import open_pool, query
 from handlers.job_api.store.embedded_postgres import EmbeddedServer
+from handlers.job_api.store.schema import migrate
 from tests.support.job_server import JobServer, data_folder, job_server
 
 SECONDS_OF_AUDIO, SEEDS, CANCELLED_SHARE = 0.2, 20, 0.05
@@ -150,7 +151,7 @@ async def _chaos(
 async def measure_overhead(url: str, count: int) -> dict[str, float]:
     """Return the queue's milliseconds for a job: to submit it, and to fetch and finish it."""
     async with open_pool(url) as pool:
-        await create_tables(pool)
+        await migrate(pool)
         app = await queue.open_queue(pool)
         limits = jobs.JobLimits(queue_max=10**6, jobs_per_key=10**6)
         new = jobs.NewJob("load", {"prompt": "x"}, "h", 1.0)

@@ -27,8 +27,9 @@ import httpx
 
 from handlers.job_api.store import jobs, queue
 from handlers.job_api.store.api_keys import ANONYMOUS
-from handlers.job_api.store.database import Pool, create_tables, database_url, open_pool, query
+from handlers.job_api.store.database import Pool, database_url, open_pool, query
 from handlers.job_api.store.files import JobFiles
+from handlers.job_api.store.schema import migrate
 from musicgen.settings import BucketSettings
 from musicgen.storage.objects import BucketObjects
 from tests.support.bucket_settings import bucket_settings
@@ -121,7 +122,7 @@ async def compare(clips: int, seconds: float) -> dict[str, dict[str, float]]:
         apart = stack.enter_context(job_server(own, "api", **settings))
         async with AsyncExitStack() as opened:
             pool = await opened.enter_async_context(open_pool(url))
-            await create_tables(pool)
+            await migrate(pool)
             found = {}
             for name, server, files in (
                 ("folder", plain, JobFiles(shared)),

@@ -167,9 +167,9 @@ class ProgressLog:
         """Write a line if one is due."""
         now = self._clock()
         is_end = progress.done == progress.total and self._throttle.fraction < 1
-        if is_end or self._throttle.is_due(progress, now):
+        if is_end or self._throttle.is_due(progress.fraction, now):
             self._write_line(format_progress_line(progress, now - self._start, self._seconds))
-            self._throttle.record(progress, now)
+            self._throttle.record(progress.fraction, now)
 
 
 def format_progress_line(progress: Progress, elapsed: float, seconds: float) -> str:

@@ -19,13 +19,18 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Protocol
 
 from musicgen.errors import (
+    BackupError,
     BucketRefused,
     BucketUnavailable,
+    CheckpointError,
+    DatabaseTooNew,
     DatabaseUnavailable,
+    DataFolderError,
     DeviceFault,
     DiskFull,
     EngineBusy,
@@ -35,8 +40,11 @@ from musicgen.errors import (
     MissingDependency,
     ModelTooLarge,
     MusicGenError,
+    NotWritable,
     OutOfMemory,
     RemoteError,
+    SettingsError,
+    StorageError,
     UploadFailed,
 )
 from musicgen.generation import Generation
@@ -62,7 +70,30 @@ STATUSES: dict[type[MusicGenError], int] = {
 }
 """HTTP statuses. A class without an entry has the status of its nearest ancestor."""
 
+_LOG = "The operator's log has the reason."
+CALLER_TEXTS: dict[type[MusicGenError], str] = {
+    SettingsError: f"A setting of the server is wrong. {_LOG}",
+    CheckpointError: f"The server cannot use this model. {_LOG}",
+    ModelTooLarge: "The model needs more memory than the server has free. Choose a smaller model.",
+    StorageError: f"The server could not store the clip. {_LOG}",
+    DiskFull: "The server has no disk space left for the clip. Try again later.",
+    NotWritable: f"The server cannot write to its disk. {_LOG}",
+    UploadFailed: f"The server could not upload the clip to its bucket. {_LOG}",
+    BucketRefused: f"The server's bucket refused the clip. {_LOG}",
+    BucketUnavailable: "The server's bucket is unavailable at present. Try again later.",
+    DataFolderError: f"The server cannot use its database. {_LOG}",
+    DatabaseTooNew: f"The server cannot use its database. {_LOG}",
+    DatabaseUnavailable: "The server's database is unavailable at present. Try again later.",
+    BackupError: f"The server could not back up or restore its data. {_LOG}",
+    RemoteError: f"Another deployment did not do its part. {_LOG}",
+}
+"""Texts in place of messages for the operator, which name folders, hosts and settings. A class
+without an entry has the text of its nearest ancestor, or its own message."""
+
 UNEXPECTED = "the request failed unexpectedly; the operator's log has the reason"
+
+
+logger = logging.getLogger(__name__)
 
 
 class ServedPredictor(Protocol):
@@ -121,10 +152,21 @@ def find_status(error: BaseException) -> int:
 
 
 def describe_error(error: BaseException) -> ErrorReport:
-    """Return the public form of an error.
+    """Return the public form of an error, and log a message that its caller does not get.
 
     An error outside the tree gets a fixed text: its own may hold paths and other callers' values.
     """
-    if isinstance(error, MusicGenError):
-        return ErrorReport(find_status(error), error.code, str(error))
-    return ErrorReport(find_status(error), MusicGenError.code, UNEXPECTED)
+    if not isinstance(error, MusicGenError):
+        return ErrorReport(find_status(error), MusicGenError.code, UNEXPECTED)
+    text = find_caller_text(error)
+    if text is not None:
+        logger.error("%s: %s", error.code, error)
+    return ErrorReport(find_status(error), error.code, str(error) if text is None else text)
+
+
+def find_caller_text(error: MusicGenError) -> str | None:
+    """Return the text in place of an error's message, None if the message is for callers."""
+    if isinstance(error, StorageError) and error.is_for_callers:
+        return None
+    texts = (CALLER_TEXTS[cls] for cls in type(error).__mro__ if cls in CALLER_TEXTS)
+    return next(texts, None)

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from musicgen.result import Progress
-
 EVERY_SECONDS = 1.0
 EVERY_FRACTION = 0.05
 
 
 class ProgressThrottle:
-    """Limit of one report a second and one in five percent. `now`: seconds of a steady clock."""
+    """Limit of one report in `seconds` and in `change` of the progress, from 0 to 1.
 
-    def __init__(self, now: float) -> None:
+    `now`: seconds of a steady clock.
+    """
+
+    def __init__(
+        self, now: float, seconds: float = EVERY_SECONDS, change: float = EVERY_FRACTION
+    ) -> None:
         self._time = now
+        self._seconds = seconds
+        self._change = change
         self.fraction = 0.0
         """Progress at the last report, 0 to 1."""
 
-    def is_due(self, progress: Progress, now: float) -> bool:
+    def is_due(self, fraction: float, now: float) -> bool:
         """Whether enough time and progress lie between the last report and this one."""
-        return (
-            now - self._time >= EVERY_SECONDS
-            and progress.fraction - self.fraction >= EVERY_FRACTION
-        )
+        # Progress goes back where a job starts again.
+        has_moved = abs(fraction - self.fraction) >= self._change
+        return has_moved and now - self._time >= self._seconds
 
-    def record(self, progress: Progress, now: float) -> None:
+    def record(self, fraction: float, now: float) -> None:
         """Remember a report."""
-        self._time, self.fraction = now, progress.fraction
+        self._time, self.fraction = now, fraction

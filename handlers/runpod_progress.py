@@ -58,11 +58,11 @@ class ProgressPosts:
         if (
             self._post is None
             or progress.done == progress.total
-            or not self._throttle.is_due(progress, now)
+            or not self._throttle.is_due(progress.fraction, now)
             or (self._sending is not None and not self._sending.done())
         ):
             return
-        self._throttle.record(progress, now)
+        self._throttle.record(progress.fraction, now)
         self._sending = asyncio.create_task(_send(self._post, format_progress(progress)))
 
 

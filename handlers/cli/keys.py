@@ -80,8 +80,9 @@ def _revoke(options: argparse.Namespace, _: Settings) -> int:
 
 
 def _with_database(work: Callable[[Pool], Awaitable[Any]]) -> Any:
-    from handlers.job_api.store.database import create_tables, database_url, log_place, open_pool
+    from handlers.job_api.store.database import database_url, log_place, open_pool
     from handlers.job_api.store.reachability import check_database
+    from handlers.job_api.store.schema import migrate
 
     settings = ApiSettings.from_env()
     if settings.database_url is not None:
@@ -91,7 +92,7 @@ def _with_database(work: Callable[[Pool], Awaitable[Any]]) -> Any:
 
     async def run() -> Any:
         async with open_pool(url, largest=1) as pool:
-            await create_tables(pool)
+            await migrate(pool)
             return await work(pool)
 
     return asyncio.run(run())

@@ -168,9 +168,10 @@ def _open_operator_port(app: FastAPI, api: ApiSettings) -> None:
 
 async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
     startup.begin()
-    from handlers.job_api.store.database import create_tables, open_pool
+    from handlers.job_api.store.database import open_pool
     from handlers.job_api.store.maintenance import maintain
     from handlers.job_api.store.queue import LOCAL, REMOTE, open_queue
+    from handlers.job_api.store.schema import migrate
     from handlers.job_api.worker.fetch_stage import FetchRules, FetchStage
     from handlers.job_api.worker.local_executor import LocalExecutor
     from handlers.job_api.worker.model_swap import ModelSwap
@@ -187,7 +188,7 @@ async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
     serving = Serving(predictor, settings.input_networks)
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(open_pool(url))
-        await create_tables(pool)
+        await migrate(pool)
         app = await open_queue(pool)
         swap = ModelSwap(serving, pool)
         elsewhere = REMOTE if settings.remote.policy == "fallback" else None
@@ -220,8 +221,9 @@ async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
 
 
 async def _relay(url: str, api: ApiSettings, settings: Settings) -> int:
-    from handlers.job_api.store.database import create_tables, open_pool
+    from handlers.job_api.store.database import open_pool
     from handlers.job_api.store.queue import LOCAL, REMOTE, open_queue
+    from handlers.job_api.store.schema import migrate
     from handlers.job_api.store.spending import SqlLedger
     from handlers.job_api.worker.remote_executor import RemoteExecutor
     from handlers.job_api.worker.worker import Worker, WorkerRole
@@ -236,7 +238,7 @@ async def _relay(url: str, api: ApiSettings, settings: Settings) -> int:
     )
     back = LOCAL if remote.policy == "overflow" else None
     async with open_pool(url) as pool:
-        await create_tables(pool)
+        await migrate(pool)
         app = await open_queue(pool)
         executor = RemoteExecutor(hybrid, pool, app, files, storage, api.attempts, back)
         role = WorkerRole(REMOTE, RELAYED_AT_ONCE, executor, tuple, device=hybrid.label)

@@ -10,7 +10,7 @@ from musicgen.errors import SettingsError
 from musicgen.settings import ApiSettings, Settings
 from musicgen.settings.declaration import list_misspelt
 from musicgen.settings.names import is_service_link
-from musicgen.settings.table import list_settings
+from musicgen.settings.table import list_settings, list_variables
 
 CHECK = "settings"
 
@@ -50,9 +50,10 @@ def check_settings(faults: tuple[SettingsError, ...], env: Mapping[str, str]) ->
     for fault in faults:
         yield Finding(CHECK, "error", str(fault))
     if not faults:
-        known = {d.variable for group in list_settings().values() for d in group}
         given = sorted(
-            name for name in known if env.get(name) and not is_service_link(name, env[name])
+            name
+            for name in list_variables()
+            if env.get(name) and not is_service_link(name, env[name])
         )
         text = (
             f"set: {', '.join(given)}" if given else "no variable is set: all have their defaults"

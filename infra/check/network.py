@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from infra.check.objects import Objects, list_containers, select_kinds
+from infra.check.objects import Objects, select_kinds, walk_containers
 from infra.check.reachability import End, build_pod, find_pod, may_connect
 
 EXCEPTION = "musicgen.io/exception"
@@ -68,7 +68,6 @@ def list_clients(objects: Objects) -> list[str]:
     """Return the names of the Deployments with `DATABASE_URL`: API, workers, relays."""
     return [
         item["metadata"]["name"]
-        for item in select_kinds(objects, "Deployment")
-        for container in list_containers(item)
+        for item, container in walk_containers(objects, "Deployment")
         if any(variable["name"] == "DATABASE_URL" for variable in container.get("env", []))
     ]

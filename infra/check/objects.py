@@ -36,6 +36,15 @@ def list_containers(workload: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [*spec.get("initContainers", []), *spec["containers"]]
 
 
+def walk_containers(
+    objects: Objects, *kinds: str
+) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Yield every container with its workload; `kinds`: all workloads by default."""
+    for workload in select_kinds(objects, *(kinds or WORKLOADS)):
+        for container in list_containers(workload):
+            yield workload, container
+
+
 def list_gpus(resources: Mapping[str, Any]) -> dict[str, Any]:
     """Return the GPUs among requests or limits by resource: whole, shared, or parts by MIG."""
     return {name: value for name, value in resources.items() if name.startswith("nvidia.com/")}
@@ -45,8 +54,7 @@ def find_settings(objects: Objects) -> dict[str, str]:
     """Return the settings of the ConfigMaps that pods read as their environment."""
     names = {
         source.get("configMapRef", {}).get("name")
-        for item in select_kinds(objects, *WORKLOADS)
-        for container in list_containers(item)
+        for _, container in walk_containers(objects)
         for source in container.get("envFrom", [])
     }
     settings: dict[str, str] = {}

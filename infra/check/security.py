@@ -11,9 +11,9 @@ from infra.check.objects import (
     Objects,
     describe,
     get_pod,
-    list_containers,
     list_gpus,
     select_kinds,
+    walk_containers,
 )
 
 _SECRET = re.compile(r"(SECRET|PASSWORD|TOKEN|API_KEY|ACCESS_KEY|DATABASE_URL)")
@@ -29,9 +29,9 @@ def check_hardening(objects: Objects) -> Iterator[str]:
     for item in select_kinds(objects, *WORKLOADS):
         for problem in _check_pod(get_pod(item)["spec"]):
             yield f"{describe(item)}: {problem}"
-        for container in list_containers(item):
-            for problem in [*_check_container(container), *_check_resources(container)]:
-                yield f"{describe(item)}: {problem}"
+    for item, container in walk_containers(objects):
+        for problem in [*_check_container(container), *_check_resources(container)]:
+            yield f"{describe(item)}: {problem}"
 
 
 def _check_pod(spec: Mapping[str, Any]) -> Iterator[str]:
@@ -76,17 +76,15 @@ def check_secrets(objects: Objects) -> Iterator[str]:
         for name in item.get("data", {}):
             if is_secret(name):
                 yield f"{describe(item)}: {name} belongs in a Secret"
-    for item in select_kinds(objects, *WORKLOADS):
-        for container in list_containers(item):
-            for variable in container.get("env", []):
-                if "value" in variable and is_secret(variable["name"]):
-                    yield f"{describe(item)}: {variable['name']} has a literal value, use a Secret"
+    for item, container in walk_containers(objects):
+        for variable in container.get("env", []):
+            if "value" in variable and is_secret(variable["name"]):
+                yield f"{describe(item)}: {variable['name']} has a literal value, use a Secret"
 
 
 def check_images(objects: Objects) -> Iterator[str]:
     """Check for a version of every image."""
-    for item in select_kinds(objects, *WORKLOADS):
-        for container in list_containers(item):
-            image = container["image"]
-            if "@sha256:" not in image and (":" not in image or image.endswith(":latest")):
-                yield f"{describe(item)}: image {image} has no version"
+    for item, container in walk_containers(objects):
+        image = container["image"]
+        if "@sha256:" not in image and (":" not in image or image.endswith(":latest")):
+            yield f"{describe(item)}: image {image} has no version"

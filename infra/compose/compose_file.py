@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,28 @@ def substitute(text: str, variables: Mapping[str, str]) -> str:
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # untyped
-    """Loader of YAML with Compose's tag !reset, which removes a value of an earlier file."""
+    """Loader of YAML with Compose's tags: !reset removes a value, !override replaces one."""
 
 
 class _Reset:
     pass
 
 
+@dataclass(frozen=True)
+class _Override:
+    value: Any
+
+
+def _build_override(loader: _Loader, node: yaml.Node) -> _Override:
+    if isinstance(node, yaml.SequenceNode):
+        return _Override(loader.construct_sequence(node, deep=True))
+    if isinstance(node, yaml.MappingNode):
+        return _Override(loader.construct_mapping(node, deep=True))
+    return _Override(loader.construct_scalar(node))
+
+
 _Loader.add_constructor("!reset", lambda loader, node: _Reset())
+_Loader.add_constructor("!override", _build_override)
 
 
 def services(
@@ -55,7 +70,7 @@ def services(
     """
     merged: dict[str, Any] = {}
     for file in files or (FILE,):
-        merged = _merge(merged, yaml.load(file.read_text(), _Loader)["services"])
+        merged = _merge(merged, _read_services(file))
     # Parsed before the substitution, as in Docker: the value "off" stays a text.
     found = _substitute_all(merged, variables)
     chosen = {
@@ -66,8 +81,21 @@ def services(
     return {name: chosen[name] for name in _sort(chosen)}
 
 
+def _read_services(file: Path) -> dict[str, Any]:
+    """Read the services of one file; `extends` copies a service of a file beside it."""
+    found: dict[str, Any] = yaml.load(file.read_text(), _Loader)["services"]
+    for name, service in found.items():
+        origin = service.pop("extends", None)
+        if origin is not None:
+            copied = _read_services(file.parent / origin["file"])[origin["service"]]
+            found[name] = _merge(copied, service)
+    return found
+
+
 def _merge(below: Any, above: Any) -> Any:
     """Join two values: mappings by key, lists in sequence, and otherwise the later one."""
+    if isinstance(above, _Override):
+        return above.value
     if isinstance(below, dict) and isinstance(above, dict):
         joined = {**below, **{key: _merge(below.get(key), value) for key, value in above.items()}}
         return {key: value for key, value in joined.items() if not isinstance(value, _Reset)}

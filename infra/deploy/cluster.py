@@ -11,9 +11,9 @@ from infra.check.objects import (
     Objects,
     describe,
     get_pod,
-    list_containers,
     list_gpus,
     select_kinds,
+    walk_containers,
 )
 from infra.deploy import checks
 from infra.deploy.destinations import check_database, check_endpoint
@@ -102,8 +102,7 @@ def check_gpus(objects: Objects, nodes: Sequence[dict[str, Any]], gpus_come: boo
     """Check the nodes' GPUs. `gpus_come`: an autoscaler adds nodes with GPUs on demand."""
     consumers = {
         resource: describe(deployment)
-        for deployment in select_kinds(objects, "Deployment")
-        for container in list_containers(deployment)
+        for deployment, container in walk_containers(objects, "Deployment")
         for resource in list_gpus(container["resources"].get("limits", {}))
     }
     if not consumers:
@@ -135,15 +134,14 @@ def _list_secrets(objects: Objects) -> dict[str, set[str]]:
     for puller in pullers:
         for secret in puller.get("imagePullSecrets", []):
             required.setdefault(secret["name"], set()).add(".dockerconfigjson")
-    for workload in select_kinds(objects, *WORKLOADS):
-        for container in list_containers(workload):
-            for source in container.get("envFrom", []):
-                if "secretRef" in source:
-                    required.setdefault(source["secretRef"]["name"], set())
-            for variable in container.get("env", []):
-                ref = variable.get("valueFrom", {}).get("secretKeyRef")
-                if ref and not ref.get("optional"):
-                    required.setdefault(ref["name"], set()).add(ref["key"])
+    for _, container in walk_containers(objects):
+        for source in container.get("envFrom", []):
+            if "secretRef" in source:
+                required.setdefault(source["secretRef"]["name"], set())
+        for variable in container.get("env", []):
+            ref = variable.get("valueFrom", {}).get("secretKeyRef")
+            if ref and not ref.get("optional"):
+                required.setdefault(ref["name"], set()).add(ref["key"])
     external = {secret["metadata"]["name"] for secret in select_kinds(objects, "ExternalSecret")}
     return {name: keys for name, keys in required.items() if name not in external}
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from handlers.contract import find_status
+from handlers.contract import find_caller_text, find_status
 from infra.check.tools import ROOT
 from infra.generate.blocks import replace_blocks
 from infra.generate.error_inputs import inputs
@@ -34,6 +34,7 @@ ADVICE = {
 def render(text: str) -> str:
     """Return the text of docs/errors.md with its tables written anew."""
     text = replace_blocks(text, "statuses", _statuses())
+    text = replace_blocks(text, "texts", _caller_texts())
     text = replace_blocks(text, "requests", _request_errors())
     return replace_blocks(text, "messages", _messages())
 
@@ -54,6 +55,15 @@ def _statuses() -> str:
         codes.setdefault(find_status(cls.__new__(cls)), []).append(f"`{cls.code}`")
     rows = [(str(s), " ".join(c), ADVICE[s]) for s, c in sorted(codes.items())]
     return _table(("status", "codes", "what to do"), rows)
+
+
+def _caller_texts() -> str:
+    codes: dict[str, list[str]] = {}
+    for cls in error_classes():
+        text = find_caller_text(cls.__new__(cls))
+        if text is not None:
+            codes.setdefault(text, []).append(f"`{cls.code}`")
+    return _table(("codes", "text"), [(" ".join(c), text) for text, c in codes.items()])
 
 
 def _request_errors() -> str:

@@ -50,6 +50,8 @@ class Composition:
     profiles: Collection[str] = ()
     containers: dict[str, Container] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
+    addresses: dict[str, str] = field(default_factory=dict)
+    """Address of each service in the containers' network, which this machine reaches."""
 
     def __post_init__(self) -> None:
         self._key = f"mg{secrets.token_hex(3)}"
@@ -61,6 +63,10 @@ class Composition:
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._cleanup = contextlib.ExitStack()
 
+    def data_folder(self, volume: str) -> Path:
+        """Return the folder of a named volume on this machine."""
+        return self._volumes.folder / volume
+
     @property
     def api(self) -> str:
         """Base URL of the job API, outside the containers' network."""
@@ -70,7 +76,7 @@ class Composition:
         with contextlib.ExitStack() as stack:
             network = stack.enter_context(Network(self._key))
             for name in self._definitions:
-                network.attach(name)
+                self.addresses[name] = network.attach(name)
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / "hosts").write_text(network.hosts_file())
             (self.folder / "resolv.conf").write_text("")
@@ -113,6 +119,11 @@ class Composition:
         self._stopped.add(name)
         grace = self._definitions[name].get("stop_grace_period")
         self.containers[name].stop(parse_seconds(grace) if grace else GRACE_SECONDS)
+
+    def lose(self, name: str) -> None:
+        """Kill a service as a lost machine does: nobody starts it again."""
+        self._stopped.add(name)
+        self.containers[name].kill()
 
     def recreate(self, name: str) -> None:
         """Stop a service and start a new container with new anonymous volumes."""

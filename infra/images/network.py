@@ -1,7 +1,7 @@
 """A bridge with one network namespace for each service, and published ports on loopback.
 
 The services reach each other by name through a hosts file, and nothing else. The host reaches them
-through published ports alone, as with Docker's proxy.
+at their addresses and, as with Docker's proxy, through published ports.
 """
 
 from __future__ import annotations

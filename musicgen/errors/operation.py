@@ -158,9 +158,18 @@ class GenerationCancelled(GenerationError):
 
 
 class StorageError(MusicGenError):
-    """A clip was made but could not be stored."""
+    """A clip was made but could not be stored.
+
+    `is_for_callers`: the message names no folder, host or bucket of the operator.
+    """
 
     code = "storage_error"
+    is_for_callers = False
+
+    def __init__(self, message: str, *, is_for_callers: bool | None = None) -> None:
+        super().__init__(message)
+        if is_for_callers is not None:
+            self.is_for_callers = is_for_callers
 
 
 class DiskFull(StorageError):
@@ -179,6 +188,7 @@ class InlineTooLarge(StorageError):
     """The clips are too large for an inline answer."""
 
     code = "inline_too_large"
+    is_for_callers = True
 
 
 class BucketRefused(StorageError):

@@ -138,4 +138,4 @@ class _FileView(io.RawIOBase):
 def _refuse(cause: BaseException) -> BucketRefused:
     """Return the caller's error; log the cause for the operator."""
     logger.warning("the bucket of a job's s3Config was not used: %s", read_code(cause))
-    return BucketRefused(REFUSAL)
+    return BucketRefused(REFUSAL, is_for_callers=True)

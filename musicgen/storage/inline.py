@@ -50,5 +50,5 @@ class InlineStorage:
             raise InlineTooLarge(
                 f"the audio has {size / 1e6:.1f} MB, an answer at most {self._limit / 1e6:.1f} MB. "
                 "Configure a bucket (MUSICGEN_BUCKET), or ask for a shorter clip, fewer "
-                "variations or output_format mp3."
+                "variations or output_format mp3.",
             )

@@ -231,7 +231,8 @@ class ObjectStream:
 def _translate_read_error(error: Exception) -> StorageError:
     if isinstance(error, StorageError):
         return error
-    return BucketUnavailable("the bucket ended a download early. Send the same call again later.")
+    text = "the bucket ended a download early. Send the same call again later."
+    return BucketUnavailable(text, is_for_callers=True)
 
 
 def _translate_error(error: Exception, target: UploadTarget) -> StorageError:
@@ -242,16 +243,17 @@ def _translate_error(error: Exception, target: UploadTarget) -> StorageError:
         code = str(error.response.get("Error", {}).get("Code", ""))
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         if code in ("NoSuchKey", "404") or status == 412:
-            return ObjectMissing("the bucket has no such object, or another one by now.")
+            text = "the bucket has no such object, or another one by now."
+            return ObjectMissing(text, is_for_callers=True)
         if status == 416:
             return RangeOutside("The range is outside the file.")
     details = translate_client_error(error, target)
     logger.warning("a request for %s failed: %s", target.key, details)
     if is_transient(error) or _is_failed_transfer(error):
-        return BucketUnavailable(
-            "the bucket is unavailable at present. Send the same call again later."
-        )
-    return BucketRefused("the bucket refused a request. The server's log has the reason.")
+        text = "the bucket is unavailable at present. Send the same call again later."
+        return BucketUnavailable(text, is_for_callers=True)
+    text = "the bucket refused a request. The server's log has the reason."
+    return BucketRefused(text, is_for_callers=True)
 
 
 def _is_failed_transfer(error: Exception) -> bool:

@@ -145,6 +145,13 @@ def test_every_platform_refuses_the_same_in_the_same_words(
     assert predictor.requests == []
 
 
+OF_THE_REQUEST = (
+    *(errors.InvalidRequest, errors.GenerationError, errors.InlineTooLarge),
+    errors.MissingDependency,
+)
+"""Errors whose messages name nothing of the operator's machine."""
+
+
 def _codes(base: type[MusicGenError]) -> set[str]:
     return {cls.code for cls in _classes() if issubclass(cls, base)}
 
@@ -156,12 +163,22 @@ def _classes() -> list[type[MusicGenError]]:
 
 @pytest.mark.parametrize("ask", PLATFORMS.values(), ids=PLATFORMS)
 @pytest.mark.parametrize("cls", _classes(), ids=lambda cls: cls.__name__)
-def test_every_error_is_told_by_its_code_and_its_text(
-    predictor: FakePredictor, cls: type[MusicGenError], ask: Ask
+def test_every_error_is_told_by_its_code_and_a_text_for_callers(
+    predictor: FakePredictor,
+    cls: type[MusicGenError],
+    ask: Ask,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """Guards against folders and hosts of the operator in an answer; the log names them."""
     predictor.fails = error = cls.__new__(cls)
-    error.args = ("what happened",)
-    assert ask(predictor, {"prompt": "x"}) == f"{cls.code}: what happened"
+    error.args = ("nothing in /srv/music or at http://bucket:8333",)
+    answer = ask(predictor, {"prompt": "x"})
+    if issubclass(cls, OF_THE_REQUEST) or cls is MusicGenError:
+        assert answer == f"{cls.code}: {error}"
+        return
+    assert answer == f"{cls.code}: {describe_error(error).text}"
+    assert "/srv" not in answer and "bucket:8333" not in answer
+    assert str(error) in caplog.text
 
 
 @pytest.mark.parametrize("ask", PLATFORMS.values(), ids=PLATFORMS)

@@ -85,6 +85,29 @@ def test_a_machine_without_a_gpu_gets_a_worker_without_a_reservation() -> None:
     assert without == plain
 
 
+def test_a_copied_service_has_its_own_ports_and_volumes(tmp_path: Path) -> None:
+    """`extends` and `!override` as in Docker Compose: lists are joined without the tag."""
+    (tmp_path / "below.yaml").write_text(
+        "services: {a: {image: i, volumes: ['x:/x'], environment: {A: '1', B: '2'}}}"
+    )
+    above = tmp_path / "above.yaml"
+    above.write_text(
+        "services:\n"
+        "  joined: {extends: {file: below.yaml, service: a}, volumes: ['y:/y']}\n"
+        "  own: {extends: {file: below.yaml, service: a}, volumes: !override ['y:/y'],"
+        " environment: {B: '3'}}\n"
+        "  bare: {extends: {file: below.yaml, service: a}, environment: !override {C: '${C}'}}\n"
+    )
+    found = services({"C": "4"}, above)
+    assert found["joined"]["volumes"] == ["x:/x", "y:/y"]
+    assert found["own"] == {
+        "image": "i",
+        "volumes": ["y:/y"],
+        "environment": {"A": "1", "B": "3"},
+    }
+    assert found["bare"]["environment"] == {"C": "4"}
+
+
 def test_services_of_a_profile_start_only_with_it() -> None:
     variables = as_processes.make_variables()
     assert "prometheus" not in services(variables)

@@ -13,16 +13,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import httpx
 import psutil
 
 from tests.support import ROOT
+from tests.support.api_caller import ApiCaller
 from tests.support.commands import drop_overrides
 from tests.support.postgres import copy_empty_database
 
-START_SECONDS, JOB_SECONDS, STOP_SECONDS = 90.0, 90.0, 60.0
+START_SECONDS, STOP_SECONDS = 90.0, 60.0
 
 
 @contextmanager
@@ -46,36 +46,13 @@ def free_port() -> int:
 
 
 @dataclass
-class JobServer:
+class JobServer(ApiCaller):
     """`http` asks it; `process` is what was started."""
 
     folder: Path
     url: str
     process: subprocess.Popen[bytes]
     http: httpx.Client
-
-    def submit(self, **fields: Any) -> str:
-        answer = self.http.post("/generate", json={"prompt": "piano", "duration": 0.5} | fields)
-        assert answer.status_code == 202, answer.text
-        return str(answer.json()["job_id"])
-
-    def status(self, job_id: str) -> dict[str, Any]:
-        answer = self.http.get(f"/status/{job_id}")
-        assert answer.status_code == 200, answer.text
-        return dict(answer.json())
-
-    def ended(self, job_id: str, seconds: float = JOB_SECONDS) -> dict[str, Any]:
-        """The status of a job when it has ended."""
-        return self.until(
-            job_id, lambda now: now["status"] in ("completed", "failed", "cancelled"), seconds
-        )
-
-    def until(self, job_id: str, condition: Any, seconds: float = JOB_SECONDS) -> dict[str, Any]:
-        end = time.monotonic() + seconds
-        while not condition(now := self.status(job_id)):
-            assert time.monotonic() < end, now
-            time.sleep(0.05)
-        return now
 
 
 def environment(folder: Path, **settings: object) -> dict[str, str]:

@@ -28,11 +28,12 @@ from handlers.job_api.api.middleware.csrf import CsrfProtection
 from handlers.job_api.api.webhooks import deliver_webhooks
 from handlers.job_api.errors import ApiError, RangeNotSatisfiable
 from handlers.job_api.store import queue
-from handlers.job_api.store.database import DISCONNECT_ERRORS, create_tables, open_pool
+from handlers.job_api.store.database import DISCONNECT_ERRORS, open_pool
 from handlers.job_api.store.database_meter import DatabaseMeter
 from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.maintenance import maintain
 from handlers.job_api.store.notifications import JobNotifications
+from handlers.job_api.store.schema import migrate
 from handlers.job_api.store.status import QueueLoadMeter
 from musicgen import __version__
 from musicgen.errors import InvalidRequest, MusicGenError
@@ -88,7 +89,7 @@ def make_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             pool = await stack.enter_async_context(open_pool(url))
-            await create_tables(pool)
+            await migrate(pool)
             meter = QueueLoadMeter(pool)
             context = Context(
                 pool=pool,

@@ -74,7 +74,7 @@ class LiveCopies:
                     if row is None or row["state"] != "running":
                         return
                     if not row["streams"]:
-                        raise BucketUnavailable("the live audio ended early.")
+                        raise BucketUnavailable("the live audio ended early.", is_for_callers=True)
                     with contextlib.suppress(asyncio.TimeoutError):
                         await asyncio.wait_for(changed.wait(), CHECK_SECONDS)
         except Exception as error:

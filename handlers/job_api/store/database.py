@@ -16,7 +16,6 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from handlers.job_api.store.embedded_postgres import EmbeddedServer
 from handlers.job_api.store.reachability import read_place
-from handlers.job_api.store.schema import migrate
 from musicgen.errors import DatabaseUnavailable
 
 T = TypeVar("T")
@@ -113,14 +112,6 @@ def _reconnect(pool: Pool) -> None:
 
 async def _autocommit(connection: Connection) -> None:
     await connection.set_autocommit(True)
-
-
-async def create_tables(pool: Pool) -> None:
-    """Bring the tables of procrastinate and of the job API to this program's schema.
-
-    Raises: `DatabaseTooNew`.
-    """
-    await migrate(pool)
 
 
 async def query(

@@ -43,7 +43,7 @@ def hide_disk_errors(folder: Path, work: str) -> Iterator[None]:
             if isinstance(error, DiskFull):
                 raise _build_full(work) from None
             text = f"the server cannot store {work}. Its log has the reason."
-            raise type(error)(text) from None
+            raise type(error)(text, is_for_callers=True) from None
 
 
 def delete_old_files(
@@ -58,4 +58,5 @@ def delete_old_files(
 
 
 def _build_full(work: str) -> DiskFull:
-    return DiskFull(f"the server has no room for {work}. Try again later.")
+    text = f"the server has no room for {work}. Try again later."
+    return DiskFull(text, is_for_callers=True)

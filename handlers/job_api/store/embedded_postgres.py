@@ -17,7 +17,6 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 from socket import SHUT_WR, socket
-from types import TracebackType
 
 from handlers.job_api.store.postgres_folder import LOCKED_STATUS, READY, PostgresFolder, connect
 from musicgen.errors import DataFolderError, MissingDependency
@@ -78,12 +77,7 @@ class EmbeddedServer:
         """Return this server."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close this server."""
         self.close()
 

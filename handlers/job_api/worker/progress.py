@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Callable
-from types import TracebackType
 
 from handlers.job_api.store import jobs
 from handlers.job_api.store.database import DISCONNECT_ERRORS, Pool
+from handlers.progress_throttle import ProgressThrottle
 
 REPORT_SECONDS = 0.5
 
@@ -27,7 +28,7 @@ class ProgressReporter:
         self._pool = pool
         self._run = run
         self._clock = clock
-        self._next = 0.0
+        self._throttle = ProgressThrottle(-math.inf, REPORT_SECONDS, change=0.0)
         self._streams = False
         self._is_current = True
         self._report: asyncio.Task[bool] | None = None
@@ -36,12 +37,7 @@ class ProgressReporter:
         """Return this reporter."""
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Give up a report on its way."""
         if self._report is not None:
             self._report.cancel()
@@ -54,8 +50,11 @@ class ProgressReporter:
         `streams`: whether live audio is available; a change of it is reported at once.
         """
         now = self._clock()
-        if self._report is None and (now >= self._next or streams != self._streams):
-            self._next, self._streams = now + REPORT_SECONDS, streams
+        if self._report is None and (
+            self._throttle.is_due(progress, now) or streams != self._streams
+        ):
+            self._throttle.record(progress, now)
+            self._streams = streams
             self._report = asyncio.create_task(
                 jobs.advance(self._pool, self._run, progress, streams=streams)
             )

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 import psycopg
 import pytest
 
-from handlers.job_api.store.database import Pool, create_tables, open_pool
+from handlers.job_api.store.database import Pool, open_pool
 from handlers.job_api.store.embedded_postgres import EmbeddedServer
+from handlers.job_api.store.schema import migrate
 from tests.support.job_server import JobServer, data_folder, job_server
 
 T = TypeVar("T")
@@ -46,7 +47,7 @@ def with_pool(database: str) -> Callable[[Callable[[Pool], Awaitable[Any]]], Any
     def run(work: Callable[[Pool], Awaitable[T]]) -> T:
         async def connect_and_work() -> T:
             async with open_pool(database) as pool:
-                await create_tables(pool)
+                await migrate(pool)
                 return await work(pool)
 
         return asyncio.run(connect_and_work())

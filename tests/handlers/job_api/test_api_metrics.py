@@ -19,8 +19,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from handlers.job_api.api.metrics import ApiMetrics
 from handlers.job_api.store import database_meter
-from handlers.job_api.store.database import Pool, create_tables, open_pool, query
+from handlers.job_api.store.database import Pool, open_pool, query
 from handlers.job_api.store.database_meter import DatabaseMeter
+from handlers.job_api.store.schema import migrate
 from handlers.job_api.store.status import QueueLoadMeter
 from tests.handlers.job_api.test_security import Guarded
 from tests.support.clips import wav
@@ -132,7 +133,7 @@ def test_many_scrapes_count_the_jobs_once(database: str) -> None:
 
     async def scrape() -> int:
         async with open_pool(database, largest=1) as pool:
-            await create_tables(pool)
+            await migrate(pool)
             meter = DatabaseMeter(pool, QueueLoadMeter(pool))
             await meter.read()
             before = await count_scans(pool)

@@ -11,7 +11,8 @@ from pathlib import Path
 import psycopg
 
 from handlers.job_api.api.routes_service import READY_SECONDS
-from handlers.job_api.store.database import create_tables, open_pool
+from handlers.job_api.store.database import open_pool
+from handlers.job_api.store.schema import migrate
 from handlers.job_api.store.status import QueueLoadMeter
 from tests.support.job_server import job_server
 
@@ -52,7 +53,7 @@ def test_a_process_is_not_ready_before_its_first_answer_and_after_a_long_silence
 
     async def measure() -> tuple[float, float, float]:
         async with open_pool(database) as pool:
-            await create_tables(pool)
+            await migrate(pool)
             meter = QueueLoadMeter(pool)
             before = meter.silence_seconds
             await meter.read()

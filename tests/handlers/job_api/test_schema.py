@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from handlers.job_api.store.database import create_tables, open_pool
+from handlers.job_api.store.database import open_pool
 from handlers.job_api.store.schema import (
     CONTRACT,
     EXPAND,
@@ -129,7 +129,7 @@ def test_an_older_procrastinate_refuses_a_newer_queue(database: str) -> None:
 def test_processes_that_start_together_migrate_once(database: str) -> None:
     async def start_together() -> None:
         async with open_pool(database) as pool:
-            await asyncio.gather(*(create_tables(pool) for _ in range(6)))
+            await asyncio.gather(*(migrate(pool) for _ in range(6)))
 
     asyncio.run(start_together())
     assert _rows(database, "SELECT count(*) FROM musicgen_schema WHERE part = 'musicgen'") == [
