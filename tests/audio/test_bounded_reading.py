@@ -67,6 +67,31 @@ def test_a_long_silence_is_measured_in_little_memory(tmp_path: Path) -> None:
     assert peak < 100_000
 
 
+AT_END = """
+import atexit, pathlib, resource, runpy, sys
+
+def look():
+    try:
+        bytearray(2**30)
+    except MemoryError:
+        print("no memory", file=sys.stderr)
+    print(resource.getrlimit(resource.RLIMIT_CPU)[0], "seconds", file=sys.stderr)
+    print(pathlib.Path("/proc/self/oom_score_adj").read_text().strip(), file=sys.stderr)
+
+atexit.register(look)
+runpy.run_module("musicgen.audio.probe", run_name="__main__")
+"""
+
+
+def test_the_probe_ends_at_its_limits(tmp_path: Path) -> None:
+    """A decoder that takes all memory, or never ends, must not take the API with it."""
+    path = tmp_path / "sound"
+    path.write_bytes(encode_file("wav", make_sines(72_000, 2, 48_000), 48_000))
+    command = [sys.executable, "-c", AT_END, str(path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr.splitlines()[-3:] == ["no memory", "30 seconds", "1000"], done.stderr
+
+
 def test_a_refusal_of_the_probe_has_the_parts_of_the_error(tmp_path: Path) -> None:
     path = tmp_path / "prose"
     path.write_text("no sound")

@@ -169,3 +169,13 @@ def test_the_bucket_s_addresses_can_be_set() -> None:
         assert (settings.public_endpoint_url, settings.delivery) == (name, "redirect")
         default = services(as_processes.make_variables())[service]["environment"]
         assert BucketSettings.from_env(default).public_endpoint_url is None
+
+
+def test_the_bucket_is_reached_from_the_machine() -> None:
+    """A presigned URL led to a port that only containers could reach."""
+    variables = as_processes.make_variables() | {"BUCKET_PORT": ""}
+    endpoint = services(variables)["api"]["environment"]["MUSICGEN_BUCKET_ENDPOINT_URL"]
+    inside = int(endpoint.rpartition(":")[2])
+    assert services(variables)["bucket"]["ports"] == [f"127.0.0.1:{inside}:{inside}"]
+    variables["BUCKET_PORT"] = "9000"
+    assert services(variables)["bucket"]["ports"] == [f"127.0.0.1:9000:{inside}"]

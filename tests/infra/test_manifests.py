@@ -14,6 +14,7 @@ from infra.check import overlays
 from infra.check.objects import describe, find_settings
 from infra.check.tools import find_tool
 from musicgen.settings.table import list_variables
+from tests.support import ROOT
 
 pytestmark = pytest.mark.skipif(
     find_tool("kubectl") is None, reason="needs kubectl: `make check-infra` brings it and runs this"
@@ -340,3 +341,23 @@ def test_every_variable_is_one_that_is_read(overlay_objects: dict[str, list[Obje
             for container in pods.get("containers", []):
                 names |= {variable["name"] for variable in container.get("env", [])}
             assert names <= known, names - known
+
+
+@pytest.mark.parametrize("overlay", ["production", "spot"])
+def test_a_certificate_authority_reaches_the_solver(
+    overlay_objects: dict[str, list[Object]], overlay: str
+) -> None:
+    """HTTP-01 asks port 80. Without a listener there the gateway never got its certificate."""
+    objects = overlay_objects[overlay]
+    listeners = {
+        each["port"]: each for each in _the(objects, "Gateway musicgen")["spec"]["listeners"]
+    }
+    assert set(listeners) == {80, 443}
+    plain = listeners[80]
+    assert plain["protocol"] == "HTTP"
+    assert plain["hostname"] == listeners[443]["hostname"]
+    # cert-manager's own route is attached to this listener by name.
+    page = (ROOT / "docs/kubernetes.md").read_text(encoding="utf-8")
+    assert f"namespace: musicgen, sectionName: {plain['name']}}}" in page
+    redirect = _the(objects, "HTTPRoute musicgen-redirect")["spec"]
+    assert redirect["parentRefs"] == [{"name": "musicgen", "sectionName": plain["name"]}]

@@ -135,13 +135,15 @@ def test_each_connection_is_checked(
     server: Recorder, forbidden: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A name leads elsewhere a moment later, at the first connection or at a repeated one."""
+    server.mode = "away"
     for allowed_times in (1, 2):
-        answers = ["127.0.0.1"] * allowed_times + ["127.0.0.2"] * 9
-        _resolve(monkeypatch, {"s3.example": answers}, in_turn=True)
-        server.mode = "away"
         for target in (server, forbidden):
-            port = target.url.rpartition(":")[2]
-            assert _fail(_bucket(f"http://s3.example:{port}", 2), tmp_path) == REFUSAL
+            answers = ["127.0.0.1"] * allowed_times + ["127.0.0.2"] * 99
+            with monkeypatch.context() as names:
+                _resolve(names, {"s3.example": answers}, in_turn=True)
+                port = target.url.rpartition(":")[2]
+                assert _fail(_bucket(f"http://s3.example:{port}", 2), tmp_path) == REFUSAL
+            assert answers[0] == "127.0.0.2", "it was looked up again"
     assert forbidden.connected == 0
 
 

@@ -36,9 +36,20 @@ class UploadQuota:
         return cls(settings.uploads_per_key, size, settings.upload_hours)
 
 
-async def reserve(pool: Pool, upload_id: str, owner: str, size: int, quota: UploadQuota) -> None:
-    """Insert the row of a new upload of `size` bytes. Raises: `TooManyUploads`."""
-    await retry_on_disconnect(lambda: _reserve(pool, upload_id, owner, size, quota))
+async def reserve(
+    pool: Pool,
+    upload_id: str,
+    owner: str,
+    size: int,
+    quota: UploadQuota,
+    seconds: float | None = None,
+) -> None:
+    """Insert the row of a new upload of `size` bytes.
+
+    `seconds`: longest wait for a database that is away, a minute by default. Raises:
+    `TooManyUploads`.
+    """
+    await retry_on_disconnect(lambda: _reserve(pool, upload_id, owner, size, quota), seconds)
 
 
 async def _reserve(pool: Pool, upload_id: str, owner: str, size: int, quota: UploadQuota) -> None:

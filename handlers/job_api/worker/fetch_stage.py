@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -166,7 +167,9 @@ class FetchStage:
     async def _store(self, fetch: fetches.SoundFetch, upload_id: str) -> None:
         """Store a part as an upload of the job's owner."""
         size = self._stored.get_part(upload_id).stat().st_size
-        await uploads.reserve(self._pool, upload_id, fetch.owner, size, self._rules.quota)
+        owner, quota = fetch.owner, self._rules.quota
+        # A lost database is no fault of the job.
+        await uploads.reserve(self._pool, upload_id, owner, size, quota, seconds=math.inf)
         await asyncio.to_thread(self._stored.save, upload_id)
 
     async def _end(self, fetch: fetches.SoundFetch, error: Exception) -> None:

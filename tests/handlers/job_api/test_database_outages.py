@@ -14,7 +14,9 @@ import pytest
 from handlers.job_api.store.postgres_folder import PostgresFolder
 from handlers.job_api.store.postgres_server import PostgresProcess
 from tests.support import ROOT
+from tests.support.clips import wav
 from tests.support.job_server import JobServer, environment, job_server, stop, wait_until_ready
+from tests.support.silent_server import SilentServer
 
 PATIENCE = 2.0
 """Seconds of retries here, a minute otherwise."""
@@ -64,7 +66,8 @@ def test_a_running_job_goes_on_and_ends_once(
 ) -> None:
     """The worker took the lost database for the job's own fault, and failed it for good."""
     with _service(data, tmp_path, MUSICGEN_DRAIN_SECONDS=drain) as (api, _):
-        job_id = api.submit(duration=60)
+        # Longer than the outage on a quick machine.
+        job_id = api.submit(duration=120)
         api.until(job_id, lambda now: now["progress"] > 0.02)
         database.stop()
         time.sleep(PATIENCE + 2)
@@ -87,6 +90,23 @@ def test_a_job_that_ends_meanwhile_is_stored_when_the_database_is_back(
         database.start()
         status = api.ended(job_id)
         assert (status["status"], status["attempt"]) == ("completed", 1)
+
+
+def test_a_sound_that_arrives_meanwhile_is_used_when_the_database_is_back(
+    data: Path, tmp_path: Path, database: PostgresProcess
+) -> None:
+    """The row of the sound could not be written, and the job failed as an internal error."""
+    silent = SilentServer()
+    with _service(data, tmp_path, MUSICGEN_INPUT_NETWORKS="127.0.0.1/32") as (api, _):
+        job_id = api.submit(input_audio=silent.url, continuation=True, duration=1)
+        assert silent.wait_for(opened=1)
+        database.stop()
+        silent.sound = wav(0.5)
+        assert silent.wait_for(closed=1)
+        time.sleep(2 * PATIENCE + 2)
+        database.start()
+        status = api.ended(job_id)
+        assert (status["status"], status["attempt"], status["error"]) == ("completed", 1, None)
 
 
 @pytest.mark.slow

@@ -186,6 +186,22 @@ def test_a_killed_worker_s_fetch_is_made_by_the_next(site: Site) -> None:
         time.sleep(0.1)
 
 
+def test_a_recovered_fetch_ends_with_its_job(site: Site) -> None:
+    """It takes a slot, so that its attempts are counted. A cancelled job held it for a minute."""
+    silent, (one, other) = SilentServer(), site.callers
+    slow = _submit(one, silent.url)
+    assert silent.wait_for(opened=1)
+    site.worker.kill()
+    site.worker.wait()
+    site.start_worker()
+    assert silent.wait_for(opened=2)
+    assert one.status(slow)["status"] == "running"
+    waiting = other.submit()
+    assert one.http.delete(f"/jobs/{slow}").json()["status"] == "cancelled"
+    assert silent.wait_for(closed=2, seconds=5)
+    assert other.ended(waiting, 20)["status"] == "completed"
+
+
 def test_a_stopping_worker_leaves_its_fetches_to_the_next(site: Site) -> None:
     silent, caller = SilentServer(), site.callers[0]
     job_id = _submit(caller, silent.url)

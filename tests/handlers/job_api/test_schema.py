@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import tomllib
 from collections import Counter
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from handlers.job_api.store.database import open_pool
 from handlers.job_api.store.schema import (
@@ -124,6 +128,16 @@ def test_an_older_procrastinate_refuses_a_newer_queue(database: str) -> None:
                     f"package_version) VALUES {row}")  # fmt: skip
     with pytest.raises(DatabaseTooNew, match=r"procrastinate 4\.0\.0 \(04"):
         _migrate(database)
+
+
+def test_a_queue_with_another_major_version_is_not_installed() -> None:
+    """Its version had no bound, and a new major version may have a schema of another kind."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    api = map(Requirement, project["project"]["optional-dependencies"]["api"])
+    (queue,) = [each for each in api if each.name == "procrastinate"]
+    tried = Version(version("procrastinate"))
+    assert tried in queue.specifier
+    assert f"{tried.major + 1}.0.0" not in queue.specifier
 
 
 def test_processes_that_start_together_migrate_once(database: str) -> None:

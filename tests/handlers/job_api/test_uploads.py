@@ -7,9 +7,11 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import soundfile as sf
 
@@ -42,6 +44,56 @@ def test_a_small_file_of_long_silence_costs_the_api_no_memory(
     assert [answer.json()["seconds"] for answer in answers] == [600.0] * 3
     assert watch.worst < longest_answer()
     assert peak_bytes(api.process.pid) < 200e6
+
+
+def test_few_uploads_are_received_at_once_of_one_caller(api: JobServer) -> None:
+    """Each one holds a file, a connection and, later, a process."""
+    at_once, over = 8, threading.Event()
+    began = threading.Semaphore(0)
+
+    def slow() -> Iterator[bytes]:
+        yield wav(1)[:1000]
+        began.release()
+        over.wait(15)
+        yield wav(1)[1000:]
+
+    def send(content: Iterator[bytes] | bytes) -> int:
+        return api.http.post("/uploads", content=content).status_code
+
+    with ThreadPoolExecutor(at_once + 1) as pool:
+        try:
+            held = [pool.submit(send, slow()) for _ in range(at_once)]
+            for _ in range(at_once):
+                assert began.acquire(timeout=10)
+            time.sleep(0.3)
+            last = pool.submit(send, wav(1))
+            time.sleep(1)
+            assert not last.done(), "it waits for a place"
+            assert api.http.get("/healthz").status_code == 200
+        finally:
+            over.set()
+        assert [each.result() for each in (*held, last)] == [201] * (at_once + 1)
+
+
+def test_few_sounds_are_decoded_at_once(api: JobServer, tmp_path: Path) -> None:
+    """Three small files took 6 GB together."""
+    write_silence(tmp_path / "silence", 600)
+    data = (tmp_path / "silence").read_bytes()
+    own = psutil.Process(api.process.pid)
+    most = 0
+    with ThreadPoolExecutor(6) as pool:
+        sent = [pool.submit(api.http.post, "/uploads", content=data) for _ in range(6)]
+        while not all(each.done() for each in sent):
+            most = max(most, sum(map(_is_probe, own.children(recursive=True))))
+            time.sleep(0.005)
+    assert [each.result().status_code for each in sent] == [201] * 6
+    assert 1 <= most <= 2
+
+
+def _is_probe(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return "musicgen.audio.probe" in process.cmdline()
+    return False
 
 
 def test_a_damaged_upload_is_refused_and_deleted(api: JobServer) -> None:
