@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from handlers.job_api.store.database import Pool
 
 SCOPES = ("generate", "models", "priority")
+DAYS_MAX = 36_500
 
 
 def add(commands: Commands) -> None:
@@ -24,19 +26,44 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("keys", help="create, list and revoke API keys of the job API")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     create = actions.add_parser("create", help="create a key, shown only once")
-    create.add_argument("name", help="name of the owner, for `musicgen keys list`")
+    create.add_argument(
+        "name", type=_parse_text, help="name of the owner, for `musicgen keys list`"
+    )
     create.add_argument(
         "--scope",
         action="append",
         choices=SCOPES,
         help="a permission of the key; may be repeated (default: generate)",
     )
-    create.add_argument("--days", type=float, help="days of validity (default: until revoked)")
+    create.add_argument(
+        "--days", type=_parse_days, help="days of validity (default: until revoked)"
+    )
     create.set_defaults(run=_create)
     actions.add_parser("list", help="list the keys").set_defaults(run=_list)
     revoke = actions.add_parser("revoke", help="revoke a key immediately")
-    revoke.add_argument("prefix", help="prefix of the key, from `musicgen keys list`")
+    revoke.add_argument(
+        "prefix", type=_parse_text, help="prefix of the key, from `musicgen keys list`"
+    )
     revoke.set_defaults(run=_revoke)
+
+
+def _parse_text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"must be UTF-8 (was {text!r})") from None
+    return text
+
+
+def _parse_days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = math.nan
+    if not 0 < days <= DAYS_MAX:
+        problem = f"must be a number above 0 and at most {DAYS_MAX} (was {text!r})"
+        raise argparse.ArgumentTypeError(problem)
+    return days
 
 
 def _create(options: argparse.Namespace, _: Settings) -> int:

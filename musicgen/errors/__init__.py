@@ -51,7 +51,7 @@ MusicGenError
     └── ObjectMissing         the bucket has no such object
 """
 
-from musicgen.errors.base import OMITTED, MusicGenError, find_nearest, show_value
+from musicgen.errors.base import OMITTED, MusicGenError, find_nearest, show_name, show_value
 from musicgen.errors.operation import (
     BackupError,
     BucketRefused,
@@ -157,5 +157,6 @@ __all__ = [
     "UnsupportedCheckpoint",
     "UploadFailed",
     "find_nearest",
+    "show_name",
     "show_value",
 ]

@@ -22,6 +22,13 @@ def show_value(value: object, limit: int = 80) -> str:
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
 
 
+def show_name(name: object, limit: int = 80) -> str:
+    """Return a name sent by a caller for a message: printable, and cut if it is long."""
+    text = str(name)
+    text = text if text.isprintable() else repr(text)[1:-1]
+    return text if len(text) <= limit else f"{text[:limit]}…"
+
+
 def find_nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name nearest to a misspelt one, or None."""
     near = get_close_matches(name, list(known), n=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from musicgen.errors.base import OMITTED, MusicGenError, find_nearest, show_value
+from musicgen.errors.base import OMITTED, MusicGenError, find_nearest, show_name, show_value
 
 
 class InvalidRequest(MusicGenError):
@@ -19,6 +19,7 @@ class InvalidRequest(MusicGenError):
     def __init__(
         self, field: str, problem: str, *, value: object = OMITTED, advice: str = ""
     ) -> None:
+        field = show_name(field)
         was = "" if value is OMITTED else f" (was {show_value(value)})"
         super().__init__(f"{field} {problem}{was}.{f' {advice}' if advice else ''}")
         self.field = field
@@ -42,7 +43,7 @@ class UnknownField(InvalidRequest):
 
     def __init__(self, field: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        nearest = find_nearest(field, names)
+        nearest = find_nearest(show_name(field), names)
         question = f"Did you mean {nearest}? " if nearest else ""
         advice = f"{question}The fields are {', '.join(names)}."
         super().__init__(field, "is not a field of a request", advice=advice)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from handlers.job_api.api.request_schema import (
 )
 from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.models import AvailableModels
+from handlers.job_api.store.texts import is_storable, list_texts
 from handlers.job_api.store.upload_files import UPLOAD
 from musicgen.errors import InvalidRequest, UnknownModel
 from musicgen.request import GenerationRequest
@@ -62,6 +63,7 @@ def accept(
         del fields["input_audio"]
         if _is_reference(audio, owner, files):
             fields["input_audio"] = audio
+            _check_storable({"input_audio": audio})
         else:
             sound = decode_inline_audio(audio)
     priority = _parse_priority(body.get("priority"))
@@ -78,22 +80,11 @@ def accept(
 
 
 def _check_storable(fields: Mapping[str, Any]) -> None:
-    """Check for characters without a representation in the database. Raises: `InvalidRequest`."""
+    """Check for characters that the database refuses. Raises: `InvalidRequest`."""
     for name, value in fields.items():
-        for text in _texts(value):
-            if any(char == "\0" or "\ud800" <= char <= "\udfff" for char in text):
-                problem = "must not contain null characters or unpaired surrogates"
-                raise InvalidRequest(name, problem)
-
-
-def _texts(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        yield from _texts(list(value.values()))
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _texts(item)
+        if not all(map(is_storable, list_texts(value))):
+            problem = "must not contain null characters or unpaired surrogates"
+            raise InvalidRequest(name, problem)
 
 
 def _is_reference(value: object, owner: str, files: JobFiles) -> bool:
@@ -119,4 +110,5 @@ def _parse_webhook(value: object) -> str | None:
     if not is_web_address(value) or len(value) > WEBHOOK_URL_MAX_CHARACTERS:
         problem = f"must be an http(s) URL of at most {WEBHOOK_URL_MAX_CHARACTERS} characters"
         raise InvalidRequest("webhook_url", problem, value=value)
+    _check_storable({"webhook_url": value})
     return value

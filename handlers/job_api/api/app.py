@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from fastapi.routing import APIRoute
-from fastapi.staticfiles import StaticFiles
-from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from handlers.contract import describe_error
 from handlers.job_api.api import routes_audio, routes_jobs, routes_service
 from handlers.job_api.api.context import Context, RateLimiter
+from handlers.job_api.api.error_replies import (
+    add_error_handlers,
+    answer_unexpected_error,
+    count_refusal,
+)
+from handlers.job_api.api.file_replies import PageFiles
 from handlers.job_api.api.metrics import ApiMetrics
 from handlers.job_api.api.middleware import body_limit
 from handlers.job_api.api.middleware.csrf import CsrfProtection
 from handlers.job_api.api.webhooks import deliver_webhooks
-from handlers.job_api.errors import ApiError, RangeNotSatisfiable
 from handlers.job_api.store import queue
-from handlers.job_api.store.database import DISCONNECT_ERRORS, open_pool
+from handlers.job_api.store.database import open_pool
 from handlers.job_api.store.database_meter import DatabaseMeter
 from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.maintenance import maintain
@@ -36,7 +36,6 @@ from handlers.job_api.store.notifications import JobNotifications
 from handlers.job_api.store.schema import migrate
 from handlers.job_api.store.status import QueueLoadMeter
 from musicgen import __version__
-from musicgen.errors import InvalidRequest, MusicGenError
 from musicgen.process.resources import return_free_memory_regularly
 from musicgen.settings.job_api import LOOPBACK, ApiSettings
 
@@ -47,7 +46,6 @@ SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-_CODES = {404: "not_found", 405: "method_not_allowed", **body_limit.CODES}
 _DESCRIPTION = """Music from text. `POST /generate`, then `GET /status/{job_id}` until it is
 completed, then `GET /audio/{job_id}.wav`. Meta's MusicGen weights are CC-BY-NC-4.0: not for
 commercial use."""
@@ -59,8 +57,6 @@ _ABOUT: dict[str, Any] = {
     "docs_url": None,
     "redoc_url": None,
 }
-
-logger = logging.getLogger(__name__)
 
 
 def make_app(
@@ -115,7 +111,7 @@ def make_app(
             yield
 
     app = FastAPI(lifespan=lifespan, **_ABOUT)
-    _add_error_handlers(app)
+    add_error_handlers(app)
     _add_routes(app)
     _add_middleware(app, settings, host, files.media_origin)
     return app
@@ -129,7 +125,7 @@ def _add_routes(app: FastAPI) -> None:
     for route in [route for router in routers for route in router.routes]:
         if isinstance(route, APIRoute) and "GET" in (route.methods or ()):
             app.add_api_route(route.path, route.endpoint, methods=["HEAD"], include_in_schema=False)
-    app.mount("/static", StaticFiles(directory=routes_service.WEB), name="static")
+    app.mount("/static", PageFiles(directory=routes_service.WEB), name="static")
 
 
 def _list_background_work(
@@ -174,7 +170,7 @@ def _add_middleware(app: FastAPI, settings: ApiSettings, host: str, media_origin
     app.add_middleware(
         body_limit.BodyLimit,
         seconds=settings.body_seconds,
-        count=lambda code: _count_refusal(app, code),
+        count=lambda code: count_refusal(app, code),
     )
     app.add_middleware(CsrfProtection, origins=settings.cors_origins)
     if settings.cors_origins:
@@ -195,81 +191,19 @@ def _add_middleware(app: FastAPI, settings: ApiSettings, host: str, media_origin
     ) -> Response:
         began, status = time.perf_counter(), 500
         try:
-            response = await call_next(request)
+            try:
+                response = await call_next(request)
+            except Exception as error:
+                # Starlette would raise it again after its reply, and the server hang up.
+                response = answer_unexpected_error(error)
             for name, value in security_headers.items():
                 response.headers.setdefault(name, value)
             status = response.status_code
             return response
         finally:
-            # Also for an unexpected error, whose answer is made outside of this middleware.
+            # Also for a call that was cancelled.
             context: Context | None = getattr(request.app.state, "context", None)
             if context is not None:
                 route = getattr(request.scope.get("route"), "path", None)
                 seconds = time.perf_counter() - began
                 context.metrics.observe_request(request.method, route, status, seconds)
-
-
-def _add_error_handlers(app: FastAPI) -> None:
-    @app.exception_handler(ApiError)
-    async def handle_api_error(request: Request, error: ApiError) -> JSONResponse:
-        _count_refusal(request.app, error.code)
-        headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
-        if isinstance(error, RangeNotSatisfiable):
-            headers["Content-Range"] = f"bytes */{error.size}"
-        if error.status == 401:
-            headers["WWW-Authenticate"] = "Bearer"
-        details = (
-            {} if error.expected_seconds is None else {"expected_seconds": error.expected_seconds}
-        )
-        return _build_error(error.status, error.code, str(error), headers=headers, **details)
-
-    @app.exception_handler(MusicGenError)
-    async def handle_musicgen_error(_: Request, error: MusicGenError) -> JSONResponse:
-        report = describe_error(error)
-        field = error.field if isinstance(error, InvalidRequest) else None
-        headers = {"Retry-After": "10"} if report.status == 503 else {}
-        details = _field_detail(field)
-        return _build_error(report.status, report.code, report.text, headers=headers, **details)
-
-    @app.exception_handler(RequestValidationError)
-    async def handle_validation_error(_: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"][1:]) or None
-        text = f"{field or 'The request'}: {first['msg']}"
-        return _build_error(422, "invalid_request", text, **_field_detail(field))
-
-    @app.exception_handler(HTTPException)
-    async def handle_http_exception(request: Request, error: HTTPException) -> JSONResponse:
-        code, headers = _CODES.get(error.status_code, "refused"), dict(error.headers or {})
-        _count_refusal(request.app, code)
-        return _build_error(error.status_code, code, str(error.detail), headers=headers)
-
-    async def handle_disconnect(_: Request, error: Exception) -> JSONResponse:
-        logger.error("The database is unavailable.", exc_info=error)
-        message = "The database is unavailable. Send the same call again."
-        return _build_error(503, "database_away", message, headers={"Retry-After": "10"})
-
-    for error_class in DISCONNECT_ERRORS:
-        app.add_exception_handler(error_class, handle_disconnect)
-
-    @app.exception_handler(Exception)
-    async def handle_unexpected_error(_: Request, error: Exception) -> JSONResponse:
-        logger.error("A call failed unexpectedly.", exc_info=error)
-        report = describe_error(error)
-        return _build_error(report.status, report.code, report.text)
-
-
-def _count_refusal(app: FastAPI, code: str) -> None:
-    context: Context | None = getattr(app.state, "context", None)
-    if context is not None:
-        context.metrics.refused.labels(code).inc()
-
-
-def _field_detail(field: str | None) -> dict[str, Any]:
-    return {} if field is None else {"field": field}
-
-
-def _build_error(
-    status: int, code: str, message: str, *, headers: dict[str, str] | None = None, **details: Any
-) -> JSONResponse:
-    return JSONResponse({"error": {"code": code, "message": message, **details}}, status, headers)

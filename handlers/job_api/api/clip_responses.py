@@ -12,10 +12,12 @@ from typing import Any
 from urllib.parse import quote
 
 from fastapi import Request
-from fastapi.responses import FileResponse, RedirectResponse, Response, StreamingResponse
+from fastapi.responses import RedirectResponse, Response, StreamingResponse
+from starlette.datastructures import Headers
 
 from handlers.job_api.api.bucket_threads import run_in_bucket_thread
 from handlers.job_api.api.context import Context
+from handlers.job_api.api.file_replies import CONDITIONS, FileReply, find_not_modified
 from handlers.job_api.errors import NotFound, RangeNotSatisfiable
 from handlers.job_api.store.bucket_clips import (
     CLIP_DELETED,
@@ -114,12 +116,32 @@ async def send_clip(request: Request, files: JobFiles, clip: RequestedClip) -> R
 def _send_file(path: Path, clip: RequestedClip) -> Response:
     if not path.exists():
         raise NotFound(CLIP_DELETED)
-    return FileResponse(path, media_type=content_type(clip.extension), headers=_headers(clip))
+    return FileReply(path, media_type=content_type(clip.extension), headers=_headers(clip))
 
 
 async def _send_object(request: Request, bucket: BucketClips, clip: RequestedClip) -> Response:
-    """Send an object of the bucket block by block, or the requested range of it."""
+    """Send an object of the bucket block by block, or the requested range of it, or 304."""
+    if any(name in request.headers for name in CONDITIONS):
+        # Conditions come before the range, which the bucket refuses first (RFC 9110, 13.2.2).
+        whole = await run_in_bucket_thread(bucket.open, clip.run_name, clip.address)
+        whole.close()
+        unchanged = find_not_modified(request, Headers(_describe(whole, clip)))
+        if unchanged is not None:
+            return unchanged
     stream = await _open_object(request, bucket, clip)
+    is_head = request.method == "HEAD"
+    if is_head:
+        stream.close()
+    return StreamingResponse(
+        () if is_head else _iterate(stream),
+        status_code=206 if stream.is_part else 200,
+        media_type=content_type(clip.extension),
+        headers=_describe(stream, clip),
+    )
+
+
+def _describe(stream: ObjectStream, clip: RequestedClip) -> dict[str, str]:
+    """Return the headers of a reply with an object."""
     headers = {
         **_headers(clip),
         "Content-Length": str(stream.length),
@@ -130,15 +152,7 @@ async def _send_object(request: Request, bucket: BucketClips, clip: RequestedCli
     if stream.is_part:
         last = stream.start + stream.length - 1
         headers["Content-Range"] = f"bytes {stream.start}-{last}/{stream.size}"
-    is_head = request.method == "HEAD"
-    if is_head:
-        stream.close()
-    return StreamingResponse(
-        () if is_head else _iterate(stream),
-        status_code=206 if stream.is_part else 200,
-        media_type=content_type(clip.extension),
-        headers=headers,
-    )
+    return headers
 
 
 async def _open_object(request: Request, bucket: BucketClips, clip: RequestedClip) -> ObjectStream:

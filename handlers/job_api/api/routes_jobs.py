@@ -9,12 +9,13 @@ import json
 import math
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.requests import ClientDisconnect
 
 from handlers.input_audio import is_web_address
 from handlers.job_api.api.accept import accept
@@ -41,6 +42,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorReply} for status in (401, 403, 422, 429, 503)
 }
 _NOT_FOUND: dict[int | str, dict[str, Any]] = {**_ERRORS, 404: {"model": ErrorReply}}
+_EXPECTED = (InvalidRequest, ApiError, ClientDisconnect)
 
 router = APIRouter(tags=["jobs"])
 CurrentCaller = Annotated[ApiCaller, Depends(authenticate)]
@@ -72,7 +74,7 @@ async def generate(
     can safely be sent again.
     """
     parent = request.headers.get("traceparent")
-    with span("POST /generate", parent, "server", expected=(InvalidRequest, ApiError)):
+    with span("POST /generate", parent, "server", expected=_EXPECTED):
         job_id = await _submit(request, caller, idempotency_key, traceparent() or parent)
         note(job_id=job_id)
     return JSONResponse(
@@ -249,15 +251,16 @@ def _encode_cursor(row: dict[str, Any]) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode()
 
 
-def _decode_cursor(text: str) -> tuple[str, str]:
+def _decode_cursor(text: str) -> tuple[datetime, str]:
     """Return (created_at, id) of a cursor. Raises: `InvalidRequest`."""
     try:
         created, job_id = base64.urlsafe_b64decode(text).decode().split(" ")
-        datetime.fromisoformat(created)
-        if not jobs.JOB_ID.fullmatch(job_id):
-            raise ValueError(job_id)
-    except (ValueError, binascii.Error, UnicodeError):
+        moment = datetime.fromisoformat(created)
+        if moment.tzinfo is None or not jobs.JOB_ID.fullmatch(job_id):
+            raise ValueError(text)
+        # PostgreSQL refuses some of the texts and offsets that Python reads.
+        return moment.astimezone(UTC), job_id
+    except (ValueError, OverflowError, binascii.Error, UnicodeError):
         raise InvalidRequest(
             "before", "must be the `next` of an earlier page", value=text
         ) from None
-    return created, job_id

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 
 from handlers.job_api.api.auth import (
     COOKIE,
@@ -17,6 +17,7 @@ from handlers.job_api.api.auth import (
     require_scope,
 )
 from handlers.job_api.api.context import Context
+from handlers.job_api.api.file_replies import FileReply
 from handlers.job_api.api.form_fields import build_form_module
 from handlers.job_api.api.metrics import TYPE
 from handlers.job_api.api.routes_jobs import CurrentCaller
@@ -165,12 +166,12 @@ async def form_fields() -> Response:
 
 
 @router.get("/docs", include_in_schema=False)
-async def docs() -> FileResponse:
+async def docs() -> FileReply:
     """Return the API reference, which needs nothing from other servers."""
-    return FileResponse(WEB / "docs.html", headers={"Cache-Control": "no-cache"})
+    return FileReply(WEB / "docs.html", headers={"Cache-Control": "no-cache"})
 
 
 @router.get("/", include_in_schema=False)
-async def page() -> FileResponse:
+async def page() -> FileReply:
     """Return the web page."""
-    return FileResponse(WEB / "index.html", headers={"Cache-Control": "no-cache"})
+    return FileReply(WEB / "index.html", headers={"Cache-Control": "no-cache"})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,8 +33,9 @@ class ClipCache:
         """
         target = self._folder / name
         try:
-            # The time of the last use decides about deletion.
-            os.utime(target)
+            # The time of the last use decides about deletion. The other one, of the last change,
+            # is in the file's ETag.
+            os.utime(target, ns=(time.time_ns(), target.stat().st_mtime_ns))
         except FileNotFoundError:
             self._folder.mkdir(parents=True, exist_ok=True)
             with TemporaryDirectory(prefix=".", dir=self._folder) as scratch:
@@ -52,7 +54,7 @@ class ClipCache:
             # Another process may delete files here too.
             with contextlib.suppress(FileNotFoundError):
                 state = path.stat()
-                used.append((state.st_mtime, state.st_size, path))
+                used.append((state.st_atime, state.st_size, path))
         total = sum(size for _, size, _ in used)
         for _, size, path in sorted(used):
             if total <= self._limit:

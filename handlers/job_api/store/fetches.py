@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from psycopg.types.json import Jsonb
-
 from handlers.job_api.store import queue
 from handlers.job_api.store.database import Pool, query, retry_on_disconnect
+from handlers.job_api.store.texts import to_jsonb
 
 if TYPE_CHECKING:
     from procrastinate import App
@@ -121,7 +120,7 @@ async def fail(pool: Pool, fetch: SoundFetch, error: Mapping[str, Any]) -> None:
         pool,
         "UPDATE musicgen_jobs SET state = 'failed', error = %s, progress = 1, fetches = false, "
         f"finished_at = now() WHERE {_OF_THIS_FETCH}",
-        *(Jsonb(dict(error)), fetch.job_id, fetch.queue_id),
+        *(to_jsonb(error), fetch.job_id, fetch.queue_id),
         seconds=math.inf,
     )
 

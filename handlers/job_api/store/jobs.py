@@ -12,6 +12,7 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
@@ -19,6 +20,7 @@ from psycopg.types.json import Jsonb
 from handlers.job_api.errors import IdempotencyConflict, QueueFull, TooManyJobs
 from handlers.job_api.store import queue
 from handlers.job_api.store.database import Pool, query, retry_on_disconnect
+from handlers.job_api.store.texts import to_jsonb
 
 if TYPE_CHECKING:
     from procrastinate import App
@@ -225,7 +227,7 @@ async def _end(
         f"UPDATE musicgen_jobs SET state = %s, {column} = %s, progress = 1, "
         "finished_at = coalesce(finished_at, now()) "
         "WHERE id = %s AND queue_id = %s AND state IN ('running', %s) RETURNING id",
-        *(state, Jsonb(dict(value)), run.id, run.queue_id, state),
+        *(state, to_jsonb(value), run.id, run.queue_id, state),
         seconds=math.inf,
     )
     return bool(rows)
@@ -257,7 +259,7 @@ async def get(pool: Pool, job_id: str, owner: str | None = None) -> dict[str, An
 
 
 async def list_jobs(
-    pool: Pool, owner: str, limit: int, before: tuple[str, str] | None, state: str | None
+    pool: Pool, owner: str, limit: int, before: tuple[datetime, str] | None, state: str | None
 ) -> list[dict[str, Any]]:
     """Return a page of an owner's jobs, newest first.
 

@@ -10,6 +10,7 @@ from psycopg.types.json import Jsonb
 
 from handlers.job_api.store.database import Pool, query
 from handlers.job_api.store.status import ALIVE_SECONDS
+from handlers.job_api.store.texts import escape
 from musicgen import catalog
 from musicgen.catalog import UNKNOWN_LICENCE
 
@@ -129,7 +130,11 @@ async def request_model(pool: Pool, model: str, before: str) -> None:
 
 async def record_load_failure(pool: Pool, model: str, reason: str) -> None:
     """Store why a model could not be loaded, for its callers; workers stop trying it."""
-    await query(pool, "UPDATE musicgen_wanted SET error = %s WHERE model = %s", reason, model)
+    await query(
+        pool,
+        "UPDATE musicgen_wanted SET error = %s WHERE model = %s",
+        *(escape(reason), model),
+    )
 
 
 def describe_models(available: AvailableModels) -> list[dict[str, Any]]:

@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support import ROOT
 from tests.support.job_server import data_folder, environment
 
 
-def _keys(cwd: Path, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def _keys(cwd: Path, home: Path, *arguments: str | bytes) -> subprocess.CompletedProcess[str]:
     env = environment(home, XDG_DATA_HOME=home, PYTHONPATH=ROOT)
     del env["MUSICGEN_DATA_DIR"]
     command = [sys.executable, "-m", "handlers.cli", "keys", *arguments]
@@ -38,6 +40,22 @@ def test_a_key_is_known_in_every_folder(tmp_path: Path) -> None:
         (other / "outputs/postgres/PG_VERSION").write_text("18\n")
         (hint,) = [line for line in _keys(other, home, "list").stderr.splitlines() if "mv" in line]
         assert f"MUSICGEN_DATA_DIR={other}/outputs" in hint
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["create", b"caf\xe9"], ["revoke", b"\xff"], ["create", "x", "--days", "nan"]),
+        *(["create", "x", "--days", "1e12"], ["create", "x", "--days", "0"]),
+    ],
+)
+def test_what_the_database_cannot_hold_is_refused_in_one_line(
+    tmp_path: Path, arguments: list[str | bytes]
+) -> None:
+    """A name that is not UTF-8, and an end after the year 9999, were tracebacks."""
+    told = _keys(tmp_path, tmp_path, *arguments)
+    assert told.returncode == 2 and "must be" in told.stderr
+    assert "Traceback" not in told.stderr and not list(tmp_path.iterdir())
 
 
 def test_no_password_is_shown(tmp_path: Path) -> None:

@@ -105,6 +105,21 @@ def test_odd_ranges_have_a_right_answer(api: JobServer, done: dict[str, Any]) ->
     assert get(f"bytes={size + 5}-", **{"If-Range": whole.headers["etag"]}).status_code == 416
 
 
+def test_a_clip_that_the_caller_has_is_not_sent_again(api: JobServer, done: dict[str, Any]) -> None:
+    address, whole = done["audio_url"], api.http.get(done["audio_url"])
+    etag, date = whole.headers["etag"], whole.headers["last-modified"]
+    for condition in (
+        {"If-None-Match": etag},
+        {"If-Modified-Since": date},
+        {"If-None-Match": etag, "Range": "bytes=999999999-"},
+    ):
+        answer = api.http.get(address, headers=condition)
+        assert (answer.status_code, answer.content) == (304, b"")
+        assert answer.headers["etag"] == etag
+    changed = api.http.get(address, headers={"If-None-Match": '"another"', "Range": "bytes=0-9"})
+    assert (changed.status_code, changed.content) == (206, whole.content[:10])
+
+
 @pytest.mark.parametrize("extension", ["flac", "mp3", "ogg"])
 def test_a_clip_in_the_bucket_is_converted(
     api: JobServer, done: dict[str, Any], extension: str, tmp_path: Path

@@ -1,0 +1,100 @@
+"""Errors of calls as JSON: {"error": {"code", "message"}}, with the headers of their status."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from handlers.contract import describe_error, find_status
+from handlers.job_api.api.context import Context
+from handlers.job_api.api.middleware import body_limit
+from handlers.job_api.errors import ApiError, RangeNotSatisfiable
+from handlers.job_api.store.database import DISCONNECT_ERRORS
+from musicgen.errors import GenerationCancelled, InvalidRequest, MusicGenError
+
+HANG_UP = find_status(GenerationCancelled())
+"""Status of a call whose caller hung up before its body was complete."""
+_CODES = {404: "not_found", 405: "method_not_allowed", **body_limit.CODES}
+
+logger = logging.getLogger(__name__)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Answer every expected error of a call with its JSON."""
+
+    @app.exception_handler(ApiError)
+    async def handle_api_error(request: Request, error: ApiError) -> JSONResponse:
+        count_refusal(request.app, error.code)
+        headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
+        if isinstance(error, RangeNotSatisfiable):
+            headers["Content-Range"] = f"bytes */{error.size}"
+        if error.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        details = (
+            {} if error.expected_seconds is None else {"expected_seconds": error.expected_seconds}
+        )
+        return _build_error(error.status, error.code, str(error), headers=headers, **details)
+
+    @app.exception_handler(MusicGenError)
+    async def handle_musicgen_error(_: Request, error: MusicGenError) -> JSONResponse:
+        report = describe_error(error)
+        field = error.field if isinstance(error, InvalidRequest) else None
+        headers = {"Retry-After": "10"} if report.status == 503 else {}
+        details = _field_detail(field)
+        return _build_error(report.status, report.code, report.text, headers=headers, **details)
+
+    @app.exception_handler(RequestValidationError)
+    async def handle_validation_error(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"][1:]) or None
+        text = f"{field or 'The request'}: {first['msg']}"
+        return _build_error(422, "invalid_request", text, **_field_detail(field))
+
+    @app.exception_handler(HTTPException)
+    async def handle_http_exception(request: Request, error: HTTPException) -> JSONResponse:
+        code, headers = _CODES.get(error.status_code, "refused"), dict(error.headers or {})
+        count_refusal(request.app, code)
+        return _build_error(error.status_code, code, str(error.detail), headers=headers)
+
+    async def handle_disconnect(_: Request, error: Exception) -> JSONResponse:
+        logger.error("The database is unavailable.", exc_info=error)
+        message = "The database is unavailable. Send the same call again."
+        return _build_error(503, "database_away", message, headers={"Retry-After": "10"})
+
+    for error_class in DISCONNECT_ERRORS:
+        app.add_exception_handler(error_class, handle_disconnect)
+
+    @app.exception_handler(ClientDisconnect)
+    async def handle_hang_up(_: Request, error: ClientDisconnect) -> Response:
+        # Nobody reads it; it is for the metrics alone.
+        return Response(status_code=HANG_UP)
+
+
+def answer_unexpected_error(error: Exception) -> JSONResponse:
+    """Log an error without a handler, and return its reply."""
+    logger.error("A call failed unexpectedly.", exc_info=error)
+    report = describe_error(error)
+    return _build_error(report.status, report.code, report.text)
+
+
+def count_refusal(app: FastAPI, code: str) -> None:
+    """Count a refused call in the metrics."""
+    context: Context | None = getattr(app.state, "context", None)
+    if context is not None:
+        context.metrics.refused.labels(code).inc()
+
+
+def _field_detail(field: str | None) -> dict[str, Any]:
+    return {} if field is None else {"field": field}
+
+
+def _build_error(
+    status: int, code: str, message: str, *, headers: dict[str, str] | None = None, **details: Any
+) -> JSONResponse:
+    return JSONResponse({"error": {"code": code, "message": message, **details}}, status, headers)

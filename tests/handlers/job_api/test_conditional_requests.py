@@ -1,0 +1,80 @@
+"""Conditions and ranges: a caller with the file is told so, and every refusal is the JSON error."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from handlers.job_api.store.embedded_postgres import EmbeddedServer
+from tests.support.job_server import JobServer, data_folder, job_server
+from tests.support.open_jobs import open_jobs
+
+FILES = ("clip", "flac", "stream", "/", "/docs", "/static/style.css")
+LATER = "Fri, 01 Jan 2100 00:00:00 GMT"
+EARLIER = "Sat, 01 Jan 2000 00:00:00 GMT"
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[JobServer, str]]:
+    """A server, and the id of a job that has ended."""
+    with data_folder() as folder, job_server(folder, "api") as server:
+
+        async def make_clip() -> str:
+            async with open_jobs(server, EmbeddedServer(folder).url) as (ended, _):
+                return ended
+
+        yield server, asyncio.run(make_clip())
+
+
+def _address(name: str, job_id: str) -> str:
+    clips = {"clip": ".wav", "flac": ".flac", "stream": "/stream"}
+    return f"/audio/{job_id}{clips[name]}" if name in clips else name
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_the_caller_has_is_not_sent_again(served: tuple[JobServer, str], name: str) -> None:
+    """Each visit to the page fetched every clip again, although ETag was sent."""
+    server, job_id = served
+    address = _address(name, job_id)
+    whole = server.http.get(address)
+    etag, date = whole.headers["etag"], whole.headers["last-modified"]
+    for condition, is_known in (
+        ({"If-None-Match": etag}, True),
+        ({"If-None-Match": f'"x", W/{etag}'}, True),
+        ({"If-None-Match": "*"}, True),
+        ({"If-None-Match": '"x"'}, False),
+        ({"If-Modified-Since": date}, True),
+        ({"If-Modified-Since": LATER}, True),
+        ({"If-Modified-Since": EARLIER}, False),
+        ({"If-Modified-Since": "yesterday"}, False),
+        ({"If-None-Match": '"x"', "If-Modified-Since": LATER}, False),
+        ({"If-None-Match": etag, "Range": "bytes=999999999-"}, True),
+    ):
+        for method in ("GET", "HEAD"):
+            answer = server.http.request(method, address, headers=condition)
+            assert answer.status_code == (304 if is_known else 200), condition
+            if is_known:
+                assert answer.content == b"" and answer.headers["etag"] == etag
+            elif method == "GET":
+                assert answer.content == whole.content
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_ranges_are_answered_or_refused_as_json(served: tuple[JobServer, str], name: str) -> None:
+    """400 and 416 came as plain text."""
+    server, job_id = served
+    address = _address(name, job_id)
+    whole = server.http.get(address)
+    size = len(whole.content)
+    for byte_range in ("bytes=5-2", "nonsense", "lines=1-2", "bytes=", "bytes=x-y"):
+        answer = server.http.get(address, headers={"Range": byte_range})
+        assert (answer.status_code, answer.content) == (200, whole.content), byte_range
+    part = server.http.get(address, headers={"Range": "bytes=1-9"})
+    assert (part.status_code, part.content) == (206, whole.content[1:10])
+    outside = server.http.get(address, headers={"Range": f"bytes={size}-"})
+    assert outside.status_code == 416 and outside.headers["content-range"] == f"bytes */{size}"
+    assert outside.json()["error"]["code"] == "range_not_satisfiable"
+    assert str(size) in outside.json()["error"]["message"]
+    assert outside.headers["x-content-type-options"] == "nosniff"
