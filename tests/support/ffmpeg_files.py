@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from fractions import Fraction
 
 import av
@@ -40,13 +41,15 @@ def decode_with_ffmpeg(data: bytes) -> tuple[Pcm, int]:
     return np.concatenate(blocks), rate
 
 
-def write_with_ffmpeg(kind: str, pcm: Pcm, rate: int) -> bytes:
-    """A file of one of `KINDS`."""
+def write_with_ffmpeg(kind: str, pcm: Pcm, rate: int, **options: str) -> bytes:
+    """A file of one of `KINDS`. `options`: those of ffmpeg's muxer."""
     container_name, codec = KINDS[kind]
     target = io.BytesIO()
-    with av.open(target, "w", format=container_name) as container:
+    with av.open(target, "w", format=container_name, options=options) as container:
         layout = "stereo" if pcm.shape[1] == 2 else "mono"
         stream = container.add_stream(codec, rate=rate, layout=layout)
+        if codec == "aac":
+            stream.bit_rate = 256_000
         sample_format = stream.codec_context.codec.audio_formats[0].name
         whole = av.AudioFrame.from_ndarray(np.ascontiguousarray(pcm.T), "fltp", layout)
         whole.sample_rate, whole.pts, whole.time_base = rate, 0, Fraction(1, rate)
@@ -73,3 +76,21 @@ def write_mp3(pcm: Pcm, rate: int, variable: bool = True) -> bytes:
         encoder.set_bit_rate(128)
     samples = np.rint(pcm.clip(-1, 1) * 32767).astype(np.int16)
     return bytes(encoder.encode(samples.tobytes()) + encoder.flush())
+
+
+def add_itunes_gapless(m4a: bytes, delay: int, samples: int) -> bytes:
+    """An M4A with the comment `iTunSMPB`, for a file that ends with its header."""
+    text = f" 00000000 {delay:08X} 00000000 {samples:016X} 00000000"
+    mean = _box(b"mean", bytes(4) + b"com.apple.iTunes")
+    data = _box(b"data", struct.pack(">II", 1, 0) + text.encode())
+    comment = _box(b"----", mean + _box(b"name", bytes(4) + b"iTunSMPB") + data)
+    handler = _box(b"hdlr", bytes(8) + b"mdirappl" + bytes(9))
+    tags = _box(b"udta", _box(b"meta", bytes(4) + handler + _box(b"ilst", comment)))
+    at = m4a.rindex(b"moov") - 4
+    size = int.from_bytes(m4a[at : at + 4], "big")
+    assert at + size == len(m4a), "the header is not at the end"
+    return m4a[:at] + struct.pack(">I", size + len(tags)) + m4a[at + 4 :] + tags
+
+
+def _box(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", 8 + len(content)) + name + content
