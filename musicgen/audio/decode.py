@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
-from musicgen.audio.ffmpeg_process import FfmpegProcess
+from musicgen.audio.decoder_process import DecoderProcess
+from musicgen.audio.decoders import open_sound
 from musicgen.audio.pcm import Pcm
-from musicgen.audio.sndfile_sound import SndfileSound
 from musicgen.audio.sound import Sound, SoundProblem, require_ffmpeg
 from musicgen.audio.sound_layout import find_layout
 from musicgen.errors import InvalidContinuation, InvalidInputAudio
@@ -33,6 +33,7 @@ def read_audio(
     start: float = 0.0,
     stop: float | None = None,
     max_channels: int | None = None,
+    is_foreign: bool = False,
 ) -> tuple[Pcm, int]:
     """Read an audio file from `start` to `stop` seconds (None is its end).
 
@@ -41,12 +42,15 @@ def read_audio(
     The header is checked before memory is allocated, and samples are read block by block. A small
     file claiming to be long costs only its real length; a part of a long file costs only the part.
 
+    The file of a stranger (`is_foreign`) is decoded in a process of its own: libraries of codecs
+    have faults, and a crash or its memory must not end this process. ffmpeg always runs there.
+
     Returns (samples, channels) and the sample rate in Hz. Floating point files may exceed 1.
     Raises: `InvalidInputAudio` for a file missing, damaged, empty, not audio, longer than
     `max_seconds`, too large, with NaN or infinity, or outside the limits of channels and rates;
     `InvalidContinuation` for a file ending before `start`.
     """
-    with _open(path, max_seconds, is_isolated=False) as sound:
+    with _open(path, max_seconds, DecoderProcess if is_foreign else _open_carefully) as sound:
         rate, first = sound.rate, round(start * sound.rate)
         frames = sound.frames
         if frames is None:
@@ -68,11 +72,11 @@ def read_audio(
 def measure_audio(path: Path, *, max_seconds: float = INPUT_AUDIO_MAX_SECONDS) -> float:
     """Return the seconds of an audio file: decode it whole, and keep no sample.
 
-    ffmpeg decodes in this process, which must be one that may be killed alone.
+    It decodes in this process, which must be one that may be killed alone.
 
     Raises: `InvalidInputAudio` as `read_audio`.
     """
-    with _open(path, max_seconds, is_isolated=True) as sound:
+    with _open(path, max_seconds, open_sound) as sound:
         samples = sum(len(block) for block in _read_blocks(path, sound, None, max_seconds))
         if not samples:
             raise _build_error(path, "holds no audio")
@@ -80,18 +84,15 @@ def measure_audio(path: Path, *, max_seconds: float = INPUT_AUDIO_MAX_SECONDS) -
 
 
 @contextmanager
-def _open(path: Path, max_seconds: float, *, is_isolated: bool) -> Iterator[Sound]:
-    """Open a file and check its header. Raises: `InvalidInputAudio`.
-
-    `is_isolated`: whether this process may be killed alone, so ffmpeg runs in it.
-    """
+def _open(path: Path, max_seconds: float, open_decoder: Callable[[Path], Sound]) -> Iterator[Sound]:
+    """Open a file and check its header. Raises: `InvalidInputAudio`."""
     try:
         # Opening a named pipe could block for ever, so only regular files are opened.
         if not path.is_file():
             raise _build_error(path, "is not an existing file")
         if path.stat().st_size == 0:
             raise _build_error(path, "is an empty file")
-        with closing(_choose_decoder(path, is_isolated)) as sound:
+        with closing(open_decoder(path)) as sound:
             _check_header(path, sound, max_seconds)
             yield sound
     except SoundProblem as error:
@@ -100,17 +101,13 @@ def _open(path: Path, max_seconds: float, *, is_isolated: bool) -> Iterator[Soun
         raise _build_error(path, f"cannot be read: {error.strerror}") from error
 
 
-def _choose_decoder(path: Path, is_isolated: bool) -> Sound:
-    """Open a file with libsndfile where it reads the container right, otherwise with ffmpeg."""
+def _open_carefully(path: Path) -> Sound:
+    """Open a file in this process if libsndfile decodes it, otherwise in a child."""
     layout = find_layout(path)
     if not layout.demuxer:
-        return SndfileSound(path, layout)
+        return open_sound(path, layout)
     require_ffmpeg(layout.name)
-    if not is_isolated:
-        return FfmpegProcess(path, layout)
-    from musicgen.audio.ffmpeg_sound import FfmpegSound
-
-    return FfmpegSound(path, layout)
+    return DecoderProcess(path)
 
 
 def to_channels(pcm: Pcm, channels: int) -> Pcm:

@@ -1,6 +1,6 @@
 """Sounds decoded by ffmpeg's libraries, through PyAV.
 
-It must run in a process of its own: see `musicgen.audio.ffmpeg_process`.
+It must run in a process of its own: see `musicgen.audio.decoder_process`.
 """
 
 from __future__ import annotations
@@ -135,7 +135,8 @@ def _find_length(container: Any, stream: Any, rate: int) -> int | None:
                 return int(fields[3], 16)
     if not stream.duration:
         return None
-    return int(round(stream.duration * stream.time_base * rate))
+    seconds = float(stream.duration * stream.time_base)
+    return round(seconds * rate)
 
 
 def _cut(first: Pcm, blocks: Iterator[Pcm], length: int | None) -> Iterator[Pcm]:

@@ -13,7 +13,7 @@ import soundfile as sf
 
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.sound import BLOCK_SAMPLES, SoundProblem, list_formats
-from musicgen.audio.sound_layout import NOT_AUDIO, SoundLayout, Piece
+from musicgen.audio.sound_layout import NOT_AUDIO, Piece, SoundLayout
 
 # libsndfile also opens headerless and exotic formats, some of them from almost any bytes.
 _CONTAINERS = frozenset({"WAV", "WAVEX", "RF64", "FLAC", "MP3", "OGG", "AIFF"})

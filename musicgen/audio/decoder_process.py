@@ -1,8 +1,9 @@
-"""Decode a sound with ffmpeg in a process of its own, with limits of memory and time.
+"""Decode a sound in a process of its own, with limits of memory and time.
 
-The child, `python -m musicgen.audio.ffmpeg_process FILE DEMUXER NAME`, prints lines of JSON: first
-`rate` and `channels`, then `samples` of each block, followed by its bytes (float32, channel after
-channel of each sample), last `end`. A refused file ends with `problem` and `advice`.
+The child, `python -m musicgen.audio.decoder_process FILE`, prints lines of JSON: first `rate`,
+`channels` and `frames` (null if unknown), then `samples` of each block, followed by its bytes
+(float32, all channels of a sample together), last `end`. A refused file ends with `problem` and
+`advice`.
 """
 
 from __future__ import annotations
@@ -20,23 +21,20 @@ import musicgen
 from musicgen.audio.decoder_limits import OUT_OF_LIMITS, limit_resources
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.sound import SoundProblem
-from musicgen.audio.sound_layout import SoundLayout
 
-_MODULE = "musicgen.audio.ffmpeg_process"
+_MODULE = "musicgen.audio.decoder_process"
 _ROOT = Path(musicgen.__file__).parents[1]
 
 
-class FfmpegProcess:
+class DecoderProcess:
     """Sound decoded by a child process.
 
-    A crash of the child is an error of the file. Raises: `SoundProblem`; OSError.
+    A crash of the child is a problem of the file. Raises: `SoundProblem`; OSError.
     """
 
-    frames: int | None = None
-
-    def __init__(self, path: Path, layout: SoundLayout) -> None:
+    def __init__(self, path: Path) -> None:
         self._child = subprocess.Popen(
-            [sys.executable, "-m", _MODULE, str(path.resolve()), layout.demuxer, layout.name],
+            [sys.executable, "-m", _MODULE, str(path.resolve())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -47,10 +45,11 @@ class FfmpegProcess:
         self._output = self._child.stdout
         try:
             head = self._read_line()
-        except SoundProblem:
+        except BaseException:
             self.close()
             raise
         self.rate, self.channels = int(head["rate"]), int(head["channels"])
+        self.frames: int | None = head["frames"]
 
     def read_blocks(self) -> Iterator[Pcm]:
         """Iterate over all samples. Raises: `SoundProblem`."""
@@ -78,15 +77,14 @@ class FfmpegProcess:
 
 
 def main() -> int:
-    """Write the samples of the file named by the arguments to the standard output."""
+    """Write the samples of the file named by the first argument to the standard output."""
     limit_resources()
-    from musicgen.audio.ffmpeg_sound import FfmpegSound
+    from musicgen.audio.decoders import open_sound
 
-    path, demuxer, name = sys.argv[1:]
     output = sys.stdout.buffer
     try:
-        sound = FfmpegSound(Path(path), SoundLayout(name, demuxer))
-        _write_line(output, rate=sound.rate, channels=sound.channels)
+        sound = open_sound(Path(sys.argv[1]))
+        _write_line(output, rate=sound.rate, channels=sound.channels, frames=sound.frames)
         for block in sound.read_blocks():
             _write_line(output, samples=len(block))
             output.write(block.tobytes())
