@@ -96,7 +96,7 @@ clean:
 	touch $@
 
 .venv/api-installed: .venv/torch-installed pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[api,s3]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[api,containers,s3]"
 	touch .venv/installed $@
 
 .venv/dev-installed: .venv/torch-installed pyproject.toml

@@ -28,7 +28,10 @@ _SHOWN_CHARACTERS = 60
 _SLICE = 2**16
 _ONE_ALPHABET = bytes.maketrans(b"-_", b"+/")
 _SPACES = b" \t\r\n\f\v"
-_MEDIA_TYPES = re.compile(r"(audio/[\w.+-]+|video/ogg|application/(octet-stream|ogg))?$", re.I)
+_MEDIA_TYPES = re.compile(
+    r"(audio/[\w.+-]+|video/(mp4|ogg|quicktime|webm|x-matroska)|application/(octet-stream|ogg))?$",
+    re.I,
+)
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/_=\s-]")
 
 

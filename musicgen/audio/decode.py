@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
-import soundfile as sf
 
+from musicgen.audio.decoder_process import DecoderProcess
+from musicgen.audio.decoders import open_sound
 from musicgen.audio.pcm import Pcm
+from musicgen.audio.sound import Sound, SoundProblem, require_ffmpeg
+from musicgen.audio.sound_layout import find_layout
 from musicgen.errors import InvalidContinuation, InvalidInputAudio
 from musicgen.request.limits import (
     INPUT_AUDIO_MAX_CHANNELS,
@@ -18,14 +22,8 @@ from musicgen.request.limits import (
     INPUT_AUDIO_MIN_RATE,
 )
 
-_ADVICE = "Send wav, flac, mp3, ogg, opus or aiff."
 MAX_VALUES = 2**29
 """Limit of samples times channels: 2 GiB of float32, over an hour of 48 kHz stereo."""
-_BLOCK_SAMPLES = 2**16
-# libsndfile also opens headerless and exotic formats, some of them from almost any bytes.
-_CONTAINERS = frozenset({"WAV", "WAVEX", "RF64", "FLAC", "MP3", "OGG", "AIFF"})
-# Length reported by libsndfile for a streamed FLAC; soundfile cannot read the end of such a file.
-_OPEN_LENGTH = 2**63 - 1
 
 
 def read_audio(
@@ -35,6 +33,7 @@ def read_audio(
     start: float = 0.0,
     stop: float | None = None,
     max_channels: int | None = None,
+    is_foreign: bool = False,
 ) -> tuple[Pcm, int]:
     """Read an audio file from `start` to `stop` seconds (None is its end).
 
@@ -43,33 +42,49 @@ def read_audio(
     The header is checked before memory is allocated, and samples are read block by block. A small
     file claiming to be long costs only its real length; a part of a long file costs only the part.
 
+    The file of a stranger (`is_foreign`) is decoded in a process of its own: libraries of codecs
+    have faults, and a crash or its memory must not end this process. ffmpeg always runs there.
+
     Returns (samples, channels) and the sample rate in Hz. Floating point files may exceed 1.
     Raises: `InvalidInputAudio` for a file missing, damaged, empty, not audio, longer than
     `max_seconds`, too large, with NaN or infinity, or outside the limits of channels and rates;
     `InvalidContinuation` for a file ending before `start`.
     """
-    with _open(path, max_seconds) as sound:
-        rate = sound.samplerate
-        last = sound.frames if stop is None else round(stop * rate)
-        part = slice(round(start * rate), min(last, sound.frames))
+    with _open(path, max_seconds, DecoderProcess if is_foreign else _open_carefully) as sound:
+        rate, first = sound.rate, round(start * sound.rate)
+        frames = sound.frames
+        if frames is None:
+            # One more than allowed, so that a longer sound is refused.
+            frames = min(int(max_seconds * rate), MAX_VALUES // sound.channels) + 1
+        elif first >= frames:
+            _refuse_start(first, frames, rate)
+        last = frames if stop is None else min(round(stop * rate), frames)
         channels = min(sound.channels, max_channels or sound.channels)
-        return _read_samples(path, sound, part, channels), rate
+        blocks = _read_blocks(path, sound, None if stop is None else last, max_seconds)
+        pcm, read = _collect(blocks, slice(first, last), channels)
+        if not read and last:
+            raise _build_error(path, "holds no audio")
+        if read <= first < last:
+            _refuse_start(first, read, rate)
+        return pcm, rate
 
 
 def measure_audio(path: Path, *, max_seconds: float = INPUT_AUDIO_MAX_SECONDS) -> float:
     """Return the seconds of an audio file: decode it whole, and keep no sample.
 
+    It decodes in this process, which must be one that may be killed alone.
+
     Raises: `InvalidInputAudio` as `read_audio`.
     """
-    with _open(path, max_seconds) as sound:
-        samples = sum(len(block) for block in _read_blocks(path, sound, sound.frames))
+    with _open(path, max_seconds, open_sound) as sound:
+        samples = sum(len(block) for block in _read_blocks(path, sound, None, max_seconds))
         if not samples:
             raise _build_error(path, "holds no audio")
-        return samples / float(sound.samplerate)
+        return samples / float(sound.rate)
 
 
 @contextmanager
-def _open(path: Path, max_seconds: float) -> Iterator[sf.SoundFile]:
+def _open(path: Path, max_seconds: float, open_decoder: Callable[[Path], Sound]) -> Iterator[Sound]:
     """Open a file and check its header. Raises: `InvalidInputAudio`."""
     try:
         # Opening a named pipe could block for ever, so only regular files are opened.
@@ -77,17 +92,22 @@ def _open(path: Path, max_seconds: float) -> Iterator[sf.SoundFile]:
             raise _build_error(path, "is not an existing file")
         if path.stat().st_size == 0:
             raise _build_error(path, "is an empty file")
-        # By descriptor: with a name, soundfile would trust a suffix such as .raw.
-        with (
-            path.open("rb", buffering=0) as file,
-            sf.SoundFile(file.fileno(), closefd=False) as sound,
-        ):
+        with closing(open_decoder(path)) as sound:
             _check_header(path, sound, max_seconds)
             yield sound
-    except sf.SoundFileError as error:
-        raise _build_error(path, "is not readable audio, or is damaged", _ADVICE) from error
+    except SoundProblem as error:
+        raise _build_error(path, error.problem, error.advice) from error
     except OSError as error:
         raise _build_error(path, f"cannot be read: {error.strerror}") from error
+
+
+def _open_carefully(path: Path) -> Sound:
+    """Open a file in this process if libsndfile decodes it, otherwise in a child."""
+    layout = find_layout(path)
+    if not layout.demuxer:
+        return open_sound(path, layout)
+    require_ffmpeg(layout.name)
+    return DecoderProcess(path)
 
 
 def to_channels(pcm: Pcm, channels: int) -> Pcm:
@@ -102,60 +122,70 @@ def to_channels(pcm: Pcm, channels: int) -> Pcm:
     return np.repeat(pcm.mean(axis=1, keepdims=True, dtype=np.float32), channels, axis=1)
 
 
-def _check_header(path: Path, sound: sf.SoundFile, max_seconds: float) -> None:
-    if sound.format not in _CONTAINERS:
-        raise _build_error(path, f"has an unsupported format, {sound.format}", _ADVICE)
+def _check_header(path: Path, sound: Sound, max_seconds: float) -> None:
     if sound.frames == 0:
         raise _build_error(path, "holds no audio")
-    if sound.frames == _OPEN_LENGTH:
-        raise _build_error(path, "has no length in its header", "Save the file again.")
-    seconds = sound.frames / sound.samplerate
-    if seconds > max_seconds:
-        raise _build_error(path, f"is longer than {max_seconds:g} s", f"It has {seconds:.1f} s.")
     if sound.channels > INPUT_AUDIO_MAX_CHANNELS:
         problem = f"has more than {INPUT_AUDIO_MAX_CHANNELS} channels"
         raise _build_error(path, problem, f"It has {sound.channels}.")
-    if not INPUT_AUDIO_MIN_RATE <= sound.samplerate <= INPUT_AUDIO_MAX_RATE:
+    if not INPUT_AUDIO_MIN_RATE <= sound.rate <= INPUT_AUDIO_MAX_RATE:
         allowed = f"from {INPUT_AUDIO_MIN_RATE} to {INPUT_AUDIO_MAX_RATE} Hz"
         problem = f"must have a sample rate {allowed}"
-        raise _build_error(path, problem, f"It has {sound.samplerate} Hz.")
-    if sound.frames * sound.channels > MAX_VALUES:
-        size = f"It has {sound.frames} samples of {sound.channels} channels."
+        raise _build_error(path, problem, f"It has {sound.rate} Hz.")
+    if sound.frames is not None:
+        _check_length(path, sound, sound.frames, max_seconds)
+
+
+def _check_length(path: Path, sound: Sound, frames: int, max_seconds: float) -> None:
+    seconds = frames / sound.rate
+    if seconds > max_seconds:
+        raise _build_error(path, f"is longer than {max_seconds:g} s", f"It has {seconds:.1f} s.")
+    if frames * sound.channels > MAX_VALUES:
+        size = f"It has {frames} samples of {sound.channels} channels."
         raise _build_error(path, "is too large", size)
 
 
-def _read_samples(path: Path, sound: sf.SoundFile, part: slice, channels: int) -> Pcm:
-    if part.start >= sound.frames:
-        raise InvalidContinuation(
-            "continuation_start",
-            f"must be before the end of the clip at {sound.frames / sound.samplerate:.2f} seconds",
-            value=part.start / sound.samplerate,
-        )
+def _collect(blocks: Iterator[Pcm], part: slice, channels: int) -> tuple[Pcm, int]:
+    """Return a part of a sound that is read from its beginning, and the number of samples read.
+
+    Seeking in a lossy file is not exact to the sample.
+    """
     # Untouched pages of an empty array take no memory, so a false length costs nothing.
     pcm = np.empty((max(0, part.stop - part.start), channels), np.float32)
     read = 0
-    # Samples before the part are read too: seeking in a lossy file is not exact to the sample.
-    for block in _read_blocks(path, sound, part.stop):
+    for block in blocks:
         samples = to_channels(block[max(0, part.start - read) :], channels)
         at = max(0, read - part.start)
         pcm[at : at + len(samples)] = samples
         read += len(block)
-    if not read and part.stop:
-        raise _build_error(path, "holds no audio")
-    return pcm[: max(0, read - part.start)]
+    return pcm[: max(0, read - part.start)], read
 
 
-def _read_blocks(path: Path, sound: sf.SoundFile, stop: int) -> Iterator[Pcm]:
-    """Iterate over the samples before `stop`. Raises: `InvalidInputAudio` for NaN or infinity."""
+def _refuse_start(start: int, frames: int, rate: int) -> NoReturn:
+    raise InvalidContinuation(
+        "continuation_start",
+        f"must be before the end of the clip at {frames / rate:.2f} seconds",
+        value=start / rate,
+    )
+
+
+def _read_blocks(path: Path, sound: Sound, stop: int | None, max_seconds: float) -> Iterator[Pcm]:
+    """Iterate over the samples before `stop`.
+
+    Raises: `InvalidInputAudio` for NaN or infinity, or too many samples.
+    """
     read = 0
-    while read < stop:
-        block = sound.read(min(_BLOCK_SAMPLES, stop - read), np.float32, always_2d=True)
-        if not len(block):
-            return
+    if stop == 0:
+        return
+    for decoded in sound.read_blocks():
+        block = decoded if stop is None else decoded[: stop - read]
         if not np.isfinite(block).all():
             raise _build_error(path, "holds NaN or infinity")
-        yield block
         read += len(block)
+        _check_length(path, sound, read, max_seconds)
+        yield block
+        if stop is not None and read >= stop:
+            return
 
 
 def _build_error(path: Path, problem: str, advice: str = "") -> InvalidInputAudio:

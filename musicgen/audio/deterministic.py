@@ -7,14 +7,13 @@ Ogg stream. No player shows either.
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 
-_REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+from musicgen.audio.ogg_pages import read_pages
+
 _CHUNKS_MAX = 1000
 """Limit for the chunks of a hostile file; a WAV has about ten."""
-_OGG_HEADER = 27
-_OGG_SERIAL, _OGG_CHECKSUM, _OGG_SEGMENTS = slice(14, 18), slice(22, 26), 26
 
 
 def read_riff_chunks(
@@ -46,20 +45,4 @@ def set_ogg_serial(ogg: bytes, serial: int) -> bytes:
 
     `ogg` must hold a single logical stream.
     """
-    pages, start = bytearray(ogg), 0
-    while start < len(pages):
-        segments_end = start + _OGG_HEADER + pages[start + _OGG_SEGMENTS]
-        end = segments_end + sum(pages[start + _OGG_HEADER : segments_end])
-        page = pages[start:end]
-        page[_OGG_SERIAL] = serial.to_bytes(4, "little")
-        page[_OGG_CHECKSUM] = bytes(4)
-        page[_OGG_CHECKSUM] = _ogg_checksum(page).to_bytes(4, "little")
-        pages[start:end] = page
-        start = end
-    return bytes(pages)
-
-
-def _ogg_checksum(page: bytearray) -> int:
-    """Return the CRC of RFC 3533: zlib's polynomial, bits reversed, from 0, not inverted."""
-    mirrored = zlib.crc32(page.translate(_REVERSED_BITS), 0xFFFFFFFF) ^ 0xFFFFFFFF
-    return int(f"{mirrored:032b}"[::-1], 2)
+    return b"".join(replace(page, serial=serial).to_bytes() for page in read_pages(ogg))

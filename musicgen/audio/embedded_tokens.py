@@ -87,6 +87,10 @@ def read_tokens(path: Path) -> SavedTokens | None:
 
     Raises: OSError when the file cannot be read.
     """
+    with path.open("rb") as file:
+        # Only these carry tokens. No other file of a caller needs a decoder in this process.
+        if file.read(4) not in (b"RIFF", b"fLaC"):
+            return None
     tags = read_tags(path)
     saved = SavedTokens.from_text(tags.tokens) if tags is not None and tags.tokens else None
     if saved is None:

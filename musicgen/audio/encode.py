@@ -15,7 +15,9 @@ import soundfile as sf
 from numpy.typing import NDArray
 
 from musicgen.audio.deterministic import clear_peak_time, set_ogg_serial
+from musicgen.audio.extrapolate import extrapolate
 from musicgen.audio.memory_file import HEADER_BYTES, MemoryFile
+from musicgen.audio.ogg_ends import cut_opus, separate_first_packet
 from musicgen.audio.pcm import Pcm, require_finite
 from musicgen.audio.resample import resample
 from musicgen.audio.tags import AudioTags, build_tokens_chunk
@@ -25,6 +27,8 @@ from musicgen.request.limits import BIT_DEPTHS, OUTPUT_FORMATS
 
 OPUS_RATE = 48_000
 """Sample rate of every Opus decoder, in Hz; the codec has no 32 kHz."""
+# The encoder's delay of 6.5 ms, a packet of 20 ms and the filter of the resampler.
+_OPUS_MARGIN_SECONDS = 0.04
 # libvorbis allocates a whole write on the stack, so long clips are written in blocks.
 _BLOCK_SAMPLES = 2**15
 
@@ -86,10 +90,14 @@ def encode_blocks(pcm: Pcm, audio_format: AudioFormat, tags: AudioTags) -> Itera
     """
     check_format(audio_format)
     require_finite(pcm)
+    samples = len(pcm)
     if audio_format.output_format == "opus":
-        pcm = resample(pcm, audio_format.rate, OPUS_RATE)
+        rate = audio_format.rate
+        samples = round(samples * OPUS_RATE / rate)
+        following = extrapolate(pcm, math.ceil(_OPUS_MARGIN_SECONDS * rate))
+        pcm = resample(np.concatenate([pcm, following]), rate, OPUS_RATE)
         audio_format = replace(audio_format, sample_rate=OPUS_RATE)
-    file = _File(pcm, audio_format, tags)
+    file = _File(pcm, audio_format, tags, samples)
     if audio_format.output_format == "wav":
         return _iterate_wav(file)
     return iter([_encode_whole(file)])
@@ -120,6 +128,10 @@ def _encode_whole(file: _File) -> bytes:
     for _ in file.write(target):
         pass
     data = target.getvalue()
+    if file.audio_format.output_format == "opus":
+        data = cut_opus(data, file.samples)
+    if file.audio_format.output_format == "ogg":
+        data = separate_first_packet(data)
     if file.audio_format.output_format == "mp3":
         return file.tags.to_id3() + data
     if _find_container(file.audio_format.output_format).format == "OGG":
@@ -130,11 +142,15 @@ def _encode_whole(file: _File) -> bytes:
 
 @dataclass(frozen=True)
 class _File:
-    """One clip with its format and tags."""
+    """One clip with its format and tags.
+
+    `samples`: those of the clip. `pcm` may have more, for the codec to hear beyond the end.
+    """
 
     pcm: Pcm
     audio_format: AudioFormat
     tags: AudioTags
+    samples: int
 
     def write(self, target: Any) -> Iterator[None]:
         """Write the clip to a file-like object; yield after each block and once more at the end."""

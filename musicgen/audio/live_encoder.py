@@ -7,6 +7,8 @@ import struct
 from musicgen.audio.deterministic import read_riff_chunks
 from musicgen.audio.encode import check_format, choose_codec, convert_samples, open_writer
 from musicgen.audio.memory_file import MemoryFile
+from musicgen.audio.ogg_ends import separate_first_packet
+from musicgen.audio.ogg_pages import read_pages
 from musicgen.audio.pcm import Pcm, require_finite
 from musicgen.audio.tags import AudioTags
 from musicgen.errors import UnknownFormat
@@ -34,6 +36,7 @@ class LiveEncoder:
         self._memory = MemoryFile()
         self._sound = open_writer(self._memory, audio_format, channels, tags)
         self._prefix: bytes | None = tags.to_id3() if self._format == "mp3" else b""
+        self._has_pages = False
 
     def push(self, pcm: Pcm, last: bool) -> bytes:
         """Encode the next samples (samples, channels), limited to full scale.
@@ -48,10 +51,19 @@ class LiveEncoder:
         if last:
             self._sound.close()
         data = self._memory.take()
+        if self._format == "ogg":
+            data = self._complete_ogg(data, last)
         if self._prefix is None or not data:
             return data
         prefix, self._prefix = self._prefix, None
         return prefix + (_set_unknown_length(data) if self._format == "wav" else data)
+
+    def _complete_ogg(self, data: bytes, last: bool) -> bytes:
+        """Return pages of a Vorbis stream, changed where all its sound is on one page."""
+        if last and not self._has_pages:
+            return separate_first_packet(data)
+        self._has_pages = self._has_pages or any(page.granule > 0 for page in read_pages(data))
+        return data
 
 
 def check_live_format(output_format: str) -> None:

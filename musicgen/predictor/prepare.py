@@ -92,7 +92,7 @@ def prepare(
         if config.family == "text":
             raise InvalidInputAudio("input_audio", NOT_A_MELODY, advice=MELODY_ADVICE)
         stop = request.duration + config.window_frames / config.frame_rate
-        pcm, rate = read_audio(request.input_audio, stop=stop, max_channels=2)
+        pcm, rate = read_audio(request.input_audio, stop=stop, max_channels=2, is_foreign=True)
         separated = extract_melody(pcm, rate)
         note = WHOLE_MIX if separated is None else SEPARATED
         mono = to_channels(pcm, 1) if separated is None else separated
@@ -111,6 +111,7 @@ def prepare(
         start=request.continuation_start,
         stop=last if end == CONTINUATION_TO_THE_END else min(end, last),
         max_channels=config.channels,
+        is_foreign=True,
     )
     _check_room(len(pcm) / rate, request)
     clip = to_channels(resample(pcm, rate, config.sample_rate), config.channels)

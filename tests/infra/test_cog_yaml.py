@@ -97,7 +97,7 @@ def test_the_environment_makes_valid_settings() -> None:
 def test_the_image_installs_what_a_runner_needs_and_one_torch() -> None:
     """Cog derives the CUDA version from an exact known torch, otherwise from `cuda`."""
     [file] = [file for file in FILES if file.path == CONFIG["build"]["python_requirements"]]
-    assert file.extras == ("s3",) and file.more == (TORCH,)
+    assert file.extras == ("containers", "s3") and file.more == (TORCH,)
     assert f"--python-version={CONFIG['build']['python_version']}" in file.options
     assert f"{TORCH}\n" in (ROOT / file.path).read_text(encoding="utf-8")
     assert CONFIG["build"]["gpu"]

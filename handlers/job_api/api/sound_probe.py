@@ -10,6 +10,7 @@ from pathlib import Path
 
 import musicgen
 from handlers.job_api.api.slots import Slots
+from musicgen.audio.decoder_limits import OUT_OF_LIMITS
 from musicgen.errors import InvalidInputAudio
 
 SECONDS_MAX = 60.0
@@ -35,8 +36,7 @@ class SoundProbe:
         try:
             answer = json.loads(output)
         except ValueError:
-            problem = "cannot be decoded within the limits of memory and time"
-            raise InvalidInputAudio(_FIELD, problem) from None
+            raise InvalidInputAudio(_FIELD, OUT_OF_LIMITS) from None
         if "problem" in answer:
             raise InvalidInputAudio(_FIELD, answer["problem"], advice=answer["advice"])
         return float(answer["seconds"])

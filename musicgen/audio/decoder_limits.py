@@ -1,0 +1,30 @@
+"""Limits of a process that decodes sounds of callers, and may be killed alone."""
+
+from __future__ import annotations
+
+import os
+import resource
+from contextlib import suppress
+from pathlib import Path
+
+MEMORY_BYTES = 2**30
+"""Address space, most of it libraries. Decoding takes some 50 MB of memory."""
+CPU_SECONDS = 30
+OUT_OF_LIMITS = "cannot be decoded within the limits of memory and time"
+_OOM_SCORE = Path("/proc/self/oom_score_adj")
+
+
+def limit_resources() -> None:
+    """Limit memory and time of this process, and let the system end it before any other."""
+    for name, limit in (
+        (resource.RLIMIT_AS, MEMORY_BYTES),
+        (resource.RLIMIT_CPU, CPU_SECONDS),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        # Not every system knows all limits, and a lower one may apply already.
+        with suppress(ValueError, OSError):
+            resource.setrlimit(name, (limit, limit))
+    with suppress(OSError):
+        _OOM_SCORE.write_text("1000")
+    # The address space of a thread for each processor would exceed the limit.
+    os.putenv("OPENBLAS_NUM_THREADS", "1")

@@ -1,0 +1,196 @@
+"""Count the frames of an MP3.
+
+The length of an MP3 stands in an optional first frame, by Xing, LAME or Fraunhofer. Without it
+decoders estimate the length from the first bitrate, and files that were joined have the length of
+the first one. Sources: ISO/IEC 11172-3 and 13818-3; the Xing and LAME info tags.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from musicgen.audio.sound import SoundProblem
+
+FILE_TYPES = re.compile(rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x10-\xef]")
+"""Beginning of a frame of any MPEG audio layer."""
+_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
+_KBITS = {
+    (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (False, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_MISLEADING_MAX = 20_000
+"""Limit of beginnings of frames that are none: a damaged or hostile file."""
+_INFO_KBITS = {True: 5, False: 8}
+"""Index of 64 kbit/s: room for the info of any frame."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Frame at the byte `start`; `stream` is equal for frames that one decoder can join."""
+
+    start: int
+    size: int
+    samples: int
+    info_at: int
+    stream: tuple[int, int, int, int]
+    """Version, layer, rate in Hz and channels."""
+
+
+@dataclass(frozen=True)
+class Mp3Piece:
+    """Frames of one MP3: byte ranges in the file, after `head`. `samples`: those of all frames."""
+
+    head: bytes
+    ranges: tuple[tuple[int, int], ...]
+    samples: int
+
+
+def read_frame(data: bytes, at: int) -> Frame | None:
+    """Return the frame whose header is at a byte, or None."""
+    if not FILE_TYPES.match(data, at) or at + 4 > len(data):
+        return None
+    first, second, third = data[at + 1 : at + 4]
+    version, layer = first >> 3 & 3, 4 - (first >> 1 & 3)
+    if second >> 2 & 3 == 3:
+        return None
+    is_first = version == 3
+    rate = _RATES[version][second >> 2 & 3]
+    bits = 1000 * _KBITS[is_first, layer][(second >> 4) - 1]
+    padding = second >> 1 & 1
+    if layer == 1:
+        samples, size = 384, (12 * bits // rate + padding) * 4
+    else:
+        samples = 1152 if is_first or layer == 2 else 576
+        size = samples // 8 * bits // rate + padding
+    channels = 1 if third >> 6 == 3 else 2
+    side = {(True, 2): 32, (True, 1): 17, (False, 2): 17, (False, 1): 9}[is_first, channels]
+    checksum = 0 if first & 1 else 2
+    return Frame(at, size, samples, at + 4 + checksum + side, (version, layer, rate, channels))
+
+
+def find_pieces(data: bytes, start: int) -> list[Mp3Piece]:
+    """Return the MP3s that are joined in `data` from the byte `start`; usually one.
+
+    Raises: `SoundProblem` for a file with a long part that is not MP3.
+    """
+    pieces: list[Mp3Piece] = []
+    frames: list[Frame] = []
+    for frame in _iterate_frames(data, start):
+        is_other = frames and frame.stream != frames[0].stream
+        if frames and (is_other or _is_info(data, frame)):
+            pieces += _build_piece(data, frames)
+            frames = []
+        frames.append(frame)
+    return pieces + _build_piece(data, frames)
+
+
+def _iterate_frames(data: bytes, start: int) -> Iterator[Frame]:
+    """Yield all whole frames. What is between them, such as tags, is skipped."""
+    at, stream, misleading = start, None, 0
+    while at < len(data):
+        frame = read_frame(data, at)
+        if frame is not None and (frame.stream == stream or _is_followed(data, frame)):
+            if at + frame.size > len(data):
+                return
+            yield frame
+            at, stream = at + frame.size, frame.stream
+            continue
+        stream = None
+        after_tag = skip_tag(data, at)
+        if after_tag > at:
+            at = after_tag
+            continue
+        misleading += 1
+        if misleading > _MISLEADING_MAX:
+            raise SoundProblem("is damaged: a part of it is not MP3", "Save the file again.")
+        candidate = re.compile(FILE_TYPES.pattern + rb"|ID3|APETAGEX").search(data, at + 1)
+        at = len(data) if candidate is None else candidate.start()
+
+
+def _is_followed(data: bytes, frame: Frame) -> bool:
+    """Return whether the next frame is of the same stream, or the file ends there."""
+    at = frame.start + frame.size
+    following = read_frame(data, at)
+    return at == len(data) or (following is not None and following.stream == frame.stream)
+
+
+def skip_tag(data: bytes, at: int) -> int:
+    """Return the end of an ID3v2, ID3v1 or APE tag at a byte, or `at`."""
+    head = bytes(data[at : at + 32])
+    if head[:3] == b"ID3" and len(head) >= 10 and max(head[6:10]) < 128:
+        size = sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+        return at + 10 + size + (10 if head[5] & 0x10 else 0)
+    if head[:8] == b"APETAGEX" and len(head) == 32:
+        size, is_header = struct.unpack_from("<I", head, 12)[0], head[23] & 0x20
+        return at + 32 + (size if is_header else 0)
+    if head[:3] == b"TAG" and at + 128 == len(data):
+        return at + 128
+    return at
+
+
+def _is_info(data: bytes, frame: Frame) -> bool:
+    is_vbri = data[frame.start + 36 : frame.start + 40] == b"VBRI"
+    is_xing = data[frame.info_at : frame.info_at + 4] in (b"Xing", b"Info")
+    return frame.stream[1] == 3 and (is_xing or is_vbri)
+
+
+def _build_piece(data: bytes, frames: list[Frame]) -> list[Mp3Piece]:
+    """Return the piece of some frames with an info frame that counts them, or nothing."""
+    if not frames:
+        return []
+    info = frames[0] if _is_info(data, frames[0]) else None
+    sounding = frames[1:] if info else frames
+    if not sounding:
+        return []
+    ranges: list[tuple[int, int]] = []
+    for frame in sounding:
+        end = frame.start + frame.size
+        if ranges and ranges[-1][1] == frame.start:
+            ranges[-1] = (ranges[-1][0], end)
+        else:
+            ranges.append((frame.start, end))
+    head = b""
+    if sounding[0].stream[1] == 3:
+        head = _write_info(data, sounding[0], info, len(sounding))
+    samples = len(sounding) * sounding[0].samples
+    return [Mp3Piece(head, tuple(ranges), samples)]
+
+
+def _write_info(data: bytes, first: Frame, info: Frame | None, count: int) -> bytes:
+    """Return an info frame with the right number of frames.
+
+    An existing one keeps its encoder delay. Its padding at the end belongs to the number of frames
+    it tells.
+    """
+    if info is not None:
+        frame = bytearray(data[info.start : info.start + info.size])
+        at = info.info_at - info.start
+        flags = int.from_bytes(frame[at + 4 : at + 8], "big")
+        if bytes(frame[at : at + 4]) in (b"Xing", b"Info") and flags & 1:
+            declared = int.from_bytes(frame[at + 8 : at + 12], "big")
+            frame[at + 8 : at + 12] = count.to_bytes(4, "big")
+            lame = (
+                at
+                + 8
+                + sum(size for bit, size in ((1, 4), (2, 4), (4, 100), (8, 4)) if flags & bit)
+            )
+            if declared not in (count, count + 1) and lame + 24 <= len(frame):
+                frame[lame + 22] &= 0xF0
+                frame[lame + 23] = 0
+            return bytes(frame)
+    head = bytearray(data[first.start : first.start + 4])
+    # No checksum, 64 kbit/s, no padding.
+    head[1] |= 1
+    head[2] = _INFO_KBITS[first.stream[0] == 3] << 4 | head[2] & 0x0C
+    frame = head + bytes(2**11)
+    made = read_frame(bytes(frame), 0)
+    assert made is not None, "the header is one of a frame"
+    frame[made.info_at : made.info_at + 12] = b"Xing" + struct.pack(">II", 1, count)
+    return bytes(frame[: made.size])

@@ -1,0 +1,133 @@
+"""Find the container of a file by its content, and the sounds that are joined in it."""
+
+from __future__ import annotations
+
+import mmap
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from musicgen.audio.mp3_frames import FILE_TYPES, find_pieces, skip_tag
+from musicgen.audio.sound import SoundProblem, list_formats
+
+PIECES_MAX = 1000
+NOT_AUDIO = "is not readable audio, or is damaged"
+_OGG_FIRST_PAGE = re.compile(rb"OggS\x00[\x02\x03\x06\x07]")
+_OGG_CODECS = {b"\x01vorbis": "Vorbis", b"OpusHead": "Opus", b"\x7fFLAC": "FLAC"}
+_FLAC_BEGINNING = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
+_ADTS = re.compile(rb"\xff[\xf0\xf1\xf8\xf9]")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Sound that libsndfile decodes by itself: byte ranges of the file after `head`.
+
+    `least`: number of samples that libsndfile must find, 0 if unknown.
+    """
+
+    ranges: tuple[tuple[int, int], ...]
+    head: bytes = b""
+    least: int = 0
+
+
+@dataclass(frozen=True)
+class SoundLayout:
+    """Decoder of a file: libsndfile for its `pieces`, or ffmpeg's demuxer.
+
+    No pieces are the whole file. `name` is for messages.
+    """
+
+    name: str
+    demuxer: str = ""
+    pieces: tuple[Piece, ...] = ()
+
+
+def find_layout(path: Path) -> SoundLayout:
+    """Return the layout of a file that is not empty.
+
+    Raises: `SoundProblem` for a file that is no sound; OSError.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        layout = _find(data)
+    if len(layout.pieces) > PIECES_MAX:
+        raise SoundProblem(f"is joined of more than {PIECES_MAX} sounds", "Save the file again.")
+    return layout
+
+
+def _find(data: mmap.mmap) -> SoundLayout:
+    start = 0
+    while (after := skip_tag(data, start)) > start and after < len(data):  # type: ignore[arg-type]
+        start = after
+    head = data[start : start + 16]
+    if head[:4] in (b"RIFF", b"FORM"):
+        return _split_chunks(data, head[:4])
+    if head[:4] == b"fLaC":
+        return _split_flac(data, start)
+    if head[:4] == b"OggS":
+        return _split_ogg(data)
+    if head[4:8] == b"ftyp":
+        return SoundLayout("MP4 (m4a, mp4 or mov)", "mov")
+    if head[:4] == b"\x1aE\xdf\xa3":
+        return SoundLayout("WebM or Matroska", "matroska")
+    if _ADTS.match(head):
+        return SoundLayout("AAC (ADTS)", "aac")
+    if FILE_TYPES.match(head):
+        return _split_mp3(data, start)
+    # RF64, and what libsndfile refuses by name.
+    return SoundLayout("")
+
+
+def _split_chunks(data: mmap.mmap, name: bytes) -> SoundLayout:
+    """Return the WAV or AIFF files of a file; joined ones follow each other."""
+    starts: list[int] = []
+    at = 0
+    while data[at : at + 4] == name and len(starts) <= PIECES_MAX:
+        starts.append(at)
+        size = int.from_bytes(data[at + 4 : at + 8], "little" if name == b"RIFF" else "big")
+        at += 8 + size + size % 2
+    return _build_layout("WAV" if name == b"RIFF" else "AIFF", starts, len(data))
+
+
+def _split_flac(data: mmap.mmap, start: int) -> SoundLayout:
+    starts = [match.start() for match in _FLAC_BEGINNING.finditer(data, start)]
+    # The last 36 bits of eight bytes count the samples; a streamed file counts 0.
+    lengths = [int.from_bytes(data[at + 18 : at + 26], "big") & 2**36 - 1 for at in starts]
+    if not all(lengths):
+        return SoundLayout("FLAC without a length", "flac")
+    return _build_layout("FLAC", starts, len(data))
+
+
+def _split_ogg(data: mmap.mmap) -> SoundLayout:
+    """Return the links of a chained file. libsndfile reads a link with one stream."""
+    starts, codecs, end = [], set(), -1
+    for match in _OGG_FIRST_PAGE.finditer(data):
+        at = match.start()
+        if at < end:
+            continue
+        body = at + 27 + data[at + 26] if at + 26 < len(data) else len(data)
+        if at == end:
+            codecs.add("several streams")
+        else:
+            starts.append(at)
+        end = body + sum(data[at + 27 : body])
+        head = data[body : body + 8]
+        codecs.add(next((_OGG_CODECS[key] for key in _OGG_CODECS if head.startswith(key)), "other"))
+    if codecs <= {"Vorbis", "Opus"}:
+        return _build_layout("Ogg", starts, len(data))
+    return SoundLayout(f"Ogg of {' and '.join(sorted(codecs))}", "ogg")
+
+
+def _split_mp3(data: mmap.mmap, start: int) -> SoundLayout:
+    found = find_pieces(data, start)  # type: ignore[arg-type]
+    if not found:
+        raise SoundProblem(NOT_AUDIO, list_formats())
+    return SoundLayout(
+        "MP3", "", tuple(Piece(piece.ranges, piece.head, piece.samples) for piece in found)
+    )
+
+
+def _build_layout(name: str, starts: list[int], end: int) -> SoundLayout:
+    if len(starts) < 2 and starts[:1] == [0]:
+        return SoundLayout(name)
+    return SoundLayout(name, "", tuple(Piece((each,)) for each in pairwise([*starts, end])))
