@@ -18,6 +18,9 @@ from musicgen.remote.usage import Meter
 from musicgen.settings import RemoteTokens
 from musicgen.settings.remote import RemoteSettings
 
+LEDGER_PAUSE_SECONDS = 10.0
+"""Pause before the next attempt after a failure of the ledger."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -120,8 +123,10 @@ class GuardedDeployment:
             spent = self.ledger.read_spent(month)
         except Exception as error:
             logger.exception("the ledger of remote spending failed")
+            # A restart of its database is over soon.
             raise RemoteUnavailable(
-                f"no request was sent to {self.label}: the ledger of spending failed."
+                f"no request was sent to {self.label}: the ledger of spending failed.",
+                LEDGER_PAUSE_SECONDS,
             ) from error
         raise RemoteUnavailable(
             f"no request was sent to {self.label}: {spent.normalize():f} of {self._cap} USD for "

@@ -79,17 +79,20 @@ def look():
     print(pathlib.Path("/proc/self/oom_score_adj").read_text().strip(), file=sys.stderr)
 
 atexit.register(look)
-runpy.run_module("musicgen.audio.probe", run_name="__main__")
+runpy.run_module(sys.argv.pop(), run_name="__main__")
 """
 
 
-def test_the_probe_ends_at_its_limits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["probe", "decoder_process"])
+def test_a_decoding_process_ends_at_its_limits(tmp_path: Path, name: str) -> None:
     """A decoder that takes all memory, or never ends, must not take the API with it."""
     path = tmp_path / "sound"
     path.write_bytes(encode_file("wav", make_sines(72_000, 2, 48_000), 48_000))
-    command = [sys.executable, "-c", AT_END, str(path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.stderr.splitlines()[-3:] == ["no memory", "30 seconds", "1000"], done.stderr
+    command = [sys.executable, "-c", AT_END, str(path), f"musicgen.audio.{name}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True)
+    assert done.returncode == 0 and done.stdout
+    told = done.stderr.decode().splitlines()
+    assert told[-3:] == ["no memory", "30 seconds", "1000"], told
 
 
 def test_a_refusal_of_the_probe_has_the_parts_of_the_error(tmp_path: Path) -> None:

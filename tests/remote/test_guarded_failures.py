@@ -16,7 +16,7 @@ from musicgen.errors import GenerationCancelled, InvalidDuration, RemoteError, S
 from musicgen.remote import runpod_endpoint
 from musicgen.remote.errors import RemoteRefusal
 from musicgen.remote.generate import RemoteResult
-from musicgen.remote.guarded import RemoteUnavailable
+from musicgen.remote.guarded import LEDGER_PAUSE_SECONDS, RemoteUnavailable
 from musicgen.remote.http_api import Unreachable
 from musicgen.settings import RemoteTokens
 from tests.support.cog_server import Server
@@ -211,8 +211,9 @@ def test_what_cannot_be_counted_is_not_spent(elsewhere: Elsewhere, runpod_api: R
     asked = runpod_api.jobs
     hybrid = elsewhere.hybrid("runpod", "ep1")
     elsewhere.ledger.is_broken = True
-    with pytest.raises(RemoteUnavailable, match="the ledger of spending failed"):
+    with pytest.raises(RemoteUnavailable, match="the ledger of spending failed") as raised:
         make(hybrid, FIELDS)
+    assert raised.value.retry_after == LEDGER_PAUSE_SECONDS
     assert runpod_api.jobs == asked
 
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from decimal import Decimal
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -14,8 +15,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from handlers.job_api.store import jobs, queue
 from handlers.job_api.store.database import Pool
+from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.spending import SqlLedger
+from handlers.job_api.worker.outcome import MOVED
+from handlers.job_api.worker.remote_executor import RemoteExecutor
+from tests.support.elsewhere import Elsewhere
 
 MONTH = "2026-01"
 AMOUNTS = st.decimals(0, 10, places=6)
@@ -133,3 +139,27 @@ def test_a_database_that_cannot_count_lets_nothing_be_spent(database: str) -> No
     for url in (database, "postgresql://127.0.0.1:9/none"):
         with pytest.raises(psycopg.Error):
             SqlLedger(url).reserve(MONTH, Decimal(1), Decimal(100))
+
+
+def test_a_ledger_out_of_reach_fails_no_job(
+    with_pool: Callable[[Callable[[Pool], Awaitable[Any]]], Any], tmp_path: Path
+) -> None:
+    """A database that restarted at that moment was taken for the platform's refusal."""
+
+    async def work(pool: Pool) -> None:
+        app = await queue.open_queue(pool)
+        new = jobs.NewJob("me", {"prompt": "x"}, "hash", 1.0)
+        job_id = await jobs.submit(pool, app, new, jobs.JobLimits(10, 10), queue.REMOTE)
+        row = await jobs.get(pool, job_id)
+        assert row is not None
+        run = await jobs.begin(pool, job_id, row["queue_id"], "relay")
+        assert run is not None
+        hybrid = Elsewhere().hybrid("runpod", "ep1")
+        hybrid.ledger = SqlLedger("postgresql://127.0.0.1:9/none")
+        files = JobFiles(tmp_path)
+        executor = RemoteExecutor(hybrid, pool, app, files, files.storage, attempts=3)
+        assert await executor.execute(run) is MOVED
+        row = await jobs.get(pool, job_id)
+        assert row is not None and (row["state"], row["error"]) == ("queued", None)
+
+    with_pool(work)
