@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from musicgen.checkpoints.lora import apply_to
+from musicgen.checkpoints.adapters.adapter import apply_to
 from musicgen.engine.interface import (
     DecodeProgress,
     EngineOutput,

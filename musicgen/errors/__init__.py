@@ -31,7 +31,8 @@ MusicGenError
 │   ├── CheckpointIncomplete  a file or a tensor is missing
 │   ├── CheckpointCorrupt     truncated or unreadable
 │   ├── CheckpointMismatch    a tensor's shape differs from config.json
-│   └── UnsupportedCheckpoint an architecture this engine does not know
+│   ├── UnsupportedCheckpoint an architecture this engine does not know
+│   └── UnsupportedAdapter    an adapter that is not merged here
 ├── ModelTooLarge             refused before loading, with the numbers
 ├── GenerationError
 │   ├── NonFiniteLogits
@@ -79,6 +80,7 @@ from musicgen.errors.operation import (
     RemoteError,
     SettingsError,
     StorageError,
+    UnsupportedAdapter,
     UnsupportedCheckpoint,
     UploadFailed,
 )
@@ -154,6 +156,7 @@ __all__ = [
     "UnknownFormat",
     "UnknownModel",
     "UnknownStrategy",
+    "UnsupportedAdapter",
     "UnsupportedCheckpoint",
     "UploadFailed",
     "find_nearest",

@@ -98,6 +98,12 @@ class UnsupportedCheckpoint(CheckpointError):
     code = "unsupported_checkpoint"
 
 
+class UnsupportedAdapter(CheckpointError):
+    """An adapter is of a kind, or has an option or tensor, that is not merged here."""
+
+    code = "unsupported_adapter"
+
+
 class ModelTooLarge(MusicGenError):
     """The model needs more memory than the device has free. Sizes are bytes."""
 
