@@ -32,7 +32,8 @@ MusicGenError
 │   ├── CheckpointCorrupt     truncated or unreadable
 │   ├── CheckpointMismatch    a tensor's shape differs from config.json
 │   ├── UnsupportedCheckpoint an architecture this engine does not know
-│   └── UnsupportedAdapter    an adapter that is not merged here
+│   ├── UnsupportedAdapter    an adapter that is not merged here
+│   └── MergeDiffers          an adapter that PEFT merges otherwise, found by `verify`
 ├── ModelTooLarge             refused before loading, with the numbers
 ├── GenerationError
 │   ├── NonFiniteLogits
@@ -71,6 +72,7 @@ from musicgen.errors.operation import (
     GenerationCancelled,
     GenerationError,
     InlineTooLarge,
+    MergeDiffers,
     MissingDependency,
     ModelTooLarge,
     NonFiniteLogits,
@@ -141,6 +143,7 @@ __all__ = [
     "InvalidTopK",
     "InvalidTopP",
     "InvalidVariations",
+    "MergeDiffers",
     "MissingDependency",
     "ModelTooLarge",
     "MusicGenError",

@@ -104,6 +104,12 @@ class UnsupportedAdapter(CheckpointError):
     code = "unsupported_adapter"
 
 
+class MergeDiffers(CheckpointError):
+    """This project's merge of an adapter differs from PEFT's: the music would be wrong."""
+
+    code = "merge_differs"
+
+
 class ModelTooLarge(MusicGenError):
     """The model needs more memory than the device has free. Sizes are bytes."""
 

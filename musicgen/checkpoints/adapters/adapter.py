@@ -64,6 +64,8 @@ class Adapter:
     def apply(self, name: str, tensor: Tensor) -> Tensor:
         """Return the checkpoint's tensor with the canonical `name`, changed by the adapter.
 
+        A sum or product is float32, whatever the checkpoint's precision.
+
         Raises: `CheckpointMismatch`, `UnsupportedAdapter`.
         """
         if name in self._unread:
@@ -74,7 +76,7 @@ class Adapter:
         merge = self._find_merge(name)
         if merge is not None:
             merged = self._merge(merge, name, merged.float())
-        return merged.to(tensor.dtype)
+        return merged
 
     def check_names(self, base: Iterable[str], where: object) -> None:
         """Check that every tensor of the adapter changes one of the base's canonical names.

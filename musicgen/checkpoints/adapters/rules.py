@@ -85,6 +85,11 @@ _RULES: Mapping[str, tuple[Rule, ...]] = {
 }
 
 
+def list_rules(kind: str) -> tuple[Rule, ...]:
+    """Return the rules of a kind."""
+    return _RULES[kind]
+
+
 def split_part(kind: str, name: str) -> tuple[str, str] | None:
     """Return module and part of an adapter's tensor, or None for a tensor saved whole."""
     for rule in _RULES[kind]:
