@@ -2,6 +2,6 @@
 
 import sys
 
-from handlers.cli.main import main
+from handlers.cli.entry import main
 
 sys.exit(main())

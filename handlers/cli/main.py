@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NoReturn
 
 from handlers.cli import (
     backup,
@@ -30,6 +31,7 @@ from handlers.cli.options import (
     EXIT_INTERRUPTED,
     EXIT_MISCONFIGURED,
 )
+from handlers.identity import describe_namesakes
 from musicgen import __version__, catalog
 from musicgen.errors import (
     DatabaseUnavailable,
@@ -76,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
         "not for commercial use.",
     )
     parser.set_defaults(reads_settings=True)
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (
         generate,
@@ -95,6 +97,18 @@ def build_parser() -> argparse.ArgumentParser:
     ):
         command.add(commands)
     return parser
+
+
+class _Version(argparse.Action):
+    """Print the version, and a warning about another project's package of the same name."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        """Print and exit."""
+        sys.stdout.write(f"{__version__}\n")
+        namesakes = describe_namesakes()
+        if namesakes is not None:
+            sys.stderr.write(f"musicgen: warning: {namesakes}\n")
+        parser.exit()
 
 
 def _read_settings(options: argparse.Namespace) -> Settings:

@@ -56,7 +56,8 @@ def _pack(options: argparse.Namespace, settings: Settings) -> int:
     from musicgen.checkpoints.locate import locate
     from musicgen.checkpoints.pack import pack
 
-    source = locate(options.model, settings.revision, settings.base_model)
+    base = settings.base_model, settings.base_revision
+    source = locate(options.model, settings.revision, *base)
     with tqdm(unit=" weights", leave=False, disable=None) as bar:
 
         def show_progress(_: str, done: int, total: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from handlers.doctor.extra_checks import check_encoders, check_packages
+from handlers.doctor.extra_checks import check_encoders, check_names, check_packages
 from handlers.doctor.finding import Check, Finding, run_checks
 from handlers.doctor.folder_checks import check_folders
 from handlers.doctor.machine_checks import (
@@ -42,6 +42,7 @@ def check_installation(
     checks: dict[str, Check] = {
         "settings": lambda: check_settings(faults, env),
         "packages": lambda: check_packages(plan),
+        "names": check_names,
         "ports": lambda: check_ports(plan),
         "data folder": lambda: check_folders(plan),
         "database": lambda: check_database(plan),

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 from handlers.doctor.finding import Finding
 from handlers.doctor.plan import ServerPlan
+from handlers.identity import PACKAGE, describe_namesakes
 from musicgen.errors import MissingDependency
 from musicgen.settings import TracingSettings
 
@@ -22,6 +23,15 @@ def check_packages(plan: ServerPlan) -> Iterator[Finding]:
             raise MissingDependency(package, purpose, extra)
         used.append(package)
     yield Finding(CHECK, "ok", f"installed as needed: {', '.join(used)}")
+
+
+def check_names() -> Iterator[Finding]:
+    """Yield a warning about other installed projects with a package of the same name."""
+    namesakes = describe_namesakes()
+    if namesakes is None:
+        yield Finding("names", "ok", f"no other project installs a package {PACKAGE}")
+    else:
+        yield Finding("names", "warning", namesakes)
 
 
 def check_encoders() -> Iterator[Finding]:

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from handlers.doctor.finding import Finding
 from musicgen import catalog
+from musicgen.checkpoints.adapters.kinds import read_adapter_config
 from musicgen.checkpoints.address import is_address, is_to_be_fetched
 from musicgen.checkpoints.card import HUB_SECONDS
 from musicgen.checkpoints.folder_files import weight_files
 from musicgen.checkpoints.local import find_licence
 from musicgen.checkpoints.locate import (
+    find_base_revision,
     find_in_cache,
     find_repository,
     is_adapter,
@@ -94,9 +96,11 @@ def check_files(folder: Path, device: str, settings: Settings) -> None:
 def _check_adapter(
     folder: Path, settings: Settings, device: str, *, asks_hub: bool
 ) -> Iterator[Finding]:
+    read_adapter_config(folder)
     base = settings.base_model or read_base(folder)
     yield Finding(CHECK, "ok", f"{settings.model} is an adapter for {base}")
-    base_settings = replace(settings, model=base, revision=None)
+    commit = find_base_revision(folder, settings.base_model, settings.base_revision)
+    base_settings = replace(settings, model=base, revision=commit)
     yield from _check_model(base_settings, device, asks_hub=asks_hub)
 
 

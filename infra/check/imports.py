@@ -29,7 +29,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "musicgen.checkpoints": ("settings", "storage", "model"),
     "musicgen.process": ("settings", "checkpoints"),
     "musicgen.engine": ("request", "settings", "process", "checkpoints", "model"),
-    "musicgen.evaluation": ("request", "settings", "process", "checkpoints", "engine", "audio"),
+    "musicgen.evaluation": (
+        *("request", "settings", "process", "checkpoints"),
+        *("engine", "model", "audio"),
+    ),
     "musicgen.predictor": (
         *("request", "settings", "process", "checkpoints"),
         *("engine", "model", "audio", "storage"),

@@ -9,6 +9,7 @@ from musicgen.checkpoints.address import is_to_be_fetched
 from musicgen.checkpoints.card import ask_hub, combine_licences, read_licence
 from musicgen.checkpoints.locate import (
     Source,
+    find_base_revision,
     find_in_cache,
     find_repository,
     is_adapter,
@@ -63,4 +64,5 @@ def _find_licence(name: str, settings: Settings, revision: str | None, asks_hub:
     if not is_adapter(source.folder):
         return source.licence
     base = settings.base_model or read_base(source.folder)
-    return combine_licences(source.licence, _find_licence(base, settings, None, asks_hub))
+    commit = find_base_revision(source.folder, settings.base_model, settings.base_revision)
+    return combine_licences(source.licence, _find_licence(base, settings, commit, asks_hub))

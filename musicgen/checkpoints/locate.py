@@ -8,6 +8,7 @@ from pathlib import Path
 
 from musicgen import catalog
 from musicgen.checkpoints.card import CARD, combine_licences, read_licence
+from musicgen.checkpoints.hub_cache import find_with_commit, list_commits
 from musicgen.checkpoints.packed.format import find_packed_files, read_header
 from musicgen.errors import CheckpointIncomplete, CheckpointNotFound, UnknownModel
 
@@ -49,13 +50,18 @@ class Source:
         return own.resolve().name
 
 
-def locate(name: str, revision: str | None = None, base: str | None = None) -> Source:
+def locate(
+    name: str,
+    revision: str | None = None,
+    base: str | None = None,
+    base_revision: str | None = None,
+) -> Source:
     """Find the folder of a model, downloading it to the hub's cache if necessary.
 
     Names are tried in this order: a name of the catalog (write ./small for a folder called small),
     an existing folder or packed file, and a hub name with one slash, at `revision`. HF_HOME,
-    HF_TOKEN and HF_HUB_OFFLINE work as in huggingface_hub. An adapter needs a base model: `base`,
-    or else the model in the adapter's own configuration.
+    HF_TOKEN and HF_HUB_OFFLINE work as in huggingface_hub. An adapter needs a base model: `base`
+    at `base_revision`, or else the model and commit in the adapter's own configuration.
 
     Raises: `UnknownModel`, `CheckpointNotFound`.
     """
@@ -65,7 +71,7 @@ def locate(name: str, revision: str | None = None, base: str | None = None) -> S
         return source
     base_name = base or read_base(folder)
     try:
-        base_source = locate(base_name)
+        base_source = locate(base_name, find_base_revision(folder, base, base_revision))
     except (UnknownModel, CheckpointNotFound) as error:
         raise CheckpointNotFound(
             f"the base model {base_name} of the adapter {source.label} is not available: name a "
@@ -94,16 +100,31 @@ def find_repository(name: str) -> str | None:
 
 
 def find_in_cache(repository: str, revision: str | None) -> Path | None:
-    """Return the folder of a complete model in the hub's cache, without a network, or None."""
+    """Return the folder of a complete model in the hub's cache, without a network, or None.
+
+    Raises: `CheckpointNotFound` offline, for several commits in the cache and no `revision`.
+    """
+    from huggingface_hub import constants
+
+    try:
+        return find_with_commit(repository, revision, _find_cached)
+    except CheckpointNotFound:
+        if constants.HF_HUB_OFFLINE and not revision and list_commits(repository)[1:]:
+            raise
+        return None
+
+
+def _find_cached(repository: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError, OSError):
-        return None
-    has_weights = any(any(folder.glob(pattern)) for pattern in _WEIGHTS_BY_PREFERENCE)
-    return folder if has_weights else None
+    except (LocalEntryNotFoundError, HFValidationError, OSError) as error:
+        raise CheckpointNotFound(f"{repository} is not in the cache") from error
+    if not any(any(folder.glob(pattern)) for pattern in _WEIGHTS_BY_PREFERENCE):
+        raise CheckpointNotFound(f"{repository} has no weights in the cache")
+    return folder
 
 
 def locate_own(name: str, revision: str | None = None) -> Source:
@@ -153,7 +174,23 @@ def read_base(folder: Path) -> str:
     return base
 
 
+def find_base_revision(folder: Path, base: str | None, revision: str | None) -> str | None:
+    """Return the commit of an adapter's base model: `revision`, or the adapter's own choice.
+
+    `base`: a base model chosen in place of the adapter's own.
+    """
+    if revision or base:
+        return revision
+    own = json.loads((folder / ADAPTER_CONFIG).read_bytes()).get("revision")
+    # PEFT writes main for a base model whose commit nobody named.
+    return own if isinstance(own, str) and own not in ("", "main") else None
+
+
 def _from_hub(repository: str, revision: str | None) -> Path:
+    return find_with_commit(repository, revision, _download)
+
+
+def _download(repository: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 

@@ -19,10 +19,10 @@ from typing import BinaryIO
 import torch
 
 from musicgen import __version__
+from musicgen.checkpoints.adapters.adapter import Adapter
 from musicgen.checkpoints.folder_files import weight_files
 from musicgen.checkpoints.locate import Source
 from musicgen.checkpoints.locking import lock_of, translate_disk_errors
-from musicgen.checkpoints.lora import Adapter
 from musicgen.checkpoints.packed.format import (
     FILE_PREFIX,
     SMALL_FILES,

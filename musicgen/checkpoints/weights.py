@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from musicgen.checkpoints.lora import AdaptedFiles, Adapter
+from musicgen.checkpoints.adapters.adapter import AdaptedFiles, Adapter
 from musicgen.checkpoints.tensor_files import TensorFiles
 from musicgen.errors import CheckpointIncomplete, CheckpointMismatch, UnsupportedCheckpoint
 from musicgen.model.config import MusicGenConfig
@@ -239,13 +239,14 @@ def _find_names(files: TensorFiles, source: str) -> tuple[str, ...]:
     """Return the stored names of `source`: itself, an alias, or (magnitude, direction)."""
     prefix = source.removesuffix(".weight")
     aliases: list[tuple[str, ...]] = [
+        # One tensor under two names. After a merge by PEFT they may differ; T5 reads this one.
+        (source.replace("text_encoder.shared.", f"{_T5}.embed_tokens."),),
         (source,),
         (
             f"{prefix}.parametrizations.weight.original0",
             f"{prefix}.parametrizations.weight.original1",
         ),
         (f"{prefix}.weight_g", f"{prefix}.weight_v"),
-        (source.replace("text_encoder.shared.", "text_encoder.encoder.embed_tokens."),),
     ]
     return next((names for names in aliases if all(n in files for n in names)), ())
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from musicgen.checkpoints.lora import apply_to
+from musicgen.checkpoints.adapters.adapter import apply_to
 from musicgen.engine.interface import (
     DecodeProgress,
     EngineOutput,
@@ -69,22 +69,14 @@ class TransformersEngine:
         precision: str,
         adapter: Path | None = None,
     ) -> TransformersEngine:
-        """Load a checkpoint folder and optionally merge a LoRA `adapter` folder into it.
+        """Load a checkpoint folder and optionally merge an `adapter` folder into it.
 
         Raises: `MissingDependency`, a subclass of `CheckpointError`, `SettingsError`.
         """
         if precision == "int8":
             problem = "cannot be int8: int8 needs MUSICGEN_ENGINE=musicgen"
             raise SettingsError("MUSICGEN_PRECISION", problem)
-        try:
-            import transformers
-        except ImportError:
-            raise MissingDependency("transformers", "engine=transformers", "transformers") from None
-        classes: dict[str, Any] = {
-            "text": transformers.MusicgenForConditionalGeneration,
-            "melody": transformers.MusicgenMelodyForConditionalGeneration,
-        }
-        model = classes[config.family].from_pretrained(folder, dtype=getattr(torch, precision))
+        model = load_base(folder, config, precision)
         if adapter is not None:
             apply_to(model, adapter)
         tokenize = load_tokenizer(folder)
@@ -155,6 +147,19 @@ class TransformersEngine:
             arguments["top_k"] = 0 if sampling.top_p > 0 else sampling.top_k
             arguments["top_p"] = sampling.top_p or 1.0
         return arguments
+
+
+def load_base(folder: Path, config: MusicGenConfig, precision: str) -> Any:
+    """Load transformers' model of a checkpoint folder. Raises: `MissingDependency`."""
+    try:
+        import transformers
+    except ImportError:
+        raise MissingDependency("transformers", "engine=transformers", "transformers") from None
+    classes: dict[str, Any] = {
+        "text": transformers.MusicgenForConditionalGeneration,
+        "melody": transformers.MusicgenMelodyForConditionalGeneration,
+    }
+    return classes[config.family].from_pretrained(folder, dtype=getattr(torch, precision))
 
 
 def _check_one_window(job: GenerationJob, config: MusicGenConfig) -> None:

@@ -31,7 +31,9 @@ MusicGenError
 │   ├── CheckpointIncomplete  a file or a tensor is missing
 │   ├── CheckpointCorrupt     truncated or unreadable
 │   ├── CheckpointMismatch    a tensor's shape differs from config.json
-│   └── UnsupportedCheckpoint an architecture this engine does not know
+│   ├── UnsupportedCheckpoint an architecture this engine does not know
+│   ├── UnsupportedAdapter    an adapter that is not merged here
+│   └── MergeDiffers          an adapter that PEFT merges otherwise, found by `verify`
 ├── ModelTooLarge             refused before loading, with the numbers
 ├── GenerationError
 │   ├── NonFiniteLogits
@@ -70,6 +72,7 @@ from musicgen.errors.operation import (
     GenerationCancelled,
     GenerationError,
     InlineTooLarge,
+    MergeDiffers,
     MissingDependency,
     ModelTooLarge,
     NonFiniteLogits,
@@ -79,6 +82,7 @@ from musicgen.errors.operation import (
     RemoteError,
     SettingsError,
     StorageError,
+    UnsupportedAdapter,
     UnsupportedCheckpoint,
     UploadFailed,
 )
@@ -139,6 +143,7 @@ __all__ = [
     "InvalidTopK",
     "InvalidTopP",
     "InvalidVariations",
+    "MergeDiffers",
     "MissingDependency",
     "ModelTooLarge",
     "MusicGenError",
@@ -154,6 +159,7 @@ __all__ = [
     "UnknownFormat",
     "UnknownModel",
     "UnknownStrategy",
+    "UnsupportedAdapter",
     "UnsupportedCheckpoint",
     "UploadFailed",
     "find_nearest",

@@ -98,6 +98,18 @@ class UnsupportedCheckpoint(CheckpointError):
     code = "unsupported_checkpoint"
 
 
+class UnsupportedAdapter(CheckpointError):
+    """An adapter is of a kind, or has an option or tensor, that is not merged here."""
+
+    code = "unsupported_adapter"
+
+
+class MergeDiffers(CheckpointError):
+    """This project's merge of an adapter differs from PEFT's: the music would be wrong."""
+
+    code = "merge_differs"
+
+
 class ModelTooLarge(MusicGenError):
     """The model needs more memory than the device has free. Sizes are bytes."""
 

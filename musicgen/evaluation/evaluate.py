@@ -144,7 +144,8 @@ def evaluate(
     Raises: the errors of loading, `InvalidInputAudio` for unusable `music`, `SettingsError` for
     `music` with the transformers engine.
     """
-    source = locate(settings.model, base=settings.base_model)
+    base = settings.base_model, settings.base_revision
+    source = locate(settings.model, settings.revision, *base)
     torch.set_num_threads(settings.threads or cpu_quota())
     engine = load_engine(source.folder, source.name, settings, source.adapter)
     try:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from musicgen.checkpoints.locate import locate
 from musicgen.engine.interface import Engine, GenerationJob, Row, run_to_end
 from musicgen.engine.loading import load_engine
+from musicgen.evaluation.peft_merge import load_merged_by_peft
 from musicgen.process.resources import cpu_quota
 from musicgen.request import SamplingParams
 from musicgen.settings import Settings
@@ -34,16 +35,22 @@ def verify(settings: Settings, prompt: str, seconds: float) -> Difference | None
     """Decode greedily with both engines, without and with guidance, and compare the tokens.
 
     Returns None for equal tokens. The precision is float32 unless the settings name another; only
-    in float32 are equal tokens guaranteed. Raises: the errors of loading, `MissingDependency`
-    without transformers.
+    in float32 are equal tokens guaranteed. An adapter is merged by PEFT for transformers, and each
+    merged weight is compared too. Raises: the errors of loading, `MergeDiffers`,
+    `MissingDependency` without transformers, or without peft for an adapter.
     """
-    source = locate(settings.model, base=settings.base_model)
+    base = settings.base_model, settings.base_revision
+    source = locate(settings.model, settings.revision, *base)
     precision = "float32" if settings.precision == "auto" else settings.precision
     torch.set_num_threads(settings.threads or cpu_quota())
     tokens = []
+    engine: Engine
     for name in ("musicgen", "transformers"):
         engine_settings = replace(settings, engine=name, precision=precision)
-        engine = load_engine(source.folder, source.name, engine_settings, source.adapter)
+        if name == "transformers" and source.adapter is not None:
+            engine = load_merged_by_peft(source, engine_settings)
+        else:
+            engine = load_engine(source.folder, source.name, engine_settings, source.adapter)
         tokens.append([greedy_codes(engine, [prompt], seconds, g) for g in GUIDANCE_SCALES])
         engine.close()
     for guidance, ours, theirs in zip(GUIDANCE_SCALES, *tokens, strict=True):

@@ -170,7 +170,8 @@ class Predictor:
         """
         settings = replace(self._settings, model=name)
         is_first = name == self._settings.model
-        source = _locate_model(settings) if is_first else locate(name, base=settings.base_model)
+        base = settings.base_model, settings.base_revision
+        source = _locate_model(settings) if is_first else locate(name, None, *base)
         engine = load_engine(
             source.folder, source.name, settings, source.adapter, on_phase=startup.mark
         )
@@ -276,7 +277,7 @@ def _locate_model(settings: Settings) -> Source:
         from musicgen.checkpoints.download import fetch
 
         name = str(fetch(name, settings))
-    return locate(name, settings.revision, settings.base_model)
+    return locate(name, settings.revision, settings.base_model, settings.base_revision)
 
 
 def _open_streams(

@@ -57,7 +57,7 @@ class Settings:
         DEFAULT_MODEL,
         help="Model to load: a catalog name, a hub name (`OWNER/NAME`), a folder, a packed file, "
         "or a tar or zip of a folder. Files may have an address (`https://`, `s3://`). Each may "
-        "hold a LoRA adapter.",
+        "hold an adapter of PEFT.",
     )
     revision: str | None = setting(
         "MUSICGEN_REVISION", "text", unset="any", help="Required commit of the weights on the hub."
@@ -66,7 +66,13 @@ class Settings:
         "MUSICGEN_BASE_MODEL",
         "text",
         unset="the one in the adapter's configuration",
-        help="Checkpoint to merge a LoRA adapter into.",
+        help="Checkpoint to merge an adapter into.",
+    )
+    base_revision: str | None = setting(
+        "MUSICGEN_BASE_REVISION",
+        "text",
+        unset="the one in the adapter's configuration, or any",
+        help="Required commit of an adapter's base model on the hub.",
     )
     weights_dir: Path = setting(
         "MUSICGEN_WEIGHTS_DIR",

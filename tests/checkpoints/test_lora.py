@@ -128,8 +128,8 @@ def test_an_adapter_of_another_model_is_refused(
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        ({"peft_type": "IA3"}, errors.UnsupportedCheckpoint, "merge_and_unload"),
-        ({"use_dora": True}, errors.UnsupportedCheckpoint, "DoRA"),
+        ({"peft_type": "OFT"}, errors.UnsupportedAdapter, "merge_and_unload"),
+        ({"use_dora": True}, errors.UnsupportedAdapter, "lora_magnitude_vector"),
     ],
 )
 def test_what_cannot_be_merged_is_said(

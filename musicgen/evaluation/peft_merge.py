@@ -1,0 +1,71 @@
+"""An adapter merged by PEFT itself, as the reference for this project's merge."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+
+from musicgen.checkpoints.adapters.adapter import Adapter, canonical
+from musicgen.checkpoints.locate import Source
+from musicgen.checkpoints.tensor_files import TensorFiles
+from musicgen.engine.loading import resolve_device
+from musicgen.engine.transformers_engine import TransformersEngine, load_base
+from musicgen.errors import MergeDiffers, MissingDependency
+from musicgen.model.config import MusicGenConfig
+from musicgen.model.tokenizer import load_tokenizer
+from musicgen.settings import Settings
+
+TOLERANCE = 1e-5
+"""Largest difference of a weight, as a fraction of the largest weight of its tensor."""
+
+logger = logging.getLogger(__name__)
+
+
+def load_merged_by_peft(source: Source, settings: Settings) -> TransformersEngine:
+    """Load transformers with the adapter of `source` merged by PEFT, and compare every weight.
+
+    The merge is float32; `settings` names the precision of the engine.
+
+    Raises: `MergeDiffers`, `MissingDependency` without peft or transformers.
+    """
+    try:
+        import peft
+    except ImportError:
+        raise MissingDependency("peft", "verify with an adapter", "peft") from None
+    config = MusicGenConfig.from_folder(source.folder)
+    base = load_base(source.folder, config, "float32")
+    adapter = source.adapter or source.folder
+    model: Any = peft.PeftModel.from_pretrained(base, adapter).merge_and_unload()
+    count = _compare(source, model)
+    logger.info("%d weights are as peft %s merges them", count, peft.__version__)
+    device = resolve_device(settings.device)
+    model = model.to(device, getattr(torch, settings.precision)).eval()
+    tokenize = load_tokenizer(source.folder)
+    return TransformersEngine(model, config, tokenize, device, settings.precision)
+
+
+def _compare(source: Source, model: torch.nn.Module) -> int:
+    """Return the number of weights, all equal to those of `model`. Raises: `MergeDiffers`."""
+    adapter = Adapter(source.adapter or source.folder)
+    files = TensorFiles(source.folder)
+    merged = {canonical(name): tensor for name, tensor in model.state_dict().items()}
+    different: dict[str, float] = {}
+    names = [name for name in files.names if canonical(name) in merged]
+    for name in names:
+        theirs = merged[canonical(name)].float()
+        ours = adapter.apply(canonical(name), files[name].float()).float()
+        largest = float(theirs.abs().amax()) or 1.0
+        distance = float((ours - theirs).abs().amax()) / largest
+        # A difference that is no number is one too.
+        if not distance <= TOLERANCE:
+            different[name] = distance
+    if different:
+        worst = max(different, key=lambda name: different[name])
+        raise MergeDiffers(
+            f"{len(different)} of {len(names)} weights differ from peft's merge of "
+            f"{adapter.path.parent}, most of all {worst} (by {different[worst]:.1%}). Merge the "
+            "adapter with peft and load the merged folder."
+        )
+    return len(names)
