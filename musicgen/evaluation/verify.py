@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 from musicgen.checkpoints.locate import locate
 from musicgen.engine.interface import Engine, GenerationJob, Row, run_to_end
 from musicgen.engine.loading import load_engine
+from musicgen.errors import InvalidDuration, UnsupportedCheckpoint
+from musicgen.model.config import MusicGenConfig
 from musicgen.process.resources import cpu_quota
 from musicgen.request import SamplingParams
+from musicgen.request.limits import DURATION_MAX_SECONDS, DURATION_MIN_SECONDS
 from musicgen.settings import Settings
 
 GUIDANCE_SCALES = (1.0, 3.0)
@@ -30,20 +33,40 @@ class Difference:
     theirs: int
 
 
-def verify(settings: Settings, prompt: str, seconds: float) -> Difference | None:
+@dataclass(frozen=True)
+class NotCompared:
+    """Result for a checkpoint that only transformers can load. `reason`: a sentence."""
+
+    reason: str
+
+
+def verify(settings: Settings, prompt: str, seconds: float) -> Difference | NotCompared | None:
     """Decode greedily with both engines, without and with guidance, and compare the tokens.
 
     Returns None for equal tokens. The precision is float32 unless the settings name another; only
     in float32 are equal tokens guaranteed. Raises: the errors of loading, `MissingDependency`
-    without transformers.
+    without transformers, `InvalidDuration`.
     """
+    if not DURATION_MIN_SECONDS <= seconds <= DURATION_MAX_SECONDS:
+        limits = f"from {DURATION_MIN_SECONDS:g} to {DURATION_MAX_SECONDS:g} seconds"
+        raise InvalidDuration("--duration", f"must be a number {limits}", value=seconds)
     source = locate(settings.model, base=settings.base_model)
+    if source.folder.is_dir():
+        # A folder that is no MusicGen at all is an error.
+        MusicGenConfig.from_folder(source.folder)
     precision = "float32" if settings.precision == "auto" else settings.precision
     torch.set_num_threads(settings.threads or cpu_quota())
     tokens = []
     for name in ("musicgen", "transformers"):
         engine_settings = replace(settings, engine=name, precision=precision)
-        engine = load_engine(source.folder, source.name, engine_settings, source.adapter)
+        try:
+            engine = load_engine(
+                source.folder, source.name, engine_settings, source.adapter, fall_back=False
+            )
+        except UnsupportedCheckpoint as error:
+            if name == "transformers":
+                raise
+            return NotCompared(str(error))
         tokens.append([greedy_codes(engine, [prompt], seconds, g) for g in GUIDANCE_SCALES])
         engine.close()
     for guidance, ours, theirs in zip(GUIDANCE_SCALES, *tokens, strict=True):

@@ -127,7 +127,7 @@ MELODY: Changes = {
     },
 }
 """Changes that make the text model a melody model."""
-LONG_SECONDS, LONG_STRIDE, LONG_STEP = 50, 18, 25
+LONG_SECONDS, LONG_STRIDE, LONG_STEP = 34, 18, 10
 """A clip of several windows: its length, stride, and which of its frames are kept."""
 MELODY_SECONDS = 11.3
 _CODEC = {
