@@ -107,12 +107,12 @@ def _encode_conditioning(
 ) -> Conditioning:
     chroma = None
     if job.melody is not None:
-        melody = _select_melody(job, window, model.config)
+        melody = select_melody(job, window, model.config)
         chroma = compute_chroma(torch.from_numpy(melody), model.config)
     return build_conditioning(model, tokenize, build_span_rows(job)[window.span], chroma)
 
 
-def _select_melody(job: GenerationJob, window: Window, config: MusicGenConfig) -> Pcm:
+def select_melody(job: GenerationJob, window: Window, config: MusicGenConfig) -> Pcm:
     """Return the samples of a job's melody for one window.
 
     A clip of one window hears the whole melody, and `MusicGen.encode_chroma` fits its chroma to the

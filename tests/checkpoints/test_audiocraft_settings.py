@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from musicgen import errors
 from musicgen.checkpoints.audiocraft.convert import Conversion, convert
 from musicgen.checkpoints.locate import locate
-from musicgen.model.codec_stream import decode_in_pieces
+from musicgen.model.codec_stream import CodecStream
 from tests.support import audiocraft as toy
 from tests.support import engines
 from tests.support.audiocraft_cases import CASES
@@ -69,8 +70,10 @@ def test_a_run_gives_the_tokens_and_the_sound_of_audiocraft(
         assert codec.encode(toy.draw_waveform())[0].tolist() == expected["codes"]
         waveform = read_array(f"{expected['number']}.waveform")
         codes = toy.draw_codes(codec.config.codebooks, codec.config.codebook_size)[0]
-        sound = decode_in_pieces(codec, codes, 1)[0].numpy()
-        np.testing.assert_allclose(sound, waveform, atol=2e-6, rtol=1e-5)
+        stream = CodecStream(codec, 1)
+        pieces = torch.cat([stream.push(codes[:, :7], False), stream.push(codes[:, 7:], True)], 1)
+        for sound in (codec.decode(codes[None])[0, 0], pieces[0]):
+            np.testing.assert_allclose(sound.numpy(), waveform, atol=2e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", REFUSED)

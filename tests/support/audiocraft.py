@@ -303,6 +303,8 @@ def _draw(name: str, shape: tuple[int, ...]) -> Tensor:
     tensor = torch.from_numpy(numbers.astype(np.float32))
     if name.endswith(("inited", "cluster_size")):
         return torch.ones(shape)
+    if name.endswith("spec.window"):
+        return torch.hann_window(*shape)
     if name.endswith(("weight_g", "original0")):
         return 1 + 0.2 * tensor
     if len(shape) == 1:

@@ -141,7 +141,7 @@ CASES: dict[str, Case] = dict(
             2,
             **{"transformer_lm.n_q": 2, "codebooks_pattern.delay.delays": [0, 1]},
         ),
-        _run("dataset.segment_duration", 10),
+        _run("dataset.segment_duration", 20),
         _run("dataset.segment_duration", 60, refused=True),
         ("interleave_stereo_codebooks.use=True", Case(_STEREO)),
         _run(
