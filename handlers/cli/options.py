@@ -21,6 +21,7 @@ HOST, PORT = "127.0.0.1", 8000
 PORT_MAX = 65_535
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
+EXIT_NOT_COMPARED = 3
 EXIT_AWAY = 75
 """A service needed at the start is away; the same start may succeed later (EX_TEMPFAIL)."""
 EXIT_MISCONFIGURED = 78

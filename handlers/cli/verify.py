@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from handlers.cli.options import EXIT_FAILED, Commands, add_model_options
+from handlers.cli.options import EXIT_FAILED, EXIT_NOT_COMPARED, Commands, add_model_options
 from musicgen.settings import Settings
 
 
@@ -25,12 +25,18 @@ def add(commands: Commands) -> None:
 
 
 def _verify(options: argparse.Namespace, settings: Settings) -> int:
-    from musicgen.evaluation.verify import verify
+    from musicgen.evaluation.verify import NotCompared, verify
 
     difference = verify(settings, options.prompt, options.duration)
     if difference is None:
         sys.stdout.write(f"identical: {settings.model}, {options.duration:g} s, greedy\n")
         return 0
+    if isinstance(difference, NotCompared):
+        sys.stdout.write(
+            f"not compared: {settings.model} runs with transformers only, because this project's "
+            f"engine cannot load it ({difference.reason})\n"
+        )
+        return EXIT_NOT_COMPARED
     sys.stdout.write(
         f"different with guidance {difference.guidance:g}: first at frame {difference.frame}, "
         f"codebook {difference.codebook}: {difference.ours} instead of {difference.theirs}\n"

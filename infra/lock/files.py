@@ -84,7 +84,7 @@ FILES = (
         extras=("containers", "s3"),
         has_hashes=False,
         options=_CUDA_LINUX,
-        ranges=("huggingface-hub", "numpy", "safetensors", "tokenizers", "tqdm"),
+        ranges=("huggingface-hub", "numpy", "pyyaml", "safetensors", "tokenizers", "tqdm"),
     ),
 )
 

@@ -117,6 +117,16 @@ class CheckpointWeights:
             )
         return tensor
 
+    def find_unused(self) -> list[str]:
+        """Return the names of the tensors that the model does not read."""
+        used = {
+            name
+            for recipe in self._recipes.values()
+            for source in recipe.sources
+            for name in _find_names(self._files, source)
+        }
+        return [name for name in self._files.names if name not in used]
+
     def check_shapes(self) -> None:
         """Check the shape of every weight. Raises: `CheckpointMismatch`."""
         with torch.device("meta"):

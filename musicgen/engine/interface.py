@@ -15,7 +15,7 @@ from musicgen.engine.windows import Window, compute_stride_frames, plan_windows
 from musicgen.errors import InvalidInputAudio, InvalidTopK
 from musicgen.model.config import MusicGenConfig
 from musicgen.request import SamplingParams
-from musicgen.request.limits import STRIDE_DEFAULT_SECONDS
+from musicgen.request.limits import STRIDE_DEFAULT_SECONDS, TOP_K_DEFAULT
 from musicgen.result import Progress, Timings
 
 Pcm = NDArray[np.float32]
@@ -165,11 +165,13 @@ def plan_job(job: GenerationJob, config: MusicGenConfig) -> tuple[Window, ...]:
 def check_job(job: GenerationJob, config: MusicGenConfig) -> None:
     """Check a job against the loaded checkpoint.
 
+    The default of top_k fits every model: one with fewer tokens keeps all of them.
+
     Raises: a subclass of `InvalidRequest`.
     """
     vocabulary = config.decoder.vocab_size
     for row in job.rows:
-        if row.sampling.top_k > vocabulary:
+        if row.sampling.top_k > vocabulary and row.sampling.top_k != TOP_K_DEFAULT:
             raise InvalidTopK(
                 "top_k",
                 f"must be at most {vocabulary}, the tokens per codebook of this model",

@@ -33,12 +33,14 @@ def load_engine(
     settings: Settings,
     adapter: Path | None = None,
     on_phase: Callable[[str], None] = lambda phase: None,
+    *,
+    fall_back: bool = True,
 ) -> Engine:
     """Load the checkpoint or packed file in `folder` with the engine chosen by `settings`.
 
     `adapter`: folder of a LoRA adapter to merge. `on_phase` is called with the name of each start
     phase as it ends. A checkpoint unsupported by the engine musicgen falls back to transformers,
-    with a warning.
+    with a warning; without `fall_back` it is refused.
 
     Raises: `SettingsError`, `ModelTooLarge`, `MissingDependency`, a subclass of `CheckpointError`.
     """
@@ -71,6 +73,8 @@ def load_engine(
                 adapter=adapter,
             )
         except UnsupportedCheckpoint as error:
+            if not fall_back:
+                raise
             logger.warning("Falling back to engine=transformers, which is slower: %s", error)
     from musicgen.engine.transformers_engine import TransformersEngine
 

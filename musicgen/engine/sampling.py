@@ -119,6 +119,7 @@ def sample_tokens(
 
 
 def _keep_top_k(logits: Tensor, top_k: Tensor, largest: int) -> Tensor:
+    largest = min(largest, logits.shape[-1])
     if largest == 0:
         return logits
     top = logits.topk(largest, dim=-1).values

@@ -13,6 +13,7 @@ from musicgen.engine.interface import GenerationJob, Pcm, plan_job
 from musicgen.engine.sampling import UniformDraws
 from musicgen.engine.windows import Window
 from musicgen.model.chroma import compute_chroma
+from musicgen.model.config import MusicGenConfig
 from musicgen.model.encodec import encode_channels
 from musicgen.model.musicgen import MusicGen
 from musicgen.model.tokenizer import Tokenize
@@ -106,19 +107,24 @@ def _encode_conditioning(
 ) -> Conditioning:
     chroma = None
     if job.melody is not None:
-        start = window.start * model.config.codec.hop_length
-        length = model.config.window_frames * model.config.codec.hop_length
-        chroma = compute_chroma(
-            torch.from_numpy(slice_melody(job.melody, start, length)), model.config
-        )
+        melody = select_melody(job, window, model.config)
+        chroma = compute_chroma(torch.from_numpy(melody), model.config)
     return build_conditioning(model, tokenize, build_span_rows(job)[window.span], chroma)
 
 
-def slice_melody(melody: Pcm, start: int, length: int) -> Pcm:
-    """Return up to `length` samples of a melody from sample `start` on, cyclically.
+def select_melody(job: GenerationJob, window: Window, config: MusicGenConfig) -> Pcm:
+    """Return the samples of a job's melody for one window.
 
-    Source: the implementation of Copet et al. repeats a melody this way.
+    A clip of one window hears the whole melody, and `MusicGen.encode_chroma` fits its chroma to the
+    window. A longer clip repeats the samples instead. Source: `_generate_tokens` of audiocraft.
     """
-    if start == 0:
-        return melody[:length]
+    assert job.melody is not None
+    if job.frames <= config.window_frames and window.start == 0:
+        return job.melody
+    hop = config.codec.hop_length
+    return repeat_melody(job.melody, window.start * hop, config.window_frames * hop)
+
+
+def repeat_melody(melody: Pcm, start: int, length: int) -> Pcm:
+    """Return `length` samples of an endlessly repeated melody, from sample `start` on."""
     return np.take(melody, range(start, start + length), axis=0, mode="wrap")

@@ -90,9 +90,9 @@ class TransformersEngine:
         inputs = self._encode_audio(job)
         timings.audio_prompt = watch.lap()
         prompt_frames = inputs["decoder_input_ids"].shape[1] if job.audio_prompt is not None else 0
-        steps = self._pattern.count_steps(job.frames) - self._pattern.find_first_unknown(
-            prompt_frames
-        )
+        # transformers does not delay a sequence with fewer frames than its last codebook waits.
+        frames = max(job.frames, self._pattern.delays[-1])
+        steps = self._pattern.count_steps(frames) - self._pattern.find_first_unknown(prompt_frames)
         codes: list[Tensor] = []
         pcm: list[Pcm] = []
         total = steps * len(job.rows)
@@ -104,8 +104,8 @@ class TransformersEngine:
                 yield DecodeProgress(index * steps + done, total)
             timings.decode += call.decode_seconds
             timings.codec += call.codec_seconds
-            codes.append(call.read_codes())
-            pcm.append(call.read_waveform())
+            codes.append(call.read_codes()[:, : job.frames])
+            pcm.append(call.read_waveform()[: job.frames * self.config.codec.hop_length])
         if job.stream:
             # transformers decodes a clip as a whole, so a stream has a single piece.
             yield DecodeProgress(total, total, pcm=tuple(pcm))

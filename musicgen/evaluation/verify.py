@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from musicgen.checkpoints.locate import locate
 from musicgen.engine.interface import Engine, GenerationJob, Row, run_to_end
 from musicgen.engine.loading import load_engine
+from musicgen.errors import InvalidDuration, UnsupportedCheckpoint
 from musicgen.evaluation.peft_merge import load_merged_by_peft
+from musicgen.model.config import MusicGenConfig
 from musicgen.process.resources import cpu_quota
 from musicgen.request import SamplingParams
+from musicgen.request.limits import DURATION_MAX_SECONDS, DURATION_MIN_SECONDS
 from musicgen.settings import Settings
 
 GUIDANCE_SCALES = (1.0, 3.0)
@@ -31,16 +34,29 @@ class Difference:
     theirs: int
 
 
-def verify(settings: Settings, prompt: str, seconds: float) -> Difference | None:
+@dataclass(frozen=True)
+class NotCompared:
+    """Result for a checkpoint that only transformers can load. `reason`: a sentence."""
+
+    reason: str
+
+
+def verify(settings: Settings, prompt: str, seconds: float) -> Difference | NotCompared | None:
     """Decode greedily with both engines, without and with guidance, and compare the tokens.
 
     Returns None for equal tokens. The precision is float32 unless the settings name another; only
     in float32 are equal tokens guaranteed. An adapter is merged by PEFT for transformers, and each
     merged weight is compared too. Raises: the errors of loading, `MergeDiffers`,
-    `MissingDependency` without transformers, or without peft for an adapter.
+    `MissingDependency` without transformers, or without peft for an adapter, `InvalidDuration`.
     """
+    if not DURATION_MIN_SECONDS <= seconds <= DURATION_MAX_SECONDS:
+        limits = f"from {DURATION_MIN_SECONDS:g} to {DURATION_MAX_SECONDS:g} seconds"
+        raise InvalidDuration("--duration", f"must be a number {limits}", value=seconds)
     base = settings.base_model, settings.base_revision
     source = locate(settings.model, settings.revision, *base)
+    if source.folder.is_dir():
+        # A folder that is no MusicGen at all is an error.
+        MusicGenConfig.from_folder(source.folder)
     precision = "float32" if settings.precision == "auto" else settings.precision
     torch.set_num_threads(settings.threads or cpu_quota())
     tokens = []
@@ -50,7 +66,14 @@ def verify(settings: Settings, prompt: str, seconds: float) -> Difference | None
         if name == "transformers" and source.adapter is not None:
             engine = load_merged_by_peft(source, engine_settings)
         else:
-            engine = load_engine(source.folder, source.name, engine_settings, source.adapter)
+            try:
+                engine = load_engine(
+                    source.folder, source.name, engine_settings, source.adapter, fall_back=False
+                )
+            except UnsupportedCheckpoint as error:
+                if name == "transformers":
+                    raise
+                return NotCompared(str(error))
         tokens.append([greedy_codes(engine, [prompt], seconds, g) for g in GUIDANCE_SCALES])
         engine.close()
     for guidance, ours, theirs in zip(GUIDANCE_SCALES, *tokens, strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -27,7 +27,15 @@ class ParameterCounts:
 
 
 def count_parameters(config: MusicGenConfig) -> ParameterCounts:
-    """Count parameters without allocating them, on the meta device."""
+    """Count parameters without allocating them, on the meta device.
+
+    An activation that `MusicGen` lacks does not matter: it has no parameters.
+    """
+    config = replace(
+        config,
+        decoder=replace(config.decoder, activation="gelu"),
+        text_encoder=replace(config.text_encoder, activation="gelu"),
+    )
     with torch.device("meta"):
         model = MusicGen(config)
     decoder = sum(p.numel() for p in model.decoder.parameters())

@@ -3,9 +3,12 @@ modules the same weights give the same logits and the same sound."""
 
 from __future__ import annotations
 
+import json
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,10 +16,12 @@ from torch import Tensor
 
 from handlers.cli import main as cli
 from musicgen import catalog, errors
-from musicgen.checkpoints.audiocraft import convert
-from musicgen.checkpoints.audiocraft_names import rename_codec, rename_language_model
+from musicgen.checkpoints.audiocraft.convert import convert
+from musicgen.checkpoints.audiocraft.names import rename_codec, rename_language_model
 from musicgen.checkpoints.locate import locate
+from tests.support import audiocraft as toy
 from tests.support import engines, oracle
+from tests.support.checkpoints import ALL_SPECS
 
 DECODER = "decoder.model.decoder"
 LAYER = {
@@ -59,6 +64,27 @@ def _audiocraft(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return made
 
 
+@pytest.fixture
+def base_of(
+    checkpoints: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """A toy checkpoint by name, whose text encoder has a name as in the published ones."""
+    folder = tmp_path_factory.mktemp("bases")
+
+    def copy(name: str) -> Path:
+        if not (folder / name).exists():
+            shutil.copytree(checkpoints(name), folder / name)
+            toy.name_text_encoder(folder / name)
+        return folder / name
+
+    return copy
+
+
+def _settings(base: Path, **changes: Any) -> str:
+    spec = ALL_SPECS[base.name]
+    return json.dumps(toy.language_model_settings(toy.describe(spec) | changes))
+
+
 def _fine_tune(
     folder: Path, base: Path, *, nested: bool = False, pretrained: bool = True
 ) -> dict[str, Tensor]:
@@ -72,7 +98,7 @@ def _fine_tune(
     folder.mkdir()
     weights = _audiocraft(tuned)
     weights["condition_provider.conditioners.self_wav.chroma.spec.window"] = torch.ones(4)
-    package = {"best_state": {"model": weights} if nested else weights, "xp.cfg": "seed: 1\n"}
+    package = {"best_state": {"model": weights} if nested else weights, "xp.cfg": _settings(base)}
     torch.save(package, folder / "state_dict.bin")
     if pretrained:
         pointer = {"pretrained": "facebook/encodec_32khz", "exported": True}
@@ -81,11 +107,13 @@ def _fine_tune(
 
 
 @pytest.mark.parametrize("nested", [False, True])
-@pytest.mark.parametrize("name", ["musicgen-small", "musicgen-stereo-small", "musicgen-melody"])
+@pytest.mark.parametrize(
+    "name", ["musicgen-small", "musicgen-stereo-small", "musicgen-melody-large"]
+)
 def test_a_converted_fine_tune_makes_the_tokens_of_its_weights(
-    checkpoints: Callable[[str], Path], tmp_path: Path, name: str, nested: bool
+    base_of: Callable[[str], Path], tmp_path: Path, name: str, nested: bool
 ) -> None:
-    base = checkpoints(name)
+    base = base_of(name)
     tuned = _fine_tune(tmp_path / "files", base, nested=nested)
     done = convert(tmp_path / "files", locate(str(base)), tmp_path / "new" / "tuned")
     assert not done.own_codec
@@ -104,8 +132,8 @@ def test_a_converted_fine_tune_makes_the_tokens_of_its_weights(
     assert torch.equal(again, expected)
 
 
-def test_a_codec_of_its_own_is_taken(checkpoints: Callable[[str], Path], tmp_path: Path) -> None:
-    base = checkpoints("musicgen-small")
+def test_a_codec_of_its_own_is_taken(base_of: Callable[[str], Path], tmp_path: Path) -> None:
+    base = base_of("musicgen-small")
     _fine_tune(tmp_path / "files", base, pretrained=False)
     theirs = oracle.load(base).audio_encoder.state_dict()
     state = {
@@ -116,7 +144,18 @@ def test_a_codec_of_its_own_is_taken(checkpoints: Callable[[str], Path], tmp_pat
         .replace("parametrizations.weight.original1", "weight_v"): tensor * 1.5
         for name, tensor in theirs.items()
     }
-    torch.save({"best_state": state}, tmp_path / "files" / "compression_state_dict.bin")
+    settings = toy.codec_settings(
+        {
+            "sample_rate": 32000,
+            "seanet.dimension": 16,
+            "seanet.n_filters": 4,
+            "seanet.ratios": [8, 5, 4, 4],
+            "seanet.pad_mode": "reflect",
+            "rvq.bins": 64,
+        }
+    )
+    package = {"best_state": state, "xp.cfg": json.dumps(settings)}
+    torch.save(package, tmp_path / "files" / "compression_state_dict.bin")
     done = convert(tmp_path / "files", locate(str(base)), tmp_path / "tuned")
     assert done.own_codec
     made = oracle.load(done.folder).audio_encoder.state_dict()
@@ -137,12 +176,15 @@ def test_transposed_convolutions_have_names_of_their_own() -> None:
 
 
 def test_another_model_s_fine_tune_is_refused_and_nothing_is_left(
-    checkpoints: Callable[[str], Path], tmp_path: Path
+    base_of: Callable[[str], Path], checkpoints: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    _fine_tune(tmp_path / "files", checkpoints("musicgen-small"))
-    for base in ("one-layer", "musicgen-melody", "musicgen-stereo-small"):
-        with pytest.raises(errors.CheckpointMismatch, match="--base"):
-            convert(tmp_path / "files", locate(str(checkpoints(base))), tmp_path / "tuned")
+    _fine_tune(tmp_path / "files", base_of("musicgen-small"))
+    with pytest.raises(errors.CheckpointMismatch, match="--base"):
+        convert(tmp_path / "files", locate(str(base_of("musicgen-melody"))), tmp_path / "tuned")
+    # Its text encoder has no name, and another shape than any of audiocraft's.
+    unnamed = locate(str(checkpoints("one-layer")))
+    with pytest.raises(errors.UnsupportedCheckpoint, match=r"t5\.name .*--base"):
+        convert(tmp_path / "files", unnamed, tmp_path / "tuned")
     assert [path.name for path in tmp_path.iterdir()] == ["files"]
 
 
@@ -152,15 +194,89 @@ def test_an_unknown_tensor_is_named(tmp_path: Path) -> None:
         rename_language_model({"linears.0.bias": torch.zeros(1)}, tmp_path)
 
 
+def test_a_fine_tune_of_another_size_needs_no_base_of_its_size(
+    base_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """The base gives text encoder and codec; the sizes of the decoder are in the settings."""
+    tuned = _fine_tune(tmp_path / "files", base_of("musicgen-small"))
+    base = tmp_path / "larger"
+    shutil.copytree(base_of("musicgen-small"), base)
+    config = json.loads((base / "config.json").read_text())
+    config["decoder"] |= {"hidden_size": 96, "num_hidden_layers": 7, "num_attention_heads": 6}
+    (base / "config.json").write_text(json.dumps(config))
+    folder = convert(tmp_path / "files", locate(str(base)), tmp_path / "tuned").folder
+    made = oracle.load(folder).state_dict()
+    assert all(torch.equal(made[name], tensor) for name, tensor in tuned.items())
+
+
+def test_files_without_settings_need_a_word_of_the_user(
+    base_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Guards guesses: heads, activation and pattern cannot be seen in the weights."""
+    base = base_of("musicgen-small")
+    _fine_tune(tmp_path / "files", base)
+    path = tmp_path / "files" / "state_dict.bin"
+    torch.save(torch.load(path)["best_state"], path)
+    with pytest.raises(errors.CheckpointIncomplete, match="--settings-of-base"):
+        convert(tmp_path / "files", locate(str(base)), tmp_path / "tuned")
+    source = locate(str(base))
+    done = convert(tmp_path / "files", source, tmp_path / "tuned", settings_of_base=True)
+    config = json.loads((done.folder / "config.json").read_text())
+    assert config == json.loads((base / "config.json").read_text())
+
+
+def test_a_codec_that_the_base_does_not_have_is_refused(
+    base_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Guards a model of another codec's tokens beside the base's codec."""
+    base = base_of("musicgen-small")
+    _fine_tune(tmp_path / "files", base)
+    pointer = tmp_path / "files" / "compression_state_dict.bin"
+    torch.save({"pretrained": "dac_44khz"}, pointer)
+    with pytest.raises(errors.UnsupportedCheckpoint, match=r"pretrained .*dac_44khz"):
+        convert(tmp_path / "files", locate(str(base)), tmp_path / "tuned")
+    pointer.unlink()
+    path = tmp_path / "files" / "state_dict.bin"
+    package = torch.load(path)
+    package["xp.cfg"] = _settings(base, compression_model_checkpoint="//sig/abc")
+    torch.save(package, path)
+    with pytest.raises(errors.UnsupportedCheckpoint, match="compression_model_checkpoint"):
+        convert(tmp_path / "files", locate(str(base)), tmp_path / "tuned")
+
+
+@pytest.mark.parametrize("text", ["a: [", "7", "${x}", b"x", "x" * (2**20 + 1)])
+def test_settings_that_cannot_be_read_are_refused(
+    base_of: Callable[[str], Path], tmp_path: Path, text: object
+) -> None:
+    base = base_of("musicgen-small")
+    _fine_tune(tmp_path / "files", base)
+    path = tmp_path / "files" / "state_dict.bin"
+    torch.save(torch.load(path) | {"xp.cfg": text}, path)
+    with pytest.raises(errors.CheckpointCorrupt, match=r"xp\.cfg"):
+        convert(tmp_path / "files", locate(str(base)), tmp_path / "tuned")
+
+
+def test_a_tensor_without_a_place_is_named(base_of: Callable[[str], Path], tmp_path: Path) -> None:
+    """Guards tensors of a fourth layer in a model of two."""
+    base = base_of("musicgen-small")
+    _fine_tune(tmp_path / "files", base)
+    path = tmp_path / "files" / "state_dict.bin"
+    package = torch.load(path)
+    package["best_state"]["transformer.layers.3.norm1.weight"] = torch.ones(48)
+    torch.save(package, path)
+    with pytest.raises(errors.UnsupportedCheckpoint, match=r"layers\.3\.self_attn_layer_norm"):
+        convert(tmp_path / "files", locate(str(base)), tmp_path / "tuned")
+
+
 class _Evil:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return print, ("this must not run",)
 
 
 def test_bad_files_are_refused_with_what_to_do(
-    checkpoints: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    base_of: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    base = locate(str(checkpoints("musicgen-small")))
+    base = locate(str(base_of("musicgen-small")))
     files = tmp_path / "files"
     files.mkdir()
     with pytest.raises(errors.CheckpointIncomplete, match=r"no state_dict\.bin"):
@@ -170,7 +286,7 @@ def test_bad_files_are_refused_with_what_to_do(
         with pytest.raises(errors.CheckpointCorrupt):
             convert(files, base, tmp_path / "tuned")
     torch.save({"best_state": {"model": 7}}, files / "state_dict.bin")
-    with pytest.raises(errors.CheckpointCorrupt, match="export it first"):
+    with pytest.raises(errors.CheckpointCorrupt, match="Export the run"):
         convert(files, base, tmp_path / "tuned")
     assert "must not run" not in capsys.readouterr().out
     with pytest.raises(errors.CheckpointMismatch, match="exists already"):
@@ -178,9 +294,9 @@ def test_bad_files_are_refused_with_what_to_do(
 
 
 def test_the_command_says_what_it_wrote_and_the_licence(
-    checkpoints: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    base_of: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    base = checkpoints("musicgen-small")
+    base = base_of("musicgen-small")
     _fine_tune(tmp_path / "files", base)
     new = tmp_path / "tuned"
     assert cli.main(["convert", str(tmp_path / "files"), "--base", str(base), "-o", str(new)]) == 0

@@ -18,9 +18,11 @@ from musicgen.checkpoints.weights import load_model
 from musicgen.engine.decode_state import DecodeState
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import GenerationJob, Row
+from musicgen.engine.loading import load_engine
 from musicgen.engine.transformers_engine import TransformersEngine
 from musicgen.model.config import MusicGenConfig
 from musicgen.request import SamplingParams
+from musicgen.settings import Settings
 from tests.support import engines
 
 SAMPLED = SamplingParams(temperature=1.0, top_k=30, guidance=3.0)
@@ -198,6 +200,20 @@ def test_top_k_above_the_vocabulary_is_refused(checkpoints: Callable[[str], Path
     row = Row("piano", 1, SamplingParams(top_k=33))
     with pytest.raises(errors.InvalidTopK, match=r"must be at most 32.*\(was 33\)"):
         engines.run(engine, GenerationJob((row,), 10))
+
+
+def test_the_default_top_k_fits_a_model_with_fewer_tokens(
+    checkpoints: Callable[[str], Path],
+) -> None:
+    """Guards a refusal of what the caller never sent."""
+    folder = checkpoints("vocab-32")
+    oracle = load_engine(folder, "toy", Settings(engine="transformers", precision="float32"))
+    for engine in (engines.engine(folder), oracle):
+        default, whole = (
+            engines.codes(engine, ["piano"], 10, sampling)
+            for sampling in (SamplingParams(), SamplingParams(top_k=32))
+        )
+        assert torch.equal(default, whole)
 
 
 def test_a_melody_is_refused_by_a_text_model(checkpoints: Callable[[str], Path]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -207,6 +208,43 @@ def test_verify_names_the_first_difference(
     folder = str(checkpoints("musicgen-small"))
     assert cli.main(["verify", "--model", folder, "--duration", "0.3"]) == 1
     assert "first at frame 9, codebook 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value"),
+    [
+        ("audio_encoder", "normalize", True),
+        ("audio_encoder", "chunk_length_s", 1.0),
+        ("audio_encoder", "norm_type", "time_group_norm"),
+        ("decoder", "activation_function", "quick_gelu"),
+    ],
+)
+def test_verify_says_when_it_compared_nothing(
+    checkpoints: Callable[[str], Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    part: str,
+    field: str,
+    value: object,
+) -> None:
+    """Guards "identical" where both sides would be transformers."""
+    folder = tmp_path / "odd"
+    shutil.copytree(checkpoints("musicgen-small"), folder)
+    config = json.loads((folder / "config.json").read_text())
+    config[part][field] = value
+    (folder / "config.json").write_text(json.dumps(config))
+    assert cli.main(["verify", "--model", str(folder), "--duration", "0.3"]) == 3
+    said = capsys.readouterr().out
+    assert said.startswith("not compared: ") and str(value) in said
+
+
+@pytest.mark.parametrize("seconds", ["0.02", "0.04", "0", "-1", "nan", "inf", "301"])
+def test_verify_refuses_a_duration_that_no_request_may_have(
+    seconds: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards a traceback, and "different" for a clip shorter than the delay."""
+    assert cli.main(["verify", "--model", "demo", f"--duration={seconds}"]) == 2
+    assert "--duration must be a number from 0.1 to 300 seconds" in capsys.readouterr().err
 
 
 def test_help_imports_no_torch_and_shows_the_licence() -> None:
