@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import mmap
 import re
+from collections.abc import Sized
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 from musicgen.audio.mp3_frames import FILE_TYPES, find_pieces, skip_tag
@@ -49,10 +50,7 @@ def find_layout(path: Path) -> SoundLayout:
     Raises: `SoundProblem` for a file that is no sound; OSError.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        layout = _find(data)
-    if len(layout.pieces) > PIECES_MAX:
-        raise SoundProblem(f"is joined of more than {PIECES_MAX} sounds", "Save the file again.")
-    return layout
+        return _find(data)
 
 
 def _find(data: mmap.mmap) -> SoundLayout:
@@ -82,7 +80,8 @@ def _split_chunks(data: mmap.mmap, name: bytes) -> SoundLayout:
     """Return the WAV or AIFF files of a file; joined ones follow each other."""
     starts: list[int] = []
     at = 0
-    while data[at : at + 4] == name and len(starts) <= PIECES_MAX:
+    while data[at : at + 4] == name:
+        _check_number(starts)
         starts.append(at)
         size = int.from_bytes(data[at + 4 : at + 8], "little" if name == b"RIFF" else "big")
         at += 8 + size + size % 2
@@ -90,7 +89,9 @@ def _split_chunks(data: mmap.mmap, name: bytes) -> SoundLayout:
 
 
 def _split_flac(data: mmap.mmap, start: int) -> SoundLayout:
-    starts = [match.start() for match in _FLAC_BEGINNING.finditer(data, start)]
+    found = islice(_FLAC_BEGINNING.finditer(data, start), PIECES_MAX + 1)
+    starts = [match.start() for match in found]
+    _check_number(starts)
     # The last 36 bits of eight bytes count the samples; a streamed file counts 0.
     lengths = [int.from_bytes(data[at + 18 : at + 26], "big") & 2**36 - 1 for at in starts]
     if not all(lengths):
@@ -100,7 +101,9 @@ def _split_flac(data: mmap.mmap, start: int) -> SoundLayout:
 
 def _split_ogg(data: mmap.mmap) -> SoundLayout:
     """Return the links of a chained file. libsndfile reads a link with one stream."""
-    starts, codecs, end = [], set(), -1
+    starts: list[int] = []
+    codecs: set[str] = set()
+    end = -1
     for match in _OGG_FIRST_PAGE.finditer(data):
         at = match.start()
         if at < end:
@@ -109,6 +112,7 @@ def _split_ogg(data: mmap.mmap) -> SoundLayout:
         if at == end:
             codecs.add("several streams")
         else:
+            _check_number(starts)
             starts.append(at)
         end = body + sum(data[at + 27 : body])
         head = data[body : body + 8]
@@ -122,9 +126,15 @@ def _split_mp3(data: mmap.mmap, start: int) -> SoundLayout:
     found = find_pieces(data, start)  # type: ignore[arg-type]
     if not found:
         raise SoundProblem(NOT_AUDIO, list_formats())
+    _check_number(found)
     return SoundLayout(
         "MP3", "", tuple(Piece(piece.ranges, piece.head, piece.samples) for piece in found)
     )
+
+
+def _check_number(joined: Sized) -> None:
+    if len(joined) > PIECES_MAX:
+        raise SoundProblem(f"is joined of more than {PIECES_MAX} sounds", "Save the file again.")
 
 
 def _build_layout(name: str, starts: list[int], end: int) -> SoundLayout:
