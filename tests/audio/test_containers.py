@@ -183,6 +183,40 @@ def test_a_flac_longer_than_its_header_says_is_refused(upload: Path) -> None:
     assert_refused(upload, "longer than its header says")
 
 
+@pytest.mark.parametrize("declared", [0, 8, 4_000])
+@pytest.mark.parametrize(("kind", "chunk"), [("wav", b"data"), ("aiff", b"SSND")])
+def test_a_header_that_counts_too_few_samples_hides_none(
+    upload: Path, kind: str, chunk: bytes, declared: int
+) -> None:
+    """A recorder that was cut off writes its first header; 4,000 bytes were read."""
+    data = bytearray(encode_file(kind, make_sines(RATE, 2, RATE), RATE))
+    at = data.index(chunk) + 4
+    data[at : at + 4] = declared.to_bytes(4, "little" if kind == "wav" else "big")
+    upload.write_bytes(data)
+    assert_refused(upload, "longer than its header says")
+
+
+def test_tags_and_zeros_behind_a_wav_are_no_sound(upload: Path) -> None:
+    wav = encode_file("wav", make_sines(RATE, 2, RATE), RATE)
+    for rest in (bytes(10_000), b"ID3\x04" + b"\x01" * 10_000, b"LIST\x10\x27\0\0" + b"a" * 10_000):
+        upload.write_bytes(wav + rest)
+        assert len(read_audio(upload)[0]) == RATE
+
+
+@pytest.mark.parametrize("granule", [0, 1_000])
+@pytest.mark.parametrize("form", ["ogg", "opus"])
+def test_an_ogg_that_declares_too_little_is_read_whole(
+    upload: Path, form: str, granule: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, (4 * RATE, 2)).astype(np.float32)
+    pages = list(read_pages(_encode(form, noise)))
+    pages[-1] = replace(pages[-1], granule=granule)
+    upload.write_bytes(b"".join(page.to_bytes() for page in pages))
+    assert len(read_audio(upload)[0]) > 3.8 * RATE
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert_refused(upload, r"Install .*\[containers\]")
+
+
 @pytest.mark.parametrize("kind", ["m4a", "aac", "webm", "oggflac"])
 def test_without_the_extra_the_refusal_names_it(
     upload: Path, monkeypatch: pytest.MonkeyPatch, kind: str
