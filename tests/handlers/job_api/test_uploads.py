@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -117,6 +118,12 @@ def test_every_container_is_measured(api: JobServer) -> None:
         answer = api.http.post("/uploads", content=write_with_ffmpeg(kind, pcm, 48_000))
         assert answer.status_code == 201, (kind, answer.text)
         assert answer.json()["seconds"] == pytest.approx(0.5, abs=0.05)
+
+
+def test_the_page_offers_the_files_that_are_read(api: JobServer) -> None:
+    page = api.http.get("/").text
+    [accepted] = re.findall(r'accept="([^"]*\.wav[^"]*)"', page)
+    assert {".m4a", ".aac", ".mp4", ".webm", ".opus", ".aiff"} <= set(accepted.split(","))
 
 
 def test_a_form_is_refused_with_the_right_way(api: JobServer) -> None:
