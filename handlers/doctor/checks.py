@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from handlers.doctor.extra_checks import check_encoders, check_names, check_packages
+from handlers.doctor.extra_checks import (
+    check_decoders,
+    check_encoders,
+    check_names,
+    check_packages,
+)
 from handlers.doctor.finding import Check, Finding, run_checks
 from handlers.doctor.folder_checks import check_folders
 from handlers.doctor.machine_checks import (
@@ -47,6 +52,7 @@ def check_installation(
         "data folder": lambda: check_folders(plan),
         "database": lambda: check_database(plan),
         "bucket": lambda: check_bucket(plan),
+        "decoders": check_decoders,
     }
     if plan.has_api:
         checks["access"] = check_access

@@ -1,4 +1,4 @@
-"""Checks of optional packages: those of the settings in use, and the encoders of libsndfile."""
+"""Checks of optional packages: those of the settings in use, and the formats of sound."""
 
 from __future__ import annotations
 
@@ -51,6 +51,16 @@ def check_encoders() -> Iterator[Finding]:
         yield Finding("encoders", "warning", text)
     else:
         yield Finding("encoders", "ok", f"wav, flac, mp3, ogg, opus (libsndfile {version})")
+
+
+def check_decoders() -> Iterator[Finding]:
+    """Yield the formats of input audio that can be read."""
+    formats = "wav, flac, mp3, ogg, opus, aiff"
+    if find_spec("av") is None:
+        advice = 'm4a, aac, mp4 and webm need pip install "musicgen-serverless[containers]".'
+        yield Finding("decoders", "ok", f"{formats}; {advice}")
+    else:
+        yield Finding("decoders", "ok", f"{formats}, m4a, aac, mp4, webm")
 
 
 def _list_needs(plan: ServerPlan) -> Iterator[tuple[str, str, str]]:

@@ -44,7 +44,7 @@ RULES: dict[str, tuple[str, ...]] = {
     ),
     "headers and static libraries": ("torch/include", "torch/share", "torch/lib/*.a"),
     "programs of torch": ("torch/bin",),
-    "type stubs": ("torch/**/*.pyi", "numpy/**/*.pyi"),
+    "type stubs": ("torch/**/*.pyi", "numpy/**/*.pyi", "av/**/*.pyi"),
     "documentation": ("*/docs", "*/doc", "*/examples"),
     "installers": ("pip", "pip-*.dist-info", "setuptools", "setuptools-*.dist-info"),
     "services of boto3": ("botocore/data/*/20*", "boto3/data/*/20*"),

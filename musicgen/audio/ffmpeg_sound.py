@@ -34,7 +34,6 @@ class FfmpegSound:
 
         self._errors = (av.FFmpegError, ValueError, MemoryError)
         self._file = path.open("rb")
-        self._name = layout.name
         try:
             # A file object has no address that ffmpeg could follow.
             self._container: Any = av.open(self._file, format=layout.demuxer, options=_OPTIONS)
@@ -54,7 +53,10 @@ class FfmpegSound:
         """Iterate over all samples. Raises: `SoundProblem`."""
         if self._first is not None:
             yield self._first
-        yield from self._blocks
+        try:
+            yield from self._blocks
+        except self._errors as error:
+            raise SoundProblem(NOT_AUDIO, list_formats()) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -72,9 +74,17 @@ class FfmpegSound:
 
     def _decode_frames(self, stream: Any) -> Iterator[Pcm]:
         self.rate = self.channels = 0
-        read = 0
-        try:
-            for frame in self._container.decode(stream):
+        read, fault = 0, None
+        for packet in self._container.demux(stream):
+            if fault is not None and packet.size:
+                break
+            try:
+                frames = packet.decode()
+            except self._errors as error:
+                # The last packet of a recording that was cut off is often incomplete.
+                fault = error
+                continue
+            for frame in frames:
                 channels = len(frame.layout.channels)
                 if not read:
                     self.rate, self.channels = frame.sample_rate, channels
@@ -83,10 +93,11 @@ class FfmpegSound:
                     raise SoundProblem(problem, "Save the file again.")
                 read += frame.samples
                 yield _to_pcm(frame, channels)
-        except self._errors as error:
-            if not read:
-                raise
-            raise SoundProblem(f"is damaged after {read / self.rate:.2f} s") from error
+        else:
+            fault = None if read else fault
+        if fault is not None:
+            at = f"is damaged after {read / self.rate:.2f} s" if read else NOT_AUDIO
+            raise SoundProblem(at, "" if read else list_formats()) from fault
 
     def _join(self, frames: Iterator[Pcm]) -> Iterator[Pcm]:
         """Yield frames of some milliseconds in blocks."""

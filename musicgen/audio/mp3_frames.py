@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from musicgen.audio.sound import SoundProblem
+from musicgen.request.limits import INPUT_AUDIO_MAX_SECONDS
 
 FILE_TYPES = re.compile(rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x10-\xef]")
 """Beginning of a frame of any MPEG audio layer."""
@@ -27,6 +28,8 @@ _KBITS = {
 }
 _MISLEADING_MAX = 20_000
 """Limit of beginnings of frames that are none: a damaged or hostile file."""
+_MARGIN_SECONDS = 1.0
+"""An encoder's delay and padding, which are no sound."""
 _INFO_KBITS = {True: 5, False: 8}
 """Index of 64 kbit/s: room for the info of any frame."""
 
@@ -78,17 +81,24 @@ def read_frame(data: bytes, at: int) -> Frame | None:
 def find_pieces(data: bytes, start: int) -> list[Mp3Piece]:
     """Return the MP3s that are joined in `data` from the byte `start`; usually one.
 
-    Raises: `SoundProblem` for a file with a long part that is not MP3.
+    Raises: `SoundProblem` for a file with a long part that is not MP3, or a sound too long.
     """
     pieces: list[Mp3Piece] = []
-    frames: list[Frame] = []
+    run: _Run | None = None
+    seconds = 0.0
     for frame in _iterate_frames(data, start):
-        is_other = frames and frame.stream != frames[0].stream
-        if frames and (is_other or _is_info(data, frame)):
-            pieces += _build_piece(data, frames)
-            frames = []
-        frames.append(frame)
-    return pieces + _build_piece(data, frames)
+        seconds += frame.samples / frame.stream[2]
+        if seconds > INPUT_AUDIO_MAX_SECONDS + _MARGIN_SECONDS:
+            raise SoundProblem(f"is longer than {INPUT_AUDIO_MAX_SECONDS:g} s")
+        if _is_info(data, frame):
+            pieces += run.build(data) if run else []
+            run = _Run(info=frame)
+        elif run is None or (run.first is not None and run.first.stream != frame.stream):
+            pieces += run.build(data) if run else []
+            run = _Run()
+        if run.info is not frame:
+            run.add(frame)
+    return pieces + (run.build(data) if run else [])
 
 
 def _iterate_frames(data: bytes, start: int) -> Iterator[Frame]:
@@ -141,26 +151,32 @@ def _is_info(data: bytes, frame: Frame) -> bool:
     return frame.stream[1] == 3 and (is_xing or is_vbri)
 
 
-def _build_piece(data: bytes, frames: list[Frame]) -> list[Mp3Piece]:
-    """Return the piece of some frames with an info frame that counts them, or nothing."""
-    if not frames:
-        return []
-    info = frames[0] if _is_info(data, frames[0]) else None
-    sounding = frames[1:] if info else frames
-    if not sounding:
-        return []
-    ranges: list[tuple[int, int]] = []
-    for frame in sounding:
-        end = frame.start + frame.size
-        if ranges and ranges[-1][1] == frame.start:
-            ranges[-1] = (ranges[-1][0], end)
-        else:
-            ranges.append((frame.start, end))
-    head = b""
-    if sounding[0].stream[1] == 3:
-        head = _write_info(data, sounding[0], info, len(sounding))
-    samples = len(sounding) * sounding[0].samples
-    return [Mp3Piece(head, tuple(ranges), samples)]
+@dataclass
+class _Run:
+    """Frames that one decoder can join: the info frame, the first one, their ranges and number."""
+
+    info: Frame | None = None
+    first: Frame | None = None
+    ranges: list[tuple[int, int]] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, frame: Frame) -> None:
+        """Append a frame. Frames that follow each other share a range."""
+        self.first = self.first or frame
+        self.count += 1
+        begin = frame.start
+        if self.ranges and self.ranges[-1][1] == begin:
+            begin = self.ranges.pop()[0]
+        self.ranges.append((begin, frame.start + frame.size))
+
+    def build(self, data: bytes) -> list[Mp3Piece]:
+        """Return the piece with an info frame that counts its frames, or nothing."""
+        if self.first is None:
+            return []
+        head = b""
+        if self.first.stream[1] == 3:
+            head = _write_info(data, self.first, self.info, self.count)
+        return [Mp3Piece(head, tuple(self.ranges), self.count * self.first.samples)]
 
 
 def _write_info(data: bytes, first: Frame, info: Frame | None, count: int) -> bytes:

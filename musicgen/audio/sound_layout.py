@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import mmap
 import re
+from collections.abc import Sized
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
+from typing import Literal
 
 from musicgen.audio.mp3_frames import FILE_TYPES, find_pieces, skip_tag
+from musicgen.audio.ogg_links import find_links
 from musicgen.audio.sound import SoundProblem, list_formats
 
 PIECES_MAX = 1000
 NOT_AUDIO = "is not readable audio, or is damaged"
-_OGG_FIRST_PAGE = re.compile(rb"OggS\x00[\x02\x03\x06\x07]")
-_OGG_CODECS = {b"\x01vorbis": "Vorbis", b"OpusHead": "Opus", b"\x7fFLAC": "FLAC"}
+_CHUNK_NAME = re.compile(rb"[ -~]{4}")
+_CHUNKS_MAX = 10_000
+_REST_BYTES = 4_096
+"""More than this behind the last chunk is sound that the header does not count."""
+_TAGS = (b"ID3", b"TAG", b"APE")
 _FLAC_BEGINNING = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 _ADTS = re.compile(rb"\xff[\xf0\xf1\xf8\xf9]")
 
@@ -49,10 +55,7 @@ def find_layout(path: Path) -> SoundLayout:
     Raises: `SoundProblem` for a file that is no sound; OSError.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        layout = _find(data)
-    if len(layout.pieces) > PIECES_MAX:
-        raise SoundProblem(f"is joined of more than {PIECES_MAX} sounds", "Save the file again.")
-    return layout
+        return _find(data)
 
 
 def _find(data: mmap.mmap) -> SoundLayout:
@@ -81,16 +84,38 @@ def _find(data: mmap.mmap) -> SoundLayout:
 def _split_chunks(data: mmap.mmap, name: bytes) -> SoundLayout:
     """Return the WAV or AIFF files of a file; joined ones follow each other."""
     starts: list[int] = []
-    at = 0
-    while data[at : at + 4] == name and len(starts) <= PIECES_MAX:
-        starts.append(at)
-        size = int.from_bytes(data[at + 4 : at + 8], "little" if name == b"RIFF" else "big")
-        at += 8 + size + size % 2
+    end = 0
+    while data[end : end + 4] == name:
+        _check_number(starts)
+        starts.append(end)
+        end = _find_end(data, end, "little" if name == b"RIFF" else "big")
+    rest = data[end : end + _REST_BYTES]
+    # Tags may follow, and zeros of a disk that was full.
+    if len(rest) == _REST_BYTES and rest.count(0) < _REST_BYTES and rest[:3] not in _TAGS:
+        raise SoundProblem("is longer than its header says", "Save the file again.")
     return _build_layout("WAV" if name == b"RIFF" else "AIFF", starts, len(data))
 
 
+def _find_end(data: mmap.mmap, start: int, order: Literal["little", "big"]) -> int:
+    """Return the end of a WAV or AIFF: of its last chunk with a name."""
+    name, at = data[start : start + 4], start + 12
+    for _ in range(_CHUNKS_MAX):
+        # The outer length is often wrong, so a chunk behind it counts too.
+        if data[at : at + 4] == name or not _CHUNK_NAME.match(data, at):
+            break
+        size = int.from_bytes(data[at + 4 : at + 8], order)
+        end = at + 8 + size + size % 2
+        # Only sound may end too early; elsewhere the name was one by chance.
+        if end > len(data) + 1 and data[at : at + 4] not in (b"data", b"SSND"):
+            break
+        at = end
+    return at
+
+
 def _split_flac(data: mmap.mmap, start: int) -> SoundLayout:
-    starts = [match.start() for match in _FLAC_BEGINNING.finditer(data, start)]
+    found = islice(_FLAC_BEGINNING.finditer(data, start), PIECES_MAX + 1)
+    starts = [match.start() for match in found]
+    _check_number(starts)
     # The last 36 bits of eight bytes count the samples; a streamed file counts 0.
     lengths = [int.from_bytes(data[at + 18 : at + 26], "big") & 2**36 - 1 for at in starts]
     if not all(lengths):
@@ -99,22 +124,12 @@ def _split_flac(data: mmap.mmap, start: int) -> SoundLayout:
 
 
 def _split_ogg(data: mmap.mmap) -> SoundLayout:
-    """Return the links of a chained file. libsndfile reads a link with one stream."""
-    starts, codecs, end = [], set(), -1
-    for match in _OGG_FIRST_PAGE.finditer(data):
-        at = match.start()
-        if at < end:
-            continue
-        body = at + 27 + data[at + 26] if at + 26 < len(data) else len(data)
-        if at == end:
-            codecs.add("several streams")
-        else:
-            starts.append(at)
-        end = body + sum(data[at + 27 : body])
-        head = data[body : body + 8]
-        codecs.add(next((_OGG_CODECS[key] for key in _OGG_CODECS if head.startswith(key)), "other"))
-    if codecs <= {"Vorbis", "Opus"}:
-        return _build_layout("Ogg", starts, len(data))
+    """Return the links of a chained file."""
+    links = find_links(data, PIECES_MAX)  # type: ignore[arg-type]
+    _check_number(links)
+    if all(link.is_plain for link in links):
+        return _build_layout("Ogg", [link.start for link in links], len(data))
+    codecs = {codec for link in links for codec in link.codecs}
     return SoundLayout(f"Ogg of {' and '.join(sorted(codecs))}", "ogg")
 
 
@@ -122,9 +137,15 @@ def _split_mp3(data: mmap.mmap, start: int) -> SoundLayout:
     found = find_pieces(data, start)  # type: ignore[arg-type]
     if not found:
         raise SoundProblem(NOT_AUDIO, list_formats())
+    _check_number(found)
     return SoundLayout(
         "MP3", "", tuple(Piece(piece.ranges, piece.head, piece.samples) for piece in found)
     )
+
+
+def _check_number(joined: Sized) -> None:
+    if len(joined) > PIECES_MAX:
+        raise SoundProblem(f"is joined of more than {PIECES_MAX} sounds", "Save the file again.")
 
 
 def _build_layout(name: str, starts: list[int], end: int) -> SoundLayout:

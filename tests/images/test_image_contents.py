@@ -26,6 +26,20 @@ print(json.dumps({
 }))
 """
 
+READ_M4A = """
+import av, numpy
+from pathlib import Path
+from musicgen.audio.decode import read_audio
+with av.open("/tmp/sound", "w", format="ipod") as file:
+    stream = file.add_stream("aac", rate=48_000, layout="mono")
+    for start in range(0, 48_000, 1_000):
+        frame = av.AudioFrame.from_ndarray(numpy.zeros((1, 1_000), "f4"), "fltp", "mono")
+        frame.sample_rate, frame.pts = 48_000, start
+        file.mux(stream.encode(frame))
+    file.mux(stream.encode(None))
+print(len(read_audio(Path("/tmp/sound"), is_foreign=True)[0]))
+"""
+
 
 def test_the_images_are_as_small_as_they_are_said_to_be(images: Mapping[str, Image]) -> None:
     sizes = {name: images[name].size / 1e6 for name in OURS}
@@ -58,6 +72,13 @@ def test_an_image_runs_as_a_user_and_has_bytecode(images: Mapping[str, Image], n
 @pytest.mark.parametrize("name", ["musicgen-api", "musicgen-worker"])
 def test_an_image_keeps_its_health_check(images: Mapping[str, Image], name: str) -> None:
     assert images[name].config["Healthcheck"]["Test"][0] == "CMD"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_an_image_reads_the_sound_of_a_phone(program: Callable[..., Any], name: str) -> None:
+    done = program(name, "python", "-c", READ_M4A)
+    assert done.returncode == 0, done.stdout
+    assert 47_000 < int(done.stdout.splitlines()[-1]) < 50_000
 
 
 @pytest.mark.parametrize("name", DECODING)

@@ -13,6 +13,8 @@ from musicgen.errors import InvalidInputAudio
 from musicgen.predictor import Predictor
 from musicgen.request import GenerationRequest
 from musicgen.settings import Settings
+from tests.support.audio_files import make_sines
+from tests.support.ffmpeg_files import write_with_ffmpeg
 
 MADE_SECONDS, RATE = 0.5, 32_000
 CLIPS = {
@@ -37,6 +39,29 @@ def predictors(
         use: Predictor.load(Settings(model=model, data_dir=folder, separation="off"))
         for use, model in models.items()
     }
+
+
+@pytest.mark.parametrize("use", ["melody", "continuation"])
+@pytest.mark.parametrize("kind", ["m4a", "webm"])
+def test_the_sound_of_a_phone_or_browser_is_heard(
+    predictors: dict[str, Predictor], tmp_path: Path, kind: str, use: str
+) -> None:
+    clip = make_sines(24_000, 1, 48_000)
+    (tmp_path / "clip").write_bytes(write_with_ffmpeg(kind, clip, 48_000))
+    request = GenerationRequest(
+        prompt="calm piano",
+        duration=0.8,
+        seed=1,
+        top_k=20,
+        input_audio=tmp_path / "clip",
+        continuation=use == "continuation",
+    )
+    made, rate = sf.read(predictors[use].generate(request).clips[0].address, always_2d=True)
+    assert len(made) == round(0.8 * rate)
+    if use == "continuation":
+        heard = made[rate // 8 : rate // 4, 0]
+        expected = make_sines(rate, 1, rate)[rate // 8 : rate // 4, 0]
+        assert np.corrcoef(heard, expected)[0, 1] > 0.9
 
 
 @pytest.mark.parametrize("use", ["melody", "continuation"])

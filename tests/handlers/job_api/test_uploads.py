@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +17,9 @@ import pytest
 import soundfile as sf
 
 from tests.audio.test_bounded_reading import write_silence
+from tests.support.audio_files import make_sines
 from tests.support.clips import wav
+from tests.support.ffmpeg_files import write_with_ffmpeg
 from tests.support.health_watch import HealthWatch, longest_answer, peak_bytes, resident_bytes
 from tests.support.job_server import JobServer, data_folder, job_server
 
@@ -107,6 +110,20 @@ def test_a_damaged_upload_is_refused_and_deleted(api: JobServer) -> None:
         assert ".tmp" not in error["message"]
     assert "Send wav, flac" in error["message"]
     assert files_of(api) == before
+
+
+def test_every_container_is_measured(api: JobServer) -> None:
+    pcm = make_sines(24_000, 1, 48_000)
+    for kind in ("m4a", "alac", "aac", "mp4", "webm", "oggflac"):
+        answer = api.http.post("/uploads", content=write_with_ffmpeg(kind, pcm, 48_000))
+        assert answer.status_code == 201, (kind, answer.text)
+        assert answer.json()["seconds"] == pytest.approx(0.5, abs=0.05)
+
+
+def test_the_page_offers_the_files_that_are_read(api: JobServer) -> None:
+    page = api.http.get("/").text
+    [accepted] = re.findall(r'accept="([^"]*\.wav[^"]*)"', page)
+    assert {".m4a", ".aac", ".mp4", ".webm", ".opus", ".aiff"} <= set(accepted.split(","))
 
 
 def test_a_form_is_refused_with_the_right_way(api: JobServer) -> None:
