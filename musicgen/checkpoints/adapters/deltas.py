@@ -111,6 +111,6 @@ def _restore_magnitude(changed: Tensor, parts: Parts, dim: int) -> Tensor:
     """Scale rows (`dim` 1) or columns (0) to DoRA's magnitudes, if the adapter has them."""
     if "lora_magnitude_vector" not in parts:
         return changed
-    norm = torch.linalg.norm(changed, dim=dim, keepdim=True)
+    norm: Tensor = torch.linalg.norm(changed, dim=dim, keepdim=True)
     magnitude = parts["lora_magnitude_vector"]
     return magnitude.reshape(norm.shape) / norm * changed
