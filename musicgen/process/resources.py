@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import gc
 import math
 import os
 from pathlib import Path
@@ -60,10 +61,19 @@ def limit_arenas(count: int = 2) -> None:
 
 
 async def return_free_memory_regularly(seconds: float = 10.0) -> None:
-    """Return freed memory to the system every `seconds`, until cancelled."""
+    """Free unreachable objects and return memory to the system every `seconds`, until cancelled.
+
+    Python looks for unreachable cycles only while new objects are made. After a flood of failed
+    calls their tracebacks, each with a body, would stay until the next flood.
+    """
     while True:
         await asyncio.sleep(seconds)
-        await asyncio.to_thread(return_free_memory)
+        await asyncio.to_thread(_free_unreachable_objects)
+
+
+def _free_unreachable_objects() -> None:
+    gc.collect()
+    return_free_memory()
 
 
 def _system_free() -> int | None:

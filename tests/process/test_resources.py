@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
+import subprocess
+import sys
+import weakref
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from musicgen.process.resources import cpu_quota, free_memory, return_free_memory
+from musicgen.process.resources import (
+    cpu_quota,
+    free_memory,
+    return_free_memory,
+    return_free_memory_regularly,
+)
+from tests.support import ROOT
 
 
 @pytest.mark.parametrize(("cpu_max", "expected"), [("100000 100000", 1), ("150000 100000", 2)])
@@ -39,6 +51,62 @@ def test_freed_blocks_go_back_to_the_system() -> None:
     return_free_memory()
     assert _resident() < full - 50_000_000
     assert len(kept) == 20
+
+
+def test_unreachable_objects_go_without_new_ones() -> None:
+    """After a flood of failed calls an idle API kept 50 MB of their tracebacks."""
+
+    class Node:
+        itself: Node
+
+    def make() -> weakref.ref[Node]:
+        node = Node()
+        node.itself = node
+        return weakref.ref(node)
+
+    async def wait(node: weakref.ref[Node]) -> None:
+        task = asyncio.create_task(return_free_memory_regularly(0.01))
+        for _ in range(500):
+            await asyncio.sleep(0.01)
+            if node() is None:
+                break
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    gc.disable()
+    try:
+        node = make()
+        asyncio.run(wait(node))
+        assert node() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc")
+@pytest.mark.parametrize(("call", "most"), [("limit_arenas()", 2), ("None", 100)])
+def test_threads_share_two_arenas(call: str, most: int) -> None:
+    """Each of up to eight arenas for a processor kept what it could not return."""
+    code = f"""
+import ctypes, threading
+from musicgen.process.resources import limit_arenas
+{call}
+barrier = threading.Barrier(9)
+def hold():
+    kept = [bytearray(10_000) for _ in range(100)]
+    barrier.wait()
+    barrier.wait()
+threads = [threading.Thread(target=hold) for _ in range(8)]
+[thread.start() for thread in threads]
+barrier.wait()
+ctypes.CDLL(None).malloc_stats()
+barrier.wait()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    arenas = ended.stderr.count("Arena ")
+    assert arenas <= most and (arenas > 2 or most == 2)
 
 
 def _resident() -> int:
