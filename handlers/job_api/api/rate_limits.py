@@ -1,8 +1,7 @@
 """Limits of calls in a moving window, with memory only for the clients of that window.
 
-The in-memory storage of `limits` keeps every client that ever called, half a kilobyte each. It
-looks at all of them in a thread after each call. A caller with an IPv6 network has any number of
-addresses.
+A caller with an IPv6 network has any number of addresses. The in-memory storage of the package
+`limits` keeps each of them for ever, in half a kilobyte, and looks at all of them after each call.
 """
 
 from __future__ import annotations
@@ -13,18 +12,18 @@ from array import array
 from bisect import bisect_right
 from collections import OrderedDict
 
-from limits import parse
+_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 
 
 class RateLimiter:
     """Limit of calls in a moving window, counted for each client in this process.
 
-    `limit`: such as "600/minute".
+    `limit`: N/second, N/minute, N/hour or N/day.
     """
 
     def __init__(self, limit: str) -> None:
-        item = parse(limit)
-        self._most, self._seconds = item.amount, item.get_expiry()
+        most, unit = limit.split("/")
+        self._most, self._seconds = int(most), _SECONDS[unit]
         # Times of the counted calls; the client with the newest one is the last.
         self._calls: OrderedDict[str, array[float]] = OrderedDict()
 
