@@ -83,30 +83,61 @@ def test_unreachable_objects_go_without_new_ones() -> None:
         gc.enable()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc")
-@pytest.mark.parametrize(("call", "most"), [("limit_arenas()", 2), ("None", 100)])
-def test_threads_share_two_arenas(call: str, most: int) -> None:
+glibc = pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
+
+
+@glibc
+@pytest.mark.parametrize("is_limited", [True, False])
+def test_threads_share_two_arenas(is_limited: bool) -> None:
     """Each of up to eight arenas for a processor kept what it could not return."""
-    code = f"""
-import ctypes, threading
-from musicgen.process.resources import limit_arenas
-{call}
+    text = _run_limited(is_limited, _HOLD_IN_THREADS).stderr
+    assert (text.count("Arena ") <= 2) is is_limited, text
+
+
+@glibc
+@pytest.mark.parametrize("is_limited", [True, False])
+def test_a_large_block_of_a_thread_is_returned(is_limited: bool) -> None:
+    """After a flood 20 MB of a body stayed in a thread's arena, whatever was returned."""
+    kept = int(_run_limited(is_limited, _FREE_IN_THREAD).stdout)
+    assert (kept < 5_000_000) is is_limited, kept
+
+
+_HOLD_IN_THREADS = """
 barrier = threading.Barrier(9)
 def hold():
     kept = [bytearray(10_000) for _ in range(100)]
     barrier.wait()
     barrier.wait()
-threads = [threading.Thread(target=hold) for _ in range(8)]
-[thread.start() for thread in threads]
+for _ in range(8):
+    threading.Thread(target=hold).start()
 barrier.wait()
 ctypes.CDLL(None).malloc_stats()
 barrier.wait()
 """
-    ended = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+_FREE_IN_THREAD = """
+def read_resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def work():
+    # A freed block raises the limit for the next ones.
+    for size in (20_000_000, 19_000_000, 19_000_000):
+        bytes(bytearray(size))
+before = read_resident()
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+resources.return_free_memory()
+print(read_resident() - before)
+"""
+
+
+def _run_limited(is_limited: bool, code: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a process of its own, with or without `limit_kept_memory`."""
+    begin = "import ctypes, os, threading\nfrom musicgen.process import resources\n"
+    if is_limited:
+        begin += "resources.limit_kept_memory()\n"
+    return subprocess.run(
+        [sys.executable, "-c", begin + code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    arenas = ended.stderr.count("Arena ")
-    assert arenas <= most and (arenas > 2 or most == 2)
 
 
 def _resident() -> int:
