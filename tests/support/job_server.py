@@ -64,6 +64,7 @@ class JobServer(ApiCaller):
         """All that the server's processes have written."""
         return log_path(self.folder).read_text(errors="replace")
 
+
 def environment(folder: Path, **settings: object) -> dict[str, str]:
     """Of a server in `folder`; nothing of this machine's own settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MUSICGEN_")}
