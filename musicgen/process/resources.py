@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import gc
 import math
 import os
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
-_M_ARENA_MAX = -8
-"""Number of this parameter in glibc's malloc.h."""
+# Numbers of these parameters in glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_LARGE_BYTES = 128 * 1024
+"""glibc's own first value of both limits."""
 
 
 def cpu_quota(cgroup: Path = _CGROUP) -> int:
@@ -48,22 +51,37 @@ def return_free_memory() -> None:
         return
 
 
-def limit_arenas(count: int = 2) -> None:
-    """Let the threads share `count` pools of memory; does nothing without glibc.
+def limit_kept_memory() -> None:
+    """Make the allocator keep little of what is freed; does nothing without glibc.
 
-    By default glibc opens up to eight pools for each processor. Each keeps what it cannot return:
-    after a flood of large bodies a process held a quarter more than before. Call this before the
-    first thread starts.
+    By default glibc opens up to eight arenas for each processor, and each keeps what it cannot
+    return. It also raises its limits with the freed blocks. Then a body of 20 MB lies in the arena
+    of a thread and stays at its top when freed: `malloc_trim` returns the top of the first arena
+    only. With fixed limits large blocks are mappings of their own, returned at once.
+
+    Call this before the first thread starts.
     """
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, count)
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_ARENA_MAX, 2)
+        libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        libc.mallopt(_M_TRIM_THRESHOLD, _LARGE_BYTES)
 
 
 async def return_free_memory_regularly(seconds: float = 10.0) -> None:
-    """Return freed memory to the system every `seconds`, until cancelled."""
+    """Free unreachable objects and return memory to the system every `seconds`, until cancelled.
+
+    Python looks for unreachable cycles only while new objects are made. After a flood of failed
+    calls their tracebacks, each with a body, would stay until the next flood.
+    """
     while True:
         await asyncio.sleep(seconds)
-        await asyncio.to_thread(return_free_memory)
+        await asyncio.to_thread(_free_unreachable_objects)
+
+
+def _free_unreachable_objects() -> None:
+    gc.collect()
+    return_free_memory()
 
 
 def _system_free() -> int | None:

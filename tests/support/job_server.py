@@ -39,6 +39,11 @@ def data_folder(*, with_database: bool = True) -> Iterator[Path]:
         yield data
 
 
+def log_path(folder: Path) -> Path:
+    """Of the server with this data folder."""
+    return folder.with_name(f"{folder.name}.log")
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -53,6 +58,11 @@ class JobServer(ApiCaller):
     url: str
     process: subprocess.Popen[bytes]
     http: httpx.Client
+
+    @property
+    def log(self) -> str:
+        """All that the server's processes have written."""
+        return log_path(self.folder).read_text(errors="replace")
 
 
 def environment(folder: Path, **settings: object) -> dict[str, str]:
@@ -102,7 +112,7 @@ def job_server(
     **settings: object,
 ) -> Iterator[JobServer]:
     """A server that is ready; of `all` with a worker that has loaded its model."""
-    port, log = free_port(), folder.with_name(f"{folder.name}.log")
+    port, log = free_port(), log_path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     options = ["--port", str(port), *(["--workers", str(workers)] if part == "all" else [])]
     url = f"http://127.0.0.1:{port}"

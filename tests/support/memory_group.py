@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,14 @@ class MemoryGroup:
             return 0
         return int((self._folder / "memory.failcnt").read_text())
 
+    @property
+    def kills(self) -> int:
+        """How many processes were killed for the limit."""
+        if self._folder is None:
+            return 0
+        lines = (self._folder / "memory.oom_control").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+
 
 @contextmanager
 def memory_group(size: int) -> Iterator[MemoryGroup]:
@@ -47,4 +56,18 @@ def memory_group(size: int) -> Iterator[MemoryGroup]:
         yield MemoryGroup(folder)
     finally:
         if folder is not None:
+            _delete(folder)
+
+
+def _delete(folder: Path) -> None:
+    """Delete a group once its last process has ended; a child may outlive its parent."""
+    end = time.monotonic() + 10
+    while True:
+        try:
             folder.rmdir()
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+        else:
+            return

@@ -16,7 +16,7 @@ from fastapi.routing import APIRoute
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from handlers.job_api.api import routes_audio, routes_jobs, routes_service
-from handlers.job_api.api.context import Context, RateLimiter
+from handlers.job_api.api.context import Context
 from handlers.job_api.api.error_replies import (
     add_error_handlers,
     answer_unexpected_error,
@@ -26,6 +26,7 @@ from handlers.job_api.api.file_replies import PageFiles
 from handlers.job_api.api.metrics import ApiMetrics
 from handlers.job_api.api.middleware import body_limit
 from handlers.job_api.api.middleware.csrf import CsrfProtection
+from handlers.job_api.api.rate_limits import RateLimiter
 from handlers.job_api.api.webhooks import deliver_webhooks
 from handlers.job_api.store import queue
 from handlers.job_api.store.database import open_pool

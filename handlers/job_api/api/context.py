@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-
-from limits import parse
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 
 from handlers.job_api.api.bodies import BodyReader
 from handlers.job_api.api.conversions import Conversions
 from handlers.job_api.api.counted_streams import OpenStreams
 from handlers.job_api.api.key_ring import KeyRing
 from handlers.job_api.api.live_copies import LiveCopies
+from handlers.job_api.api.rate_limits import RateLimiter
 from handlers.job_api.api.status_feeds import StatusFeeds
 from handlers.job_api.api.upload_intake import UploadIntake
 from handlers.job_api.store import jobs
@@ -35,25 +31,6 @@ if TYPE_CHECKING:
 WRONG_KEY_LIMIT = "20/minute"
 OPEN_CALL_LIMIT = "600/minute"
 """Limit of calls without a valid key from one address; many callers may share a proxy's."""
-
-
-class RateLimiter:
-    """Limit of calls in a moving window, counted for each client in this process."""
-
-    def __init__(self, limit: str) -> None:
-        self._limit = parse(limit)
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
-
-    def is_reached(self, client: str) -> bool:
-        """Whether the next call of a client is over the limit."""
-        return not self._limiter.test(self._limit, client)
-
-    def hit(self, client: str) -> int | None:
-        """Count a call and return None, or the seconds to wait if the limit is reached."""
-        if self._limiter.hit(self._limit, client):
-            return None
-        reset = self._limiter.get_window_stats(self._limit, client).reset_time
-        return max(1, round(reset - time.time()))
 
 
 @dataclass

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -93,7 +96,8 @@ def test_a_database_that_fails_ends_the_feed(database: str) -> None:
 
 @pytest.fixture
 def api(data: Path) -> Any:
-    with job_server(data, "api", MUSICGEN_STREAMS_PER_KEY=3) as running:
+    settings = {"MUSICGEN_STREAMS_PER_KEY": 3, "MUSICGEN_BODY_SECONDS": 1}
+    with job_server(data, "api", **settings) as running:
         yield running
 
 
@@ -117,3 +121,22 @@ def test_a_caller_has_a_number_of_streams(api: JobServer) -> None:
             if answer.status_code == 200:
                 return
     raise AssertionError("the places of closed streams stay taken")
+
+
+def test_an_unfinished_body_does_not_end_a_stream(api: JobServer) -> None:
+    """The limit of time for a body cut the stream, with a traceback in the log."""
+    job_id, address = api.submit(), urlsplit(api.url)
+    head = f"GET /jobs/{job_id}/events HTTP/1.1\r\nHost: {address.netloc}\r\n"
+    with socket.create_connection((address.hostname or "", address.port or 0), 10) as caller:
+        caller.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n".encode())
+        answer = caller.makefile("rb")
+        while b"queued" not in answer.readline():
+            pass
+        time.sleep(1.5)
+        caller.sendall(b"1\r\nx\r\n")
+        assert api.http.delete(f"/jobs/{job_id}").status_code == 200
+        while line := answer.readline():
+            if b"cancelled" in line:
+                break
+        assert line, "the stream ended early"
+    assert "Traceback" not in api.log

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -241,6 +242,14 @@ def test_headers_that_trickle_in_are_given_up(guarded: Guarded) -> None:
         _trickled(guarded.server, b"GET /jobs HTTP/1.1\r\nHost: 127.0.0.1\r\n", b"X: y\r\n") == b""
     )
     assert guarded.as_("one").get("/jobs").status_code == 200
+
+
+def test_headers_without_an_end_are_refused(guarded: Guarded) -> None:
+    """They stay in memory, and nobody has said who they are yet."""
+    address = urlsplit(guarded.server.url)
+    with socket.create_connection((address.hostname or "", address.port or 0), 20) as caller:
+        caller.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"y" * 20_000)
+        assert caller.recv(12)[:10] == b"HTTP/1.1 4"
 
 
 PAGES = [

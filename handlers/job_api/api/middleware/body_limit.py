@@ -73,32 +73,52 @@ class BodyLimit:
             error = {"code": CODES[413], "message": limit.message}
             await JSONResponse({"error": error}, 413)(scope, receive, send)
             return
-        await self._app(scope, _Limited(receive, limit, end), send)
+        exchange = _Exchange(receive, send, limit, end)
+        await self._app(scope, exchange.receive, exchange.send)
 
 
-class _Limited:
-    """`receive` with limits for the body.
+class _Exchange:
+    """`receive` and `send` of one call, with limits for the body until the answer begins.
+
+    Responses that watch for the disconnection of the caller receive a body that no route has read.
+    An error of theirs would cut the answer, and fill the log with its traceback. The rest of such
+    a body is dropped.
 
     Raises: `HTTPException`. FastAPI would report any other error as an invalid body.
     """
 
-    def __init__(self, receive: Receive, limit: RouteLimit, end: float) -> None:
-        self._receive, self._limit, self._end = receive, limit, end
+    def __init__(self, receive: Receive, send: Send, limit: RouteLimit, end: float) -> None:
+        self._receive, self._send = receive, send
+        self._limit, self._end = limit, end
         self._size = 0
-        self._is_whole = False
+        self._is_whole = self._has_answer = False
 
-    async def __call__(self) -> Message:
-        if self._is_whole:
-            # Only the disconnection of the caller can follow, at any time.
-            return await self._receive()
-        left = max(0.0, self._end - time.monotonic())
-        try:
-            message = await asyncio.wait_for(self._receive(), left)
-        except TimeoutError:
-            raise HTTPException(408, "The body was not received in time.") from None
-        if message["type"] == "http.request":
+    async def send(self, message: Message) -> None:
+        self._has_answer = True
+        await self._send(message)
+
+    async def receive(self) -> Message:
+        while self._needs_body():
+            left = max(0.0, self._end - time.monotonic())
+            try:
+                message = await asyncio.wait_for(self._receive(), left)
+            except TimeoutError:
+                if not self._needs_body():
+                    break
+                raise HTTPException(408, "The body was not received in time.") from None
+            if message["type"] != "http.request":
+                return message
             self._size += len(message.get("body", b""))
             self._is_whole = not message.get("more_body", False)
-            if self._size > self._limit.bytes:
+            if self._size <= self._limit.bytes:
+                return message
+            if not self._has_answer:
                 raise HTTPException(413, self._limit.message)
-        return message
+        # Only the disconnection of the caller matters now; it can follow at any time.
+        while True:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                return message
+
+    def _needs_body(self) -> bool:
+        return not (self._is_whole or self._has_answer)
