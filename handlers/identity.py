@@ -61,9 +61,10 @@ def describe_namesakes() -> str | None:
 
 def _has_package(distribution: Distribution) -> bool:
     """Return whether a distribution's records name the package."""
-    top = (distribution.read_text("top_level.txt") or "").split()
-    record = distribution.read_text("RECORD") or ""
-    return PACKAGE in top or re.search(rf"^{PACKAGE}/__init__\.py,", record, re.M) is not None
+    top = distribution.read_text("top_level.txt")
+    if top is not None:
+        return PACKAGE in top.split()
+    return f"\n{PACKAGE}/__init__.py," in f"\n{distribution.read_text('RECORD') or ''}"
 
 
 def _normalize(name: str) -> str:

@@ -23,7 +23,7 @@ class Source:
     """A checkpoint on this machine.
 
     `name`: the caller's name for it. `folder`: its folder, or a packed file. `title`: the model in
-    a packed file. `adapter`: the folder of a LoRA adapter to merge. `packed_from`: the revision of
+    a packed file. `adapter`: the folder of an adapter to merge. `packed_from`: the revision of
     a packed file.
     """
 
@@ -156,7 +156,7 @@ def locate_own(name: str, revision: str | None = None) -> Source:
 
 
 def is_adapter(folder: Path) -> bool:
-    """Return whether a folder holds a LoRA adapter and no whole model."""
+    """Return whether a folder holds an adapter and no whole model."""
     is_whole = any(folder.glob("model*.safetensors*")) or any(folder.glob("pytorch_model*"))
     return (folder / ADAPTER_CONFIG).is_file() and not is_whole
 

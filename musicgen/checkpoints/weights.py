@@ -86,7 +86,7 @@ def recipes(config: MusicGenConfig) -> dict[str, Recipe]:
 class CheckpointWeights:
     """Weights of a checkpoint's folder by the names of `MusicGen`, built on request.
 
-    The LoRA adapter in the folder `adapter` is merged in.
+    The adapter in the folder `adapter` is merged in.
     Raises: `CheckpointIncomplete`, `CheckpointCorrupt`, `UnsupportedCheckpoint`.
     """
 
@@ -147,7 +147,7 @@ def load_model(
     """Load a `MusicGen` with the weights of `folder`, in eval mode on `device`.
 
     `dtype`: the decoder's; text encoder and codec stay float32, because they run once per request.
-    `pack`: packs the weights of matrix products for a processor. `adapter`: the folder of a LoRA
+    `pack`: packs the weights of matrix products for a processor. `adapter`: the folder of an
     adapter to merge.
 
     Raises: `CheckpointIncomplete`, `CheckpointCorrupt`, `CheckpointMismatch`,

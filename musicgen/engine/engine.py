@@ -103,7 +103,7 @@ class MusicGenEngine:
         torch_compile: bool = False,
         adapter: Path | None = None,
     ) -> MusicGenEngine:
-        """Load a checkpoint folder and optionally merge a LoRA `adapter` folder into it.
+        """Load a checkpoint folder and optionally merge an `adapter` folder into it.
 
         `rows`: limit of decoder rows in one batch. `compiled=False` avoids this project's own C++.
         `torch_compile=True` lets torch.compile fuse the operations between matrix products on a

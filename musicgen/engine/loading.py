@@ -38,7 +38,7 @@ def load_engine(
 ) -> Engine:
     """Load the checkpoint or packed file in `folder` with the engine chosen by `settings`.
 
-    `adapter`: folder of a LoRA adapter to merge. `on_phase` is called with the name of each start
+    `adapter`: folder of an adapter to merge. `on_phase` is called with the name of each start
     phase as it ends. A checkpoint unsupported by the engine musicgen falls back to transformers,
     with a warning; without `fall_back` it is refused.
 

@@ -73,9 +73,7 @@ class TransformersEngine:
 
         Raises: `MissingDependency`, a subclass of `CheckpointError`, `SettingsError`.
         """
-        if precision == "int8":
-            problem = "cannot be int8: int8 needs MUSICGEN_ENGINE=musicgen"
-            raise SettingsError("MUSICGEN_PRECISION", problem)
+        check_precision(precision)
         model = load_base(folder, config, precision)
         if adapter is not None:
             apply_to(model, adapter)
@@ -147,6 +145,13 @@ class TransformersEngine:
             arguments["top_k"] = 0 if sampling.top_p > 0 else sampling.top_k
             arguments["top_p"] = sampling.top_p or 1.0
         return arguments
+
+
+def check_precision(precision: str) -> None:
+    """Refuse int8, unknown to transformers' models. Raises: `SettingsError`."""
+    if precision == "int8":
+        problem = "cannot be int8: int8 needs MUSICGEN_ENGINE=musicgen"
+        raise SettingsError("MUSICGEN_PRECISION", problem)
 
 
 def load_base(folder: Path, config: MusicGenConfig, precision: str) -> Any:

@@ -11,7 +11,7 @@ from musicgen.checkpoints.adapters.adapter import Adapter, canonical
 from musicgen.checkpoints.locate import Source
 from musicgen.checkpoints.tensor_files import TensorFiles
 from musicgen.engine.loading import resolve_device
-from musicgen.engine.transformers_engine import TransformersEngine, load_base
+from musicgen.engine.transformers_engine import TransformersEngine, check_precision, load_base
 from musicgen.errors import MergeDiffers, MissingDependency
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.tokenizer import load_tokenizer
@@ -28,12 +28,14 @@ def load_merged_by_peft(source: Source, settings: Settings) -> TransformersEngin
 
     The merge is float32; `settings` names the precision of the engine.
 
-    Raises: `MergeDiffers`, `MissingDependency` without peft or transformers.
+    Raises: `MergeDiffers`, `MissingDependency` without peft or transformers, `SettingsError` for
+    int8.
     """
     try:
         import peft
     except ImportError:
         raise MissingDependency("peft", "verify with an adapter", "peft") from None
+    check_precision(settings.precision)
     config = MusicGenConfig.from_folder(source.folder)
     base = load_base(source.folder, config, "float32")
     adapter = source.adapter or source.folder

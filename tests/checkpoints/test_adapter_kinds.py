@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 
+from handlers.doctor.model_checks import check_model
 from musicgen.checkpoints.adapters.adapter import apply_to
 from musicgen.checkpoints.adapters.kinds import (
     MERGED,
@@ -27,6 +28,7 @@ from musicgen.checkpoints.adapters.kinds import (
     read_adapter_config,
 )
 from musicgen.errors import UnsupportedAdapter
+from musicgen.settings import Settings
 from tests.support import adapters, oracle
 
 peft = pytest.importorskip("peft")
@@ -97,6 +99,14 @@ def test_an_initialisation_is_taken_or_named(tmp_path: Path, start: str) -> None
     words = "path_initial_model_for_weight_conversion" if start in CONVERTED_BY_PEFT else ""
     with pytest.raises(UnsupportedAdapter, match=f"init_lora_weights={start} .*{words}"):
         read_adapter_config(tmp_path)
+
+
+def test_the_doctor_refuses_what_the_start_refuses(tmp_path: Path) -> None:
+    _write_config(
+        tmp_path, peft_type="LORA", init_lora_weights="pissa", base_model_name_or_path="x"
+    )
+    with pytest.raises(UnsupportedAdapter, match="init_lora_weights=pissa"):
+        list(check_model(Settings(model=str(tmp_path)), "cpu"))
 
 
 @pytest.mark.parametrize("kind", MERGED)

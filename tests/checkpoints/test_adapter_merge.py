@@ -15,6 +15,7 @@ from musicgen.checkpoints.adapters.adapter import AdaptedFiles, Adapter, apply_t
 from musicgen.engine.loading import load_engine
 from musicgen.settings import Settings
 from tests.support import adapters, engines, oracle
+from tests.support import checkpoints as forms
 
 EMBEDDING = "text_encoder.encoder.embed_tokens"
 LORA: dict[str, dict[str, Any]] = {
@@ -136,6 +137,28 @@ def test_both_engines_play_what_peft_merges(base: Path, tmp_path: Path, name: st
         ours = load_engine(base, "x", settings, adapter)
         found = engines.codes(ours, [engines.PROMPTS[0]], 12, engines.greedy())
         assert torch.equal(found, tokens), engine
+
+
+@pytest.mark.parametrize("form", [forms.as_float16, forms.with_legacy_weight_norm])
+@pytest.mark.filterwarnings("ignore")
+def test_a_base_in_another_form_is_merged_alike(
+    base: Path, tmp_path: Path, form: Callable[[Path, Path], None]
+) -> None:
+    """A float16 base is merged in float32; names of old versions mean today's tensors."""
+    peft_options = {"target_modules": ["q_proj"], "modules_to_save": ["audio_encoder.decoder"]}
+    other = tmp_path / "base"
+    form(base, other)
+    adapter = _write(tmp_path / "adapter", other, "LoraConfig", r=4, **peft_options)
+    expected = adapters.weights(adapters.merge(other, adapter))
+    plain = oracle.load(other)
+    apply_to(plain, adapter)
+    files = AdaptedFiles(other, Adapter(adapter))
+    for key, tensor in adapters.weights(plain).items():
+        torch.testing.assert_close(tensor, expected[key], **CLOSE, msg=key)
+    for stored in files.names:
+        merged = files[stored].float()
+        torch.testing.assert_close(merged, expected[canonical(stored)], **CLOSE, msg=stored)
+    load_engine(other, "x", Settings(precision="float32"), adapter).close()
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -76,6 +76,12 @@ def test_a_number_that_is_none_is_a_difference(
     assert capsys.readouterr().err.strip()
 
 
+def test_int8_is_refused_in_one_line(adapter: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["verify", "--model", str(adapter), "--duration", "0.3", "--precision", "int8"]
+    assert cli.main(command) == cli.EXIT_MISCONFIGURED
+    assert "cannot be int8" in capsys.readouterr().err
+
+
 def test_a_missing_peft_is_one_line(adapter: Path) -> None:
     code = (
         "import sys; sys.modules['peft'] = None; from handlers.cli.main import main; "

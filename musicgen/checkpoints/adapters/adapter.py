@@ -231,4 +231,6 @@ def apply_to(model: torch.nn.Module, folder: Path) -> None:
     adapter.check_names(tensors, "the model")
     with torch.no_grad():
         for name, tensor in tensors.items():
-            tensor.copy_(adapter.apply(name, tensor))
+            merged = adapter.apply(name, tensor)
+            if merged is not tensor:
+                tensor.copy_(merged)

@@ -113,4 +113,5 @@ def _restore_magnitude(changed: Tensor, parts: Parts, dim: int) -> Tensor:
         return changed
     norm: Tensor = torch.linalg.norm(changed, dim=dim, keepdim=True)
     magnitude = parts["lora_magnitude_vector"]
-    return magnitude.reshape(norm.shape) / norm * changed
+    scaled: Tensor = magnitude.reshape(norm.shape) / norm * changed
+    return scaled

@@ -78,7 +78,9 @@ MOVING_STARTS: Mapping[str, bool] = {
 repeats that change exactly."""
 
 _CALL = "PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(FOLDER)"
-MERGE_WITH_PEFT = f"Merge it with peft, {_CALL}, and load that folder."
+MERGE_WITH_PEFT = (
+    f"Merge it with peft, {_CALL}, add the base's tokenizer files, and load that folder."
+)
 _OR_MERGE = f" Or: {MERGE_WITH_PEFT}"
 _CONVERT = (
     "Save it again where it was trained, with save_pretrained(FOLDER, "
