@@ -34,7 +34,7 @@ def _verify(options: argparse.Namespace, settings: Settings) -> int:
     if isinstance(difference, NotCompared):
         sys.stdout.write(
             f"not compared: {settings.model} runs with transformers only, because this project's "
-            f"engine cannot load it ({difference.reason})\n"
+            f"engine cannot load it ({difference.reason.rstrip('.')})\n"
         )
         return EXIT_NOT_COMPARED
     sys.stdout.write(

@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from musicgen.checkpoints.locate import locate
+from musicgen.checkpoints.locate import Source, locate
 from musicgen.engine.interface import Engine, GenerationJob, Row, run_to_end
 from musicgen.engine.loading import load_engine
 from musicgen.errors import InvalidDuration, UnsupportedCheckpoint
 from musicgen.evaluation.peft_merge import load_merged_by_peft
-from musicgen.model.config import MusicGenConfig
 from musicgen.process.resources import cpu_quota
 from musicgen.request import SamplingParams
 from musicgen.request.limits import DURATION_MAX_SECONDS, DURATION_MIN_SECONDS
@@ -54,34 +53,36 @@ def verify(settings: Settings, prompt: str, seconds: float) -> Difference | NotC
         raise InvalidDuration("--duration", f"must be a number {limits}", value=seconds)
     base = settings.base_model, settings.base_revision
     source = locate(settings.model, settings.revision, *base)
-    if source.folder.is_dir():
-        # A folder that is no MusicGen at all is an error.
-        MusicGenConfig.from_folder(source.folder)
     precision = "float32" if settings.precision == "auto" else settings.precision
     torch.set_num_threads(settings.threads or cpu_quota())
     tokens = []
-    engine: Engine
+    reason: str | None = None
     for name in ("musicgen", "transformers"):
-        engine_settings = replace(settings, engine=name, precision=precision)
-        if name == "transformers" and source.adapter is not None:
-            engine = load_merged_by_peft(source, engine_settings)
-        else:
-            try:
-                engine = load_engine(
-                    source.folder, source.name, engine_settings, source.adapter, fall_back=False
-                )
-            except UnsupportedCheckpoint as error:
-                if name == "transformers":
-                    raise
-                return NotCompared(str(error))
-        tokens.append([greedy_codes(engine, [prompt], seconds, g) for g in GUIDANCE_SCALES])
+        try:
+            engine = _load(source, replace(settings, engine=name, precision=precision))
+        except UnsupportedCheckpoint as error:
+            if name == "transformers":
+                raise
+            reason = str(error)
+            continue
+        if reason is None:
+            tokens.append([greedy_codes(engine, [prompt], seconds, g) for g in GUIDANCE_SCALES])
         engine.close()
+    if reason is not None:
+        return NotCompared(reason)
     for guidance, ours, theirs in zip(GUIDANCE_SCALES, *tokens, strict=True):
         place = find_difference(ours[0], theirs[0])
         if place is not None:
             codebook, frame = place
             return Difference(guidance, frame, codebook, int(ours[0][place]), int(theirs[0][place]))
     return None
+
+
+def _load(source: Source, settings: Settings) -> Engine:
+    """Load exactly the engine of the settings; PEFT itself merges an adapter for transformers."""
+    if settings.engine == "transformers" and source.adapter is not None:
+        return load_merged_by_peft(source, settings)
+    return load_engine(source.folder, source.name, settings, source.adapter, fall_back=False)
 
 
 def greedy_codes(

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from musicgen.errors import UnsupportedCheckpoint
+
 Activation = Callable[[Tensor], Tensor]
 
 _ACTIVATIONS: dict[str, Activation] = {
@@ -24,10 +26,12 @@ _ACTIVATIONS: dict[str, Activation] = {
 def get_activation(name: str) -> Activation:
     """Return the activation function for its name in config.json.
 
-    Raises: ValueError.
+    Raises: `UnsupportedCheckpoint`.
     """
     if name not in _ACTIVATIONS:
-        raise ValueError(f"activation must be one of {', '.join(_ACTIVATIONS)} (was {name!r})")
+        raise UnsupportedCheckpoint(
+            f"The activation must be one of {', '.join(_ACTIVATIONS)} (was {name!r})."
+        )
     return _ACTIVATIONS[name]
 
 

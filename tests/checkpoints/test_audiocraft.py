@@ -3,6 +3,7 @@ modules the same weights give the same logits and the same sound."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import shutil
@@ -16,8 +17,11 @@ from torch import Tensor
 
 from handlers.cli import main as cli
 from musicgen import catalog, errors
+from musicgen.checkpoints.audiocraft.configuration import check_text_encoder
 from musicgen.checkpoints.audiocraft.convert import convert
+from musicgen.checkpoints.audiocraft.language_model import read_language_model
 from musicgen.checkpoints.audiocraft.names import rename_codec, rename_language_model
+from musicgen.checkpoints.audiocraft.settings import RunSettings
 from musicgen.checkpoints.locate import locate
 from tests.support import audiocraft as toy
 from tests.support import engines, oracle
@@ -242,6 +246,19 @@ def test_a_codec_that_the_base_does_not_have_is_refused(
     torch.save(package, path)
     with pytest.raises(errors.UnsupportedCheckpoint, match="compression_model_checkpoint"):
         convert(tmp_path / "files", locate(str(base)), tmp_path / "tuned")
+
+
+@pytest.mark.parametrize("recorded", ["t5-base", "google-t5/t5-base", "/home/author/t5", None])
+def test_the_text_encoder_of_the_base_is_known_by_name_or_shape(recorded: str | None) -> None:
+    """The published T5 by its name, or by its shape where the base has no name of the hub."""
+    raw = {"d_model": 768, "num_layers": 12, "d_ff": 3072, "_name_or_path": recorded}
+    for name, is_same in (("t5-base", True), ("t5-large", False), ("google/flan-t5-base", False)):
+        changes = toy.describe(ALL_SPECS["musicgen-small"])
+        changes["conditioners.description.t5.name"] = name
+        settings = RunSettings("state_dict.bin", toy.language_model_settings(changes))
+        refusal = pytest.raises(errors.UnsupportedCheckpoint, match=r"t5\.name")
+        with contextlib.nullcontext() if is_same else refusal:
+            check_text_encoder(settings, read_language_model(settings), raw)
 
 
 @pytest.mark.parametrize("text", ["a: [", "7", "${x}", b"x", "x" * (2**20 + 1)])

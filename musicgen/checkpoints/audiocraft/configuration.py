@@ -80,7 +80,7 @@ def build_configuration(
     if model.codec_codebooks is not None and own_codec:
         _limit_codebooks(settings, model.codec_codebooks, raw["audio_encoder"])
     _check_codec_fits(settings, model, raw["audio_encoder"])
-    _check_text_encoder(settings, model, raw["text_encoder"])
+    check_text_encoder(settings, model, raw["text_encoder"])
     if model.has_own_text_encoder:
         raw["text_encoder"] = raw["text_encoder"] | {_NAME: LANGUAGE_MODEL}
     raw["decoder"] = raw["decoder"] | model.to_config()
@@ -120,7 +120,7 @@ def _check_family(base: Source, model: LanguageModel) -> None:
 
 def _check_published_codec(file: str, path: str, name: str, raw: Mapping[str, Any]) -> None:
     """Check that the codec named by the fine-tune is the base's."""
-    published = str(raw["audio_encoder"].get(_NAME) or PUBLISHED_CODEC)
+    published = _read_name(raw["audio_encoder"]) or PUBLISHED_CODEC
     if name.removeprefix(_PRETRAINED) != published:
         raise UnsupportedCheckpoint(
             f"{file}: {path} names another codec than the base's, {published} (was {name!r}). "
@@ -146,12 +146,15 @@ def _check_codec_fits(settings: RunSettings, model: LanguageModel, codec: dict[s
             settings.refuse(path, found, f"It must be {of_codec}, as in the codec.")
 
 
-def _check_text_encoder(
+def check_text_encoder(
     settings: RunSettings, model: LanguageModel, encoder: Mapping[str, Any]
 ) -> None:
-    """Check that the text encoder named by the fine-tune is the base's."""
+    """Check that the text encoder named by a fine-tune is `encoder`, the base's.
+
+    Raises: `UnsupportedCheckpoint`.
+    """
     name = model.text_encoder.rpartition("/")[2]
-    of_base = str(encoder.get(_NAME) or "").rpartition("/")[2]
+    of_base = _read_name(encoder).rpartition("/")[2]
     shape = (encoder.get("d_model"), encoder.get("num_layers"), encoder.get("d_ff"))
     is_same = name == of_base if of_base else _TEXT_ENCODERS.get(name) == shape
     if not is_same:
@@ -167,3 +170,12 @@ def _check_text_encoder(
             model.hidden_size,
             "A Hugging Face checkpoint has no text projection when it equals the width of T5.",
         )
+
+
+def _read_name(part: Mapping[str, Any]) -> str:
+    """Return the name of the model that a part was taken from, or an empty text.
+
+    A path on the machine of its author names nothing.
+    """
+    name = str(part.get(_NAME) or "")
+    return "" if name.startswith(("/", ".", "~")) else name

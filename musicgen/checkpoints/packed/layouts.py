@@ -23,7 +23,7 @@ from musicgen.checkpoints.packed.reader import PackFile
 from musicgen.checkpoints.packed.staging import Staging
 from musicgen.errors import CheckpointMismatch, UnsupportedCheckpoint
 from musicgen.model.config import MusicGenConfig
-from musicgen.model.layers import Linear
+from musicgen.model.layers import Linear, get_activation
 from musicgen.model.musicgen import MusicGen
 from musicgen.model.native.decoder import ACTIVATIONS
 from musicgen.model.native.forms import allocate, pack_weight
@@ -42,6 +42,7 @@ class Packing:
     def __init__(self, config: MusicGenConfig, form: str) -> None:
         self._precision = precision_of(form)
         self._native: Forms | None = FORMS[self._precision] if form.startswith(NATIVE) else None
+        get_activation(config.decoder.activation)
         if self._native is not None and config.decoder.activation not in ACTIVATIONS:
             raise UnsupportedCheckpoint(
                 f"the native step does not support the activation {config.decoder.activation}: "

@@ -238,6 +238,24 @@ def test_verify_says_when_it_compared_nothing(
     assert said.startswith("not compared: ") and str(value) in said
 
 
+@pytest.mark.parametrize("form", ["plain-float32", "native-int8"])
+def test_an_activation_that_only_transformers_has_cannot_be_packed(
+    form: str,
+    checkpoints: Callable[[str], Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Guards a traceback, and advice to choose a form that does not work either."""
+    folder = tmp_path / "odd"
+    shutil.copytree(checkpoints("musicgen-small"), folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["decoder"]["activation_function"] = "quick_gelu"
+    (folder / "config.json").write_text(json.dumps(config))
+    packed = str(tmp_path / "packed")
+    assert cli.main(["pack", str(folder), "-o", packed, "--form", form]) == 1
+    assert "The activation must be one of gelu" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("seconds", ["0.02", "0.04", "0", "-1", "nan", "inf", "301"])
 def test_verify_refuses_a_duration_that_no_request_may_have(
     seconds: str, capsys: pytest.CaptureFixture[str]
