@@ -91,6 +91,8 @@ def main() -> int:
         _write_line(output, end=True)
     except SoundProblem as error:
         _write_line(output, problem=error.problem, advice=error.advice)
+    except OSError as error:
+        _write_line(output, problem=f"cannot be read: {error.strerror}", advice="")
     output.flush()
     return 0
 

@@ -30,6 +30,8 @@ _MISLEADING_MAX = 20_000
 """Limit of beginnings of frames that are none: a damaged or hostile file."""
 _MARGIN_SECONDS = 1.0
 """An encoder's delay and padding, which are no sound."""
+_INFO_FIELDS = ((1, 4), (2, 4), (4, 100), (8, 4))
+"""Flags and bytes of the fields before LAME's: frames, bytes, seek table, quality."""
 _INFO_KBITS = {True: 5, False: 8}
 """Index of 64 kbit/s: room for the info of any frame."""
 
@@ -132,7 +134,12 @@ def _is_followed(data: bytes, frame: Frame) -> bool:
 
 
 def skip_tag(data: bytes, at: int) -> int:
-    """Return the end of an ID3v2, ID3v1 or APE tag at a byte, or `at`."""
+    """Return the end of an ID3v2, ID3v1 or APE tag at a byte, or `at` where none fits."""
+    end = _find_tag_end(data, at)
+    return end if end <= len(data) else at
+
+
+def _find_tag_end(data: bytes, at: int) -> int:
     head = bytes(data[at : at + 32])
     if head[:3] == b"ID3" and len(head) >= 10 and max(head[6:10]) < 128:
         size = sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
@@ -192,11 +199,8 @@ def _write_info(data: bytes, first: Frame, info: Frame | None, count: int) -> by
         if bytes(frame[at : at + 4]) in (b"Xing", b"Info") and flags & 1:
             declared = int.from_bytes(frame[at + 8 : at + 12], "big")
             frame[at + 8 : at + 12] = count.to_bytes(4, "big")
-            lame = (
-                at
-                + 8
-                + sum(size for bit, size in ((1, 4), (2, 4), (4, 100), (8, 4)) if flags & bit)
-            )
+            fields = sum(size for bit, size in _INFO_FIELDS if flags & bit)
+            lame = at + 8 + fields
             if declared not in (count, count + 1) and lame + 24 <= len(frame):
                 frame[lame + 22] &= 0xF0
                 frame[lame + 23] = 0

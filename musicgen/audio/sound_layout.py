@@ -60,7 +60,7 @@ def find_layout(path: Path) -> SoundLayout:
 
 def _find(data: mmap.mmap) -> SoundLayout:
     start = 0
-    while (after := skip_tag(data, start)) > start and after < len(data):  # type: ignore[arg-type]
+    while (after := skip_tag(data, start)) > start:  # type: ignore[arg-type]
         start = after
     head = data[start : start + 16]
     if head[:4] in (b"RIFF", b"FORM"):

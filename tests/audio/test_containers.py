@@ -166,6 +166,12 @@ def test_tags_between_and_around_frames_are_no_sound(upload: Path) -> None:
     assert len(read_audio(upload)[0]) == RATE
 
 
+def test_a_tag_longer_than_the_file_hides_no_frames(upload: Path) -> None:
+    data = _encode("mp3", make_sines(RATE, 2, RATE))
+    upload.write_bytes(data + b"ID3\x04\0\0\x7f\x7f\x7f\x7f" + data)
+    assert len(read_audio(upload)[0]) == 2 * RATE
+
+
 @pytest.mark.parametrize("form", ["mp3", "ogg", "flac", "wav"])
 def test_joined_files_of_different_rates_are_refused(upload: Path, form: str) -> None:
     pcm = make_sines(16_000, 1, 16_000)

@@ -106,6 +106,12 @@ def test_a_stranger_s_damaged_file_ends_no_reader(tmp_path: Path) -> None:
         assert np.isfinite(pcm).all()
 
 
+def test_a_file_that_cannot_be_opened_says_so(tmp_path: Path) -> None:
+    """A name may be too long for this system, or the file closed to this user."""
+    with pytest.raises(InvalidInputAudio, match="cannot be read: File name too long"):
+        read_audio(tmp_path / ("x" * 300), is_foreign=True)
+
+
 def test_a_crash_of_the_decoder_is_a_refusal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
