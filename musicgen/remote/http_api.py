@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from musicgen.errors import GenerationCancelled, RemoteError
+from musicgen.http_errors import list_http_errors
 from musicgen.remote.clips import RemoteClip, decode_base64, decode_data_uri
 from musicgen.remote.errors import RemoteRefusal
 from musicgen.remote.usage import JobTimer, Meter
@@ -105,13 +106,11 @@ class HttpApi:
         """
         if address.startswith("data:"):
             return decode_data_uri(address)
-        import httpx
-
         failures = 0
         while True:
             try:
                 return self._fetch(address)
-            except httpx.HTTPError as error:
+            except list_http_errors() as error:
                 failures += 1
                 if failures >= ATTEMPTS:
                     raise Unreachable(f"cannot download the clip: {_describe(error)}.") from error
@@ -152,11 +151,12 @@ class HttpApi:
             self.check()
             try:
                 response = (exchange or self._exchange)(method, path, **options)
-            except httpx.TransportError as error:
+            except list_http_errors() as error:
                 failures += 1
+                is_final = not isinstance(error, httpx.TransportError)
                 # A POST may have started a job: only a GET is safe to repeat.
                 may_run = method == "POST" and not isinstance(error, unsent)
-                if may_run or failures >= ATTEMPTS:
+                if may_run or is_final or failures >= ATTEMPTS:
                     self.meter.may_be_running = self.meter.may_be_running or may_run
                     where = self._client.base_url
                     raise Unreachable(f"cannot reach {where}: {_describe(error)}.") from error
@@ -205,12 +205,10 @@ class HttpApi:
 
     def _cancel(self, path: str) -> None:
         """Cancel a job, even after the deadline: a job costs money until its end."""
-        import httpx
-
         for attempt in range(CANCEL_ATTEMPTS):
             if attempt:
                 time.sleep(POLL_SECONDS)
-            with suppress(httpx.HTTPError):
+            with suppress(*list_http_errors()):
                 response = self._client.post(path, timeout=CANCEL_SECONDS)
                 if response.status_code not in _STARTING | _BUSY:
                     return
