@@ -37,7 +37,7 @@ def download_snapshot(repository: str, revision: str | None, patterns: Sequence[
     from huggingface_hub import snapshot_download
 
     for attempt in range(1, ATTEMPTS + 1):
-        resume_after_resets()
+        prepare_session()
         try:
             return Path(
                 snapshot_download(repository, revision=revision, allow_patterns=list(patterns))
@@ -49,11 +49,12 @@ def download_snapshot(repository: str, revision: str | None, patterns: Sequence[
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def resume_after_resets() -> None:
-    """Have huggingface_hub resume a file after a reset connection.
+def prepare_session() -> None:
+    """Have huggingface_hub resume a file after a reset connection, and end a call that stalls.
 
     It continues at the last whole 10 MB after a `ConnectError`, at most five times in a row without
-    new data, so the body of each response raises that one instead.
+    new data, so the body of each response raises that one instead. Its calls of the hub's API have
+    no timeout.
     """
     from huggingface_hub.utils import get_session
 
@@ -63,7 +64,20 @@ def resume_after_resets() -> None:
     hooks = getattr(session, "event_hooks", None)
     if hooks is None or _replace_body in hooks["response"]:
         return
-    session.event_hooks = {**hooks, "response": [*hooks["response"], _replace_body]}
+    session.event_hooks = {
+        "request": [*hooks["request"], _limit_time],
+        "response": [*hooks["response"], _replace_body],
+    }
+
+
+def _limit_time(request: Any) -> None:
+    from huggingface_hub import constants
+
+    limits = request.extensions.get("timeout", {})
+    request.extensions["timeout"] = {
+        phase: limits.get(phase) or constants.HF_HUB_DOWNLOAD_TIMEOUT
+        for phase in ("connect", "read", "write", "pool")
+    }
 
 
 def _replace_body(response: Any) -> None:

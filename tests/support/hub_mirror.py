@@ -24,7 +24,8 @@ class Mirror:
     """`models`: the files of each by its name. `asked`: the method and path of each request.
 
     `starts`: the first byte of each download of weights. `fault` answers these in place of the
-    mirror, unless it returns False; it is given the rest of the file.
+    mirror, unless it returns False; it is given the rest of the file. `api_fault` answers calls of
+    the API.
     """
 
     def __init__(self, models: Mapping[str, Files]) -> None:
@@ -32,6 +33,7 @@ class Mirror:
         self.asked: list[tuple[str, str]] = []
         self.starts: list[int] = []
         self.fault: Fault | None = None
+        self.api_fault: Fault | None = None
         self.url = ""
 
     def find(self, path: str) -> tuple[bytes, str] | None:
@@ -75,6 +77,8 @@ def hub_mirror(models: Mapping[str, Files]) -> Iterator[Mirror]:
             mirror.asked.append((self.command, path))
             found = mirror.find(path)
             body, kind = found or (b'{"error": "not found"}', _JSON)
+            if path.startswith("/api/") and mirror.api_fault and mirror.api_fault(self, body):
+                return
             status, tag = 200 if found else 404, hashlib.sha1(body).hexdigest()
             if self.command == "GET" and found and path.endswith(".safetensors"):
                 start = int(self.headers.get("Range", "bytes=0-")[6:].partition("-")[0])
