@@ -64,7 +64,7 @@ def _detail(answer: httpx.Response) -> str:
     try:
         body = answer.json()
     except ValueError:
-        return answer.text[:300]
+        return " ".join(answer.text[:300].split())
     if not isinstance(body, dict):
         return str(body)[:300]
     errors = "; ".join(map(str, body.get("errors") or ()))

@@ -241,7 +241,8 @@ def _check_success(response: httpx.Response) -> httpx.Response:
         code = str(error["code"])
         text = f"{code}: {error['message']}"
     except (ValueError, KeyError, TypeError):
-        text = response.text[:200]
+        # A proxy answers with a page.
+        text = " ".join(response.text[:200].split())
     status = response.status_code
     raise NotDone(f"{response.request.url.host} answers {status}: {text}", status, code)
 

@@ -106,13 +106,16 @@ class HttpApi:
         """
         if address.startswith("data:"):
             return decode_data_uri(address)
+        import httpx
+
         failures = 0
         while True:
             try:
                 return self._fetch(address)
             except list_http_errors() as error:
                 failures += 1
-                if failures >= ATTEMPTS:
+                is_final = not isinstance(error, httpx.TransportError)
+                if is_final or failures >= ATTEMPTS:
                     raise Unreachable(f"cannot download the clip: {_describe(error)}.") from error
             self.pause()
 
@@ -277,8 +280,13 @@ def _read_reason(body: Any) -> str:
     if isinstance(body, Mapping):
         for key in ("error", "detail", "title", "message"):
             if body.get(key):
-                return str(body[key])
-    return str(body)
+                return _join_lines(str(body[key]))
+    return _join_lines(str(body))
+
+
+def _join_lines(text: str) -> str:
+    """Return a text in one line: a proxy answers with a page."""
+    return " ".join(text.split())
 
 
 def _describe(error: Exception) -> str:

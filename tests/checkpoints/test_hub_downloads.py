@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
-from huggingface_hub.utils import close_session
+from huggingface_hub import constants, utils
+from huggingface_hub.errors import HfHubHTTPError
 
 from musicgen.checkpoints import hub
 from musicgen.checkpoints.hub import download_snapshot
@@ -34,6 +34,10 @@ from tests.support.commands import run_command
 from tests.support.disks import small_disk
 from tests.support.hub_mirror import Mirror, hub_mirror
 
+pytestmark = pytest.mark.skipif(
+    HfHubHTTPError.__mro__[1].__module__.startswith("requests"),
+    reason="an old huggingface_hub reads its endpoint at import, and has no timeout",
+)
 MB = 2**20
 DEMO = ROOT / "musicgen" / "demo" / "checkpoint"
 SIGNED = "http://127.0.0.1:9/weights?X-Amz-Signature=hush"
@@ -62,6 +66,11 @@ FAULTS = {
 WEIGHT_BYTES = bytes(range(256)) * (SIZE // 256)
 
 
+def _close_session() -> None:
+    if hasattr(utils, "close_session"):
+        utils.close_session()
+
+
 @pytest.fixture
 def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     """A hub with one model, whose client does not wait long between attempts."""
@@ -74,12 +83,12 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
         monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
-        close_session()
+        _close_session()
         yield running
         STALLED.set()
-        close_session()
+        _close_session()
 
 
 @pytest.mark.parametrize("breakage", [reset_after(15 * MB), close_after(15 * MB)])
