@@ -138,8 +138,8 @@ def _ask_hub(repository: str, revision: str | None) -> None:
         HfApi().model_info(repository, revision=revision, timeout=HUB_SECONDS)
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise CheckpointNotFound(
-            f"{repository} is not in the hub's cache, and the hub does not give it ({describe(error)}). "
-            "Check the name, the network, and HF_TOKEN for a private model."
+            f"{repository} is not in the hub's cache, and the hub does not give it "
+            f"({describe(error)}). Check the name, the network, and HF_TOKEN for a private model."
         ) from None
     except Exception as error:
         # The hub's client raises errors of its HTTP library for a missing network.
