@@ -56,7 +56,7 @@ def prepare_session() -> None:
     new data, so the body of each response raises that one instead. Its calls of the hub's API have
     no timeout.
     """
-    from huggingface_hub.utils import get_session
+    from huggingface_hub import get_session
 
     session: Any = get_session()
     # Versions before 1.0 use requests. They keep the incomplete file and continue it in the next
