@@ -19,7 +19,7 @@ OLDEST_TESTS ?= tests
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
-	$(BIN)/musicgen generate "upbeat piano melody in C major" --model demo --duration 4 --seed 7 -o $(DEMO_OUT)
+	$(BIN)/musicgen generate "upbeat piano melody in C major" --model demo --duration 4 --seed 7 -o "$(DEMO_OUT)"
 
 # The job API and its page at http://127.0.0.1:$(API_PORT), until Ctrl-C.
 api: .venv/api-installed
@@ -77,11 +77,11 @@ bench-gpu: .venv/dev-installed
 	$(BIN)/python bench/gpu.py
 
 train: .venv/dev-installed
-	$(BIN)/python -m training --folder $(TRAINING)
+	$(BIN)/python -m training --folder "$(TRAINING)"
 
 evaluate: .venv/dev-installed
 	$(BIN)/python -m training.held_out outputs/held-out
-	$(BIN)/musicgen evaluate --model $(MODEL) --music outputs/held-out
+	$(BIN)/musicgen evaluate --model "$(MODEL)" --music outputs/held-out
 
 clean:
 	rm -rf .venv outputs

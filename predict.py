@@ -163,8 +163,9 @@ class Runner(_Loaded):
 class StreamingRunner(_Loaded):
     """Runner with a list of files for each prediction.
 
-    The first files are pieces, playable alone and sent while the clip is made. The last one is the
-    whole clip, normalized, as from `Runner`.
+    Files named ID-piece-001.wav and so on are pieces, playable alone and sent while the clip is
+    made. ID-clip.wav is the whole clip, normalized, as from `Runner`; the metric `clip_sha256` is
+    its hash. Cog lists uploaded files in the order in which their uploads end.
     """
 
     @streaming  # type: ignore[untyped-decorator]

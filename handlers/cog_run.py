@@ -80,9 +80,10 @@ class CogRun:
     def stream(
         self, arguments: Mapping[str, Any], record_metric: RecordMetric
     ) -> Generator[str, None, None]:
-        """Yield files while the clip is made, each playable alone, and the whole clip last.
+        """Yield files while the clip is made, each playable alone, and then the whole clip.
 
-        The last file is the normalized clip, as `generate` returns it. For one slot.
+        Pieces are named ID-piece-001.wav and so on; the normalized clip, as `generate` returns it,
+        is ID-clip.wav. Cog lists uploads in the order in which they end. For one slot.
 
         Raises: `PredictionError`. Cog's cancellation, not an `Exception`, passes through.
         """
@@ -96,7 +97,7 @@ class CogRun:
                         number += 1
                         yield self._write_piece(generation.job_id, number, arguments, audio)
                 result = generation.result()
-            yield self._finish(result, record_metric)
+            yield self._finish(result, record_metric, "-clip")
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
@@ -121,7 +122,7 @@ class CogRun:
             self._write_line(f"loading model {_hide_folder(model)}")
         return ProgressLog(self._write_line, self._clock, arguments)
 
-    def _finish(self, result: GenerationResult, record_metric: RecordMetric) -> str:
+    def _finish(self, result: GenerationResult, record_metric: RecordMetric, role: str = "") -> str:
         for name, value in build_metrics(result).items():
             record_metric(name, value)
         self._write_line(
@@ -134,7 +135,7 @@ class CogRun:
         if self._folder not in clip.parents:
             return result.clips[0].address
         # Cog uploads under the bare file name, so the clip gets one of its own.
-        output = clip.rename(self._folder / f"{result.job_id}{clip.suffix}")
+        output = clip.rename(self._folder / f"{result.job_id}{role}{clip.suffix}")
         clip.parent.rmdir()
         return str(output)
 
@@ -143,7 +144,7 @@ class CogRun:
     ) -> str:
         self._folder.mkdir(parents=True, exist_ok=True)
         suffix = arguments.get("output_format") or "wav"
-        path = self._folder / f"{job_id}-{number:03d}.{suffix}"
+        path = self._folder / f"{job_id}-piece-{number:03d}.{suffix}"
         path.write_bytes(audio)
         return str(path)
 
@@ -197,6 +198,7 @@ def build_metrics(result: GenerationResult) -> dict[str, float | int | str]:
         "seed": clip.seed,
         "model": _hide_folder(result.model),
         "licence": result.licence,
+        "clip_sha256": clip.sha256,
         "audio_seconds": result.seconds,
         "decode_seconds": result.timings.decode,
         "real_time_factor": result.real_time_factor,

@@ -15,6 +15,7 @@ from musicgen.checkpoints.adapters.kinds import read_adapter_config
 from musicgen.checkpoints.address import is_address, is_to_be_fetched
 from musicgen.checkpoints.card import HUB_SECONDS
 from musicgen.checkpoints.folder_files import weight_files
+from musicgen.checkpoints.hub import describe
 from musicgen.checkpoints.local import find_licence
 from musicgen.checkpoints.locate import (
     find_base_revision,
@@ -136,10 +137,9 @@ def _ask_hub(repository: str, revision: str | None) -> None:
     try:
         HfApi().model_info(repository, revision=revision, timeout=HUB_SECONDS)
     except (HfHubHTTPError, HFValidationError, OSError) as error:
-        reason = str(error).strip().partition("\n")[0][:160]
         raise CheckpointNotFound(
-            f"{repository} is not in the hub's cache, and the hub does not give it ({reason}). "
-            "Check the name, the network, and HF_TOKEN for a private model."
+            f"{repository} is not in the hub's cache, and the hub does not give it "
+            f"({describe(error)}). Check the name, the network, and HF_TOKEN for a private model."
         ) from None
     except Exception as error:
         # The hub's client raises errors of its HTTP library for a missing network.

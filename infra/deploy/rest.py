@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 
 from infra.deploy.target import CheckError, DeployError
+from musicgen.http_errors import list_http_errors
 
 SECONDS = 60.0
 
@@ -47,7 +48,7 @@ class Rest:
     def _send(self, method: str, path: str, body: Any = None) -> httpx.Response:
         try:
             return self._client.request(method, path, json=body)
-        except httpx.HTTPError as error:
+        except list_http_errors() as error:
             name = type(error).__name__
             raise DeployError(f"{method} {self._client.base_url}{path}: {name}: {error}") from error
 
@@ -63,7 +64,7 @@ def _detail(answer: httpx.Response) -> str:
     try:
         body = answer.json()
     except ValueError:
-        return answer.text[:300]
+        return " ".join(answer.text[:300].split())
     if not isinstance(body, dict):
         return str(body)[:300]
     errors = "; ".join(map(str, body.get("errors") or ()))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from musicgen import catalog
 from musicgen.checkpoints.card import CARD, combine_licences, read_licence
+from musicgen.checkpoints.hub import download_snapshot
 from musicgen.checkpoints.hub_cache import find_with_commit, list_commits
 from musicgen.checkpoints.packed.format import find_packed_files, read_header
 from musicgen.errors import CheckpointIncomplete, CheckpointNotFound, UnknownModel
@@ -116,11 +117,11 @@ def find_in_cache(repository: str, revision: str | None) -> Path | None:
 
 def _find_cached(repository: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError, OSError) as error:
+    except Exception as error:
+        # Versions of huggingface_hub have different errors for an absent or damaged cache.
         raise CheckpointNotFound(f"{repository} is not in the cache") from error
     if not any(any(folder.glob(pattern)) for pattern in _WEIGHTS_BY_PREFERENCE):
         raise CheckpointNotFound(f"{repository} has no weights in the cache")
@@ -191,19 +192,9 @@ def _from_hub(repository: str, revision: str | None) -> Path:
 
 
 def _download(repository: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        for weights in _WEIGHTS_BY_PREFERENCE:
-            # The card is fetched beside the weights; a repository without one is complete too.
-            patterns = [*_SMALL_FILES, CARD, weights]
-            folder = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
-            if any(folder.glob(weights)):
-                break
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise CheckpointNotFound(
-            f"{repository} is not in the cache and could not be downloaded ({error}): check the "
-            "name, the network, HF_HUB_OFFLINE, and HF_TOKEN for a private model"
-        ) from error
+    for weights in _WEIGHTS_BY_PREFERENCE:
+        # The card is fetched beside the weights; a repository without one is complete too.
+        folder = download_snapshot(repository, revision, [*_SMALL_FILES, CARD, weights])
+        if any(folder.glob(weights)):
+            break
     return folder

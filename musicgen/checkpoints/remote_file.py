@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from musicgen.errors import CheckpointCorrupt, CheckpointNotFound, MissingDependency
+from musicgen.http_errors import list_http_errors
 from musicgen.settings import BucketSettings
 from musicgen.storage.s3_client import open_client
 
@@ -57,7 +58,7 @@ def open_remote_file(url: str, label: str, bucket: BucketSettings) -> Iterator[R
     with httpx.Client(follow_redirects=True, timeout=TIMEOUT_SECONDS) as client:
         try:
             yield _open_http(client, url, label)
-        except httpx.HTTPError as error:
+        except list_http_errors() as error:
             raise _unreachable_error(label, error) from error
 
 
@@ -127,7 +128,12 @@ def _open_http(client: Any, url: str, label: str) -> RemoteFile:
         response.raise_for_status()
         return bytes(response.content)
 
-    size = int(first.headers["content-range"].rpartition("/")[2])
+    total = first.headers.get("content-range", "").rpartition("/")[2]
+    if not total.isdecimal():
+        raise CheckpointNotFound(
+            f"{label} returned part of a file without its size: check the server"
+        )
+    size = int(total)
     return RemoteFile(size, lambda file: _save_ranges(file, size, read, label))
 
 

@@ -28,6 +28,7 @@ from musicgen.client.protocol import (
     Steps,
     http_options,
 )
+from musicgen.http_errors import list_http_errors
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -108,7 +109,7 @@ class MusicGenClient:
             while True:
                 try:
                     response = self._take(step)
-                except httpx.TransportError as error:
+                except list_http_errors() as error:
                     step = steps.throw(error)
                 else:
                     step = steps.send(response)
@@ -182,7 +183,7 @@ class AsyncMusicGenClient:
             while True:
                 try:
                     response = await self._take(step)
-                except httpx.TransportError as error:
+                except list_http_errors() as error:
                     step = steps.throw(error)
                 else:
                     step = steps.send(response)

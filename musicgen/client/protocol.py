@@ -1,7 +1,7 @@
 """Calls of the job API as generators, shared by the synchronous and the asynchronous client.
 
 A call yields an `httpx.Request` or a `Pause` and receives the `httpx.Response`, or the
-`httpx.TransportError` as an exception. It sends nothing itself: a client runs the steps.
+error of httpx as an exception. It sends nothing itself: a client runs the steps.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import httpx
 
 from musicgen.errors import GenerationCancelled, NotWritable, RemoteError
+from musicgen.http_errors import list_http_errors
 
 T = TypeVar("T")
 TIMEOUT_SECONDS = 60.0
@@ -185,8 +186,8 @@ class Calls:
             response: httpx.Response | None = None
             try:
                 response = yield self._build_request(method, path, **content)
-            except httpx.TransportError as error:
-                if attempt == ATTEMPTS:
+            except list_http_errors() as error:
+                if attempt == ATTEMPTS or not isinstance(error, httpx.TransportError):
                     raise RemoteError(
                         f"the server does not answer ({type(error).__name__})"
                     ) from error
@@ -240,7 +241,8 @@ def _check_success(response: httpx.Response) -> httpx.Response:
         code = str(error["code"])
         text = f"{code}: {error['message']}"
     except (ValueError, KeyError, TypeError):
-        text = response.text[:200]
+        # A proxy answers with a page.
+        text = " ".join(response.text[:200].split())
     status = response.status_code
     raise NotDone(f"{response.request.url.host} answers {status}: {text}", status, code)
 

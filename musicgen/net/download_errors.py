@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from musicgen.errors import InputAudioRefused, InputAudioTooLarge, InputAudioUnreachable
+from musicgen.http_errors import list_http_errors
 
 FIELD = "input_audio"
 _SHOWN_CHARACTERS = 120
@@ -43,7 +44,9 @@ def translate_errors(url: str, limits: DownloadLimits) -> Iterator[None]:
         raise build_timeout(url, limits) from None
     except httpx.ConnectError:
         raise build_unreachable(url, "no connection: check the name, the port and TLS") from None
-    except (httpx.HTTPError, httpx.StreamError, zlib.error):
+    except zlib.error:
+        raise build_unreachable(url, "the compressed file is damaged") from None
+    except list_http_errors():
         raise build_unreachable(url, "the connection ended early") from None
 
 

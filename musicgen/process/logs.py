@@ -6,12 +6,24 @@ import json
 import logging
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TextIO
+from typing import Any, TextIO
 
 _TRACEPARENT = re.compile("[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+HTTP_LOGGERS = (
+    *("httpx", "httpx2", "httpcore", "httpcore2", "huggingface_hub", "hf_xet", "hpack"),
+    *("boto3", "botocore", "s3transfer", "urllib3", "requests", "aiohttp"),
+)
+"""Loggers of libraries that log URLs and headers. A signed URL or a session token is a secret."""
+_OPEN_LOGGERS = frozenset({"musicgen", "handlers", "uvicorn", "__main__"})
+_QUERY = re.compile(r"\?[\w%.~*\-\[\]]+=[^\s'\"<>()]*", re.ASCII)
+_HEADER = re.compile(
+    r"(\b(?:authorization|x-amz-security-token|x-api-key|cookie)\b\W{1,8}(?:b['\"])?|\bBearer +)"
+    r"(?:(?:bearer|basic) +)?[^\s'\",;)]+",
+    re.ASCII | re.IGNORECASE,
+)
 _job: ContextVar[str | None] = ContextVar("job", default=None)
 _trace: ContextVar[str | None] = ContextVar("trace", default=None)
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
@@ -29,9 +41,39 @@ def start_logging(
     if as_json:
         for handler in logging.getLogger().handlers:
             handler.setFormatter(JsonLines())
-    # They log URLs and headers, and a signed URL or a session token is a secret.
-    for name in ("httpx", "httpcore", "boto3", "botocore", "s3transfer", "urllib3"):
+    for name in HTTP_LOGGERS:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    if not isinstance(factory := logging.getLogRecordFactory(), _HidingFactory):
+        logging.setLogRecordFactory(_HidingFactory(factory))
+
+
+class _HidingFactory:
+    """Factory of log records that hides secrets in the messages of other packages.
+
+    Warnings of HTTP libraries contain signed URLs too, and huggingface_hub logs to a handler of its
+    own. `factory`: the one to create the records.
+    """
+
+    def __init__(self, factory: Callable[..., logging.LogRecord]) -> None:
+        self._factory = factory
+
+    def __call__(self, *arguments: Any, **options: Any) -> logging.LogRecord:
+        record = self._factory(*arguments, **options)
+        if record.name.partition(".")[0] in _OPEN_LOGGERS:
+            return record
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError, KeyError):
+            return record  # logging itself reports a wrong format
+        hidden = hide_secrets(message)
+        if hidden != message:
+            record.msg, record.args = hidden, ()
+        return record
+
+
+def hide_secrets(text: str) -> str:
+    """Return a text without the queries of its URLs and without authorization headers."""
+    return _HEADER.sub(r"\1…", _QUERY.sub("?…", text))
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from musicgen.remote.clips import RemoteClip
+from musicgen.remote.cog_outputs import download_clip
 from musicgen.remote.errors import RemoteRefusal
 from musicgen.remote.http_api import HttpApi, OnProgress
 from musicgen.request import seed_of_variation
@@ -51,16 +52,15 @@ def split_clips(fields: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def read_prediction(api: HttpApi, prediction: Mapping[str, Any]) -> RemoteClip:
-    """Return the clip of a prediction; a streaming runner sends the complete clip last.
+    """Return the clip of a prediction, the whole one of a streaming runner.
 
     Raises: `RemoteError` for an unsuccessful prediction.
     """
     if prediction.get("status") != "succeeded":
         reason = prediction.get("error") or prediction.get("status")
         raise RemoteRefusal("the prediction did not succeed", str(reason))
-    output = prediction["output"]
-    data, kind = api.download(output[-1] if isinstance(output, list) else output)
     metrics = _read_metrics(prediction)
+    data, kind = download_clip(api, prediction.get("output"), metrics)
     return RemoteClip(
         data,
         kind,

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from musicgen.errors import GenerationCancelled, RemoteError
+from musicgen.http_errors import list_http_errors
 from musicgen.remote.clips import RemoteClip, decode_base64, decode_data_uri
 from musicgen.remote.errors import RemoteRefusal
 from musicgen.remote.usage import JobTimer, Meter
@@ -111,9 +112,10 @@ class HttpApi:
         while True:
             try:
                 return self._fetch(address)
-            except httpx.HTTPError as error:
+            except list_http_errors() as error:
                 failures += 1
-                if failures >= ATTEMPTS:
+                is_final = not isinstance(error, httpx.TransportError)
+                if is_final or failures >= ATTEMPTS:
                     raise Unreachable(f"cannot download the clip: {_describe(error)}.") from error
             self.pause()
 
@@ -152,11 +154,12 @@ class HttpApi:
             self.check()
             try:
                 response = (exchange or self._exchange)(method, path, **options)
-            except httpx.TransportError as error:
+            except list_http_errors() as error:
                 failures += 1
+                is_final = not isinstance(error, httpx.TransportError)
                 # A POST may have started a job: only a GET is safe to repeat.
                 may_run = method == "POST" and not isinstance(error, unsent)
-                if may_run or failures >= ATTEMPTS:
+                if may_run or is_final or failures >= ATTEMPTS:
                     self.meter.may_be_running = self.meter.may_be_running or may_run
                     where = self._client.base_url
                     raise Unreachable(f"cannot reach {where}: {_describe(error)}.") from error
@@ -205,12 +208,10 @@ class HttpApi:
 
     def _cancel(self, path: str) -> None:
         """Cancel a job, even after the deadline: a job costs money until its end."""
-        import httpx
-
         for attempt in range(CANCEL_ATTEMPTS):
             if attempt:
                 time.sleep(POLL_SECONDS)
-            with suppress(httpx.HTTPError):
+            with suppress(*list_http_errors()):
                 response = self._client.post(path, timeout=CANCEL_SECONDS)
                 if response.status_code not in _STARTING | _BUSY:
                     return
@@ -279,8 +280,13 @@ def _read_reason(body: Any) -> str:
     if isinstance(body, Mapping):
         for key in ("error", "detail", "title", "message"):
             if body.get(key):
-                return str(body[key])
-    return str(body)
+                return _join_lines(str(body[key]))
+    return _join_lines(str(body))
+
+
+def _join_lines(text: str) -> str:
+    """Return a text in one line: a proxy answers with a page."""
+    return " ".join(text.split())
 
 
 def _describe(error: Exception) -> str:

@@ -6,13 +6,20 @@ import asyncio
 import io
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from handlers.async_generation import AsyncGeneration
-from musicgen.process.logs import JsonLines, about
+from musicgen.process.logs import HTTP_LOGGERS, JsonLines, about, hide_secrets
+from tests.support import ROOT
+from tests.support.broken_answers import Times, redirect
+from tests.support.hub_mirror import hub_mirror
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -82,3 +89,75 @@ def test_a_header_that_is_none_is_no_trace(lines: io.StringIO, header: str | Non
         logging.getLogger("musicgen.test").info("begun")
     (line,) = _told(lines)
     assert "trace_id" not in line
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ('GET http://a/b?X-Amz-Signature=hush "HTTP/1.1 200 OK"', "hush"),
+        (
+            "Retrying after connection broken: /bucket/key?X-Amz-Credential=me&X-Signature=hush",
+            "hush",
+        ),
+        ("for url 'https://a/b?token=hush'\nFor more information", "hush"),
+        ("headers=[(b'authorization', b'Bearer hush')]", "hush"),
+        ("{'Authorization': 'Bearer hush', 'x': 1}", "hush"),
+        ("'X-Amz-Security-Token': b'hush/+='", "hush"),
+    ],
+)
+def test_secrets_are_hidden(text: str, hidden: str) -> None:
+    assert hidden in text and hidden not in hide_secrets(text)
+
+
+@pytest.mark.parametrize("text", ["Is it? yes=no", "what is 2=2", "100 % | http://a/b#c"])
+def test_other_text_stays(text: str) -> None:
+    assert hide_secrets(text) == text
+
+
+HARMLESS = {
+    "asyncio",
+    "bcdocs",
+    "concurrent",
+    "filelock",
+    "musicgen",
+    "tqdm",
+    "uvicorn",
+    "watchfiles",
+}
+"""Loggers that write no address and no header of a request to another server."""
+DOWNLOAD = """
+import logging, sys
+from musicgen.process.logs import start_logging
+start_logging(sys.argv[1])
+from musicgen.checkpoints.locate import locate
+from musicgen.errors import CheckpointNotFound
+try:
+    locate("me/tune")
+except CheckpointNotFound as error:
+    logging.getLogger("musicgen").warning("%s", error)
+import boto3, httpx, httpx_secure, uvicorn
+print(*logging.root.manager.loggerDict)
+"""
+
+
+@pytest.mark.parametrize("level", ["INFO", "DEBUG"])
+def test_a_download_logs_no_signed_address(tmp_path: Path, level: str) -> None:
+    """The hub moved to httpx2, whose logger was not known here."""
+    signed = "/me/tune/resolve/main/signed.safetensors?X-Amz-Signature=hush"
+    with hub_mirror({"me/tune": {"model.safetensors": bytes(1000)}}) as mirror:
+        mirror.fault = Times(redirect(mirror.url + signed))
+        here = {"HF_ENDPOINT": mirror.url, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+        ended = subprocess.run(
+            [sys.executable, "-c", DOWNLOAD, level],
+            cwd=ROOT,
+            env={**os.environ, **here, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": "hf_whisper"},
+            capture_output=True,
+            text=True,
+        )
+    assert any("signed.safetensors" in path for _, path in mirror.asked), ended.stderr
+    assert "could not be downloaded" in ended.stderr
+    assert "hush" not in ended.stderr and "whisper" not in ended.stderr
+    assert "HTTP Request" not in ended.stderr
+    loggers = {name.partition(".")[0] for name in ended.stdout.split()}
+    assert loggers <= {*HTTP_LOGGERS, *HARMLESS}, "decide about each new logger"
+    assert "httpx2" in loggers or "httpx" in loggers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -17,12 +17,23 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 Files = Mapping[str, bytes]
 
 
+Fault = Callable[[BaseHTTPRequestHandler, bytes], bool]
+
+
 class Mirror:
-    """`models`: the files of each by its name. `asked`: the method and path of each request."""
+    """`models`: the files of each by its name. `asked`: the method and path of each request.
+
+    `starts`: the first byte of each download of weights. `fault` answers these in place of the
+    mirror, unless it returns False; it is given the rest of the file. `api_fault` answers calls of
+    the API.
+    """
 
     def __init__(self, models: Mapping[str, Files]) -> None:
         self.models = models
         self.asked: list[tuple[str, str]] = []
+        self.starts: list[int] = []
+        self.fault: Fault | None = None
+        self.api_fault: Fault | None = None
         self.url = ""
 
     def find(self, path: str) -> tuple[bytes, str] | None:
@@ -66,10 +77,22 @@ def hub_mirror(models: Mapping[str, Files]) -> Iterator[Mirror]:
             mirror.asked.append((self.command, path))
             found = mirror.find(path)
             body, kind = found or (b'{"error": "not found"}', _JSON)
-            self.send_response(200 if found else 404)
+            if path.startswith("/api/") and mirror.api_fault and mirror.api_fault(self, body):
+                return
+            status, tag = 200 if found else 404, hashlib.sha1(body).hexdigest()
+            if self.command == "GET" and found and path.endswith(".safetensors"):
+                start = int(self.headers.get("Range", "bytes=0-")[6:].partition("-")[0])
+                mirror.starts.append(start)
+                status, body = 206 if start else 200, body[start:]
+                if mirror.fault is not None and mirror.fault(self, body):
+                    return
+            self.send_response(status)
+            if status == 206:
+                size = len(found[0]) if found else 0
+                self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
             if found and "/resolve/" in path:
                 self.send_header("X-Repo-Commit", COMMIT)
-                self.send_header("ETag", f'"{hashlib.sha1(body).hexdigest()}"')
+                self.send_header("ETag", f'"{tag}"')
             if not found and "/resolve/" in path:
                 self.send_header("X-Error-Code", "EntryNotFound")
             self.send_header("Content-Type", kind)

@@ -26,13 +26,18 @@ class Upload:
 @dataclass
 class Neighbour:
     """Serves `clip` under every path but /redirect, which leads to `redirect`; keeps the webhooks
-    and uploads that it is sent, but no upload while it `refuses`. `asked` counts the GETs."""
+    and uploads that it is sent, but no upload while it `refuses`. `asked` counts the GETs.
+
+    An upload is served under its path. `delay` is the seconds that the upload of a file takes, and
+    `rename` its new path, by its name."""
 
     url: str
     clip: bytes
     redirect: str = ""
     asked: int = 0
     refuses: bool = False
+    delay: Callable[[str], float] = lambda _: 0.0
+    rename: Callable[[str], str] | None = None
     webhooks: list[str] = field(default_factory=list)
     uploads: list[Upload] = field(default_factory=list)
 
@@ -82,7 +87,8 @@ def web_neighbour(clip: bytes) -> Iterator[Neighbour]:
             if self.path == "/redirect":
                 self._answer(b"", 302, Location=known.redirect)
             else:
-                self._answer(known.clip)
+                uploaded = [each.body for each in known.uploads if each.path == self.path]
+                self._answer(uploaded[0] if uploaded else known.clip)
 
         def do_POST(self) -> None:
             known.webhooks.append(self._body().decode())
@@ -93,8 +99,12 @@ def web_neighbour(clip: bytes) -> Iterator[Neighbour]:
             if known.refuses:
                 self._answer(b"", 500)
                 return
-            known.uploads.append(Upload(self.path, body, dict(self.headers.items())))
-            self._answer(b"")
+            name = self.path.rpartition("/")[2]
+            time.sleep(known.delay(name))
+            path = known.rename(name) if known.rename else self.path
+            known.uploads.append(Upload(path, body, dict(self.headers.items())))
+            moved = {"Location": known.url + path} if known.rename else {}
+            self._answer(b"", **moved)
 
         def _body(self) -> bytes:
             return self.rfile.read(int(self.headers["Content-Length"]))

@@ -22,6 +22,7 @@ from handlers.job_api.store.life_lock import read_boot_id
 
 SOCKET_PATH_MAX = 100
 """Bytes of a socket's path; the kernel allows 103 to 107."""
+_LISTING = frozenset(',"')
 POSTGRES_SOCKET = ".s.PGSQL.5432"
 LOCKED_STATUS, FAILED_STATUS = 75, 1
 """Exit statuses of a keeper: another one has the lock, or the server does not start."""
@@ -91,9 +92,11 @@ def write_description(descriptor: int, state: str) -> None:
 def shorten_socket_path(path: Path) -> Path:
     """Return a path to the same socket with at most `SOCKET_PATH_MAX` bytes, through a link.
 
+    PostgreSQL and libpq take a comma or a quotation mark in the path for a list of paths.
+
     Raises: `OSError` if another user owns the folder of links.
     """
-    if len(os.fsencode(path)) <= SOCKET_PATH_MAX:
+    if len(os.fsencode(path)) <= SOCKET_PATH_MAX and not _LISTING & set(str(path)):
         return path
     links = Path(tempfile.gettempdir()) / f"musicgen-{os.getuid()}"
     links.mkdir(mode=0o711, exist_ok=True)
