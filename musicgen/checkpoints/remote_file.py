@@ -77,6 +77,11 @@ def _open_s3(url: str, label: str, bucket: BucketSettings) -> RemoteFile:
             head = client.head_object(**location)
         except (ClientError, BotoCoreError) as error:
             raise _unreachable_error(label, error) from error
+        if "ContentLength" not in head or "ETag" not in head:
+            raise CheckpointNotFound(
+                f"{label} is not on a server of S3: it answered without a size or an ETag. Check "
+                "MUSICGEN_BUCKET_ENDPOINT_URL and the proxy."
+            )
         return int(head["ContentLength"]), str(head["ETag"])
 
     size, etag = read_head()
