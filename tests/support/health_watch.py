@@ -30,8 +30,8 @@ class HealthWatch:
     in seconds without this time of the event loop and of the asking thread. It keeps all that the
     server does to itself: work on the loop, a blocking call, a thread with the interpreter's lock.
     A server with too many threads or children waits for processors, too. Therefore the waits are
-    left out only in the proportion of other programs in the processor time of the whole watch.
-    Without these counts `worst` is the plain time.
+    left out only in the proportion of other programs in the processor time of the whole watch, not
+    counting the loop: it does not wait for itself. Without these counts `worst` is the plain time.
 
     `longest` is the longest answer by the clock, `others` that proportion.
     """
@@ -67,25 +67,29 @@ def peak_bytes(pid: int) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
-def _read_wait(pid: int, thread: int) -> float:
-    """Seconds in which a thread was ready and had no processor; 0 where nobody counts them."""
+def _read_schedule(pid: int, thread: int) -> tuple[float, float]:
+    """Seconds in which a thread ran, and was ready and had no processor; 0 where they are unknown.
+
+    Source: Documentation/scheduler/sched-stats of Linux.
+    """
     try:
-        fields = Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()
+        ran, waited, _ = Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()
     except OSError:
-        return 0.0
-    return int(fields[1]) / 1e9
+        return 0.0, 0.0
+    return int(ran) / 1e9, int(waited) / 1e9
 
 
 def _read_processor_seconds(pid: int) -> tuple[float, float]:
-    """Processor seconds of a process with its children, and of the machine."""
-    own, process = 0.0, psutil.Process(pid)
+    """Processor seconds of a process with its children, and of all; without its first thread."""
+    loop, process = _read_schedule(pid, pid)[0], psutil.Process(pid)
+    own = -loop
     for one in (process, *process.children(recursive=True)):
         with suppress(psutil.NoSuchProcess):
             own += sum(one.cpu_times()[:4])
     machine = psutil.cpu_times()
     idle = machine.idle + getattr(machine, "iowait", 0.0)
     # Without the guests' time, a part of the users' time.
-    return own, sum(machine[:8]) - idle
+    return own, sum(machine[:8]) - idle - loop
 
 
 def _ask(http: httpx.Client) -> float:
@@ -109,9 +113,10 @@ def _watch(url: str, pid: int, pause: float) -> None:
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         while not over.is_set():
-            before = sum(_read_wait(*thread) for thread in threads)
+            before = sum(_read_schedule(*thread)[1] for thread in threads)
             seconds = _ask(http)
-            answers.append((seconds, sum(_read_wait(*thread) for thread in threads) - before))
+            waited = sum(_read_schedule(*thread)[1] for thread in threads) - before
+            answers.append((seconds, waited))
             time.sleep(pause)
         last_own, last_machine = _read_processor_seconds(pid)
     others = 1 - (last_own - own) / max(last_machine - machine, 1e-9)
