@@ -172,6 +172,41 @@ def test_a_damaged_file_changes_nothing(filled: str, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".restore-*"))
 
 
+@pytest.mark.parametrize("kind", ["embedded", "external"])
+def test_a_restore_that_fails_leaves_no_new_folder(
+    kind: str, filled: str, external: str, tmp_path: Path
+) -> None:
+    """A damaged file left an empty database, and a server started on it as if it were right."""
+    back_up(filled, tmp_path, tmp_path / "b.tar", with_files=False)
+    (tmp_path / "cut.tar").write_bytes((tmp_path / "b.tar").read_bytes()[:-20_000])
+    (tmp_path / "none.tar").write_bytes(b"\0" * 20_000)
+    newer = _change_manifest(tmp_path / "b.tar", postgres=99)
+    own = {"DATABASE_URL": external} if kind == "external" else {}
+    with data_folder(with_database=False) as data:
+        for name in ("cut.tar", "none.tar", "missing.tar", newer.name):
+            status, text = _run("restore", data / "deep" / "folder", tmp_path / name, **own)
+            assert status == 1 and "Traceback" not in text, text
+            assert not data.exists(), (name, list(data.rglob("*")))
+
+
+def test_a_restore_that_fails_keeps_the_old_folder(filled: str, tmp_path: Path) -> None:
+    (tmp_path / "none.tar").write_bytes(b"\0" * 20_000)
+    with data_folder() as data:
+        (data / "note").write_text("mine")
+        before = sorted(path.name for path in data.iterdir())
+        assert _run("restore", data, tmp_path / "none.tar")[0] == 1
+        assert (data / "postgres" / "PG_VERSION").exists()
+        assert set(before) <= {path.name for path in data.iterdir()}
+
+
+def test_a_backup_of_a_folder_without_a_database_makes_none(tmp_path: Path) -> None:
+    """It was a backup without jobs, of a database made for it."""
+    with data_folder(with_database=False) as data:
+        status, text = _run("backup", data, tmp_path / "b.tar")
+        assert status == 1 and "holds no database" in text
+        assert not data.exists() and not (tmp_path / "b.tar").exists()
+
+
 def test_a_dump_that_fails_half_way_changes_nothing(filled: str, tmp_path: Path) -> None:
     with psycopg.connect(filled, autocommit=True) as connection:
         # Of another program, so it stays, and the dump cannot create it.
