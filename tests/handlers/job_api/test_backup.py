@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from musicgen.errors import BackupError, DatabaseTooNew
 from tests.handlers.job_api.test_security import Guarded
 from tests.support import ROOT
 from tests.support.clips import wav
-from tests.support.external_postgres import external_postgres
+from tests.support.external_postgres import PROGRAMS, external_postgres
 from tests.support.job_server import data_folder, environment, job_server, start, stop
 
 WithPool = Callable[[Callable[[Pool], Any]], Any]
@@ -248,6 +249,16 @@ def test_an_older_pg_dump_is_not_used_for_a_newer_server() -> None:
     assert postgres_tools.read_major(postgres_tools.find_program("pg_dump", 17)) == 18
     with pytest.raises(BackupError, match="Install the client programs of PostgreSQL 99"):
         postgres_tools.find_program("pg_dump", 99)
+
+
+def test_each_server_gets_the_nearest_program_of_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the first was seen, and a dump of 18 has settings that a server of 15 refuses."""
+    folders = [PROGRAMS.parents[1] / "pginstall18" / "bin", PROGRAMS]
+    monkeypatch.setattr(postgres_tools, "find_spec", lambda _: None)
+    monkeypatch.setenv("PATH", os.pathsep.join(map(str, folders)))
+    for server, program in ((15, 16), (16, 16), (17, 18), (18, 18)):
+        found = postgres_tools.find_program("pg_dump", server)
+        assert postgres_tools.read_major(found) == program
 
 
 def test_a_database_of_nobody_is_named(database: str, tmp_path: Path) -> None:
