@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handlers.cli.options import Commands
-from musicgen.errors import MissingDependency
+from musicgen.errors import BackupError, MissingDependency
 from musicgen.settings import Settings
 from musicgen.settings.job_api import ApiSettings
 
@@ -47,8 +47,15 @@ def add(commands: Commands) -> None:
 def _back_up(options: argparse.Namespace, settings: Settings) -> int:
     _check_packages()
     from handlers.job_api.store.backup import back_up
+    from handlers.job_api.store.database import database_url
+    from handlers.job_api.store.postgres_folder import PostgresFolder
 
-    api, url = _open_database()
+    api = ApiSettings.from_env()
+    if api.database_url is None and not PostgresFolder(api.data_dir).data.is_dir():
+        raise BackupError(
+            f"{api.data_dir} holds no database. Set MUSICGEN_DATA_DIR to the server's folder."
+        )
+    url = database_url(api.database_url, api.data_dir)
     target: Path = options.target
     if target.is_dir():
         target /= f"musicgen-{datetime.now(UTC):%Y%m%d-%H%M%S}.tar"
@@ -61,10 +68,11 @@ def _back_up(options: argparse.Namespace, settings: Settings) -> int:
 
 def _restore(options: argparse.Namespace, _: Settings) -> int:
     _check_packages()
-    from handlers.job_api.store.restore import restore
+    from handlers.job_api.store.restore import open_target, restore
 
-    api, url = _open_database()
-    manifest = restore(url, api.data_dir, options.source, force=options.force)
+    api = ApiSettings.from_env()
+    with open_target(api.database_url, api.data_dir) as url:
+        manifest = restore(url, api.data_dir, options.source, force=options.force)
     sys.stdout.write(f"Restored {_describe(manifest)} of {manifest.created_at}\n")
     return 0
 
@@ -72,13 +80,6 @@ def _restore(options: argparse.Namespace, _: Settings) -> int:
 def _describe(manifest: BackupManifest) -> str:
     files = "with clips and uploads" if manifest.has_files else "without clips and uploads"
     return f"{manifest.jobs} jobs, {manifest.keys} keys, {files}"
-
-
-def _open_database() -> tuple[ApiSettings, str]:
-    from handlers.job_api.store.database import database_url
-
-    api = ApiSettings.from_env()
-    return api, database_url(api.database_url, api.data_dir)
 
 
 def _check_packages() -> None:

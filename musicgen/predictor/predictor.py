@@ -289,8 +289,8 @@ def _open_streams(
 ) -> list[ClipStream]:
     """Open one stream for each clip. Raises: `UnknownFormat`."""
     rate = config.sample_rate
-    # A stream keeps the model's own rate and the container's default bitrate.
-    audio_format = replace(request.audio_format, sample_rate=rate, bitrate=None)
+    # A stream keeps the model's own rate.
+    audio_format = replace(request.audio_format, sample_rate=rate)
     samples = round(request.seconds * rate)
     return [
         ClipStream(form, audio_format, config.channels, samples, tag, prepared.open_crossfade(rate))

@@ -136,6 +136,36 @@ def test_a_new_database_container_has_the_jobs_of_the_old_one(
     caller.check_clip(caller.wait_for(job_id, "completed"))
 
 
+def test_a_backup_is_made_and_restored_by_the_image_of_the_api(
+    up: Composition, caller: Caller
+) -> None:
+    """The images had no pg_dump, so the documented command failed in them."""
+    kept = caller.submit()
+    caller.wait_for(kept, "completed")
+    api = up.containers["api"]
+    command = ("python", "-m", "handlers.cli")
+    done = api.execute(*command, "backup", "/data/saved.tar")
+    assert done.returncode == 0, done.stdout + done.stderr
+    late = caller.submit()
+    caller.wait_for(late, "completed")
+    # The API is a user of the database too, so another container restores.
+    saved = up.data_folder("api-data") / "saved.tar"
+    for name in ("api", "worker"):
+        up.stop(name)
+    try:
+        with up.run("api", *command, "restore", "/data/saved.tar", "--force") as restored:
+            restored.wait(120)
+            assert restored.process is not None
+            assert restored.process.returncode == 0, restored.log.read_text()
+    finally:
+        for name in ("api", "worker"):
+            up.restart(name)
+    up.wait_until_healthy()
+    saved.unlink()
+    caller.check_clip(caller.wait_for(kept, "completed"))
+    assert caller.http.get(f"/status/{late}").status_code == 404
+
+
 def test_no_service_wrote_an_error_nobody_expects(up: Composition) -> None:
     """Last in this file. A crash of another service is logged; a failure of the code is not one."""
     for name in ("api", "worker"):

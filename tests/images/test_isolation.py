@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import httpx
 import pytest
 
 from infra.images.composition import Composition
@@ -38,6 +39,15 @@ print(json.dumps({
     "outside": reaches("192.0.2.1", 443),
 }))
 """
+
+
+def test_a_stranger_outside_reads_no_figures(up: Composition) -> None:
+    """The published port leads to the whole API; the metrics have a port inside the network."""
+    up.wait_until_healthy()
+    assert httpx.get(f"{up.api}/metrics").status_code == 404
+    assert httpx.get(f"{up.api}/readyz").json() == {"status": "ok"}
+    inside = httpx.get(f"http://{up.addresses['api']}:9464/metrics")
+    assert "musicgen_database_up 1.0" in inside.text
 
 
 @pytest.mark.parametrize("name", ["api", "worker"])

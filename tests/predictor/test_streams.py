@@ -6,6 +6,7 @@ import base64
 import io
 from pathlib import Path
 
+import mutagen.mp3
 import numpy as np
 import pytest
 import soundfile as sf
@@ -57,6 +58,21 @@ def test_joined_pieces_are_one_wav(demo: Predictor) -> None:
     assert data.count(b"RIFF") == 1
     stored, _ = sf.read(result.clips[0].address, dtype="int16")
     np.testing.assert_array_equal(np.frombuffer(data[start:], "<i2"), stored)
+
+
+@pytest.mark.parametrize("form", ["joined", "files"])
+def test_a_stream_has_the_bitrate_of_the_request(demo: Predictor, form: StreamForm) -> None:
+    """It had 320 kbit/s whatever was asked: five times the data for a listener on a phone."""
+    kilobits = {}
+    for bitrate in (64, 320, None):
+        request = _request(duration=4, output_format="mp3", bitrate=bitrate)
+        pieces, _ = _pieces(demo, request, form)
+        headers = [mutagen.mp3.MP3(io.BytesIO(piece[0])).info for piece in pieces[:1]]
+        kilobits[bitrate] = headers[0].bitrate / 1000
+        if form == "joined":
+            size = sum(len(piece[0]) for piece in pieces)
+            assert size * 8 / 4 / 1000 == pytest.approx(bitrate or 320, rel=0.1)
+    assert kilobits == {64: 64, 320: 320, None: 320}
 
 
 def test_the_stored_clip_is_normalized_and_the_result_says_that_the_stream_is_not(

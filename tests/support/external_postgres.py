@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,8 +23,13 @@ USER = "pgserver"
 
 
 @contextmanager
-def external_postgres(parent: Path) -> Iterator[str]:
-    """Start the server in a new folder below `parent` and yield the URL of its database."""
+def external_postgres(
+    parent: Path, programs: Path = PROGRAMS, env: Mapping[str, str] | None = None, *more: str
+) -> Iterator[str]:
+    """Start the server in a new folder below `parent` and yield the URL of its database.
+
+    `more`: options of the server. `env`: more variables of its environment.
+    """
     folder, port = parent / "external", free_port()
     folder.mkdir(parents=True)
     user = USER if os.getuid() == 0 else None
@@ -35,15 +40,16 @@ def external_postgres(parent: Path) -> Iterator[str]:
     word = parent / "password"
     word.write_text(PASSWORD)
     cluster = folder / "cluster"
-    initdb = [PROGRAMS / "initdb", "-D", cluster, "-U", "musicgen", "-A", "scram-sha-256"]
+    initdb = [programs / "initdb", "-D", cluster, "-U", "musicgen", "-A", "scram-sha-256"]
     subprocess.run(
         [*initdb, f"--pwfile={word}"], user=user, check=True, capture_output=True, cwd="/"
     )
-    options = ["-h", "127.0.0.1", "-p", str(port), "-k", "", "-c", "fsync=off"]
+    options = ["-h", "127.0.0.1", "-p", str(port), "-k", "", "-c", "fsync=off", *more]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [PROGRAMS / "postgres", "-D", cluster, *options],
+            [programs / "postgres", "-D", cluster, *options],
             user=user,
+            env=os.environ | (env or {}),
             stdout=log,
             stderr=log,
             cwd="/",

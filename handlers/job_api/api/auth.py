@@ -100,6 +100,18 @@ def require_scope(caller: ApiCaller, scope: str) -> None:
         raise Forbidden(f"This API key lacks the scope {scope!r}.")
 
 
+async def is_operator(request: Request) -> bool:
+    """Whether figures of the service may be shown: to this machine, and to the owners of keys.
+
+    A listed proxy tells the caller's own address, see MUSICGEN_PROXIES.
+    """
+    with suppress(ValueError):
+        if request.client is not None and ip_address(request.client.host).is_loopback:
+            return True
+    context: Context = request.app.state.context
+    return context.needs_keys and await identify_caller(request) is not None
+
+
 def read_address(request: Request) -> str:
     """Return the address of a request, of IPv6 the network that one customer has."""
     host = request.client.host if request.client else "unknown"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from handlers.job_api.api.auth import (
     count_open_call,
     find_caller,
     identify_caller,
+    is_operator,
     require_scope,
 )
 from handlers.job_api.api.context import Context
@@ -35,6 +37,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorReply} for status in (401, 403, 422, 429, 503)
 }
 
+logger = logging.getLogger(__name__)
 router = APIRouter(tags=["service"])
 
 
@@ -136,7 +139,7 @@ async def readyz(request: Request) -> JSONResponse:
     """Return 200 if calls may be sent here, also without a worker: jobs wait for one.
 
     A lost database alone keeps the process ready for `READY_SECONDS`: all API processes lose it at
-    once, and calls wait for it here or get a documented 503.
+    once, and calls wait for it here or get a documented 503. Strangers get the status alone.
     """
     context: Context = request.app.state.context
     if context.draining:
@@ -145,15 +148,17 @@ async def readyz(request: Request) -> JSONResponse:
         load = await asyncio.wait_for(context.meter.read(), DATABASE_SECONDS)
     except Exception as error:
         status = 200 if context.meter.silence_seconds < READY_SECONDS else 503
-        return JSONResponse({"status": "no database", "why": type(error).__name__}, status)
-    return JSONResponse({"status": "ok", "workers": load.workers, "jobs_waiting": load.queued})
+        logger.warning("The database did not answer a probe (%s).", type(error).__name__)
+        return JSONResponse({"status": "no database"}, status)
+    figures = {"workers": load.workers, "jobs_waiting": load.queued}
+    return JSONResponse({"status": "ok", **(figures if await is_operator(request) else {})})
 
 
 @router.get("/metrics", include_in_schema=False)
 async def metrics(request: Request) -> Response:
-    """Return the metrics for Prometheus, on a server without keys."""
+    """Return the metrics for Prometheus, on a server without keys and to this machine."""
     context: Context = request.app.state.context
-    if context.needs_keys:
+    if context.needs_keys or not await is_operator(request):
         raise NotFound("The metrics are on a port of their own, MUSICGEN_METRICS_PORT.")
     return Response(await context.render_metrics(), media_type=TYPE)
 

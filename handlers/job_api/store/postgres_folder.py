@@ -12,8 +12,10 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import socket
 import tempfile
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -24,6 +26,7 @@ SOCKET_PATH_MAX = 100
 """Bytes of a socket's path; the kernel allows 103 to 107."""
 _LISTING = frozenset(',"')
 POSTGRES_SOCKET = ".s.PGSQL.5432"
+_KEEPER_END_SECONDS = 10.0
 LOCKED_STATUS, FAILED_STATUS = 75, 1
 """Exit statuses of a keeper: another one has the lock, or the server does not start."""
 READY, FAILED = "ready", "failed"
@@ -66,6 +69,23 @@ class PostgresFolder:
             return KeeperDescription(**json.loads(self.lock.read_text()))
         except (OSError, ValueError, TypeError):
             return None
+
+    def delete(self) -> None:
+        """Delete the database, unless a keeper runs on for other users."""
+        if not self.data_dir.is_dir():
+            return
+        # A keeper without users ends in a moment.
+        end = time.monotonic() + _KEEPER_END_SECONDS
+        while (descriptor := self.acquire_lock()) is None:
+            if time.monotonic() > end:
+                return
+            time.sleep(0.05)
+        try:
+            shutil.rmtree(self.data, ignore_errors=True)
+            for path in (self.keeper_socket, self.log, self.lock):
+                path.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)
 
     def acquire_lock(self) -> int | None:
         """Return the locked file's descriptor, or None if another process has the lock.

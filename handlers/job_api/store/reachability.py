@@ -16,6 +16,7 @@ import psycopg
 from psycopg import conninfo
 
 from handlers.job_api.store.schema import APPLIED, AppliedMigration, count_pending
+from handlers.job_api.store.sqlstate import read_sqlstate
 from musicgen.errors import DatabaseUnavailable, SettingsError
 
 VARIABLE = "DATABASE_URL"
@@ -28,22 +29,31 @@ _FORM = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 _ENCODE = f"Write {_FORM} and percent-encode special characters of the password."
 _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.25, 2.0
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?|[0-9a-fA-F:.%]+")
-_REFUSALS = (
-    (
-        r"password authentication failed|no password supplied|authentication failed",
+_REFUSALS = {
+    "28P01": (
         "the server refuses the user or the password",
         "Correct them; percent-encode special characters",
     ),
-    (r"role .* does not exist", "the server has no such user", "Create the user, or correct it"),
-    (
-        r"database .* does not exist",
+    "28000": (
+        "the server does not let this user in",
+        "Create the user, allow user, database and this machine's address in pg_hba.conf, or add "
+        "?sslmode=require",
+    ),
+    "3D000": (
         "the server has no such database",
         "Create it with `createdb`, or correct the name",
     ),
+    "42501": (
+        "the server does not let this user into the database",
+        "GRANT CONNECT ON DATABASE to the user",
+    ),
+}
+"""SQLSTATE of a permanent refusal, problem, advice. The server's text may be in any language."""
+_CLIENT_REFUSALS = (
     (
-        r"no pg_hba\.conf entry|is not permitted to log in|permission denied for database",
-        "the server does not let this user in",
-        "Allow user, database and this machine's address in pg_hba.conf, or add ?sslmode=require",
+        r"no password supplied",
+        "the server asks for a password",
+        f"Write {_FORM}",
     ),
     (
         r"does not support SSL|certificate|sslmode|sslrootcert",
@@ -57,8 +67,7 @@ _REFUSALS = (
     ),
     (r"invalid .*(value|option|URI)", "it has an invalid part", f"Write {_FORM}"),
 )
-"""Pattern in the server's text, problem, advice. A text in another language matches none: it counts
-as passing, and the start ends after its wait."""
+"""Pattern in a text of libpq, which has no code and one language."""
 _FACTS = """
 SELECT current_setting('server_version_num')::int AS version,
        current_setting('server_encoding') AS encoding,
@@ -116,7 +125,7 @@ def check_database(url: str) -> DatabaseFacts:
             version, encoding, is_read_only, has_schema, may_create, user = row
             rows = connection.execute(APPLIED).fetchall() if has_schema else None
     except psycopg.Error as error:
-        raise _translate(error, place) from None
+        raise _translate(error, url, place) from None
     if version < OLDEST_VERSION * 10_000:
         raise _refuse(
             f"leads to PostgreSQL {version // 10_000}, which is too old",
@@ -169,20 +178,27 @@ def read_place(url: str) -> str:
     return f"{host}/{name}" if host.startswith("/") else f"{host}:{port}/{name}"
 
 
-def _translate(error: psycopg.Error, place: str) -> SettingsError | DatabaseUnavailable:
-    text = str(error)
-    if not _is_passing(text):
-        for pattern, problem, advice in _REFUSALS:
-            if re.search(pattern, text):
-                return _refuse(f"does not work for {place}: {problem}", f"{advice}.")
-    reason = _describe(text)
+def _translate(error: psycopg.Error, url: str, place: str) -> SettingsError | DatabaseUnavailable:
+    refusal = _find_refusal(error, url)
+    if refusal is not None:
+        problem, advice = refusal
+        return _refuse(f"does not work for {place}: {problem}", f"{advice}.")
+    reason = _describe(str(error))
     return DatabaseUnavailable(
         f"The database at {place} is not reachable ({reason}). Start it, or correct DATABASE_URL."
     )
 
 
-def _is_passing(text: str) -> bool:
-    return bool(re.search(r"starting up|shutting down|recovery|too many|slots are reserved", text))
+def _find_refusal(error: psycopg.Error, url: str) -> tuple[str, str] | None:
+    """Return problem and advice of a permanent fault, None for a passing one."""
+    if isinstance(error, psycopg.errors.ConnectionTimeout):
+        return None
+    code = error.sqlstate or read_sqlstate(url, CONNECT_SECONDS)
+    if code is not None:
+        return _REFUSALS.get(code)
+    text = str(error)
+    found = (reason for pattern, *reason in _CLIENT_REFUSALS if re.search(pattern, text))
+    return next(((problem, advice) for problem, advice in found), None)
 
 
 def _describe(text: str) -> str:

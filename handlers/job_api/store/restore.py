@@ -9,13 +9,15 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 import psycopg
 
 from handlers.job_api.store.backup import DATABASE, END, FILES, MANIFEST, BackupManifest
+from handlers.job_api.store.embedded_postgres import EmbeddedServer
+from handlers.job_api.store.postgres_folder import PostgresFolder
 from handlers.job_api.store.postgres_tools import read_server_major, run_program
 from handlers.job_api.store.schema import AppliedMigration, check_compatible
 from musicgen.errors import BackupError
@@ -42,6 +44,30 @@ _OTHERS = """
     SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
         AND pid <> pg_backend_pid() AND backend_type = 'client backend'
 """
+
+
+@contextmanager
+def open_target(configured: str | None, data_dir: Path) -> Iterator[str]:
+    """Yield the URL of the database to restore into: the configured or the embedded one.
+
+    A database and folders made for a restore that fails are removed.
+    """
+    folder = PostgresFolder(data_dir)
+    missing = [each for each in (folder.data_dir, *folder.data_dir.parents) if not each.exists()]
+    is_new = configured is None and not folder.data.exists()
+    try:
+        if configured is not None:
+            yield configured
+        else:
+            with EmbeddedServer(data_dir) as server:
+                yield server.url
+    except BaseException:
+        if is_new:
+            folder.delete()
+        for each in missing:
+            with suppress(OSError):
+                each.rmdir()
+        raise
 
 
 def restore(url: str, data_dir: Path, source: Path, *, force: bool = False) -> BackupManifest:

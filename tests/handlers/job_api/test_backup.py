@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from musicgen.errors import BackupError, DatabaseTooNew
 from tests.handlers.job_api.test_security import Guarded
 from tests.support import ROOT
 from tests.support.clips import wav
-from tests.support.external_postgres import external_postgres
+from tests.support.external_postgres import PROGRAMS, external_postgres
 from tests.support.job_server import data_folder, environment, job_server, start, stop
 
 WithPool = Callable[[Callable[[Pool], Any]], Any]
@@ -172,6 +173,41 @@ def test_a_damaged_file_changes_nothing(filled: str, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".restore-*"))
 
 
+@pytest.mark.parametrize("kind", ["embedded", "external"])
+def test_a_restore_that_fails_leaves_no_new_folder(
+    kind: str, filled: str, external: str, tmp_path: Path
+) -> None:
+    """A damaged file left an empty database, and a server started on it as if it were right."""
+    back_up(filled, tmp_path, tmp_path / "b.tar", with_files=False)
+    (tmp_path / "cut.tar").write_bytes((tmp_path / "b.tar").read_bytes()[:-20_000])
+    (tmp_path / "none.tar").write_bytes(b"\0" * 20_000)
+    newer = _change_manifest(tmp_path / "b.tar", postgres=99)
+    own = {"DATABASE_URL": external} if kind == "external" else {}
+    with data_folder(with_database=False) as data:
+        for name in ("cut.tar", "none.tar", "missing.tar", newer.name):
+            status, text = _run("restore", data / "deep" / "folder", tmp_path / name, **own)
+            assert status == 1 and "Traceback" not in text, text
+            assert not data.exists(), (name, list(data.rglob("*")))
+
+
+def test_a_restore_that_fails_keeps_the_old_folder(filled: str, tmp_path: Path) -> None:
+    (tmp_path / "none.tar").write_bytes(b"\0" * 20_000)
+    with data_folder() as data:
+        (data / "note").write_text("mine")
+        before = sorted(path.name for path in data.iterdir())
+        assert _run("restore", data, tmp_path / "none.tar")[0] == 1
+        assert (data / "postgres" / "PG_VERSION").exists()
+        assert set(before) <= {path.name for path in data.iterdir()}
+
+
+def test_a_backup_of_a_folder_without_a_database_makes_none(tmp_path: Path) -> None:
+    """It was a backup without jobs, of a database made for it."""
+    with data_folder(with_database=False) as data:
+        status, text = _run("backup", data, tmp_path / "b.tar")
+        assert status == 1 and "holds no database" in text
+        assert not data.exists() and not (tmp_path / "b.tar").exists()
+
+
 def test_a_dump_that_fails_half_way_changes_nothing(filled: str, tmp_path: Path) -> None:
     with psycopg.connect(filled, autocommit=True) as connection:
         # Of another program, so it stays, and the dump cannot create it.
@@ -213,6 +249,16 @@ def test_an_older_pg_dump_is_not_used_for_a_newer_server() -> None:
     assert postgres_tools.read_major(postgres_tools.find_program("pg_dump", 17)) == 18
     with pytest.raises(BackupError, match="Install the client programs of PostgreSQL 99"):
         postgres_tools.find_program("pg_dump", 99)
+
+
+def test_each_server_gets_the_nearest_program_of_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the first was seen, and a dump of 18 has settings that a server of 15 refuses."""
+    folders = [PROGRAMS.parents[1] / "pginstall18" / "bin", PROGRAMS]
+    monkeypatch.setattr(postgres_tools, "find_spec", lambda _: None)
+    monkeypatch.setenv("PATH", os.pathsep.join(map(str, folders)))
+    for server, program in ((15, 16), (16, 16), (17, 18), (18, 18)):
+        found = postgres_tools.find_program("pg_dump", server)
+        assert postgres_tools.read_major(found) == program
 
 
 def test_a_database_of_nobody_is_named(database: str, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from handlers.job_api.api.context import OPEN_CALL_LIMIT, WRONG_KEY_LIMIT
 from handlers.job_api.api.key_ring import READ_SECONDS, KeyRing
 from handlers.job_api.store import api_keys
 from handlers.job_api.store.database import Pool
+from tests.handlers.job_api.test_security import Guarded
 from tests.support.job_server import data_folder, free_port, job_server
 
 OPEN_CALLS = int(OPEN_CALL_LIMIT.split("/")[0])
@@ -121,3 +122,20 @@ def test_only_a_listed_proxy_tells_the_address(data: Path, proxies: str) -> None
         ]
         is_told = proxies.startswith("127")
         assert [a.status_code for a in answers] == [200, 200 if is_told else 429, 429]
+
+
+@pytest.mark.parametrize("auth", ["on", "off"])
+def test_a_stranger_reads_no_figures(data: Path, auth: str) -> None:
+    """Behind a proxy on this machine everybody read the metrics of a server without keys, and with
+    keys the numbers of workers and jobs."""
+    stranger = {"X-Forwarded-For": "203.0.113.9"}
+    with job_server(data, "api", MUSICGEN_API_AUTH=auth) as server:
+        assert server.http.get("/readyz", headers=stranger).json() == {"status": "ok"}
+        answer = server.http.get("/metrics", headers=stranger)
+        assert answer.status_code == 404 and "musicgen_" not in answer.text
+        assert server.http.get("/readyz").json()["workers"] == 0
+        assert server.http.get("/metrics").status_code == (200 if auth == "off" else 404)
+        if auth == "on":
+            key = Guarded(server, {}).command("create", "one").split("key: ")[1].split()[0]
+            known = {**stranger, "Authorization": f"Bearer {key}"}
+            assert server.http.get("/readyz", headers=known).json()["workers"] == 0
