@@ -50,7 +50,9 @@ class GenerationRequest(RequestFields):
         """Validate every field by its declaration, then what concerns several of them."""
         self._parse_lists()
         for name, spec in request_fields().items():
-            spec.check(getattr(self, name))
+            value = spec.convert(getattr(self, name))
+            object.__setattr__(self, name, value)
+            spec.check(value)
         if self.seed == limits.RANDOM_SEED:
             object.__setattr__(self, "seed", None)
         total = check_rules(self)

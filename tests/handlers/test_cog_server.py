@@ -100,6 +100,13 @@ def test_a_prompt_is_required(server: Server) -> None:
     assert server.post(input={"duration": 1}).status_code == 422
 
 
+def test_a_call_without_a_content_type_is_refused(server: Server) -> None:
+    """Cog ignores its body and runs on the defaults, of which the prompt must not be one."""
+    body = b'{"input": {"prompt": "piano", "duration": 0.5}}'
+    answer = server.client.post("/predictions", content=body)
+    assert answer.status_code == 422 or "empty_prompt" in answer.json()["error"]
+
+
 @pytest.mark.parametrize(
     ("fields", "text"),
     [

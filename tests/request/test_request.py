@@ -40,7 +40,7 @@ BAD: list[tuple[type[errors.InvalidRequest], dict[str, Any]]] = [
         (errors.InvalidDuration, {"duration": value})
         for value in (0, -1, 0.05, NAN, float("inf"), DURATION_MAX_SECONDS + 0.01, "5", True)
     ],
-    *[(errors.InvalidSeed, {"seed": value}) for value in (-2, -1.0, SEED_MAX + 1, 1.0, "7", True)],
+    *[(errors.InvalidSeed, {"seed": value}) for value in (-2, -1.5, SEED_MAX + 1, 1.5, "7", True)],
     *[(errors.InvalidVariations, {"variations": value}) for value in (0, 9, 1.5, True)],
     (errors.InvalidTopK, {"top_k": 0}),
     (errors.InvalidTopK, {"top_k": 0, "top_p": 0.0}),
