@@ -26,8 +26,9 @@ StreamForm = Literal["joined", "files"]
 class SamplingParams:
     """How one row of the batch is sampled.
 
-    `temperature` 0 is greedy. `top_p` above 0 overrides `top_k`, as in audiocraft. `guidance` is
-    the classifier-free guidance scale; 1 switches guidance (and its second row) off.
+    `temperature` 0 is greedy. `top_p` above 0 overrides `top_k`, as in audiocraft; with 0 for both
+    all tokens take part. `guidance` is the classifier-free guidance scale; 1 switches guidance (and
+    its second row) off, and 0 ignores the prompt.
     """
 
     temperature: float = 1.0
