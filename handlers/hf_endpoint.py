@@ -86,6 +86,9 @@ def read_payloads(data: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     Raises: `InvalidRequest` for anything without the shape of a call.
     """
+    if not isinstance(data, Mapping):
+        problem = 'must be an object such as {"inputs": "calm piano"}'
+        raise InvalidRequest("body", problem, value=data)
     for key in data:
         if key not in _KEYS:
             raise InvalidRequest(

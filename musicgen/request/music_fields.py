@@ -182,8 +182,8 @@ class MusicFields:
     top_k: int = fields.declare(
         "integer",
         limits.TOP_K_DEFAULT,
-        help="Sample from the k most likely tokens. With 0 here and in top_p all tokens take part. The "
-        "default means all tokens of a model that has fewer.",
+        help="Sample from the k most likely tokens. With 0 here and in top_p all tokens take part. "
+        "The default means all tokens of a model that has fewer.",
         label="Top k",
         group="Sampling",
         example={"prompt": "solo flute", "top_k": 50},
