@@ -12,16 +12,16 @@ from musicgen.process import startup
 
 startup.begin()  # reads the weights during the imports below
 
-import os
 import sys
 
 from handlers.cli.options import EXIT_MISCONFIGURED
 from handlers.reply import format_error
-from handlers.runpod_sdk import check_sdk_settings, preset_processor_name
+from handlers.runpod_sdk import preset_processor_name
 from musicgen.errors import MusicGenError, SettingsError
+from musicgen.settings.runpod import check_sdk_settings
 
 try:
-    check_sdk_settings(os.environ)
+    check_sdk_settings()
 except SettingsError as error:
     sys.stderr.write(f"{format_error(error)}\n")
     sys.exit(EXIT_MISCONFIGURED)

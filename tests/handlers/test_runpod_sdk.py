@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from handlers.runpod_sdk import LOG_LEVELS, NUMBERS, read_processor_name
+from handlers.runpod_sdk import read_processor_name
+from musicgen.settings.runpod import LOG_LEVELS, NUMBERS
 from tests.support import ROOT
 
 SCRIPT = """
