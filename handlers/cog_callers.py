@@ -51,4 +51,4 @@ def _has_effect(name: str, value: object) -> bool:
         spec.check(value)
     except InvalidRequest:
         return False
-    return value != spec.default
+    return bool(value != spec.default)

@@ -81,7 +81,7 @@ class EndpointCalls:
             ]
 
 
-def read_payloads(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+def read_payloads(data: object) -> list[dict[str, Any]]:
     """Return the fields of each request of a call.
 
     Raises: `InvalidRequest` for anything without the shape of a call.
