@@ -15,7 +15,6 @@ startup.begin()  # reads the weights during the imports below
 import sys
 
 from handlers.cli.options import EXIT_MISCONFIGURED
-from handlers.reply import format_error
 from handlers.runpod_sdk import preset_processor_name
 from musicgen.errors import MusicGenError, SettingsError
 from musicgen.settings.runpod import check_sdk_settings
@@ -23,7 +22,7 @@ from musicgen.settings.runpod import check_sdk_settings
 try:
     check_sdk_settings()
 except SettingsError as error:
-    sys.stderr.write(f"{format_error(error)}\n")
+    sys.stderr.write(f"{error.code}: {error}\n")
     sys.exit(EXIT_MISCONFIGURED)
 preset_processor_name()
 
@@ -53,7 +52,7 @@ def main() -> None:
         predictor = Predictor.load(settings)
         predictor.warm_up()
     except SettingsError as error:
-        sys.stderr.write(f"{format_error(error)}\n")
+        sys.stderr.write(f"{error.code}: {error}\n")
         sys.exit(EXIT_MISCONFIGURED)
     except MusicGenError as error:
         sys.exit(f"{error.code}: {error}")

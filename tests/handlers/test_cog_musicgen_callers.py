@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -139,7 +140,8 @@ def test_what_is_taken_there_is_taken_here(
 def test_anything_else_is_refused_with_a_sentence(
     plain_cog: Server, fields: dict[str, Any], text: str
 ) -> None:
-    answer = plain_cog.post(input={"prompt": "x", "duration": 0.5} | fields)
+    body = {"input": {"prompt": "x", "duration": 0.5} | fields}
+    answer = plain_cog.ask(json.dumps(body).encode())
     assert answer.status_code == 422 or answer.json()["status"] == "failed"
     assert text in answer.text
 

@@ -97,13 +97,13 @@ def test_what_the_schema_forbids_is_422(server: Server, field: str, value: Any) 
 
 
 def test_a_prompt_is_required(server: Server) -> None:
-    assert "empty_prompt" in server.post(input={"duration": 1}).json()["error"]
+    assert "empty_prompt" in server.ask(b'{"input": {"duration": 1}}').json()["error"]
 
 
 def test_a_call_without_a_content_type_is_refused(server: Server) -> None:
     """Cog ignores its body and runs on the defaults, of which the prompt must not be one."""
     body = b'{"input": {"prompt": "piano", "duration": 0.5}}'
-    answer = server.client.post("/predictions", content=body)
+    answer = server.ask(body, kind=None)
     assert answer.status_code == 422 or "empty_prompt" in answer.json()["error"]
 
 
