@@ -12,11 +12,20 @@ from musicgen.process import startup
 
 startup.begin()  # reads the weights during the imports below
 
-from handlers.runpod_sdk import preset_processor_name
+import sys
 
+from handlers.cli.options import EXIT_MISCONFIGURED
+from handlers.runpod_sdk import preset_processor_name
+from musicgen.errors import MusicGenError, SettingsError
+from musicgen.settings.runpod import check_sdk_settings
+
+try:
+    check_sdk_settings()
+except SettingsError as error:
+    sys.stderr.write(f"{error.code}: {error}\n")
+    sys.exit(EXIT_MISCONFIGURED)
 preset_processor_name()
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +35,6 @@ from runpod.serverless.modules.rp_http import send_result
 from runpod.serverless.modules.worker_state import IS_LOCAL_TEST
 
 from handlers.runpod_job import RunPodJobs
-from musicgen.errors import MusicGenError
 from musicgen.predictor import Predictor
 from musicgen.process.logs import start_logging
 from musicgen.settings import Settings
@@ -35,13 +43,17 @@ from musicgen.settings import Settings
 def main() -> None:
     """Load MUSICGEN_MODEL, run it once, and take jobs until the worker is stopped.
 
-    An error of the settings or the model ends the process with one line and status 1.
+    An error of the settings ends the process with one line and status 78, one of the model with
+    status 1.
     """
     try:
         settings = Settings.from_env()
         start_logging(settings.log_level, as_json=settings.logs_json)
         predictor = Predictor.load(settings)
         predictor.warm_up()
+    except SettingsError as error:
+        sys.stderr.write(f"{error.code}: {error}\n")
+        sys.exit(EXIT_MISCONFIGURED)
     except MusicGenError as error:
         sys.exit(f"{error.code}: {error}")
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from handlers.cog_callers import translate
 from handlers.contract import ServedPredictor
 from handlers.progress_throttle import ProgressThrottle
 from handlers.reply import format_error
@@ -70,6 +71,7 @@ class CogRun:
         Being cancelled stops the decode. Raises: `PredictionError`.
         """
         with self._translate_errors():
+            arguments = self._translate(arguments)
             log = self._begin(arguments)
             async with self._serving.follow(arguments) as generation:
                 async for progress in generation:
@@ -88,6 +90,7 @@ class CogRun:
         Raises: `PredictionError`. Cog's cancellation, not an `Exception`, passes through.
         """
         with self._translate_errors():
+            arguments = self._translate(arguments)
             log = self._begin(arguments)
             with self._serving.open_generation(arguments, stream="files") as generation:
                 number = 0
@@ -110,6 +113,13 @@ class CogRun:
             if not isinstance(error, MusicGenError) or isinstance(error, DeviceFault):
                 logger.exception("a prediction failed unexpectedly")
             raise PredictionError(format_error(error)) from None
+
+    def _translate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of a request, and write what differs from replicate/cog-musicgen."""
+        fields, notes = translate(arguments)
+        for note in notes:
+            self._write_line(f"note: {note}")
+        return fields
 
     def _begin(self, arguments: Mapping[str, Any]) -> ProgressLog:
         """Delete old outputs and announce a model switch."""

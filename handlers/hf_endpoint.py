@@ -41,7 +41,7 @@ MODEL_NAME_FILE = "model_name.txt"
 _KEYS = ("inputs", "parameters")
 _INPUTS_PROBLEM = "must be a prompt, a mapping of request fields, or a list of those"
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
-_WHOLE_NUMBER = re.compile(r"[+-]?\d{1,20}", re.ASCII)
+_WHOLE_NUMBER = re.compile(r"([+-]?\d{1,20})(\.0+)?", re.ASCII)
 _TRUTH = {"true": True, "false": False}
 
 logger = logging.getLogger(__name__)
@@ -81,11 +81,14 @@ class EndpointCalls:
             ]
 
 
-def read_payloads(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+def read_payloads(data: object) -> list[dict[str, Any]]:
     """Return the fields of each request of a call.
 
     Raises: `InvalidRequest` for anything without the shape of a call.
     """
+    if not isinstance(data, Mapping):
+        problem = 'must be an object such as {"inputs": "calm piano"}'
+        raise InvalidRequest("body", problem, value=data)
     for key in data:
         if key not in _KEYS:
             raise InvalidRequest(
@@ -147,8 +150,8 @@ def _convert(value: Any, hint: Any) -> Any:
         return value
     if bool in kinds:
         return _TRUTH.get(value, value)
-    if int in kinds and _WHOLE_NUMBER.fullmatch(value):
-        return int(value)
+    if int in kinds and (whole := _WHOLE_NUMBER.fullmatch(value)):
+        return int(whole[1])
     if float in kinds and _NUMBER.fullmatch(value):
         return float(value)
     return value

@@ -107,14 +107,13 @@ def test_an_mp3_has_the_bitrate_that_was_asked_for(load: Load) -> None:
     assert sizes[1] / sizes[0] == pytest.approx(5, rel=0.15)
 
 
-def test_the_part_to_continue_does_not_crop_a_melody(load: Load, tmp_path: Path) -> None:
-    """One reader for both uses does; here the fields belong to a continuation."""
+def test_a_melody_is_used_whole_unless_a_part_is_named(load: Load, tmp_path: Path) -> None:
     path = tone_file(tmp_path / "tune.wav", 3.0, RATE)
-    for part in ({"continuation_start": 1.0}, {"continuation_end": 2.0}):
-        with pytest.raises(errors.InvalidContinuation, match="A melody is used whole"):
-            _request(input_audio=path, **part)
-    job = prepare(_request(input_audio=path), 7, load("musicgen-melody").engine.config).job
-    assert job.melody is not None and len(job.melody) == 3 * RATE
+    config = load("musicgen-melody").engine.config
+    parts = {"continuation_start": 1.0}, {"continuation_end": 2.0}
+    for part, seconds in (({}, 3), (parts[0], 2), (parts[1], 2)):
+        melody = prepare(_request(input_audio=path, **part), 7, config).job.melody
+        assert melody is not None and len(melody) == seconds * RATE
 
 
 @pytest.mark.parametrize("seconds", [29.99, 30.0, 31.0])

@@ -6,18 +6,21 @@ names must be constants of that file. So the file is generated, and not computed
 
 from __future__ import annotations
 
+from handlers.cog_callers import MULTI_BAND_DIFFUSION
 from infra.generate.blocks import replace_blocks
 from musicgen.request import request_fields
 from musicgen.request.fields import FieldSpec
 from musicgen.request.limits import PROMPT_MAX_CHARACTERS
 
 _LINE = 100
+_NULL_DEFAULTS = frozenset({"prompt", "continuation_end"})
+"""Inputs that are null by default in replicate/cog-musicgen too: its callers send null."""
 _TYPES = {"integer": "int", "number": "float", "boolean": "bool"}
 
 
 def render(text: str) -> str:
     """Return the text of predict.py with its generated blocks written anew."""
-    specs = [spec for spec in request_fields().values() if spec.on_cog]
+    specs = [*(spec for spec in request_fields().values() if spec.on_cog), MULTI_BAND_DIFFUSION]
     constants = "".join(_constants(spec) for spec in specs)
     constants = f"# fmt: off\n{constants}# fmt: on\n"
     inputs = "".join(f"{_input(spec)}\n" for spec in specs)
@@ -42,9 +45,8 @@ def _input(spec: FieldSpec) -> str:
     options = [f"description={spec.name.upper()}"]
     if spec.choices:
         options.append(f"choices={_choices_name(spec)}")
-    # A prompt has no default, so that Cog asks for one.
-    if spec.name != "prompt":
-        options.append(f"default={_literal(spec.default)}")
+    default = None if spec.name in _NULL_DEFAULTS else spec.default
+    options.append(f"default={_literal(default)}")
     bounds = {"ge": spec.low, "le": spec.high}
     options += [f"{name}={bound!r}" for name, bound in bounds.items() if bound is not None]
     if spec.kind == "text":
@@ -64,7 +66,7 @@ def _type(spec: FieldSpec) -> str:
     kind = _TYPES.get(spec.kind, "str")
     if spec.choices and isinstance(spec.choices[0], int):
         kind = "int"
-    return f"{kind} | None" if spec.is_optional else kind
+    return f"{kind} | None" if spec.is_optional or spec.name in _NULL_DEFAULTS else kind
 
 
 def _choices_name(spec: FieldSpec) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.replicate.predict_inputs import (
+    BOUNDS,
     RUNNERS,
     InputField,
     Output,
@@ -59,6 +60,7 @@ def document(source: str, runner: str = "Runner") -> dict[str, Any]:
         "Input": _input_schema(fields),
         "Output": _output_schema(output),
         **{each.name: _choices_schema(each) for each in fields if "choices" in each.options},
+        **{_name_nullable(each): _nullable_schema(each) for each in fields if each.nullable},
         **_envelope_schemas(),
     }
     return {
@@ -82,10 +84,11 @@ def _output_schema(output: Output) -> dict[str, Any]:
 
 
 def _input_schema(fields: Sequence[InputField]) -> dict[str, Any]:
+    required = [each.name for each in fields if "default" not in each.options]
     return {
         "type": "object",
         "title": "Input",
-        "required": [each.name for each in fields if "default" not in each.options],
+        **({"required": required} if required else {}),
         "properties": {each.name: _property(order, each) for order, each in enumerate(fields)},
     }
 
@@ -99,11 +102,30 @@ def _property(order: int, each: InputField) -> dict[str, Any]:
         schema = {"title": _title(each.name), **_TYPES[kind]}
     schema["x-order"] = order
     if each.nullable:
-        schema["nullable"] = True
+        schema |= {"nullable": True, **_reference(_name_nullable(each))}
     for option, keyword in _KEYWORDS.items():
         if option in options:
             schema[keyword] = options[option]
     return schema
+
+
+def _name_nullable(each: InputField) -> str:
+    return f"{each.name}_or_null"
+
+
+def _nullable_schema(each: InputField) -> dict[str, Any]:
+    """Return the schema for the check of an input that may be null.
+
+    Cog's server knows no `nullable` and refuses an explicit null. It checks what a `$ref` names in
+    place of the property, and pages read the property itself.
+    """
+    options, title = each.options, {"title": _name_nullable(each)}
+    if "choices" in options:
+        return {**title, "enum": [*options["choices"], None]}
+    kind = _TYPES["Path" if each.name in FILE_INPUTS else each.type]
+    # Bounds hold for values other than null; outside of anyOf their errors name them.
+    bounds = {_KEYWORDS[name]: options[name] for name in BOUNDS if name in options}
+    return {**title, "anyOf": [kind, {"type": "null"}], **bounds}
 
 
 def _choices_schema(each: InputField) -> dict[str, Any]:

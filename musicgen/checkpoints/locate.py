@@ -11,6 +11,7 @@ from musicgen.checkpoints.card import CARD, combine_licences, read_licence
 from musicgen.checkpoints.hub import download_snapshot
 from musicgen.checkpoints.hub_cache import find_with_commit, list_commits
 from musicgen.checkpoints.packed.format import find_packed_files, read_header
+from musicgen.checkpoints.shared_cache import find_shared
 from musicgen.errors import CheckpointIncomplete, CheckpointNotFound, UnknownModel
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -60,9 +61,10 @@ def locate(
     """Find the folder of a model, downloading it to the hub's cache if necessary.
 
     Names are tried in this order: a name of the catalog (write ./small for a folder called small),
-    an existing folder or packed file, and a hub name with one slash, at `revision`. HF_HOME,
-    HF_TOKEN and HF_HUB_OFFLINE work as in huggingface_hub. An adapter needs a base model: `base`
-    at `base_revision`, or else the model and commit in the adapter's own configuration.
+    an existing folder or packed file, and a hub name with one slash, at `revision`. A model in
+    RunPod's cache is used where it lies. HF_HOME, HF_TOKEN and HF_HUB_OFFLINE work as in
+    huggingface_hub. An adapter needs a base model: `base` at `base_revision`, or else the model and
+    commit in the adapter's own configuration.
 
     Raises: `UnknownModel`, `CheckpointNotFound`.
     """
@@ -118,6 +120,8 @@ def find_in_cache(repository: str, revision: str | None) -> Path | None:
 def _find_cached(repository: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
+    if (shared := find_shared(repository, revision)) is not None:
+        return shared
     try:
         folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
     except Exception as error:
@@ -192,6 +196,8 @@ def _from_hub(repository: str, revision: str | None) -> Path:
 
 
 def _download(repository: str, revision: str | None) -> Path:
+    if (shared := find_shared(repository, revision)) is not None:
+        return shared
     for weights in _WEIGHTS_BY_PREFERENCE:
         # The card is fetched beside the weights; a repository without one is complete too.
         folder = download_snapshot(repository, revision, [*_SMALL_FILES, CARD, weights])

@@ -99,7 +99,7 @@ def _select_negative(states: Mapping[str, Tensor], row: Row) -> Tensor:
 def _is_guided(row: Row, has_melody: bool) -> bool:
     """Return whether guidance has an effect: not for a row without any condition."""
     has_condition = has_melody or row.prompt.strip() or row.negative_prompt.strip()
-    return row.sampling.guidance > 1 and bool(has_condition)
+    return row.sampling.guidance != 1 and bool(has_condition)
 
 
 def _encode_prompt(model: MusicGen, tokenize: Tokenize, prompt: str) -> Tensor:

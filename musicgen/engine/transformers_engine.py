@@ -27,6 +27,7 @@ from musicgen.engine.interface import (
 )
 from musicgen.errors import (
     InvalidDuration,
+    InvalidGuidance,
     InvalidRequest,
     MissingDependency,
     NonFiniteLogits,
@@ -168,7 +169,7 @@ def load_base(folder: Path, config: MusicGenConfig, precision: str) -> Any:
 
 
 def _check_one_window(job: GenerationJob, config: MusicGenConfig) -> None:
-    """Reject windows, prompt spans and negative prompts, unsupported by transformers."""
+    """Reject windows, spans, negative prompts and weak guidance, unsupported by transformers."""
     advice = "Use MUSICGEN_ENGINE=musicgen."
     if job.spans:
         raise InvalidRequest("sections", "needs the engine musicgen", advice=advice)
@@ -182,6 +183,10 @@ def _check_one_window(job: GenerationJob, config: MusicGenConfig) -> None:
         )
     if any(row.negative_prompt.strip() for row in job.rows):
         raise InvalidRequest("negative_prompt", "needs the engine musicgen", advice=advice)
+    scale = min(row.sampling.guidance for row in job.rows)
+    if scale < 1:
+        problem = "must be at least 1 with the engine transformers"
+        raise InvalidGuidance("classifier_free_guidance", problem, value=scale, advice=advice)
 
 
 class _Cancelled(Exception):

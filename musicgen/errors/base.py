@@ -18,7 +18,11 @@ class MusicGenError(Exception):
 
 def show_value(value: object, limit: int = 80) -> str:
     """Return a value for a message, cut if it is long."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):
+        # Nested too deeply, or an integer of thousands of digits.
+        return f"a {type(value).__name__} that cannot be shown"
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
 
 

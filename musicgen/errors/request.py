@@ -98,7 +98,7 @@ class InvalidTemperature(InvalidRequest):
 
 
 class InvalidGuidance(InvalidRequest):
-    """The guidance scale is below 1 or not a number."""
+    """The guidance scale is below 0 or not a number."""
 
     code = "invalid_guidance"
 

@@ -91,8 +91,13 @@ def prepare(
     if not request.continuation:
         if config.family == "text":
             raise InvalidInputAudio("input_audio", NOT_A_MELODY, advice=MELODY_ADVICE)
-        stop = request.duration + config.window_frames / config.frame_rate
-        pcm, rate = read_audio(request.input_audio, stop=stop, max_channels=2, is_foreign=True)
+        start, end = request.continuation_start, request.continuation_end
+        stop = start + request.duration + config.window_frames / config.frame_rate
+        if end != CONTINUATION_TO_THE_END:
+            stop = min(stop, end)
+        pcm, rate = read_audio(
+            request.input_audio, start=start, stop=stop, max_channels=2, is_foreign=True
+        )
         separated = extract_melody(pcm, rate)
         note = WHOLE_MIX if separated is None else SEPARATED
         mono = to_channels(pcm, 1) if separated is None else separated

@@ -92,6 +92,18 @@ class FieldSpec:
     def _span(self) -> str:
         return f"from {self.low:.12g} to {self.high:.12g}"
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether its values are whole numbers."""
+        return self.kind == "integer" or isinstance(next(iter(self.choices), None), int)
+
+    def convert(self, value: object) -> object:
+        """Return a whole number that came as a fraction (44100.0) as the integer.
+
+        JSON Schema calls it an integer, and many JSON libraries and Cog pass it on as a float.
+        """
+        return to_integer(value) if self.is_whole else value
+
     def check(self, value: object) -> None:
         """Raise `error` for a value of the wrong type or out of limits."""
         if value is None and self.is_optional:
@@ -121,7 +133,7 @@ class FieldSpec:
         if self.kind == "boolean":
             return isinstance(value, bool)
         if self.kind == "choice":
-            # By type as well: 44100.0 and True equal integers and would fail much later.
+            # By type as well: True equals an integer and would fail much later.
             return any(type(value) is type(choice) and value == choice for choice in self.choices)
         return self.kind != "audio" or isinstance(value, Path)
 
@@ -130,6 +142,11 @@ class FieldSpec:
         high = sys.float_info.max if self.high is None else self.high
         # NaN is on neither side of anything, so it fails too.
         return bool(low <= value <= high)
+
+
+def to_integer(value: object) -> object:
+    """Return a float without a fraction as an int, and any other value as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def declare(kind: Kind, default: Any = None, **spec: Any) -> Any:

@@ -154,36 +154,36 @@ class MusicFields:
     continuation_start: float = fields.declare(
         "number",
         0.0,
-        help="Start of the part to continue.",
+        help="Start of the part of input_audio to continue or to follow.",
         label="From second",
         group="Input audio",
         example={"input_audio": "a.wav", "continuation": True, "continuation_start": 4},
         low=0.0,
         unit="seconds",
         error=InvalidContinuation,
-        needs="continuation",
+        needs="input_audio",
         option="--continuation-start",
         metavar="S",
     )
     continuation_end: float = fields.declare(
         "number",
         limits.CONTINUATION_TO_THE_END,
-        help="End of the part to continue; -1 is the end of the file.",
+        help="End of the part of input_audio to continue or to follow; -1 is the end of the file.",
         label="To second",
         group="Input audio",
         example={"input_audio": "a.wav", "continuation": True, "continuation_end": 12},
         low=limits.CONTINUATION_TO_THE_END,
         unit="seconds",
         error=InvalidContinuation,
-        needs="continuation",
+        needs="input_audio",
         option="--continuation-end",
         metavar="S",
     )
     top_k: int = fields.declare(
         "integer",
         limits.TOP_K_DEFAULT,
-        help="Sample from the k most likely tokens; 0 switches this off. The default means all "
-        "tokens of a model that has fewer.",
+        help="Sample from the k most likely tokens. With 0 here and in top_p all tokens take part. "
+        "The default means all tokens of a model that has fewer.",
         label="Top k",
         group="Sampling",
         example={"prompt": "solo flute", "top_k": 50},
@@ -222,11 +222,12 @@ class MusicFields:
     classifier_free_guidance: float = fields.declare(
         "number",
         limits.GUIDANCE_DEFAULT,
-        help="Strength of the prompt's influence; 1 switches guidance off, which is faster.",
+        help="Strength of the prompt's influence; 1 switches guidance off, which is faster, and 0 "
+        "ignores the prompt.",
         label="Guidance",
         group="Sampling",
         example={"prompt": "solo flute", "classifier_free_guidance": 3.5},
-        low=1.0,
+        low=0.0,
         error=InvalidGuidance,
         option="--guidance",
         metavar="SCALE",

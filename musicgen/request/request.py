@@ -26,8 +26,9 @@ StreamForm = Literal["joined", "files"]
 class SamplingParams:
     """How one row of the batch is sampled.
 
-    `temperature` 0 is greedy. `top_p` above 0 overrides `top_k`, as in audiocraft. `guidance` is
-    the classifier-free guidance scale; 1 switches guidance (and its second row) off.
+    `temperature` 0 is greedy. `top_p` above 0 overrides `top_k`, as in audiocraft; with 0 for both
+    all tokens take part. `guidance` is the classifier-free guidance scale; 1 switches guidance (and
+    its second row) off, and 0 ignores the prompt.
     """
 
     temperature: float = 1.0
@@ -50,7 +51,9 @@ class GenerationRequest(RequestFields):
         """Validate every field by its declaration, then what concerns several of them."""
         self._parse_lists()
         for name, spec in request_fields().items():
-            spec.check(getattr(self, name))
+            value = spec.convert(getattr(self, name))
+            object.__setattr__(self, name, value)
+            spec.check(value)
         if self.seed == limits.RANDOM_SEED:
             object.__setattr__(self, "seed", None)
         total = check_rules(self)

@@ -10,7 +10,6 @@ from musicgen.errors import (
     InvalidContinuation,
     InvalidDuration,
     InvalidRequest,
-    InvalidTopK,
     PromptTooLong,
 )
 from musicgen.request.limits import (
@@ -111,9 +110,7 @@ def _check_is_given(field: str, text: str, request: RequestFields) -> None:
 
 
 def _check_sampling(request: RequestFields) -> None:
-    if request.top_k == 0 and request.top_p == 0:
-        raise InvalidTopK("top_k", "and top_p cannot both be 0", advice="Set one of them.")
-    if request.negative_prompt.strip() and request.classifier_free_guidance == 1:
+    if request.negative_prompt.strip() and request.classifier_free_guidance <= 1:
         raise InvalidRequest("negative_prompt", "needs classifier_free_guidance above 1")
 
 
@@ -122,9 +119,9 @@ def _check_input_audio(request: RequestFields) -> None:
     if end != CONTINUATION_TO_THE_END and end <= start:
         problem = f"must be later than continuation_start ({start:g}), or -1 for the end"
         raise InvalidContinuation("continuation_end", problem, value=end)
-    if not request.continuation and (start, end) != (0, CONTINUATION_TO_THE_END):
+    if request.input_audio is None and (start, end) != (0, CONTINUATION_TO_THE_END):
         name = "continuation_start" if start else "continuation_end"
-        raise InvalidContinuation(name, "needs continuation", advice="A melody is used whole.")
+        raise InvalidContinuation(name, "needs input_audio")
     if request.continuation and request.input_audio is None:
         raise InvalidContinuation("continuation", "needs input_audio, the clip to continue")
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from handlers.cog_callers import MULTI_BAND_DIFFUSION
 from handlers.job_api.api.request_schema import JOB_FIELDS, build_request_schema
 from infra.generate.__main__ import main as generate
 from infra.replicate.openapi_schema import FILE_INPUTS, SCHEMA, document, main, render
@@ -41,7 +42,7 @@ LIMITS = {
     "top_k": (0, 2048),
     "top_p": (0.0, 1.0),
     "temperature": (0.0, None),
-    "classifier_free_guidance": (1.0, None),
+    "classifier_free_guidance": (0.0, None),
     "bpm": (30.0, 300.0),
     "beats_per_bar": (2, 12),
     "fade_in": (0.0, 30.0),
@@ -105,12 +106,12 @@ def test_the_example_of_a_field_uses_it(spec: FieldSpec) -> None:
 
 def test_cog_has_every_field_of_a_request_or_says_why_not() -> None:
     one_file = {"variations", "prompts"}  # one prediction answers with one file
-    assert set(INPUTS) == set(DEFAULTS) - one_file
+    assert set(INPUTS) == set(DEFAULTS) - one_file | {MULTI_BAND_DIFFUSION.name}
 
 
 @pytest.mark.parametrize("each", INPUTS.values(), ids=lambda each: each.name)
 def test_cogs_literals_equal_the_constants_of_a_request(each: InputField) -> None:
-    spec = SPECS[each.name]
+    spec = {**SPECS, MULTI_BAND_DIFFUSION.name: MULTI_BAND_DIFFUSION}[each.name]
     bounds = {"ge": spec.low, "le": spec.high}
     expected = {name: bound for name, bound in bounds.items() if bound is not None}
     if spec.kind == "text":
@@ -118,12 +119,10 @@ def test_cogs_literals_equal_the_constants_of_a_request(each: InputField) -> Non
     given = {k: v for k, v in each.options.items() if k in ("ge", "le", "min_length", "max_length")}
     assert given == expected
     assert each.options.get("choices") == (list(spec.choices) or None)
-    if each.name == "prompt":
-        assert "default" not in each.options, "Cog shall ask for a prompt"
-    else:
-        assert each.options["default"] == DEFAULTS[each.name]
-        assert type(each.options["default"]) is type(DEFAULTS[each.name])
-    assert each.nullable == (each.options.get("default", "") is None)
+    default = None if each.name in ("prompt", "continuation_end") else spec.default
+    assert each.options["default"] == default
+    assert type(each.options["default"]) is type(default)
+    assert each.nullable == (default is None)
 
 
 class _Recorded:

@@ -158,3 +158,9 @@ def test_the_example_of_the_card_runs(
     assert example.count("127.0.0.1") == example.count("0.25") == 1
     exec(compile(example, "the card's example", "exec"), {})
     assert soundfile.info("clip.mp3").samplerate == 32000
+
+
+@pytest.mark.parametrize("body", [5, None, True, "piano", [], [1], {"inputs": [[1]]}], ids=repr)
+def test_a_body_of_another_shape_is_refused(endpoint: Endpoint, body: object) -> None:
+    error = endpoint.fail(endpoint.client.post("/", json=body))
+    assert "internal_error" not in error

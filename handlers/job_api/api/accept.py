@@ -21,6 +21,7 @@ from handlers.job_api.store.texts import is_storable, list_texts
 from handlers.job_api.store.upload_files import UPLOAD
 from musicgen.errors import InvalidRequest, UnknownModel
 from musicgen.request import GenerationRequest
+from musicgen.request.fields import to_integer
 
 _PLACEHOLDER = Path("input")
 
@@ -98,6 +99,7 @@ def _is_reference(value: object, owner: str, files: JobFiles) -> bool:
 def _parse_priority(value: object) -> int:
     if value is None:
         return 0
+    value = to_integer(value)
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) > PRIORITY_MAX:
         problem = f"must be a whole number from {-PRIORITY_MAX} to {PRIORITY_MAX}"
         raise InvalidRequest("priority", problem, value=value)
