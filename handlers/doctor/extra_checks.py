@@ -57,7 +57,7 @@ def check_decoders() -> Iterator[Finding]:
     """Yield the formats of input audio that can be read."""
     formats = "wav, flac, mp3, ogg, opus, aiff"
     if find_spec("av") is None:
-        advice = 'm4a, aac, mp4 and webm need pip install "musicgen-serverless[containers]".'
+        advice = "m4a, aac, mp4, webm need `pip install '.[containers]'` in the project's folder."
         yield Finding("decoders", "ok", f"{formats}; {advice}")
     else:
         yield Finding("decoders", "ok", f"{formats}, m4a, aac, mp4, webm")
