@@ -147,7 +147,7 @@ def test_variations_are_numbered(tmp_path: Path) -> None:
         (["piano", "-o", "clip.aiff"], "output_format"),
         (["piano", "--model", "huge"], "model"),
         (["piano", "--normalization", "loud"], "normalization_strategy"),
-        (["piano", "--top-k", "0"], "top_k"),
+        (["piano", "--top-k", "5000"], "top_k"),
     ],
 )
 def test_bad_input_is_told_in_a_line_and_leaves_no_file(
