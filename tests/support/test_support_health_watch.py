@@ -47,7 +47,7 @@ async def main(fault):
         spin(1.5)
     elif fault == "a thread with the lock":
         # `sum` of a range does not look whether others wait.
-        await asyncio.to_thread(sum, range(10**8))
+        await asyncio.to_thread(sum, range(3 * 10**8))
     elif fault == "too many children":
         for _ in start_children(10 * os.cpu_count()):
             await asyncio.sleep(0)
