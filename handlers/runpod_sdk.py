@@ -10,9 +10,8 @@ _CPU_INFO = Path("/proc/cpuinfo")
 def preset_processor_name() -> None:
     """Answer the SDK's question for the processor name. Call before `import runpod`.
 
-    On import the SDK asks py-cpuinfo for the name, for one line of its
-    debugger. py-cpuinfo then starts processes and measures clock rates, longer than the rest of the
-    SDK takes.
+    On import the SDK asks py-cpuinfo for the name, for one line of its debugger. py-cpuinfo then
+    starts processes and measures clock rates, longer than the rest of the SDK takes.
     """
     name = read_processor_name(_CPU_INFO)
     if name is None:

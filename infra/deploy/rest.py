@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import httpx
@@ -55,7 +56,9 @@ class Rest:
 
 def _read(answer: httpx.Response) -> Any:
     if answer.is_success:
-        return answer.json()
+        # A proxy may send a page of its own instead.
+        with contextlib.suppress(ValueError):
+            return answer.json()
     request = answer.request
     raise DeployError(f"{request.method} {request.url}: {answer.status_code}: {_detail(answer)}")
 

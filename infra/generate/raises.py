@@ -48,7 +48,10 @@ def _raises(tree: ast.Module) -> Iterator[tuple[str, str]]:
 
 def _message(call: ast.Call, known: dict[str, ast.expr]) -> Iterator[tuple[str, str]]:
     named = call.func.value if isinstance(call.func, ast.Attribute) else call.func
-    if not isinstance(named, ast.Name) or not hasattr(errors, named.id) or named.id in COMPOSED:
+    if not isinstance(named, ast.Name) or named.id in COMPOSED:
+        return
+    # Modules of the package are attributes of it too.
+    if not isinstance(getattr(errors, named.id, None), type):
         return
     parts = [_text(argument, known) for argument in call.args]
     text = " ".join(parts)

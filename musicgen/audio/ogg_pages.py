@@ -12,7 +12,6 @@ CONTINUED, FIRST, LAST = 1, 2, 4
 """Flags of a page: it begins inside a packet, begins a stream, ends a stream."""
 NO_GRANULE = -1
 """Granule of a page on which no packet ends."""
-SEGMENTS_MAX = 255
 _HEADER = struct.Struct("<4sBBqIIIB")
 _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 

@@ -120,22 +120,22 @@ class Calls:
         if isinstance(audio, Path):
             body["input_audio"] = yield from self.upload(audio)
         response = yield from self._send("POST", "/generate", json=body, headers=headers)
-        return str(response.json()["job_id"])
+        return _read_answer(response, lambda body: str(body["job_id"]))
 
     def upload(self, path: Path) -> Steps[str]:
         """Upload an audio file and return the value for `input_audio`."""
         response = yield from self._send("POST", "/uploads", content=path.read_bytes())
-        return str(response.json()["input_audio"])
+        return _read_answer(response, lambda body: str(body["input_audio"]))
 
     def status(self, job_id: str) -> Steps[Job]:
         """Return the state of a job."""
         response = yield from self._send("GET", f"/status/{job_id}")
-        return Job.from_mapping(response.json())
+        return _read_answer(response, Job.from_mapping)
 
     def cancel(self, job_id: str) -> Steps[Job]:
         """Cancel a job and return its state."""
         response = yield from self._send("DELETE", f"/jobs/{job_id}")
-        return Job.from_mapping(response.json())
+        return _read_answer(response, Job.from_mapping)
 
     def wait(self, job_id: str, tell: OnStatus | None) -> Steps[Job]:
         """Poll a job until it is completed; `tell` receives every state."""
@@ -175,7 +175,7 @@ class Calls:
     def models(self) -> Steps[dict[str, Any]]:
         """Return the server's models."""
         response = yield from self._send("GET", "/models")
-        return dict(response.json())
+        return _read_answer(response, dict)
 
     def _send(self, method: str, path: str, **content: Any) -> Steps[httpx.Response]:
         """Send a request until the server answers it, at most `ATTEMPTS` times.
@@ -245,6 +245,18 @@ def _check_success(response: httpx.Response) -> httpx.Response:
         text = " ".join(response.text[:200].split())
     status = response.status_code
     raise NotDone(f"{response.request.url.host} answers {status}: {text}", status, code)
+
+
+def _read_answer(response: httpx.Response, build: Callable[[Any], T]) -> T:
+    """Return what `build` makes of the JSON. Raises: `RemoteError` for that of another server."""
+    try:
+        return build(response.json())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        shown = " ".join(response.text[:200].split())
+        raise RemoteError(
+            f"the answer of {response.request.url.host} is not that of a job API (was {shown!r}). "
+            "Check the address."
+        ) from None
 
 
 def _write_clips(contents: list[bytes], output: Path) -> list[Path]:

@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from infra.check import files, tools
+from infra.generate.raises import read_messages
+from musicgen import errors
 from tests.support import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
@@ -159,3 +161,11 @@ def test_a_workflow_may_do_no_more_than_it_needs(path: Path) -> None:
                 assert re.search(rf"{re.escape(step['uses'])} # v\d+\.\d+\.\d+", text)
             if step.get("uses", "").startswith("actions/checkout@"):
                 assert step["with"]["persist-credentials"] is False
+
+
+def test_the_list_of_errors_names_errors_alone() -> None:
+    """A call of a variable `base` was listed, because a module of the errors has this name."""
+    messages = read_messages(ROOT / "musicgen" / "checkpoints" / "adapters")
+    assert len(messages) > 5
+    for message in messages:
+        assert issubclass(getattr(errors, message.error), errors.MusicGenError)

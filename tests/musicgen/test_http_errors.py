@@ -7,6 +7,7 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import product
 from pathlib import Path
 
 import httpx
@@ -17,7 +18,7 @@ from infra.deploy.target import DeployError
 from musicgen.checkpoints import remote_file
 from musicgen.checkpoints.download import fetch
 from musicgen.client import AsyncMusicGenClient, MusicGenClient, protocol
-from musicgen.errors import MusicGenError
+from musicgen.errors import MusicGenError, RemoteError
 from musicgen.http_errors import list_http_errors
 from musicgen.net.fetch import DownloadLimits, download
 from musicgen.net.post import post
@@ -31,6 +32,7 @@ from musicgen.storage.spool import Spool
 from tests.support.broken_answers import (
     STALLED,
     Breakage,
+    answer_with,
     close_after,
     redirect,
     refuse,
@@ -163,6 +165,14 @@ def _ask_server_in_a_loop(url: str, _: Path) -> None:
     asyncio.run(ask())
 
 
+def _submit(url: str, _: Path) -> None:
+    MusicGenClient(url, timeout=0.2).submit(prompt="x")
+
+
+def _read_status(url: str, _: Path) -> None:
+    MusicGenClient(url, timeout=0.2).status("a" * 32)
+
+
 def _deploy(url: str, _: Path) -> None:
     rest = Rest(url, "token", "TOKEN")
     rest._client.timeout = httpx.Timeout(0.2)
@@ -192,6 +202,32 @@ def test_a_broken_answer_ends_in_a_typed_error(
         call(server.url, tmp_path)
     assert str(raised.value) and 0 < server.asked <= 21
     assert "\n" not in str(raised.value).strip()
+
+
+_ASKING = (_ask_server, _ask_server_in_a_loop, _submit, _read_status)
+
+
+@pytest.mark.parametrize(
+    ("call", "page"),
+    [
+        *product(_ASKING, (b"<html>\n<p>Sign in</p>", b"5", b"")),
+        *product((_submit, _read_status), (b"[]", b'{"a": 1}')),
+    ],
+)
+def test_another_server_s_answer_ends_in_a_typed_error(
+    server: Breaking, tmp_path: Path, call: Callable[[str, Path], None], page: bytes
+) -> None:
+    """A wrong address, or a proxy's page with status 200, was a traceback."""
+    server.breakage = answer_with(page)
+    with pytest.raises(RemoteError, match="is not that of a job API") as raised:
+        call(server.url, tmp_path)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_page_ends_a_deploy_in_one_line(server: Breaking, tmp_path: Path) -> None:
+    server.breakage = answer_with(b"<html>\n<p>Sign in</p>")
+    with pytest.raises(DeployError, match="200: <html> <p>Sign in</p>"):
+        _deploy(server.url, tmp_path)
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES.values(), ids=BREAKAGES)

@@ -61,9 +61,13 @@ def stall_after(count: int) -> Breakage:
 
 def refuse(status: int, **headers: str) -> Breakage:
     """Answer with a status and a short page."""
+    return answer_with(b"<html>\n<p>This proxy says\nno.</p>\n</html>", status, **headers)
+
+
+def answer_with(page: bytes, status: int = 200, **headers: str) -> Breakage:
+    """Answer with a status and a page."""
 
     def answer(handler: Handler, _: bytes) -> None:
-        page = b"<html>\n<p>This proxy says\nno.</p>\n</html>"
         handler.send_response(status)
         for name, value in headers.items():
             handler.send_header(name.replace("_", "-"), value)

@@ -41,13 +41,6 @@ class Neighbour:
     webhooks: list[str] = field(default_factory=list)
     uploads: list[Upload] = field(default_factory=list)
 
-    def wait_for_webhook(self, deadline: float) -> str:
-        end = time.monotonic() + deadline
-        while not self.webhooks and time.monotonic() < end:
-            time.sleep(0.02)
-        [webhook] = self.webhooks
-        return webhook
-
     def wait_for_status(self, *statuses: str) -> dict[str, Any]:
         """The body of the first webhook that says one of `statuses`.
 

@@ -15,6 +15,8 @@ from starlette.types import Message, Receive, Scope, Send
 from handlers.job_api.errors import NotFound, RangeNotSatisfiable
 
 CONDITIONS = ("if-none-match", "if-modified-since")
+PAGE_HEADERS = {"Cache-Control": "no-cache"}
+"""Headers of the page and its files. Without them a browser may join a new page and old scripts."""
 _RULES = StaticFiles(check_dir=False)
 """Starlette's rules of conditional requests; it serves no file itself."""
 
@@ -73,7 +75,7 @@ class PageFiles(StaticFiles):
         status_code: int = 200,
     ) -> Response:
         """Return the reply with a file."""
-        return FileReply(full_path, status_code, stat_result=stat_result)
+        return FileReply(full_path, status_code, PAGE_HEADERS, stat_result=stat_result)
 
 
 class _MalformedRange(Exception):

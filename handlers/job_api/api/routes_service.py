@@ -19,7 +19,7 @@ from handlers.job_api.api.auth import (
     require_scope,
 )
 from handlers.job_api.api.context import Context
-from handlers.job_api.api.file_replies import FileReply
+from handlers.job_api.api.file_replies import PAGE_HEADERS, FileReply
 from handlers.job_api.api.form_fields import build_form_module
 from handlers.job_api.api.metrics import TYPE
 from handlers.job_api.api.routes_jobs import CurrentCaller
@@ -156,7 +156,7 @@ async def readyz(request: Request) -> JSONResponse:
 
 @router.get("/metrics", include_in_schema=False)
 async def metrics(request: Request) -> Response:
-    """Return the metrics for Prometheus, on a server without keys and to this machine."""
+    """Return the metrics for Prometheus to this machine, if the server has no keys."""
     context: Context = request.app.state.context
     if context.needs_keys or not await is_operator(request):
         raise NotFound("The metrics are on a port of their own, MUSICGEN_METRICS_PORT.")
@@ -166,17 +166,16 @@ async def metrics(request: Request) -> Response:
 @router.get("/static/js/request_fields.js", include_in_schema=False)
 async def form_fields() -> Response:
     """Return the request's fields for the page's form."""
-    headers = {"Cache-Control": "no-cache"}
-    return Response(build_form_module(), media_type="text/javascript", headers=headers)
+    return Response(build_form_module(), media_type="text/javascript", headers=PAGE_HEADERS)
 
 
 @router.get("/docs", include_in_schema=False)
 async def docs() -> FileReply:
     """Return the API reference, which needs nothing from other servers."""
-    return FileReply(WEB / "docs.html", headers={"Cache-Control": "no-cache"})
+    return FileReply(WEB / "docs.html", headers=PAGE_HEADERS)
 
 
 @router.get("/", include_in_schema=False)
 async def page() -> FileReply:
     """Return the web page."""
-    return FileReply(WEB / "index.html", headers={"Cache-Control": "no-cache"})
+    return FileReply(WEB / "index.html", headers=PAGE_HEADERS)

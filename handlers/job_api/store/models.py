@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg.types.json import Jsonb
-
 from handlers.job_api.store.database import Pool, query
 from handlers.job_api.store.status import ALIVE_SECONDS
-from handlers.job_api.store.texts import escape
+from handlers.job_api.store.texts import escape, to_jsonb
 from musicgen import catalog
 from musicgen.catalog import UNKNOWN_LICENCE
 
@@ -93,7 +91,7 @@ async def write_worker(pool: Pool, row: WorkerRow) -> None:
         "loading = excluded.loading, licences = excluded.licences, "
         "fetches = excluded.fetches, seen_at = now()",
         *(row.name, row.slots, row.makes, list(row.models), row.loading),
-        *(Jsonb(dict(row.licences)), row.fetches),
+        *(to_jsonb(row.licences), row.fetches),
     )
 
 

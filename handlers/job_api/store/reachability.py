@@ -48,7 +48,7 @@ _REFUSALS = {
         "GRANT CONNECT ON DATABASE to the user",
     ),
 }
-"""SQLSTATE of a permanent refusal, problem, advice. The server's text may be in any language."""
+"""SQLSTATE of a refused connection, problem, advice. The server's text may be in any language."""
 _CLIENT_REFUSALS = (
     (
         r"no password supplied",
@@ -193,6 +193,9 @@ def _find_refusal(error: psycopg.Error, url: str) -> tuple[str, str] | None:
     """Return problem and advice of a permanent fault, None for a passing one."""
     if isinstance(error, psycopg.errors.ConnectionTimeout):
         return None
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        # Of a statement: a refused connection has no class of its own.
+        return "its user may not read the tables of the job API", "Name the user that made them"
     code = error.sqlstate or read_sqlstate(url, CONNECT_SECONDS)
     if code is not None:
         return _REFUSALS.get(code)

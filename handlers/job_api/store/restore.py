@@ -8,6 +8,7 @@ import re
 import shutil
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -170,7 +171,7 @@ def _restore_database(
         try:
             with gzip.open(_open_member(archive, source, DATABASE)) as dump:
                 shutil.copyfileobj(dump, script)
-        except (gzip.BadGzipFile, EOFError) as error:
+        except (gzip.BadGzipFile, zlib.error, EOFError) as error:
             raise BackupError(f"{source} is damaged ({error}).") from error
         script.seek(0)
         run_program("psql", manifest.postgres, url, _PSQL_OPTIONS, source=script)

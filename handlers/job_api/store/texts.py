@@ -38,8 +38,8 @@ def list_texts(value: object) -> Iterator[str]:
 def to_jsonb(value: Mapping[str, Any]) -> Jsonb:
     """Return JSON for the database: texts escaped, null for a number that JSON lacks.
 
-    For results and errors: a remote deployment, a file or a model may put anything into them, and a
-    job without its end would stay in the queue.
+    For results, errors and licences: a remote deployment, a file or a model may put anything into
+    them. A job without its end would stay in the queue, and a worker without its row be unknown.
     """
     return Jsonb(_clean(value))
 

@@ -43,8 +43,10 @@ class ModelSwap:
         self.loading = model.name
         try:
             await asyncio.to_thread(self._serving.load, model.name)
-        except MusicGenError as error:
-            logger.error("The requested model %s cannot be loaded: %s", model.name, error)
+        except Exception as error:
+            is_known = isinstance(error, MusicGenError)
+            text = "The requested model %s cannot be loaded: %s"
+            logger.error(text, model.name, error, exc_info=None if is_known else error)
             await record_load_failure(self._pool, model.name, describe_error(error).text)
         finally:
             self.loading = None

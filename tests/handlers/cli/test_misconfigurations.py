@@ -152,6 +152,10 @@ def test_a_wrong_setting_ends_the_start(serve: Callable[..., Ended], kind: str) 
         ({"database": "latin"}, "a database in LATIN1"),
         ({"user": "guest", "password": "guest"}, "may create no tables"),
         ({"database": "newer"}, "newer than musicgen"),
+        (
+            {"database": "newer", "user": "guest", "password": "guest"},
+            "its user may not read the tables",
+        ),
     ],
 )
 def test_a_database_that_refuses_us_ends_the_start(

@@ -173,6 +173,22 @@ def test_a_damaged_file_changes_nothing(filled: str, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".restore-*"))
 
 
+def test_a_database_damaged_within_the_file_is_named(filled: str, tmp_path: Path) -> None:
+    """Bytes that are no compressed data were a traceback, and wrong ones are noticed too."""
+    saved = tmp_path / "b.tar"
+    back_up(filled, tmp_path, saved, with_files=False)
+    whole = saved.read_bytes()
+    with tarfile.open(saved) as archive:
+        member = archive.getmember("database.sql.gz")
+    for at in (12, member.size // 2, member.size - 6):
+        damaged = bytearray(whole)
+        damaged[member.offset_data + at] ^= 0xFF
+        saved.write_bytes(damaged)
+        with pytest.raises(BackupError, match="is damaged"):
+            restore(filled, tmp_path, saved, force=True)
+    assert _jobs(filled) == ["a"]
+
+
 @pytest.mark.parametrize("kind", ["embedded", "external"])
 def test_a_restore_that_fails_leaves_no_new_folder(
     kind: str, filled: str, external: str, tmp_path: Path

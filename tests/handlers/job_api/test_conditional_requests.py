@@ -78,3 +78,15 @@ def test_ranges_are_answered_or_refused_as_json(served: tuple[JobServer, str], n
     assert outside.json()["error"]["code"] == "range_not_satisfiable"
     assert str(size) in outside.json()["error"]["message"]
     assert outside.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/docs", "/static/style.css", "/static/js/form.js", "/static/js/request_fields.js"],
+)
+def test_no_part_of_the_page_is_used_without_a_question(
+    served: tuple[JobServer, str], path: str
+) -> None:
+    """Browsers kept the scripts of an old version for days, beside the new page."""
+    answer = served[0].http.get(path)
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-cache")

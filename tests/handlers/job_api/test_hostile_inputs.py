@@ -23,7 +23,14 @@ from handlers.job_api.api.request_schema import JOB_FIELDS
 from handlers.job_api.store import jobs, queue
 from handlers.job_api.store.database import Pool
 from handlers.job_api.store.embedded_postgres import EmbeddedServer
-from handlers.job_api.store.models import read_requested_model, record_load_failure, request_model
+from handlers.job_api.store.models import (
+    WorkerRow,
+    find_available_models,
+    read_requested_model,
+    record_load_failure,
+    request_model,
+    write_worker,
+)
 from musicgen.request import request_fields
 from tests.support.job_server import JobServer, data_folder, job_server
 from tests.support.routes import job_api, list_routes
@@ -195,5 +202,19 @@ def test_any_end_of_a_job_is_kept(
         await record_load_failure(pool, "demo", "no\0\ud800")
         requested = await read_requested_model(pool)
         assert requested is not None and requested.error == r"no\x00\ud800"
+
+    with_pool(work)
+
+
+def test_any_licence_of_a_model_is_kept(
+    with_pool: Callable[[Callable[[Pool], Awaitable[Any]]], Any],
+) -> None:
+    """A null character in a model card kept the worker's row from being written."""
+
+    async def work(pool: Pool) -> None:
+        row = WorkerRow("one", 1, queue.LOCAL, ["tune"], None, {"tune": "my\0own"})
+        await write_worker(pool, row)
+        available = await find_available_models(pool, "tune")
+        assert available.licences == {"tune": r"my\x00own"}
 
     with_pool(work)

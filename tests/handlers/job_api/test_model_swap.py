@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from handlers.contract import UNEXPECTED
+from handlers.job_api.store.database import Pool
+from handlers.job_api.store.models import read_requested_model, request_model
+from handlers.job_api.worker import model_swap
+from handlers.serving import Serving
 from tests.support.cog_server import DEMO, hub_cache
+from tests.support.fake_predictor import FakePredictor
 from tests.support.job_server import JobServer, data_folder, job_server
 
 
@@ -74,3 +81,25 @@ def test_a_model_that_cannot_be_loaded_is_told_and_changes_nothing(offline: JobS
     assert offline.http.post("/models/large/load").status_code == 202
     assert _until(offline, "large", "error")["error"]
     assert offline.http.post(f"/models/{default}/load").status_code == 202
+
+
+def test_an_unexpected_failure_of_a_load_is_not_repeated(
+    with_pool: Callable[[Callable[[Pool], Awaitable[Any]]], Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The worker read the weights again every second, and callers waited without a word."""
+    monkeypatch.setattr(model_swap, "POLL_SECONDS", 0.01)
+    predictor = FakePredictor(tmp_path, switch_fails=RuntimeError("of the driver, in /srv"))
+
+    async def work(pool: Pool) -> None:
+        await request_model(pool, "small", "demo")
+        running = asyncio.create_task(model_swap.ModelSwap(Serving(predictor), pool).run())
+        while (model := await read_requested_model(pool)) is None or model.error is None:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        running.cancel()
+        assert model.error == UNEXPECTED
+
+    with_pool(lambda pool: asyncio.wait_for(work(pool), 20))
+    assert predictor.switches.count("small") == 1
