@@ -37,7 +37,8 @@ class RunSettings:
         try:
             tree = yaml.safe_load(text)
         except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise CheckpointCorrupt(f"{file}: {KEY} is not YAML ({error}).") from error
+            reason = " ".join(str(error).split())
+            raise CheckpointCorrupt(f"{file}: {KEY} is not YAML ({reason}).") from error
         if not isinstance(tree, dict):
             raise CheckpointCorrupt(f"{file}: {KEY} holds no settings.")
         return cls(file, tree)
