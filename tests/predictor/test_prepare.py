@@ -173,3 +173,15 @@ def test_a_melody_of_an_hour_is_not_kept(tmp_path: Path) -> None:
     path = _clip(tmp_path / "a.wav", 3600 * 8000, rate=8000)
     melody = prepare(_request(input_audio=path, duration=5), 0, MELODY).job.melody
     assert melody is not None and len(melody) == (5 + WINDOW / 50) * RATE
+
+
+@pytest.mark.parametrize(("rate", "samples"), [(192_000, 1), (RATE, 639)])
+def test_a_melody_has_at_least_a_frame(tmp_path: Path, rate: int, samples: int) -> None:
+    """Without any sample a short clip ignored its melody, and a long one ended in a traceback."""
+    path = _clip(tmp_path / "a.wav", samples, rate=rate)
+    with pytest.raises(errors.InvalidInputAudio, match=r"must have at least 0\.02 s to follow"):
+        prepare(_request(input_audio=path), 0, MELODY)
+    path = _clip(tmp_path / "b.wav", RATE)
+    part = {"continuation_start": 0.5, "continuation_end": 0.50001}
+    with pytest.raises(errors.InvalidInputAudio, match=r"to follow \(was '0 samples'\)"):
+        prepare(_request(input_audio=path, **part), 0, MELODY)
