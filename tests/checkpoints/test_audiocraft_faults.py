@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from musicgen.checkpoints.audiocraft.convert import convert
+from musicgen.checkpoints.audiocraft.settings import RunSettings
 from musicgen.checkpoints.folder_files import SAFETENSORS
 from musicgen.checkpoints.locate import locate
 from musicgen.checkpoints.pack import pack
@@ -119,3 +120,12 @@ def test_every_file_can_be_read_by_a_server_of_another_user(base: Path, tmp_path
     """safetensors writes files that only their owner can read."""
     done = convert(tmp_path / "files", locate(str(base)), tmp_path / "tuned")
     assert (done.folder / SAFETENSORS).stat().st_mode & 0o777 == 0o644
+
+
+def test_settings_that_multiply_themselves_are_refused() -> None:
+    """The message about such a setting took all memory."""
+    lists = [f"a{at}: &a{at} [{', '.join([f'*a{at - 1}'] * 9)}]" for at in range(1, 12)]
+    for text in ("\n".join(["a0: &a0 x", *lists]), "a: &a [*a]"):
+        with pytest.raises(CheckpointCorrupt, match="holds no settings"):
+            RunSettings.from_yaml("state_dict.bin", text)
+    assert RunSettings.from_yaml("x", "a: &a [1]\nb: *a").get("b") == [1]
