@@ -98,7 +98,9 @@ def prepare(
         pcm, rate = read_audio(
             request.input_audio, start=start, stop=stop, max_channels=2, is_foreign=True
         )
-        _check_least(round(len(pcm) * config.sample_rate / rate), config, "follow")
+        if not round(len(pcm) * config.sample_rate / rate):
+            problem = "is too short to follow"
+            raise InvalidInputAudio("input_audio", problem, value=f"{len(pcm)} samples")
         separated = extract_melody(pcm, rate)
         note = WHOLE_MIX if separated is None else SEPARATED
         mono = to_channels(pcm, 1) if separated is None else separated
@@ -168,15 +170,6 @@ def _check_room(seconds: float, request: GenerationRequest) -> None:
         )
 
 
-def _check_least(samples: int, config: MusicGenConfig, purpose: str) -> None:
-    """Refuse a sound shorter than a frame. `samples`: its length at the model's rate."""
-    hop = config.codec.hop_length
-    if samples < hop:
-        least = hop / config.sample_rate
-        problem = f"must have at least {least:g} s to {purpose}"
-        raise InvalidInputAudio("input_audio", problem, value=f"{samples} samples")
-
-
 def _prepare_continuation(
     clip: Pcm, samples: int, job: GenerationJob, texts: tuple[str, ...], config: MusicGenConfig
 ) -> PreparedJob:
@@ -186,10 +179,16 @@ def _prepare_continuation(
     out. A long clip is cut to the context of one window.
     """
     hop, window = config.codec.hop_length, config.window_frames
-    _check_least(len(clip), config, "continue")
     frames = len(clip) // hop
     if frames >= window:
         frames = window - compute_stride_frames(job.stride_seconds, window)
+    if not frames:
+        least = hop / config.sample_rate
+        raise InvalidInputAudio(
+            "input_audio",
+            f"must have at least {least:g} s to continue",
+            value=f"{len(clip)} samples",
+        )
     offset = len(clip) - frames * hop
     job = replace(job, audio_prompt=clip[offset:], frames=math.ceil((samples - offset) / hop))
     return PreparedJob(job, texts, continued=clip, offset=offset)
