@@ -15,7 +15,11 @@ _OOM_SCORE = Path("/proc/self/oom_score_adj")
 
 
 def limit_resources() -> None:
-    """Limit memory and time of this process, and let the system end it before any other."""
+    """Limit memory and time of this process, and let the system end it before any other.
+
+    Call this before the import of NumPy: its OpenBLAS would start a thread for each processor, and
+    with 24 of them their address space alone exceeds the limit.
+    """
     for name, limit in (
         (resource.RLIMIT_AS, MEMORY_BYTES),
         (resource.RLIMIT_CPU, CPU_SECONDS),
@@ -26,5 +30,4 @@ def limit_resources() -> None:
             resource.setrlimit(name, (limit, limit))
     with suppress(OSError):
         _OOM_SCORE.write_text("1000")
-    # The address space of a thread for each processor would exceed the limit.
     os.putenv("OPENBLAS_NUM_THREADS", "1")

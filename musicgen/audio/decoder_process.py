@@ -1,29 +1,32 @@
 """Decode a sound in a process of its own, with limits of memory and time.
 
-The child, `python -m musicgen.audio.decoder_process FILE`, prints lines of JSON: first `rate`,
-`channels` and `frames` (null if unknown), then `samples` of each block, followed by its bytes
-(float32, all channels of a sample together), last `end`. A refused file ends with `problem` and
-`advice`.
+The child is `musicgen.audio.decoder_main`.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 import musicgen
-from musicgen.audio.decoder_limits import OUT_OF_LIMITS, limit_resources
+from musicgen.audio.decoder_limits import OUT_OF_LIMITS
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.sound import SoundProblem
 
-_MODULE = "musicgen.audio.decoder_process"
+_MODULE = "musicgen.audio.decoder_main"
 _ROOT = Path(musicgen.__file__).parents[1]
+_END_SECONDS = 1.0
+"""A child without output is about to end."""
+
+logger = logging.getLogger(__name__)
 
 
 class DecoderProcess:
@@ -57,7 +60,7 @@ class DecoderProcess:
             size = 4 * line["samples"] * self.channels
             data = self._output.read(size)
             if len(data) < size:
-                raise SoundProblem(OUT_OF_LIMITS)
+                raise self._report_end()
             yield np.frombuffer(data, np.float32).reshape(-1, self.channels)
 
     def close(self) -> None:
@@ -70,36 +73,14 @@ class DecoderProcess:
         try:
             line: dict[str, Any] = json.loads(self._output.readline())
         except ValueError:
-            raise SoundProblem(OUT_OF_LIMITS) from None
+            raise self._report_end() from None
         if "problem" in line:
             raise SoundProblem(line["problem"], line["advice"])
         return line
 
-
-def main() -> int:
-    """Write the samples of the file named by the first argument to the standard output."""
-    limit_resources()
-    from musicgen.audio.decoders import open_sound
-
-    output = sys.stdout.buffer
-    try:
-        sound = open_sound(Path(sys.argv[1]))
-        _write_line(output, rate=sound.rate, channels=sound.channels, frames=sound.frames)
-        for block in sound.read_blocks():
-            _write_line(output, samples=len(block))
-            output.write(block.tobytes())
-        _write_line(output, end=True)
-    except SoundProblem as error:
-        _write_line(output, problem=error.problem, advice=error.advice)
-    except OSError as error:
-        _write_line(output, problem=f"cannot be read: {error.strerror}", advice="")
-    output.flush()
-    return 0
-
-
-def _write_line(output: IO[bytes], **fields: object) -> None:
-    output.write(json.dumps(fields).encode() + b"\n")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    def _report_end(self) -> SoundProblem:
+        """Log the status of a child that ended early, and return the problem of its file."""
+        with suppress(subprocess.TimeoutExpired):
+            self._child.wait(_END_SECONDS)
+        logger.warning("the decoder of a sound ended early, with status %s", self._child.returncode)
+        return SoundProblem(OUT_OF_LIMITS)

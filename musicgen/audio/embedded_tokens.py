@@ -11,22 +11,24 @@ import base64
 import binascii
 import json
 import zlib
+from collections.abc import Collection
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile as sf
 from numpy.typing import NDArray
 
+from musicgen.audio.decoder_process import DecoderProcess
 from musicgen.audio.encode import choose_codec, convert_samples
 from musicgen.audio.pcm import Pcm
+from musicgen.audio.sound import Sound, SoundProblem
 from musicgen.audio.tags import read_tags
 from musicgen.request import AudioFormat
 
 MAX_BYTES = 2**20
 """Limit for the tokens as 16-bit integers: above the longest clip with the most codebooks."""
-_READ_AS = {"PCM_16": "int16", "PCM_24": "int32", "FLOAT": "float32"}
-_BLOCK_SAMPLES = 2**14
+_LOSSLESS = ("PCM_16", "PCM_24", "FLOAT")
 _FIELDS = {"codebooks", "codec", "sound", "data"}
 
 
@@ -78,8 +80,7 @@ class SavedTokens:
 
 def compute_checksum(pcm: Pcm, audio_format: AudioFormat) -> int:
     """Return the CRC-32 of the samples stored in a lossless file of `pcm` (samples, channels)."""
-    samples = convert_samples(pcm, choose_codec(audio_format))
-    return zlib.crc32(np.ascontiguousarray(samples).tobytes())
+    return _add_checksum(pcm, choose_codec(audio_format))
 
 
 def read_tokens(path: Path) -> SavedTokens | None:
@@ -88,19 +89,35 @@ def read_tokens(path: Path) -> SavedTokens | None:
     Raises: OSError when the file cannot be read.
     """
     with path.open("rb") as file:
-        # Only these carry tokens. No other file of a caller needs a decoder in this process.
+        # Only these carry tokens, and their tags are read without a decoder.
         if file.read(4) not in (b"RIFF", b"fLaC"):
             return None
     tags = read_tags(path)
     saved = SavedTokens.from_text(tags.tokens) if tags is not None and tags.tokens else None
     if saved is None:
         return None
-    with path.open("rb") as file, sf.SoundFile(file) as sound:
-        dtype = _READ_AS.get(sound.subtype)
-        if dtype is None:
-            return None
-        checksum = 0
-        # In blocks: a small file of a caller may hold hours.
-        for samples in sound.blocks(_BLOCK_SAMPLES, dtype=dtype, always_2d=True):
-            checksum = zlib.crc32(np.ascontiguousarray(samples).tobytes(), checksum)
-    return saved if checksum == saved.checksum else None
+    try:
+        # A file of a caller: its decoder runs in a process of its own.
+        with closing(DecoderProcess(path)) as sound:
+            return saved if saved.checksum in _compute_checksums(sound) else None
+    except SoundProblem:
+        return None
+
+
+def _compute_checksums(sound: Sound) -> Collection[int]:
+    """Return the checksum of a sound for each codec of a lossless file: float32 holds all exactly.
+
+    Nothing for a sound with NaN or infinity.
+    """
+    found = dict.fromkeys(_LOSSLESS, 0)
+    # In blocks: a small file of a caller may hold hours.
+    for block in sound.read_blocks():
+        if not np.isfinite(block).all():
+            return ()
+        for codec in _LOSSLESS:
+            found[codec] = _add_checksum(block, codec, found[codec])
+    return found.values()
+
+
+def _add_checksum(pcm: Pcm, codec: str, checksum: int = 0) -> int:
+    return zlib.crc32(np.ascontiguousarray(convert_samples(pcm, codec)).tobytes(), checksum)

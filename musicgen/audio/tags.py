@@ -22,6 +22,9 @@ TEXT_MAX_CHARACTERS = 2**21
 """Limit of a comment and of the tokens, whose parser takes many times as much memory."""
 TOKENS_CHUNK = b"mgtk"
 """Chunk after the samples of a wav: libsndfile limits its comment to some 50,000 characters."""
+_BLOCKS_MAX = 1000
+"""Limit for the blocks and the fields of a hostile flac; one of ours has some ten."""
+_VORBIS_COMMENT = 4
 # Control characters end strings in C and lines in players, lone surrogates have no UTF-8, and
 # FLAC drops a text with U+FFFE or U+FFFF.
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff\u2028\u2029\ufffe\uffff]+")
@@ -96,6 +99,8 @@ def read_tags(source: Path | bytes) -> AudioTags | None:
 def _read_comment(data: bytes) -> str:
     if data[:4] == b"RIFF":
         return _read_wav_comment(data)
+    if data[:4] == b"fLaC":
+        return _read_flac_comment(data)
     try:
         with sf.SoundFile(io.BytesIO(data)) as sound:
             return str(sound.comment)
@@ -110,6 +115,35 @@ def _read_wav_comment(wav: bytes) -> str:
             for field, at, size in read_riff_chunks(wav, start + 4, start + length):
                 if field == b"ICMT":
                     return wav[at : at + size].rstrip(b"\0").decode("ascii", "replace")
+    return ""
+
+
+def _read_flac_comment(flac: bytes) -> str:
+    """Return the comment of a flac. Source: RFC 9639, sections 8.1 and 8.6."""
+    at = 4
+    for _ in range(_BLOCKS_MAX):
+        head, size = flac[at : at + 1], int.from_bytes(flac[at + 1 : at + 4], "big")
+        if not head or head[0] & 0x7F == _VORBIS_COMMENT:
+            return _find_vorbis_comment(flac[at + 4 : at + 4 + size])
+        if head[0] & 0x80:
+            break
+        at += 4 + size
+    return ""
+
+
+def _find_vorbis_comment(block: bytes) -> str:
+    def read_text(at: int) -> tuple[bytes, int]:
+        start = at + 4
+        end = start + int.from_bytes(block[at:start], "little")
+        return block[start:end], end
+
+    _, at = read_text(0)
+    count, at = int.from_bytes(block[at : at + 4], "little"), at + 4
+    for _ in range(min(count, _BLOCKS_MAX)):
+        field, at = read_text(at)
+        name, _, text = field.partition(b"=")
+        if name.upper() == b"COMMENT":
+            return text.decode("ascii", "replace")
     return ""
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from musicgen import catalog
+from musicgen.checkpoints.adapters.kinds import ADAPTER_CONFIG
 from musicgen.checkpoints.card import CARD, combine_licences, read_licence
 from musicgen.checkpoints.hub import download_snapshot
 from musicgen.checkpoints.hub_cache import find_with_commit, list_commits
@@ -14,7 +15,6 @@ from musicgen.checkpoints.packed.format import find_packed_files, read_header
 from musicgen.checkpoints.shared_cache import find_shared
 from musicgen.errors import CheckpointIncomplete, CheckpointNotFound, UnknownModel
 
-ADAPTER_CONFIG = "adapter_config.json"
 _SMALL_FILES = ("*.json", "spiece.model")
 _WEIGHTS_BY_PREFERENCE = ("*.safetensors", "*.bin")
 _DEMO_FOLDER = Path(__file__).parents[1] / "demo" / "checkpoint"

@@ -6,9 +6,8 @@ safetensors are memory-mapped: a tensor costs nothing until its first use.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -54,6 +53,31 @@ class TensorFiles:
         return self._files[self._where[name]].tensor(name)
 
 
+def load_pickle(path: Path, advice: str) -> Any:
+    """Load the content of a file that torch.save wrote. Raises: `CheckpointCorrupt`."""
+    try:
+        # weights_only: a pickle could otherwise run any code.
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        # PyTorch's own text advises to read the file with weights_only=False.
+        raise CheckpointCorrupt(
+            f"{path} holds more than weights, or is damaged. {advice}"
+        ) from error
+    except (RuntimeError, OSError, EOFError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise CheckpointCorrupt(
+            f"{path} is truncated or not a file of PyTorch's weights ({reason}). {advice}"
+        ) from error
+
+
+def holds_tensors(content: object) -> TypeGuard[dict[str, Tensor]]:
+    """Return whether `content` has nothing but dense tensors by name."""
+    return isinstance(content, dict) and all(
+        isinstance(name, str) and isinstance(tensor, Tensor) and tensor.layout is torch.strided
+        for name, tensor in content.items()
+    )
+
+
 def open_file(path: Path) -> TensorFile:
     """Open one file of tensors. Raises: `CheckpointCorrupt`."""
     return _Safetensors(path) if path.suffix == ".safetensors" else _Pickled(path)
@@ -78,15 +102,10 @@ class _Safetensors:
 
 class _Pickled:
     def __init__(self, path: Path) -> None:
-        try:
-            # weights_only: a pickle could otherwise run any code.
-            self._tensors: Mapping[str, Tensor] = torch.load(
-                path, map_location="cpu", weights_only=True, mmap=True
-            )
-        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
-            raise CheckpointCorrupt(
-                f"{path} is truncated or not a PyTorch weights file ({error}): download it again"
-            ) from error
+        tensors = load_pickle(path, "Download it again.")
+        if not holds_tensors(tensors):
+            raise CheckpointCorrupt(f"{path} holds no weights by name.")
+        self._tensors = tensors
 
     def names(self) -> list[str]:
         return list(self._tensors)

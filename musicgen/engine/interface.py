@@ -174,7 +174,8 @@ def check_job(job: GenerationJob, config: MusicGenConfig) -> None:
         if row.sampling.top_k > vocabulary and row.sampling.top_k != TOP_K_DEFAULT:
             raise InvalidTopK(
                 "top_k",
-                f"must be at most {vocabulary}, the tokens per codebook of this model",
+                f"must be at most {vocabulary}, the tokens per codebook of this model, or "
+                f"{TOP_K_DEFAULT}, the default, for all of them",
                 value=row.sampling.top_k,
             )
     if job.melody is not None and config.family != "melody":

@@ -40,7 +40,7 @@ def load_merged_by_peft(source: Source, settings: Settings) -> TransformersEngin
     base = load_base(source.folder, config, "float32")
     adapter = source.adapter or source.folder
     model: Any = peft.PeftModel.from_pretrained(base, adapter).merge_and_unload()
-    count = _compare(source, model)
+    count = compare_weights(source, model)
     logger.info("%d weights are as peft %s merges them", count, peft.__version__)
     device = resolve_device(settings.device)
     model = model.to(device, getattr(torch, settings.precision)).eval()
@@ -48,13 +48,22 @@ def load_merged_by_peft(source: Source, settings: Settings) -> TransformersEngin
     return TransformersEngine(model, config, tokenize, device, settings.precision)
 
 
-def _compare(source: Source, model: torch.nn.Module) -> int:
-    """Return the number of weights, all equal to those of `model`. Raises: `MergeDiffers`."""
+def compare_weights(source: Source, model: torch.nn.Module) -> int:
+    """Compare the merge of `source` with `model`, and return the number of weights.
+
+    Raises: `MergeDiffers`, also if `model` lacks a weight that the adapter changes.
+    """
     adapter = Adapter(source.adapter or source.folder)
     files = TensorFiles(source.folder)
     merged = {canonical(name): tensor for name, tensor in model.state_dict().items()}
     different: dict[str, float] = {}
     names = [name for name in files.names if canonical(name) in merged]
+    missing = sorted(adapter.names - {canonical(name) for name in names})
+    if missing:
+        raise MergeDiffers(
+            f"{len(missing)} weights that {adapter.path.parent} changes are missing in peft's "
+            f"merge, such as {missing[0]}: they cannot be compared."
+        )
     for name in names:
         theirs = merged[canonical(name)].float()
         ours = adapter.apply(canonical(name), files[name].float()).float()

@@ -98,6 +98,9 @@ def prepare(
         pcm, rate = read_audio(
             request.input_audio, start=start, stop=stop, max_channels=2, is_foreign=True
         )
+        if not round(len(pcm) * config.sample_rate / rate):
+            problem = "is too short to follow"
+            raise InvalidInputAudio("input_audio", problem, value=f"{len(pcm)} samples")
         separated = extract_melody(pcm, rate)
         note = WHOLE_MIX if separated is None else SEPARATED
         mono = to_channels(pcm, 1) if separated is None else separated

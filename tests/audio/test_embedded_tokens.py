@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import struct
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ import soundfile as sf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from musicgen.audio.decode import read_audio
 from musicgen.audio.embedded_tokens import SavedTokens, compute_checksum, read_tokens
 from musicgen.audio.encode import encode
 from musicgen.audio.tags import AudioTags, read_tags
+from musicgen.errors import InvalidInputAudio
 from musicgen.request import AudioFormat
 
 TAGS = AudioTags("bells", 1, "demo", "Apache-2.0", "test")
@@ -79,6 +83,61 @@ def test_of_a_file_that_was_changed_the_sound_counts(tmp_path: Path, form: Audio
     pcm[4000] += 0.25
     path.write_bytes(encode(pcm, form, tags))
     assert read_tokens(path) is None
+
+
+def _scramble_sound(data: bytearray) -> None:
+    for at in range(len(data) - 6000, len(data) - 5000):
+        data[at] ^= 0x5A
+
+
+def _cut_sound(data: bytearray) -> None:
+    del data[-4000:]
+
+
+def _change_codec(data: bytearray) -> None:
+    at = data.index(b"fmt ") + 8
+    data[at : at + 2] = b"\x77\x77"
+
+
+@pytest.mark.parametrize(
+    ("ending", "damage"),
+    [("flac", _scramble_sound), ("flac", _cut_sound), ("wav", _change_codec)],
+)
+def test_a_damaged_file_has_no_tokens_and_is_refused_as_any_other(
+    tmp_path: Path, ending: str, damage: Callable[[bytearray], None]
+) -> None:
+    """An error of libsndfile ended the job."""
+    path = tmp_path / f"a.{ending}"
+    _file(path, 100, AudioFormat(ending, sample_rate=RATE))
+    data = bytearray(path.read_bytes())
+    damage(data)
+    path.write_bytes(data)
+    assert read_tags(path) is not None
+    assert read_tokens(path) is None
+    with pytest.raises(InvalidInputAudio):
+        read_audio(path, is_foreign=True)
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac"])
+def test_a_file_of_a_stranger_is_decoded_in_a_child(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """The tags of a flac, and the sound of both, were read by libsndfile in this process."""
+    path = tmp_path / f"a.{ending}"
+    _file(path, 100, AudioFormat(ending, sample_rate=RATE))
+    assert read_tokens(path) is not None
+    crash = tmp_path / "crash"
+    crash.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    crash.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(crash))
+    assert read_tokens(path) is None
+
+
+@given(st.binary(max_size=200), st.integers(0, 127), st.booleans())
+def test_any_flac_has_tags_or_none(block: bytes, kind: int, is_last: bool) -> None:
+    head = bytes([kind | is_last << 7]) + len(block).to_bytes(3, "big")
+    for data in (head + block, block, b"\x84\xff\xff\xff" + block):
+        assert read_tags(b"fLaC" + data) is None
 
 
 def test_files_without_tokens_have_none(tmp_path: Path) -> None:

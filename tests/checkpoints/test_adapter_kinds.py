@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import math
 import re
 import typing
 from collections.abc import Callable
@@ -27,7 +28,7 @@ from musicgen.checkpoints.adapters.kinds import (
     PLAIN_STARTS,
     read_adapter_config,
 )
-from musicgen.errors import UnsupportedAdapter
+from musicgen.errors import CheckpointCorrupt, UnsupportedAdapter
 from musicgen.settings import Settings
 from tests.support import adapters, oracle
 
@@ -123,6 +124,25 @@ def test_every_option_is_respected_or_refused(tmp_path: Path, kind: str) -> None
         for unset in (None, False, [], {}, "none"):
             _write_config(tmp_path, **{"peft_type": kind, option: unset})
             read_adapter_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *[("r", value) for value in (None, "x", 0, -1, 0.5, True)],
+        *[("lora_alpha", value) for value in (None, "x", [], math.nan)],
+        *[("alpha_pattern", value) for value in (5, ["q"], {"(": 1}, {"q": "x"}, {"q": None})],
+        *[("rank_pattern", value) for value in ({"q": 0}, {"q": 1.5})],
+        *[("target_modules", value) for value in ("(", 5, [1], {"a": 1})],
+        *[("modules_to_save", value) for value in (5, "x", [None])],
+        *[("trainable_token_indices", value) for value in (5, [1, "a"], [10**30], {"e": 5}, [-1])],
+    ],
+)
+def test_an_option_of_a_wrong_type_is_named(tmp_path: Path, option: str, value: Any) -> None:
+    """The merge ended in a TypeError, an AttributeError or an error of `re`."""
+    _write_config(tmp_path, **{"peft_type": "LORA", option: value})
+    with pytest.raises(CheckpointCorrupt, match=rf"json: {option} must be .* \(was "):
+        read_adapter_config(tmp_path)
 
 
 @pytest.mark.parametrize("start", sorted(PLAIN_STARTS))

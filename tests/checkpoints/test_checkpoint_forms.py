@@ -187,6 +187,16 @@ def test_a_wrong_config_is_refused(
         _load(folder)
 
 
+@pytest.mark.parametrize("content", [[1], {1: torch.ones(2)}, {"x": torch.eye(3).to_sparse()}])
+def test_a_pickle_without_tensors_by_name_is_corrupt(
+    checkpoints: Callable[[str], Path], tmp_path: Path, content: object
+) -> None:
+    forms.as_pytorch_bin(checkpoints("musicgen-small"), tmp_path / "bin")
+    torch.save(content, tmp_path / "bin" / "pytorch_model.bin")
+    with pytest.raises(errors.CheckpointCorrupt, match="holds no weights by name"):
+        _load(tmp_path / "bin")
+
+
 @pytest.mark.parametrize("part", [{"normalize": True}, {"norm_type": "time_group_norm"}])
 def test_an_unknown_codec_is_unsupported_not_wrong(
     checkpoints: Callable[[str], Path], tmp_path: Path, part: dict[str, object]

@@ -14,6 +14,9 @@ from safetensors.torch import load_file, save_file
 from handlers.cli import main as cli
 from musicgen.checkpoints.adapters import rules
 from musicgen.checkpoints.adapters.deltas import Parts, Place
+from musicgen.checkpoints.locate import locate
+from musicgen.errors import MergeDiffers
+from musicgen.evaluation.peft_merge import compare_weights
 from tests.support import adapters
 
 peft = pytest.importorskip("peft")
@@ -53,6 +56,12 @@ def test_another_merge_is_found(
     assert _verify(adapter) == 1
     error = capsys.readouterr().err
     assert "weights differ from peft's merge" in error and "decoder.layers" in error
+
+
+def test_a_weight_that_cannot_be_compared_is_named(adapter: Path) -> None:
+    """With other names in transformers no weight would be compared, and none would differ."""
+    with pytest.raises(MergeDiffers, match=r"6 weights that .*tuned changes are missing"):
+        compare_weights(locate(str(adapter)), torch.nn.Linear(2, 2))
 
 
 def test_a_refused_adapter_is_refused_here_too(

@@ -173,3 +173,14 @@ def test_a_melody_of_an_hour_is_not_kept(tmp_path: Path) -> None:
     path = _clip(tmp_path / "a.wav", 3600 * 8000, rate=8000)
     melody = prepare(_request(input_audio=path, duration=5), 0, MELODY).job.melody
     assert melody is not None and len(melody) == (5 + WINDOW / 50) * RATE
+
+
+def test_a_melody_without_a_sample_is_refused(tmp_path: Path) -> None:
+    """A short clip ignored it, and a long one ended in a traceback."""
+    path = _clip(tmp_path / "a.wav", 1, rate=192_000)
+    with pytest.raises(errors.InvalidInputAudio, match=r"too short to follow \(was '1 samples'\)"):
+        prepare(_request(input_audio=path), 0, MELODY)
+    path = _clip(tmp_path / "b.wav", RATE)
+    part = {"continuation_start": 0.5, "continuation_end": 0.50001}
+    with pytest.raises(errors.InvalidInputAudio, match=r"too short to follow \(was '0 samples'\)"):
+        prepare(_request(input_audio=path, **part), 0, MELODY)

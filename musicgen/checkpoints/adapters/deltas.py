@@ -72,7 +72,9 @@ def merge_lokr(base: Tensor, parts: Parts, place: Place) -> Tensor:
         for name in ("lokr_w1", "lokr_w2")
     )
     # Whole matrices do not tell the rank.
-    rank = int(find_pattern(place.config.get("rank_pattern"), place.module, place.config["r"]))
+    rank = int(
+        find_pattern(place.config.get("rank_pattern"), place.module, place.config.get("r", 8))
+    )
     return base + torch.kron(first, second) * place.find_scale("alpha", rank)
 
 

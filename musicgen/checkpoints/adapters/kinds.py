@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from musicgen.checkpoints.adapters.option_types import check_types
 from musicgen.errors import UnsupportedAdapter
 from musicgen.model.json_file import read_json
 
@@ -111,6 +112,7 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
                 f"{folder}: the option {option} of {kind} adapters is not supported (was "
                 f"{str(value)[:80]}). {MERGE_WITH_PEFT}"
             )
+    check_types(folder / ADAPTER_CONFIG, config)
     if kind == "LORA":
         _check_start(folder, config.get("init_lora_weights", True))
     return config

@@ -7,7 +7,10 @@ base model.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +18,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -70,6 +74,7 @@ def convert(
     """
     if output.exists():
         raise CheckpointMismatch(f"{output} exists already: choose a new folder")
+    _check_base(base)
     language_model = read_package(files / LANGUAGE_MODEL)
     weights = language_model.weights
     compression = files / COMPRESSION_MODEL
@@ -89,6 +94,20 @@ def convert(
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return Conversion(output, len(kept | tuned), parts.own_codec, parts.own_text_encoder, licence)
+
+
+def _check_base(base: Source) -> None:
+    """Refuse a base whose own weights are not in a folder. Raises: `UnsupportedCheckpoint`."""
+    if base.adapter is not None:
+        raise UnsupportedCheckpoint(
+            f"{base.label} is an adapter, and its changes would be lost: name its base model with "
+            "--base"
+        )
+    if base.folder.is_file():
+        raise UnsupportedCheckpoint(
+            f"{base.label} is a packed file: name the folder or the hub name that it was packed "
+            "from with --base"
+        )
 
 
 def _rename(
@@ -122,9 +141,21 @@ def _write(
             shutil.copy(base.folder / name, folder / name)
     for name, content in parts.files.items():
         (folder / name).write_text(_render_json(content), encoding="utf-8")
-    save_file({n: t.contiguous() for n, t in tensors.items()}, folder / SAFETENSORS)
+    _save({n: t.contiguous() for n, t in tensors.items()}, folder / SAFETENSORS)
     card = f"---\n{render_licence(licence)}---\n\nA fine-tune of {base.label}.\n"
     (folder / CARD).write_text(card, encoding="utf-8")
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write a file of tensors, readable by all as the other ones. Raises: OSError."""
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        # The library has the number of the system's error only in its text.
+        found = re.search(r"os error (\d+)", str(error))
+        number = int(found[1]) if found else errno.EIO
+        raise OSError(number, os.strerror(number)) from error
+    path.chmod(0o644)
 
 
 def _render_json(content: Mapping[str, Any]) -> str:

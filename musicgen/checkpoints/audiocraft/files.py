@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from musicgen.checkpoints.audiocraft.settings import KEY, RunSettings
+from musicgen.checkpoints.tensor_files import holds_tensors, load_pickle
 from musicgen.errors import CheckpointCorrupt, CheckpointIncomplete
 
 LANGUAGE_MODEL, COMPRESSION_MODEL = "state_dict.bin", "compression_state_dict.bin"
@@ -43,7 +42,7 @@ class Package:
         state = self.content.get("best_state", self.content)
         # A file saved by the trainer, not exported, has one level more.
         state = state.get("model", state) if isinstance(state, dict) else state
-        if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
+        if not holds_tensors(state):
             raise CheckpointCorrupt(f"{self.path} holds no weights under best_state. {_EXPORT}")
         return state
 
@@ -62,14 +61,7 @@ def read_package(path: Path) -> Package:
     """Read one file. Raises: `CheckpointIncomplete`, `CheckpointCorrupt`."""
     if not path.is_file():
         raise CheckpointIncomplete(f"{path.parent} has no {path.name}: is it audiocraft's folder?")
-    try:
-        # weights_only: a pickle could otherwise run any code.
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointCorrupt(
-            f"{path} cannot be read as PyTorch weights: {error}. A checkpoint of the trainer must "
-            f"be exported first. {_EXPORT}"
-        ) from error
+    content = load_pickle(path, f"A checkpoint of the trainer must be exported first. {_EXPORT}")
     if not isinstance(content, dict):
         raise CheckpointCorrupt(f"{path} holds no dictionary of weights")
     return Package(path, content)

@@ -62,7 +62,7 @@ def rename_language_model(
         # PyTorch's attention, neither custom nor memory_efficient, has one level more.
         plain = name.replace("_attn.mha.", "_attn.").replace("_attention.mha.", "_attention.")
         fused = _FUSED_NAME.fullmatch(plain)
-        if fused and fused[2] in _FUSED and len(tensor) % 3 == 0:
+        if fused and fused[2] in _FUSED and tensor.dim() == 2 and len(tensor) % 3 == 0:
             block = f"{_DECODER}.layers.{fused[1]}.{_FUSED[fused[2]]}"
             parts = tensor.chunk(3)
             tensors |= {f"{block}.{p}_proj.weight": t for p, t in zip("qkv", parts, strict=True)}

@@ -37,8 +37,9 @@ class RunSettings:
         try:
             tree = yaml.safe_load(text)
         except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise CheckpointCorrupt(f"{file}: {KEY} is not YAML ({error}).") from error
-        if not isinstance(tree, dict):
+            reason = " ".join(str(error).split())
+            raise CheckpointCorrupt(f"{file}: {KEY} is not YAML ({reason}).") from error
+        if not isinstance(tree, dict) or not _is_small(tree):
             raise CheckpointCorrupt(f"{file}: {KEY} holds no settings.")
         return cls(file, tree)
 
@@ -103,6 +104,19 @@ class RunSettings:
                 return _ABSENT
             value = value[part]
         return value
+
+
+def _is_small(tree: object) -> bool:
+    """Return whether a tree has no more than `_MAX_CHARACTERS` in all. Aliases can multiply it."""
+    waiting, size = [tree], 0
+    while waiting and size <= _MAX_CHARACTERS:
+        value = waiting.pop()
+        size += len(value) if isinstance(value, str) else 1
+        if isinstance(value, dict):
+            waiting += [*value, *value.values()]
+        elif isinstance(value, list | tuple | set):
+            waiting += value
+    return size <= _MAX_CHARACTERS
 
 
 def _show(value: Any) -> str:
