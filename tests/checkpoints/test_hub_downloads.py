@@ -18,6 +18,7 @@ from musicgen.checkpoints.hub import download_snapshot
 from musicgen.errors import CheckpointNotFound, DiskFull
 from tests.support import ROOT
 from tests.support.broken_answers import (
+    OUTLASTED,
     STALLED,
     Breakage,
     Times,
@@ -61,6 +62,7 @@ FAULTS = {
     "redirect to no host": redirect("http://" + "a" * 300 + "/"),
     "redirect to another protocol": redirect("ftp://127.0.0.1/x"),
     "redirect to no file": redirect("/me/tune/resolve/main/nowhere"),
+    "redirect to no signed file": redirect("/nowhere?X-Amz-Signature=hush"),
     "redirect in a circle": redirect("?again"),
 }
 WEIGHT_BYTES = bytes(range(256)) * (SIZE // 256)
@@ -77,6 +79,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     sleep = time.sleep
     monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.01)))
     STALLED.clear()
+    OUTLASTED.clear()
     with hub_mirror({"me/tune": {"config.json": b"{}", WEIGHTS: WEIGHT_BYTES}}) as running:
         monkeypatch.setattr(constants, "ENDPOINT", running.url)
         template = running.url + "/{repo_id}/resolve/{revision}/{filename}"
@@ -114,6 +117,7 @@ def test_a_download_that_never_succeeds_ends_in_one_line(
     assert "\n" not in text and len(text) < 500, text
     assert "hush" not in text and "network" in text
     assert len(mirror.asked) <= 10 * hub.ATTEMPTS, "bounded attempts"
+    assert not OUTLASTED.is_set(), "bounded waits"
 
 
 def test_a_full_disk_is_named(

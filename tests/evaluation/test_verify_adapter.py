@@ -14,6 +14,10 @@ from safetensors.torch import load_file, save_file
 from handlers.cli import main as cli
 from musicgen.checkpoints.adapters import rules
 from musicgen.checkpoints.adapters.deltas import Parts, Place
+from musicgen.checkpoints.locate import locate
+from musicgen.errors import MergeDiffers
+from musicgen.evaluation.peft_merge import load_merged_by_peft
+from musicgen.settings import Settings
 from tests.support import adapters
 
 peft = pytest.importorskip("peft")
@@ -74,6 +78,9 @@ def test_a_number_that_is_none_is_a_difference(
     save_file(tensors, path)
     assert _verify(adapter) == 1
     assert capsys.readouterr().err.strip()
+    # This engine refuses such weights before PEFT is asked.
+    with pytest.raises(MergeDiffers, match=r"fc1\.weight"):
+        load_merged_by_peft(locate(str(adapter)), Settings(precision="float32"))
 
 
 def test_int8_is_refused_in_one_line(adapter: Path, capsys: pytest.CaptureFixture[str]) -> None:
