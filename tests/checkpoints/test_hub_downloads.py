@@ -13,9 +13,13 @@ import pytest
 from huggingface_hub import constants, utils
 from huggingface_hub.errors import HfHubHTTPError
 
-from musicgen.checkpoints import hub
+from handlers.doctor import model_checks
+from musicgen import catalog
+from musicgen.checkpoints import card, hub
 from musicgen.checkpoints.hub import download_snapshot
+from musicgen.checkpoints.local import find_licence
 from musicgen.errors import CheckpointNotFound, DiskFull
+from musicgen.settings import Settings
 from tests.support import ROOT
 from tests.support.broken_answers import (
     OUTLASTED,
@@ -117,6 +121,21 @@ def test_a_download_that_never_succeeds_ends_in_one_line(
     assert "\n" not in text and len(text) < 500, text
     assert "hush" not in text and "network" in text
     assert len(mirror.asked) <= 10 * hub.ATTEMPTS, "bounded attempts"
+    assert not OUTLASTED.is_set(), "bounded waits"
+
+
+@pytest.mark.parametrize("breakage", FAULTS.values(), ids=FAULTS)
+def test_a_question_of_the_doctor_ends_in_one_line(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch, breakage: Breakage
+) -> None:
+    for module in (card, model_checks):
+        monkeypatch.setattr(module, "HUB_SECONDS", 0.2)
+    mirror.api_fault = Times(breakage)
+    settings = Settings(model="me/tune")
+    with pytest.raises(CheckpointNotFound, match=r"^me/tune is not in the hub's cache") as raised:
+        list(model_checks.check_model(settings, "cpu", asks_hub=True))
+    assert "\n" not in str(raised.value) and "hush" not in str(raised.value)
+    assert find_licence(settings, asks_hub=True) == catalog.UNKNOWN_LICENCE
     assert not OUTLASTED.is_set(), "bounded waits"
 
 
