@@ -140,6 +140,15 @@ def oracles(checkpoints: Callable[[str], Path]) -> Callable[[str], Oracle]:
     return oracle
 
 
+@pytest.fixture
+def crashing_program(tmp_path: Path) -> Path:
+    """A program that ends as by a fault of a library, in place of `sys.executable`."""
+    program = tmp_path / "crash"
+    program.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    program.chmod(0o755)
+    return program
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     """A toy step is far shorter than the time threads take to wait for each other. Set for each

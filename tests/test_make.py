@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sysconfig
 import venv
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -15,7 +16,7 @@ import pytest
 import soundfile as sf
 
 from tests.support import ROOT
-from tests.support.job_server import free_port, wait_until_ready
+from tests.support.job_server import data_folder, free_port, wait_until_ready
 
 PARTS = ("musicgen", "handlers", "pyproject.toml", "Makefile", "README.md", "LICENSE")
 STAMPS = ("torch-installed", "installed", "api-installed")
@@ -59,24 +60,28 @@ def test_make_demo(checkout: Path) -> None:
 
 @pytest.mark.slow
 def test_make_api(checkout: Path) -> None:
-    """PostgreSQL's socket folder was split at the space."""
+    """PostgreSQL's socket folder was split at the space.
+
+    Named, because root's own data folder has none, and is that of the machine.
+    """
     port, log = free_port(), checkout.with_name("log")
-    with log.open("wb") as file:
+    with data_folder(with_database=False) as data, log.open("wb") as file:
         make = subprocess.Popen(
             ["make", "api", f"API_PORT={port}"],
             cwd=checkout,
-            env=_bare(checkout),
+            env={**_bare(checkout), "MUSICGEN_DATA_DIR": str(data.with_name("My data"))},
             stdout=file,
             stderr=file,
         )
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as http:
-            wait_until_ready(http, make, log, 1)
-            job = http.post("/generate", json={"prompt": "piano", "duration": 0.2})
-            assert job.status_code == 202, job.text
-    finally:
-        servers = psutil.Process(make.pid).children(recursive=True)
-        for server in servers[:1]:
-            server.terminate()
-        make.wait(60)
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}") as http:
+                wait_until_ready(http, make, log, 1)
+                job = http.post("/generate", json={"prompt": "piano", "duration": 0.2})
+                assert job.status_code == 202, job.text
+        finally:
+            # make itself has ended already if its server did not start.
+            with suppress(psutil.NoSuchProcess):
+                for server in psutil.Process(make.pid).children(recursive=True)[:1]:
+                    server.terminate()
+            make.wait(60)
     assert "Traceback" not in log.read_text()

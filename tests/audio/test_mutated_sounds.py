@@ -112,18 +112,20 @@ def test_a_file_that_cannot_be_opened_says_so(tmp_path: Path) -> None:
         read_audio(tmp_path / ("x" * 300), is_foreign=True)
 
 
+@pytest.mark.parametrize(("name", "is_foreign"), [("sf-wav", True), ("av-webm", False)])
 def test_a_crash_of_the_decoder_is_a_refusal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    crashing_program: Path,
+    name: str,
+    is_foreign: bool,
 ) -> None:
-    """The child is killed as by a fault of a library: here by itself."""
-    crash = tmp_path / "crash"
-    crash.write_text("#!/bin/sh\nkill -SEGV $$\n")
-    crash.chmod(0o755)
+    """ffmpeg is in a child for files of this project too."""
     path = tmp_path / "sound"
-    path.write_bytes(make_originals()["sf-wav"])
-    monkeypatch.setattr(sys, "executable", str(crash))
+    path.write_bytes(make_originals()[name])
+    monkeypatch.setattr(sys, "executable", str(crashing_program))
     with pytest.raises(InvalidInputAudio, match=OUT_OF_LIMITS):
-        read_audio(path, is_foreign=True)
+        read_audio(path, is_foreign=is_foreign)
 
 
 @pytest.mark.slow

@@ -261,6 +261,18 @@ def test_the_text_encoder_of_the_base_is_known_by_name_or_shape(recorded: str | 
             check_text_encoder(settings, read_language_model(settings), raw)
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["transformer_lm.softcap", "fuser.gate", "conditioners.description.t5.pooling"],
+)
+def test_a_setting_of_a_later_version_is_refused_by_its_name(path: str) -> None:
+    """It may change the model, although the tensors are those of today."""
+    changes = toy.describe(ALL_SPECS["musicgen-small"]) | {path: 7}
+    settings = RunSettings("state_dict.bin", toy.language_model_settings(changes))
+    with pytest.raises(errors.UnsupportedCheckpoint, match=f"the setting {path} cannot"):
+        read_language_model(settings)
+
+
 @pytest.mark.parametrize("text", ["a: [", "7", "${x}", b"x", "x" * (2**20 + 1)])
 def test_settings_that_cannot_be_read_are_refused(
     base_of: Callable[[str], Path], tmp_path: Path, text: object

@@ -13,11 +13,16 @@ import pytest
 from huggingface_hub import constants, utils
 from huggingface_hub.errors import HfHubHTTPError
 
-from musicgen.checkpoints import hub
+from handlers.doctor import model_checks
+from musicgen import catalog
+from musicgen.checkpoints import card, hub
 from musicgen.checkpoints.hub import download_snapshot
+from musicgen.checkpoints.local import find_licence
 from musicgen.errors import CheckpointNotFound, DiskFull
+from musicgen.settings import Settings
 from tests.support import ROOT
 from tests.support.broken_answers import (
+    OUTLASTED,
     STALLED,
     Breakage,
     Times,
@@ -61,6 +66,7 @@ FAULTS = {
     "redirect to no host": redirect("http://" + "a" * 300 + "/"),
     "redirect to another protocol": redirect("ftp://127.0.0.1/x"),
     "redirect to no file": redirect("/me/tune/resolve/main/nowhere"),
+    "redirect to no signed file": redirect("/nowhere?X-Amz-Signature=hush"),
     "redirect in a circle": redirect("?again"),
 }
 WEIGHT_BYTES = bytes(range(256)) * (SIZE // 256)
@@ -77,6 +83,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     sleep = time.sleep
     monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.01)))
     STALLED.clear()
+    OUTLASTED.clear()
     with hub_mirror({"me/tune": {"config.json": b"{}", WEIGHTS: WEIGHT_BYTES}}) as running:
         monkeypatch.setattr(constants, "ENDPOINT", running.url)
         template = running.url + "/{repo_id}/resolve/{revision}/{filename}"
@@ -114,6 +121,22 @@ def test_a_download_that_never_succeeds_ends_in_one_line(
     assert "\n" not in text and len(text) < 500, text
     assert "hush" not in text and "network" in text
     assert len(mirror.asked) <= 10 * hub.ATTEMPTS, "bounded attempts"
+    assert not OUTLASTED.is_set(), "bounded waits"
+
+
+@pytest.mark.parametrize("breakage", FAULTS.values(), ids=FAULTS)
+def test_a_question_of_the_doctor_ends_in_one_line(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch, breakage: Breakage
+) -> None:
+    for module in (card, model_checks):
+        monkeypatch.setattr(module, "HUB_SECONDS", 0.2)
+    mirror.api_fault = Times(breakage)
+    settings = Settings(model="me/tune")
+    with pytest.raises(CheckpointNotFound, match=r"^me/tune is not in the hub's cache") as raised:
+        list(model_checks.check_model(settings, "cpu", asks_hub=True))
+    assert "\n" not in str(raised.value) and "hush" not in str(raised.value)
+    assert find_licence(settings, asks_hub=True) == catalog.UNKNOWN_LICENCE
+    assert not OUTLASTED.is_set(), "bounded waits"
 
 
 def test_a_full_disk_is_named(

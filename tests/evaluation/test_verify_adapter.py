@@ -16,7 +16,8 @@ from musicgen.checkpoints.adapters import rules
 from musicgen.checkpoints.adapters.deltas import Parts, Place
 from musicgen.checkpoints.locate import locate
 from musicgen.errors import MergeDiffers
-from musicgen.evaluation.peft_merge import compare_weights
+from musicgen.evaluation.peft_merge import compare_weights, load_merged_by_peft
+from musicgen.settings import Settings
 from tests.support import adapters
 
 peft = pytest.importorskip("peft")
@@ -83,6 +84,9 @@ def test_a_number_that_is_none_is_a_difference(
     save_file(tensors, path)
     assert _verify(adapter) == 1
     assert capsys.readouterr().err.strip()
+    # This engine refuses such weights before PEFT is asked.
+    with pytest.raises(MergeDiffers, match=r"fc1\.weight"):
+        load_merged_by_peft(locate(str(adapter)), Settings(precision="float32"))
 
 
 def test_int8_is_refused_in_one_line(adapter: Path, capsys: pytest.CaptureFixture[str]) -> None:

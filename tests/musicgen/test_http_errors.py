@@ -30,6 +30,7 @@ from musicgen.storage.base import ClipFile, ClipName
 from musicgen.storage.s3 import S3Storage
 from musicgen.storage.spool import Spool
 from tests.support.broken_answers import (
+    OUTLASTED,
     STALLED,
     Breakage,
     answer_with,
@@ -88,6 +89,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Breaking]:
     monkeypatch.setattr(protocol, "FIRST_PAUSE_SECONDS", 0.001)
     breaking = Breaking()
     STALLED.clear()
+    OUTLASTED.clear()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -201,6 +203,7 @@ def test_a_broken_answer_ends_in_a_typed_error(
     with pytest.raises((MusicGenError, DeployError)) as raised:
         call(server.url, tmp_path)
     assert str(raised.value) and 0 < server.asked <= 21
+    assert not OUTLASTED.is_set()
     assert "\n" not in str(raised.value).strip()
 
 
@@ -242,7 +245,7 @@ def test_a_webhook_ends_in_a_status_or_a_typed_error(
         assert "\n" not in str(error)
     else:
         assert 200 <= status < 600
-    assert server.asked == 1
+    assert server.asked == 1 and not OUTLASTED.is_set()
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES.values(), ids=BREAKAGES)
@@ -254,4 +257,4 @@ def test_an_upload_to_a_bucket_ends_in_success_or_a_typed_error(
         _store_in_bucket(server.url, tmp_path)
     except MusicGenError as error:
         assert "\n" not in str(error)
-    assert server.asked
+    assert server.asked and not OUTLASTED.is_set()

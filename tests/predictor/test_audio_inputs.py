@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from musicgen.audio.decoder_limits import OUT_OF_LIMITS
 from musicgen.errors import InvalidInputAudio
 from musicgen.predictor import Predictor
 from musicgen.request import GenerationRequest
@@ -62,6 +64,28 @@ def test_the_sound_of_a_phone_or_browser_is_heard(
         heard = made[rate // 8 : rate // 4, 0]
         expected = make_sines(rate, 1, rate)[rate // 8 : rate // 4, 0]
         assert np.corrcoef(heard, expected)[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("use", ["melody", "continuation"])
+def test_a_crash_of_a_decoder_ends_no_worker(
+    predictors: dict[str, Predictor],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    crashing_program: Path,
+    use: str,
+) -> None:
+    """Even a wav of a caller is decoded in a process of its own."""
+    sf.write(tmp_path / "clip.wav", make_sines(24_000, 1, 48_000), 48_000)
+    monkeypatch.setattr(sys, "executable", str(crashing_program))
+    request = GenerationRequest(
+        prompt="calm piano",
+        duration=0.8,
+        top_k=20,
+        input_audio=tmp_path / "clip.wav",
+        continuation=use == "continuation",
+    )
+    with pytest.raises(InvalidInputAudio, match=OUT_OF_LIMITS):
+        predictors[use].generate(request)
 
 
 @pytest.mark.parametrize("use", ["melody", "continuation"])

@@ -114,6 +114,26 @@ def test_other_text_stays(text: str) -> None:
     assert hide_secrets(text) == text
 
 
+WARNING = """
+from musicgen.process.logs import start_logging
+start_logging("INFO")
+import urllib3
+try:
+    urllib3.PoolManager().request("GET", "http://127.0.0.1:9/a?X-Amz-Signature=hush", retries=1)
+except urllib3.exceptions.MaxRetryError:
+    pass
+"""
+
+
+def test_a_warning_of_a_library_has_no_signed_address() -> None:
+    """urllib3, below S3's client, warns of each retry with the whole address."""
+    ended = subprocess.run(
+        [sys.executable, "-c", WARNING], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "Retrying" in ended.stderr and "/a?" in ended.stderr
+    assert "hush" not in ended.stderr
+
+
 HARMLESS = {
     "asyncio",
     "bcdocs",

@@ -12,6 +12,9 @@ Handler = BaseHTTPRequestHandler
 Breakage = Callable[[Handler, bytes], None]
 STALLED = threading.Event()
 """Set to let go of stalled answers."""
+OUTLASTED = threading.Event()
+"""Set by a stalled answer whose reader has not given up."""
+_STALL_SECONDS = 60.0
 
 
 class Times:
@@ -54,7 +57,8 @@ def stall_after(count: int) -> Breakage:
 
     def answer(handler: Handler, body: bytes) -> None:
         _send_part(handler, body, count)
-        STALLED.wait(20)
+        if not STALLED.wait(_STALL_SECONDS):
+            OUTLASTED.set()
 
     return answer
 

@@ -24,7 +24,6 @@ from handlers.job_api.store.life_lock import read_boot_id
 
 SOCKET_PATH_MAX = 100
 """Bytes of a socket's path; the kernel allows 103 to 107."""
-_LISTING = frozenset(',"')
 POSTGRES_SOCKET = ".s.PGSQL.5432"
 _KEEPER_END_SECONDS = 10.0
 LOCKED_STATUS, FAILED_STATUS = 75, 1
@@ -112,11 +111,11 @@ def write_description(descriptor: int, state: str) -> None:
 def shorten_socket_path(path: Path) -> Path:
     """Return a path to the same socket with at most `SOCKET_PATH_MAX` bytes, through a link.
 
-    PostgreSQL and libpq take a comma or a quotation mark in the path for a list of paths.
+    PostgreSQL and libpq take a comma in the path for a list of paths.
 
     Raises: `OSError` if another user owns the folder of links.
     """
-    if len(os.fsencode(path)) <= SOCKET_PATH_MAX and not _LISTING & set(str(path)):
+    if len(os.fsencode(path)) <= SOCKET_PATH_MAX and "," not in str(path):
         return path
     links = Path(tempfile.gettempdir()) / f"musicgen-{os.getuid()}"
     links.mkdir(mode=0o711, exist_ok=True)

@@ -49,7 +49,8 @@ VALUES = [
     *("9" * 4000, "-0.0", "true", "null", "[]", "{}", r'["\u0000"]', r'{"\ud800": "\u0000"}'),
     *("[" * 400 + "]" * 400, '"' + "x" * 3000 + '"', "1.5", r'"upload:\u0000"', r'"upload:\ud800"'),
     *(r'"http://192.0.2.1/\u0000"', r'"http://192.0.2.1/\ud800"', r'"http://\u0000/"'),
-    *(r'"data:audio/wav,\ud800"', r'"data:\u0000"', r'[{"prompt": "\u0000", "duration": 1}]'),
+    *(r'"data:audio/wav,\ud800"', r'"data:\u0000"', r'"data:audio/wav;x=\ud800;base64,AAAA"'),
+    r'[{"prompt": "\u0000", "duration": 1}]',
 ]  # fmt: skip
 HEADERS = (
     *("Idempotency-Key", "Authorization", "Cookie", "traceparent", "Range", "If-Range", "Origin"),
