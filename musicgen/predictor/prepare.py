@@ -89,22 +89,7 @@ def prepare(
     if request.input_audio is None:
         return PreparedJob(job, texts)
     if not request.continuation:
-        if config.family == "text":
-            raise InvalidInputAudio("input_audio", NOT_A_MELODY, advice=MELODY_ADVICE)
-        start, end = request.continuation_start, request.continuation_end
-        stop = start + request.duration + config.window_frames / config.frame_rate
-        if end != CONTINUATION_TO_THE_END:
-            stop = min(stop, end)
-        pcm, rate = read_audio(
-            request.input_audio, start=start, stop=stop, max_channels=2, is_foreign=True
-        )
-        if not round(len(pcm) * config.sample_rate / rate):
-            problem = "is too short to follow"
-            raise InvalidInputAudio("input_audio", problem, value=f"{len(pcm)} samples")
-        separated = extract_melody(pcm, rate)
-        note = WHOLE_MIX if separated is None else SEPARATED
-        mono = to_channels(pcm, 1) if separated is None else separated
-        melody = resample(mono, rate, config.sample_rate)
+        melody, note = _read_melody(request.input_audio, request, config, extract_melody)
         return PreparedJob(replace(job, melody=melody), texts, (note,))
     end = request.continuation_end
     if not request.continuation_start and end == CONTINUATION_TO_THE_END:
@@ -124,6 +109,30 @@ def prepare(
     _check_room(len(pcm) / rate, request)
     clip = to_channels(resample(pcm, rate, config.sample_rate), config.channels)
     return _prepare_continuation(clip, samples, job, texts, config)
+
+
+def _read_melody(
+    path: Path, request: GenerationRequest, config: MusicGenConfig, extract_melody: ExtractMelody
+) -> tuple[NDArray[np.float32], str]:
+    """Return the melody (samples, 1) at the model's rate, and a note on what it was read from.
+
+    Raises: `InvalidInputAudio`; the errors of `extract_melody`.
+    """
+    if config.family == "text":
+        raise InvalidInputAudio("input_audio", NOT_A_MELODY, advice=MELODY_ADVICE)
+    start, end = request.continuation_start, request.continuation_end
+    stop = start + request.duration + config.window_frames / config.frame_rate
+    if end != CONTINUATION_TO_THE_END:
+        stop = min(stop, end)
+    pcm, rate = read_audio(path, start=start, stop=stop, max_channels=2, is_foreign=True)
+    if not round(len(pcm) * config.sample_rate / rate):
+        problem = "is too short to follow"
+        raise InvalidInputAudio("input_audio", problem, value=f"{len(pcm)} samples")
+    separated = extract_melody(pcm, rate)
+    note = WHOLE_MIX if separated is None else SEPARATED
+    mono = to_channels(pcm, 1) if separated is None else separated
+    melody = resample(mono, rate, config.sample_rate)
+    return melody, note
 
 
 def check_saved_tokens(request: GenerationRequest, prepared: PreparedJob, mark: str | None) -> None:
