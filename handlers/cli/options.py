@@ -82,7 +82,7 @@ def parse_request(options: argparse.Namespace) -> GenerationRequest:
     payload["output_format"] = payload["output_format"] or ending or None
     audio = payload.get("input_audio")
     if audio is not None and not audio.is_file():
-        raise InvalidInputAudio("input_audio", "is not a file", value=str(audio))
+        raise InvalidInputAudio("input_audio", "is not a file", value=audio)
     request = GenerationRequest.from_mapping(payload)
     if ending and ending != request.output_format:
         problem = f"must end in .{request.output_format}, the format"

@@ -57,7 +57,7 @@ def from_bench(path: Path, contestant: str | None = None) -> Pace:
         medians: Mapping[str, Any] = saved["medians"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         problem = "must be a file of bench/serve.py --save"
-        raise SettingsError("--throughput", problem, value=str(path)) from error
+        raise SettingsError("--throughput", problem, value=path) from error
     ours = [name for name in medians if name.startswith("musicgen")]
     name = contestant or (ours[-1] if ours else "")
     if name not in medians:

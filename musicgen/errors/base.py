@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import PurePath
 from typing import Any
 
 OMITTED: Any = object()
@@ -17,7 +18,10 @@ class MusicGenError(Exception):
 
 
 def show_value(value: object, limit: int = 80) -> str:
-    """Return a value for a message, cut if it is long."""
+    """Return a value for a message, cut if it is long: a path at its beginning."""
+    if isinstance(value, PurePath):
+        text = str(value)
+        return repr(text if len(text) <= limit else f"…{text[-limit:]}")
     try:
         text = repr(value)
     except (RecursionError, ValueError):

@@ -70,14 +70,14 @@ def read_music(folder: Path, rate: int, channels: int) -> list[DescribedClip]:
         sound = next((p for p in sorted(folder.glob(f"{text.stem}.*")) if p != text), None)
         if sound is None:
             raise InvalidInputAudio(
-                "music", "needs an audio file with the name of each prompt", value=str(text)
+                "music", "needs an audio file with the name of each prompt", value=text
             )
         pcm, stored_rate = read_audio(sound, max_seconds=SECONDS_AT_ONCE)
         pcm = resample(to_channels(pcm, channels), stored_rate, rate)
         music.append(DescribedClip(text.read_text(encoding="utf-8").strip(), pcm))
     if len(music) < 2:
         raise InvalidInputAudio(
-            "music", "needs two or more pairs of NAME.wav and NAME.txt", value=str(folder)
+            "music", "needs two or more pairs of NAME.wav and NAME.txt", value=folder
         )
     return music
 

@@ -32,7 +32,7 @@ def _encode_data_uri(path: Path) -> str:
         data = path.read_bytes()
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
-        raise InvalidInputAudio("input_audio", problem, value=str(path)) from error
+        raise InvalidInputAudio("input_audio", problem, value=path) from error
     kind = mimetypes.guess_type(path.name)[0] or ""
     kind = kind if kind.startswith("audio/") else "audio/wav"
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
