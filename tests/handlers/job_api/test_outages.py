@@ -76,9 +76,9 @@ def _is_clip(name: str) -> bool:
     return name.startswith("clips/") and not Path(name).name.startswith(".")
 
 
-def _begin(server: JobServer, **fields: Any) -> str:
+def _begin(server: JobServer, duration: float = LONG_SECONDS, **fields: Any) -> str:
     """A job that is being made."""
-    job_id = server.submit(duration=LONG_SECONDS, **fields)
+    job_id = server.submit(duration=duration, **fields)
     server.until(job_id, lambda now: now["status"] == "running" and now["progress"] > 0)
     return job_id
 
@@ -256,10 +256,11 @@ def bucket_server(
 
 def test_a_bucket_away_during_generation(bucket_server: JobServer, bucket: MotoBucket) -> None:
     before = set(bucket.keys())
-    job_id = _begin(bucket_server)
+    job_id = _begin(bucket_server, duration=5 * LONG_SECONDS)
     bucket.stop()
     time.sleep(1)
     bucket.start()
+    assert bucket_server.status(job_id)["status"] == "running", "the job ended during the outage"
     assert bucket_server.ended(job_id)["status"] == "completed"
     assert [key for key in set(bucket.keys()) - before if key.endswith("clip.wav")]
 
