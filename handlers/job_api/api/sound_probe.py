@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,8 @@ SECONDS_MAX = 60.0
 _FIELD = "body"
 _MODULE = "musicgen.audio.probe"
 _ROOT = Path(musicgen.__file__).parents[1]
+
+logger = logging.getLogger(__name__)
 
 
 class SoundProbe:
@@ -32,18 +35,20 @@ class SoundProbe:
         expensive to decode; `ServerBusy`.
         """
         async with self._slots.hold(client):
-            output = await _run(path)
+            output, status = await _run(path)
         try:
             answer = json.loads(output)
         except ValueError:
+            # Limits too low for this machine look like a bad file to every caller.
+            logger.warning("the check of an upload ended early, with status %s", status)
             raise InvalidInputAudio(_FIELD, OUT_OF_LIMITS) from None
         if "problem" in answer:
             raise InvalidInputAudio(_FIELD, answer["problem"], advice=answer["advice"])
         return float(answer["seconds"])
 
 
-async def _run(path: Path) -> bytes:
-    """Return the output of the child process, incomplete if it did not end by itself."""
+async def _run(path: Path) -> tuple[bytes, int | None]:
+    """Return output and exit status of the child process, None if it ran out of time."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", _MODULE, str(path.resolve())),
         stdin=asyncio.subprocess.DEVNULL,
@@ -54,8 +59,9 @@ async def _run(path: Path) -> bytes:
     )
     try:
         with suppress(asyncio.TimeoutError):
-            return (await asyncio.wait_for(process.communicate(), SECONDS_MAX))[0]
-        return b""
+            output, _ = await asyncio.wait_for(process.communicate(), SECONDS_MAX)
+            return output, process.returncode
+        return b"", None
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):
