@@ -14,12 +14,13 @@ class Receiver:
         self.taken: list[tuple[dict[str, str], bytes]] = []
         self.asked = 0
         self.seconds = seconds
-        receiver = self
+        receiver, counting = self, threading.Lock()
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                receiver.asked += 1
-                number = receiver.asked
+                with counting:  # each call has a thread of its own
+                    receiver.asked += 1
+                    number = receiver.asked
                 body = self.rfile.read(int(self.headers["content-length"]))
                 time.sleep(receiver.seconds)
                 if self.path == "/moved":

@@ -14,6 +14,8 @@
 
 namespace {
 
+using namespace native;
+
 // Conversion of cache values: float32, or bfloat16 stored in uint16_t.
 ANY float number(float value) { return value; }
 ANY float number(uint16_t value) { return from_bfloat16(value); }

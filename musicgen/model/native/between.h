@@ -11,6 +11,8 @@
 
 namespace {
 
+using namespace native;
+
 // Sums use sixteen lanes, in the same order on every CPU.
 constexpr int LANES = 16;
 

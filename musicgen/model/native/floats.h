@@ -11,6 +11,8 @@
 
 namespace {
 
+using namespace native;
+
 // Loads one input's weights for a block of outputs.
 AVX512 inline __m512 load_block(const float* weights) { return _mm512_loadu_ps(weights); }
 AVX512 inline __m512 load_block(const uint16_t* weights) {

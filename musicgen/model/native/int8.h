@@ -15,6 +15,8 @@
 
 namespace {
 
+using namespace native;
+
 constexpr int ZERO = 128;  // quantized 0: the instructions need one unsigned operand
 
 // Same as _mm512_dpbusd_epi32. With the intrinsic, GCC 12 copies every sum to another register and

@@ -9,11 +9,11 @@
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx2,fma,f16c")))
 #define VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")))
 
-namespace {
+namespace native {
 
 enum Level { NONE = 0, HAS_AVX2 = 1, HAS_AVX512 = 2, HAS_VNNI = 3 };
 
-int detect() {
+inline int detect() {
     __builtin_cpu_init();
     bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                 __builtin_cpu_supports("f16c");
@@ -23,7 +23,8 @@ int detect() {
     return avx512 ? HAS_AVX512 : avx2 ? HAS_AVX2 : NONE;
 }
 
-std::atomic<int> level{-1};
+// One for the whole library, whatever source file asks.
+inline std::atomic<int> level{-1};
 
 inline int has_level() { return level.load(std::memory_order_relaxed); }
 
@@ -38,4 +39,4 @@ inline int has_level() { return level.load(std::memory_order_relaxed); }
     }
 #define ANY inline __attribute__((always_inline))
 
-}  // namespace
+}  // namespace native

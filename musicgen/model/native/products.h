@@ -12,6 +12,8 @@
 
 namespace {
 
+using namespace native;
+
 constexpr int TILE = 8;  // maximum rows per pass over the weights
 
 // Number of rows a kernel's registers hold.

@@ -53,6 +53,8 @@ struct NativeRow {
 
 namespace {
 
+using namespace native;
+
 // T: type of keys and values.
 template <typename T>
 struct Step : Work {

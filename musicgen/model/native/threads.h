@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-namespace {
+namespace native {
 
 // Spinning barrier, because phases are microseconds apart. It yields the CPU when another thread
 // seems descheduled.
@@ -102,4 +102,4 @@ class Pool {
     std::atomic<int> left_{0};
 };
 
-}  // namespace
+}  // namespace native

@@ -109,7 +109,10 @@ def test_slow_receivers_of_one_owner_do_not_stop_the_others(
             await _end_job(pool, slow.url, "slow")
         await _end_job(pool, quick.url, "quick")
         delivery = asyncio.create_task(_deliver(pool, 20))
-        await asyncio.to_thread(quick.until, taken=1, seconds=5)
+        await asyncio.to_thread(quick.until, taken=1, seconds=15)
+        # The attempts begin together, in any order.
+        await asyncio.to_thread(slow.until, asked=webhooks.OWNER_CONCURRENCY, seconds=10)
+        await asyncio.sleep(0.2)
         assert slow.asked == webhooks.OWNER_CONCURRENCY
         delivery.cancel()
         await asyncio.gather(delivery, return_exceptions=True)
