@@ -14,11 +14,11 @@ from musicgen.model import kernels as packing
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.fbgemm import HalfLinear
 from musicgen.model.native.forms import FLOAT16, FLOAT32, INT8, pack_weight
+from musicgen.model.native.layer import NativeLinear
 from musicgen.model.native.library import (
     BFLOAT16_CACHE,
     FLOAT32_CACHE,
     Library,
-    NativeLinear,
     load_library,
 )
 from musicgen.model.native.step_file import AVX2, VNNI

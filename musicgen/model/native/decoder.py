@@ -11,13 +11,13 @@ from torch import Tensor
 
 from musicgen.model.decoder import Decoder, DecoderLayer, Segment
 from musicgen.model.native.forms import FLOAT32
+from musicgen.model.native.layer import NativeLinear
 from musicgen.model.native.library import (
     BFLOAT16_CACHE,
     FLOAT32_CACHE,
     Library,
     NativeDecoder,
     NativeLayer,
-    NativeLinear,
     NativeRow,
 )
 

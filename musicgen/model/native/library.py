@@ -1,4 +1,4 @@
-"""ctypes bindings of the compiled step.
+"""ctypes bindings of the compiled step. Imports no torch.
 
 The structures mirror those of linear.h and step.cpp; step.cpp documents their fields.
 """
@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
+import sys
 import weakref
 from ctypes import POINTER, c_int, c_int32, c_int64, c_void_p
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
-
-from musicgen.model.native.forms import PackedWeight, allocate, pack_weight
 from musicgen.model.native.step_file import VNNI, find_step_file, has_native_step
 
 BFLOAT16_CACHE, FLOAT32_CACHE = 0, 1
@@ -100,12 +98,14 @@ class Library:
         for name, (result, arguments) in _SIGNATURES.items():
             function = getattr(self.functions, name)
             function.restype, function.argtypes = result, arguments
+        self.threads: int | None = None
+        """Threads of the pool, if set before its first use."""
         self.level: int = self.functions.native_limit(max_level)
 
     @functools.cached_property
     def pool(self) -> int:
-        """Address of the thread pool, with PyTorch's number of threads at first use."""
-        pool: int = self.functions.native_pool(torch.get_num_threads())
+        """Address of the thread pool, with `threads` threads at first use."""
+        pool: int = self.functions.native_pool(self.threads or _count_threads())
         weakref.finalize(self, self.functions.native_free_pool, pool)
         return pool
 
@@ -117,54 +117,9 @@ def load_library() -> Library | None:
     return Library(path) if path is not None and has_native_step() else None
 
 
-class NativeLinear(nn.Module):
-    """y = x Wᵀ with packed weights; x and y are float32.
-
-    The format is int8 (activations too, with one scale per row), float16 or float32. The buffers
-    are those of `forms.PackedWeight` and may be replaced until first use.
-    """
-
-    weight: Tensor
-    scales: Tensor | None
-    sums: Tensor | None
-
-    def __init__(
-        self, library: Library, shape: tuple[int, int], form: int, packed: PackedWeight
-    ) -> None:
-        super().__init__()
-        self.outputs, self.inputs = shape
-        self.library, self.form = library, form
-        for name, tensor in packed._asdict().items():
-            self.register_buffer(name, tensor)
-
-    @classmethod
-    def pack(cls, library: Library, weight: Tensor, form: int) -> NativeLinear:
-        """Pack a weight (outputs, inputs)."""
-        outputs, inputs = weight.shape
-        return cls(library, (outputs, inputs), form, pack_weight(weight, form))
-
-    @classmethod
-    def allocate(cls, library: Library, weight: Tensor, form: int) -> NativeLinear:
-        """Allocate the layer for a weight (outputs, inputs), without values."""
-        outputs, inputs = weight.shape
-        return cls(library, (outputs, inputs), form, allocate(outputs, inputs, form))
-
-    @functools.cached_property
-    def _fields(self) -> LinearFields:
-        buffers = (self.weight, self.scales, self.sums)
-        pointers = (0 if tensor is None else tensor.data_ptr() for tensor in buffers)
-        return LinearFields(self.outputs, self.inputs, self.form, 0, *pointers)
-
-    @property
-    def address(self) -> int:
-        """Address of the native struct, valid for the lifetime of this layer."""
-        return ctypes.addressof(self._fields)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Multiply `x` (..., inputs)."""
-        rows = x.reshape(-1, self.inputs).contiguous()
-        out = torch.empty(len(rows), self.outputs)
-        self.library.functions.native_multiply(
-            self.library.pool, self.address, rows.data_ptr(), len(rows), out.data_ptr()
-        )
-        return out.view(*x.shape[:-1], self.outputs)
+def _count_threads() -> int:
+    """Return PyTorch's number of threads where PyTorch is loaded, else the allowed processors."""
+    if (torch := sys.modules.get("torch")) is not None:
+        return int(torch.get_num_threads())
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
+    return len(allowed) or os.cpu_count() or 1

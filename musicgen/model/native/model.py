@@ -11,7 +11,8 @@ from musicgen.model.fbgemm import pack_linears
 from musicgen.model.layers import Embedding, Linear
 from musicgen.model.native.decoder import ACTIVATIONS, NativeStep
 from musicgen.model.native.forms import FLOAT16, FLOAT32, INT8
-from musicgen.model.native.library import Library, NativeLinear
+from musicgen.model.native.layer import NativeLinear
+from musicgen.model.native.library import Library
 
 if TYPE_CHECKING:
     from musicgen.model.musicgen import MusicGen
