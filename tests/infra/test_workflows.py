@@ -14,7 +14,7 @@ from infra.lock.files import FILES
 from tests.support import ROOT
 
 FOLDER = ROOT / ".github" / "workflows"
-IMAGES = ("api", "worker", "runpod")
+IMAGES = ("api", "worker", "processor", "runpod")
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def test_the_supported_pythons_are_the_same_everywhere() -> None:
     assert project["tool"]["mypy"]["python_version"] == oldest
     matrix = _read("check.yml")["jobs"]["fast"]["strategy"]["matrix"]["python"]
     assert matrix == [oldest, newest]
-    [torch] = [each for each in project["project"]["dependencies"] if each.startswith("torch>=")]
+    [torch] = project["project"]["optional-dependencies"]["torch"]
     setup, run = _read("check.yml")["jobs"]["oldest"]["steps"][-2:]
     assert setup["with"]["python-version"] == oldest and run["run"] == "make test-oldest"
     assert run["env"]["TORCH"] == f"{torch.replace('>=', '==')}.0"
@@ -73,7 +73,14 @@ def test_the_supported_pythons_are_the_same_everywhere() -> None:
     assert re.search(r"Python 3\.11( to |–|-)3\.13", readme)
 
 
-@pytest.mark.parametrize("path", ["infra/docker/worker.Dockerfile", ".runpod/Dockerfile"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "infra/docker/worker.Dockerfile",
+        "infra/docker/processor.Dockerfile",
+        ".runpod/Dockerfile",
+    ],
+)
 def test_an_image_with_licensed_weights_is_labelled_so(path: str) -> None:
     text = (ROOT / path).read_text(encoding="utf-8")
     assert 'org.opencontainers.image.licenses="${LICENSES}"' in text
@@ -92,3 +99,26 @@ def test_an_image_with_licensed_weights_is_labelled_so(path: str) -> None:
         )
         assert done.returncode == status, (model, licences)
         assert ("CC-BY-NC-4.0" in done.stderr) == bool(status)
+
+
+def test_the_library_is_compiled_from_every_source() -> None:
+    """A header that is missing here is not watched: an old library would stay in use."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    [library] = project["tool"]["setuptools"]["ext-modules"]
+    folder = ROOT / "musicgen" / "model" / "native"
+    for key, suffix in (("sources", "cpp"), ("depends", "h")):
+        found = sorted(str(path.relative_to(ROOT)) for path in folder.glob(f"*.{suffix}"))
+        assert sorted(library[key]) == found
+
+
+def test_wheels_are_built_for_every_python_and_processor() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wheels = project["tool"]["cibuildwheel"]
+    assert wheels["build"] == ["cp311-*", "cp312-*", "cp313-*"]
+    assert "has_native_step()" in wheels["test-command"][0]
+    job = _read("wheels.yml")["jobs"]["wheels"]
+    assert job["strategy"]["matrix"]["runner"] == ["ubuntu-24.04", "ubuntu-24.04-arm", "macos-15"]
+    check = next(step["run"] for step in job["steps"] if "./check" in str(step.get("run")))
+    [library] = project["tool"]["setuptools"]["ext-modules"]
+    # The kernels are checked as they are compiled for a wheel.
+    assert all(flag in check for flag in library["extra-compile-args"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -18,9 +19,9 @@ patterns = st.builds(
 
 @given(patterns, st.integers(1, 40))
 def test_reverting_a_filled_template_gives_the_codes(pattern: DelayPattern, frames: int) -> None:
-    codes = torch.arange(pattern.codebooks * frames).view(pattern.codebooks, frames)
+    codes = np.arange(pattern.codebooks * frames).reshape(pattern.codebooks, frames)
     filled = pattern.build_template(frames, codes)
-    assert torch.equal(pattern.revert(filled), codes)
+    assert np.array_equal(pattern.revert(filled), codes)
     assert (filled != UNKNOWN).all()
 
 
@@ -29,11 +30,9 @@ def test_a_prompt_leaves_exactly_the_rest_unknown(
     pattern: DelayPattern, frames: int, data: st.DataObject
 ) -> None:
     known = data.draw(st.integers(1, frames - 1))
-    template = pattern.build_template(
-        frames, torch.zeros(pattern.codebooks, known, dtype=torch.int64)
-    )
+    template = pattern.build_template(frames, np.zeros((pattern.codebooks, known), np.int64))
     assert (template == UNKNOWN).sum() == pattern.codebooks * (frames - known)
-    first = (template == UNKNOWN).any(0).nonzero()[0].item()
+    first = (template == UNKNOWN).any(0).argmax()
     assert first == pattern.find_first_unknown(known)
     assert template.shape[1] == pattern.count_steps(frames)
 
@@ -60,7 +59,7 @@ def test_the_template_equals_transformers(codebooks: int, channels: int) -> None
     _, theirs = decoder.build_delay_pattern_mask(
         torch.cat([start, prompt], 1), pad_token_id=8, max_length=pattern.count_steps(12)
     )
-    assert torch.equal(pattern.build_template(12, prompt), theirs)
+    assert np.array_equal(pattern.build_template(12, prompt.numpy()), theirs.numpy())
 
 
 def test_codebooks_must_divide_among_the_channels() -> None:

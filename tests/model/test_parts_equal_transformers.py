@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from musicgen.checkpoints.weights import load_model
-from musicgen.engine.kv_cache import StaticKVCache
+from musicgen.engine.pytorch.kv_cache import StaticKVCache
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.decoder import build_sinusoidal_positions
 from musicgen.model.encodec import decode_channels, encode_channels
@@ -108,12 +108,12 @@ def test_reduced_precisions_stay_near_float32(
     tokens = load_tokenizer(folder)(engines.PROMPTS[0])
     start = torch.full((1, config.decoder.codebooks, 1), config.decoder.start_token)
     reference = _logits(engines.model(folder), tokens, start)
-    packed = engines.engine(folder, "bfloat16")._get_model()
+    packed = engines.model_of(engines.engine(folder, "bfloat16"))
     half = load_model(folder, config, torch.device("cpu"), torch.bfloat16)
     spread = reference.std()
     assert (_logits(half, tokens, start) - reference).std() < 0.03 * spread
     assert (_logits(packed, tokens, start) - reference).std() < 0.03 * spread
-    eight_bits = engines.engine(folder, "int8")._get_model()
+    eight_bits = engines.model_of(engines.engine(folder, "int8"))
     assert (_logits(eight_bits, tokens, start) - reference).std() < 0.1 * spread
 
 

@@ -2,7 +2,9 @@
 
 #pragma once
 
+#if defined(__x86_64__)
 #include <immintrin.h>
+#endif
 
 #include <algorithm>
 #include <cmath>
@@ -52,13 +54,18 @@ BY_LEVEL(void, attend_plain,
           float* scores, float* out),
          (query, keys, values, count, size, scores, out))
 
+}  // namespace
+
+#if defined(__x86_64__)
+
+namespace {
+
 // 32 values of a key, value or query as float32. From bfloat16, `a` has the even indices and `b`
 // the odd ones, because the even index is the lower half of each 32-bit pair. From float32, `a` has
 // the first half.
 struct Pair {
     __m512 a, b;
 };
-constexpr int HEAD_SIZE = 64;  // head size of every published MusicGen
 constexpr int PAIRS = HEAD_SIZE / 32;
 constexpr int KEYS = 16;   // keys scored together
 constexpr int CHAINS = 2;  // independent accumulators of values
@@ -231,11 +238,21 @@ AVX512 void attend_64(const float* query, const T* keys, const T* values, int co
     add_values_64(scores, values, count, 1.f / total, out);
 }
 
+inline bool can_attend_64() { return has_level() >= HAS_AVX512; }
+
+}  // namespace
+
+#else
+#include "neon_attention.h"
+#endif
+
+namespace {
+
 // Attention of one head's query over `count` keys and values of head size `size`.
 template <typename T>
 void attend(const float* query, const T* keys, const T* values, int count, int size, float* scores,
             float* out) {
-    if (size == HEAD_SIZE && has_level() >= HAS_AVX512) {
+    if (size == HEAD_SIZE && can_attend_64()) {
         attend_64(query, keys, values, count, scores, out);
     } else {
         attend_plain(query, keys, values, count, size, scores, out);

@@ -15,6 +15,7 @@ using namespace native;
 
 // Sums use sixteen lanes, in the same order on every CPU.
 constexpr int LANES = 16;
+constexpr int HEAD_SIZE = 64;  // head size of every published MusicGen
 
 template <typename Term>
 ANY float sum_of(int count, Term term) {

@@ -2,6 +2,8 @@
 
 #pragma once
 
+#if defined(__x86_64__)
+
 #include <immintrin.h>
 
 #include <cstdint>
@@ -23,23 +25,27 @@ AVX2 inline __m256 load_half_block(const uint16_t* weights) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(weights)));
 }
 
-// Prefetches the weights of `inputs` later inputs of a block.
+// Prefetches what belongs to two inputs of a block, and returns the next address to prefetch.
 template <typename T>
-inline void fetch_ahead(const T* weights, int inputs) {
-    const auto* bytes = reinterpret_cast<const char*>(weights) + AHEAD;
-    for (int at = 0; at < inputs * BLOCK * int(sizeof(T)); at += CACHE_LINE)
-        _mm_prefetch(bytes + at, _MM_HINT_T0);
+ANY const char* fetch_ahead(const char* ahead, int64_t step) {
+    for (int at = 0; at < 2 * BLOCK * int(sizeof(T)); at += CACHE_LINE, ahead += step)
+        _mm_prefetch(ahead, _MM_HINT_T0);
+    return ahead;
 }
 
 // `ROWS` rows by `COUNT` blocks of outputs; out [ROWS][COUNT][BLOCK].
 template <typename T, int ROWS, int COUNT>
 AVX512 void float_avx512(const Linear& w, const Operand& x, int row, const int* block,
                          float* out) {
+    constexpr bool FULL = ROWS == MOST_ROWS / STREAMS;  // as for int8
     // Two accumulators per output, for even and odd inputs: a single one would stall on latency.
     __m512 even[ROWS][COUNT], odd[ROWS][COUNT];
     const T* weights[COUNT];
+    const char* ahead[COUNT];
+    const int64_t step = x.step;
     for (int c = 0; c < COUNT; ++c) {
         weights[c] = w.block<T>(block[c], w.inputs);
+        ahead[c] = reinterpret_cast<const char*>(weights[c]) + x.ahead;
         for (int r = 0; r < ROWS; ++r) even[r][c] = odd[r][c] = _mm512_setzero_ps();
     }
     const float* inputs = x.floats + size_t(row) * x.stride;
@@ -48,7 +54,11 @@ AVX512 void float_avx512(const Linear& w, const Operand& x, int row, const int* 
         __m512 first[COUNT], second[COUNT];
         for (int c = 0; c < COUNT; ++c) {
             const T* here = weights[c] + size_t(k) * BLOCK;
-            fetch_ahead(here, 2);
+            if (FULL) {
+                ahead[c] = fetch_ahead<T>(ahead[c], step);
+            } else {
+                fetch_ahead<T>(reinterpret_cast<const char*>(here) + AHEAD, CACHE_LINE);
+            }
             first[c] = load_block(here);
             second[c] = load_block(here + BLOCK);
         }
@@ -80,9 +90,10 @@ AVX2 void float_block_avx2(const Linear& w, const Operand& x, int row, int block
     __m256 low[ROWS], high[ROWS];
     for (int r = 0; r < ROWS; ++r) low[r] = high[r] = _mm256_setzero_ps();
     const T* weights = w.block<T>(block, w.inputs);
+    const char* ahead = reinterpret_cast<const char*>(weights) + x.ahead;
     for (int k = 0; k < w.inputs; ++k) {
         const T* here = weights + size_t(k) * BLOCK;
-        fetch_ahead(here, 1);
+        if (k % 2 == 0) ahead = fetch_ahead<T>(ahead, x.step);
         __m256 first = load_half_block(here);
         __m256 second = load_half_block(here + BLOCK / 2);
         for (int r = 0; r < ROWS; ++r) {
@@ -104,3 +115,7 @@ AVX2 void float_avx2(const Linear& w, const Operand& x, int row, const int* bloc
 }
 
 }  // namespace
+
+#else
+#include "neon_floats.h"
+#endif

@@ -1,22 +1,21 @@
-"""Packed weight formats of the native step, built by PyTorch and so identical on every machine.
+"""Packed weight formats of the native library, built by numpy: the same bytes on every machine.
 
 Outputs are grouped in blocks of sixteen. A block is one contiguous stream, in the order the kernels
-read it, in memory and in a packed file.
+read it, in memory and in a packed file. This module imports no torch.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 INT8, FLOAT16, FLOAT32 = 0, 1, 2
 BLOCK, GROUP = 16, 4
 """Outputs per block; inputs added by one int8 instruction."""
-_INT8_LARGEST = 127
-_SMALLEST = 1e-12
+_INT8_LARGEST = np.float32(127)
+_SMALLEST = np.float32(1e-12)
 
 
 class PackedWeight(NamedTuple):
@@ -26,45 +25,56 @@ class PackedWeight(NamedTuple):
     `scales` (float32) and `sums` of the weights (int32), one per output.
     """
 
-    weight: Tensor
-    scales: Tensor | None = None
-    sums: Tensor | None = None
+    weight: NDArray[Any]
+    scales: NDArray[np.float32] | None = None
+    sums: NDArray[np.int32] | None = None
 
 
-def allocate(outputs: int, inputs: int, form: int) -> PackedWeight:
-    """Allocate the packed form of a weight (outputs, inputs), without values."""
+class Part(NamedTuple):
+    """Number type and shape of one array of a packed weight."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+
+def describe_parts(outputs: int, inputs: int, form: int) -> dict[str, Part]:
+    """Return the arrays of the packed form of a weight (outputs, inputs), by their names."""
     blocks = -(-outputs // BLOCK)
     if form != INT8:
-        dtype = torch.float16 if form == FLOAT16 else torch.float32
-        return PackedWeight(torch.empty(blocks, inputs, BLOCK, dtype=dtype))
-    weight = torch.empty(blocks, -(-inputs // GROUP), BLOCK, GROUP, dtype=torch.int8)
-    padded = blocks * BLOCK
-    return PackedWeight(weight, torch.empty(padded), torch.empty(padded, dtype=torch.int32))
+        return {"weight": Part(_float_type(form), (blocks, inputs, BLOCK))}
+    return {
+        "weight": Part(np.dtype(np.int8), (blocks, -(-inputs // GROUP), BLOCK, GROUP)),
+        "scales": Part(np.dtype(np.float32), (blocks * BLOCK,)),
+        "sums": Part(np.dtype(np.int32), (blocks * BLOCK,)),
+    }
 
 
-def pack_weight(weight: Tensor, form: int) -> PackedWeight:
-    """Pack a weight (outputs, inputs) into `form`."""
+def pack_weight(weight: NDArray[np.float32], form: int) -> PackedWeight:
+    """Pack a weight (outputs, inputs) into `form`; halves are rounded to the even number."""
     if form == INT8:
-        return _pack_int8(weight.float())
-    dtype = torch.float16 if form == FLOAT16 else torch.float32
-    blocks = _arrange_blocks(weight.to(dtype), 1)
-    return PackedWeight(blocks.view(len(blocks), -1, BLOCK))
+        return _pack_int8(weight)
+    blocks = _arrange_blocks(weight.astype(_float_type(form), copy=False), 1)
+    return PackedWeight(blocks.reshape(len(blocks), -1, BLOCK))
 
 
-def _pack_int8(weight: Tensor) -> PackedWeight:
-    largest = weight.abs().amax(dim=1).clamp(min=_SMALLEST)
+def _float_type(form: int) -> np.dtype[Any]:
+    return np.dtype(np.float16 if form == FLOAT16 else np.float32)
+
+
+def _pack_int8(weight: NDArray[np.float32]) -> PackedWeight:
+    largest = np.maximum(np.abs(weight).max(axis=1), _SMALLEST)
     scales = largest / _INT8_LARGEST
-    numbers = (weight / scales[:, None]).round().to(torch.int8)
-    sums = numbers.sum(dim=1, dtype=torch.int32)
+    numbers = np.rint(weight / scales[:, None]).astype(np.int8)
+    sums = numbers.sum(axis=1, dtype=np.int32)
     padding = (0, -len(weight) % BLOCK)
     return PackedWeight(
-        _arrange_blocks(numbers, GROUP), F.pad(scales, padding), F.pad(sums, padding)
+        _arrange_blocks(numbers, GROUP), np.pad(scales, padding), np.pad(sums, padding)
     )
 
 
-def _arrange_blocks(weight: Tensor, group: int) -> Tensor:
+def _arrange_blocks(weight: NDArray[Any], group: int) -> NDArray[Any]:
     """Rearrange (outputs, inputs) to (blocks, input groups, outputs, inputs of a group)."""
     outputs, inputs = weight.shape
-    padded = F.pad(weight, (0, -inputs % group, 0, -outputs % BLOCK))
-    blocks = padded.view(-1, BLOCK, padded.shape[1] // group, group)
-    return blocks.transpose(1, 2).contiguous()
+    padded = np.pad(weight, ((0, -outputs % BLOCK), (0, -inputs % group)))
+    blocks = padded.reshape(-1, BLOCK, padded.shape[1] // group, group)
+    return np.ascontiguousarray(blocks.swapaxes(1, 2))

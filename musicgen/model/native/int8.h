@@ -3,7 +3,9 @@
 
 #pragma once
 
+#if defined(__x86_64__)
 #include <immintrin.h>
+#endif
 
 #include <cmath>
 #include <cstdint>
@@ -13,9 +15,15 @@
 #include "linear.h"
 #include "processor.h"
 
+#if !defined(__x86_64__)
+#include "neon_int8.h"
+#endif
+
 namespace {
 
 using namespace native;
+
+#if defined(__x86_64__)
 
 constexpr int ZERO = 128;  // quantized 0: the instructions need one unsigned operand
 
@@ -29,18 +37,23 @@ VNNI inline __m512i plus_products(__m512i total, __m512i input, __m512i weights)
 // `ROWS` rows by `COUNT` blocks of outputs; out [ROWS][COUNT][BLOCK].
 template <int ROWS, int COUNT>
 VNNI void int8_vnni(const Linear& w, const Operand& x, int row, const int* block, float* out) {
+    // Few rows wait for memory, where every instruction of the loop counts.
+    constexpr bool FULL = ROWS == MOST_ROWS;
     const int groups = w.groups();
     __m512i total[ROWS][COUNT];
-    const int8_t* weights[COUNT];
+    const int8_t *weights[COUNT], *ahead[COUNT];
+    const int64_t step = x.step;
     for (int c = 0; c < COUNT; ++c) {
         weights[c] = w.block<int8_t>(block[c], groups * GROUP);
+        ahead[c] = weights[c] + x.ahead;
         for (int r = 0; r < ROWS; ++r) total[r][c] = _mm512_setzero_si512();
     }
     const int32_t* quads = x.quads + size_t(row) * groups;
     for (int g = 0; g < groups; ++g) {
         __m512i values[COUNT];
         for (int c = 0; c < COUNT; ++c) {
-            _mm_prefetch(weights[c] + size_t(g) * 64 + AHEAD, _MM_HINT_T0);
+            _mm_prefetch(FULL ? ahead[c] : weights[c] + size_t(g) * 64 + AHEAD, _MM_HINT_T0);
+            ahead[c] += step;
             values[c] = _mm512_loadu_si512(weights[c] + size_t(g) * 64);
         }
         for (int r = 0; r < ROWS; ++r) {
@@ -61,6 +74,67 @@ VNNI void int8_vnni(const Linear& w, const Operand& x, int row, const int* block
     }
 }
 
+// The same with 256 bits. The assembler needs {vex}, because the name alone means AVX-512.
+AVX2 inline __m256i plus_products(__m256i total, __m256i input, __m256i weights) {
+    asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(total) : "x"(input), "xm"(weights));
+    return total;
+}
+
+// Output r, c is at out + r * stride + c * BLOCK.
+template <int ROWS, int COUNT>
+AVX2 void int8_blocks_avx_vnni(const Linear& w, const Operand& x, int row, const int* block,
+                               float* out, int stride) {
+    const int groups = w.groups();
+    __m256i total[ROWS][COUNT][2];  // the lower and the upper eight outputs
+    const int8_t *weights[COUNT], *ahead[COUNT];
+    const int64_t step = x.step;
+    for (int c = 0; c < COUNT; ++c) {
+        weights[c] = w.block<int8_t>(block[c], groups * GROUP);
+        ahead[c] = weights[c] + x.ahead;
+        for (int r = 0; r < ROWS; ++r) total[r][c][0] = total[r][c][1] = _mm256_setzero_si256();
+    }
+    const int32_t* quads = x.quads + size_t(row) * groups;
+    for (int g = 0; g < groups; ++g) {
+        __m256i values[COUNT][2];
+        for (int c = 0; c < COUNT; ++c) {
+            const auto* here = reinterpret_cast<const __m256i*>(weights[c] + size_t(g) * 64);
+            _mm_prefetch(ahead[c], _MM_HINT_T0);
+            ahead[c] += step;
+            for (int half = 0; half < 2; ++half) values[c][half] = _mm256_loadu_si256(here + half);
+        }
+        for (int r = 0; r < ROWS; ++r) {
+            __m256i input = _mm256_set1_epi32(quads[size_t(r) * groups + g]);
+            for (int c = 0; c < COUNT; ++c)
+                for (int half = 0; half < 2; ++half)
+                    total[r][c][half] = plus_products(total[r][c][half], input, values[c][half]);
+        }
+    }
+    for (int c = 0; c < COUNT; ++c)
+        for (int half = 0; half < 2; ++half) {
+            const int first = block[c] * BLOCK + half * 8;
+            const auto* sums = reinterpret_cast<const __m256i*>(w.sums + first);
+            __m256i shift = _mm256_mullo_epi32(_mm256_loadu_si256(sums), _mm256_set1_epi32(ZERO));
+            __m256 scale = _mm256_loadu_ps(w.scales + first);
+            for (int r = 0; r < ROWS; ++r) {
+                __m256 exact = _mm256_cvtepi32_ps(_mm256_sub_epi32(total[r][c][half], shift));
+                __m256 both = _mm256_mul_ps(scale, _mm256_set1_ps(x.scales[row + r]));
+                _mm256_storeu_ps(out + r * stride + c * BLOCK + half * 8,
+                                 _mm256_mul_ps(exact, both));
+            }
+        }
+}
+
+// Sixteen registers hold two rows of two blocks, or six rows of one.
+template <int ROWS, int COUNT>
+AVX2 void int8_avx_vnni(const Linear& w, const Operand& x, int row, const int* block, float* out) {
+    if constexpr (ROWS <= 2) {
+        int8_blocks_avx_vnni<ROWS, COUNT>(w, x, row, block, out, COUNT * BLOCK);
+    } else {
+        for (int c = 0; c < COUNT; ++c)
+            int8_blocks_avx_vnni<ROWS, 1>(w, x, row, block + c, out + c * BLOCK, COUNT * BLOCK);
+    }
+}
+
 template <int ROWS>
 AVX2 void int8_block_avx2(const Linear& w, const Operand& x, int row, int block, float* out,
                           int stride) {
@@ -74,7 +148,7 @@ AVX2 void int8_block_avx2(const Linear& w, const Operand& x, int row, int block,
     const __m256i zero = _mm256_set1_epi16(ZERO);
     for (int g = 0; g < groups; ++g) {
         __m256i values[4];
-        _mm_prefetch(weights + size_t(g) * 64 + AHEAD, _MM_HINT_T0);
+        _mm_prefetch(weights + x.ahead + int64_t(g) * x.step, _MM_HINT_T0);
         for (int q = 0; q < 4; ++q) {
             const void* part = weights + size_t(g) * 64 + q * 16;
             values[q] = _mm256_cvtepi8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(part)));
@@ -102,6 +176,8 @@ AVX2 void int8_avx2(const Linear& w, const Operand& x, int row, const int* block
     for (int c = 0; c < COUNT; ++c)
         int8_block_avx2<ROWS>(w, x, row, block[c], out + c * BLOCK, COUNT * BLOCK);
 }
+
+#endif  // x86-64
 
 // Bits of the largest magnitude. Compared as integers, magnitudes keep their order, with infinity
 // and NaN last.

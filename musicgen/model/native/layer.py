@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from musicgen.model.native.forms import PackedWeight, allocate, pack_weight
+from musicgen.model.native.forms import PackedWeight, pack_weight
 from musicgen.model.native.library import Library, LinearFields
 
 
@@ -16,7 +17,7 @@ class NativeLinear(nn.Module):
     """y = x Wᵀ with packed weights; x and y are float32.
 
     The format is int8 (activations too, with one scale per row), float16 or float32. The buffers
-    are those of `forms.PackedWeight` and may be replaced until first use.
+    are those of `forms.PackedWeight`.
     """
 
     weight: Tensor
@@ -24,25 +25,21 @@ class NativeLinear(nn.Module):
     sums: Tensor | None
 
     def __init__(
-        self, library: Library, shape: tuple[int, int], form: int, packed: PackedWeight
+        self, library: Library, shape: tuple[int, int], form: int, buffers: Mapping[str, Tensor]
     ) -> None:
         super().__init__()
         self.outputs, self.inputs = shape
         self.library, self.form = library, form
-        for name, tensor in packed._asdict().items():
-            self.register_buffer(name, tensor)
+        for name in PackedWeight._fields:
+            self.register_buffer(name, buffers.get(name))
 
     @classmethod
     def pack(cls, library: Library, weight: Tensor, form: int) -> NativeLinear:
         """Pack a weight (outputs, inputs)."""
         outputs, inputs = weight.shape
-        return cls(library, (outputs, inputs), form, pack_weight(weight, form))
-
-    @classmethod
-    def allocate(cls, library: Library, weight: Tensor, form: int) -> NativeLinear:
-        """Allocate the layer for a weight (outputs, inputs), without values."""
-        outputs, inputs = weight.shape
-        return cls(library, (outputs, inputs), form, allocate(outputs, inputs, form))
+        packed = pack_weight(weight.detach().float().numpy(), form)._asdict()
+        buffers = {name: torch.from_numpy(a) for name, a in packed.items() if a is not None}
+        return cls(library, (outputs, inputs), form, buffers)
 
     @functools.cached_property
     def _fields(self) -> LinearFields:

@@ -2,12 +2,10 @@
 
 #pragma once
 
-#include <immintrin.h>
-
 #include <cstddef>
 #include <cstdint>
 
-namespace {
+namespace native {
 
 constexpr int BLOCK = 16;  // outputs per block
 constexpr int GROUP = 4;   // inputs added by one int8 instruction
@@ -24,6 +22,10 @@ struct Linear {
     const int32_t* sums;
 
     int blocks() const { return (outputs + BLOCK - 1) / BLOCK; }
+    int64_t block_bytes() const {
+        if (form == INT8) return int64_t(groups()) * GROUP * BLOCK;
+        return int64_t(inputs) * BLOCK * (form == FLOAT16 ? 2 : 4);
+    }
     int groups() const { return (inputs + GROUP - 1) / GROUP; }
     // Returns the weights of one block, as type T.
     template <typename T>
@@ -32,19 +34,23 @@ struct Linear {
     }
 };
 
-// Input rows of a product; for int8 quantized, with one scale per row.
-struct Operand {
-    const float* floats = nullptr;
-    int stride = 0;
-    const int32_t* quads = nullptr;  // four int8 inputs per element, stride `groups`
-    const float* scales = nullptr;
-};
-
 // A thread reads its blocks as two streams, from the first block and from the middle one, and
 // prefetches each of them AHEAD bytes in advance. A single stream with hardware prefetching does
 // not reach the memory's bandwidth.
 constexpr int STREAMS = 2;
 constexpr int AHEAD = 4096;
 constexpr int CACHE_LINE = 64;
+constexpr int MOST_ROWS = 8;  // maximum rows per pass over the weights
 
-}  // namespace
+// Input rows of a product; for int8 quantized, with one scale per row.
+struct Operand {
+    const float* floats = nullptr;
+    int stride = 0;
+    const int32_t* quads = nullptr;  // four int8 inputs per element, stride `groups`
+    const float* scales = nullptr;
+    // With line i of a block, a kernel prefetches `ahead + i * step` bytes after the block's start.
+    int64_t ahead = AHEAD;
+    int step = CACHE_LINE;
+};
+
+}  // namespace native

@@ -13,6 +13,7 @@ from musicgen.model.native.decoder import ACTIVATIONS, NativeStep
 from musicgen.model.native.forms import FLOAT16, FLOAT32, INT8
 from musicgen.model.native.layer import NativeLinear
 from musicgen.model.native.library import Library
+from musicgen.model.native.text_encoder import NativePromptEncoder
 
 if TYPE_CHECKING:
     from musicgen.model.musicgen import MusicGen
@@ -21,14 +22,14 @@ _FLOAT16_LARGEST = 65504
 
 
 class Forms(NamedTuple):
-    """Formats of the decoder's weights and of the text encoder's; None leaves those unpacked."""
+    """Formats of the decoder's weights and of the text encoder's."""
 
     decoder: int
-    text_encoder: int | None
+    text_encoder: int
 
 
 FORMS = {
-    "float32": Forms(FLOAT32, None),
+    "float32": Forms(FLOAT32, FLOAT32),
     "bfloat16": Forms(FLOAT16, FLOAT16),
     "int8": Forms(INT8, FLOAT16),
 }
@@ -40,32 +41,13 @@ def convert_to_native(library: Library, model: MusicGen, forms: Forms) -> bool:
     if not can_hold(model, forms):
         return False
     pack_linears(model.decoder, lambda w: NativeLinear.pack(library, w, forms.decoder))
-    text_form = forms.text_encoder
-    if text_form is not None:
-        pack_linears(model.text_encoder, lambda w: NativeLinear.pack(library, w, text_form))
-        _convert_embedding(model)
+    pack_linears(model.text_encoder, lambda w: NativeLinear.pack(library, w, forms.text_encoder))
+    _convert_embedding(model, forms)
     model.decoder.native = NativeStep(library, model.decoder, forms.decoder)
+    weights = model.state_dict()
+    arrays = {n: tensor.numpy() for n, tensor in weights.items() if n.startswith("text_")}
+    model.native_prompts = NativePromptEncoder(library, model.config, arrays)
     return True
-
-
-def allocate_native(library: Library, model: MusicGen, forms: Forms) -> None:
-    """Give an empty `model` the same layers as `convert_to_native`.
-
-    After its weights are loaded, `start_native` must follow.
-    """
-
-    def allocate(form: int, module: nn.Module) -> None:
-        pack_linears(module, lambda w: NativeLinear.allocate(library, w, form))
-
-    allocate(forms.decoder, model.decoder)
-    if forms.text_encoder is not None:
-        allocate(forms.text_encoder, model.text_encoder)
-        _convert_embedding(model)
-
-
-def start_native(library: Library, model: MusicGen, forms: Forms) -> None:
-    """Switch a model prepared by `allocate_native` to the native step."""
-    model.decoder.native = NativeStep(library, model.decoder, forms.decoder)
 
 
 def can_hold(model: MusicGen, forms: Forms) -> bool:
@@ -86,7 +68,9 @@ def fits_form(weight: Tensor, form: int | None) -> bool:
     return form != FLOAT16 or bool(weight.abs().max() < _FLOAT16_LARGEST)
 
 
-def _convert_embedding(model: MusicGen) -> None:
+def _convert_embedding(model: MusicGen, forms: Forms) -> None:
     """Convert the embedding to float16 to halve its memory; only a prompt's rows are read."""
+    if forms.text_encoder != FLOAT16:
+        return
     embedding = model.text_encoder.embedding
     embedding.weight = nn.Parameter(embedding.weight.to(torch.float16), requires_grad=False)

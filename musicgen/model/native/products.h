@@ -14,27 +14,43 @@ namespace {
 
 using namespace native;
 
-constexpr int TILE = 8;  // maximum rows per pass over the weights
+constexpr int TILE = MOST_ROWS;
+
+using Kernel = void (*)(const Linear&, const Operand&, int, const int*, float*);
+
+#if defined(__x86_64__)
 
 // Number of rows a kernel's registers hold.
 int tile_of(const Linear& w) {
     int has = has_level();
-    if (w.form == INT8) return has == HAS_VNNI ? TILE : 2;
+    if (w.form == INT8) return has == HAS_VNNI ? TILE : has == HAS_AVX_VNNI ? 6 : 2;
     if (has >= HAS_AVX512) return TILE / STREAMS;
     return 4;
 }
 
-using Kernel = void (*)(const Linear&, const Operand&, int, const int*, float*);
-
 template <int ROWS, int COUNT>
 Kernel kernel_of(const Linear& w) {
     int has = has_level();
-    if (w.form == INT8) return has == HAS_VNNI ? int8_vnni<ROWS, COUNT> : int8_avx2<ROWS, COUNT>;
+    if (w.form == INT8 && has == HAS_VNNI) return int8_vnni<ROWS, COUNT>;
+    if (w.form == INT8)
+        return has == HAS_AVX_VNNI ? int8_avx_vnni<ROWS, COUNT> : int8_avx2<ROWS, COUNT>;
     if (w.form == FLOAT16)
         return has >= HAS_AVX512 ? float_avx512<uint16_t, ROWS, COUNT>
                                  : float_avx2<uint16_t, ROWS, COUNT>;
     return has >= HAS_AVX512 ? float_avx512<float, ROWS, COUNT> : float_avx2<float, ROWS, COUNT>;
 }
+
+#else
+
+int tile_of(const Linear& w) { return w.form == INT8 ? INT8_TILE : FLOAT_TILE; }
+
+template <int ROWS, int COUNT>
+Kernel kernel_of(const Linear& w) {
+    if (w.form == INT8) return int8_neon_kernel<ROWS, COUNT>();
+    return w.form == FLOAT16 ? float_neon<uint16_t, ROWS, COUNT> : float_neon<float, ROWS, COUNT>;
+}
+
+#endif
 
 template <int COUNT>
 Kernel kernel_of(const Linear& w, int rows) {
@@ -50,14 +66,20 @@ Kernel kernel_of(const Linear& w, int rows) {
     }
 }
 
-// Product of all rows with `COUNT` blocks; calls `take(row, first output, values, count)`.
+// Product of all rows with `COUNT` blocks; calls `take(row, first output, values, count)`. Several
+// passes over a block share the prefetching of the next one, so the memory is busy in all of them.
 template <int COUNT, typename Take>
 void blocks_product(const Linear& w, const Operand& x, int rows, const int* block, Take take) {
     alignas(64) float out[TILE * STREAMS * BLOCK];
-    int most = tile_of(w);
-    for (int row = 0; row < rows; row += most) {
+    const int most = tile_of(w), passes = rows / most;  // without the last rows, if they are fewer
+    Operand part = x;
+    for (int row = 0, pass = 0; row < rows; row += most, ++pass) {
         int tile = std::min(most, rows - row);
-        kernel_of<COUNT>(w, tile)(w, x, row, block, out);
+        if (rows > most) {
+            part.step = CACHE_LINE / passes;
+            part.ahead = w.block_bytes() + w.block_bytes() * pass / passes;
+        }
+        kernel_of<COUNT>(w, tile)(w, part, row, block, out);
         for (int r = 0; r < tile; ++r)
             for (int c = 0; c < COUNT; ++c)
                 take(row + r, block[c] * BLOCK, out + (r * COUNT + c) * BLOCK,

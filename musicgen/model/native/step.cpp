@@ -1,4 +1,4 @@
-// One decode step of MusicGen's transformer on x86-64 processors.
+// One decode step of MusicGen's transformer on x86-64 and 64-bit Arm processors.
 //
 // A step reads every weight once and computes little with it, so it is bound by memory bandwidth.
 // Weights are int8 (one scale per output; activations are quantized row by row), float16 or
@@ -9,208 +9,12 @@
 // batch, so the same request gives the same bits under any load.
 
 #include <algorithm>
-#include <cstdint>
-#include <vector>
 
-#include "attention.h"
-#include "between.h"
-#include "processor.h"
-#include "products.h"
-#include "threads.h"
-
-extern "C" {
-
-enum Cache { BFLOAT16_CACHE = 0, FLOAT32_CACHE = 1 };
-
-// One layer. Its cross-attention pointers are null if it has none.
-struct NativeLayer {
-    const float *self_norm_weight, *self_norm_bias;
-    const Linear *qkv, *self_out;
-    const float *cross_norm_weight, *cross_norm_bias;
-    const Linear *cross_query, *cross_out;
-    const float *ffn_norm_weight, *ffn_norm_bias;
-    const Linear *up, *down;
-};
-
-struct NativeDecoder {
-    int32_t layers, hidden, heads, ffn, activation;  // activation: 0 GELU, 1 ReLU
-    int32_t cache;                                   // type of keys and values, enum Cache
-    const NativeLayer* layer;
-    const float *norm_weight, *norm_bias;
-};
-
-// One row of the batch. Keys and values have the layout [layer][head][position][head size], with
-// strides in elements. The row writes its own at `position` and attends from `first` to `position`.
-struct NativeRow {
-    void *keys, *values;
-    int64_t layer_stride, head_stride;
-    int32_t position, first;
-    const void *cross_keys, *cross_values;  // null without a prompt
-    int64_t cross_layer_stride, cross_head_stride;
-    int32_t cross_length, unused;
-};
-}
+#include "step.h"
 
 namespace {
 
 using namespace native;
-
-// T: type of keys and values.
-template <typename T>
-struct Step : Work {
-    const NativeDecoder& model;
-    const NativeRow* rows;
-    const int count;
-    float* x;  // [rows][hidden]: input, then the residual stream, then the result
-    std::vector<float> query, mixed, middle;
-    std::vector<int> prompted;
-    int longest = 1;
-
-    Step(const NativeDecoder& model, const NativeRow* rows, int count, float* x)
-        : model(model), rows(rows), count(count), x(x) {
-        query.resize(size_t(count) * model.hidden);
-        mixed.resize(size_t(count) * model.hidden);
-        middle.resize(size_t(count) * model.ffn);
-        for (int r = 0; r < count; ++r) {
-            longest = std::max(longest, rows[r].position - rows[r].first + 1);
-            if (rows[r].cross_keys == nullptr) continue;
-            prompted.push_back(r);
-            longest = std::max(longest, rows[r].cross_length);
-        }
-    }
-
-    void run(int thread, int threads, Barrier& barrier) override {
-        std::vector<float> normal(size_t(count) * model.hidden), scores(longest);
-        Quantized quantized;
-        for (int i = 0; i < model.layers; ++i) {
-            const NativeLayer& layer = model.layer[i];
-            self_attention(layer, i, thread, threads, barrier, normal, scores, quantized);
-            if (layer.cross_query != nullptr && !prompted.empty())
-                cross_attention(layer, i, thread, threads, barrier, normal, scores, quantized);
-            feed_forward(layer, thread, threads, barrier, normal, quantized);
-        }
-        for (int r = thread; r < count; r += threads) {
-            float* row = x + size_t(r) * model.hidden;
-            normalize(row, model.norm_weight, model.norm_bias, model.hidden, normal.data());
-            std::copy_n(normal.data(), model.hidden, row);
-        }
-        barrier.wait();
-    }
-
-    void normalized(const float* weight, const float* bias, std::vector<float>& normal) const {
-        for (int r = 0; r < count; ++r)
-            normalize(x + size_t(r) * model.hidden, weight, bias, model.hidden,
-                      normal.data() + size_t(r) * model.hidden);
-    }
-
-    void self_attention(const NativeLayer& layer, int index, int thread, int threads,
-                        Barrier& barrier, std::vector<float>& normal, std::vector<float>& scores,
-                        Quantized& quantized) {
-        const int hidden = model.hidden, size = hidden / model.heads;
-        normalized(layer.self_norm_weight, layer.self_norm_bias, normal);
-        Operand operand = quantized.of(*layer.qkv, normal.data(), hidden, count);
-        product(*layer.qkv, operand, count, thread, threads,
-                [&](int r, int n, const float* values, int width) {
-                    keep(index, r, n, values, width);
-                });
-        barrier.wait();
-        for (int item = thread; item < count * model.heads; item += threads) {
-            int r = item / model.heads, head = item % model.heads;
-            const NativeRow& row = rows[r];
-            int64_t at = index * row.layer_stride + head * row.head_stride +
-                         int64_t(row.first) * size;
-            attend(query.data() + size_t(r) * hidden + head * size,
-                   static_cast<const T*>(row.keys) + at, static_cast<const T*>(row.values) + at,
-                   row.position - row.first + 1, size, scores.data(),
-                   mixed.data() + size_t(r) * hidden + head * size);
-        }
-        barrier.wait();
-        add_product(*layer.self_out, mixed.data(), hidden, thread, threads, quantized);
-        barrier.wait();
-    }
-
-    // Stores the outputs from `n` on of the query-key-value product: queries locally, keys and
-    // values in the KV cache.
-    void keep(int index, int r, int n, const float* values, int width) {
-        const int hidden = model.hidden, size = hidden / model.heads;
-        const NativeRow& row = rows[r];
-        for (int j = 0, run; j < width; j += run) {
-            int column = (n + j) % hidden, inside = column % size;
-            run = std::min(width - j, size - inside);
-            if (n + j < hidden) {
-                std::copy_n(values + j, run, query.data() + size_t(r) * hidden + column);
-                continue;
-            }
-            auto* cache = static_cast<T*>(n + j < 2 * hidden ? row.keys : row.values);
-            cache += index * row.layer_stride + column / size * row.head_stride +
-                     int64_t(row.position) * size + inside;
-            for (int i = 0; i < run; ++i) put_number(values[j + i], cache + i);
-        }
-    }
-
-    void cross_attention(const NativeLayer& layer, int index, int thread, int threads,
-                         Barrier& barrier, std::vector<float>& normal, std::vector<float>& scores,
-                         Quantized& quantized) {
-        const int hidden = model.hidden, size = hidden / model.heads;
-        const int some = int(prompted.size());
-        for (int p = 0; p < some; ++p)
-            normalize(x + size_t(prompted[p]) * hidden, layer.cross_norm_weight,
-                      layer.cross_norm_bias, hidden, normal.data() + size_t(p) * hidden);
-        Operand operand = quantized.of(*layer.cross_query, normal.data(), hidden, some);
-        product(*layer.cross_query, operand, some, thread, threads,
-                [&](int p, int n, const float* values, int width) {
-                    std::copy_n(values, width, query.data() + size_t(p) * hidden + n);
-                });
-        barrier.wait();
-        for (int item = thread; item < some * model.heads; item += threads) {
-            int p = item / model.heads, head = item % model.heads;
-            const NativeRow& row = rows[prompted[p]];
-            int64_t at = index * row.cross_layer_stride + head * row.cross_head_stride;
-            attend(query.data() + size_t(p) * hidden + head * size,
-                   static_cast<const T*>(row.cross_keys) + at,
-                   static_cast<const T*>(row.cross_values) + at, row.cross_length, size,
-                   scores.data(),
-                   mixed.data() + size_t(p) * hidden + head * size);
-        }
-        barrier.wait();
-        operand = quantized.of(*layer.cross_out, mixed.data(), hidden, some);
-        product(*layer.cross_out, operand, some, thread, threads,
-                [&](int p, int n, const float* values, int width) {
-                    float* row = x + size_t(prompted[p]) * hidden + n;
-                    for (int j = 0; j < width; ++j) row[j] += values[j];
-                });
-        barrier.wait();
-    }
-
-    void feed_forward(const NativeLayer& layer, int thread, int threads, Barrier& barrier,
-                      std::vector<float>& normal, Quantized& quantized) {
-        normalized(layer.ffn_norm_weight, layer.ffn_norm_bias, normal);
-        Operand operand = quantized.of(*layer.up, normal.data(), model.hidden, count);
-        product(*layer.up, operand, count, thread, threads,
-                [&](int r, int n, const float* values, int width) {
-                    std::copy_n(values, width, middle.data() + size_t(r) * model.ffn + n);
-                });
-        Share share(*layer.up, thread, threads);
-        int first = share.first * BLOCK, last = std::min(share.last * BLOCK, model.ffn);
-        for (int r = 0; r < count; ++r) {
-            float* mine = middle.data() + size_t(r) * model.ffn + first;
-            model.activation == 0 ? gelu(mine, last - first) : relu(mine, last - first);
-        }
-        barrier.wait();
-        add_product(*layer.down, middle.data(), model.ffn, thread, threads, quantized);
-        barrier.wait();
-    }
-
-    void add_product(const Linear& w, const float* input, int stride, int thread, int threads,
-                     Quantized& quantized) {
-        Operand operand = quantized.of(w, input, stride, count);
-        product(w, operand, count, thread, threads,
-                [&](int r, int n, const float* values, int width) {
-                    float* row = x + size_t(r) * model.hidden + n;
-                    for (int j = 0; j < width; ++j) row[j] += values[j];
-                });
-    }
-};
 
 struct Multiply : Work {
     const Linear& w;
@@ -233,12 +37,13 @@ struct Multiply : Work {
 
 extern "C" {
 
-// Returns the level of this CPU: 0 unsupported, 1 AVX2, 2 AVX-512, 3 AVX-512 with VNNI.
+// Returns the level of this CPU: 0 unsupported, 1 AVX2, 2 AVX-VNNI, 3 AVX-512, 4 AVX-512 with VNNI;
+// on Arm 1 NEON, 2 dot product, 3 i8mm.
 int native_level() { return detect(); }
 
 // Limits the level to `most`, for tests; returns the level in use.
 int native_limit(int most) {
-    level.store(std::min(most, detect()));
+    level.store(detect(most));
     return level.load();
 }
 

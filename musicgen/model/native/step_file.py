@@ -8,19 +8,35 @@ import logging
 import platform
 from pathlib import Path
 
-AVX2, AVX512, VNNI = 1, 2, 3
-"""Instruction set levels; each includes the previous ones."""
-LEVEL_NAMES = {0: "no AVX2", AVX2: "AVX2", AVX512: "AVX-512", VNNI: "AVX-512 VNNI"}
-MACHINES = ("x86_64", "AMD64")
+AVX2, AVX_VNNI, AVX512, VNNI = 1, 2, 3, 4
+"""Instruction set levels of x86-64; processors with AVX-512 may lack AVX-VNNI."""
+NEON, DOTPROD, I8MM = 1, 2, 3
+"""The levels of 64-bit Arm processors, which all have NEON."""
+LEVEL_NAMES = {
+    0: "no AVX2",
+    AVX2: "AVX2",
+    AVX_VNNI: "AVX-VNNI",
+    AVX512: "AVX-512",
+    VNNI: "AVX-512 VNNI",
+}
+ARM_LEVEL_NAMES = {NEON: "NEON", DOTPROD: "NEON dot product", I8MM: "NEON i8mm"}
+ARM_MACHINES = ("aarch64", "arm64")
+MACHINES = ("x86_64", "AMD64", *ARM_MACHINES)
 
 logger = logging.getLogger(__name__)
 
 
 def find_step_file() -> Path | None:
-    """Return the compiled step, or None if it was not compiled or the processor is no x86-64."""
+    """Return the compiled step, or None without one or on another kind of processor."""
     if platform.machine() not in MACHINES:
         return None
     return next(iter(sorted(Path(__file__).parent.glob("_step*.so"))), None)
+
+
+def name_level(level: int) -> str:
+    """Return the name of an instruction set level of this machine."""
+    names = ARM_LEVEL_NAMES if platform.machine() in ARM_MACHINES else LEVEL_NAMES
+    return names[level]
 
 
 def read_level(path: Path) -> int:
@@ -41,7 +57,7 @@ def has_native_step() -> bool:
 def describe_step() -> str:
     """Return the instruction set in use, or the reason for the missing step."""
     level = _find_level()
-    return LEVEL_NAMES[level] if isinstance(level, int) else f"none ({level})"
+    return name_level(level) if isinstance(level, int) else f"none ({level})"
 
 
 @functools.cache
@@ -51,7 +67,7 @@ def _find_level() -> int | str:
     The instructions are chosen at run time, so a step compiled on another machine runs here.
     """
     if platform.machine() not in MACHINES:
-        return f"the processor is {platform.machine()}, not x86-64"
+        return f"the processor is {platform.machine()}, neither x86-64 nor 64-bit Arm"
     path = find_step_file()
     if path is None:
         return "not compiled: install this package with a C++ compiler"

@@ -2,7 +2,6 @@
 
 #pragma once
 
-#include <immintrin.h>
 #include <sched.h>
 
 #include <atomic>
@@ -10,6 +9,8 @@
 #include <mutex>
 #include <thread>
 #include <vector>
+
+#include "processor.h"
 
 namespace native {
 
@@ -28,7 +29,7 @@ class Barrier {
         }
         for (int spins = 0; turn_.load(std::memory_order_acquire) == turn; ++spins) {
             if (spins < 4000) {
-                _mm_pause();
+                relax();
             } else {
                 sched_yield();
             }
@@ -72,7 +73,7 @@ class Pool {
             changed_.notify_all();
         }
         work.run(0, threads_, barrier_);
-        while (left_.load(std::memory_order_acquire) > 0) _mm_pause();
+        while (left_.load(std::memory_order_acquire) > 0) relax();
     }
 
   private:

@@ -1,0 +1,238 @@
+// Runs the native library on pseudo-random input and prints its results, for a comparison between
+// processors: `NAME LEVEL VALUES`, the values as hexadecimal float32 bits. Exits with status 1 if a
+// row depends on those beside it, or a NaN vanishes.
+
+#include <cstdio>
+#include <cstdlib>
+#include <deque>
+#include <string>
+
+#include "step.cpp"
+
+// In native_codec_check.cpp. Returns whether all kernels of the codec give the plain code's bits.
+bool has_exact_codec_products();
+
+namespace {
+
+// Numerical Recipes' linear congruential generator: the same integers everywhere.
+struct Random {
+    uint32_t state;
+    uint32_t next() { return (state = state * 1664525u + 1013904223u) >> 8; }
+    // Returns a multiple of 2^-12 in [-1, 1).
+    float number() { return float(int(next() % 8192) - 4096) / 4096.f; }
+    std::vector<float> numbers(size_t count, float factor = 1.f) {
+        std::vector<float> result(count);
+        for (float& each : result) each = factor * number();
+        return result;
+    }
+};
+
+// float16 bits of a value that float16 can represent, of magnitude at least 2^-14 or zero.
+uint16_t to_float16(float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    if ((bits & 0x7fffffffu) == 0) return 0;
+    return uint16_t((bits >> 16 & 0x8000u) | ((bits & 0x7fffffffu) - 0x38000000u) >> 13);
+}
+
+// Weights of a product with the memory they lie in.
+struct Weights {
+    std::vector<int8_t> bytes;
+    std::vector<uint16_t> halves;
+    std::vector<float> floats, scales;
+    std::vector<int32_t> sums;
+    Linear linear;
+
+    Weights(Random& random, int outputs, int inputs, int form) {
+        linear = {outputs, inputs, form, 0, nullptr, nullptr, nullptr};
+        const int padded = linear.blocks() * BLOCK, width = linear.groups() * GROUP;
+        scales = random.numbers(padded, 1.f / 1024.f);
+        sums.resize(padded);
+        bytes.resize(size_t(padded) * width);
+        floats.resize(size_t(padded) * inputs);
+        halves.resize(floats.size());
+        for (int n = 0; n < outputs; ++n)
+            for (int k = 0; k < inputs; ++k) {
+                int number = int(random.next() % 255) - 127;
+                sums[n] += number;
+                size_t group = size_t(n / BLOCK) * linear.groups() + k / GROUP;
+                bytes[(group * BLOCK + n % BLOCK) * GROUP + k % GROUP] = int8_t(number);
+                size_t at = (size_t(n / BLOCK) * inputs + k) * BLOCK + n % BLOCK;
+                floats[at] = float(number) / 1024.f;
+                halves[at] = to_float16(floats[at]);
+            }
+        linear.scales = scales.data();
+        linear.sums = sums.data();
+        linear.weights = form == INT8      ? static_cast<const void*>(bytes.data())
+                         : form == FLOAT16 ? static_cast<const void*>(halves.data())
+                                           : static_cast<const void*>(floats.data());
+    }
+};
+
+void print(const std::string& name, int level, const std::vector<float>& values) {
+    std::printf("%s %d", name.c_str(), level);
+    for (float each : values) {
+        uint32_t bits;
+        std::memcpy(&bits, &each, sizeof bits);
+        std::printf(" %08x", bits);
+    }
+    std::printf("\n");
+}
+
+void require(bool holds, const std::string& name) {
+    if (holds) return;
+    std::fprintf(stderr, "failed: %s\n", name.c_str());
+    std::exit(1);
+}
+
+const char* const FORMS[] = {"int8", "float16", "float32"};
+
+void check_product(void* pool, int level, int form, int outputs, int inputs) {
+    constexpr int ROWS = 9;
+    Random random{uint32_t(outputs * inputs)};
+    Weights weights(random, outputs, inputs, form);
+    // Inputs whose sums are rounded, so that another order of additions shows.
+    std::vector<float> x = random.numbers(size_t(ROWS) * inputs, 0.3f);
+    std::vector<float> wanted(size_t(ROWS) * outputs);
+    std::string name = std::string("product-") + FORMS[form] + "-" + std::to_string(outputs) + "x" +
+                       std::to_string(inputs);
+    native_multiply(pool, &weights.linear, x.data(), ROWS, wanted.data());
+    print(name, level, wanted);
+    // Every number of rows per pass, from every first row.
+    for (int rows = 1; rows < ROWS; ++rows)
+        for (int first = 0; first + rows <= ROWS; ++first) {
+            std::vector<float> found(size_t(rows) * outputs);
+            native_multiply(pool, &weights.linear, &x[size_t(first) * inputs], rows, found.data());
+            require(!std::memcmp(found.data(), &wanted[size_t(first) * outputs],
+                                 found.size() * sizeof(float)),
+                    name + " depends on the number of rows");
+        }
+    x[0] = NAN;
+    x[size_t(2) * inputs - 1] = INFINITY;
+    native_multiply(pool, &weights.linear, x.data(), 3, wanted.data());
+    for (int n = 0; n < outputs; ++n)
+        require(form != INT8 || std::isnan(wanted[n] + wanted[outputs + n]), name + " loses a NaN");
+    require(std::isfinite(wanted[2 * outputs]), name + " spreads a NaN to another row");
+}
+
+template <typename T>
+std::vector<T> to_cache(const std::vector<float>& values) {
+    std::vector<T> result(values.size());
+    for (size_t i = 0; i < values.size(); ++i) put_number(values[i], &result[i]);
+    return result;
+}
+
+template <typename T>
+void check_attention(int level, int size, int count, float spread) {
+    constexpr int CACHE = sizeof(T) == sizeof(float) ? FLOAT32_CACHE : BFLOAT16_CACHE;
+    Random random{uint32_t(size * count)};
+    std::vector<float> query = random.numbers(size, spread), scores(count), out(size);
+    auto keys = to_cache<T>(random.numbers(size_t(count) * size));
+    auto values = to_cache<T>(random.numbers(size_t(count) * size));
+    const char* cache = CACHE == FLOAT32_CACHE ? "float32" : "bfloat16";
+    std::string name = std::string("attention-") + cache;
+    for (int each : {size, count, int(spread)}) name += "-" + std::to_string(each);
+    native_attend(query.data(), keys.data(), values.data(), CACHE, count, size, scores.data(),
+                  out.data());
+    print(name, level, out);
+    for (float bad : {NAN, INFINITY, -INFINITY}) {
+        put_number(bad, &keys[size_t(count - 1) * size]);
+        native_attend(query.data(), keys.data(), values.data(), CACHE, count, size, scores.data(),
+                      out.data());
+        for (float each : out) require(!std::isfinite(each), name + " loses a NaN");
+    }
+}
+
+// Size of a step's model and its activation.
+struct Shape {
+    int hidden, heads, ffn, activation;
+};
+
+// A decoder of two layers, with the memory of its weights.
+struct Model {
+    Random random;
+    std::deque<Weights> weights;  // keeps the addresses of its elements
+    std::deque<std::vector<float>> vectors;
+    std::vector<NativeLayer> layers;
+    NativeDecoder decoder{};
+
+    Model(const Shape& shape, int form, int cache) : random{uint32_t(shape.hidden)} {
+        const int hidden = shape.hidden;
+        for (int i = 0; i < 2; ++i)
+            layers.push_back({norm(hidden), norm(hidden), linear(3 * hidden, hidden, form),
+                              linear(hidden, hidden, form), norm(hidden), norm(hidden),
+                              linear(hidden, hidden, form), linear(hidden, hidden, form),
+                              norm(hidden), norm(hidden), linear(shape.ffn, hidden, form),
+                              linear(hidden, shape.ffn, form)});
+        decoder.layers = 2;
+        decoder.hidden = hidden;
+        decoder.heads = shape.heads;
+        decoder.ffn = shape.ffn;
+        decoder.activation = shape.activation;
+        decoder.cache = cache;
+        decoder.layer = layers.data();
+        decoder.norm_weight = norm(hidden);
+        decoder.norm_bias = norm(hidden);
+    }
+    const float* norm(int size) { return vectors.emplace_back(random.numbers(size)).data(); }
+    const Linear* linear(int outputs, int inputs, int form) {
+        return &weights.emplace_back(random, outputs, inputs, form).linear;
+    }
+};
+
+template <typename T>
+void check_step(void* pool, int level, const Shape& shape, int form) {
+    constexpr int CACHE = sizeof(T) == sizeof(float) ? FLOAT32_CACHE : BFLOAT16_CACHE;
+    constexpr int POSITIONS = 40, COUNT = 5;
+    Model model(shape, form, CACHE);
+    const int hidden = shape.hidden, size = hidden / shape.heads;
+    const size_t layer = size_t(POSITIONS) * hidden;
+    std::vector<std::vector<T>> caches;
+    for (int i = 0; i < 4 * COUNT; ++i)
+        caches.push_back(to_cache<T>(model.random.numbers(2 * layer)));
+    std::vector<NativeRow> rows;
+    for (int r = 0; r < COUNT; ++r) {
+        NativeRow row{};
+        row.keys = caches[4 * r].data();
+        row.values = caches[4 * r + 1].data();
+        row.layer_stride = row.cross_layer_stride = int64_t(layer);
+        row.head_stride = row.cross_head_stride = int64_t(POSITIONS) * size;
+        row.position = 7 * r + 3;
+        row.first = r % 3;
+        row.cross_length = 4 * r + 1;
+        if (r % 2 == 0) {
+            row.cross_keys = caches[4 * r + 2].data();
+            row.cross_values = caches[4 * r + 3].data();
+        }
+        rows.push_back(row);
+    }
+    std::vector<float> x = model.random.numbers(size_t(COUNT) * hidden);
+    native_step(pool, &model.decoder, rows.data(), COUNT, x.data());
+    print(std::string("step-") + FORMS[form] + "-" + std::to_string(hidden) + "-" +
+              std::to_string(shape.activation),
+          level, x);
+}
+
+}  // namespace
+
+int main() {
+    void* pool = native_pool(2);
+    for (int level = 1; level <= native_level(); ++level) {
+        native_limit(level);
+        require(has_exact_codec_products(), "codec at level " + std::to_string(level));
+        for (int form : {INT8, FLOAT16, FLOAT32}) {
+            for (auto shape : {std::pair{1, 1}, {3, 5}, {70, 33}, {50, 130}, {128, 256}})
+                check_product(pool, level, form, shape.first, shape.second);
+            for (Shape shape : {Shape{128, 2, 200, 0}, {48, 3, 70, 1}})
+                form == FLOAT32 ? check_step<float>(pool, level, shape, form)
+                                : check_step<uint16_t>(pool, level, shape, form);
+        }
+        for (int size : {8, 17, 64})
+            for (int count : {1, 2, 3, 4, 5, 17, 36, 70, 200})
+                for (float spread : {1.f, 30.f}) {
+                    check_attention<float>(level, size, count, spread);
+                    check_attention<uint16_t>(level, size, count, spread);
+                }
+    }
+    native_free_pool(pool);
+}

@@ -1,0 +1,133 @@
+"""Odd shapes in the native library, against the same arithmetic in float64."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from musicgen.model.native.library import BFLOAT16_CACHE, FLOAT32_CACHE, Library, load_library
+from musicgen.model.native.step_file import AVX2, VNNI, find_step_file
+from tests.support.native_numbers import (
+    FLOAT16,
+    FLOAT32,
+    GELU,
+    INT8,
+    RELU,
+    Decoder,
+    Linear,
+    Row,
+    Shape,
+)
+
+compiled = load_library()
+pytestmark = pytest.mark.skipif(compiled is None, reason="the native step was not compiled here")
+FORMS = [INT8, FLOAT16, FLOAT32]
+TOP = compiled.functions.native_level() if compiled is not None else VNNI
+SEEDS = st.integers(0, 2**32 - 1)
+LEVELS, THREADS = st.integers(AVX2, TOP), st.integers(1, 4)
+
+SHAPES = st.builds(
+    Shape,
+    layers=st.integers(1, 2),
+    heads=st.integers(1, 5),
+    head_size=st.sampled_from([1, 2, 3, 7, 8, 16, 17, 31, 64, 65]),
+    ffn=st.integers(1, 150),
+    form=st.sampled_from(FORMS),
+    cache=st.sampled_from([BFLOAT16_CACHE, FLOAT32_CACHE]),
+    activation=st.sampled_from([GELU, RELU]),
+    has_cross=st.booleans(),
+)
+ROWS = st.lists(
+    st.tuples(st.integers(0, 40), st.integers(0, 40), st.none() | st.integers(1, 33)),
+    min_size=1,
+    max_size=40,
+)
+
+
+@functools.cache
+def _library(threads: int) -> Library:
+    path = find_step_file()
+    assert path is not None
+    library = Library(path)
+    library.threads = threads
+    return library
+
+
+@pytest.fixture(autouse=True)
+def full_level() -> Iterator[None]:
+    """Restore the full level afterwards."""
+    yield
+    _library(1).functions.native_limit(VNNI)
+
+
+@settings(max_examples=150)
+@given(
+    st.integers(1, 200), st.integers(1, 300), st.integers(1, 40), st.sampled_from(FORMS),
+    LEVELS, THREADS, SEEDS, st.sampled_from([1e-20, 1.0, 1e20]),
+)  # fmt: skip
+def test_a_product_of_any_shape(
+    outputs: int,
+    inputs: int,
+    rows: int,
+    form: int,
+    level: int,
+    threads: int,
+    seed: int,
+    spread: float,
+) -> None:
+    random = np.random.default_rng(seed)
+    linear = Linear(random.normal(size=(outputs, inputs)), form)
+    x = (random.normal(size=(rows, inputs)) * spread).astype(np.float32)
+    library = _library(threads)
+    library.functions.native_limit(level)
+    found, expected = linear.multiply(library, x), linear.expect(x)
+    if form == INT8 and spread >= 1:
+        np.testing.assert_array_equal(found, expected)
+    size = np.abs(x).astype(np.float64) @ np.abs(linear.numbers.astype(np.float64)).T
+    if form != INT8:
+        assert (np.abs(found - expected) <= 1e-5 * size).all()
+    alone = linear.multiply(_library(1), x[rows // 2 : rows // 2 + 1])
+    np.testing.assert_array_equal(alone[0], found[rows // 2])
+
+
+def _rows(decoder: Decoder, kinds: list[tuple[int, int, int | None]]) -> list[Row]:
+    """Make the rows anew: a step writes to their caches."""
+    return [
+        Row(decoder, index, position, min(first, position), cross)
+        for index, (position, first, cross) in enumerate(kinds)
+    ]
+
+
+@settings(max_examples=100)
+@given(SHAPES, ROWS, LEVELS, THREADS, SEEDS)
+def test_a_step_of_any_shape(
+    shape: Shape,
+    kinds: list[tuple[int, int, int | None]],
+    level: int,
+    threads: int,
+    seed: int,
+) -> None:
+    decoder = Decoder(shape, seed)
+    x = np.random.default_rng(seed).normal(size=(len(kinds), shape.hidden)).astype(np.float32)
+    library = _library(threads)
+    library.functions.native_limit(level)
+    rows = _rows(decoder, kinds)
+    found = decoder.step(library, rows, x)
+    expected = decoder.expect(rows, x)
+    error = 0.15 if shape.form == INT8 else 0.02 if shape.cache == BFLOAT16_CACHE else 1e-4
+    if shape.hidden > 2:
+        for one, other in zip(found, expected, strict=True):
+            assert np.linalg.norm(one - other) <= error * max(np.linalg.norm(other), 1)
+    else:
+        assert np.isfinite(found).all()
+    middle = len(kinds) // 2
+    for kept in (middle, slice(middle, None)):
+        some = _rows(decoder, kinds)[kept]
+        some = some if isinstance(some, list) else [some]
+        again = decoder.step(_library(1), some, np.atleast_2d(x[kept]))
+        np.testing.assert_array_equal(again, np.atleast_2d(found[kept]))
