@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from musicgen import __version__
 from musicgen.checkpoints.adapters.adapter import Adapter
@@ -34,7 +36,14 @@ from musicgen.checkpoints.packed.format import (
     build_layout,
 )
 from musicgen.checkpoints.packed.layouts import Packing
-from musicgen.checkpoints.packed.reader import PackFile, bytes_of, compute_sums, sha256_of, shape_of
+from musicgen.checkpoints.packed.reader import (
+    PackFile,
+    bytes_of,
+    compute_sums,
+    map_file,
+    sha256_of,
+    shape_of,
+)
 from musicgen.checkpoints.weights import CheckpointWeights
 from musicgen.errors import CheckpointError
 from musicgen.model.config import MusicGenConfig
@@ -91,15 +100,15 @@ class _PackJob:
         self.packing = Packing(config, form)
         self._weights = CheckpointWeights(source.folder, config, source.adapter)
         self._small = {
-            FILE_PREFIX + name: torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
+            FILE_PREFIX + name: np.frombuffer(path.read_bytes(), np.uint8)
             for name in SMALL_FILES
             if (path := source.folder / name).is_file()
         }
         shapes = {
-            part: shape_of(tensor)
+            part: shape
             for name in self.packing.weights
-            for part, tensor in self.packing.describe(name).items()
-        } | {name: shape_of(tensor) for name, tensor in self._small.items()}
+            for part, shape in self.packing.describe(name).items()
+        } | {name: shape_of(array) for name, array in self._small.items()}
         self.manifest = Manifest(
             form=form,
             source=source.label,
@@ -125,8 +134,8 @@ class _PackJob:
                 if name in kept:
                     hashes |= kept[name]
                     continue
-                tensors = self.packing.pack(name, self._weights.get(name, empty.shape))
-                new_hashes = self._write(file, tensors)
+                arrays = self.packing.pack(name, self._weights.get(name, empty.shape))
+                new_hashes = self._write(file, arrays)
                 journal.add(name, new_hashes)
                 hashes |= new_hashes
             hashes |= self._write(file, self._small)
@@ -138,20 +147,19 @@ class _PackJob:
         return len(kept)
 
     def _finish(self, file: BinaryIO, partial: Path, hashes: dict[str, str]) -> None:
-        span, total = self.layout.sum_range, self.layout.total
-        data = torch.from_file(str(partial), shared=False, size=total, dtype=torch.uint8)
-        sums = compute_sums(data[span.start : span.stop])
+        span = self.layout.sum_range
+        sums = compute_sums(map_file(partial)[span.start : span.stop])
         _write_at(file, bytes_of(sums), self.layout.places[SUMS][0])
         self.manifest = replace(self.manifest, sha256=dict(sorted(hashes.items())))
         _write_at(file, memoryview(build_header(self.layout, self.manifest)), 0)
         os.fsync(file.fileno())
 
-    def _write(self, file: BinaryIO, tensors: dict[str, torch.Tensor]) -> dict[str, str]:
-        for name, tensor in tensors.items():
+    def _write(self, file: BinaryIO, arrays: dict[str, NDArray[Any]]) -> dict[str, str]:
+        for name, array in arrays.items():
             start, shape = self.layout.places[name]
-            assert shape_of(tensor) == shape, name
-            _write_at(file, bytes_of(tensor), start)
-        return {name: sha256_of(tensor) for name, tensor in tensors.items()}
+            assert shape_of(array) == shape, name
+            _write_at(file, bytes_of(array), start)
+        return {name: sha256_of(array) for name, array in arrays.items()}
 
     def _has(self, file: BinaryIO, hashes: dict[str, str]) -> bool:
         """Return whether the file holds the tensors with these hashes."""

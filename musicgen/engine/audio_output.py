@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from torch import Tensor
 
+from musicgen.engine.backend import Backend, Codes
 from musicgen.engine.device_thread import DeviceThread
 from musicgen.engine.interface import Pcm
 from musicgen.engine.sequence import JobRun
-from musicgen.model.codec_stream import CodecStream, decode_pieces
-from musicgen.model.musicgen import MusicGen
 from musicgen.process.stopwatch import Stopwatch
 
 
@@ -19,8 +17,8 @@ class StreamDecoder:
     Its state carries over from window to window, so a long clip has no seams.
     """
 
-    def __init__(self, model: MusicGen, clips: int, thread: DeviceThread) -> None:
-        self._streams = [CodecStream(model.codec, model.config.channels) for _ in range(clips)]
+    def __init__(self, backend: Backend, clips: int, thread: DeviceThread) -> None:
+        self._streams = [backend.open_stream() for _ in range(clips)]
         self._run = thread.run
         self._frames = 0
         self._pieces: list[tuple[Pcm, ...]] = []
@@ -35,7 +33,7 @@ class StreamDecoder:
         chunk, self._frames = run.codes[:, :, self._frames : run.known], run.known
         is_last = run.known == run.codes.shape[2]
         piece = tuple(
-            _to_pcm(self._run(stream.push, codes, last=is_last))
+            self._run(stream.push, codes, is_last)
             for stream, codes in zip(self._streams, chunk, strict=True)
         )
         self._pieces.append(piece)
@@ -47,15 +45,12 @@ class StreamDecoder:
         return tuple(np.concatenate(pieces) for pieces in zip(*self._pieces, strict=True))
 
 
-def decode_waveform(model: MusicGen, codes: Tensor, thread: DeviceThread) -> Pcm:
+def decode_waveform(backend: Backend, codes: Codes, thread: DeviceThread) -> Pcm:
     """Decode the codes (codebooks, frames) of one clip to PCM (samples, channels).
 
     It runs in pieces, so other work can use the device thread between them.
     """
-    pieces = decode_pieces(model.codec, codes, model.config.channels)
-    decoded = iter(lambda: thread.run(next, pieces, None), None)
-    return np.concatenate([_to_pcm(piece) for piece in decoded])
-
-
-def _to_pcm(samples: Tensor) -> Pcm:
-    return samples.t().float().cpu().contiguous().numpy()
+    pieces, decoded = backend.decode(codes), []
+    while (piece := thread.run(next, pieces, None)) is not None:
+        decoded.append(piece)
+    return np.concatenate(decoded)

@@ -10,10 +10,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
-from musicgen.engine.decode_state import DecodeState
-from musicgen.engine.device_errors import translate_device_errors
+from musicgen.engine.backend import WindowState
 from musicgen.engine.scheduler import Scheduler
 from musicgen.errors import DeviceFault, EngineBusy
 
@@ -28,7 +27,7 @@ class Ticket:
     """Place of one job in the batch or its queue. The batch's lock guards the fields."""
 
     def __init__(self) -> None:
-        self.state: DecodeState | None = None
+        self.state: WindowState | None = None
         self.is_admitted = False
         self.steps_done = 0
         self.steps_seen = 0
@@ -49,17 +48,17 @@ class Ticket:
 class Batch:
     """Jobs decoded together, at most `rows` decoder rows of them.
 
-    `step` runs one step of each of the given jobs.
+    `step` runs one step of each of the given jobs; `translate_errors` is the context of its errors.
     """
 
     def __init__(
         self,
-        device: str,
+        translate_errors: Callable[[], AbstractContextManager[None]],
         rows: int,
         max_waiting: int,
-        step: Callable[[Sequence[DecodeState]], None],
+        step: Callable[[Sequence[WindowState]], None],
     ) -> None:
-        self._device, self._run_step = device, step
+        self._translate_errors, self._run_step = translate_errors, step
         self._scheduler: Scheduler[Ticket] = Scheduler(rows, max_waiting)
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -97,7 +96,7 @@ class Batch:
                 raise ticket.error
             return ticket.is_admitted
 
-    def submit(self, ticket: Ticket, state: DecodeState) -> None:
+    def submit(self, ticket: Ticket, state: WindowState) -> None:
         """Start decoding `state`, from its first step on, for an admitted ticket."""
         with self._changed:
             self._check_open()
@@ -170,7 +169,7 @@ class Batch:
     def _step(self, tickets: Sequence[Ticket]) -> None:
         states = [ticket.state for ticket in tickets if ticket.state is not None]
         try:
-            with translate_device_errors(self._device):
+            with self._translate_errors():
                 self._run_step(states)
         except Exception as error:  # raised in the threads of the callers
             self._handle_failure(tickets, error)

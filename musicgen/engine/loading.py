@@ -1,25 +1,32 @@
-"""Choice of device, precision and engine for a checkpoint, with a check of the free memory."""
+"""Choice of device, precision and engine for a checkpoint, with a check of the free memory.
+
+This module imports no torch: a packed native file runs on a processor without it. Everything else
+imports torch when it is loaded.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from musicgen.checkpoints.packed.format import NATIVE, precision_of
 from musicgen.checkpoints.packed.reader import PackFile
 from musicgen.checkpoints.packed.select import config_of, open_packed
-from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import Engine
 from musicgen.errors import ModelTooLarge, SettingsError, UnsupportedCheckpoint
 from musicgen.model.config import MusicGenConfig
-from musicgen.model.kernels import choose_packing
 from musicgen.model.memory import estimate_memory
-from musicgen.model.native.step_file import describe_step
+from musicgen.model.native.step_file import describe_step, has_native_step
+from musicgen.process.gpu import count_usable_gpus
+from musicgen.process.lazy_torch import import_torch
 from musicgen.process.resources import free_memory
 from musicgen.settings import Settings
+
+if TYPE_CHECKING:
+    pass
 
 # A guided clip needs two rows; one request may have eight variations.
 ROWS_PER_SLOT, MIN_ROWS = 2, 16
@@ -62,8 +69,11 @@ def load_engine(
         precision = resolve_precision(settings.precision, device)
         check_memory(config, name, device, precision)
         _log_kernels("checkpoint", device)
+        import_torch()
+        from musicgen.engine.pytorch.loading import load_checkpoint
+
         try:
-            return MusicGenEngine.load(
+            return load_checkpoint(
                 folder,
                 config,
                 device,
@@ -76,6 +86,7 @@ def load_engine(
             if not fall_back:
                 raise
             logger.warning("Falling back to engine=transformers, which is slower: %s", error)
+    import_torch()
     from musicgen.engine.transformers_engine import TransformersEngine
 
     precision = resolve_precision(settings.precision, device, quantized=False)
@@ -96,13 +107,18 @@ def _load_packed(
     pack.check()
     _log_kernels(form, device)
     on_phase("weights_resident")
-    return MusicGenEngine.load_packed(
-        pack,
-        config,
-        device,
-        precision,
-        rows=_count_rows(settings.slots),
-        torch_compile=settings.compile,
+    rows = _count_rows(settings.slots)
+    if form.startswith(NATIVE):
+        from musicgen.engine.native.loading import load_native
+
+        if settings.compile:
+            logger.warning("MUSICGEN_COMPILE has no effect on a CPU.")
+        return load_native(pack, config, precision, rows=rows)
+    import_torch()
+    from musicgen.engine.pytorch.loading import load_packed_file
+
+    return load_packed_file(
+        pack, config, device, precision, rows=rows, torch_compile=settings.compile
     )
 
 
@@ -120,11 +136,16 @@ def resolve_device(device: str) -> str:
 
     Raises: `SettingsError` for a missing GPU.
     """
+    if device == "cpu" or (device == "auto" and count_usable_gpus() == 0):
+        return "cpu"
+    import_torch()
+    import torch
+
     if device == "auto":
         return "cuda:0" if torch.cuda.is_available() else "cpu"
     if device == "cuda":
         device = "cuda:0"
-    if device != "cpu" and int(device.partition(":")[2]) >= torch.cuda.device_count():
+    if int(device.partition(":")[2]) >= torch.cuda.device_count():
         raise SettingsError(
             "MUSICGEN_DEVICE",
             "must be a GPU of this machine",
@@ -141,7 +162,7 @@ def resolve_precision(precision: str, device: str, *, quantized: bool = True) ->
 
     Raises: `SettingsError` for int8 without kernels for it.
     """
-    has_int8 = device == "cpu" and choose_packing("int8") is not None
+    has_int8 = device == "cpu" and has_int8_kernels()
     if precision == "int8" and not has_int8:
         reason = "int8 runs on CPUs only" if device != "cpu" else "this PyTorch has no int8 kernels"
         problem = f"cannot be int8: {reason}"
@@ -151,6 +172,18 @@ def resolve_precision(precision: str, device: str, *, quantized: bool = True) ->
     if device != "cpu":
         return "bfloat16"
     return "int8" if has_int8 and quantized else "float32"
+
+
+def has_int8_kernels() -> bool:
+    """Whether this processor multiplies 8-bit numbers: by the native step, or else by PyTorch."""
+    if has_native_step():
+        return True
+    if find_spec("torch") is None:
+        return False
+    import_torch()
+    from musicgen.model.fbgemm import can_pack
+
+    return can_pack()
 
 
 def check_memory(config: MusicGenConfig, name: str, device: str, precision: str) -> None:

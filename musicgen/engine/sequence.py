@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-from torch import Tensor
+from typing import Any
 
-from musicgen.engine.conditioning import Conditioning, build_conditioning, build_span_rows
-from musicgen.engine.decode_state import DecodeState, SlotPool
+import numpy as np
+
+from musicgen.engine.backend import Backend, Codes, WindowState
 from musicgen.engine.device_thread import DeviceThread
 from musicgen.engine.interface import GenerationJob, Pcm, plan_job
-from musicgen.engine.sampling import UniformDraws
+from musicgen.engine.job_rows import build_span_rows
 from musicgen.engine.windows import Window
-from musicgen.model.chroma import compute_chroma
 from musicgen.model.config import MusicGenConfig
-from musicgen.model.encodec import encode_channels
-from musicgen.model.musicgen import MusicGen
-from musicgen.model.tokenizer import Tokenize
+from musicgen.model.native.draws import NumpyDraws
 from musicgen.process.stopwatch import Stopwatch
 from musicgen.result import Timings
 
@@ -30,41 +26,32 @@ class JobRun:
     `codes`: (clips, codebooks, frames), of which the first `known` frames are known.
     """
 
-    def __init__(
-        self, model: MusicGen, tokenize: Tokenize, job: GenerationJob, thread: DeviceThread
-    ) -> None:
-        self._model, self._tokenize, self._job, self._run = model, tokenize, job, thread.run
-        self.windows = plan_job(job, model.config)
+    def __init__(self, backend: Backend, job: GenerationJob, thread: DeviceThread) -> None:
+        self._backend, self._job, self._run = backend, job, thread.run
+        self.windows = plan_job(job, backend.config)
         self.timings = Timings()
-        self._draws = UniformDraws([row.seed for row in job.rows])
-        self._cached: tuple[int, int, Conditioning] | None = None
+        self._draws = NumpyDraws([row.seed for row in job.rows])
+        self._cached: tuple[int, int, Any] | None = None
         watch = Stopwatch()
-        self.codes, self.known = self._run(_prepare_codes, model, job)
+        self.codes, self.known = self._prepare_codes()
         self.timings.audio_prompt = watch.lap()
 
-    @torch.inference_mode()
-    def start_window(self, window: Window, slots: SlotPool | None) -> DecodeState:
+    def start_window(self, window: Window) -> WindowState:
         """Return the prefilled decode state of a window."""
         watch = Stopwatch()
         conditioning = self._get_conditioning(window)
         self.timings.text += watch.lap()
         known = self.codes[:, :, window.start : window.start + window.context]
-        state = DecodeState(
-            self._model.decoder,
-            self._job.rows,
-            window.length,
-            conditioning,
-            known,
-            self._draws,
-            slots=slots,
+        state = self._backend.start_window(
+            self._job.rows, window.length, conditioning, known, self._draws
         )
-        max_columns = PREFILL_COLUMNS.get(self._model.device.type)
+        max_columns = PREFILL_COLUMNS.get(self._backend.device)
         while not self._run(state.prefill, max_columns):
             pass
+        self._backend.admit(state)
         return state
 
-    @torch.inference_mode()
-    def collect(self, window: Window, state: DecodeState, done: int) -> None:
+    def collect(self, window: Window, state: WindowState, done: int) -> None:
         """Copy the frames complete after `done` steps of a window."""
         complete = state.read_codes(done)
         end = window.start + complete.shape[2]
@@ -73,43 +60,31 @@ class JobRun:
             self.codes[:, :, self.known : end] = complete[:, :, -new:]
             self.known = end
 
-    def _get_conditioning(self, window: Window) -> Conditioning:
+    def _prepare_codes(self) -> tuple[Codes, int]:
+        """Allocate the codes of all clips, fill in the audio prompt, and count its frames."""
+        job = self._job
+        shape = (len(job.rows), self._backend.config.decoder.codebooks, job.frames)
+        codes = np.zeros(shape, np.int64)
+        known = job.known_codes
+        if known is None and job.audio_prompt is not None:
+            known = self._run(self._backend.encode_audio, job.audio_prompt)
+        if known is None:
+            return codes, 0
+        codes[:, :, : known.shape[1]] = known
+        return codes, known.shape[1]
+
+    def _get_conditioning(self, window: Window) -> Any:
         """Return the conditioning of a window's prompt span; a melody advances by window."""
-        place = (window.span, window.start if self._job.melody is not None else 0)
+        has_melody = self._job.melody is not None
+        place = (window.span, window.start if has_melody else 0)
         if self._cached is None or self._cached[:2] != place:
-            conditioning = self._run(
-                _encode_conditioning, self._model, self._tokenize, self._job, window
-            )
+            melody = None
+            if has_melody:
+                melody = select_melody(self._job, window, self._backend.config)
+            rows = build_span_rows(self._job)[window.span]
+            conditioning = self._run(self._backend.build_conditioning, rows, melody)
             self._cached = (*place, conditioning)
         return self._cached[2]
-
-
-@torch.inference_mode()
-def _prepare_codes(model: MusicGen, job: GenerationJob) -> tuple[Tensor, int]:
-    """Allocate the codes of all clips, fill in the audio prompt, and count its frames."""
-    shape = (len(job.rows), model.config.decoder.codebooks, job.frames)
-    codes = torch.zeros(shape, dtype=torch.int64, device=model.device)
-    if job.known_codes is not None:
-        known = job.known_codes.shape[1]
-        codes[:, :, :known] = torch.from_numpy(job.known_codes)
-        return codes, known
-    if job.audio_prompt is None:
-        return codes, 0
-    waveform = torch.from_numpy(np.ascontiguousarray(job.audio_prompt.T))
-    prompt = encode_channels(model.codec, waveform[None].to(model.device))[0]
-    codes[:, :, : prompt.shape[1]] = prompt
-    return codes, prompt.shape[1]
-
-
-@torch.inference_mode()
-def _encode_conditioning(
-    model: MusicGen, tokenize: Tokenize, job: GenerationJob, window: Window
-) -> Conditioning:
-    chroma = None
-    if job.melody is not None:
-        melody = select_melody(job, window, model.config)
-        chroma = compute_chroma(torch.from_numpy(melody), model.config)
-    return build_conditioning(model, tokenize, build_span_rows(job)[window.span], chroma)
 
 
 def select_melody(job: GenerationJob, window: Window, config: MusicGenConfig) -> Pcm:

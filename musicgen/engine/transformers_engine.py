@@ -124,7 +124,7 @@ class TransformersEngine:
             # (channels, codebooks per channel, frames), interleaved
             inputs["decoder_input_ids"] = encoded.transpose(0, 1).flatten(0, 1)
         if job.melody is not None:
-            chroma = compute_chroma(torch.from_numpy(job.melody), self.config)
+            chroma = torch.from_numpy(compute_chroma(job.melody, self.config))
             inputs["input_features"] = chroma[None].to(self.device, self._model.dtype)
         return inputs
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from musicgen.checkpoints.locate import locate
 from musicgen.engine.engine import MusicGenEngine
@@ -25,6 +24,7 @@ from musicgen.evaluation.likelihood import Likelihood, measure_likelihood, read_
 from musicgen.evaluation.measures import Sound, clipping_share, longest_silence
 from musicgen.evaluation.pairs import Pair, build_pairs
 from musicgen.process.resources import cpu_quota
+from musicgen.process.threads import use_threads
 from musicgen.request import SamplingParams
 from musicgen.request.limits import TOP_K_DEFAULT
 from musicgen.settings import Settings
@@ -146,7 +146,7 @@ def evaluate(
     """
     base = settings.base_model, settings.base_revision
     source = locate(settings.model, settings.revision, *base)
-    torch.set_num_threads(settings.threads or cpu_quota())
+    use_threads(settings.threads or cpu_quota())
     engine = load_engine(source.folder, source.name, settings, source.adapter)
     try:
         likelihood = _likelihood(engine, music, on_progress) if music else None

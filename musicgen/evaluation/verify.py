@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from musicgen.checkpoints.locate import Source, locate
@@ -15,6 +14,7 @@ from musicgen.engine.loading import load_engine
 from musicgen.errors import InvalidDuration, UnsupportedCheckpoint
 from musicgen.evaluation.peft_merge import load_merged_by_peft
 from musicgen.process.resources import cpu_quota
+from musicgen.process.threads import use_threads
 from musicgen.request import SamplingParams
 from musicgen.request.limits import DURATION_MAX_SECONDS, DURATION_MIN_SECONDS
 from musicgen.settings import Settings
@@ -54,7 +54,7 @@ def verify(settings: Settings, prompt: str, seconds: float) -> Difference | NotC
     base = settings.base_model, settings.base_revision
     source = locate(settings.model, settings.revision, *base)
     precision = "float32" if settings.precision == "auto" else settings.precision
-    torch.set_num_threads(settings.threads or cpu_quota())
+    use_threads(settings.threads or cpu_quota())
     tokens = []
     reason: str | None = None
     for name in ("musicgen", "transformers"):

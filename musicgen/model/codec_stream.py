@@ -22,10 +22,7 @@ from musicgen.model.encodec import (
     ResidualLSTM,
     avoid_slow_convolutions,
 )
-
-PIECE_FRAMES = {"cpu": 50, "cuda": 250}
-"""Frames per piece when a whole clip is decoded. Activations are a hundred times larger than the
-audio; in pieces they need little memory, and fit into a CPU's cache."""
+from musicgen.model.memory import PIECE_FRAMES
 
 
 class CodecStream:

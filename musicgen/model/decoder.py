@@ -12,7 +12,6 @@ padding.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -21,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from musicgen.model import positions
 from musicgen.model.config import DecoderConfig
 from musicgen.model.layers import LayerNorm, Linear, attend, get_activation
 
@@ -234,15 +234,8 @@ class CrossAttention(nn.Module):
 
 
 def build_sinusoidal_positions(length: int, size: int) -> Tensor:
-    """Return position embeddings (length, size) in float32: cosines first, then sines.
-
-    Source: Vaswani et al. 2017, section 3.5, in tensor2tensor's layout.
-    """
-    half = size // 2
-    rates = torch.exp(torch.arange(half).float() * -(math.log(10000) / (half - 1)))
-    angles = torch.arange(length).float()[:, None] * rates
-    table = torch.cat([angles.cos(), angles.sin()], dim=1)
-    return F.pad(table, (0, size - 2 * half))
+    """Return position embeddings (length, size) in float32, see `musicgen.model.positions`."""
+    return torch.from_numpy(positions.build_sinusoidal_positions(length, size))
 
 
 def _split_heads(x: Tensor, head_dim: int) -> Tensor:

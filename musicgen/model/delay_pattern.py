@@ -9,17 +9,19 @@ codebooks and four frames (digits are frames, P is the start token) the decoder'
     codebook 2  P P P 0 1 2 3 P
     codebook 3  P P P P 0 1 2 3
 
-Stereo interleaves the channels (left 0, right 0, left 1, ...), both with the same delay.
+Stereo interleaves the channels (left 0, right 0, left 1, ...), both with the same delay. This
+module imports no torch.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 UNKNOWN = -1
+Codes = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -45,16 +47,15 @@ class DelayPattern:
         """Return the steps of a sequence with `frames` frames, the start token included."""
         return frames + self.delays[-1] + 1
 
-    def build_template(self, frames: int, prompt: Tensor | None = None) -> Tensor:
+    def build_template(self, frames: int, prompt: Codes | None = None) -> Codes:
         """Return the sequence before decoding (..., codebooks, steps).
 
         Tokens to decode are `UNKNOWN`. `prompt`: known codes (..., codebooks, prompt frames),
         placed at the beginning.
         """
-        device = None if prompt is None else prompt.device
         rows = () if prompt is None else prompt.shape[:-2]
         shape = (*rows, self.codebooks, self.count_steps(frames))
-        template = torch.full(shape, self.start_token, device=device)
+        template = np.full(shape, self.start_token, np.int64)
         for k, delay in enumerate(self.delays):
             template[..., k, 1 + delay : 1 + delay + frames] = UNKNOWN
             if prompt is not None:
@@ -66,7 +67,7 @@ class DelayPattern:
         """Return the first step to decode."""
         return prompt_frames + 1
 
-    def revert(self, sequence: Tensor) -> Tensor:
+    def revert(self, sequence: Codes) -> Codes:
         """Return the complete frames (..., codebooks, frames) of a sequence.
 
         `sequence`: (..., codebooks, steps), possibly partial. A frame is complete when its last
@@ -76,4 +77,4 @@ class DelayPattern:
         rows = [
             sequence[..., k, 1 + delay : 1 + delay + frames] for k, delay in enumerate(self.delays)
         ]
-        return torch.stack(rows, dim=-2)
+        return np.stack(rows, axis=-2)

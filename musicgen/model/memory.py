@@ -1,21 +1,21 @@
-"""Memory needed by a checkpoint, computed from its configuration alone."""
+"""Memory needed by a checkpoint, computed from its configuration alone. Imports no torch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import torch
+from musicgen.model.config import CodecConfig, DecoderConfig, MusicGenConfig, TextEncoderConfig
 
-from musicgen.model.codec_stream import PIECE_FRAMES
-from musicgen.model.config import MusicGenConfig
-from musicgen.model.musicgen import MusicGen
-
+PIECE_FRAMES = {"cpu": 50, "cuda": 250}
+"""Frames per piece when a whole clip is decoded. Activations are a hundred times larger than the
+audio; in pieces they need little memory, and fit into a CPU's cache."""
 BYTES_PER_WEIGHT = {"float32": 4, "bfloat16": 2, "int8": 1}
 # int8 applies to the weights; without the native step, keys and values stay float32.
 BYTES_PER_CACHE_VALUE = {"float32": 4, "bfloat16": 2, "int8": 4}
 # Peak of EnCodec's activations: the last layers hold a few maps of `filters` channels at the full
 # sampling rate.
 CODEC_LIVE_MAPS = 4
+_LSTM_GATES = 4
 
 
 @dataclass(frozen=True)
@@ -27,19 +27,57 @@ class ParameterCounts:
 
 
 def count_parameters(config: MusicGenConfig) -> ParameterCounts:
-    """Count parameters without allocating them, on the meta device.
+    """Count the parameters of `MusicGen` by arithmetic."""
+    size, text_size = config.decoder.hidden_size, config.text_encoder.hidden_size
+    other = _count_text_encoder(config.text_encoder) + _count_codec(config.codec)
+    inputs = [text_size, *([config.chroma_bins] if config.family == "melody" else [])]
+    other += sum((width + 1) * size for width in inputs if width != size)
+    return ParameterCounts(_count_decoder(config.decoder), other)
 
-    An activation that `MusicGen` lacks does not matter: it has no parameters.
-    """
-    config = replace(
-        config,
-        decoder=replace(config.decoder, activation="gelu"),
-        text_encoder=replace(config.text_encoder, activation="gelu"),
-    )
-    with torch.device("meta"):
-        model = MusicGen(config)
-    decoder = sum(p.numel() for p in model.decoder.parameters())
-    return ParameterCounts(decoder, sum(p.numel() for p in model.parameters()) - decoder)
+
+def _count_decoder(config: DecoderConfig) -> int:
+    size, norm = config.hidden_size, 2 * config.hidden_size
+    attention = 4 * size * size + norm
+    blocks = 2 if config.cross_attention else 1
+    layer = blocks * attention + 2 * size * config.ffn_size + norm
+    tokens = config.codebooks * (2 * config.vocab_size + 1)
+    return config.layers * layer + tokens * size + norm
+
+
+def _count_text_encoder(config: TextEncoderConfig) -> int:
+    size = config.hidden_size
+    matrices = 4 * size * config.heads * config.head_dim
+    matrices += (3 if config.gated else 2) * size * config.ffn_size
+    rest = config.vocab_size * size + config.bias_buckets * config.heads + size
+    return config.layers * (matrices + 2 * size) + rest
+
+
+def _count_codec(config: CodecConfig) -> int:
+    """Count the encoder, which mirrors the decoder, the decoder, and the codebooks."""
+    width, middle = config.filters, config.filters * 2 ** len(config.ratios)
+    lstm = config.lstm_layers * (2 * middle * middle + 2 * middle) * _LSTM_GATES
+    total = config.codebooks * config.codebook_size * config.codebook_dim + 2 * lstm
+    total += _count_convolution(config.channels, width, config.kernel_size)
+    total += _count_convolution(middle, config.hidden_size, config.last_kernel_size)
+    total += _count_convolution(config.hidden_size, middle, config.kernel_size)
+    total += _count_convolution(width, config.channels, config.last_kernel_size)
+    for ratio in reversed(config.ratios):
+        total += 2 * config.residual_layers * _count_residual_block(config, width)
+        total += _count_convolution(width, 2 * width, 2 * ratio)
+        total += _count_convolution(2 * width, width, 2 * ratio)
+        width *= 2
+    return total
+
+
+def _count_residual_block(config: CodecConfig, width: int) -> int:
+    hidden = width // config.compress
+    total = _count_convolution(width, hidden, config.residual_kernel_size)
+    total += _count_convolution(hidden, width, 1)
+    return total + (_count_convolution(width, width, 1) if config.conv_shortcut else 0)
+
+
+def _count_convolution(inputs: int, outputs: int, kernel: int) -> int:
+    return (inputs * kernel + 1) * outputs
 
 
 def estimate_memory(config: MusicGenConfig, precision: str) -> int:

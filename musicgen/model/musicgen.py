@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from musicgen.model.config import MusicGenConfig
@@ -10,6 +15,14 @@ from musicgen.model.decoder import Decoder
 from musicgen.model.encodec import Codec
 from musicgen.model.layers import Affine
 from musicgen.model.text_encoder import TextEncoder
+
+
+class PromptEncoder(Protocol):
+    """Replacement for the text encoder and its projection."""
+
+    def encode(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+        """Encode the tokens of a prompt to states (length, hidden of the decoder)."""
+        ...
 
 
 class MusicGen(nn.Module):
@@ -26,6 +39,7 @@ class MusicGen(nn.Module):
             self.chroma_projection = Affine(bins, size) if bins != size else nn.Identity()
         self.decoder = Decoder(config.decoder)
         self.codec = Codec(config.codec)
+        self.native_prompts: PromptEncoder | None = None
 
     @property
     def device(self) -> torch.device:
@@ -39,6 +53,8 @@ class MusicGen(nn.Module):
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         """Encode the tokens (1, length) of one prompt to states (1, length, hidden)."""
+        if self.native_prompts is not None:
+            return torch.from_numpy(self.native_prompts.encode(tokens[0].tolist()))[None]
         return self.text_projection(self.text_encoder(tokens)).to(self.dtype)
 
     def build_null_text_states(self) -> Tensor:

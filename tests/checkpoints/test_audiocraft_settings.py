@@ -61,7 +61,7 @@ def test_a_run_gives_the_tokens_and_the_sound_of_audiocraft(
     assert "error" not in expected
     folder = _convert(name, bases, tmp_path).folder
     engine = engines.engine(folder)
-    assert engine._tokenize(toy.PROMPT) == read_results()["prompt_ids"]
+    assert engines.backend_of(engine).tokenize(toy.PROMPT) == read_results()["prompt_ids"]
     if "tokens" in expected:
         found = engines.codes(engine, [toy.PROMPT], toy.FRAMES, engines.greedy())
         assert found[0].tolist() == expected["tokens"]

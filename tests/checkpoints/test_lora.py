@@ -14,8 +14,8 @@ import torch
 from musicgen import errors
 from musicgen.checkpoints.locate import Source, locate
 from musicgen.checkpoints.pack import pack
-from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.loading import load_engine
+from musicgen.engine.pytorch.loading import load_checkpoint
 from musicgen.model.config import MusicGenConfig
 from musicgen.settings import Settings
 from tests.support import engines, oracle
@@ -71,7 +71,7 @@ def test_tokens_are_those_of_the_model_that_peft_merges(
     source = locate(str(tmp_path))
     assert (source.folder, source.adapter) == (base, tmp_path)
     config = MusicGenConfig.from_folder(base)
-    ours = MusicGenEngine.load(base, config, "cpu", "float32", adapter=source.adapter)
+    ours = load_checkpoint(base, config, "cpu", "float32", adapter=source.adapter)
     found = engines.codes(ours, [PROMPT], FRAMES, engines.greedy())
     tokenizer = oracle.load_tokenizer(base)
     expected = oracle.greedy_tokens(merged, tokenizer, [PROMPT], FRAMES, 3.0)
@@ -144,9 +144,7 @@ def test_what_cannot_be_merged_is_said(
     path = tmp_path / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(error, match=words):
-        MusicGenEngine.load(
-            base, MusicGenConfig.from_folder(base), "cpu", "float32", adapter=tmp_path
-        )
+        load_checkpoint(base, MusicGenConfig.from_folder(base), "cpu", "float32", adapter=tmp_path)
 
 
 def test_a_base_that_is_not_here_can_be_named(

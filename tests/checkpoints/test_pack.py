@@ -28,7 +28,6 @@ from musicgen.checkpoints.packed.format import (
     read_header,
 )
 from musicgen.checkpoints.packed.layouts import Packing
-from musicgen.checkpoints.packed.reader import shape_of
 from musicgen.engine.loading import load_engine
 from musicgen.errors import (
     CheckpointError,
@@ -224,11 +223,7 @@ def test_a_packed_file_s_share_of_a_full_size_float32_checkpoint(
     """From shapes alone. The codec stays in float32, which counts in a small model."""
     config = _parse(build_config(FULL_SIZES[name]).to_dict(), {})
     made = Packing(config, form)
-    size = sum(
-        shape_of(tensor).bytes
-        for weight in made.weights
-        for tensor in made.describe(weight).values()
-    )
+    size = sum(shape.bytes for weight in made.weights for shape in made.describe(weight).values())
     assert size <= most * 4 * sum(weight.numel() for weight in made.weights.values())
 
 

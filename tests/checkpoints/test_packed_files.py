@@ -24,6 +24,7 @@ from musicgen.checkpoints.packed.layouts import load_packed
 from musicgen.checkpoints.packed.reader import PackFile
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.loading import load_engine
+from musicgen.engine.pytorch.loading import build_engine
 from musicgen.errors import (
     CheckpointCorrupt,
     CheckpointError,
@@ -68,16 +69,28 @@ def test_a_library_that_cannot_be_loaded_is_no_library(
     assert isinstance(found, str) and found.startswith("cannot be loaded")
 
 
+@pytest.mark.parametrize(
+    ("machine", "name"), [("x86_64", "AVX2"), ("aarch64", "NEON"), ("arm64", "NEON")]
+)
+def test_each_kind_of_processor_has_names_for_its_levels(
+    monkeypatch: pytest.MonkeyPatch, machine: str, name: str
+) -> None:
+    monkeypatch.setattr(step_file.platform, "machine", lambda: machine)
+    assert step_file.name_level(1) == name
+    monkeypatch.setattr(step_file.platform, "machine", lambda: "riscv64")
+    assert "riscv64" in str(step_file._find_level.__wrapped__())
+
+
 @native
 @pytest.mark.parametrize("name", VARIED)
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
-def test_a_packed_model_makes_the_bits_of_its_checkpoint(
+def test_a_packed_model_makes_the_tokens_of_its_checkpoint(
     checkpoints: Callable[[str], Path],
     packed: Callable[[str, str], Path],
     name: str,
     precision: str,
 ) -> None:
-    """Text encoder, decoder and codec, with guidance, sampled: nothing may differ at all."""
+    """Sampled, with guidance; the native codec rounds its weights to 16 bits."""
     engine = load_engine(packed(name, f"native-{precision}"), name, Settings(precision=precision))
     wanted = engines.engine(checkpoints(name), precision)
     assert isinstance(engine, MusicGenEngine)
@@ -87,7 +100,7 @@ def test_a_packed_model_makes_the_bits_of_its_checkpoint(
             for each in (engine, wanted)
         )
         assert (found.codes == known.codes).all()
-        assert (found.pcm[0] == known.pcm[0]).all()
+        assert abs(found.pcm[0] - known.pcm[0]).max() < 0.01
 
 
 @pytest.mark.parametrize("name", VARIED)
@@ -103,8 +116,8 @@ def test_rounded_weights_give_transformers_tokens(
     save_file(rounded, folder / "model.safetensors", metadata={"format": "pt"})
     opened = PackFile(pack_folder(folder, "plain-bfloat16", tmp_path).path)
     config = MusicGenConfig.from_folder(folder)
-    model = load_packed(opened, config, torch.device("cpu"), torch.float32, None)
-    engine = MusicGenEngine(model, build_tokenizer(opened.read, folder), "float32")
+    model = load_packed(opened, config, torch.device("cpu"), torch.float32)
+    engine = build_engine(model, build_tokenizer(opened.read, folder), "float32")
     known = oracle.load(folder), oracle.load_tokenizer(folder)
     for prompt in engines.PROMPTS:
         wanted = oracle.greedy_tokens(*known, [prompt], 24, guidance)

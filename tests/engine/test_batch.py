@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 
 from musicgen import errors
 from musicgen.engine.batch import MAX_STEPS_AHEAD
-from musicgen.engine.cuda import graphs
-from musicgen.engine.decode_state import DecodeState
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import GenerationJob, Row
+from musicgen.engine.pytorch.cuda import graphs
+from musicgen.engine.pytorch.decode_state import DecodeState
+from musicgen.engine.pytorch.loading import build_engine
 from musicgen.request import SamplingParams
 from tests.support import engines
 
@@ -129,7 +130,9 @@ def _gap_where_they_part(
 
 def _engine(folder: Path, **limits: int) -> MusicGenEngine:
     known = engines.engine(folder)
-    return MusicGenEngine(known._get_model(), known._tokenize, "float32", **limits)
+    return build_engine(
+        engines.model_of(known), engines.backend_of(known).tokenize, "float32", **limits
+    )
 
 
 def _run_in(callers: ThreadPoolExecutor, engine: MusicGenEngine, job: GenerationJob) -> Future[Any]:

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from musicgen import errors
 from musicgen.checkpoints.weights import load_model
-from musicgen.engine.decode_state import DecodeState
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import GenerationJob, Row
 from musicgen.engine.loading import load_engine
+from musicgen.engine.pytorch.decode_state import DecodeState
+from musicgen.engine.pytorch.loading import build_engine, load_checkpoint
 from musicgen.engine.transformers_engine import TransformersEngine
 from musicgen.model.config import MusicGenConfig
 from musicgen.request import SamplingParams
@@ -190,7 +191,7 @@ def test_non_finite_logits_are_an_error_never_noise(
     model = load_model(folder, config, torch.device("cpu"), torch.float32)
     model.decoder.heads.weight = torch.nn.Parameter(model.decoder.heads.weight.clone())
     model.decoder.heads.weight.data[5, 3] = value
-    engine = MusicGenEngine(model, lambda _: [5, 1], "float32")
+    engine = build_engine(model, lambda _: [5, 1], "float32")
     with pytest.raises(errors.NonFiniteLogits, match="step 1 in float32"):
         engines.run(engine, GenerationJob((Row("piano", 1, SAMPLED),), 10))
 
@@ -239,8 +240,8 @@ def test_an_audio_prompt_as_long_as_the_clip_is_refused(
 def test_closing_an_engine_frees_its_weights(checkpoints: Callable[[str], Path]) -> None:
     folder = checkpoints("musicgen-small")
     config = MusicGenConfig.from_folder(folder)
-    engine = MusicGenEngine.load(folder, config, "cpu", "float32")
-    alive = [id(p) for p in engine._get_model().parameters()]
+    engine = load_checkpoint(folder, config, "cpu", "float32")
+    alive = [id(p) for p in engines.model_of(engine).parameters()]
     engine.close()
     gc.collect()
     left = {id(o) for o in gc.get_objects() if isinstance(o, torch.nn.Parameter)}

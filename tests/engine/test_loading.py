@@ -21,7 +21,7 @@ from tests.support import engines, oracle
 def test_auto_is_the_fastest_that_costs_nothing_to_hear(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_precision("auto", "cpu") == "int8"
     assert resolve_precision("auto", "cuda:0") == "bfloat16"
-    monkeypatch.setattr(loading, "choose_packing", lambda precision: None)
+    monkeypatch.setattr(loading, "has_int8_kernels", lambda: False)
     assert resolve_precision("auto", "cpu") == "float32"
 
 
@@ -33,7 +33,7 @@ def test_a_precision_that_is_named_is_taken(precision: str) -> None:
 def test_int8_is_refused_where_it_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError, match="int8 runs on CPUs only"):
         resolve_precision("int8", "cuda:0")
-    monkeypatch.setattr(loading, "choose_packing", lambda precision: None)
+    monkeypatch.setattr(loading, "has_int8_kernels", lambda: False)
     with pytest.raises(SettingsError, match="this PyTorch has no int8 kernels"):
         resolve_precision("int8", "cpu")
 

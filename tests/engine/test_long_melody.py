@@ -39,7 +39,7 @@ def test_a_long_clip_repeats_the_samples_of_a_short_melody(melody_engine: MusicG
     """Guards repeated chroma frames, whose last one hears silence after the melody."""
     config, job = melody_engine.config, _job()
     windows = [select_melody(job, window, config) for window in plan_job(job, config)]
-    heard = [compute_chroma(torch.from_numpy(melody), config) for melody in windows]
+    heard = [torch.from_numpy(compute_chroma(melody, config)) for melody in windows]
     chroma = np.stack([part.argmax(1).numpy() for part in heard])
     np.testing.assert_array_equal(chroma, read_array("melody"))
 

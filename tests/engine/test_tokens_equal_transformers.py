@@ -136,7 +136,7 @@ def _expected_with_melody(
     oracles: Callable[[str], Oracle], name: str, folder: Path, seconds: float, guidance: float
 ) -> torch.Tensor:
     theirs, tokenizer = oracles(name)
-    chroma = compute_chroma(torch.from_numpy(_tune(seconds)), MusicGenConfig.from_folder(folder))
+    chroma = torch.from_numpy(compute_chroma(_tune(seconds), MusicGenConfig.from_folder(folder)))
     return oracle.greedy_tokens(
         theirs, tokenizer, engines.PROMPTS[:1], FRAMES, guidance, chroma=chroma[None]
     )

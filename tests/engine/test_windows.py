@@ -13,9 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicgen.engine import sequence as job_run
 from musicgen.engine.engine import STREAM_STEPS, MusicGenEngine
 from musicgen.engine.interface import DecodeProgress, GenerationJob, PromptSpan, Row, plan_job
+from musicgen.engine.pytorch import backend
+from musicgen.engine.pytorch.loading import load_checkpoint
 from musicgen.engine.sequence import repeat_melody
 from musicgen.engine.windows import Window, compute_stride_frames, plan_windows
 from musicgen.model.chroma import compute_chroma
@@ -108,7 +109,7 @@ def test_a_stride_is_in_proportion_to_the_window() -> None:
 
 def _engine(folder: Path, precision: str = "float32", window: int = SMALL) -> MusicGenEngine:
     config = replace(MusicGenConfig.from_folder(folder), window_frames=window)
-    return MusicGenEngine.load(folder, config, "cpu", precision)
+    return load_checkpoint(folder, config, "cpu", precision)
 
 
 @pytest.mark.parametrize("name", ["musicgen-small", "musicgen-stereo-small", "three-codebooks"])
@@ -156,7 +157,7 @@ def test_a_melody_goes_on_from_window_to_window_and_begins_again_at_its_end(
     for window in plan_job(job, engine.config):
         twice = np.concatenate([melody] * 4)
         heard = twice[window.start * hop :][: SMALL * hop]
-        chroma = compute_chroma(torch.from_numpy(heard), engine.config)
+        chroma = torch.from_numpy(compute_chroma(heard, engine.config))
         chroma = chroma.repeat(repeats, 1)[:repeats]
         context = known[:, :, window.start :]
         made = oracle.greedy_tokens(
@@ -267,7 +268,7 @@ def test_only_one_window_is_in_memory(
     """Guards against a KV cache per window: ten of them for a clip of 300 s."""
     engine, alive, most = _engine(checkpoints("musicgen-small")), [0], [0]
 
-    class Counted(job_run.DecodeState):
+    class Counted(backend.DecodeState):
         def __init__(self, *args: object, **kwargs: object) -> None:
             super().__init__(*args, **kwargs)  # type: ignore[arg-type]
             alive[0] += 1
@@ -276,7 +277,7 @@ def test_only_one_window_is_in_memory(
         def __del__(self) -> None:
             alive[0] -= 1
 
-    monkeypatch.setattr(job_run, "DecodeState", Counted)
+    monkeypatch.setattr(backend, "DecodeState", Counted)
     engines.run(engine, replace(LONG, frames=200))
     assert most[0] == 1
 
@@ -298,7 +299,7 @@ def test_any_length_and_stride_gives_all_frames(
 ) -> None:
     folder = checkpoints("one-layer")
     config = replace(MusicGenConfig.from_folder(folder), window_frames=SMALL)
-    engine = MusicGenEngine.load(folder, config, "cpu", "int8")
+    engine = load_checkpoint(folder, config, "cpu", "int8")
     output = engines.run(engine, replace(LONG, frames=frames, stride_seconds=stride))
     assert output.codes.shape[2] == frames
     assert len(output.pcm[0]) == frames * config.codec.hop_length

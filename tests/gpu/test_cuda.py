@@ -13,10 +13,11 @@ import torch
 from musicgen.checkpoints.locate import locate
 from musicgen.checkpoints.pack import pack
 from musicgen.checkpoints.packed.staging import Staging
-from musicgen.engine.cuda.graphs import SlotRunner
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import GenerationJob, Row
 from musicgen.engine.loading import load_engine
+from musicgen.engine.pytorch.cuda.graphs import SlotRunner
+from musicgen.engine.pytorch.loading import build_engine, load_checkpoint
 from musicgen.model.config import MusicGenConfig
 from musicgen.process.resources import free_memory
 from musicgen.request import SamplingParams
@@ -29,7 +30,7 @@ SAMPLED = SamplingParams(temperature=1.0, top_k=30, guidance=3.0)
 
 
 def _cuda(folder: Path, precision: str) -> MusicGenEngine:
-    return MusicGenEngine.load(folder, MusicGenConfig.from_folder(folder), "cuda:0", precision)
+    return load_checkpoint(folder, MusicGenConfig.from_folder(folder), "cuda:0", precision)
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +101,9 @@ def test_recorded_steps_draw_the_tokens_of_unrecorded_ones(
 ) -> None:
     """Eight jobs, so that shapes change while they come and go."""
     recorded = _cuda(checkpoints(name), "float32")
-    plain = MusicGenEngine(recorded._get_model(), recorded._tokenize, "float32")
+    plain = build_engine(
+        engines.model_of(recorded), engines.backend_of(recorded).tokenize, "float32"
+    )
     jobs = [
         GenerationJob((Row(engines.PROMPTS[seed % 2], seed, SAMPLED),), 20 + 10 * seed)
         for seed in range(8)
@@ -109,5 +112,5 @@ def test_recorded_steps_draw_the_tokens_of_unrecorded_ones(
         found = [callers.submit(engines.run, recorded, job) for job in jobs]
         for each, job in zip(found, jobs, strict=True):
             assert np.array_equal(each.result(300).codes, engines.run(plain, job).codes)
-    assert isinstance(recorded._runner, SlotRunner)
-    assert recorded._runner._graphs, "nothing was recorded"
+    assert isinstance(engines.backend_of(recorded).runner, SlotRunner)
+    assert engines.backend_of(recorded).runner._graphs, "nothing was recorded"

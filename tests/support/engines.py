@@ -10,13 +10,15 @@ import pytest
 import torch
 
 from musicgen.checkpoints.weights import load_model
-from musicgen.engine.conditioning import build_conditioning
-from musicgen.engine.decode_state import DecodeState
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import Engine, EngineOutput, GenerationJob, Pcm, Row
-from musicgen.engine.sampling import UniformDraws
+from musicgen.engine.pytorch.backend import TorchBackend
+from musicgen.engine.pytorch.conditioning import build_conditioning
+from musicgen.engine.pytorch.decode_state import DecodeState
+from musicgen.engine.pytorch.loading import load_checkpoint
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.musicgen import MusicGen
+from musicgen.model.native.draws import NumpyDraws
 from musicgen.request import SamplingParams
 from musicgen.result import Progress
 
@@ -30,7 +32,7 @@ BOTH_FORMS = pytest.mark.parametrize("compiled", [True, False], ids=["native", "
 @functools.cache
 def engine(folder: Path, precision: str = "float32", *, compiled: bool = True) -> MusicGenEngine:
     config = MusicGenConfig.from_folder(folder)
-    return MusicGenEngine.load(folder, config, "cpu", precision, compiled=compiled)
+    return load_checkpoint(folder, config, "cpu", precision, compiled=compiled)
 
 
 @functools.cache
@@ -39,17 +41,26 @@ def model(folder: Path) -> MusicGen:
     return load_model(folder, config, torch.device("cpu"), torch.float32)
 
 
+def backend_of(engine: MusicGenEngine) -> TorchBackend:
+    assert isinstance(engine.backend, TorchBackend)
+    return engine.backend
+
+
+def model_of(engine: MusicGenEngine) -> MusicGen:
+    return backend_of(engine).model
+
+
 def greedy(guidance: float = 3.0) -> SamplingParams:
     return SamplingParams(temperature=0.0, top_k=1, guidance=guidance)
 
 
 def decode_state(engine: MusicGenEngine, job: GenerationJob) -> DecodeState:
     """Of a job of one window, without an audio prompt, before its first step."""
-    model, config = engine._get_model(), engine.config
+    model, config = model_of(engine), engine.config
     with torch.inference_mode():
-        conditioning = build_conditioning(model, engine._tokenize, job.rows, None)
+        conditioning = build_conditioning(model, backend_of(engine).tokenize, job.rows, None)
         known = torch.zeros(len(job.rows), config.decoder.codebooks, 0, dtype=torch.int64)
-        draws = UniformDraws([row.seed for row in job.rows])
+        draws = NumpyDraws([row.seed for row in job.rows])
         state = DecodeState(model.decoder, job.rows, job.frames, conditioning, known, draws)
         assert state.prefill()
         return state

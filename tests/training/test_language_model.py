@@ -118,7 +118,7 @@ def test_without_a_prompt_no_word_reaches_the_decoder() -> None:
     model = make_model().eval()
     pattern = DelayPattern(CONFIG.codebooks, 1, START_TOKEN)
     codes = torch.randint(CONFIG.codebook_size, (1, CONFIG.codebooks, 6))
-    sequence = pattern.build_template(6, codes[0])[None]
+    sequence = torch.from_numpy(pattern.build_template(6, codes[0].numpy()))[None]
     one, other = torch.tensor([[5, 6, 1]]), torch.tensor([[9, 3, 1]])
     absent, present = torch.zeros_like(one), torch.ones_like(one)
     assert torch.equal(logits(model, one, absent, sequence), logits(model, other, absent, sequence))

@@ -171,13 +171,13 @@ class Run(TimedRun):
         return logits(self.model, words.input_ids, mask, self._delay(codes)[:, :, :-1])
 
     def _delay(self, codes: Tensor) -> Tensor:
-        return torch.stack([self.pattern.build_template(codes.shape[2], each) for each in codes])
+        return torch.from_numpy(self.pattern.build_template(codes.shape[2], codes.numpy()))
 
     def _losses(
         self, predicted: Tensor, codes: Tensor, smoothing: float = 0.0
     ) -> tuple[Tensor, Tensor]:
         """Return the losses (clips, books, steps), and a mask (books, steps) of real tokens."""
-        blank = self.pattern.build_template(codes.shape[2])
+        blank = torch.from_numpy(self.pattern.build_template(codes.shape[2]))
         loss = F.cross_entropy(
             predicted.flatten(0, 2),
             self._delay(codes)[:, :, 1:].clamp(max=CODEC.codebook_size - 1).flatten(),

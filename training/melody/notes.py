@@ -38,7 +38,7 @@ def melody(frames: int, rng: Generator) -> NDArray[np.float32]:
 
 def extract_chroma(sound: NDArray[np.float32], config: MusicGenConfig) -> Tensor:
     """Return the one-hot chroma (frames, 12) of a sound (samples,)."""
-    return compute_chroma(torch.from_numpy(sound)[:, None], config)
+    return torch.from_numpy(compute_chroma(sound[:, None], config))
 
 
 def _note(frequency: float, seconds: float) -> NDArray[np.float32]:

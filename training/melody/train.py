@@ -89,7 +89,7 @@ class Trainer:
         parts = (self.theirs.decoder, self.theirs.audio_enc_to_dec_proj)
         self.weights = [weight for part in parts for weight in part.parameters()]
         self.optimizer = torch.optim.AdamW(self.weights, LEARNING_RATE, betas=(0.9, 0.98))
-        self.blank = self.pattern.build_template(FRAMES)[:, 1:] == UNKNOWN
+        self.blank = torch.from_numpy(self.pattern.build_template(FRAMES)[:, 1:] == UNKNOWN)
 
     @torch.no_grad()
     def _codes(self, tune: Any) -> Tensor:
@@ -105,7 +105,7 @@ class Trainer:
             first, frame = place * GRID_CHROMA, place * GRID_FRAMES
             chroma.append(self.chroma[tune, first : first + CHROMA_FRAMES].clone())
             codes = self.codes[tune, :, frame : frame + FRAMES]
-            sequences.append(self.pattern.build_template(FRAMES, codes))
+            sequences.append(torch.from_numpy(self.pattern.build_template(FRAMES, codes.numpy())))
         return torch.stack(chroma), torch.stack(sequences)
 
     def step(self, share: float) -> float:

@@ -33,7 +33,7 @@ from musicgen.errors import (
     UnsupportedCheckpoint,
 )
 
-FORMAT = 1
+FORMAT = 2
 SUFFIX = ".packed"
 SUMS = "sums"
 FILE_PREFIX = "file:"
@@ -43,7 +43,7 @@ AGAIN = "pack or download it again"
 NATIVE, PLAIN = "native-", "plain-"
 FORMS = ("native-int8", "native-bfloat16", "native-float32", "plain-bfloat16", "plain-float32")
 """Forms of a packed file; `musicgen.checkpoints.packed.layouts` describes each."""
-ITEM_BYTES = {"I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I8": 1, "U8": 1}
+ITEM_BYTES = {"I64": 8, "F32": 4, "I32": 4, "I16": 2, "F16": 2, "BF16": 2, "I8": 1, "U8": 1}
 """Bytes of a number by its type, in the names of safetensors."""
 _PAGE = 4096
 _WORD = 8
@@ -187,7 +187,7 @@ def _parse_header(path: Path, length: bytes, read: Any) -> tuple[Layout, Manifes
             raise ValueError("no header")
         texts = json.loads(read(size))
         raw = json.loads(texts.pop("__metadata__")[_KEY])
-        if raw.get("format") != FORMAT:
+        if raw.get("format") != FORMAT and not _is_first_plain(raw):
             raise UnsupportedCheckpoint(
                 f"{path} has format {raw.get('format')!r}, not {FORMAT}: pack it again"
             )
@@ -200,6 +200,11 @@ def _parse_header(path: Path, length: bytes, read: Any) -> tuple[Layout, Manifes
             f"{path} is not a packed file, or is damaged ({error}): {AGAIN}"
         ) from error
     return Layout(_WORD + size, places), manifest
+
+
+def _is_first_plain(raw: Mapping[str, Any]) -> bool:
+    """Whether a manifest is of format 1 and a plain form, both unchanged since."""
+    return raw.get("format") == 1 and str(raw.get("form")).startswith(PLAIN)
 
 
 def _place(entry: Mapping[str, Any], base: int) -> tuple[int, Shape]:

@@ -1,36 +1,42 @@
-"""Weights of a packed file by its form, and the model loaded from them.
+"""Weights of a packed file by its form, and the model in PyTorch loaded from a plain one.
 
 | form | for | weights of matrix products | text encoder |
 |---|---|---|---|
-| native-int8 | x86 processors with the native step | int8 in its blocks | float16 in its blocks |
+| native-int8 | processors with the native step | int8 in its blocks | float16 in its blocks |
 | native-bfloat16 | the same | float16 in its blocks | float16 in its blocks |
-| native-float32 | the same | float32 in its blocks | float32 |
+| native-float32 | the same | float32 in its blocks | float32 in its blocks |
 | plain-bfloat16 | GPUs; processors repack it on loading | bfloat16 | bfloat16, used in float32 |
 | plain-float32 | every machine in float32 | float32 | float32 |
 
-All other weights are float32. In plain-bfloat16 the whole decoder is bfloat16.
+All other weights are float32. In plain-bfloat16 the whole decoder is bfloat16. In the native forms
+the codec's weights are arranged for the native codec, see `musicgen.model.native.codec_forms`; the
+engine's native backend reads these files, without PyTorch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from musicgen.checkpoints.packed.format import NATIVE, PLAIN, precision_of
-from musicgen.checkpoints.packed.reader import PackFile
+from musicgen.checkpoints.packed.format import NATIVE, PLAIN, Shape, precision_of
+from musicgen.checkpoints.packed.reader import NAMES, PackFile
 from musicgen.checkpoints.packed.staging import Staging
+from musicgen.checkpoints.packed.tensors import build_array, build_tensor, type_of
 from musicgen.errors import CheckpointMismatch, UnsupportedCheckpoint
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.layers import Linear, get_activation
 from musicgen.model.musicgen import MusicGen
+from musicgen.model.native.codec_forms import FLOAT32, INT16, CodecPacking
 from musicgen.model.native.decoder import ACTIVATIONS
-from musicgen.model.native.forms import allocate, pack_weight
-from musicgen.model.native.library import Library
-from musicgen.model.native.model import FORMS, Forms, allocate_native, fits_form, start_native
+from musicgen.model.native.forms import FLOAT16, describe_parts, pack_weight
+from musicgen.model.native.model import FORMS, Forms, fits_form
 
-_EMBEDDING = "text_encoder.embedding.weight"
+_CODEC, _EMBEDDING = "codec.", "text_encoder.embedding.weight"
+_Part = TypeVar("_Part")
 
 
 class Packing:
@@ -53,19 +59,28 @@ class Packing:
         self._linears = {n for n, m in model.named_modules() if isinstance(m, Linear)}
         self.weights: dict[str, Tensor] = dict(model.state_dict())
         """Weights to pack, by the names of `MusicGen`, on the meta device."""
+        self._codec = self._build_codec_packing(config)
 
-    def describe(self, name: str) -> dict[str, Tensor]:
-        """Return the tensors stored for one of `weights`, on the meta device."""
+    def describe(self, name: str) -> dict[str, Shape]:
+        """Return type and shape of the arrays stored for one of `weights`."""
         weight = self.weights[name]
+        if self._codec is not None and name.startswith(_CODEC):
+            described = self._codec.describe(name, tuple(weight.shape))
+            return {part: Shape(NAMES[kind], shape) for part, (shape, kind) in described.items()}
         form = self._form_of(name)
         if form is None:
-            return {name: torch.empty(weight.shape, dtype=self._dtype_of(name), device="meta")}
-        with torch.device("meta"):
-            outputs, inputs = weight.shape
-            return _name_buffers(name, allocate(outputs, inputs, form)._asdict())
+            kind = type_of(self._dtype_of(name))
+            return {name: Shape(kind, tuple(weight.shape))}
+        outputs, inputs = weight.shape
+        parts = describe_parts(outputs, inputs, form)
+        return _name_buffers(
+            name, {part: Shape(NAMES[a.dtype], a.shape) for part, a in parts.items()}
+        )
 
-    def pack(self, name: str, weight: Tensor) -> dict[str, Tensor]:
-        """Return the tensors stored for a weight. Raises: `UnsupportedCheckpoint`."""
+    def pack(self, name: str, weight: Tensor) -> dict[str, NDArray[Any]]:
+        """Return the arrays stored for a weight. Raises: `UnsupportedCheckpoint`."""
+        if self._codec is not None and name.startswith(_CODEC):
+            return self._codec.pack(name, weight.float().numpy())
         form, dtype = self._form_of(name), self._dtype_of(name)
         largest = torch.finfo(dtype).max
         if not fits_form(weight, form) or bool(weight.abs().max() > largest):
@@ -73,8 +88,14 @@ class Packing:
                 f"{name} has weights too large for 16 bits: choose the precision float32"
             )
         if form is None:
-            return {name: weight.to(dtype)}
-        return _name_buffers(name, pack_weight(weight, form)._asdict())
+            return {name: build_array(weight.to(dtype))}
+        return _name_buffers(name, pack_weight(weight.float().numpy(), form)._asdict())
+
+    def _build_codec_packing(self, config: MusicGenConfig) -> CodecPacking | None:
+        if self._native is None:
+            return None
+        form = FLOAT32 if self._precision == "float32" else INT16
+        return CodecPacking(config.codec, form)
 
     def _form_of(self, name: str) -> int | None:
         if self._native is None or name.removesuffix(".weight") not in self._linears:
@@ -85,46 +106,31 @@ class Packing:
 
     def _dtype_of(self, name: str) -> torch.dtype:
         if self._native is not None:
-            halved = name == _EMBEDDING and self._native.text_encoder is not None
+            halved = name == _EMBEDDING and self._native.text_encoder == FLOAT16
             return torch.float16 if halved else torch.float32
         halved = self._precision == "bfloat16" and name.startswith(("decoder.", "text_encoder."))
         return torch.bfloat16 if halved else torch.float32
 
 
 def load_packed(
-    pack: PackFile,
-    config: MusicGenConfig,
-    device: torch.device,
-    dtype: torch.dtype,
-    library: Library | None,
+    pack: PackFile, config: MusicGenConfig, device: torch.device, dtype: torch.dtype
 ) -> MusicGen:
-    """Load the model of a packed file, in eval mode on `device`.
+    """Load the model of a packed file of a plain form, in eval mode on `device`.
 
-    On a processor the weights stay in the mapped file. `library`: needed by a native form. `dtype`:
-    the decoder's in a plain form.
+    `dtype`: the decoder's. On a processor, weights stored in their type stay in the mapped file.
 
     Raises: `CheckpointMismatch` if tensors and configuration of the file differ.
     """
-    form = pack.manifest.form
-    native = FORMS[precision_of(form)] if form.startswith(NATIVE) else None
     with torch.device("meta"):
         model = MusicGen(config)
-        if native is not None and library is not None:
-            allocate_native(library, model, native)
     expected = model.state_dict()
     _check_names(pack, expected)
     state, staging = {}, Staging(device) if device.type == "cuda" else None
-    for name, empty_ in expected.items():
-        tensor = pack[name]
-        if native is None:
-            kind = dtype if name.startswith("decoder.") else torch.float32
-            tensor = (tensor if staging is None else staging.copy(tensor)).to(kind)
-        elif tensor.dtype != empty_.dtype:
-            raise CheckpointMismatch(f"{pack.path}: {name} is {tensor.dtype}: pack it again")
-        state[name] = tensor
+    for name in expected:
+        tensor = build_tensor(pack[name])
+        kind = dtype if name.startswith("decoder.") else torch.float32
+        state[name] = (tensor if staging is None else staging.copy(tensor)).to(kind)
     model.load_state_dict(state, assign=True)
-    if native is not None and library is not None:
-        start_native(library, model, native)
     return model.eval().requires_grad_(False)
 
 
@@ -139,7 +145,7 @@ def _check_names(pack: PackFile, expected: Mapping[str, Tensor]) -> None:
         )
 
 
-def _name_buffers(name: str, parts: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
+def _name_buffers(name: str, parts: Mapping[str, _Part | None]) -> dict[str, _Part]:
     """Return the buffers of a `NativeLinear` by their names in the whole model."""
     prefix = name.removesuffix("weight")
-    return {prefix + part: tensor for part, tensor in parts.items() if tensor is not None}
+    return {prefix + part: value for part, value in parts.items() if value is not None}

@@ -16,22 +16,6 @@ from torch import Tensor
 from musicgen.request import SamplingParams
 
 
-class UniformDraws:
-    """Uniform numbers in [0, 1), one generator per row, continued across the windows of a clip."""
-
-    def __init__(self, seeds: Sequence[int]) -> None:
-        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-
-    def next(self, steps: int, codebooks: int) -> Tensor:
-        """Draw the next numbers (rows, steps, codebooks), float64."""
-        return torch.stack(
-            [
-                torch.rand(steps, codebooks, generator=generator, dtype=torch.float64)
-                for generator in self._generators
-            ]
-        )
-
-
 def guide_logits(conditional: Tensor, unconditional: Tensor, scale: Tensor) -> Tensor:
     """Apply classifier-free guidance (Ho and Salimans 2022); `scale` broadcasts over the rows."""
     return unconditional + (conditional - unconditional) * scale

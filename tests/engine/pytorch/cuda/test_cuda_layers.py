@@ -11,10 +11,11 @@ import torch
 import torch._dynamo
 from torch._dynamo.utils import counters
 
-from musicgen.engine.cuda.graphs import SlotRunner
-from musicgen.engine.cuda.slots import RowSlots
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import GenerationJob, Row
+from musicgen.engine.pytorch.cuda.graphs import SlotRunner
+from musicgen.engine.pytorch.cuda.slots import RowSlots
+from musicgen.engine.pytorch.loading import build_engine
 from musicgen.request import SamplingParams
 from tests.support import engines
 
@@ -35,10 +36,12 @@ def forget_compiled() -> Iterator[None]:
 def _load_compiled(folder: Path) -> tuple[MusicGenEngine, MusicGenEngine]:
     """Return an engine with compiled slot layers, and its peer without slots."""
     plain = engines.engine(folder, compiled=False)
-    model = plain._get_model()
+    model = engines.model_of(plain)
     slots = RowSlots(model.decoder, ROWS, CAPACITY, TOKENS, compiled=True)
     runner = SlotRunner(slots, capture=False)
-    return MusicGenEngine(model, plain._tokenize, "float32", rows=ROWS, runner=runner), plain
+    return build_engine(
+        model, engines.backend_of(plain).tokenize, "float32", rows=ROWS, runner=runner
+    ), plain
 
 
 @pytest.mark.slow

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import math
 
-from musicgen.engine.cuda.graphs import EagerRunner, SlotRunner, StepRunner
-from musicgen.engine.cuda.slots import RowSlots
+from musicgen.engine.pytorch.cuda.graphs import EagerRunner, SlotRunner, StepRunner
+from musicgen.engine.pytorch.cuda.slots import RowSlots
 from musicgen.model.delay_pattern import DelayPattern
 from musicgen.model.memory import estimate_codec_memory
 from musicgen.model.musicgen import MusicGen
@@ -55,4 +55,4 @@ def compute_slot_capacity(model: MusicGen) -> int:
     decoder = config.decoder
     pattern = DelayPattern(decoder.codebooks, decoder.channels, decoder.start_token)
     prefix = 0 if config.family == "text" else config.chroma_frames + PROMPT_TOKENS
-    return pattern.build_template(config.window_frames).shape[1] + prefix
+    return pattern.count_steps(config.window_frames) + prefix

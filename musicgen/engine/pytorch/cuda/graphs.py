@@ -9,9 +9,9 @@ from typing import Protocol
 
 import torch
 
-from musicgen.engine.cuda.slots import RowSlots, StepShape
-from musicgen.engine.decode_state import DecodeState, step_batch
-from musicgen.engine.sampling import SamplerFeatures
+from musicgen.engine.pytorch.cuda.slots import RowSlots, StepShape
+from musicgen.engine.pytorch.decode_state import DecodeState, step_batch
+from musicgen.engine.pytorch.sampling import SamplerFeatures
 
 logger = logging.getLogger(__name__)
 

@@ -17,10 +17,15 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from musicgen.engine.conditioning import Conditioning
-from musicgen.engine.cuda.layers import RowPositions, SlotLayers
-from musicgen.engine.decode_state import DecodeState
-from musicgen.engine.sampling import SamplerFeatures, SamplingTensors, guide_logits, sample_tokens
+from musicgen.engine.pytorch.conditioning import Conditioning
+from musicgen.engine.pytorch.cuda.layers import RowPositions, SlotLayers
+from musicgen.engine.pytorch.decode_state import DecodeState
+from musicgen.engine.pytorch.sampling import (
+    SamplerFeatures,
+    SamplingTensors,
+    guide_logits,
+    sample_tokens,
+)
 from musicgen.model.config import DecoderConfig
 from musicgen.model.decoder import CrossAttentionCache, Decoder, build_sinusoidal_positions
 from musicgen.model.delay_pattern import UNKNOWN

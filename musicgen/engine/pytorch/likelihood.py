@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from musicgen.engine.conditioning import build_conditioning
 from musicgen.engine.interface import Pcm, Row
-from musicgen.engine.kv_cache import StaticKVCache
+from musicgen.engine.pytorch.conditioning import build_conditioning
+from musicgen.engine.pytorch.kv_cache import StaticKVCache
 from musicgen.model.decoder import build_sinusoidal_positions
 from musicgen.model.delay_pattern import UNKNOWN, DelayPattern
 from musicgen.model.encodec import encode_channels
@@ -34,11 +34,13 @@ def compute_negative_log_likelihood(
     waveform = torch.from_numpy(np.ascontiguousarray(pcm.T))[None].to(model.device)
     codes = encode_channels(model.codec, waveform)[0]
     pattern = DelayPattern(config.codebooks, config.channels, config.start_token)
-    sequence = pattern.build_template(codes.shape[1], codes)
+    filled = pattern.build_template(codes.shape[1], codes.cpu().numpy())
+    sequence = torch.from_numpy(filled).to(codes.device)
     logits = _compute_forced_logits(model, tokenize, prompt, sequence[None, :, :-1])
     targets = sequence[:, 1:].t()
     # The start token, also used to fill the delays, is never predicted.
-    counted = (pattern.build_template(codes.shape[1])[:, 1:] == UNKNOWN).t().to(targets.device)
+    is_predicted = pattern.build_template(codes.shape[1])[:, 1:] == UNKNOWN
+    counted = torch.from_numpy(is_predicted).t().to(targets.device)
     nats = F.cross_entropy(
         logits.flatten(0, 1), torch.where(counted, targets, 0).flatten(), reduction="none"
     ).view(targets.shape)

@@ -8,13 +8,14 @@ and masked, so the positions of every row start at 0 as if it were alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from musicgen.engine.interface import GenerationJob, Row
+from musicgen.engine.interface import Row
+from musicgen.engine.job_rows import find_guided
 from musicgen.model.decoder import CrossAttentionCache
 from musicgen.model.musicgen import MusicGen
 from musicgen.model.tokenizer import Tokenize
@@ -45,25 +46,6 @@ class Conditioning:
         return 0 if self.prefix is None else self.prefix.shape[1]
 
 
-def count_decoder_rows(job: GenerationJob) -> int:
-    """Return the decoder rows a job reserves: its clips and their unconditional rows.
-
-    For a job with several prompt spans this is the maximum over the spans.
-    """
-    has_melody = job.melody is not None
-    return max(
-        len(rows) + sum(_is_guided(row, has_melody) for row in rows)
-        for rows in build_span_rows(job)
-    )
-
-
-def build_span_rows(job: GenerationJob) -> list[tuple[Row, ...]]:
-    """Return the rows of each prompt span, with the prompt of that span."""
-    if not job.spans:
-        return [job.rows]
-    return [tuple(replace(row, prompt=span.prompt) for row in job.rows) for span in job.spans]
-
-
 def build_conditioning(
     model: MusicGen, tokenize: Tokenize, rows: Sequence[Row], chroma: Tensor | None
 ) -> Conditioning:
@@ -73,8 +55,7 @@ def build_conditioning(
     """
     prompts = {row.prompt for row in rows} | {row.negative_prompt for row in rows}
     states = {prompt: _encode_prompt(model, tokenize, prompt) for prompt in sorted(prompts)}
-    has_melody = chroma is not None
-    guided = tuple(i for i, row in enumerate(rows) if _is_guided(row, has_melody))
+    guided = find_guided(rows, chroma is not None)
     positive = [states[row.prompt] for row in rows]
     negative = [states[rows[i].negative_prompt] for i in guided]
     if model.config.family == "text":
@@ -94,12 +75,6 @@ def _select_negative(states: Mapping[str, Tensor], row: Row) -> Tensor:
     """Return the text states of the negative prompt, or zeros as long as the prompt's states."""
     negative = row.negative_prompt
     return states[negative] if negative.strip() else torch.zeros_like(states[row.prompt])
-
-
-def _is_guided(row: Row, has_melody: bool) -> bool:
-    """Return whether guidance has an effect: not for a row without any condition."""
-    has_condition = has_melody or row.prompt.strip() or row.negative_prompt.strip()
-    return row.sampling.guidance != 1 and bool(has_condition)
 
 
 def _encode_prompt(model: MusicGen, tokenize: Tokenize, prompt: str) -> Tensor:

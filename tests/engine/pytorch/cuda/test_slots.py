@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicgen import errors
-from musicgen.engine.cuda.graphs import SlotRunner
-from musicgen.engine.cuda.slots import RowSlots, StepShape
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import GenerationJob, Row
-from musicgen.engine.sampling import SamplerFeatures
+from musicgen.engine.pytorch.cuda.graphs import SlotRunner
+from musicgen.engine.pytorch.cuda.slots import RowSlots, StepShape
+from musicgen.engine.pytorch.loading import build_engine
+from musicgen.engine.pytorch.sampling import SamplerFeatures
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.decoder import Decoder
 from musicgen.request import SamplingParams
@@ -37,13 +38,15 @@ def _load_layers(folder: Path) -> MusicGenEngine:
 
 def _in_slots(folder: Path, rows: int = 16, *, capture: bool = False) -> MusicGenEngine:
     known = _load_layers(folder)
-    model = known._get_model()
+    model = engines.model_of(known)
     runner = SlotRunner(RowSlots(model.decoder, rows, CAPACITY, TOKENS), capture=capture)
-    return MusicGenEngine(model, known._tokenize, "float32", rows=rows, runner=runner)
+    return build_engine(
+        model, engines.backend_of(known).tokenize, "float32", rows=rows, runner=runner
+    )
 
 
 def _slots(engine: MusicGenEngine) -> RowSlots:
-    slots = engine._runner.slots
+    slots = engines.backend_of(engine).runner.slots
     assert slots is not None
     return slots
 
@@ -91,7 +94,7 @@ def test_jobs_that_come_and_go_make_what_they_make_alone(
         for row in range(len(job.rows)):
             if not np.array_equal(found[row], alone[row]):
                 assert _gap_where_they_part(reference, job, row, found[row]) < NEAR_TIE
-    assert not engine._runner._rows  # type: ignore[attr-defined]
+    assert not engines.backend_of(engine).runner._rows  # type: ignore[attr-defined]
 
 
 def test_a_job_that_pauses_finds_its_past_unharmed(checkpoints: Callable[[str], Path]) -> None:

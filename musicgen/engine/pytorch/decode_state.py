@@ -9,13 +9,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from musicgen.engine.conditioning import Conditioning
+from musicgen.engine.backend import Codes, Draws
 from musicgen.engine.interface import Row
-from musicgen.engine.kv_cache import StaticKVCache
-from musicgen.engine.sampling import (
+from musicgen.engine.pytorch.conditioning import Conditioning
+from musicgen.engine.pytorch.kv_cache import StaticKVCache
+from musicgen.engine.pytorch.sampling import (
     SamplerFeatures,
     SamplingTensors,
-    UniformDraws,
     guide_logits,
     sample_tokens,
 )
@@ -61,7 +61,7 @@ class DecodeState:
         frames: int,
         conditioning: Conditioning,
         known: Tensor,
-        draws: UniformDraws,
+        draws: Draws,
         *,
         slots: SlotPool | None = None,
     ) -> None:
@@ -70,7 +70,8 @@ class DecodeState:
         self.conditioning = conditioning
         self._device, dtype = decoder.embeddings.device, decoder.embeddings.dtype
         self._pattern = DelayPattern(config.codebooks, config.channels, config.start_token)
-        self.sequence = self._pattern.build_template(frames, known)
+        template = self._pattern.build_template(frames, known.cpu().numpy())
+        self.sequence = torch.from_numpy(template).to(self._device)
         length = self.sequence.shape[2]
         self.next_column = self._pattern.find_first_unknown(known.shape[2])
         self.total_steps = length - self.next_column
@@ -78,7 +79,8 @@ class DecodeState:
         params = [clip.sampling for clip in clips]
         self.sampling = SamplingTensors.from_params(params, self._device)
         self.sampler_features = SamplerFeatures.from_params(params)
-        self.draws = draws.next(self.total_steps, config.codebooks).to(self._device)
+        numbers = draws.next(self.total_steps, config.codebooks)
+        self.draws = torch.from_numpy(numbers).to(self._device)
         self.guidance_scale = torch.tensor(
             [clips[i].sampling.guidance for i in conditioning.guided], device=self._device
         )[:, None, None]
@@ -165,14 +167,14 @@ class DecodeState:
         finite = self._finite if self.lease is None else self._finite & self.lease.read_finite()
         return bool(finite.item())
 
-    def read_codes(self, done: int | None = None) -> Tensor:
+    def read_codes(self, done: int | None = None) -> Codes:
         """Return the complete frames (clips, codebooks, frames).
 
         `done`: count only the first `done` steps (None: all so far).
         """
         known = self.first_column + (self.steps_done if done is None else done)
         sequence = self.sequence if self.lease is None else self.lease.read_sequence()
-        return self._pattern.revert(sequence[:, :, :known])
+        return self._pattern.revert(sequence[:, :, :known].cpu().numpy())
 
     def _embed_past(self) -> Tensor:
         """Embed the prefix and the known columns, without positions."""

@@ -1,0 +1,1 @@
+"""The native backend: packed native files on processors, without PyTorch."""

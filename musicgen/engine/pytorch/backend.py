@@ -1,0 +1,122 @@
+"""The backend in PyTorch: every checkpoint, on processors and GPUs, without transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from musicgen.engine.backend import Codes, Draws
+from musicgen.engine.interface import Pcm, Row
+from musicgen.engine.pytorch.conditioning import Conditioning, build_conditioning
+from musicgen.engine.pytorch.cuda.graphs import EagerRunner, StepRunner
+from musicgen.engine.pytorch.decode_state import DecodeState
+from musicgen.engine.pytorch.device_errors import translate_device_errors
+from musicgen.engine.pytorch.likelihood import compute_negative_log_likelihood
+from musicgen.model.chroma import compute_chroma
+from musicgen.model.codec_stream import CodecStream, decode_pieces
+from musicgen.model.encodec import encode_channels
+from musicgen.model.musicgen import MusicGen
+from musicgen.model.tokenizer import Tokenize
+
+
+class TorchBackend:
+    """A model in PyTorch, `musicgen.engine.backend.Backend`.
+
+    `precision`: float32 is the reference. bfloat16 stores the decoder in 16 bits: bfloat16
+    throughout on a GPU, float16 weights with float32 arithmetic on an x86 CPU. int8 (CPU only)
+    multiplies 8-bit weights by 8-bit activations.
+    """
+
+    def __init__(
+        self,
+        model: MusicGen,
+        tokenize: Tokenize,
+        precision: str,
+        runner: StepRunner | None = None,
+    ) -> None:
+        self.model, self.tokenize, self.precision = model, tokenize, precision
+        self.config, self.device = model.config, str(model.device)
+        self.runner = runner or EagerRunner()
+
+    def compute_fingerprint(self) -> str:
+        """Hash the codec's codebooks."""
+        return self.model.codec.fingerprint()
+
+    @torch.inference_mode()
+    def encode_audio(self, pcm: Pcm) -> Codes:
+        """Encode PCM (samples, channels) to codes (codebooks, frames)."""
+        waveform = torch.from_numpy(np.ascontiguousarray(pcm.T))[None].to(self.model.device)
+        codes: Codes = encode_channels(self.model.codec, waveform)[0].cpu().numpy()
+        return codes
+
+    @torch.inference_mode()
+    def build_conditioning(self, rows: Sequence[Row], melody: Pcm | None) -> Conditioning:
+        """Encode the prompts of all rows, and the melody all of them follow."""
+        chroma = None
+        if melody is not None:
+            chroma = torch.from_numpy(compute_chroma(melody, self.config))
+        return build_conditioning(self.model, self.tokenize, rows, chroma)
+
+    @torch.inference_mode()
+    def start_window(
+        self,
+        rows: Sequence[Row],
+        frames: int,
+        conditioning: Conditioning,
+        known: Codes,
+        draws: Draws,
+    ) -> DecodeState:
+        """Return the state of a window, before its prefill."""
+        tokens, slots = torch.from_numpy(known), self.runner.slots
+        return DecodeState(
+            self.model.decoder, rows, frames, conditioning, tokens, draws, slots=slots
+        )
+
+    def admit(self, state: DecodeState) -> None:
+        """Prepare a prefilled state for its first step."""
+        self.runner.admit(state)
+
+    def step(self, states: Sequence[DecodeState]) -> None:
+        """Run one step of each state."""
+        self.runner.step(states)
+
+    def release(self, state: DecodeState) -> None:
+        """Release the slots of a state."""
+        self.runner.release(state)
+
+    def open_stream(self) -> TorchCodecStream:
+        """Return a streaming codec decoder of one clip."""
+        return TorchCodecStream(self.model)
+
+    def decode(self, codes: Codes) -> Iterator[Pcm]:
+        """Decode the codes (codebooks, frames) of a clip lazily, in pieces."""
+        tokens = torch.from_numpy(codes).to(self.model.device)
+        yield from map(_to_pcm, decode_pieces(self.model.codec, tokens, self.config.channels))
+
+    def measure_likelihood(self, prompt: str, pcm: Pcm) -> NDArray[np.float64]:
+        """Return the nats per token of the clip `pcm`, by codebook."""
+        return compute_negative_log_likelihood(self.model, self.tokenize, prompt, pcm)
+
+    def translate_errors(self) -> AbstractContextManager[None]:
+        """Translate errors of the device into `OutOfMemory` and `DeviceFault`."""
+        return translate_device_errors(self.device)
+
+
+class TorchCodecStream:
+    """Streaming codec decoder of one clip."""
+
+    def __init__(self, model: MusicGen) -> None:
+        self._stream, self._device = CodecStream(model.codec, model.config.channels), model.device
+
+    def push(self, codes: Codes, last: bool) -> Pcm:
+        """Decode the next codes (codebooks, frames) to the samples no later code can change."""
+        return _to_pcm(self._stream.push(torch.from_numpy(codes).to(self._device), last))
+
+
+def _to_pcm(samples: Tensor) -> Pcm:
+    return samples.t().float().cpu().contiguous().numpy()

@@ -1,0 +1,89 @@
+"""Engines with the PyTorch backend, from a checkpoint or a packed file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from musicgen.checkpoints.packed.layouts import load_packed
+from musicgen.checkpoints.packed.reader import PackFile
+from musicgen.checkpoints.weights import load_model
+from musicgen.engine.engine import BATCH_ROWS, MAX_WAITING, MusicGenEngine
+from musicgen.engine.pytorch.backend import TorchBackend
+from musicgen.engine.pytorch.cuda.graphs import StepRunner
+from musicgen.engine.pytorch.cuda.memory import choose_runner
+from musicgen.model.config import MusicGenConfig
+from musicgen.model.kernels import choose_packing
+from musicgen.model.musicgen import MusicGen
+from musicgen.model.tokenizer import Tokenize, build_tokenizer, load_tokenizer
+from musicgen.process.resources import return_free_memory
+
+
+def load_checkpoint(
+    folder: Path,
+    config: MusicGenConfig,
+    device: str,
+    precision: str,
+    *,
+    rows: int = BATCH_ROWS,
+    compiled: bool = True,
+    torch_compile: bool = False,
+    adapter: Path | None = None,
+) -> MusicGenEngine:
+    """Load a checkpoint folder and optionally merge an `adapter` folder into it.
+
+    `rows`: limit of decoder rows in one batch. `compiled=False` avoids this project's own C++.
+    `torch_compile=True` lets torch.compile fuse the operations between matrix products on a GPU.
+
+    Raises: a subclass of `CheckpointError`.
+    """
+    tokenize = load_tokenizer(folder)
+    pack = choose_packing(precision, compiled=compiled) if device == "cpu" else None
+    dtype = torch.bfloat16 if precision == "bfloat16" and pack is None else torch.float32
+    model = load_model(folder, config, torch.device(device), dtype, pack=pack, adapter=adapter)
+    return_free_memory()
+    return _build_for_device(model, tokenize, precision, rows, torch_compile)
+
+
+def load_packed_file(
+    pack: PackFile,
+    config: MusicGenConfig,
+    device: str,
+    precision: str,
+    *,
+    rows: int = BATCH_ROWS,
+    torch_compile: bool = False,
+) -> MusicGenEngine:
+    """Load a packed file of a plain form suitable for `device` and `precision`.
+
+    Raises: a subclass of `CheckpointError`.
+    """
+    tokenize = build_tokenizer(pack.read, pack.path)
+    dtype = torch.bfloat16 if precision == "bfloat16" and device != "cpu" else torch.float32
+    model = load_packed(pack, config, torch.device(device), dtype)
+    repack = choose_packing(precision) if device == "cpu" else None
+    if repack is not None:
+        repack(model)
+    return _build_for_device(model, tokenize, precision, rows, torch_compile)
+
+
+def build_engine(
+    model: MusicGen,
+    tokenize: Tokenize,
+    precision: str,
+    *,
+    rows: int = BATCH_ROWS,
+    max_waiting: int = MAX_WAITING,
+    runner: StepRunner | None = None,
+) -> MusicGenEngine:
+    """Build an engine of a loaded model; without a `runner`, each job keeps its own KV cache."""
+    backend = TorchBackend(model, tokenize, precision, runner)
+    return MusicGenEngine(backend, rows=rows, max_waiting=max_waiting)
+
+
+def _build_for_device(
+    model: MusicGen, tokenize: Tokenize, precision: str, rows: int, torch_compile: bool
+) -> MusicGenEngine:
+    runner, rows = choose_runner(model, str(model.device), rows, torch_compile=torch_compile)
+    return build_engine(model, tokenize, precision, rows=rows, runner=runner)
