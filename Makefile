@@ -64,8 +64,8 @@ lock: .venv/infra-installed
 # List the packages of each image with their hashes, as CycloneDX.
 sbom: .venv/infra-installed
 	mkdir -p outputs/sbom
-	for file in docker/api-requirements docker/worker-requirements docker/torch-requirements \
-			runpod/requirements; do \
+	for file in docker/api-requirements docker/worker-requirements docker/processor-requirements \
+			docker/torch-requirements runpod/requirements; do \
 		$(BIN)/cyclonedx-py requirements infra/$$file.txt \
 			--output-file outputs/sbom/$$(echo $$file | tr / -).json || exit 1; \
 	done

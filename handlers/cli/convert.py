@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from handlers.cli.options import Commands
+from musicgen.process.lazy_torch import import_torch
 from musicgen.settings import Settings
 
 
@@ -38,6 +39,7 @@ def add(commands: Commands) -> None:
 
 
 def _convert(options: argparse.Namespace, settings: Settings) -> int:
+    import_torch("musicgen convert")
     from musicgen.checkpoints.audiocraft.convert import convert
     from musicgen.checkpoints.locate import locate
 

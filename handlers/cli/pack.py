@@ -10,6 +10,7 @@ from pathlib import Path
 from handlers.cli.options import Commands
 from musicgen.checkpoints.packed.format import FORMS, check_hashes
 from musicgen.errors import InvalidRequest
+from musicgen.process.lazy_torch import import_torch
 from musicgen.settings import Settings
 
 
@@ -19,7 +20,7 @@ def add(commands: Commands) -> None:
         "pack",
         help="turn a checkpoint into one file with a fast start",
         description="Turns a checkpoint or fine-tune into one file with only the parts for "
-        "inference. The form depends on the machine: native-* for x86 processors, "
+        "inference. The form depends on the machine: native-* for processors, "
         "plain-bfloat16 for GPUs. "
         "Run an interrupted pack again to resume it. Then set MUSICGEN_MODEL to the file, its "
         "folder, or the URL of its upload.",
@@ -51,6 +52,7 @@ def _pack(options: argparse.Namespace, settings: Settings) -> int:
     if options.model is None:
         advice = "Name the model to pack: musicgen pack MODEL -o FOLDER."
         raise InvalidRequest("model", "is missing", advice=advice)
+    import_torch("musicgen pack")
     from tqdm import tqdm
 
     from musicgen.checkpoints.locate import locate

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from handlers.cli.options import EXIT_FAILED, EXIT_NOT_COMPARED, Commands, add_model_options
+from musicgen.process.lazy_torch import import_torch
 from musicgen.settings import Settings
 
 
@@ -25,6 +26,7 @@ def add(commands: Commands) -> None:
 
 
 def _verify(options: argparse.Namespace, settings: Settings) -> int:
+    import_torch("musicgen verify")
     from musicgen.evaluation.verify import NotCompared, verify
 
     difference = verify(settings, options.prompt, options.duration)

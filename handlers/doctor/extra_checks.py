@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 from handlers.doctor.finding import Finding
 from handlers.doctor.plan import ServerPlan
 from handlers.identity import PACKAGE, describe_namesakes
-from musicgen.errors import MissingDependency
-from musicgen.settings import TracingSettings
+from musicgen.checkpoints.address import is_address
+from musicgen.checkpoints.packed.choice import choose_packed
+from musicgen.checkpoints.packed.format import NATIVE, read_header
+from musicgen.errors import CheckpointError, MissingDependency
+from musicgen.process.lazy_torch import UNPACKED
+from musicgen.settings import Settings, TracingSettings
 
 CHECK = "packages"
 _FORMATS = {"flac": ("FLAC", "PCM_16"), "mp3": ("MP3", "MPEG_LAYER_III"), "ogg": ("OGG", "VORBIS")}
@@ -63,6 +68,23 @@ def check_decoders() -> Iterator[Finding]:
         yield Finding("decoders", "ok", f"{formats}, m4a, aac, mp4, webm")
 
 
+def _needs_torch(settings: Settings) -> bool:
+    """Return whether the worker's model is known to be no packed native file."""
+    if settings.engine != "musicgen" or settings.device.startswith("cuda"):
+        return True
+    if is_address(settings.model):
+        return False
+    path = Path(settings.model)
+    try:
+        if not path.exists():
+            return True
+        chosen = choose_packed(path, "cpu", settings.precision, None)
+        return chosen is None or not read_header(chosen)[1].form.startswith(NATIVE)
+    except (CheckpointError, OSError):
+        # The check of the model describes it.
+        return False
+
+
 def _list_needs(plan: ServerPlan) -> Iterator[tuple[str, str, str]]:
     """Yield module, purpose and extra of every package in use."""
     settings = plan.settings
@@ -76,7 +98,8 @@ def _list_needs(plan: ServerPlan) -> Iterator[tuple[str, str, str]]:
     if TracingSettings.from_env().is_enabled:
         yield "opentelemetry", "tracing", "telemetry"
     if plan.generates:
-        yield "torch", "a worker", ""
+        if _needs_torch(settings):
+            yield "torch", UNPACKED, "torch"
         if settings.engine == "transformers":
             yield "transformers", "MUSICGEN_ENGINE=transformers", "transformers"
         if settings.separation not in ("auto", "off"):

@@ -12,7 +12,7 @@ from musicgen.checkpoints.local import find_source
 from musicgen.checkpoints.locate import is_adapter
 from musicgen.checkpoints.packed.format import find_packed_files
 from musicgen.errors import ModelTooLarge, SettingsError
-from musicgen.model.native.step_file import AVX2, LEVEL_NAMES, find_step_file, read_level
+from musicgen.model.native.step_file import AVX2, find_step_file, name_level, read_level
 from musicgen.process.gpu import GpuFacts, list_gpus, read_torch_cuda
 from musicgen.process.resources import cpu_quota, free_memory
 from musicgen.settings import Settings
@@ -109,7 +109,7 @@ def check_native_step(plan: ServerPlan) -> Iterator[Finding]:
         return
     path, slow = find_step_file(), "decoding is 2 to 4 times slower"
     if path is None:
-        text = f"not compiled: {slow}. Run `pip install .` with a C++ compiler on x86-64."
+        text = f"not compiled: {slow}. Run `pip install .` with a C++ compiler on x86-64 or Arm."
         yield Finding("native step", "warning", text)
         return
     try:
@@ -119,10 +119,10 @@ def check_native_step(plan: ServerPlan) -> Iterator[Finding]:
         yield Finding("native step", "warning", text)
         return
     if level < AVX2:
-        text = f"this processor has {LEVEL_NAMES[0]}: {slow}. Use a newer processor."
+        text = f"this processor has {name_level(0)}: {slow}. Use a newer processor."
         yield Finding("native step", "warning", text)
     else:
-        yield Finding("native step", "ok", LEVEL_NAMES[level])
+        yield Finding("native step", "ok", name_level(level))
 
 
 def _estimate_need(settings: Settings, precision: str) -> int | None:

@@ -26,11 +26,11 @@ class MissingDependency(MusicGenError):
 
     code = "missing_dependency"
 
-    def __init__(self, package: str, purpose: str, extra: str) -> None:
+    def __init__(self, package: str, purpose: str, extra: str, otherwise: str = "") -> None:
         project = f".[{extra}]" if extra else "."
         super().__init__(
             f"{purpose} needs the package {package}, and it is not installed. "
-            f"Run pip install '{project}' in the project's folder."
+            f"Run pip install '{project}' in the project's folder.{otherwise and f' {otherwise}'}"
         )
         self.package = package
 

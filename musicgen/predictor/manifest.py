@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from musicgen import __version__
 from musicgen.request import GenerationRequest
 from musicgen.result import Clip
 
@@ -41,6 +43,12 @@ def build_manifest(
         **provenance,
     }
     return (json.dumps(content, indent=2) + "\n").encode()
+
+
+def list_versions() -> dict[str, str]:
+    """Return the versions of this project and of a PyTorch in use."""
+    torch = sys.modules.get("torch")
+    return {"musicgen": __version__} | ({} if torch is None else {"torch": torch.__version__})
 
 
 def _describe_request(request: GenerationRequest) -> dict[str, Any]:

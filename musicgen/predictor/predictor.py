@@ -16,8 +16,6 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from musicgen import __version__, catalog
 from musicgen.audio.encode import compute_max_size
 from musicgen.audio.postprocess import finish_clip
@@ -29,6 +27,7 @@ from musicgen.engine.loading import load_engine
 from musicgen.errors import InvalidRequest, UnknownModel
 from musicgen.generation import Generation
 from musicgen.model.config import MusicGenConfig
+from musicgen.predictor.manifest import list_versions
 from musicgen.predictor.notes import build_notes
 from musicgen.predictor.prepare import BETWEEN_PROMPTS, PreparedJob, check_saved_tokens, prepare
 from musicgen.predictor.separation import MelodySeparator
@@ -37,6 +36,7 @@ from musicgen.predictor.stream import ClipStream, report_progress
 from musicgen.process import startup
 from musicgen.process.resources import cpu_quota
 from musicgen.process.stopwatch import Stopwatch
+from musicgen.process.threads import use_threads
 from musicgen.request import GenerationRequest, SamplingParams, StreamForm
 from musicgen.request.limits import SEED_MAX
 from musicgen.result import GenerationResult, Progress
@@ -75,8 +75,8 @@ class Predictor:
 
         Raises: `UnknownModel`, `ModelTooLarge`, `MissingDependency`, a `CheckpointError`.
         """
-        startup.mark("torch_imported")
-        torch.set_num_threads(settings.threads or cpu_quota())
+        startup.mark("imported")
+        use_threads(settings.threads or cpu_quota())
         source = _locate_model(settings)
         startup.mark("weights_found")
         watch = Stopwatch()
@@ -248,7 +248,7 @@ class Predictor:
             "engine": engine.name,
             "device": engine.device,
             "precision": engine.precision,
-            "versions": {"musicgen": __version__, "torch": torch.__version__},
+            "versions": list_versions(),
         }
 
     def _open_storage(self, delivery: Delivery) -> Storage:

@@ -21,6 +21,7 @@ from musicgen.audio.decode import to_channels
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.resample import resample
 from musicgen.errors import MissingDependency, SettingsError
+from musicgen.process.lazy_torch import import_torch
 
 MELODY_STEMS = ("vocals", "other")
 CACHED_MELODIES = 4
@@ -68,6 +69,7 @@ class MelodySeparator:
             return self._separator
         if find_spec("demucs") is None:
             raise MissingDependency("demucs", f"MUSICGEN_SEPARATION={self._model}", "demucs")
+        import_torch("demucs")
         from demucs.api import Separator
 
         name, repository = (

@@ -53,6 +53,11 @@ def list_gpus() -> GpuFacts:
     return GpuFacts(gpus, cuda, None if gpus else "no GPU is visible (CUDA_VISIBLE_DEVICES)")
 
 
+def count_usable_gpus() -> int:
+    """Return the number of GPUs that the installed PyTorch can use; 0 without PyTorch."""
+    return 0 if read_torch_cuda() is None else len(list_gpus().gpus)
+
+
 def _read_gpu(driver: ctypes.CDLL, number: int) -> Gpu:
     name, memory = ctypes.create_string_buffer(_NAME_BYTES), ctypes.c_size_t()
     driver.cuDeviceGetName(name, _NAME_BYTES, number)

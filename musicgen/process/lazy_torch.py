@@ -14,21 +14,29 @@ import importlib
 import re
 import sys
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+
+from musicgen.errors import MissingDependency
+from musicgen.process import startup
+from musicgen.process.threads import limit_torch
 
 SUPPORTED = ("2.13",)
 """Tested versions of torch, as MAJOR.MINOR."""
 DEFERRED = "torch._meta_registrations"
 COMPILER = "torch._dynamo"
 DRIVER = Path("/proc/driver/nvidia")
+UNPACKED = "a model other than a packed native file"
+WITHOUT_TORCH = "Or run `musicgen pack` where torch is installed, and load the packed file here."
 
 
-class _DeferredImport(MetaPathFinder):
-    """Import hook for the deferred module, run before the compiler is imported."""
+class _DeferredImport:
+    """Import hook for the deferred module, run before the compiler is imported.
+
+    It has no base class, because `importlib.abc` would cost every worker its import.
+    """
 
     def find_spec(
         self,
@@ -43,8 +51,22 @@ class _DeferredImport(MetaPathFinder):
         return None
 
 
-def import_torch() -> bool:
-    """Import torch and return whether a part of it is deferred. Raises: its import errors."""
+def import_torch(purpose: str = UNPACKED) -> bool:
+    """Import torch for `purpose`, and return whether a part of it is deferred.
+
+    torch computes with the threads of `musicgen.process.threads.use_threads`.
+    Raises: `MissingDependency` if torch is not installed.
+    """
+    if find_spec("torch") is None:
+        otherwise = WITHOUT_TORCH if purpose == UNPACKED else ""
+        raise MissingDependency("torch", purpose, "torch", otherwise)
+    is_deferred = _import_torch()
+    limit_torch()
+    startup.mark("torch_imported")
+    return is_deferred
+
+
+def _import_torch() -> bool:
     if "torch" in sys.modules or DRIVER.exists() or not is_supported(_version()):
         importlib.import_module("torch")
         return False

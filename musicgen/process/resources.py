@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ctypes
 import gc
@@ -74,6 +73,9 @@ async def return_free_memory_regularly(seconds: float = 10.0) -> None:
     Python looks for unreachable cycles only while new objects are made. After a flood of failed
     calls their tracebacks, each with a body, would stay until the next flood.
     """
+    # Imported by servers alone.
+    import asyncio
+
     while True:
         await asyncio.sleep(seconds)
         await asyncio.to_thread(_free_unreachable_objects)

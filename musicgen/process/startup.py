@@ -24,7 +24,6 @@ from pathlib import Path
 
 from musicgen.checkpoints.address import is_address
 from musicgen.checkpoints.packed.format import find_packed_files
-from musicgen.process import lazy_torch
 
 logger = logging.getLogger(__name__)
 
@@ -71,10 +70,10 @@ def timeline() -> Mapping[str, float]:
 
 
 def begin(folder: Path | None = None) -> subprocess.Popen[bytes] | None:
-    """Start reading the weights of MUSICGEN_MODEL, or else of `folder`, and import torch.
+    """Start reading the weights of MUSICGEN_MODEL, or else of `folder`.
 
-    Returns the reading process. Never raises: errors of the settings or of torch appear at their
-    first use. Garbage collection is rare until `ready()`, because a start makes little garbage.
+    Returns the reading process. Never raises: errors of the settings appear at their first use.
+    Garbage collection is rare until `ready()`, because a start makes little garbage.
     """
     mark(_BEGIN)
     gc.set_threshold(_GC_THRESHOLD_AT_START)
@@ -87,8 +86,6 @@ def begin(folder: Path | None = None) -> subprocess.Popen[bytes] | None:
         if child is not None:
             _children.append(child)
         mark("prefetch_started")
-    with contextlib.suppress(Exception):
-        lazy_torch.import_torch()
     return child
 
 

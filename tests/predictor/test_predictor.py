@@ -243,7 +243,7 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
 def test_int8_is_refused_where_it_has_no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(errors.SettingsError, match="int8 needs MUSICGEN_ENGINE=musicgen"):
         Predictor.load(Settings(precision="int8", engine="transformers"))
-    monkeypatch.setattr(loading, "choose_packing", lambda _: None)
+    monkeypatch.setattr(loading, "has_int8_kernels", lambda: False)
     with pytest.raises(
         errors.SettingsError, match=r"this PyTorch has no int8 kernels\. Use bfloat16 or auto"
     ):

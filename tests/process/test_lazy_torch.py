@@ -108,14 +108,25 @@ def test_only_versions_that_were_tried_are_imported_quickly(version: str, tried:
     assert lazy_torch.is_supported(version) == tried
 
 
-def test_every_worker_begins_with_it() -> None:
-    """By its modules, not by its time: a start that has the whole of torch has lost a quarter of
-    the import."""
+def test_a_missing_torch_is_named_in_one_line() -> None:
     script = """
 import sys
-from musicgen.process import startup
-startup.begin()
-print("torch" in sys.modules, startup.lazy_torch.DEFERRED in sys.modules)
+sys.modules["torch"] = None
+from handlers.cli.main import main
+from musicgen.errors import MissingDependency
+from musicgen.process.lazy_torch import import_torch
+try:
+    import_torch()
+except MissingDependency as error:
+    print(error)
+sys.stderr = sys.stdout
+print(main(["pack", "demo"]))
 """
-    quick = lazy_torch.is_supported(lazy_torch._version()) and not lazy_torch.DRIVER.exists()
-    assert _run(script) == [f"True {not quick}"]
+    named = "needs the package torch, and it is not installed. Run pip install '.[torch]' in the"
+    unpacked, pack, status = _run(script)
+    assert unpacked == (
+        f"a model other than a packed native file {named} project's folder. "
+        "Or run `musicgen pack` where torch is installed, and load the packed file here."
+    )
+    assert pack == f"musicgen: musicgen pack {named} project's folder."
+    assert status == "78"

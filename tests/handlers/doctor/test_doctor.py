@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from handlers.doctor.extra_checks import _needs_torch
 from handlers.doctor.finding import Finding, run_checks
 from handlers.doctor.folder_checks import read_file_system
 from musicgen.errors import DiskFull
+from musicgen.settings import Settings
 from tests.support import ROOT
 from tests.support.commands import Ended, run_command
 from tests.support.job_server import environment, free_port
@@ -51,6 +53,31 @@ def test_the_settings_are_named_and_the_errors_counted(doctor: Callable[..., End
     text = _states(doctor("api", "--json", **link))["settings"][1]
     assert text == "set: MUSICGEN_DATA_DIR, MUSICGEN_MODEL, MUSICGEN_THREADS"
     assert doctor("api", MUSICGEN_SLOTZ=1).lines[-1].startswith("1 error, ")
+
+
+@pytest.mark.parametrize(
+    ("form", "settings", "needed"),
+    [
+        (None, {}, True),
+        ("native-float32", {}, False),
+        ("plain-float32", {}, True),
+        ("native-float32", {"engine": "transformers"}, True),
+        ("native-float32", {"device": "cuda"}, True),
+        ("native-float32", {"model": "https://host/small.packed"}, False),
+    ],
+)
+def test_a_packed_native_file_needs_no_torch(
+    checkpoints: Callable[[str], Path],
+    tmp_path: Path,
+    form: str | None,
+    settings: dict[str, str],
+    needed: bool,
+) -> None:
+    model = "demo"
+    if form is not None:
+        model = str(pack_folder(checkpoints("musicgen-small"), form, tmp_path).path)
+    chosen = Settings(**{"model": model, "precision": "float32", **settings})  # type: ignore[arg-type]
+    assert _needs_torch(chosen) == needed
 
 
 def test_every_fault_is_said_at_once(doctor: Callable[..., Ended], tmp_path: Path) -> None:
