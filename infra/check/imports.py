@@ -27,7 +27,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "musicgen.storage": ("settings", "net"),
     "musicgen.remote": ("request", "settings"),
     "musicgen.checkpoints": ("settings", "storage", "model"),
-    "musicgen.process": ("settings", "checkpoints"),
+    "musicgen.process": ("settings", "checkpoints", "model"),
     "musicgen.engine": ("request", "settings", "process", "checkpoints", "model"),
     "musicgen.evaluation": (
         *("request", "settings", "process", "checkpoints"),

@@ -4,10 +4,13 @@
     python -m infra.coldstart.bench --checkpoint FOLDER --packed packed/small.native-bfloat16.packed
 
 The naive worker (infra/coldstart/naive) imports transformers and calls `from_pretrained` in setup,
-in the same precision and on the same weights. Starts alternate between the two workers. In the
-state `cold`, the page cache is dropped before each start. In the state `warm`, it has the weights,
-and the packages from one start before the measurement. Ratios are of consecutive pairs: above 1,
-the naive worker takes longer. Every start counts. The last line is one JSON object.
+in the same precision and on the same weights. `--before CHECKOUT` adds an earlier revision of this
+project with these packages: a folder of `git worktree add`, with its native library compiled there.
+`--before-packed FILE` is its packed file, for a revision with another format. Starts alternate
+between the workers. In the state `cold`, the page cache is dropped before each start. In the state
+`warm`, it has the weights, and the packages from one start before the measurement. Ratios are of
+consecutive starts: above 1, the other worker takes longer. Every start counts. The last line is
+one JSON object.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from musicgen.process.resources import cpu_quota
 
 AUDIO_SECONDS = 0.5
 MEASURES = ("ready", "first_audio", "cpu")
+BEFORE = "before"
 
 
 def pairs_of(
@@ -61,11 +65,16 @@ def summarize(starts: dict[str, list[Start]]) -> dict[str, Any]:
     }
     for measure in MEASURES:
         values = {name: [getattr(run, measure) for run in runs] for name, runs in starts.items()}
-        ratios = [theirs / own for own, theirs in zip(*values.values(), strict=True)]
         summary[measure] = {
             name: {"median": statistics.median(times), "min": min(times), "max": max(times)}
             for name, times in values.items()
-        } | {"ratio": statistics.median(ratios), "ratios": ratios}
+        }
+        for name, prefix in (("naive", ""), (BEFORE, "before_")):
+            if name in values:
+                pairs = zip(values["musicgen"], values[name], strict=True)
+                ratios = [theirs / own for own, theirs in pairs]
+                summary[measure][f"{prefix}ratio"] = statistics.median(ratios)
+                summary[measure][f"{prefix}ratios"] = ratios
     return summary
 
 
@@ -77,6 +86,10 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, required=True, help="in Hugging Face format")
     parser.add_argument(
         "--packed", type=Path, required=True, help="the same checkpoint, from musicgen pack"
+    )
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="an earlier revision")
+    parser.add_argument(
+        "--before-packed", type=Path, metavar="FILE", help="(default: that of --packed)"
     )
     parser.add_argument("--pairs", type=int, default=10, help="(default: %(default)s)")
     parser.add_argument("--states", nargs="+", choices=("cold", "warm"), default=["cold", "warm"])
@@ -92,6 +105,9 @@ def main() -> None:
             options.checkpoint.resolve(), "bfloat16" if precision == "int8" else precision
         ),
     }
+    if options.before is not None:
+        packed = (options.before_packed or options.packed).resolve()
+        peers[BEFORE] = build_ours(str(packed), precision, options.before)
     contestants = {
         name: lambda peer=peer: start_once(*peer, options.seconds) for name, peer in peers.items()
     }

@@ -13,9 +13,9 @@ symbols of torch's libraries, if `strip` is installed.
 
 The remaining modules are compiled to bytecode. A container with a read-only disk or with
 PYTHONDONTWRITEBYTECODE would compile every module again at each start, and that takes twice as long
-as the imports. At the end a new interpreter makes a clip, or with `--import` only imports a module,
-for an image without torch. If it fails, the exit status is 1 and the image must not be used. The
-last line is one JSON object.
+as the imports. At the end a new interpreter makes clips: with torch of the demo in every precision,
+with `--model` of a packed file. With `--import` it only imports a module. If it fails, the exit
+status is 1 and the image must not be used. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -46,18 +46,22 @@ RULES: dict[str, tuple[str, ...]] = {
     "programs of torch": ("torch/bin",),
     "type stubs": ("torch/**/*.pyi", "numpy/**/*.pyi", "av/**/*.pyi"),
     "documentation": ("*/docs", "*/doc", "*/examples"),
-    "installers": ("pip", "pip-*.dist-info", "setuptools", "setuptools-*.dist-info"),
+    "installers": (
+        *("pip", "pip-*.dist-info", "setuptools", "setuptools-*.dist-info", "pkg_resources"),
+        *("_distutils_hack", "distutils-precedence.pth", "numpy/distutils", "numpy/f2py"),
+    ),
     "services of boto3": ("botocore/data/*/20*", "boto3/data/*/20*"),
 }
 """Removed paths below site-packages, by rule."""
 _SERVICES = ("s3", "sts", "sso", "sso-oidc", "signin")
 KEPT = (
-    *("torch/bin/torch_shm_manager", "numpy/testing/tests", "numpy/_core/tests"),
+    *("torch/bin/torch_shm_manager", "numpy/_core/tests/_natype.py"),
     *(f"{package}/data/{name}" for package in ("botocore", "boto3") for name in _SERVICES),
     *("botocore/docs", "boto3/docs"),
 )
-"""Exceptions to the rules: `import torch` fails without the first, and a client of boto3 without
-the last, which are code. The services are the bucket's, and those with credentials for it."""
+"""Exceptions to the rules: `import torch` fails without the first, `import numpy.testing` without
+the second, and a client of boto3 without the last, which are code. The services are the bucket's,
+and those with credentials for it."""
 CONNECT = """
 from importlib.util import find_spec
 if find_spec("boto3"):
@@ -69,13 +73,18 @@ if find_spec("boto3"):
 GENERATE = """
 from pathlib import Path
 import sys
-import torch
-assert Path(torch.__file__).is_relative_to(sys.argv[2]), torch.__file__
+folder, site, model = sys.argv[1:]
+if model:
+    import numpy as package
+else:
+    import torch as package
+assert Path(package.__file__).is_relative_to(site), package.__file__
 from musicgen.predictor import Predictor
 from musicgen.request import GenerationRequest
 from musicgen.settings import Settings
-for precision in ("int8", "bfloat16", "float32"):
-    predictor = Predictor.load(Settings(data_dir=Path(sys.argv[1]), precision=precision))
+for precision in ["auto"] if model else ["int8", "bfloat16", "float32"]:
+    settings = Settings(data_dir=Path(folder), model=model or "demo", precision=precision)
+    predictor = Predictor.load(settings)
     for form in ("wav", "mp3"):
         request = GenerationRequest(prompt="piano", duration=0.5, output_format=form)
         result = predictor.generate(request)
@@ -152,12 +161,19 @@ def without_bytecode(site: Path) -> list[Path]:
     return [m for m in modules if not (m.parent / "__pycache__" / f"{m.stem}.{tag}.pyc").is_file()]
 
 
-def generates(site: Path) -> bool:
-    """Tell whether a new interpreter with these packages makes a clip in every precision."""
+def generates(site: Path, model: str = "") -> bool:
+    """Tell whether a new interpreter with these packages makes clips.
+
+    They are of the packed file `model`, or else of the demo in every precision.
+    """
+    # A packed file needs the installed package: a checkout, which comes first, has no library.
+    cwd = Path("/") if model else Path.cwd()
+    paths = [str(site)] if model else [str(site), str(cwd)]
     with TemporaryDirectory() as folder:
         done = subprocess.run(
-            [sys.executable, "-S", "-c", CONNECT + GENERATE, folder, str(site)],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(site), str(Path.cwd())])},
+            [sys.executable, "-S", "-c", CONNECT + GENERATE, folder, str(site), model],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+            cwd=cwd,
             capture_output=True,
             text=True,
         )
@@ -199,6 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="MODULE",
         help="import this module as the test, instead of making a clip",
     )
+    parser.add_argument("--model", default="", help="make the clips with this packed file")
     parser.add_argument("--dry-run", action="store_true", help="show the sizes, remove nothing")
     add_save(parser)
     options = parser.parse_args(arguments)
@@ -212,7 +229,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result["modules_without_bytecode"] = compile_all(site)
         place = site.resolve()
         name = "imports" if options.module else "generates"
-        result[name] = imports(place, options.module) if options.module else generates(place)
+        result[name] = (
+            imports(place, options.module) if options.module else generates(place, options.model)
+        )
     for rule, size in removed.items():
         sys.stdout.write(f"{size / 1e6:8.1f} MB  {rule}\n")
     result |= {"mb_before": before / 1e6, "mb_after": size_of(site) / 1e6}

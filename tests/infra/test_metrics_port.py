@@ -9,6 +9,7 @@ from tests.support import ROOT
 PROMETHEUS = 9090
 PLACES = {
     "infra/docker/worker.Dockerfile": r"(?:METRICS_PORT=|EXPOSE |127\.0\.0\.1:)(\d+)",
+    "infra/docker/processor.Dockerfile": r"(?:METRICS_PORT=|EXPOSE |127\.0\.0\.1:)(\d+)",
     "infra/compose/compose.yaml": r'MUSICGEN_METRICS_PORT: "(\d+)"|127\.0\.0\.1:(\d+)/readyz',
     "infra/compose/prometheus.yml": r'"(?:api|worker):(\d+)"',
     "infra/compose/stack.py": r'"worker": (\d+)',
