@@ -6,6 +6,7 @@ contestant has its own process.
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,26 +23,48 @@ Run = dict[str, float]
 def load_ours(
     folder: Path, device: str, precision: str, seconds: float, **options: bool
 ) -> Callable[[int], Run]:
-    """Load this engine."""
-    from musicgen.engine.engine import MusicGenEngine
-    from musicgen.engine.interface import GenerationJob, Row
+    """Load this engine from a checkpoint's folder."""
+    from musicgen.engine.pytorch.loading import load_checkpoint
     from musicgen.model.config import MusicGenConfig
-    from musicgen.request import SamplingParams
 
     config = MusicGenConfig.from_folder(folder)
-    engine = MusicGenEngine.load(folder, config, device, precision, **options)
+    engine = load_checkpoint(folder, config, device, precision, **options)
+    return time_clips(engine, round(seconds * config.frame_rate))
+
+
+def load_packed(folder: Path, device: str, precision: str, seconds: float) -> Callable[[int], Run]:
+    """Load this engine from a packed file, as a worker on a processor does."""
+    engine = load_packed_engine(folder, precision)
+    return time_clips(engine, round(seconds * engine.config.frame_rate))
+
+
+def load_packed_engine(folder: Path, precision: str, slots: int = 1) -> Any:
+    """Pack a checkpoint for a processor and load the file; `slots`: clips in a batch."""
+    from musicgen.checkpoints.locate import locate
+    from musicgen.checkpoints.pack import pack
+    from musicgen.engine.loading import load_engine
+    from musicgen.settings import Settings
+
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        path = Path(scratch) / "model.packed"
+        pack(locate(str(folder)), f"native-{precision}", path)
+        name, threads = str(path), torch.get_num_threads()
+        settings = Settings(model=name, device="cpu", threads=threads, slots=slots)
+        # The engine keeps the file mapped when its name is gone.
+        return load_engine(locate(name).folder, name, settings)
+
+
+def time_clips(engine: Any, frames: int) -> Callable[[int], Run]:
+    """Return a function from a seed to the seconds of a clip of `frames`."""
+    from musicgen.engine.interface import GenerationJob, Row, run_to_end
+    from musicgen.request import SamplingParams
+
     sampling = SamplingParams(1.0, TOP_K, 0.0, GUIDANCE)
 
     def run(seed: int) -> Run:
-        job = GenerationJob((Row(PROMPT, seed, sampling),), round(seconds * config.frame_rate))
+        job = GenerationJob((Row(PROMPT, seed, sampling),), frames)
         started = time.perf_counter()
-        steps = engine.generate(job)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as finished:
-                output = finished.value
-                break
+        output = run_to_end(engine.generate(job))
         total = time.perf_counter() - started
         return {"total": total, "step": output.timings.decode / output.steps}
 
@@ -115,9 +138,30 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize()
 
 
+def load_openvino(
+    folder: Path, device: str, precision: str, seconds: float
+) -> Callable[[int], Run]:
+    """Load OpenVINO with the converted weights."""
+    from bench.graph_contestants import load_graphs
+
+    return load_graphs("openvino", folder, precision, seconds)
+
+
+def load_onnxruntime(
+    folder: Path, device: str, precision: str, seconds: float
+) -> Callable[[int], Run]:
+    """Load ONNX Runtime with the converted weights."""
+    from bench.graph_contestants import load_graphs
+
+    return load_graphs("onnxruntime", folder, precision, seconds)
+
+
 ENGINES: dict[str, Callable[[Path, str, str, float], Callable[[int], Run]]] = {
     "musicgen": load_ours,
     "musicgen-compiled": load_fused,
+    "onnxruntime": load_onnxruntime,
+    "openvino": load_openvino,
+    "packed": load_packed,
     "pytorch": load_plain,
     "transformers": load_transformers,
     "transformers-static": load_static,

@@ -9,15 +9,19 @@ separate products for query, key and value, a copy of the cache at every step, a
 mask of the prompt's states, and cross-attention without effect for the unconditional half. This
 engine does none of these. For "bfloat16" it uses the fastest arithmetic of the machine: on an x86
 processor, float16 weights with float32 sums. int8 (processors only) has no counterpart in
-transformers and is compared with both of its precisions. "pytorch" is this engine without its
-compiled C++; "transformers-static" is transformers' compiled mode for GPUs.
+transformers and is compared with both of its precisions. "packed" is this engine from a packed file
+for processors, as a worker loads it. "pytorch" is this engine without its
+compiled C++; "transformers-static" is transformers' compiled mode for GPUs. "openvino" and
+"onnxruntime" run the same weights converted by their own tools (`bench/graph_contestants.py`); they
+are left out where the extra `bench` is not installed. `--previous PATH` adds the build of another
+checkout, in processes that import nothing of this one.
 
-"share of the roofline" is the time to read a step's weights and cache at the bandwidth of the same
-rounds, over the time of the step (`bench/roofline.py`).
+"share of the roofline" is the time to read a step's weights and cache at the bandwidth measured at
+the start of the same round, over the time of the step (`bench/roofline.py`); the median of rounds.
 
 Each contestant has its own process and so its own peak memory. Rounds are interleaved: every
-contestant runs once per round, in turn, and the others sleep. Ratios are of medians, transformers'
-time over this engine's: above 1, this engine is faster. The last line is one JSON object.
+contestant runs once per round, in turn, and the others sleep. Ratios are of medians, a peer's time
+over this engine's: above 1, this engine is faster. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -42,19 +46,30 @@ if not __package__:  # run as a script: the repository root is not on the path
 import torch
 
 from bench.contestants import ENGINES, Run
-from bench.roofline import bytes_of_step, read_bandwidth
+from bench.graph_contestants import select_installed
+from bench.previous import PREVIOUS, add_previous, start
+from bench.roofline import bytes_of_step, count_cached_bytes, read_bandwidth
 from musicgen.model.config import MusicGenConfig
 
 CONTESTANTS = (
     "musicgen float32",
     "musicgen bfloat16",
     "musicgen int8",
+    "packed float32",
+    "packed bfloat16",
+    "packed int8",
     "musicgen-compiled bfloat16",
     "pytorch int8",
     "transformers float32",
     "transformers bfloat16",
     "transformers-static bfloat16",
+    "openvino float32",
+    "openvino bfloat16",
+    "openvino int8",
+    "onnxruntime float32",
+    "onnxruntime int8",
 )
+PEERS = ("transformers", "openvino", "onnxruntime", PREVIOUS)
 FOR_GPUS = ("musicgen-compiled bfloat16", "transformers-static bfloat16")
 DEFAULT = tuple(name for name in CONTESTANTS if name not in FOR_GPUS)
 
@@ -85,30 +100,11 @@ def contestant(
 
 def measure(options: argparse.Namespace, folder: Path) -> tuple[dict[str, list[Run]], list[float]]:
     """Return all runs by contestant without the warm-ups, and the memory bandwidths in bytes/s."""
-    spawn = multiprocessing.get_context("spawn")
-    pipes: dict[str, Connection] = {}
-    processes = []
-    for name in options.contestants:
-        engine, precision = name.split()
-        here, there = spawn.Pipe()
-        arguments = (
-            there,
-            engine,
-            folder,
-            options.device,
-            precision,
-            options.seconds,
-            options.threads,
-        )
-        processes.append(spawn.Process(target=contestant, args=arguments, daemon=True))
-        processes[-1].start()
-        there.close()
-        here.recv()
-        pipes[name] = here
+    pipes = {name: start_contestant(name, options, folder) for name in options.contestants}
     runs: dict[str, list[Run]] = {name: [] for name in pipes}
     bandwidths = []
     for seed in range(options.rounds + 1):
-        bandwidths.append(read_bandwidth(options.device))
+        bandwidth = read_bandwidth(options.device)
         for name, pipe in pipes.items():
             pipe.send(seed)
             result = pipe.recv()
@@ -119,10 +115,27 @@ def measure(options: argparse.Namespace, folder: Path) -> tuple[dict[str, list[R
             )
             if seed > 0:
                 runs[name].append(result)
-    for pipe, process in zip(pipes.values(), processes, strict=True):
+        if seed > 0:
+            bandwidths.append(bandwidth)
+    for pipe in pipes.values():
         pipe.send(None)
-        process.join()
     return runs, bandwidths
+
+
+def start_contestant(name: str, options: argparse.Namespace, folder: Path) -> Connection:
+    """Start the process of a contestant and wait until it is loaded. Returns: its pipe."""
+    engine, precision = name.split()
+    settings = (folder, options.device, precision, options.seconds, options.threads)
+    if engine == PREVIOUS:
+        arguments = ("musicgen", *settings)
+        here, _ = start(options.previous, "bench.decode", "contestant", arguments)
+    else:
+        spawn = multiprocessing.get_context("spawn")
+        here, there = spawn.Pipe()
+        spawn.Process(target=contestant, args=(there, engine, *settings), daemon=True).start()
+        there.close()
+    here.recv()
+    return here
 
 
 def report(
@@ -140,16 +153,17 @@ def report(
         for mine in medians
         for peer in medians
         for what in ("total", "step")
-        if not mine.startswith("transformers") and peer.startswith("transformers")
+        if not mine.startswith(PEERS) and peer.startswith(PEERS)
     }
-    bandwidth = statistics.median(bandwidths)
     shares = {}
-    for name, figures in medians.items():
-        precision = name.split()[1]
-        cached = 2 if name == "musicgen int8" or precision == "bfloat16" else 4
-        middle = options.seconds * config.frame_rate / 2
-        read = bytes_of_step(config.decoder, precision, middle, cached_bytes=cached)
-        shares[name] = round(read / bandwidth / figures["step"], 3)
+    for name, results in runs.items():
+        middle, cached = options.seconds * config.frame_rate / 2, count_cached_bytes(name)
+        read = bytes_of_step(config.decoder, name.split()[1], middle, cached_bytes=cached)
+        of_rounds = [
+            read / bandwidth / run["step"]
+            for run, bandwidth in zip(results, bandwidths, strict=True)
+        ]
+        shares[name] = round(statistics.median(of_rounds), 3)
     return {
         "name": "decode",
         "machine": machine(options.device, options.threads),
@@ -157,7 +171,7 @@ def report(
         "seconds_of_audio": options.seconds,
         "rounds": options.rounds,
         "ratios": ratios,
-        "bandwidth_gb_per_second": round(bandwidth / 1e9, 2),
+        "bandwidth_gb_per_second": round(statistics.median(bandwidths) / 1e9, 2),
         "share_of_the_roofline": shares,
         "medians": medians,
         "runs": runs,
@@ -199,8 +213,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=cpu_quota())
     parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=DEFAULT)
+    parser.add_argument("--previous", type=Path, help="checkout of a build to compare with")
     parser.add_argument("--save", type=Path, help="also write the JSON to this file")
     options = parser.parse_args()
+    options.contestants = add_previous(
+        select_installed(list(options.contestants), options.device), options.previous
+    )
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.checkpoint or Path(scratch) / options.model
         build_full_size(options.model, folder, dtype=torch.float32)

@@ -19,14 +19,20 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+if not __package__:  # run as a script
+    sys.path.insert(0, str(ROOT))
+
+from bench.serve_plot import plot_serve
+
 RESULTS, DOCS = ROOT / "bench/results", ROOT / "docs"
 PAGES = ("performance.md", "precision.md", "coldstart.md", "job_api.md", "capacity.md")
+_PEERS = ("transformers", "openvino int8", "onnxruntime int8")
 _TABLE = re.compile(r"(<!-- table ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def decode_table(result: dict[str, Any]) -> str:
     shares = result["share_of_the_roofline"]
-    peers = [name for name in result["medians"] if name.startswith("transformers")]
+    peers = [name for name in result["medians"] if name.startswith(_PEERS)]
     over = [f"step, over {peer}" for peer in peers]
     lines = _head("", "ms a step", *over, "roofline", "s a clip")
     for name, medians in result["medians"].items():
@@ -56,14 +62,27 @@ def serve_table(result: dict[str, Any]) -> str:
 
 
 def codec_table(result: dict[str, Any]) -> str:
-    names = ("musicgen", "stream", "at once", "transformers")
-    lines = _head("", *names, "transformers over musicgen", "stream over musicgen")
-    for length, figures in result["lengths"].items():
-        seconds = [f"{figures['medians'][name]:.2f} s" for name in names]
-        ratios = (figures["transformers over musicgen"], figures["stream over musicgen"])
-        lines.append(_line(length, *seconds, *(f"{ratio:.2f}x" for ratio in ratios)))
-    threads = result["machine"]["threads"]
-    return "\n".join([*lines, "", f"{threads} threads, {result['rounds']} rounds."])
+    lengths = result["lengths"]
+    lines = _head("", *lengths, *(f"transformers over it, {length}" for length in lengths), "error")
+    last = list(lengths.values())[-1]
+    errors = result.get("music of the demo", last).get("error_db", {})
+    for name in last["medians"]:
+        seconds = [figures["medians"][name] for figures in lengths.values()]
+        peers = [figures["medians"]["transformers"] for figures in lengths.values()]
+        ratios = (f"{peer / mine:.2f}x" for peer, mine in zip(peers, seconds, strict=True))
+        error = f"{errors[name]:.0f} dB" if name in errors else ""
+        lines.append(_line(name, *(f"{second:.2f} s" for second in seconds), *ratios, error))
+    ends = f"{result['machine']['threads']} threads, {result['rounds']} rounds."
+    return "\n".join([*lines, "", ends])
+
+
+def memory_table(result: dict[str, Any]) -> str:
+    lines = _head("form", "MB at the peak", "MB loaded", "MB without the file's pages", "torch")
+    for name, figures in result["medians"].items():
+        numbers = (str(figures[key]) for key in ("peak_mb", "loaded_mb", "anonymous_mb"))
+        lines.append(_line(name, *numbers, "yes" if figures["with_torch"] else "no"))
+    clip = f"{result['model']}, one clip of {result['seconds_of_audio']:g} s"
+    return "\n".join([*lines, "", f"{clip}."])
 
 
 def precision_table(result: dict[str, Any]) -> str:
@@ -99,43 +118,45 @@ def soak_table(result: dict[str, Any]) -> str:
     early, late = (statistics.median(quarter) for quarter in quarters)
     lines = _head("minutes", "callers", *names, "MB in the second quarter", "MB in the last")
     counts = (str(outcomes.get(name, 0)) for name in names)
-    cells = (f"{result['minutes']:g}", str(result["callers"]), *counts)
+    cells = [f"{result['minutes']:g}", str(result["callers"]), *counts]
     lines.append(_line(*cells, f"{early:.0f}", f"{late:.0f}"))
     return "\n".join(lines)
 
 
 def coldstart_table(result: dict[str, Any]) -> str:
-    lines = _head("page cache", "until", "musicgen", "naive", "times faster")
+    has_before = "before" in result["warm"]["ready"]
+    more = ("before", "times faster than before") if has_before else ()
+    lines = _head("page cache", "until", "musicgen", "naive", "times faster", *more)
     for state in ("cold", "warm"):
         for measure, label in (("ready", "ready"), ("first_audio", "first audio")):
             figures = result[state][measure]
-            spreads = [
-                f"{times['median']:.2f} s ({times['min']:.2f} to {times['max']:.2f})"
-                for times in (figures["musicgen"], figures["naive"])
-            ]
-            low, high = min(figures["ratios"]), max(figures["ratios"])
-            ratio = f"{figures['ratio']:.1f}x ({low:.1f} to {high:.1f})"
-            lines.append(_line(state, label, *spreads, ratio))
+            cells = [_spread(figures["musicgen"])]
+            for name, prefix in (("naive", ""), ("before", "before_"))[: 2 if has_before else 1]:
+                ratios = figures[f"{prefix}ratios"]
+                ratio = f"{figures[f'{prefix}ratio']:.1f}x"
+                cells += [
+                    _spread(figures[name]),
+                    f"{ratio} ({min(ratios):.1f} to {max(ratios):.1f})",
+                ]
+            lines.append(_line(state, label, *cells))
     sizes = (result["bytes"][name] / 1e6 for name in ("musicgen", "naive"))
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"{result['model']}, {result['precision']}, {result['pairs']} pairs each, medians and "
-            f"extremes; {' and '.join(f'{size:.0f} MB' for size in sizes)} of weights; "
-            f"{result['machine']['threads']} threads.",
-        ]
+    conditions = (
+        f"{result['model']}, {result['precision']}, {result['pairs']} pairs each, medians and "
+        f"extremes; {' and '.join(f'{size:.0f} MB' for size in sizes)} of weights; "
+        f"{result['machine']['threads']} threads."
     )
+    return "\n".join([*lines, "", conditions])
+
+
+def _spread(times: dict[str, float]) -> str:
+    return f"{times['median']:.2f} s ({times['min']:.2f} to {times['max']:.2f})"
 
 
 def imports_table(result: dict[str, Any]) -> str:
     states = [state for state in ("warm", "cold") if state in result]
     lines = _head("import", *(f"s, {state}" for state in states), "processor s", "MB", "modules")
     for name, warm in result["warm"].items():
-        seconds = [
-            f"{result[state][name]['seconds']:.2f} (at least {result[state][name]['least']:.2f})"
-            for state in states
-        ]
+        seconds = [_time_of_start(result[state][name]) for state in states]
         rest = (f"{warm['cpu']:.2f}", f"{warm['mb']:.0f}", f"{warm['modules']:.0f}")
         lines.append(_line(name, *seconds, *rest))
     return "\n".join([*lines, "", f"{result['rounds']} rounds, medians."])
@@ -145,10 +166,7 @@ def loaders_table(result: dict[str, Any]) -> str:
     states = [state for state in ("warm", "cold") if state in result]
     lines = _head("loaded", "MB of files", *(f"s, {state}" for state in states), "MB at the peak")
     for name, warm in result["warm"].items():
-        seconds = [
-            f"{result[state][name]['seconds']:.2f} (at least {result[state][name]['least']:.2f})"
-            for state in states
-        ]
+        seconds = [_time_of_start(result[state][name]) for state in states]
         lines.append(_line(name, f"{warm['file_mb']:.0f}", *seconds, f"{warm['mb']:.0f}"))
     return "\n".join([*lines, "", f"{result['model']}, {result['rounds']} rounds, medians."])
 
@@ -206,6 +224,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "decode": decode_table,
     "serve": serve_table,
     "codec": codec_table,
+    "memory": memory_table,
     "precision": precision_table,
     "soak": soak_table,
     "job_load": job_load_table,
@@ -232,35 +251,16 @@ def rewrite_tables(page: str) -> str:
     return _TABLE.sub(lambda match: f"{match[1]}{table(match[2])}\n{match[3]}", page)
 
 
-def plot_serve(name: str) -> None:
-    """Draw the throughput and the time to the first audio over the number of callers."""
-    from matplotlib.figure import Figure
-
-    result = json.loads((RESULTS / f"{name}.json").read_text())
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
-    throughput, first = figure.subplots(1, 2)
-    for contestant, loads in result["medians"].items():
-        callers = [int(number) for number in loads]
-        style = {"marker": "o", "linestyle": "--" if contestant.startswith("trans") else "-"}
-        rates = [figures["throughput"] for figures in loads.values()]
-        throughput.plot(callers, rates, label=contestant, **style)
-        first.plot(callers, [figures["first_p50"] for figures in loads.values()], **style)
-    throughput.set(title="Seconds of audio made in a second", xlabel="callers", ylim=(0, None))
-    first.set(title="Seconds to the first sound", xlabel="callers", yscale="log")
-    throughput.axhline(1, color="gray", linewidth=0.8)
-    figure.legend(ncols=5, loc="outside lower center", frameon=False)
-    for axes in (throughput, first):
-        axes.grid(alpha=0.3)
-    (DOCS / "images").mkdir(exist_ok=True)
-    figure.savefig(DOCS / f"images/{name}.png", dpi=100, metadata={"Software": None})
-
-
 def _head(*cells: str) -> list[str]:
     return [_line(*cells), "|---" * len(cells) + "|"]
 
 
 def _line(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def _time_of_start(figures: dict[str, float]) -> str:
+    return f"{figures['seconds']:.2f} (at least {figures['least']:.2f})"
 
 
 def _conditions(result: dict[str, Any]) -> str:
@@ -282,7 +282,7 @@ def main() -> None:
         page.write_text(current, encoding="utf-8")
     if not options.check:
         for result in RESULTS.glob("serve*.json"):
-            plot_serve(result.stem)
+            plot_serve(json.loads(result.read_text()), DOCS / f"images/{result.stem}.png")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from torch import Tensor
 from bench.decode import machine
 from bench.full_size import build_full_size
 from musicgen.checkpoints.weights import load_model
-from musicgen.engine.kv_cache import StaticKVCache
+from musicgen.engine.pytorch.kv_cache import StaticKVCache
 from musicgen.evaluation.likelihood import read_music
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.decoder import build_sinusoidal_positions
@@ -166,7 +166,7 @@ def _random_case(folder: Path, model: MusicGen, frames: int) -> Case:
     decoder = model.config.decoder
     shape, generator = (decoder.codebooks, frames), torch.Generator().manual_seed(0)
     codes = torch.randint(decoder.vocab_size, shape, generator=generator)
-    return Case(load_tokenizer(folder)(PROMPT), _pattern(model).build_template(frames, codes))
+    return Case(load_tokenizer(folder)(PROMPT), _build_sequence(model, codes))
 
 
 @torch.inference_mode()
@@ -176,15 +176,14 @@ def _music_cases(folder: Path, model: MusicGen, music: Path, frames: int) -> lis
     for clip in read_music(music, config.sample_rate, config.channels):
         waveform = torch.from_numpy(np.ascontiguousarray(clip.pcm.T))
         codes = encode_channels(model.codec, waveform[None])[0][:, :frames]
-        cases.append(
-            Case(tokenize(clip.prompt), _pattern(model).build_template(codes.shape[1], codes))
-        )
+        cases.append(Case(tokenize(clip.prompt), _build_sequence(model, codes)))
     return cases
 
 
-def _pattern(model: MusicGen) -> DelayPattern:
+def _build_sequence(model: MusicGen, codes: torch.Tensor) -> torch.Tensor:
     decoder = model.config.decoder
-    return DelayPattern(decoder.codebooks, model.config.channels, decoder.start_token)
+    pattern = DelayPattern(decoder.codebooks, model.config.channels, decoder.start_token)
+    return torch.from_numpy(pattern.build_template(codes.shape[1], codes.numpy()))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,15 @@ from musicgen.model.config import DecoderConfig
 PROBE_BYTES = 1 << 30
 PROBE_REPEATS = 5
 WEIGHT_BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
+_CACHED_BYTES = {
+    ("musicgen", "int8"): 2,
+    ("packed", "int8"): 2,
+    ("previous", "int8"): 2,
+    ("openvino", "int8"): 1,
+    ("openvino", "bfloat16"): 1,
+    ("onnxruntime", "int8"): 4,
+}
+"""Bytes of a key or value where they differ from those of `WEIGHT_BYTES`, by engine and form."""
 
 
 def read_bandwidth(device: str = "cpu") -> float:
@@ -27,6 +36,12 @@ def read_bandwidth(device: str = "cpu") -> float:
         x.sum().item()
         best = max(best, PROBE_BYTES / (time.perf_counter() - started))
     return best
+
+
+def count_cached_bytes(contestant: str) -> int:
+    """Return the bytes of one key or value of a contestant, such as "musicgen int8"."""
+    engine, form = contestant.split()
+    return _CACHED_BYTES.get((engine, form), 2 if form == "bfloat16" else 4)
 
 
 def bytes_of_step(

@@ -6,7 +6,7 @@
 Each of N callers requests one clip after another; the callers start a little apart. This engine
 accepts requests at any time and streams the audio. transformers' `generate` needs a complete batch:
 it gets the N prompts at once, an advantage, because no prompt waits for an earlier batch. Its first
-audio comes at the end.
+audio comes at the end. `--previous PATH` adds the build of another checkout, for the same callers.
 
 Throughput is seconds of audio per second of the clock, for all callers together. Ratios are this
 engine over transformers for the throughput, and transformers over this engine for the time to the
@@ -26,7 +26,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as a script: the repository root is not on the path
@@ -34,14 +34,19 @@ if not __package__:  # run as a script: the repository root is not on the path
 
 import torch
 
-from bench.contestants import GUIDANCE, PROMPT, TOP_K
+from bench.contestants import GUIDANCE, PROMPT, TOP_K, load_packed_engine
 from bench.decode import machine
+from bench.previous import PREVIOUS, add_previous, start
+
+if TYPE_CHECKING:
+    from musicgen.model.config import MusicGenConfig
 
 ARRIVALS_APART_SECONDS = 0.2
 CONTESTANTS = (
     "musicgen float32",
     "musicgen bfloat16",
     "musicgen int8",
+    "packed int8",
     "transformers float32",
     "transformers bfloat16",
 )
@@ -56,13 +61,29 @@ def load_ours(
 
     Returns: a function from a number of callers, and of clips for each, to their times.
     """
-    from musicgen.engine.engine import MusicGenEngine
-    from musicgen.engine.interface import GenerationJob, Row
+    from musicgen.engine.pytorch.loading import load_checkpoint
     from musicgen.model.config import MusicGenConfig
-    from musicgen.request import SamplingParams
 
     config = MusicGenConfig.from_folder(folder)
-    engine = MusicGenEngine.load(folder, config, device, precision, rows=max(16, 2 * most))
+    engine = load_checkpoint(folder, config, device, precision, rows=max(16, 2 * most))
+    return time_callers(engine, config, seconds)
+
+
+def load_packed(
+    folder: Path, device: str, precision: str, seconds: float, most: int
+) -> Callable[[int, int], LoadTimes]:
+    """Load this engine from a packed file, as a worker on a processor does."""
+    engine = load_packed_engine(folder, precision, slots=most)
+    return time_callers(engine, engine.config, seconds)
+
+
+def time_callers(
+    engine: Any, config: MusicGenConfig, seconds: float
+) -> Callable[[int, int], LoadTimes]:
+    """Return a function from a number of callers, and of clips for each, to their times."""
+    from musicgen.engine.interface import GenerationJob, Row
+    from musicgen.request import SamplingParams
+
     sampling = SamplingParams(1.0, TOP_K, 0.0, GUIDANCE)
     frames = round(seconds * config.frame_rate)
 
@@ -129,8 +150,8 @@ def run_contestant(pipe: Connection, name: str, folder: Path, options: argparse.
     """Load a contestant in its own process, then run every load from `pipe`."""
     torch.set_num_threads(options.threads)
     engine, precision = name.split()
-    make = load_ours if engine == "musicgen" else load_transformers
-    run = make(folder, options.device, precision, options.seconds, max(options.callers))
+    makers = {"musicgen": load_ours, "packed": load_packed, "transformers": load_transformers}
+    run = makers[engine](folder, options.device, precision, options.seconds, max(options.callers))
     run(1, 1)
     pipe.send("ready")
     for callers, clips in iter(pipe.recv, None):
@@ -139,16 +160,7 @@ def run_contestant(pipe: Connection, name: str, folder: Path, options: argparse.
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, dict[int, list[LoadTimes]]]:
     """Return all rounds by contestant and number of callers."""
-    spawn = multiprocessing.get_context("spawn")
-    pipes: dict[str, Connection] = {}
-    for name in options.contestants:
-        here, there = spawn.Pipe()
-        spawn.Process(
-            target=run_contestant, args=(there, name, folder, options), daemon=True
-        ).start()
-        there.close()
-        here.recv()
-        pipes[name] = here
+    pipes = {name: start_contestant(name, options, folder) for name in options.contestants}
     rounds: dict[str, dict[int, list[LoadTimes]]] = {
         name: {callers: [] for callers in options.callers} for name in pipes
     }
@@ -170,6 +182,22 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, dict[int, li
     return rounds
 
 
+def start_contestant(name: str, options: argparse.Namespace, folder: Path) -> Connection:
+    """Start the process of a contestant and wait until it is loaded. Returns: its pipe."""
+    if name.startswith(PREVIOUS):
+        arguments = (name.replace(PREVIOUS, "musicgen"), folder, options)
+        here, _ = start(options.previous, "bench.serve", "run_contestant", arguments)
+    else:
+        spawn = multiprocessing.get_context("spawn")
+        here, there = spawn.Pipe()
+        spawn.Process(
+            target=run_contestant, args=(there, name, folder, options), daemon=True
+        ).start()
+        there.close()
+    here.recv()
+    return here
+
+
 def report(
     options: argparse.Namespace, rounds: dict[str, dict[int, list[LoadTimes]]]
 ) -> dict[str, Any]:
@@ -181,8 +209,8 @@ def report(
         for name, loads in rounds.items()
     }
     ratios = {}
-    for mine in (name for name in medians if name.startswith("musicgen")):
-        for peer in (name for name in medians if name.startswith("transformers")):
+    for mine in (name for name in medians if name.startswith(("musicgen", "packed"))):
+        for peer in (name for name in medians if name.startswith(("transformers", PREVIOUS))):
             for callers, figures in medians[mine].items():
                 against, label = medians[peer][callers], f"{mine} over {peer}, {callers} callers"
                 ratios[f"throughput, {label}"] = figures["throughput"] / against["throughput"]
@@ -232,8 +260,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=cpu_quota())
     parser.add_argument("--contestants", nargs="+", default=CONTESTANTS)
+    parser.add_argument("--previous", type=Path, help="checkout of a build to compare with")
     parser.add_argument("--save", type=Path, help="also write the JSON to this file")
     options = parser.parse_args()
+    options.contestants = add_previous(list(options.contestants), options.previous)
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.checkpoint or Path(scratch) / options.model
         build_full_size(options.model, folder, dtype=torch.float32)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bench.full_size import build_full_size
 from bench.page import TABLES
 from tests.support import ROOT
 
@@ -51,3 +52,85 @@ def test_a_short_soak_answers_every_request() -> None:
     answers = {"answered", "given up", "refused as busy"}
     assert outcomes["asked"] == sum(outcomes[name] for name in answers) > 0
     assert SoakClient(engine, seed=1, until=0.0).run() == {}
+
+
+def test_a_previous_build_beside_this_one(toy: Path) -> None:
+    common = ["--model", "toy", "--checkpoint", str(toy), "--previous", str(ROOT)]
+    common += ["--rounds", "1", "--threads", "1"]
+    decode = _run("bench/decode.py", *common, "--seconds", "0.5", "--contestants", "packed int8")
+    assert set(decode["medians"]) == {"packed int8", "previous int8"}
+    serve = _run(
+        "bench/serve.py",
+        *common,
+        "--callers",
+        "2",
+        "--seconds",
+        "0.5",
+        "--contestants",
+        "packed int8",
+    )
+    assert "throughput, packed int8 over previous int8, 2 callers" in serve["ratios"]
+    codec = _run(
+        "bench/codec.py",
+        *common,
+        "--seconds",
+        "0.5",
+        "--contestants",
+        "musicgen",
+        "transformers",
+        "--music",
+        "1",
+    )
+    assert set(codec["lengths"]["0.5 s"]["medians"]) == {"musicgen", "previous", "transformers"}
+    assert codec["music of the demo"]["error_db"]["musicgen"] < -100
+    assert "musicgen" in TABLES["codec"](codec)
+
+
+def test_memory_of_a_worker(toy: Path) -> None:
+    result = _run(
+        "bench/memory.py",
+        "--model",
+        "toy",
+        "--checkpoint",
+        str(toy),
+        "--seconds",
+        "0.5",
+        "--threads",
+        "1",
+        "--forms",
+        "native-int8",
+    )
+    figures = result["medians"]["musicgen native-int8"]
+    assert 0 < figures["anonymous_mb"] <= figures["peak_mb"]
+    assert "musicgen native-int8" in TABLES["memory"](result)
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize("form", ["float32", "int8"])
+def test_a_converted_step_has_the_logits_of_the_decoder(toy: Path, runtime: str, form: str) -> None:
+    pytest.importorskip(runtime)
+    pytest.importorskip("nncf" if runtime == "openvino" else "onnx")
+    result = _run(
+        "bench/decode.py",
+        "--model",
+        "toy",
+        "--checkpoint",
+        str(toy),
+        "--rounds",
+        "1",
+        "--seconds",
+        "0.5",
+        "--threads",
+        "1",
+        "--contestants",
+        f"{runtime} {form}",
+    )
+    error = result["medians"][f"{runtime} {form}"]["logits_error"]
+    assert 0 < error < (1e-5 if form == "float32" else 0.05)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bench") / "toy"
+    build_full_size("toy", folder)
+    return folder
