@@ -34,7 +34,7 @@ def _tune(seed: int) -> np.ndarray:
 
 def _pitches(pcm: np.ndarray, config: MusicGenConfig) -> torch.Tensor:
     """The pitch class of each frame, (frames,)."""
-    return compute_chroma(torch.from_numpy(pcm)[:, None], config).argmax(dim=1)
+    return torch.from_numpy(compute_chroma(pcm[:, None], config)).argmax(dim=1)
 
 
 def _made(toy: Predictor, tune: np.ndarray, path: Path, **fields: object) -> np.ndarray:

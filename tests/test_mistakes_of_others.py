@@ -16,7 +16,7 @@ import soundfile as sf
 
 from musicgen import errors
 from musicgen.engine.interface import GenerationJob, Row
-from musicgen.engine.sampling import SamplingParams
+from musicgen.engine.pytorch.sampling import SamplingParams
 from musicgen.predictor import Predictor
 from musicgen.predictor.prepare import prepare
 from musicgen.request import GenerationRequest
