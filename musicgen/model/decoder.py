@@ -107,7 +107,15 @@ class Decoder(nn.Module):
         """Embed tokens (rows, codebooks, length) and sum over codebooks: (rows, length, hidden)."""
         books = torch.arange(self.config.codebooks, device=tokens.device)
         offsets = books[:, None] * (self.config.vocab_size + 1)
-        return F.embedding(tokens + offsets, self.embeddings).sum(dim=1)
+        vectors = F.embedding(tokens + offsets, self.embeddings)
+        if vectors.device.type != "cpu":
+            return vectors.sum(dim=1)
+        # One book after the other, as the native library adds them: the sum of eight books would
+        # round otherwise, and with int8 weights a rounding may become another token.
+        x = vectors[:, 0]
+        for k in range(1, self.config.codebooks):
+            x = x + vectors[:, k]
+        return x
 
     def forward(
         self,

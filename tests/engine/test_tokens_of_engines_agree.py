@@ -29,8 +29,6 @@ from tests.support.margins import check_codes
 from tests.support.packs import pack_folder
 
 NEAR_TIE = 1e-4
-INT8_NEAR_TIE = 2e-2
-"""Quantization enlarges the rounding of the text encoder: an input may get the next integer."""
 DEADLINE = 120.0
 Load = Callable[[Path, str], MusicGenEngine]
 
@@ -133,15 +131,7 @@ def _check(reference: MusicGenEngine, engine: MusicGenEngine, arrivals: list[Any
     _wait_until_idle(engine)
     for codes, job in zip(found, jobs, strict=True):
         if codes is not None:
-            check_codes(reference, job, codes, _choose_near_tie(reference, job))
-
-
-def _choose_near_tie(engine: MusicGenEngine, job: GenerationJob) -> float:
-    """Return the margin that rounding may exceed. Without conditions int8 has the same bits."""
-    has_condition = engine.config.family == "melody" or any(
-        row.prompt.strip() or row.negative_prompt.strip() for row in job.rows
-    )
-    return INT8_NEAR_TIE if engine.precision == "int8" and has_condition else NEAR_TIE
+            check_codes(reference, job, codes, NEAR_TIE)
 
 
 def _load_reference(folder: Path, precision: str) -> MusicGenEngine:
