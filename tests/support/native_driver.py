@@ -24,6 +24,7 @@ from musicgen.model.native.generation import NativeDecoderModel
 from musicgen.model.native.library import BFLOAT16_CACHE, FLOAT32_CACHE, Library
 from musicgen.model.native.step_file import AVX2
 from musicgen.model.native.text_encoder import NativeTextEncoder
+from musicgen.model.native.window_state import step_windows
 from tests.support.native_codecs import make_weights, pick_config
 from tests.support.native_numbers import FLOAT16, FLOAT32, INT8, Decoder, Linear, Row, Shape
 from tests.support.native_parts import (
@@ -144,7 +145,7 @@ def run_generation(libraries: list[Library], random: np.random.Generator, place:
                 running.append(state)
             running = [each for each in running if each.steps_done < each.total_steps]
             if running:
-                model.step(running)
+                step_windows(running)
         assert all(state.is_finite() and state.sequence.min() >= 0 for state in states)
         found.append(np.concatenate([state.sequence.ravel() for state in states]))
     for other in found[1:]:
