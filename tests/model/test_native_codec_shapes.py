@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Iterator
 from typing import Any
@@ -18,8 +17,9 @@ from musicgen.model.config import CodecConfig
 from musicgen.model.encodec import Codec, decode_channels
 from musicgen.model.native.codec import NativeCodec
 from musicgen.model.native.codec_forms import FLOAT32, INT16, pack_codec
-from musicgen.model.native.library import Library, load_library
-from musicgen.model.native.step_file import VNNI, find_step_file
+from musicgen.model.native.library import load_library
+from musicgen.model.native.step_file import VNNI
+from tests.support.native_library import open_library, restore_level
 
 compiled = load_library()
 pytestmark = pytest.mark.skipif(compiled is None, reason="the native step was not compiled here")
@@ -58,20 +58,10 @@ def _replace_dim(config: CodecConfig) -> CodecConfig:
     return CodecConfig(**fields)
 
 
-@functools.cache
-def _library(threads: int) -> Library:
-    path = find_step_file()
-    assert path is not None
-    library = Library(path)
-    library.threads = threads
-    return library
-
-
 @pytest.fixture(autouse=True)
 def full_level() -> Iterator[None]:
-    """Restore the full level afterwards."""
     yield
-    _library(1).functions.native_limit(VNNI)
+    restore_level()
 
 
 def _build(
@@ -87,7 +77,7 @@ def _build(
             parameter.copy_(parameter.float())
     arrays = {f"codec.{name}": x.float().numpy() for name, x in codec.state_dict().items()}
     packed = pack_codec(config, arrays, form)
-    return codec, NativeCodec(_library(threads), config, packed, sides)
+    return codec, NativeCodec(open_library(threads), config, packed, sides)
 
 
 def _decode(codec: NativeCodec, codes: NDArray[Any], cuts: list[int]) -> NDArray[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicgen.model.native.library import BFLOAT16_CACHE, FLOAT32_CACHE, Library, load_library
-from musicgen.model.native.step_file import AVX2, VNNI, find_step_file
+from musicgen.model.native.library import BFLOAT16_CACHE, FLOAT32_CACHE, load_library
+from musicgen.model.native.step_file import AVX2, VNNI
+from tests.support.native_library import open_library, restore_level
 from tests.support.native_numbers import (
     FLOAT16,
     FLOAT32,
@@ -49,20 +49,10 @@ ROWS = st.lists(
 )
 
 
-@functools.cache
-def _library(threads: int) -> Library:
-    path = find_step_file()
-    assert path is not None
-    library = Library(path)
-    library.threads = threads
-    return library
-
-
 @pytest.fixture(autouse=True)
 def full_level() -> Iterator[None]:
-    """Restore the full level afterwards."""
     yield
-    _library(1).functions.native_limit(VNNI)
+    restore_level()
 
 
 @settings(max_examples=150)
@@ -83,7 +73,7 @@ def test_a_product_of_any_shape(
     random = np.random.default_rng(seed)
     linear = Linear(random.normal(size=(outputs, inputs)), form)
     x = (random.normal(size=(rows, inputs)) * spread).astype(np.float32)
-    library = _library(threads)
+    library = open_library(threads)
     library.functions.native_limit(level)
     found, expected = linear.multiply(library, x), linear.expect(x)
     if form == INT8 and spread >= 1:
@@ -91,7 +81,7 @@ def test_a_product_of_any_shape(
     size = np.abs(x).astype(np.float64) @ np.abs(linear.numbers.astype(np.float64)).T
     if form != INT8:
         assert (np.abs(found - expected) <= 1e-5 * size).all()
-    alone = linear.multiply(_library(1), x[rows // 2 : rows // 2 + 1])
+    alone = linear.multiply(open_library(1), x[rows // 2 : rows // 2 + 1])
     np.testing.assert_array_equal(alone[0], found[rows // 2])
 
 
@@ -114,7 +104,7 @@ def test_a_step_of_any_shape(
 ) -> None:
     decoder = Decoder(shape, seed)
     x = np.random.default_rng(seed).normal(size=(len(kinds), shape.hidden)).astype(np.float32)
-    library = _library(threads)
+    library = open_library(threads)
     library.functions.native_limit(level)
     rows = _rows(decoder, kinds)
     found = decoder.step(library, rows, x)
@@ -129,5 +119,5 @@ def test_a_step_of_any_shape(
     for kept in (middle, slice(middle, None)):
         some = _rows(decoder, kinds)[kept]
         some = some if isinstance(some, list) else [some]
-        again = decoder.step(_library(1), some, np.atleast_2d(x[kept]))
+        again = decoder.step(open_library(1), some, np.atleast_2d(x[kept]))
         np.testing.assert_array_equal(again, np.atleast_2d(found[kept]))

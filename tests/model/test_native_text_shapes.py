@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,11 +17,12 @@ from musicgen.engine.pytorch.sampling import SamplerFeatures, SamplingTensors, s
 from musicgen.model.config import TextEncoderConfig
 from musicgen.model.native.forms import FLOAT16, FLOAT32, pack_weight
 from musicgen.model.native.generation_bindings import NativeSampling, bind_generation
-from musicgen.model.native.library import Library, load_library
-from musicgen.model.native.step_file import AVX2, VNNI, find_step_file
+from musicgen.model.native.library import load_library
+from musicgen.model.native.step_file import AVX2, VNNI
 from musicgen.model.native.text_encoder import NativeTextEncoder
 from musicgen.model.text_encoder import TextEncoder
 from musicgen.request import SamplingParams
+from tests.support.native_library import open_library, restore_level
 
 compiled = load_library()
 pytestmark = pytest.mark.skipif(compiled is None, reason="the native step was not compiled here")
@@ -51,20 +51,10 @@ SAMPLINGS = st.builds(
 DRAWS = st.floats(0, 1, exclude_max=True)
 
 
-@functools.cache
-def _library(threads: int) -> Library:
-    path = find_step_file()
-    assert path is not None
-    library = Library(path)
-    library.threads = threads
-    return library
-
-
 @pytest.fixture(autouse=True)
 def full_level() -> Iterator[None]:
-    """Restore the full level afterwards."""
     yield
-    _library(1).functions.native_limit(VNNI)
+    restore_level()
 
 
 def _pack(name: str, array: NDArray[Any], form: int) -> dict[str, NDArray[Any]]:
@@ -91,11 +81,11 @@ def test_a_text_encoder_of_any_shape(
     arrays: dict[str, NDArray[Any]] = {}
     for name, tensor in encoder.state_dict().items():
         arrays |= _pack(f"text_encoder.{name}", tensor.float().numpy(), form)
-    library = _library(threads)
+    library = open_library(threads)
     library.functions.native_limit(level)
     tokens = torch.randint(config.vocab_size, (length,), generator=random)
     found = NativeTextEncoder(library, config, arrays).encode(tokens.tolist())
-    found_alone = NativeTextEncoder(_library(1), config, arrays).encode(tokens.tolist())
+    found_alone = NativeTextEncoder(open_library(1), config, arrays).encode(tokens.tolist())
     np.testing.assert_array_equal(found, found_alone)
     with torch.inference_mode():
         # Not `forward`, because that embeds in float32.
@@ -119,7 +109,7 @@ def test_any_token_is_sampled_as_by_pytorch(
     if has_ties:
         logits = logits.round()
     rules = NativeSampling(params.top_p, params.temperature, params.top_k)
-    library = _library(1)
+    library = open_library(1)
     bind_generation(library)
     found = library.functions.native_sample(
         logits.ctypes.data, vocabulary, ctypes.byref(rules), draw
