@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import pytest
 from tests.support import ROOT
 
 SOURCES = ROOT / "musicgen" / "model" / "native"
-FLAGS = ["-std=c++17", "-O3", "-pthread", "-fno-trapping-math", "-fno-math-errno"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+FLAGS = PROJECT["tool"]["setuptools"]["ext-modules"][0]["extra-compile-args"]
 EMULATOR = "qemu-aarch64-static"
 COMPILERS = {
     "gcc": ["aarch64-linux-gnu-g++"],
