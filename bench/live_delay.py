@@ -83,7 +83,7 @@ async def listen(
 ) -> None:
     """Read the live audio of a clip; the first `skipped` pieces were written before."""
     data, count = bytearray(), 0
-    async with http.stream("GET", f"/audio/{job_id}/stream", params={"clip": clip}) as answer:
+    async with http.stream("GET", f"/v1/audio/{job_id}/stream", params={"clip": clip}) as answer:
         answer.raise_for_status()
         async for block in answer.aiter_raw():
             data += block

@@ -68,7 +68,7 @@ def check_recovery(stack: Stack, jobs: int) -> dict[str, Any]:
         ends = [_wait_for_end(http, job_id) for job_id in ids]
         for status in ends:
             _check_clip(http, stack, status)
-        listed = http.get("/jobs", params={"limit": 100}).json()["jobs"]
+        listed = http.get("/v1/jobs", params={"limit": 100}).json()["jobs"]
     states = Counter(status["status"] for status in ends)
     assert states == {"completed": jobs}, states
     assert Counter(job["job_id"] for job in listed) == Counter([first["job_id"], *ids])

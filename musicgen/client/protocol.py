@@ -119,22 +119,22 @@ class Calls:
         audio = body.get("input_audio")
         if isinstance(audio, Path):
             body["input_audio"] = yield from self.upload(audio)
-        response = yield from self._send("POST", "/generate", json=body, headers=headers)
+        response = yield from self._send("POST", "/v1/generate", json=body, headers=headers)
         return _read_answer(response, lambda body: str(body["job_id"]))
 
     def upload(self, path: Path) -> Steps[str]:
         """Upload an audio file and return the value for `input_audio`."""
-        response = yield from self._send("POST", "/uploads", content=path.read_bytes())
+        response = yield from self._send("POST", "/v1/uploads", content=path.read_bytes())
         return _read_answer(response, lambda body: str(body["input_audio"]))
 
     def status(self, job_id: str) -> Steps[Job]:
         """Return the state of a job."""
-        response = yield from self._send("GET", f"/status/{job_id}")
+        response = yield from self._send("GET", f"/v1/status/{job_id}")
         return _read_answer(response, Job.from_mapping)
 
     def cancel(self, job_id: str) -> Steps[Job]:
         """Cancel a job and return its state."""
-        response = yield from self._send("DELETE", f"/jobs/{job_id}")
+        response = yield from self._send("DELETE", f"/v1/jobs/{job_id}")
         return _read_answer(response, Job.from_mapping)
 
     def wait(self, job_id: str, tell: OnStatus | None) -> Steps[Job]:
@@ -174,7 +174,7 @@ class Calls:
 
     def models(self) -> Steps[dict[str, Any]]:
         """Return the server's models."""
-        response = yield from self._send("GET", "/models")
+        response = yield from self._send("GET", "/v1/models")
         return _read_answer(response, dict)
 
     def _send(self, method: str, path: str, **content: Any) -> Steps[httpx.Response]:

@@ -135,7 +135,7 @@ def test_damaged_uploads_are_answered_and_leave_nothing() -> None:
         statuses: Counter[int] = Counter()
         before = 0
         for index, (name, data) in enumerate(mutate_files(200, SEED + 3)):
-            answer: httpx.Response = api.http.post("/uploads", content=data)
+            answer: httpx.Response = api.http.post("/v1/uploads", content=data)
             statuses[answer.status_code] += 1
             if answer.status_code != 201:
                 error = answer.json()["error"]

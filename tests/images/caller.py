@@ -70,4 +70,4 @@ class Caller:
         return sound
 
     def list_jobs(self) -> list[str]:
-        return [str(job["job_id"]) for job in self.http.get("/jobs?limit=100").json()["jobs"]]
+        return [str(job["job_id"]) for job in self.http.get("/v1/jobs?limit=100").json()["jobs"]]

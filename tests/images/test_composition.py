@@ -48,7 +48,7 @@ def test_a_clip_has_ranges_and_other_formats(caller: Caller) -> None:
 
 def test_an_uploaded_clip_is_continued(caller: Caller) -> None:
     sound = caller.check_clip(caller.wait_for(caller.submit(), "completed"))
-    sent = caller.http.post("/uploads", content=sound, headers={"Content-Type": "audio/wav"})
+    sent = caller.http.post("/v1/uploads", content=sound, headers={"Content-Type": "audio/wav"})
     assert sent.status_code in (200, 201), sent.text
     upload = sent.json()["input_audio"]
     job = caller.submit(input_audio=upload, continuation=True, duration=2.0)

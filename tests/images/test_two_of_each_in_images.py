@@ -139,14 +139,14 @@ def test_a_key_of_one_api_is_revoked_at_the_other(twins: Composition, site: Site
     key = _create_key(twins, "api-2")
     headers = {"Authorization": f"Bearer {key}"}
     for api in site.apis:
-        assert api.http.get("/jobs", headers=headers).status_code == 200
+        assert api.http.get("/v1/jobs", headers=headers).status_code == 200
     prefix = key.split("_")[1]
     assert prefix in twins.containers["api"].execute(*KEYS, "list").stdout
     done = twins.containers["api"].execute(*KEYS, "revoke", prefix)
     assert done.returncode == 0, done.stdout + done.stderr
 
     def list_statuses(headers: dict[str, str] | None = None) -> list[int]:
-        return [api.http.get("/jobs", headers=headers).status_code for api in site.apis]
+        return [api.http.get("/v1/jobs", headers=headers).status_code for api in site.apis]
 
     wait_for(lambda: list_statuses(headers) == [401, 401], 5)
     assert list_statuses() == [200, 200], "the other key stays valid"

@@ -67,9 +67,9 @@ class Rig:
 
     def cancel_all(self) -> None:
         for state in ("queued", "running"):
-            page = self.http.get("/jobs", params={"limit": 100, "status": state}).json()
+            page = self.http.get("/v1/jobs", params={"limit": 100, "status": state}).json()
             for job in page["jobs"]:
-                self.http.delete(f"/jobs/{job['job_id']}")
+                self.http.delete(f"/v1/jobs/{job['job_id']}")
 
     def drive(self, alert: str, act: Callable[[], object] = lambda: None) -> None:
         """Wait until the alert fires, doing `act` meanwhile."""
@@ -222,7 +222,7 @@ def test_jobs_that_fail_here_and_those_that_are_wrong(rig: Rig) -> None:
 def test_workers_that_are_lost(rig: Rig) -> None:
     for _ in range(4):
         rig.submit(duration=300)
-    wait_for(lambda: len(rig.http.get("/jobs?status=running").json()["jobs"]) == 4, 30)
+    wait_for(lambda: len(rig.http.get("/v1/jobs?status=running").json()["jobs"]) == 4, 30)
     rig.signal("worker", signal.SIGKILL)
     rig.drive("MusicGenWorkersLost")
     rig.cancel_all()
@@ -233,7 +233,7 @@ def test_workers_that_are_lost(rig: Rig) -> None:
 
 def test_errors_of_one_route(rig: Rig) -> None:
     def upload() -> None:
-        rig.http.post("/uploads", content=wav(0.2))
+        rig.http.post("/v1/uploads", content=wav(0.2))
         for _ in range(20):
             rig.http.get("/readyz")
 
@@ -246,7 +246,7 @@ def test_slow_calls(rig: Rig) -> None:
     def hold_the_table() -> None:
         with psycopg.connect(rig.database) as connection:
             connection.execute("LOCK TABLE musicgen_jobs IN ACCESS EXCLUSIVE MODE")
-            call = threading.Thread(target=lambda: rig.http.get("/jobs"))
+            call = threading.Thread(target=lambda: rig.http.get("/v1/jobs"))
             call.start()
             time.sleep(2.7)
         call.join()

@@ -118,7 +118,7 @@ def test_a_running_api_is_driven_and_told_of(server: JobServer, tmp_path: Path) 
     found = json.loads(done.stdout.splitlines()[-1])
     assert found == json.loads(output.read_text())
     assert found["completed"] == found["jobs"] == len(found["samples"]) > 2
-    listed = server.http.get("/jobs", params={"limit": 100}).json()["jobs"]
+    listed = server.http.get("/v1/jobs", params={"limit": 100}).json()["jobs"]
     assert len(listed) == found["jobs"]
     audio = sum(sample["audio"] for sample in found["samples"])
     assert audio / found["seconds"] == pytest.approx(found["audio_seconds_per_second"], rel=0.01)

@@ -21,13 +21,13 @@ def job_api(folder: Path) -> FastAPI:
     return make_app("postgresql://", settings, host="127.0.0.1", default_model="x", files=files)
 
 
-def list_routes(routes: Iterable[Any]) -> Iterator[tuple[str, str]]:
+def list_routes(routes: Iterable[Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Method and path of each route, also of included routers; mounted files are read only."""
     for route in routes:
         included = getattr(route, "original_router", None)
         if included is not None:
-            yield from list_routes(included.routes)
+            yield from list_routes(included.routes, prefix + route.include_context.prefix)
         else:
             for method in getattr(route, "methods", None) or ("GET",):
                 if method in METHODS:
-                    yield method, route.path
+                    yield method, prefix + route.path

@@ -66,7 +66,7 @@ def continue_uploads(site: Site, folder: Path) -> None:
     first, second = site.apis
     made = first.ended(first.submit(duration=1, seed=3))
     sound = second.http.get(made["audio_url"]).content
-    upload = first.http.post("/uploads", content=sound).json()
+    upload = first.http.post("/v1/uploads", content=sound).json()
     inline = f"data:audio/wav;base64,{base64.b64encode(sound).decode()}"
     # As many jobs as make both workers take some, whichever API took the upload.
     ids = [
@@ -96,7 +96,7 @@ def listen_at_both(site: Site) -> None:
 
     def listen(index: int, api: ApiCaller) -> None:
         parts = []
-        with api.http.stream("GET", f"/audio/{job_id}/stream", params={"clip": 2}) as answer:
+        with api.http.stream("GET", f"/v1/audio/{job_id}/stream", params={"clip": 2}) as answer:
             assert answer.status_code == 200
             for block in answer.iter_bytes():
                 if not parts:
@@ -144,7 +144,7 @@ def submit_once_at_both(site: Site) -> None:
         return str(answer.json()["job_id"])
 
     def follow(api: ApiCaller) -> dict[str, Any]:
-        answer = api.http.get(f"/jobs/{job_id}/events")
+        answer = api.http.get(f"/v1/jobs/{job_id}/events")
         lines = [line for line in answer.text.splitlines() if line.startswith("data:")]
         return dict(json.loads(lines[-1].removeprefix("data:")))
 
@@ -160,8 +160,8 @@ def cancel_at_the_other(site: Site) -> None:
     first, second = site.apis
     job_id = first.submit(duration=300)
     first.until(job_id, lambda now: now["stream_url"], 60)
-    assert second.http.delete(f"/jobs/{job_id}").json()["status"] == "cancelled"
-    assert second.http.get(f"/audio/{job_id}/stream").status_code == 409
+    assert second.http.delete(f"/v1/jobs/{job_id}").json()["status"] == "cancelled"
+    assert second.http.get(f"/v1/audio/{job_id}/stream").status_code == 409
     assert first.status(job_id)["status"] == "cancelled"
     wait_for(lambda: not site.keys(f"{job_id}-"))
     # The worker has a slot again.
@@ -174,7 +174,7 @@ def expire_at_the_other(site: Site) -> None:
     first, second = site.apis
     old, new = (first.ended(first.submit())["job_id"] for _ in range(2))
     sound = first.http.get(f"/audio/{old}.wav").content
-    uploads = [first.http.post("/uploads", content=sound).json()["upload_id"] for _ in range(2)]
+    uploads = [first.http.post("/v1/uploads", content=sound).json()["upload_id"] for _ in range(2)]
     assert site.keys(f"{old}-")
     past = "now() - interval '1000 hours' WHERE id = %s"
     site.execute(f"UPDATE musicgen_jobs SET finished_at = {past}", old)

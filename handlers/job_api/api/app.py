@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.routing import BaseRoute
 
 from handlers.job_api.api import routes_audio, routes_jobs, routes_service
 from handlers.job_api.api.context import Context
@@ -47,9 +48,12 @@ SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-_DESCRIPTION = """Music from text. `POST /generate`, then `GET /status/{job_id}` until it is
-completed, then `GET /audio/{job_id}.wav`. Meta's MusicGen weights are CC-BY-NC-4.0: not for
-commercial use."""
+VERSION = "/v1"
+SHORT = ("/generate", "/status/{job_id}", "/audio/{name}")
+"""Paths that exist without the version too, for good: a job in three calls."""
+_DESCRIPTION = """Music from text. `POST /v1/generate`, then `GET /v1/status/{job_id}` until it is
+completed, then `GET /v1/audio/{job_id}.wav`. These three also work without `/v1`. Meta's MusicGen
+weights are CC-BY-NC-4.0: not for commercial use."""
 # Without FastAPI's own pages: they load scripts from other servers. /docs is in `routes_service`.
 _ABOUT: dict[str, Any] = {
     "title": "MusicGen job API",
@@ -119,14 +123,29 @@ def make_app(
 
 
 def _add_routes(app: FastAPI) -> None:
-    routers = (routes_service.router, routes_jobs.router, routes_audio.router)
-    for router in routers:
-        app.include_router(router)
-    # FastAPI, unlike Starlette, answers HEAD with 405 where there is a GET.
-    for route in [route for router in routers for route in router.routes]:
-        if isinstance(route, APIRoute) and "GET" in (route.methods or ()):
-            app.add_api_route(route.path, route.endpoint, methods=["HEAD"], include_in_schema=False)
+    versioned = (routes_jobs.router, routes_audio.router, routes_service.versioned)
+    short = APIRouter(routes=[route for route in _list_routes(*versioned) if route.path in SHORT])
+    for router in versioned:
+        app.include_router(router, prefix=VERSION)
+        _add_heads(app, router, VERSION)
+    app.include_router(short, include_in_schema=False)
+    app.include_router(routes_service.router)
+    _add_heads(app, short)
+    _add_heads(app, routes_service.router)
     app.mount("/static", PageFiles(directory=routes_service.WEB), name="static")
+
+
+def _list_routes(*routers: APIRouter) -> list[APIRoute]:
+    routes = [route for router in routers for route in router.routes]
+    return [route for route in routes if isinstance(route, APIRoute)]
+
+
+def _add_heads(app: FastAPI, router: APIRouter, prefix: str = "") -> None:
+    """Answer HEAD where there is a GET: FastAPI, unlike Starlette, answers 405."""
+    for route in _list_routes(router):
+        if "GET" in (route.methods or ()):
+            path = prefix + route.path
+            app.add_api_route(path, route.endpoint, methods=["HEAD"], include_in_schema=False)
 
 
 def _list_background_work(
@@ -151,6 +170,12 @@ async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+
+
+def _name_route(route: BaseRoute | None) -> str | None:
+    """Return the path of a route for the metrics: the same with and without the version."""
+    path = getattr(route, "path", None)
+    return None if path is None else path.removeprefix(VERSION)
 
 
 def build_security_policy(media_origin: str = "") -> str:
@@ -205,6 +230,6 @@ def _add_middleware(app: FastAPI, settings: ApiSettings, host: str, media_origin
             # Also for a call that was cancelled.
             context: Context | None = getattr(request.app.state, "context", None)
             if context is not None:
-                route = getattr(request.scope.get("route"), "path", None)
+                route = _name_route(request.scope.get("route"))
                 seconds = time.perf_counter() - began
                 context.metrics.observe_request(request.method, route, status, seconds)

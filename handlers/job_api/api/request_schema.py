@@ -25,9 +25,7 @@ JOB_FIELDS: dict[str, dict[str, Any]] = {
     },
 }
 """Fields of a job, not of a request."""
-_AUDIO = (
-    " An upload (upload:ID from POST /uploads), an http(s) URL, a data: URI or the file as base64."
-)
+_AUDIO = " An upload (upload:ID of POST /v1/uploads), an http(s) URL, a data: URI or base64 of it."
 _TEXT = {"type": "string", "maxLength": PROMPT_MAX_CHARACTERS}
 _SECTION = {
     "type": "object",

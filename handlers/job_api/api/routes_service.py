@@ -39,9 +39,10 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 
 logger = logging.getLogger(__name__)
 router = APIRouter(tags=["service"])
+versioned = APIRouter(tags=["models"])
 
 
-@router.get("/models", response_model=Models, responses=_ERRORS)
+@versioned.get("/models", response_model=Models, responses=_ERRORS)
 async def models(request: Request, caller: CurrentCaller) -> JSONResponse:
     """List the models for `model_version`, with their licences."""
     context: Context = request.app.state.context
@@ -49,7 +50,7 @@ async def models(request: Request, caller: CurrentCaller) -> JSONResponse:
     return JSONResponse({"default": available.default, "models": describe_models(available)})
 
 
-@router.post(
+@versioned.post(
     "/models/{name:path}/load",
     status_code=202,
     response_model=Loading,
@@ -66,7 +67,7 @@ async def load(request: Request, caller: CurrentCaller, name: str) -> JSONRespon
     entry = catalog.find(name)
     model = entry.name if entry else name
     if model not in available.names:
-        raise NotFound(f"No model is called {name[:60]!r}. GET /models lists the models.")
+        raise NotFound(f"No model is called {name[:60]!r}. GET /v1/models lists the models.")
     await request_model(context.pool, model, available.default)
     is_loaded = model in available.loaded
     return JSONResponse({"model": model, "status": "loaded" if is_loaded else "loading"}, 202)

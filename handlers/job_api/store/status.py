@@ -97,7 +97,9 @@ def build_status(row: Mapping[str, Any], load: QueueLoad | None = None) -> dict[
         "finished_at": _format_time(row["finished_at"]),
         "audio_url": urls[0] if is_done else None,
         "audio_urls": urls if is_done else None,
-        "stream_url": f"/audio/{job_id}/stream" if row["streams"] and state == "running" else None,
+        "stream_url": f"/v1/audio/{job_id}/stream"
+        if row["streams"] and state == "running"
+        else None,
         "request": row["request"],
         "priority": row["priority"],
         "attempt": row["attempt"],

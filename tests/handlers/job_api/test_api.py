@@ -83,7 +83,7 @@ def test_ranges_are_parts_of_the_file(server: JobServer) -> None:
 
 
 def _events(server: JobServer, job_id: str) -> list[dict[str, Any]]:
-    with server.http.stream("GET", f"/jobs/{job_id}/events", timeout=60) as answer:
+    with server.http.stream("GET", f"/v1/jobs/{job_id}/events", timeout=60) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         lines = [line for line in answer.iter_lines() if line.startswith("data: ")]
     return [json.loads(line.removeprefix("data: ")) for line in lines]
@@ -103,7 +103,7 @@ def test_sound_is_heard_while_it_is_made(server: JobServer) -> None:
     job_id = server.submit(duration=60, seed=3, normalization_strategy="none")
     status = server.until(job_id, lambda now: now["stream_url"] or (now["status"] != "running"
                           and now["status"] != "queued"))  # fmt: skip
-    assert status["stream_url"] == f"/audio/{job_id}/stream"
+    assert status["stream_url"] == f"/v1/audio/{job_id}/stream"
     with server.http.stream("GET", status["stream_url"]) as answer:
         assert answer.headers["content-type"] == "audio/wav"
         pieces = answer.iter_bytes()
@@ -116,13 +116,13 @@ def test_sound_is_heard_while_it_is_made(server: JobServer) -> None:
     assert len(pcm) == len(made) == 60 * 32_000
     assert np.abs(pcm - made).max() < 1e-3
     # Afterwards the same address has the clip.
-    assert len(server.http.get(f"/audio/{job_id}/stream").content) > 60 * 32_000
+    assert len(server.http.get(f"/v1/audio/{job_id}/stream").content) > 60 * 32_000
 
 
 def test_a_running_job_is_cancelled(server: JobServer) -> None:
     job_id = server.submit(duration=300)
     server.until(job_id, lambda now: now["status"] == "running")
-    assert server.http.delete(f"/jobs/{job_id}").json()["status"] == "cancelled"
+    assert server.http.delete(f"/v1/jobs/{job_id}").json()["status"] == "cancelled"
     # Its slot is free again, and what it had made is gone.
     assert server.ended(server.submit(duration=1))["status"] == "completed"
     end = time.monotonic() + 30
@@ -134,7 +134,7 @@ def test_a_running_job_is_cancelled(server: JobServer) -> None:
 
 
 def test_an_upload_is_continued(server: JobServer) -> None:
-    upload = server.http.post("/uploads", content=wav(2.0))
+    upload = server.http.post("/v1/uploads", content=wav(2.0))
     assert upload.status_code == 201 and upload.json()["seconds"] == 2.0
     fields = {"input_audio": upload.json()["input_audio"], "continuation": True, "duration": 3}
     status = server.ended(server.submit(**fields))
@@ -147,7 +147,7 @@ def test_an_upload_is_continued(server: JobServer) -> None:
 
 def test_what_is_no_sound_is_no_upload(server: JobServer) -> None:
     for body in (b"", b"not a sound" * 100):
-        answer = server.http.post("/uploads", content=body)
+        answer = server.http.post("/v1/uploads", content=body)
         assert answer.status_code == 422 and answer.json()["error"]["message"]
     assert not list((server.folder / "uploads").glob(".*"))
 
@@ -201,23 +201,23 @@ def test_jobs_are_listed_in_pages(server: JobServer) -> None:
     ids = [server.submit(duration=0.2) for _ in range(5)]
     for job_id in ids:
         server.ended(job_id)
-    first = server.http.get("/jobs", params={"limit": 3}).json()
-    second = server.http.get("/jobs", params={"limit": 2, "before": first["next"]}).json()
+    first = server.http.get("/v1/jobs", params={"limit": 3}).json()
+    second = server.http.get("/v1/jobs", params={"limit": 2, "before": first["next"]}).json()
     assert [job["job_id"] for job in first["jobs"] + second["jobs"]] == ids[::-1]
-    done = server.http.get("/jobs", params={"status": "completed", "limit": 1}).json()["jobs"]
+    done = server.http.get("/v1/jobs", params={"status": "completed", "limit": 1}).json()["jobs"]
     assert done[0]["status"] == "completed"
-    assert server.http.get("/jobs", params={"before": "nonsense"}).status_code == 422
+    assert server.http.get("/v1/jobs", params={"before": "nonsense"}).status_code == 422
 
 
 def test_models_are_told_with_their_licences(server: JobServer) -> None:
-    models = server.http.get("/models").json()
+    models = server.http.get("/v1/models").json()
     assert models["default"] == "demo"
     by_name = {each["name"]: each for each in models["models"]}
     assert by_name["demo"]["loaded"] and not by_name["large"]["loaded"]
     assert by_name["large"]["licence"] == "CC-BY-NC-4.0"
-    answer = server.http.post("/models/demo/load")
+    answer = server.http.post("/v1/models/demo/load")
     assert (answer.status_code, answer.json()) == (202, {"model": "demo", "status": "loaded"})
-    assert server.http.post("/models/nothing/load").status_code == 404
+    assert server.http.post("/v1/models/nothing/load").status_code == 404
 
 
 def test_metrics_count_what_happens(server: JobServer) -> None:
@@ -239,7 +239,7 @@ def test_many_may_wait_for_the_same_news(server: JobServer) -> None:
     ends: list[str] = []
 
     def listen() -> None:
-        with httpx.stream("GET", f"{server.url}/jobs/{job_id}/events", timeout=60) as answer:
+        with httpx.stream("GET", f"{server.url}/v1/jobs/{job_id}/events", timeout=60) as answer:
             lines = [line for line in answer.iter_lines() if line.startswith("data: ")]
             ends.append(json.loads(lines[-1].removeprefix("data: "))["status"])
 

@@ -77,11 +77,17 @@ def test_labels_stay_bounded_under_a_thousand_odd_requests(
     chance = random.Random(5)
     methods = ["GET", "POST", "BREW", *("".join(chance.sample(string.ascii_uppercase, 9))
                                         for _ in range(200))]  # fmt: skip
-    paths = ["/status/x", "/jobs/{job_id}", "/audio/a.wav", "/models/%00/load", "/static/x.js"]
+    paths = [
+        "/status/x",
+        "/v1/jobs/{job_id}",
+        "/audio/a.wav",
+        "/v1/models/%00/load",
+        "/static/x.js",
+    ]
     host = server.url.removeprefix("http://")
     for number in range(1000):
         method = chance.choice(methods)
-        path = chance.choice([*paths, f"/{number}", f"/jobs?limit={number}"])
+        path = chance.choice([*paths, f"/{number}", f"/v1/jobs?limit={number}"])
         with socket.create_connection(("127.0.0.1", int(host.split(":")[1])), timeout=10) as line:
             head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
             line.sendall(head.encode())
@@ -176,7 +182,7 @@ def test_an_unexpected_error_is_counted(operated: tuple[JobServer, str]) -> None
     uploads.write_text("not a folder")
     headers = {"Authorization": f"Bearer {key}"}
     try:
-        answer = server.http.post("/uploads", content=wav(0.2), headers=headers)
+        answer = server.http.post("/v1/uploads", content=wav(0.2), headers=headers)
     finally:
         uploads.unlink()
     assert answer.status_code == 500, answer.text

@@ -34,7 +34,7 @@ def test_a_cancelled_job_frees_its_slot_during_the_fetch() -> None:
         slow = server.submit(input_audio=silent.url, continuation=True, duration=2)
         assert silent.wait_for(opened=1)
         began = time.monotonic()
-        assert server.http.delete(f"/jobs/{slow}").json()["status"] == "cancelled"
+        assert server.http.delete(f"/v1/jobs/{slow}").json()["status"] == "cancelled"
         assert server.ended(server.submit(), 40)["status"] == "completed"
         assert time.monotonic() - began < 40 and silent.wait_for(closed=1, seconds=5)
         assert server.status(slow)["status"] == "cancelled"

@@ -69,7 +69,7 @@ def test_jobs_keys_and_files_survive_the_whole_way(
                 server.ended(done)
                 assert stop(worker) == 0
                 clip = http.get(f"/audio/{done}.wav").content
-                upload = http.post("/uploads", content=wav(1.0)).json()["input_audio"]
+                upload = http.post("/v1/uploads", content=wav(1.0)).json()["input_audio"]
                 plain = server.submit(prompt="waits", seed=6)
                 continued = server.submit(duration=2, input_audio=upload, continuation=True)
             # The server runs: a backup is of one moment.

@@ -68,7 +68,7 @@ def test_a_large_body_costs_little_time_and_memory(api: JobServer, kind: str) ->
     assert resident_bytes(pid) < 1.2 * before + 20e6
 
 
-@pytest.mark.parametrize("path", ["/session", "/models/small/load", "/generate/", "/anything"])
+@pytest.mark.parametrize("path", ["/session", "/v1/models/small/load", "/generate/", "/anything"])
 @pytest.mark.parametrize("is_declared", [True, False])
 def test_other_routes_take_a_kilobyte(api: JobServer, path: str, is_declared: bool) -> None:
     """POST /session read and parsed 100 MB from anybody."""
@@ -84,7 +84,7 @@ def test_other_routes_take_a_kilobyte(api: JobServer, path: str, is_declared: bo
         }
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/static/style.css", "/models"])
+@pytest.mark.parametrize("path", ["/", "/docs", "/static/style.css", "/v1/models"])
 def test_a_body_of_unknown_length_does_not_cut_an_answer(api: JobServer, path: str) -> None:
     """The answer ended early. Each such call filled the log with 4 kB and kept 150 kB of memory."""
     before = len(api.log)
@@ -120,7 +120,7 @@ def test_a_sound_inside_a_call_has_its_own_limit(api: JobServer) -> None:
     answer = api.http.post("/generate", json=body)
     assert answer.status_code == 413
     assert "20 MB" in answer.json()["error"]["message"]
-    assert "POST /uploads" in answer.json()["error"]["message"]
+    assert "POST /v1/uploads" in answer.json()["error"]["message"]
 
 
 def test_the_other_fields_have_a_limit_too(api: JobServer) -> None:

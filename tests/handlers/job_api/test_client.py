@@ -117,12 +117,12 @@ def test_lost_answers_make_no_second_job(
 ) -> None:
     monkeypatch.setattr("musicgen.client.protocol.FIRST_PAUSE_SECONDS", 0.01)
     url, asked = unreliable
-    before = len(server.http.get("/jobs", params={"limit": 100}).json()["jobs"])
+    before = len(server.http.get("/v1/jobs", params={"limit": 100}).json()["jobs"])
     with MusicGenClient(url) as client:
         job = client.generate(prompt="x", duration=0.3)
         assert client.audio(job.clips[0])
-    assert asked.count("/generate") > 1
-    assert len(server.http.get("/jobs", params={"limit": 100}).json()["jobs"]) == before + 1
+    assert asked.count("/v1/generate") > 1
+    assert len(server.http.get("/v1/jobs", params={"limit": 100}).json()["jobs"]) == before + 1
 
 
 def test_the_command_line_asks_a_server(server: JobServer, tmp_path: Path) -> None:

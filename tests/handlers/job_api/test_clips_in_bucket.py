@@ -60,7 +60,7 @@ def test_a_clip_comes_from_the_api_itself(api: JobServer, done: dict[str, Any]) 
     assert answer.headers["etag"] and answer.headers["last-modified"].endswith("GMT")
     saved = api.http.get(done["audio_url"], params={"download": True})
     assert saved.headers["content-disposition"].startswith("attachment;")
-    assert api.http.get(f"/audio/{done['job_id']}/stream").content == answer.content
+    assert api.http.get(f"/v1/audio/{done['job_id']}/stream").content == answer.content
 
 
 def test_ranges_are_parts_of_the_object(api: JobServer, done: dict[str, Any]) -> None:
@@ -165,7 +165,7 @@ def test_an_upload_without_its_bucket_leaves_nothing(api: JobServer, bucket: Sea
     bucket.stop()
     try:
         for call in (
-            {"url": "/uploads", "content": wav(1)},
+            {"url": "/v1/uploads", "content": wav(1)},
             {"url": "/generate", "json": {"prompt": "x", "input_audio": sound}},
         ):
             answer = api.http.post(**call)  # type: ignore[arg-type]
@@ -176,7 +176,7 @@ def test_an_upload_without_its_bucket_leaves_nothing(api: JobServer, bucket: Sea
     finally:
         bucket.start()
     assert _count_uploads(api, bucket) == before
-    assert api.http.post("/uploads", content=wav(1)).status_code == 201
+    assert api.http.post("/v1/uploads", content=wav(1)).status_code == 201
 
 
 def _count_uploads(api: JobServer, bucket: SeaweedFS) -> int:

@@ -102,7 +102,7 @@ def api(data: Path) -> Any:
 
 
 def test_a_caller_has_a_number_of_streams(api: JobServer) -> None:
-    path = f"/jobs/{api.submit()}/events"
+    path = f"/v1/jobs/{api.submit()}/events"
     opened = []
     with ExitStack() as stack:
         for _ in range(3):
@@ -126,7 +126,7 @@ def test_a_caller_has_a_number_of_streams(api: JobServer) -> None:
 def test_an_unfinished_body_does_not_end_a_stream(api: JobServer) -> None:
     """The limit of time for a body cut the stream, with a traceback in the log."""
     job_id, address = api.submit(), urlsplit(api.url)
-    head = f"GET /jobs/{job_id}/events HTTP/1.1\r\nHost: {address.netloc}\r\n"
+    head = f"GET /v1/jobs/{job_id}/events HTTP/1.1\r\nHost: {address.netloc}\r\n"
     with socket.create_connection((address.hostname or "", address.port or 0), 10) as caller:
         caller.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n".encode())
         answer = caller.makefile("rb")
@@ -134,7 +134,7 @@ def test_an_unfinished_body_does_not_end_a_stream(api: JobServer) -> None:
             pass
         time.sleep(1.5)
         caller.sendall(b"1\r\nx\r\n")
-        assert api.http.delete(f"/jobs/{job_id}").status_code == 200
+        assert api.http.delete(f"/v1/jobs/{job_id}").status_code == 200
         while line := answer.readline():
             if b"cancelled" in line:
                 break

@@ -129,7 +129,7 @@ def test_slow_servers_delay_only_those_who_name_them(site: Site, neighbour: Neig
     assert (other.status(waiting)["position"] or 1) == 1
     other.ended(waiting)
     for job_id in slow:
-        assert one.http.delete(f"/jobs/{job_id}").json()["status"] == "cancelled"
+        assert one.http.delete(f"/v1/jobs/{job_id}").json()["status"] == "cancelled"
     assert silent.wait_for(closed=FETCHES_PER_OWNER, seconds=3)
     assert one.ended(_submit(one, neighbour.url), 20)["status"] == "completed"
     assert silent.opened == FETCHES_PER_OWNER
@@ -173,7 +173,7 @@ def test_a_killed_worker_s_fetch_is_made_by_the_next(site: Site) -> None:
     assert silent.wait_for(opened=2)
     site.worker.kill()
     site.worker.wait()
-    caller.http.delete(f"/jobs/{dropped}")
+    caller.http.delete(f"/v1/jobs/{dropped}")
     silent.sound = SOUND
     site.start_worker()
     assert caller.ended(made, 40)["status"] == "completed"
@@ -197,7 +197,7 @@ def test_a_recovered_fetch_ends_with_its_job(site: Site) -> None:
     assert silent.wait_for(opened=2)
     assert one.status(slow)["status"] == "running"
     waiting = other.submit()
-    assert one.http.delete(f"/jobs/{slow}").json()["status"] == "cancelled"
+    assert one.http.delete(f"/v1/jobs/{slow}").json()["status"] == "cancelled"
     assert silent.wait_for(closed=2, seconds=5)
     assert other.ended(waiting, 20)["status"] == "completed"
 

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import httpx
 import pytest
-from fastapi.routing import APIRoute
 
-from handlers.job_api.api import routes_audio, routes_jobs, routes_service
 from handlers.job_api.worker.health_server import HealthServer
 from handlers.job_api.worker.metrics import WorkerMetrics
 from tests.support.job_server import JobServer
+from tests.support.routes import job_api, list_routes
 
-ROUTERS = (routes_service.router, routes_jobs.router, routes_audio.router)
-PATHS = sorted(
-    route.path
-    for router in ROUTERS
-    for route in router.routes
-    if isinstance(route, APIRoute) and "GET" in (route.methods or ())
-)
+ROUTES = list_routes(job_api(Path("unused")).routes)
+PATHS = sorted(path for method, path in set(ROUTES) if method == "GET" and path != "/static")
 OTHERS = ("/openapi.json", "/static/style.css", "/nowhere", "/static/nowhere.css")
 SAME = ("content-type", "content-length", "cache-control", "etag", "content-security-policy",
         "content-disposition", "accept-ranges")  # fmt: skip
@@ -49,17 +44,17 @@ def test_head_is_get_without_its_body(server: JobServer, job_id: str, path: str)
 def test_head_of_a_stream_does_not_wait_for_its_end(server: JobServer) -> None:
     job_id = server.submit(duration=300)
     server.until(job_id, lambda now: now["stream_url"])
-    for path in (f"/jobs/{job_id}/events", f"/audio/{job_id}/stream"):
+    for path in (f"/v1/jobs/{job_id}/events", f"/v1/audio/{job_id}/stream"):
         began = time.monotonic()
         head = server.http.head(path)
         assert head.status_code == 200 and time.monotonic() - began < 2
         with server.http.stream("GET", path) as get:
             assert head.headers["content-type"] == get.headers["content-type"]
-    server.http.delete(f"/jobs/{job_id}")
+    server.http.delete(f"/v1/jobs/{job_id}")
 
 
 def test_other_methods_are_refused_as_before(server: JobServer) -> None:
-    assert server.http.put("/models").status_code == 405
+    assert server.http.put("/v1/models").status_code == 405
     paths = server.http.get("/openapi.json").json()["paths"]
     assert not [path for path, methods in paths.items() if "head" in methods]
 

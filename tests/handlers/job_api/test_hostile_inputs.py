@@ -78,7 +78,7 @@ def _check(answer: httpx.Response, call: object) -> None:
 
 
 def test_no_value_of_a_parameter_is_a_fault(api: JobServer, tmp_path: Path) -> None:
-    """GET /jobs?before= answered 500 to dates that Python reads and PostgreSQL does not."""
+    """GET /v1/jobs?before= answered 500 to dates that Python reads and PostgreSQL does not."""
     document = api.http.get("/openapi.json").json()["paths"]
     asked = set()
     for method, path in sorted(set(list_routes(job_api(tmp_path).routes))):
@@ -90,7 +90,7 @@ def test_no_value_of_a_parameter_is_a_fault(api: JobServer, tmp_path: Path) -> N
             call = address.replace("%s", value if "%" in value else quote(value, safe=""))
             _check(api.http.request(method, call), (method, call))
             asked.add(address)
-    assert {"/jobs?before=%s", "/jobs?limit=%s", "/status/%s", "/models/%s/load"} <= asked
+    assert {"/v1/jobs?before=%s", "/v1/jobs?limit=%s", "/status/%s", "/v1/models/%s/load"} <= asked
 
 
 def _list_query_parameters(operation: dict[str, Any]) -> list[str]:
@@ -128,16 +128,16 @@ def test_no_header_is_a_fault(api: JobServer) -> None:
 
 def test_pages_are_complete_whatever_zone_a_cursor_has(api: JobServer) -> None:
     ids = [api.submit() for _ in range(3)]
-    page = api.http.get("/jobs", params={"limit": 1}).json()
+    page = api.http.get("/v1/jobs", params={"limit": 1}).json()
     assert page["jobs"][0]["job_id"] == ids[2]
     date, last = base64.urlsafe_b64decode(page["next"]).decode().split(" ")
     for moved in (date, date.replace("+00:00", "Z")):
         cursor = base64.urlsafe_b64encode(f"{moved} {last}".encode()).decode()
-        rest = api.http.get("/jobs", params={"limit": 2, "before": cursor}).json()["jobs"]
+        rest = api.http.get("/v1/jobs", params={"limit": 2, "before": cursor}).json()["jobs"]
         assert [job["job_id"] for job in rest] == ids[1::-1]
 
 
-@pytest.mark.parametrize("path", ["/generate", "/uploads", "/session"])
+@pytest.mark.parametrize("path", ["/generate", "/v1/uploads", "/session"])
 def test_a_caller_that_hangs_up_is_no_fault(api: JobServer, path: str) -> None:
     """It was logged with a traceback and counted as a 500."""
     address = urlsplit(api.url)
@@ -148,7 +148,7 @@ def test_a_caller_that_hangs_up_is_no_fault(api: JobServer, path: str) -> None:
         caller.sendall(f"{head}Content-Length: 500\r\n\r\n{{".encode())
         time.sleep(0.2)
     end = time.monotonic() + 20
-    label = f'method="POST",route="{path}",status="4'
+    label = f'method="POST",route="{path.removeprefix("/v1")}",status="4'
     counted: list[str] = []
     while not any(f"{label}99" in line or f"{label}00" in line for line in counted):
         assert time.monotonic() < end, counted
@@ -167,7 +167,7 @@ def test_after_a_fault_the_connection_still_works(data: Path) -> None:
             database.execute("ALTER TABLE musicgen_jobs RENAME TO elsewhere")
             caller = http.client.HTTPConnection(str(address.hostname), address.port)
             for _ in range(2):
-                caller.request("GET", "/jobs")
+                caller.request("GET", "/v1/jobs")
                 answer = caller.getresponse()
                 assert answer.status == 500
                 assert json.loads(answer.read())["error"]["code"] == "internal_error"

@@ -43,7 +43,7 @@ def _until(server: JobServer, name: str, what: str) -> dict[str, Any]:
     """What is told of a model once `what` is true of it."""
     end = time.monotonic() + 60
     while True:
-        models = server.http.get("/models").json()
+        models = server.http.get("/v1/models").json()
         model: dict[str, Any] = next(each for each in models["models"] if each["name"] == name)
         if model[what]:
             return {**model, "default": models["default"]}
@@ -61,7 +61,7 @@ def test_a_model_outside_the_catalog_has_the_licence_of_its_card(offline: JobSer
 def test_a_model_is_swapped_while_a_job_goes_on(offline: JobServer) -> None:
     running = offline.submit(duration=60)
     offline.until(running, lambda now: now["status"] == "running")
-    answer = offline.http.post("/models/small/load")
+    answer = offline.http.post("/v1/models/small/load")
     assert (answer.status_code, answer.json()["status"]) == (202, "loading")
     assert _until(offline, "small", "loaded")["default"] == "small"
     after = offline.ended(offline.submit(seed=1))["result"]
@@ -72,15 +72,15 @@ def test_a_model_is_swapped_while_a_job_goes_on(offline: JobServer) -> None:
 
 
 def test_a_model_that_cannot_be_loaded_is_told_and_changes_nothing(offline: JobServer) -> None:
-    default = offline.http.get("/models").json()["default"]
-    assert offline.http.post("/models/large/load").json()["status"] == "loading"
+    default = offline.http.get("/v1/models").json()["default"]
+    assert offline.http.post("/v1/models/large/load").json()["status"] == "loading"
     told = _until(offline, "large", "error")
     assert not told["loaded"] and not told["loading"]
     assert told["default"] == offline.ended(offline.submit())["result"]["model"] == default
     # Asked for again, it is tried again: it may have been mended.
-    assert offline.http.post("/models/large/load").status_code == 202
+    assert offline.http.post("/v1/models/large/load").status_code == 202
     assert _until(offline, "large", "error")["error"]
-    assert offline.http.post(f"/models/{default}/load").status_code == 202
+    assert offline.http.post(f"/v1/models/{default}/load").status_code == 202
 
 
 def test_an_unexpected_failure_of_a_load_is_not_repeated(

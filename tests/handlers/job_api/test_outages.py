@@ -65,7 +65,7 @@ def server(postgres: TcpPostgres, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def _upload(server: JobServer) -> httpx.Response:
-    return server.http.post("/uploads", content=wav(4.0))
+    return server.http.post("/v1/uploads", content=wav(4.0))
 
 
 def _files(server: JobServer) -> list[str]:

@@ -107,7 +107,7 @@ def test_what_would_wait_goes_elsewhere_until_the_month_s_money_is_spent(
         assert result["made_by"] == _address(cog) and result["cost_usd"] > 0.1
         second = server.submit()
         server.until(second, lambda now: now["attempt"] == 1 and now["status"] == "queued")
-        server.http.delete(f"/jobs/{long}")
+        server.http.delete(f"/v1/jobs/{long}")
         assert server.ended(second)["result"]["made_by"] == "local"
         assert _spent(server) == pytest.approx(result["cost_usd"])
 

@@ -68,15 +68,18 @@ def guarded() -> Iterator[Guarded]:
 
 CALLS = [
     ("POST", "/generate"),
-    ("GET", "/jobs"),
+    ("POST", "/v1/generate"),
+    ("GET", "/v1/jobs"),
     ("GET", "/status/" + "0" * 32),
-    ("DELETE", "/jobs/" + "0" * 32),
-    ("GET", "/jobs/" + "0" * 32 + "/events"),
+    ("GET", "/v1/status/" + "0" * 32),
+    ("DELETE", "/v1/jobs/" + "0" * 32),
+    ("GET", "/v1/jobs/" + "0" * 32 + "/events"),
     ("GET", "/audio/" + "0" * 32 + ".wav"),
-    ("GET", "/audio/" + "0" * 32 + "/stream"),
-    ("POST", "/uploads"),
-    ("GET", "/models"),
-    ("POST", "/models/small/load"),
+    ("GET", "/v1/audio/" + "0" * 32 + ".wav"),
+    ("GET", "/v1/audio/" + "0" * 32 + "/stream"),
+    ("POST", "/v1/uploads"),
+    ("GET", "/v1/models"),
+    ("POST", "/v1/models/small/load"),
 ]
 
 
@@ -95,37 +98,37 @@ def test_without_a_key_nothing_is_told(
 def test_a_wrong_secret_of_a_known_prefix_is_wrong(guarded: Guarded) -> None:
     prefix = guarded.keys["one"].rsplit("_", 1)[0].split("_")[1]
     key = f"mg_{prefix}_{'A' * 43}"
-    answer = httpx.get(guarded.server.url + "/jobs", headers={"Authorization": f"Bearer {key}"})
+    answer = httpx.get(guarded.server.url + "/v1/jobs", headers={"Authorization": f"Bearer {key}"})
     assert answer.status_code in (401, 429)
 
 
 def test_one_key_never_sees_another_s(guarded: Guarded) -> None:
     with guarded.as_("one") as one, guarded.as_("two") as two:
         job_id = one.post("/generate", json={"prompt": "secret"}).json()["job_id"]
-        upload = one.post("/uploads", content=wav(0.5)).json()["input_audio"]
+        upload = one.post("/v1/uploads", content=wav(0.5)).json()["input_audio"]
         assert one.get(f"/status/{job_id}").json()["request"]["prompt"] == "secret"
-        paths = (f"/status/{job_id}", f"/jobs/{job_id}/events", f"/audio/{job_id}.wav",
-                 f"/audio/{job_id}/stream")  # fmt: skip
+        paths = (f"/status/{job_id}", f"/v1/jobs/{job_id}/events", f"/audio/{job_id}.wav",
+                 f"/v1/audio/{job_id}/stream")  # fmt: skip
         for path in paths:
             assert two.get(path).status_code == 404
-        assert two.delete(f"/jobs/{job_id}").status_code == 404
-        assert two.get("/jobs").json()["jobs"] == []
+        assert two.delete(f"/v1/jobs/{job_id}").status_code == 404
+        assert two.get("/v1/jobs").json()["jobs"] == []
         body = {"prompt": "x", "input_audio": upload, "continuation": True}
         assert two.post("/generate", json=body).status_code == 422
         assert one.get(f"/status/{job_id}").json()["status"] == "queued"
-        one.delete(f"/jobs/{job_id}")
+        one.delete(f"/v1/jobs/{job_id}")
 
 
 def test_scopes_are_what_a_key_may(guarded: Guarded) -> None:
     with guarded.as_("one") as one, guarded.as_("all") as anything, guarded.as_("watcher") as other:
         urgent = {"prompt": "x", "priority": 5}
         assert one.post("/generate", json=urgent).status_code == 403
-        assert one.post("/models/demo/load").status_code == 403
+        assert one.post("/v1/models/demo/load").status_code == 403
         assert other.post("/generate", json={"prompt": "x"}).status_code == 403
-        assert other.post("/uploads", content=wav(0.1)).status_code == 403
+        assert other.post("/v1/uploads", content=wav(0.1)).status_code == 403
         answer = anything.post("/generate", json=urgent)
         assert answer.status_code == 202
-        anything.delete(f"/jobs/{answer.json()['job_id']}")
+        anything.delete(f"/v1/jobs/{answer.json()['job_id']}")
 
 
 def test_a_key_has_a_quota(guarded: Guarded) -> None:
@@ -134,7 +137,7 @@ def test_a_key_has_a_quota(guarded: Guarded) -> None:
         assert [answer.status_code for answer in answers] == [202, 202, 202, 429]
         assert int(answers[-1].headers["retry-after"]) >= 1
         for answer in answers[:3]:
-            two.delete(f"/jobs/{answer.json()['job_id']}")
+            two.delete(f"/v1/jobs/{answer.json()['job_id']}")
 
 
 def test_revoked_and_expired_keys_end(guarded: Guarded) -> None:
@@ -144,7 +147,9 @@ def test_revoked_and_expired_keys_end(guarded: Guarded) -> None:
     guarded.command("revoke", told.split("_")[1])
     time.sleep(1)
     for key in (told, short):
-        answer = httpx.get(guarded.server.url + "/jobs", headers={"Authorization": f"Bearer {key}"})
+        answer = httpx.get(
+            guarded.server.url + "/v1/jobs", headers={"Authorization": f"Bearer {key}"}
+        )
         assert answer.status_code in (401, 429)
 
 
@@ -158,9 +163,9 @@ def test_the_page_signs_in_with_a_cookie_that_scripts_cannot_read(guarded: Guard
         assert browser.get("/session").json() | {"version": ""} == {
             "auth": True, "signed_in": True, "name": "all", "version": "",
         }  # fmt: skip
-        assert browser.get("/jobs").status_code == 200
+        assert browser.get("/v1/jobs").status_code == 200
         browser.delete("/session")
-        assert browser.get("/jobs").status_code == 401
+        assert browser.get("/v1/jobs").status_code == 401
 
 
 NAMES = [
@@ -187,7 +192,7 @@ def _raw(server: JobServer, head: bytes, body: bytes = b"", seconds: float = 10.
 
 def test_a_body_that_says_it_is_huge_is_not_read(guarded: Guarded) -> None:
     key = guarded.keys["one"].encode()
-    for path in (b"/generate", b"/uploads"):
+    for path in (b"/generate", b"/v1/uploads"):
         head = (
             b"POST " + path + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer " + key
             + b"\r\nContent-Length: 1000000000\r\n\r\n"
@@ -204,7 +209,7 @@ def test_a_body_that_is_larger_than_it_says_is_cut(
 
     with guarded.as_("one") as one:
         try:
-            answer = one.post("/uploads", content=endless())
+            answer = one.post("/v1/uploads", content=endless())
         except httpx.WriteError:
             return  # it was hung up on before it had sent everything
         assert answer.status_code == 413
@@ -239,9 +244,10 @@ def test_a_body_that_trickles_in_is_given_up(guarded: Guarded, path: bytes) -> N
 def test_headers_that_trickle_in_are_given_up(guarded: Guarded) -> None:
     """Connections are dearer than bodies: nobody has said who they are yet."""
     assert (
-        _trickled(guarded.server, b"GET /jobs HTTP/1.1\r\nHost: 127.0.0.1\r\n", b"X: y\r\n") == b""
+        _trickled(guarded.server, b"GET /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\n", b"X: y\r\n")
+        == b""
     )
-    assert guarded.as_("one").get("/jobs").status_code == 200
+    assert guarded.as_("one").get("/v1/jobs").status_code == 200
 
 
 def test_headers_without_an_end_are_refused(guarded: Guarded) -> None:
@@ -273,7 +279,7 @@ def test_pages_of_other_sites_start_nothing(
         answer = everything.post("/generate", content=b'{"prompt": "x"}', headers=more)
         assert answer.status_code == status, answer.text
         if status == 202:
-            everything.delete(f"/jobs/{answer.json()['job_id']}")
+            everything.delete(f"/v1/jobs/{answer.json()['job_id']}")
 
 
 def test_only_listed_sites_may_read_answers(guarded: Guarded) -> None:
@@ -292,7 +298,7 @@ def test_only_listed_sites_may_read_answers(guarded: Guarded) -> None:
 
 def test_who_calls_too_often_waits(data: Path) -> None:
     with job_server(data, "api", MUSICGEN_RATE_LIMIT="5/minute") as server:
-        answers = [server.http.get("/jobs") for _ in range(6)]
+        answers = [server.http.get("/v1/jobs") for _ in range(6)]
         assert [answer.status_code for answer in answers] == [200] * 5 + [429]
         assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
         assert answers[-1].json()["error"]["code"] == "too_many_calls"

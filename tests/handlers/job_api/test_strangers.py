@@ -44,7 +44,7 @@ def test_strangers_are_refused_and_callers_served(database: str, with_pool: With
 
         def guess(_: int) -> int:
             headers = {"Authorization": f"Bearer {_random_key()}"}
-            return stranger.get("/jobs", headers=headers).status_code
+            return stranger.get("/v1/jobs", headers=headers).status_code
 
         guessed = list(pool.map(guess, range(3 * WRONG_KEYS)))
         assert guessed.count(401) == WRONG_KEYS and guessed.count(429) == 2 * WRONG_KEYS
@@ -52,17 +52,17 @@ def test_strangers_are_refused_and_callers_served(database: str, with_pool: With
         def call(path: str) -> int:
             return stranger.get(path).status_code
 
-        answers = list(pool.map(call, ["/session", "/jobs", "/models"] * (OPEN_CALLS // 3)))
+        answers = list(pool.map(call, ["/session", "/v1/jobs", "/v1/models"] * (OPEN_CALLS // 3)))
         assert set(answers) == {200, 401, 429}
-        for path in ("/session", "/jobs", "/status/x", "/audio/x.wav"):
+        for path in ("/session", "/v1/jobs", "/status/x", "/audio/x.wav"):
             answer = stranger.get(path)
             assert answer.json()["error"]["code"] == "too_many_calls"
             assert 1 <= int(answer.headers["retry-after"]) <= 60
         assert stranger.post("/session", json={"key": "x"}).status_code == 429
-        assert stranger.post("/uploads", content=bytes(1000)).status_code == 429
+        assert stranger.post("/v1/uploads", content=bytes(1000)).status_code == 429
         # From the same address, as behind a proxy.
         assert server.http.get("/session").json()["signed_in"]
-        assert server.http.get("/jobs").status_code == 200
+        assert server.http.get("/v1/jobs").status_code == 200
         assert stranger.get("/healthz").status_code == 200
         metrics = httpx.get(f"http://127.0.0.1:{port}/metrics").text
         for code in ("key_needed", "too_many_calls"):
@@ -117,7 +117,7 @@ def test_only_a_listed_proxy_tells_the_address(data: Path, proxies: str) -> None
     settings = {"MUSICGEN_RATE_LIMIT": "1/minute", "MUSICGEN_PROXIES": proxies}
     with job_server(data, "api", **settings) as server:
         answers = [
-            server.http.get("/jobs", headers={"X-Forwarded-For": f"203.0.113.{n}"})
+            server.http.get("/v1/jobs", headers={"X-Forwarded-For": f"203.0.113.{n}"})
             for n in (1, 2, 2)
         ]
         is_told = proxies.startswith("127")

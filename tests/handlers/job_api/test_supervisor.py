@@ -51,7 +51,7 @@ def test_the_children_end_with_a_killed_supervisor_and_the_next_binds_at_once(
             status = first.until(running, lambda now: now["status"] == "running", seconds=10)
             assert status["attempt"] == 1
             assert "restarting it" not in log.read_text()
-            first.http.delete(f"/jobs/{running}")
+            first.http.delete(f"/v1/jobs/{running}")
         finally:
             assert stop(second) == 0
 

@@ -92,7 +92,7 @@ def test_a_killed_worker_leaves_no_live_sound(site: Site, weed: SeaweedFS, tmp_p
     assert run
     delete_abandoned(site.database, tmp_path, weed, after_seconds=0)
     assert site.keys(f"live/{job_id}-"), "a running job keeps its live audio"
-    second.http.delete(f"/jobs/{job_id}")
+    second.http.delete(f"/v1/jobs/{job_id}")
     time.sleep(1.5)
     delete_abandoned(site.database, tmp_path, weed, after_seconds=0)
     assert site.keys(f"live/{job_id}-") == []

@@ -71,7 +71,7 @@ def test_keys_jobs_and_webhooks_of_release_0_1_0_live_on(
     upgraded: JobServer, receiver: Receiver
 ) -> None:
     http = upgraded.http
-    page = http.get("/jobs")
+    page = http.get("/v1/jobs")
     assert page.status_code == 200, page.text
     jobs = {job["request"]["prompt"]: job["job_id"] for job in page.json()["jobs"]}
     assert len(jobs) == 6
@@ -89,7 +89,7 @@ def test_keys_jobs_and_webhooks_of_release_0_1_0_live_on(
     )
     assert repeated.json()["job_id"] == jobs["waiting drums"]
     upgraded.ended(upgraded.submit(priority=1))
-    other = http.get("/jobs", headers={"Authorization": f"Bearer mg_fd669070_{'k' * 43}"})
+    other = http.get("/v1/jobs", headers={"Authorization": f"Bearer mg_fd669070_{'k' * 43}"})
     assert other.status_code == 401
 
 

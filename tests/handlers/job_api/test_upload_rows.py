@@ -67,9 +67,9 @@ def test_a_sound_within_a_call_has_a_row_unless_the_call_is_refused(database: st
 def test_uploads_have_a_quota(database: str) -> None:
     """One caller could fill the disk that the database lies on."""
     with api(database, MUSICGEN_UPLOADS_PER_KEY=2, MUSICGEN_UPLOAD_MB_PER_KEY=1) as server:
-        assert server.http.post("/uploads", content=wav(1)).status_code == 201
-        assert server.http.post("/uploads", content=b"no sound").status_code == 422
-        answer = server.http.post("/uploads", content=bytes(1_000_000))
+        assert server.http.post("/v1/uploads", content=wav(1)).status_code == 201
+        assert server.http.post("/v1/uploads", content=b"no sound").status_code == 422
+        answer = server.http.post("/v1/uploads", content=bytes(1_000_000))
         assert (answer.status_code, answer.json()["error"]["code"]) == (429, "too_many_uploads")
         assert "2 files or 1 MB" in answer.json()["error"]["message"]
         assert 0 < int(answer.headers["retry-after"]) <= 24 * HOUR
@@ -104,8 +104,8 @@ def test_a_full_disk_is_told_as_such_and_nothing_is_left(database: str) -> None:
     ):  # fmt: skip
         large = wav(30)
         calls: list[dict[str, Any]] = [
-            {"url": "/uploads", "content": iter([large])},
-            {"url": "/uploads", "content": large},
+            {"url": "/v1/uploads", "content": iter([large])},
+            {"url": "/v1/uploads", "content": large},
             {"url": "/generate", "json": CALL | {"input_audio": base64.b64encode(large).decode()}},
         ]
         for call in calls:
@@ -113,12 +113,12 @@ def test_a_full_disk_is_told_as_such_and_nothing_is_left(database: str) -> None:
             assert (answer.status_code, answer.json()["error"]["code"]) == (507, "disk_full")
             assert str(folder) not in answer.text
             assert stored(server, database) == ([], [])
-        assert server.http.post("/uploads", content=wav(1)).status_code == 201
+        assert server.http.post("/v1/uploads", content=wav(1)).status_code == 201
 
 
 def test_uploads_leave_room_for_the_database(database: str) -> None:
     with api(database, MUSICGEN_DISK_RESERVE_MB=10**9) as server:
-        assert server.http.post("/uploads", content=wav(1)).status_code == 507
+        assert server.http.post("/v1/uploads", content=wav(1)).status_code == 507
         assert server.http.post("/generate", json=CALL).status_code == 507
         assert stored(server, database) == ([], [])
 

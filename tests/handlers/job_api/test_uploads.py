@@ -43,7 +43,7 @@ def test_a_small_file_of_long_silence_costs_the_api_no_memory(
     write_silence(tmp_path / "silence", 600)
     data = (tmp_path / "silence").read_bytes()
     with HealthWatch(api.url, api.process.pid).run() as watch, ThreadPoolExecutor(3) as pool:
-        answers = list(pool.map(lambda _: api.http.post("/uploads", content=data), range(3)))
+        answers = list(pool.map(lambda _: api.http.post("/v1/uploads", content=data), range(3)))
     assert [answer.json()["seconds"] for answer in answers] == [600.0] * 3
     assert watch.worst < ANSWER_SECONDS
     assert peak_bytes(api.process.pid) < 200e6
@@ -61,7 +61,7 @@ def test_few_uploads_are_received_at_once_of_one_caller(api: JobServer) -> None:
         yield wav(1)[1000:]
 
     def send(content: Iterator[bytes] | bytes) -> int:
-        return api.http.post("/uploads", content=content).status_code
+        return api.http.post("/v1/uploads", content=content).status_code
 
     with ThreadPoolExecutor(at_once + 1) as pool:
         try:
@@ -85,7 +85,7 @@ def test_few_sounds_are_decoded_at_once(api: JobServer, tmp_path: Path) -> None:
     own = psutil.Process(api.process.pid)
     most = 0
     with ThreadPoolExecutor(6) as pool:
-        sent = [pool.submit(api.http.post, "/uploads", content=data) for _ in range(6)]
+        sent = [pool.submit(api.http.post, "/v1/uploads", content=data) for _ in range(6)]
         while not all(each.done() for each in sent):
             most = max(most, sum(map(_is_probe, own.children(recursive=True))))
             time.sleep(0.005)
@@ -102,7 +102,7 @@ def _is_probe(process: psutil.Process) -> bool:
 def test_a_damaged_upload_is_refused_and_deleted(api: JobServer) -> None:
     before = files_of(api)
     for body in (b"", b"no sound at all" * 100, wav(1)[:30]):
-        answer = api.http.post("/uploads", content=body)
+        answer = api.http.post("/v1/uploads", content=body)
         assert answer.status_code == 422, answer.text
         error = answer.json()["error"]
         assert (error["code"], error["field"]) == ("invalid_input_audio", "body")
@@ -115,7 +115,7 @@ def test_a_damaged_upload_is_refused_and_deleted(api: JobServer) -> None:
 def test_every_container_is_measured(api: JobServer) -> None:
     pcm = make_sines(24_000, 1, 48_000)
     for kind in ("m4a", "alac", "aac", "mp4", "webm", "oggflac"):
-        answer = api.http.post("/uploads", content=write_with_ffmpeg(kind, pcm, 48_000))
+        answer = api.http.post("/v1/uploads", content=write_with_ffmpeg(kind, pcm, 48_000))
         assert answer.status_code == 201, (kind, answer.text)
         assert answer.json()["seconds"] == pytest.approx(0.5, abs=0.05)
 
@@ -128,7 +128,7 @@ def test_the_page_offers_the_files_that_are_read(api: JobServer) -> None:
 
 def test_a_form_is_refused_with_the_right_way(api: JobServer) -> None:
     """`curl -F file=@FILE` was answered with "is not readable audio", whatever the file."""
-    answer = api.http.post("/uploads", files={"file": ("sound.wav", wav(1))})
+    answer = api.http.post("/v1/uploads", files={"file": ("sound.wav", wav(1))})
     assert answer.status_code == 422
     assert "not a form. With curl: --data-binary @FILE." in answer.json()["error"]["message"]
 
@@ -144,7 +144,7 @@ def test_an_upload_that_is_hung_up_on_is_deleted(api: JobServer) -> None:
         raise ConnectionError
 
     with pytest.raises(ConnectionError):
-        api.http.post("/uploads", content=endless())
+        api.http.post("/v1/uploads", content=endless())
     assert began.is_set()
     end = time.monotonic() + 5
     while files_of(api) != before:
@@ -162,7 +162,7 @@ def test_large_uploads_at_once_stay_small(api: JobServer) -> None:
     before = resident_bytes(api.process.pid)
     with HealthWatch(api.url, api.process.pid).run() as watch, ThreadPoolExecutor(8) as pool:
         answers = list(
-            pool.map(lambda _: api.http.post("/uploads", content=data, timeout=120), range(8))
+            pool.map(lambda _: api.http.post("/v1/uploads", content=data, timeout=120), range(8))
         )
     assert [answer.status_code for answer in answers] == [201] * 8
     assert watch.worst < ANSWER_SECONDS

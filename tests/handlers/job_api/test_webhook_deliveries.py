@@ -31,7 +31,7 @@ def test_webhooks_under_way_when_the_api_ends_arrive_later(number: signal.Signal
         with job_server(folder, "api", **OWN) as first:
             ids = {first.submit(webhook_url=receiver.url) for _ in range(3)}
             for job_id in ids:
-                first.http.delete(f"/jobs/{job_id}")
+                first.http.delete(f"/v1/jobs/{job_id}")
             receiver.until(asked=3)
             first.process.send_signal(number)
             first.process.wait(30)

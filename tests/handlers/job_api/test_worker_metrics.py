@@ -79,7 +79,7 @@ def test_a_worker_counts_what_it_has_done(
     late = api.submit(duration=300)
     api.until(late, lambda now: now["status"] == "running")
     assert _values(address)["musicgen_batch_size"] == 1
-    api.http.delete(f"/jobs/{late}")
+    api.http.delete(f"/v1/jobs/{late}")
     end = time.monotonic() + 30
     while _values(address)["musicgen_batch_size"] and time.monotonic() < end:
         time.sleep(0.1)

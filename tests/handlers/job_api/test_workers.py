@@ -49,7 +49,7 @@ def test_a_killed_worker_s_job_is_done_by_the_next(api: JobServer, tmp_path: Pat
     try:
         status = api.until(job_id, lambda now: now["attempt"] == 2)
         assert status["status"] == "running"
-        api.http.delete(f"/jobs/{job_id}")
+        api.http.delete(f"/v1/jobs/{job_id}")
         short = api.submit(duration=0.5)
         assert api.ended(short)["status"] == "completed"
     finally:
@@ -116,22 +116,22 @@ def test_where_there_is_no_room_it_says_how_long_a_job_would_wait(data: Path) ->
         assert (full.status_code, full.json()["error"]["code"]) == (503, "queue_full")
         wait = full.json()["error"]["expected_seconds"]
         assert 1 <= int(full.headers["retry-after"]) < wait
-        server.http.delete(f"/jobs/{ids.pop()}")
+        server.http.delete(f"/v1/jobs/{ids.pop()}")
         time.sleep(1.1)
         ids.append(server.submit(duration=1))
-        server.http.delete(f"/jobs/{ids[1]}")
+        server.http.delete(f"/v1/jobs/{ids[1]}")
         time.sleep(1.1)
         ids[1] = server.submit(duration=1)
         time.sleep(1.1)
         full = server.http.post("/generate", json={"prompt": "x", "duration": 1})
         assert full.json()["error"]["expected_seconds"] < wait / 2
         for job_id in ids:
-            server.http.delete(f"/jobs/{job_id}")
+            server.http.delete(f"/v1/jobs/{job_id}")
 
 
 def test_the_api_answers_while_there_is_no_worker(api: JobServer) -> None:
     job_id = api.submit()
     status = api.status(job_id)
     assert (status["status"], status["position"], status["expected_seconds"]) == ("queued", 1, None)
-    with httpx.stream("GET", f"{api.url}/jobs/{job_id}/events") as events:
+    with httpx.stream("GET", f"{api.url}/v1/jobs/{job_id}/events") as events:
         assert next(events.iter_lines()) == "event: status"

@@ -42,9 +42,11 @@ class RouteLimit:
 
 OTHER = RouteLimit(1000)
 """Limit of all other routes: `POST /session` takes a key, the others take no body."""
+_GENERATION = RouteLimit(INLINE_MAX_BYTES, advice=" Send a larger sound to POST /v1/uploads.")
 LIMITS = {
-    "/uploads": RouteLimit(UPLOAD_MAX_BYTES, patience=UPLOAD_PATIENCE),
-    "/generate": RouteLimit(INLINE_MAX_BYTES, advice=" Send a larger sound to POST /uploads."),
+    "/v1/uploads": RouteLimit(UPLOAD_MAX_BYTES, patience=UPLOAD_PATIENCE),
+    "/v1/generate": _GENERATION,
+    "/generate": _GENERATION,
 }
 
 

@@ -66,18 +66,18 @@ export function freshKey() {
 export const session = () => call("GET", "/session");
 export const signIn = (key) => call("POST", "/session", { json: { key } });
 export const signOut = () => call("DELETE", "/session");
-export const models = () => call("GET", "/models");
+export const models = () => call("GET", "/v1/models");
 export const generate = (body, key) =>
-  call("POST", "/generate", { json: body, headers: { "Idempotency-Key": key } });
+  call("POST", "/v1/generate", { json: body, headers: { "Idempotency-Key": key } });
 const path = (id) => encodeURIComponent(id);
-export const status = (id, signal) => call("GET", `/status/${path(id)}`, { signal });
-export const cancel = (id) => call("DELETE", `/jobs/${path(id)}`);
-export const eventsAddress = (id) => `/jobs/${path(id)}/events`;
+export const status = (id, signal) => call("GET", `/v1/status/${path(id)}`, { signal });
+export const cancel = (id) => call("DELETE", `/v1/jobs/${path(id)}`);
+export const eventsAddress = (id) => `/v1/jobs/${path(id)}/events`;
 
 export function jobs({ limit = 20, before = null } = {}) {
   const query = new URLSearchParams({ limit });
   if (before) query.set("before", before);
-  return call("GET", `/jobs?${query}`);
+  return call("GET", `/v1/jobs?${query}`);
 }
 
 /**
@@ -87,7 +87,7 @@ export function jobs({ limit = 20, before = null } = {}) {
 export function upload(blob, onProgress, signal) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    request.open("POST", "/uploads");
+    request.open("POST", "/v1/uploads");
     request.setRequestHeader("Content-Type", blob.type || "application/octet-stream");
     request.upload.onprogress = (event) => {
       if (event.lengthComputable) onProgress(event.loaded / event.total);

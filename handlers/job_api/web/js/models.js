@@ -33,7 +33,7 @@ function showNote() {
   $("model-note").classList.toggle("restricted", isNotCommercial(model.licence));
 }
 
-/** Shows the models. `answer`: of GET /models. */
+/** Shows the models. `answer`: of GET /v1/models. */
 export function showModels(answer) {
   known = answer.models;
   const select = $("f-model_version");
