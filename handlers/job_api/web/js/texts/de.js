@@ -1,0 +1,2 @@
+/** German texts, sorted by key: PLACE.WHAT. */
+export default {};

@@ -1,0 +1,2 @@
+/** English texts, sorted by key: PLACE.WHAT. */
+export default {};
