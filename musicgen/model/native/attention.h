@@ -18,11 +18,23 @@ namespace {
 
 using namespace native;
 
-// Conversion of cache values: float32, or bfloat16 stored in uint16_t.
+// Value of a cached number: float32, or bfloat16 stored in uint16_t.
 ANY float number(float value) { return value; }
 ANY float number(uint16_t value) { return from_bfloat16(value); }
-ANY void put_number(float value, float* out) { *out = value; }
-ANY void put_number(float value, uint16_t* out) { *out = to_bfloat16(value); }
+
+// Keys and values of one row and head: [count][head size].
+template <typename T>
+struct Past {
+    const T *keys, *values;
+    int count;
+
+    // Prefetches one line of each page, as `touch_pages` of a product.
+    void touch_pages(int size) const {
+        const int step = std::max(PAGE / int(sizeof(T)) / size, 1);
+        for (const T* part : {keys, values})
+            for (int t = 0; t < count; t += step) __builtin_prefetch(part + size_t(t) * size);
+    }
+};
 
 // Attention of one head's query over `count` keys and values of head size `size`.
 template <typename T>
@@ -69,13 +81,26 @@ struct Pair {
 constexpr int PAIRS = HEAD_SIZE / 32;
 constexpr int KEYS = 16;   // keys scored together
 constexpr int CHAINS = 2;  // independent accumulators of values
-constexpr int SOON = 32;   // prefetch distance in keys or values
+
+// Prefetch distance in keys or values: 8 kB. A shorter one does not reach the memory's bandwidth.
+template <typename T>
+constexpr int SOON = 128 / int(sizeof(T));
+constexpr int SHORT = 32;  // fewer keys than these are prefetched all at once
 
 template <typename T>
 inline void fetch(const T* numbers) {
     constexpr int LINES = HEAD_SIZE * int(sizeof(T)) / CACHE_LINE;
     for (int i = 0; i < LINES; ++i)
         _mm_prefetch(reinterpret_cast<const char*>(numbers) + i * CACHE_LINE, _MM_HINT_T0);
+}
+
+// Prefetches the beginning of short keys and values.
+template <typename T>
+ANY void fetch_all(const Past<T>& past) {
+    for (int t = 0; t < std::min(past.count, SHORT); ++t) {
+        fetch(past.keys + size_t(t) * HEAD_SIZE);
+        fetch(past.values + size_t(t) * HEAD_SIZE);
+    }
 }
 
 AVX512 inline Pair load_pair(const float* numbers) {
@@ -156,12 +181,13 @@ AVX512 inline __m512 products_with(const Pair* query, const T* key) {
 template <typename T>
 AVX512 inline float score_64(const Pair* query, const T* keys, const T* values, int count,
                              float* scores) {
+    const int soon = std::min(SOON<T>, count);
     __m512 largest = _mm512_set1_ps(-INFINITY);
     for (int t = 0; t < count; t += KEYS) {
         __m512 products[KEYS];
         int some = std::min(KEYS, count - t);
         for (int j = 0; j < some; ++j) {
-            int later = t + j + SOON;
+            int later = t + j + soon;
             fetch(later < count ? keys + size_t(later) * HEAD_SIZE
                                 : values + size_t(std::min(later - count, count - 1)) * HEAD_SIZE);
             products[j] = products_with(query, keys + size_t(t + j) * HEAD_SIZE);
@@ -200,10 +226,11 @@ AVX512 inline void add_value(float weight, const T* value, Pair* sums) {
     }
 }
 
-// out = factor * sum of weight * value.
+// out = factor * sum of weight * value. Near the end of the values it prefetches the next keys.
 template <typename T>
 AVX512 inline void add_values_64(const float* weights, const T* values, int count, float factor,
-                                 float* out) {
+                                 const Past<T>& next, float* out) {
+    const int soon = std::min(SOON<T>, count);
     Pair sums[CHAINS][PAIRS];
     for (int i = 0; i < CHAINS; ++i)
         for (int p = 0; p < PAIRS; ++p) sums[i][p] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
@@ -211,7 +238,8 @@ AVX512 inline void add_values_64(const float* weights, const T* values, int coun
     for (; t + CHAINS <= count; t += CHAINS)
         for (int i = 0; i < CHAINS; ++i) {
             const T* value = values + size_t(t + i) * HEAD_SIZE;
-            if (t + i + SOON < count) fetch(value + SOON * HEAD_SIZE);
+            int later = std::min(t + i + soon - count, next.count - 1);
+            fetch(later < 0 ? value + soon * HEAD_SIZE : next.keys + size_t(later) * HEAD_SIZE);
             add_value(weights[t + i], value, sums[i]);
         }
     for (; t < count; ++t) add_value(weights[t], values + size_t(t) * HEAD_SIZE, sums[0]);
@@ -225,17 +253,18 @@ AVX512 inline void add_values_64(const float* weights, const T* values, int coun
 }
 
 template <typename T>
-AVX512 void attend_64(const float* query, const T* keys, const T* values, int count, float* scores,
+AVX512 void attend_64(const float* query, const Past<T>& past, const Past<T>& next, float* scores,
                       float* out) {
+    if (past.count < SHORT) fetch_all(next);
     __m512 factor = _mm512_set1_ps(1.f / 8.f);  // 1 / sqrt(64)
     Pair scaled[PAIRS];
     for (int p = 0; p < PAIRS; ++p) {
         Pair pair = load_pair(query + 32 * p);
         scaled[p] = paired<T>({_mm512_mul_ps(pair.a, factor), _mm512_mul_ps(pair.b, factor)});
     }
-    float largest = score_64(scaled, keys, values, count, scores);
-    float total = weigh_64(scores, count, largest);
-    add_values_64(scores, values, count, 1.f / total, out);
+    float largest = score_64(scaled, past.keys, past.values, past.count, scores);
+    float total = weigh_64(scores, past.count, largest);
+    add_values_64(scores, past.values, past.count, 1.f / total, next, out);
 }
 
 inline bool can_attend_64() { return has_level() >= HAS_AVX512; }
@@ -248,14 +277,15 @@ inline bool can_attend_64() { return has_level() >= HAS_AVX512; }
 
 namespace {
 
-// Attention of one head's query over `count` keys and values of head size `size`.
+// Attention of one head's query over the keys and values of head size `size`; those of `next` are
+// read next.
 template <typename T>
-void attend(const float* query, const T* keys, const T* values, int count, int size, float* scores,
+void attend(const float* query, const Past<T>& past, const Past<T>& next, int size, float* scores,
             float* out) {
     if (size == HEAD_SIZE && can_attend_64()) {
-        attend_64(query, keys, values, count, scores, out);
+        attend_64(query, past, next, scores, out);
     } else {
-        attend_plain(query, keys, values, count, size, scores, out);
+        attend_plain(query, past.keys, past.values, past.count, size, scores, out);
     }
 }
 

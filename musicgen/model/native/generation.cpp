@@ -106,10 +106,13 @@ struct Generation : Work {
         const int count = int(inputs.size()), width_of_row = model.heads->outputs;
         Operand operand = quantized.of(*model.heads, x.data(), model.decoder->hidden, count);
         product(*model.heads, operand, count, thread, threads,
-                [&](int r, int n, const float* values, int width) {
-                    const Input& input = inputs[r];
-                    std::copy_n(values, width,
-                                input.job->logits + size_t(input.row) * width_of_row + n);
+                [&](const Outputs& outputs) {
+                    for (int r = 0; r < outputs.rows; ++r) {
+                        const Input& input = inputs[outputs.row + r];
+                        std::copy_n(outputs.of(r), outputs.width,
+                                    input.job->logits + size_t(input.row) * width_of_row +
+                                        outputs.first);
+                    }
                 });
     }
 

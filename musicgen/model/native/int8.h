@@ -37,8 +37,9 @@ VNNI inline __m512i plus_products(__m512i total, __m512i input, __m512i weights)
 // `ROWS` rows by `COUNT` blocks of outputs; out [ROWS][COUNT][BLOCK].
 template <int ROWS, int COUNT>
 VNNI void int8_vnni(const Linear& w, const Operand& x, int row, const int* block, float* out) {
-    // Few rows wait for memory, where every instruction of the loop counts.
-    constexpr bool FULL = ROWS == MOST_ROWS;
+    // Few rows wait for memory, where every instruction of the loop counts. Passes have at least half
+    // of the most rows.
+    constexpr bool FULL = ROWS >= MOST_ROWS / 2;
     const int groups = w.groups();
     __m512i total[ROWS][COUNT];
     const int8_t *weights[COUNT], *ahead[COUNT];

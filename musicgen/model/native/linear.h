@@ -40,6 +40,7 @@ struct Linear {
 constexpr int STREAMS = 2;
 constexpr int AHEAD = 4096;
 constexpr int CACHE_LINE = 64;
+constexpr int PAGE = 4096;
 constexpr int MOST_ROWS = 8;  // maximum rows per pass over the weights
 
 // Input rows of a product; for int8 quantized, with one scale per row.

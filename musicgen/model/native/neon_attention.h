@@ -18,7 +18,11 @@ using namespace native;
 
 constexpr int FOURS = HEAD_SIZE / 4;  // registers per query, key or value
 constexpr int KEYS = 4;        // keys scored together
-constexpr int SOON = 32;       // prefetch distance in keys or values
+constexpr int SHORT = 32;      // fewer keys than these are prefetched all at once
+
+// Prefetch distance in keys or values: 8 kB.
+template <typename T>
+constexpr int SOON = 128 / int(sizeof(T));
 
 // Sixteen values of a key or value as float32.
 struct Sixteen {
@@ -48,6 +52,15 @@ ANY void fetch(const T* numbers) {
     for (int i = 0; i < HEAD_SIZE; i += LINE) __builtin_prefetch(numbers + i);
 }
 
+// Prefetches the beginning of short keys and values.
+template <typename T>
+ANY void fetch_all(const Past<T>& past) {
+    for (int t = 0; t < std::min(past.count, SHORT); ++t) {
+        fetch(past.keys + size_t(t) * HEAD_SIZE);
+        fetch(past.values + size_t(t) * HEAD_SIZE);
+    }
+}
+
 // Lane j has the sum of vector j. Every sum has the same order of additions.
 ANY float32x4_t sums_of(float32x4_t a, float32x4_t b, float32x4_t c, float32x4_t d) {
     return vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d));
@@ -68,12 +81,13 @@ ANY float32x4_t products_with(const float32x4_t* query, const T* key) {
 template <typename T>
 ANY float score_64(const float32x4_t* query, const T* keys, const T* values, int count,
                    float* scores) {
+    const int soon = std::min(SOON<T>, count);
     float largest = -INFINITY;
     for (int t = 0; t < count; t += KEYS) {
         float32x4_t products[KEYS];
         int some = std::min(KEYS, count - t);
         for (int j = 0; j < KEYS; ++j) {
-            int later = std::min(t + j + SOON - count, count - 1);
+            int later = std::min(t + j + soon - count, count - 1);
             fetch(later < 0 ? keys + size_t(count + later) * HEAD_SIZE
                             : values + size_t(later) * HEAD_SIZE);
             // Past the end the last key is scored again, for nothing.
@@ -124,14 +138,17 @@ ANY float weigh_64(float* scores, int count, float largest) {
     return vaddvq_f32(total);
 }
 
-// out = factor * sum of weight * value.
+// out = factor * sum of weight * value. Near the end of the values it prefetches the next keys.
 template <typename T>
-ANY void add_values_64(const float* weights, const T* values, int count, float factor, float* out) {
+ANY void add_values_64(const float* weights, const T* values, int count, float factor,
+                       const Past<T>& next, float* out) {
+    const int soon = std::min(SOON<T>, count);
     float32x4_t sums[FOURS];
     for (int i = 0; i < FOURS; ++i) sums[i] = vdupq_n_f32(0.f);
     for (int t = 0; t < count; ++t) {
         const T* value = values + size_t(t) * HEAD_SIZE;
-        if (t + SOON < count) fetch(value + SOON * HEAD_SIZE);
+        int later = std::min(t + soon - count, next.count - 1);
+        fetch(later < 0 ? value + soon * HEAD_SIZE : next.keys + size_t(later) * HEAD_SIZE);
         float32x4_t weight = vdupq_n_f32(weights[t]);
         for (int i = 0; i < FOURS; i += 4) {
             Sixteen some = load_sixteen(value + 4 * i);
@@ -142,14 +159,15 @@ ANY void add_values_64(const float* weights, const T* values, int count, float f
 }
 
 template <typename T>
-void attend_64(const float* query, const T* keys, const T* values, int count, float* scores,
+void attend_64(const float* query, const Past<T>& past, const Past<T>& next, float* scores,
                float* out) {
+    if (past.count < SHORT) fetch_all(next);
     float32x4_t scaled[FOURS];
     for (int i = 0; i < FOURS; ++i)
         scaled[i] = vmulq_n_f32(vld1q_f32(query + 4 * i), 1.f / 8.f);  // 1 / sqrt(64)
-    float largest = score_64(scaled, keys, values, count, scores);
-    float total = weigh_64(scores, count, largest);
-    add_values_64(scores, values, count, 1.f / total, out);
+    float largest = score_64(scaled, past.keys, past.values, past.count, scores);
+    float total = weigh_64(scores, past.count, largest);
+    add_values_64(scores, past.values, past.count, 1.f / total, next, out);
 }
 
 inline bool can_attend_64() { return true; }

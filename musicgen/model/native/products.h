@@ -8,6 +8,7 @@
 #include "floats.h"
 #include "int8.h"
 #include "linear.h"
+#include "outputs.h"
 #include "processor.h"
 
 namespace {
@@ -28,6 +29,10 @@ int tile_of(const Linear& w) {
     return 4;
 }
 
+// Whether passes have equal numbers of rows: with few rows, a kernel waits for the results of its own
+// instructions.
+bool has_equal_passes(const Linear& w) { return w.form == INT8 && has_level() == HAS_VNNI; }
+
 template <int ROWS, int COUNT>
 Kernel kernel_of(const Linear& w) {
     int has = has_level();
@@ -43,6 +48,7 @@ Kernel kernel_of(const Linear& w) {
 #else
 
 int tile_of(const Linear& w) { return w.form == INT8 ? INT8_TILE : FLOAT_TILE; }
+bool has_equal_passes(const Linear&) { return false; }
 
 template <int ROWS, int COUNT>
 Kernel kernel_of(const Linear& w) {
@@ -66,13 +72,27 @@ Kernel kernel_of(const Linear& w, int rows) {
     }
 }
 
-// Product of all rows with `COUNT` blocks; calls `take(row, first output, values, count)`. Several
+// Prefetches one line of each page of a block. A prefetch waits for the address of its page. Several
+// at once wait together, and the prefetches of the other lines then find the addresses.
+inline void touch_pages(const Linear& w, int block) {
+    const char* first = static_cast<const char*>(w.weights) + block * w.block_bytes();
+    for (int64_t at = 0; at < w.block_bytes(); at += PAGE) __builtin_prefetch(first + at);
+}
+
+// Product of all rows with `COUNT` blocks; calls `take(outputs)` for each block. Several
 // passes over a block share the prefetching of the next one, so the memory is busy in all of them.
 template <int COUNT, typename Take>
 void blocks_product(const Linear& w, const Operand& x, int rows, const int* block, Take take) {
     alignas(64) float out[TILE * STREAMS * BLOCK];
-    const int most = tile_of(w), passes = rows / most;  // without the last rows, if they are fewer
+    int most = tile_of(w), passes = rows / most;  // without the last rows, if they are fewer
+    if (has_equal_passes(w) && rows > most) {
+        passes = (rows + most - 1) / most;
+        most = (rows + passes - 1) / passes;
+    }
     Operand part = x;
+    // Of large blocks, so many prefetches at once would delay the others.
+    if (w.block_bytes() <= 4 * PAGE)
+        for (int c = 0; c < COUNT; ++c) touch_pages(w, block[c] + 2);
     for (int row = 0, pass = 0; row < rows; row += most, ++pass) {
         int tile = std::min(most, rows - row);
         if (rows > most) {
@@ -80,10 +100,11 @@ void blocks_product(const Linear& w, const Operand& x, int rows, const int* bloc
             part.ahead = w.block_bytes() + w.block_bytes() * pass / passes;
         }
         kernel_of<COUNT>(w, tile)(w, part, row, block, out);
-        for (int r = 0; r < tile; ++r)
-            for (int c = 0; c < COUNT; ++c)
-                take(row + r, block[c] * BLOCK, out + (r * COUNT + c) * BLOCK,
-                     std::min(BLOCK, w.outputs - block[c] * BLOCK));
+        for (int c = 0; c < COUNT; ++c) {
+            const int first = block[c] * BLOCK;
+            take(Outputs{row, tile, first, std::min(BLOCK, w.outputs - first), out + c * BLOCK,
+                         COUNT * BLOCK});
+        }
     }
 }
 

@@ -27,9 +27,7 @@ struct Multiply : Work {
         Quantized quantized;
         Operand operand = quantized.of(w, x, w.inputs, rows);
         product(w, operand, rows, thread, threads,
-                [&](int r, int n, const float* values, int width) {
-                    std::copy_n(values, width, out + size_t(r) * w.outputs + n);
-                });
+                [&](const Outputs& outputs) { copy_outputs(outputs, out, w.outputs); });
     }
 };
 
@@ -61,11 +59,12 @@ void native_multiply(void* pool, const Linear* linear, const float* x, int rows,
 void native_attend(const float* query, const void* keys, const void* values, int cache, int count,
                    int size, float* scores, float* out) {
     if (cache == FLOAT32_CACHE) {
-        attend(query, static_cast<const float*>(keys), static_cast<const float*>(values), count,
-               size, scores, out);
+        Past<float> past{static_cast<const float*>(keys), static_cast<const float*>(values), count};
+        attend(query, past, past, size, scores, out);
     } else {
-        attend(query, static_cast<const uint16_t*>(keys), static_cast<const uint16_t*>(values),
-               count, size, scores, out);
+        Past<uint16_t> past{static_cast<const uint16_t*>(keys),
+                            static_cast<const uint16_t*>(values), count};
+        attend(query, past, past, size, scores, out);
     }
 }
 

@@ -8,6 +8,7 @@
 
 #include "attention.h"
 #include "between.h"
+#include "outputs.h"
 #include "processor.h"
 #include "products.h"
 #include "threads.h"
@@ -106,74 +107,85 @@ struct Step : Work {
         normalized(layer.self_norm_weight, layer.self_norm_bias, normal);
         Operand operand = quantized.of(*layer.qkv, normal.data(), hidden, count);
         product(*layer.qkv, operand, count, thread, threads,
-                [&](int r, int n, const float* values, int width) {
-                    keep(index, r, n, values, width);
-                });
+                [&](const Outputs& outputs) { keep(index, outputs); });
         barrier.wait();
-        for (int item = thread; item < count * model.heads; item += threads) {
-            int r = item / model.heads, head = item % model.heads;
+        attend_all(count, thread, threads, scores, [&](int r, int head) {
             const NativeRow& row = rows[r];
             int64_t at = index * row.layer_stride + head * row.head_stride +
                          int64_t(row.first) * size;
-            attend(query.data() + size_t(r) * hidden + head * size,
-                   static_cast<const T*>(row.keys) + at, static_cast<const T*>(row.values) + at,
-                   row.position - row.first + 1, size, scores.data(),
-                   mixed.data() + size_t(r) * hidden + head * size);
-        }
+            return Past<T>{static_cast<const T*>(row.keys) + at,
+                           static_cast<const T*>(row.values) + at, row.position - row.first + 1};
+        });
         barrier.wait();
         add_product(*layer.self_out, mixed.data(), hidden, thread, threads, quantized);
         barrier.wait();
     }
 
-    // Stores the outputs from `n` on of the query-key-value product: queries locally, keys and
-    // values in the KV cache.
-    void keep(int index, int r, int n, const float* values, int width) {
+    // One thread's part of the attention of `some` queries to `past_of(query, head)`.
+    template <typename PastOf>
+    void attend_all(int some, int thread, int threads, std::vector<float>& scores, PastOf past_of) {
+        const int hidden = model.hidden, heads = model.heads, size = hidden / heads;
+        if (thread >= some * heads) return;
+        Past<T> next = past_of(thread / heads, thread % heads);
+        for (int item = thread; item < some * heads; item += threads) {
+            Past<T> past = next;
+            int later = item + threads;
+            if (later < some * heads) next = past_of(later / heads, later % heads);
+            next.touch_pages(size);
+            size_t at = size_t(item / heads) * hidden + item % heads * size;
+            attend(query.data() + at, past, next, size, scores.data(), mixed.data() + at);
+        }
+    }
+
+    // Stores outputs of the query-key-value product: queries locally, keys and values in the KV
+    // cache. A block of outputs may belong to several heads.
+    void keep(int index, const Outputs& outputs) {
         const int hidden = model.hidden, size = hidden / model.heads;
-        const NativeRow& row = rows[r];
-        for (int j = 0, run; j < width; j += run) {
-            int column = (n + j) % hidden, inside = column % size;
-            run = std::min(width - j, size - inside);
-            if (n + j < hidden) {
-                std::copy_n(values + j, run, query.data() + size_t(r) * hidden + column);
-                continue;
+        for (int j = 0, run; j < outputs.width; j += run) {
+            const int n = outputs.first + j, column = n % hidden, inside = column % size;
+            run = std::min(outputs.width - j, size - inside);
+            const int64_t head = column / size;
+            for (int r = 0; r < outputs.rows; ++r) {
+                const float* values = outputs.of(r) + j;
+                if (n < hidden) {
+                    std::copy_n(values, run,
+                                query.data() + size_t(outputs.row + r) * hidden + column);
+                    continue;
+                }
+                const NativeRow& row = rows[outputs.row + r];
+                auto* cache = static_cast<T*>(n < 2 * hidden ? row.keys : row.values);
+                put_numbers(values, run,
+                            cache + index * row.layer_stride + head * row.head_stride +
+                                int64_t(row.position) * size + inside);
             }
-            auto* cache = static_cast<T*>(n + j < 2 * hidden ? row.keys : row.values);
-            cache += index * row.layer_stride + column / size * row.head_stride +
-                     int64_t(row.position) * size + inside;
-            for (int i = 0; i < run; ++i) put_number(values[j + i], cache + i);
         }
     }
 
     void cross_attention(const NativeLayer& layer, int index, int thread, int threads,
                          Barrier& barrier, std::vector<float>& normal, std::vector<float>& scores,
                          Quantized& quantized) {
-        const int hidden = model.hidden, size = hidden / model.heads;
+        const int hidden = model.hidden;
         const int some = int(prompted.size());
         for (int p = 0; p < some; ++p)
             normalize(x + size_t(prompted[p]) * hidden, layer.cross_norm_weight,
                       layer.cross_norm_bias, hidden, normal.data() + size_t(p) * hidden);
         Operand operand = quantized.of(*layer.cross_query, normal.data(), hidden, some);
         product(*layer.cross_query, operand, some, thread, threads,
-                [&](int p, int n, const float* values, int width) {
-                    std::copy_n(values, width, query.data() + size_t(p) * hidden + n);
-                });
+                [&](const Outputs& outputs) { copy_outputs(outputs, query.data(), hidden); });
         barrier.wait();
-        for (int item = thread; item < some * model.heads; item += threads) {
-            int p = item / model.heads, head = item % model.heads;
+        attend_all(some, thread, threads, scores, [&](int p, int head) {
             const NativeRow& row = rows[prompted[p]];
             int64_t at = index * row.cross_layer_stride + head * row.cross_head_stride;
-            attend(query.data() + size_t(p) * hidden + head * size,
-                   static_cast<const T*>(row.cross_keys) + at,
-                   static_cast<const T*>(row.cross_values) + at, row.cross_length, size,
-                   scores.data(),
-                   mixed.data() + size_t(p) * hidden + head * size);
-        }
+            return Past<T>{static_cast<const T*>(row.cross_keys) + at,
+                           static_cast<const T*>(row.cross_values) + at, row.cross_length};
+        });
         barrier.wait();
         operand = quantized.of(*layer.cross_out, mixed.data(), hidden, some);
         product(*layer.cross_out, operand, some, thread, threads,
-                [&](int p, int n, const float* values, int width) {
-                    float* row = x + size_t(prompted[p]) * hidden + n;
-                    for (int j = 0; j < width; ++j) row[j] += values[j];
+                [&](const Outputs& outputs) {
+                    for (int r = 0; r < outputs.rows; ++r)
+                        add_row(outputs, r,
+                                x + size_t(prompted[outputs.row + r]) * hidden + outputs.first);
                 });
         barrier.wait();
     }
@@ -183,9 +195,7 @@ struct Step : Work {
         normalized(layer.ffn_norm_weight, layer.ffn_norm_bias, normal);
         Operand operand = quantized.of(*layer.up, normal.data(), model.hidden, count);
         product(*layer.up, operand, count, thread, threads,
-                [&](int r, int n, const float* values, int width) {
-                    std::copy_n(values, width, middle.data() + size_t(r) * model.ffn + n);
-                });
+                [&](const Outputs& outputs) { copy_outputs(outputs, middle.data(), model.ffn); });
         Share share(*layer.up, thread, threads);
         int first = share.first * BLOCK, last = std::min(share.last * BLOCK, model.ffn);
         for (int r = 0; r < count; ++r) {
@@ -201,10 +211,7 @@ struct Step : Work {
                      Quantized& quantized) {
         Operand operand = quantized.of(w, input, stride, count);
         product(w, operand, count, thread, threads,
-                [&](int r, int n, const float* values, int width) {
-                    float* row = x + size_t(r) * model.hidden + n;
-                    for (int j = 0; j < width; ++j) row[j] += values[j];
-                });
+                [&](const Outputs& outputs) { add_outputs(outputs, x, model.hidden); });
     }
 };
 

@@ -70,7 +70,7 @@ def _find_level() -> int | str:
         return f"the processor is {platform.machine()}, neither x86-64 nor 64-bit Arm"
     path = find_step_file()
     if path is None:
-        return "not compiled: install this package with a C++ compiler"
+        return "not compiled: run pip install -e . with a C++ compiler"
     try:
         level = read_level(path)
     except OSError as error:

@@ -177,19 +177,14 @@ struct Encoding : Work {
                        int threads, Quantized& quantized) const {
         Operand operand = quantized.of(w, input, w.inputs, length);
         product(w, operand, length, thread, threads,
-                [&](int r, int n, const float* values, int width) {
-                    std::copy_n(values, width, out.data() + size_t(r) * w.outputs + n);
-                });
+                [&](const Outputs& outputs) { copy_outputs(outputs, out.data(), w.outputs); });
     }
 
     void add_product(const Linear& w, const float* input, int thread, int threads,
                      Quantized& quantized) const {
         Operand operand = quantized.of(w, input, w.inputs, length);
         product(w, operand, length, thread, threads,
-                [&](int r, int n, const float* values, int width) {
-                    float* row = x + size_t(r) * model.hidden + n;
-                    for (int j = 0; j < width; ++j) row[j] += values[j];
-                });
+                [&](const Outputs& outputs) { add_outputs(outputs, x, model.hidden); });
     }
 };
 
