@@ -6,7 +6,7 @@ import io
 import math
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,10 +21,12 @@ from musicgen.audio.ogg_ends import cut_opus, separate_first_packet
 from musicgen.audio.pcm import Pcm, require_finite
 from musicgen.audio.resample import resample
 from musicgen.audio.tags import AudioTags, build_tokens_chunk
+from musicgen.audio.vorbis_fields import reserve_comments, write_comments
 from musicgen.errors import InvalidBitDepth, UnknownFormat
 from musicgen.request import AudioFormat
 from musicgen.request.limits import BIT_DEPTHS, OUTPUT_FORMATS
 
+FORMATS_WITH_COMMENTS = ("flac", "ogg", "opus")
 OPUS_RATE = 48_000
 """Sample rate of every Opus decoder, in Hz; the codec has no 32 kHz."""
 # The encoder's delay of 6.5 ms, a packet of 20 ms and the filter of the resampler.
@@ -73,7 +75,7 @@ def encode(pcm: Pcm, audio_format: AudioFormat, tags: AudioTags) -> bytes:
 
     Decoding returns the same number of samples, aligned. An mp3 achieves this by the encoder delay
     and padding in its LAME header, read by mpg123, ffmpeg and browsers. An opus file is at 48 kHz
-    and decodes to round(samples * 48000 / rate) samples.
+    and decodes to round(samples * 48000 / rate) samples. `tags.tempo` names tempo and loop.
 
     Raises: `GenerationError` for NaN or infinity, `UnknownFormat`, `InvalidBitDepth`.
     """
@@ -112,7 +114,7 @@ def _iterate_wav(file: _File) -> Iterator[bytes]:
     for _ in file.write(memory):
         memory.take()
     header = clear_peak_time(bytes(memory.header))
-    trailer = build_tokens_chunk(file.tags.tokens)
+    trailer = file.build_trailer()
     (size,) = struct.unpack_from("<I", header, 4)
     header = header[:4] + struct.pack("<I", size + len(trailer)) + header[8:]
     memory, start = MemoryFile(), 0
@@ -127,7 +129,7 @@ def _encode_whole(file: _File) -> bytes:
     target = io.BytesIO()
     for _ in file.write(target):
         pass
-    data = target.getvalue()
+    data = write_comments(target.getvalue(), file.build_comments())
     if file.audio_format.output_format == "opus":
         data = cut_opus(data, file.samples)
     if file.audio_format.output_format == "ogg":
@@ -156,19 +158,40 @@ class _File:
         """Write the clip to a file-like object; yield after each block and once more at the end."""
         samples = convert_samples(self.pcm, choose_codec(self.audio_format))
         channels = self.pcm.shape[1]
-        with open_writer(target, self.audio_format, channels, self.tags) as sound:
+        comments = self.build_comments()
+        with open_writer(target, self.audio_format, channels, self.tags, comments) as sound:
             for start in range(0, len(samples), _BLOCK_SAMPLES):
                 sound.write(samples[start : start + _BLOCK_SAMPLES])
                 yield
         yield
 
+    def build_comments(self) -> dict[str, str]:
+        """Return the tempo and the loop as comments, none for formats without comments."""
+        tempo = self.tags.tempo
+        return {} if tempo is None or not self._has_comments else tempo.build_comments(self.samples)
+
+    def build_trailer(self) -> bytes:
+        """Return the chunks after the samples of a wav."""
+        tempo = self.tags.tempo
+        chunks = b"" if tempo is None else tempo.build_chunks(self.samples, self.audio_format.rate)
+        return chunks + build_tokens_chunk(self.tags.tokens)
+
+    @property
+    def _has_comments(self) -> bool:
+        return self.audio_format.output_format in FORMATS_WITH_COMMENTS
+
 
 def open_writer(
-    target: Any, audio_format: AudioFormat, channels: int, tags: AudioTags
+    target: Any,
+    audio_format: AudioFormat,
+    channels: int,
+    tags: AudioTags,
+    comments: Mapping[str, str],
 ) -> sf.SoundFile:
     """Open libsndfile's writer on the file-like `target` and write the tags.
 
-    The tags of an mp3 are left to the caller: they precede the file, see `AudioTags.to_id3`.
+    `comments`: those to be written later by `write_comments`. The tags of an mp3 are left to the
+    caller: they precede the file, see `AudioTags.to_id3`.
     """
     output_format = audio_format.output_format
     container = _find_container(output_format)
@@ -188,6 +211,7 @@ def open_writer(
     )
     if output_format == "wav":
         tags = replace(tags, tokens=None)
+    reserve_comments(sound, comments)
     if output_format != "mp3":
         for name, text in tags.to_fields().items():
             setattr(sound, name, text)

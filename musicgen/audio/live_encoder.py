@@ -11,6 +11,7 @@ from musicgen.audio.ogg_ends import separate_first_packet
 from musicgen.audio.ogg_pages import read_pages
 from musicgen.audio.pcm import Pcm, require_finite
 from musicgen.audio.tags import AudioTags
+from musicgen.audio.vorbis_fields import write_comments
 from musicgen.errors import UnknownFormat
 from musicgen.request import AudioFormat
 
@@ -23,7 +24,8 @@ class LiveEncoder:
     """Encoder for a clip in pieces; the bytes of all pieces together are one file.
 
     The header of a wav declares an unknown length, like that of a recorder writing to a pipe. An
-    mp3 has no gapless information: some hundredths of a second of silence surround it.
+    mp3 has no gapless information: some hundredths of a second of silence surround it. The tags of
+    ogg and mp3 name the tempo. No stream is a loop: its end is not faded into its beginning.
 
     Raises: `UnknownFormat`, `InvalidBitDepth`.
     """
@@ -34,7 +36,11 @@ class LiveEncoder:
         self._format = audio_format.output_format
         self._codec = choose_codec(audio_format)
         self._memory = MemoryFile()
-        self._sound = open_writer(self._memory, audio_format, channels, tags)
+        tags = tags.without_loop()
+        self._comments: dict[str, str] = {}
+        if self._format == "ogg" and tags.tempo is not None:
+            self._comments = tags.tempo.build_comments(0)
+        self._sound = open_writer(self._memory, audio_format, channels, tags, self._comments)
         self._prefix: bytes | None = tags.to_id3() if self._format == "mp3" else b""
         self._has_pages = False
 
@@ -59,7 +65,8 @@ class LiveEncoder:
         return prefix + (_set_unknown_length(data) if self._format == "wav" else data)
 
     def _complete_ogg(self, data: bytes, last: bool) -> bytes:
-        """Return pages of a Vorbis stream, changed where all its sound is on one page."""
+        """Return pages of a Vorbis stream with the comments, and two pages of sound at least."""
+        data, self._comments = write_comments(data, self._comments), {}
         if last and not self._has_pages:
             return separate_first_packet(data)
         self._has_pages = self._has_pages or any(page.granule > 0 for page in read_pages(data))

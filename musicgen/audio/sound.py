@@ -49,6 +49,6 @@ def list_formats() -> str:
 def require_ffmpeg(name: str) -> None:
     """Refuse a file that only ffmpeg reads where it is not installed. Raises: `SoundProblem`."""
     if not has_ffmpeg():
-        install = f"Whoever runs this service can add it: pip install '.[{EXTRA}]'."
+        install = f"Whoever runs this service can add it: pip install -e '.[{EXTRA}]'."
         advice = f"{install} {list_formats()}"
         raise SoundProblem(f"is {name}, a format of the extra {EXTRA}", advice)

@@ -16,6 +16,7 @@ from pathlib import Path
 import soundfile as sf
 
 from musicgen.audio.deterministic import read_riff_chunks
+from musicgen.audio.tempo import Tempo
 
 TITLE_CHARACTERS = 80
 TEXT_MAX_CHARACTERS = 2**21
@@ -35,7 +36,7 @@ class AudioTags:
     """Origin of a clip.
 
     `licence` is the licence of the model's weights, `tokens` the text of
-    `musicgen.audio.embedded_tokens`.
+    `musicgen.audio.embedded_tokens`, `tempo` that of a request with `bpm`.
     """
 
     prompt: str
@@ -44,12 +45,19 @@ class AudioTags:
     licence: str
     generator: str
     tokens: str | None = None
+    tempo: Tempo | None = None
 
     @property
     def title(self) -> str:
         """The prompt on one line of at most 80 characters."""
         line = _one_line(self.prompt)
         return line if len(line) <= TITLE_CHARACTERS else line[: TITLE_CHARACTERS - 1] + "…"
+
+    def without_loop(self) -> AudioTags:
+        """Return these tags for a piece of the clip, or for its raw sound."""
+        if self.tempo is None:
+            return self
+        return replace(self, tempo=replace(self.tempo, is_loop=False))
 
     def to_fields(self) -> dict[str, str]:
         """Return the texts to write, by soundfile's names, without empty ones."""
@@ -64,7 +72,7 @@ class AudioTags:
         return {name: text for name, text in fields.items() if text}
 
     def to_json(self) -> str:
-        """Return all fields as JSON, without `tokens` where there are none."""
+        """Return all fields as JSON, without `tokens` and `tempo` where there are none."""
         fields = {name: value for name, value in asdict(self).items() if value is not None}
         return json.dumps(fields, separators=(",", ":"))
 
@@ -78,6 +86,8 @@ class AudioTags:
         body = b"".join(
             _build_id3_frame(frames[name], fields[name]) for name in frames if name in fields
         )
+        if self.tempo is not None:
+            body += _build_id3_frame(b"TBPM", self.tempo.whole_bpm)
         body += _build_id3_frame(b"COMM", fields["comment"], prefix=b"eng\0")
         return b"ID3\x04\0\0" + _to_syncsafe(len(body)) + body
 
@@ -90,9 +100,10 @@ def read_tags(source: Path | bytes) -> AudioTags | None:
     """
     data = source if isinstance(source, bytes) else source.read_bytes()
     try:
-        tags = AudioTags(**json.loads(_check_size(_read_comment(data))))
+        fields = json.loads(_check_size(_read_comment(data)))
+        tags = AudioTags(**{**fields, "tempo": Tempo.from_json(fields.get("tempo"))})
         return replace(tags, tokens=_read_wav_tokens(data)) if data[:4] == b"RIFF" else tags
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -31,7 +31,7 @@ from musicgen.predictor.manifest import list_versions
 from musicgen.predictor.notes import build_notes
 from musicgen.predictor.prepare import BETWEEN_PROMPTS, PreparedJob, check_saved_tokens, prepare
 from musicgen.predictor.separation import MelodySeparator
-from musicgen.predictor.store import add_tokens, store_clips
+from musicgen.predictor.store import add_tokens, build_tags, store_clips
 from musicgen.predictor.stream import ClipStream, report_progress
 from musicgen.process import startup
 from musicgen.process.resources import cpu_quota
@@ -201,10 +201,8 @@ class Predictor:
         prepared = prepare(request, seed, config, self._separator.extract_melody, mark)
         check_saved_tokens(request, prepared, mark)
         job = replace(prepared.job, stream=stream is not None)
-        tags = [
-            AudioTags(text, row.seed, source.label, source.licence, GENERATOR)
-            for text, row in zip(prepared.texts, job.rows, strict=True)
-        ]
+        origin = source.label, source.licence, GENERATOR
+        tags = build_tags(request, prepared.texts, [row.seed for row in job.rows], *origin)
         streams = [] if stream is None else _open_streams(request, stream, prepared, config, tags)
         preparing = watch.lap()
         output = yield from report_progress(engine.generate(job), streams)

@@ -213,8 +213,11 @@ def _build_sections(
     ends[-1] = frames
     starts = [0, *ends[:-1]]
     words = [
-        ", ".join(text.strip() for text in (request.prompt, section.prompt) if text.strip())
-        for section in request.sections
+        _add_tempo(
+            ", ".join(text.strip() for text in (request.prompt, part.prompt) if text.strip()),
+            request,
+        )
+        for part in request.sections
     ]
     return tuple(
         PromptSpan(text, end - start) for text, start, end in zip(words, starts, ends, strict=True)
@@ -222,7 +225,7 @@ def _build_sections(
 
 
 def _add_tempo(text: str, request: GenerationRequest) -> str:
-    """Add the tempo of a loop to its prompt: it is cut at bars, so the model must know them."""
-    if not request.loop or "bpm" in text.lower():
+    """Add the tempo to a prompt without one: the file names it, and a loop is cut at its bars."""
+    if request.bpm is None or "bpm" in text.lower():
         return text
     return f"{text}, {request.bpm:g} bpm" if text.strip() else f"{request.bpm:g} bpm"

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,19 @@ class MelodySeparator:
             self._melodies.move_to_end(key)
             return self._melodies[key]
 
+    def separate(self, pcm: Pcm, sample_rate: int) -> dict[str, Pcm]:
+        """Return the stems of `pcm` by name, each of its shape and `sample_rate`.
+
+        Raises: `MissingDependency` or `SettingsError` without the model.
+        """
+        with self._lock:
+            separator = self._load()
+            if separator is None:
+                raise MissingDependency("demucs", "stems", "demucs", "Its weights are needed too.")
+            names = separator.model.sources
+            stems = _separate_stems(separator, pcm, sample_rate, names)
+            return {name: to_channels(stem, pcm.shape[1]) for name, stem in stems.items()}
+
     def _load(self) -> Any:
         if self._separator is not None or self._unavailable:
             return self._separator
@@ -102,16 +116,28 @@ def _split_model(model: str) -> tuple[str, Path | None]:
 
 
 def _separate(separator: Any, pcm: Pcm, sample_rate: int) -> Pcm:
+    """Return the melody (samples, 1)."""
+    stems = _separate_stems(separator, pcm, sample_rate, MELODY_STEMS)
+    return to_channels(np.sum([*stems.values()], axis=0, dtype=np.float32), 1)
+
+
+def _separate_stems(
+    separator: Any, pcm: Pcm, sample_rate: int, names: Sequence[str]
+) -> dict[str, Pcm]:
+    """Return the stems `names`, with the channels of the model."""
     import torch
 
     rate = separator.samplerate
     sound = resample(to_channels(pcm, separator.audio_channels), sample_rate, rate)
     # demucs divides by the level, and the level of silence is zero.
     if not sound.any():
-        return np.zeros((len(pcm), 1), np.float32)
+        silence = np.zeros((len(pcm), separator.audio_channels), np.float32)
+        return dict.fromkeys(names, silence)
     with torch.inference_mode():
         waveform = torch.from_numpy(np.ascontiguousarray(sound.T))
         _, stems = separator.separate_tensor(waveform)
-        mixed = sum(stems[name] for name in MELODY_STEMS).cpu().numpy().T
-    mono = to_channels(np.ascontiguousarray(mixed, np.float32), 1)
-    return resample(mono, rate, sample_rate)[: len(pcm)]
+    arrays = {name: stems[name].cpu().numpy().T for name in names}
+    return {
+        name: resample(np.ascontiguousarray(stem, np.float32), rate, sample_rate)[: len(pcm)]
+        for name, stem in arrays.items()
+    }

@@ -14,6 +14,7 @@ from musicgen.audio.embedded_tokens import SavedTokens, compute_checksum
 from musicgen.audio.encode import content_type, encode_blocks, file_extension
 from musicgen.audio.normalize import Normalized
 from musicgen.audio.tags import AudioTags
+from musicgen.audio.tempo import Tempo
 from musicgen.predictor.manifest import build_manifest
 from musicgen.request import AudioFormat, GenerationRequest
 from musicgen.result import Clip
@@ -66,6 +67,24 @@ def store_clips(
     addresses = storage.put_all(files)
     manifest = addresses[len(clips)] if provenance is not None else None
     return StoredClips(build_clips(addresses[: len(clips)]), manifest)
+
+
+def build_tags(
+    request: GenerationRequest,
+    texts: Sequence[str],
+    seeds: Sequence[int],
+    model: str,
+    licence: str,
+    generator: str,
+) -> list[AudioTags]:
+    """Return the tags of each clip, with the tempo where the request names one."""
+    tempo = None
+    if request.bpm is not None:
+        tempo = Tempo(float(request.bpm), request.beats_per_bar, request.loop)
+    return [
+        AudioTags(text, seed, model, licence, generator, tempo=tempo)
+        for text, seed in zip(texts, seeds, strict=True)
+    ]
 
 
 def add_tokens(

@@ -36,7 +36,7 @@ class ClipStream:
         self._audio_format = audio_format
         self._left = samples
         self._crossfade = crossfade
-        self._tags = tags
+        self._tags = tags.without_loop()
         self._live = LiveEncoder(channels, audio_format, tags) if form == "joined" else None
 
     def push(self, pcm: Pcm) -> bytes:

@@ -24,7 +24,7 @@ class OutputFields:
     )
     bpm: float | None = fields.declare(
         "number",
-        help="Tempo of a loop in beats per minute, added to the prompt.",
+        help="Tempo in beats per minute, added to the prompt and written into the file.",
         label="Beats per minute",
         group="Loop",
         example={"prompt": "techno groove", "loop": True, "bpm": 126},
@@ -36,7 +36,7 @@ class OutputFields:
     beats_per_bar: int = fields.declare(
         "integer",
         limits.BEATS_DEFAULT,
-        help="Beats in each bar of a loop.",
+        help="Beats in each bar, for the length of a loop and the meter in the file.",
         label="Beats per bar",
         group="Loop",
         example={"prompt": "waltz", "loop": True, "bpm": 90, "beats_per_bar": 3},

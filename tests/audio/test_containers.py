@@ -239,7 +239,7 @@ def test_an_ogg_that_declares_too_little_is_read_whole(
     upload.write_bytes(b"".join(page.to_bytes() for page in pages))
     assert len(read_audio(upload)[0]) > 3.8 * RATE
     monkeypatch.setitem(sys.modules, "av", None)
-    assert_refused(upload, r"pip install '\.\[containers\]'")
+    assert_refused(upload, r"pip install -e '\.\[containers\]'")
 
 
 @pytest.mark.parametrize("kind", ["m4a", "aac", "webm", "oggflac"])
@@ -249,7 +249,7 @@ def test_without_the_extra_the_refusal_names_it(
     upload.write_bytes(write_with_ffmpeg(kind, make_sines(RATE, 1, RATE), RATE))
     monkeypatch.setitem(sys.modules, "av", None)
     name = {"m4a": "MP4", "aac": "AAC", "webm": "WebM", "oggflac": "Ogg of FLAC"}[kind]
-    assert_refused(upload, rf"is {name}.*pip install '\.\[containers\]'.*Send wav.*opus or aiff")
+    assert_refused(upload, rf"is {name}.*pip install -e '\.\[containers\]'.*Send wav.*opus or aiff")
 
 
 def test_an_mp3_is_whole_without_the_extra(upload: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,13 +70,17 @@ def test_sections_make_up_the_clip(hundredths: list[int]) -> None:
         assert abs(end - wanted / 2) <= 1
 
 
-def test_a_loop_tells_the_model_its_tempo_once() -> None:
+def test_a_tempo_is_told_to_the_model_once() -> None:
     def texts(**fields: Any) -> tuple[str, ...]:
         return prepare(_request(**fields), 0, CONFIG).texts
 
     assert texts(loop=True, bpm=97.5) == ("calm piano, 97.5 bpm",)
     assert texts(loop=True, bpm=90, prompt="techno 90 BPM") == ("techno 90 BPM",)
-    assert texts(bpm=90) == ("calm piano",)
+    assert texts(bpm=90) == ("calm piano, 90 bpm",)
+    assert texts(prompts=["a", "b, 80 bpm"], prompt="", bpm=90) == ("a, 90 bpm", "b, 80 bpm")
+    sections = [{"prompt": "piano", "duration": 1}, {"prompt": "drums", "duration": 1}]
+    job = prepare(_request(prompt="jazz", sections=sections, bpm=90), 0, CONFIG).job
+    assert [span.prompt for span in job.spans] == ["jazz, piano, 90 bpm", "jazz, drums, 90 bpm"]
 
 
 @given(samples=st.integers(HOP, 30 * RATE), extra=st.integers(1, 3 * RATE))

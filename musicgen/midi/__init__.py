@@ -1,0 +1,1 @@
+"""Transcription of a clip as a MIDI file. Needs the extra `midi` and the model of basic-pitch."""
