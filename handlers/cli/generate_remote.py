@@ -8,22 +8,35 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from handlers.cli.progress import ProgressLine
+from musicgen.errors import GenerationCancelled, NotWritable, RemoteError
 from musicgen.settings.job_api import ClientSettings
 
 if TYPE_CHECKING:
-    from musicgen.client import Job
     from musicgen.request import GenerationRequest
-
-_BAR = 40
+    from musicgen_client import Job
 
 
 def ask_server(request: GenerationRequest, options: argparse.Namespace) -> int:
     """Have a job API make the clips and save them; return the exit status.
 
-    Ctrl-C cancels the job. Raises: `RemoteError`, `NotWritable`.
+    Ctrl-C cancels the job. Raises: `RemoteError`, `NotWritable`, `GenerationCancelled`.
     """
-    from musicgen.client import MusicGenClient
+    from musicgen_client import CannotWrite, JobCancelled, MusicGenClientError
+
+    try:
+        return _ask_server(request, options)
+    except CannotWrite as error:
+        raise NotWritable(str(error)) from error
+    except JobCancelled as error:
+        raise GenerationCancelled(str(error)) from error
+    except MusicGenClientError as error:
+        raise RemoteError(str(error)) from error
+
+
+def _ask_server(request: GenerationRequest, options: argparse.Namespace) -> int:
     from musicgen.remote.fields import build_fields
+    from musicgen_client import ConnectionFailed, MusicGenClient, UnexpectedAnswer
 
     fields: dict[str, Any] = build_fields(request, "to be uploaded")
     fields["input_audio"] = request.input_audio
@@ -31,14 +44,21 @@ def ask_server(request: GenerationRequest, options: argparse.Namespace) -> int:
         fields["model_version"] = options.model
     output = options.output or Path(f"musicgen.{request.output_format}")
     with MusicGenClient(options.server, ClientSettings.from_env().api_key) as client:
-        job_id = client.submit(**fields)
         try:
-            job = client.wait(job_id, _show_progress)
+            job_id = client.submit(**fields)
+        except (ConnectionFailed, UnexpectedAnswer) as error:
+            raise RemoteError(
+                f"{options.server}: {error}. Start a job API with `musicgen serve all`, or check "
+                "the address."
+            ) from error
+        line = ProgressLine(sys.stderr)
+        try:
+            job = client.wait(job_id, lambda job: _show_progress(line, job))
         except KeyboardInterrupt:
             client.cancel(job_id)
             raise
         finally:
-            sys.stderr.write("\n")
+            line.close()
         paths = client.save(job, output)
     if options.json:
         sys.stdout.write(json.dumps(job.raw, indent=2) + "\n")
@@ -48,11 +68,8 @@ def ask_server(request: GenerationRequest, options: argparse.Namespace) -> int:
     return 0
 
 
-def _show_progress(job: Job) -> None:
+def _show_progress(line: ProgressLine, job: Job) -> None:
     if job.status == "queued":
-        line = f"waiting, number {job.position}"
+        line.show(f"waiting, number {job.position} in the queue")
     else:
-        done = round(_BAR * job.progress)
-        line = f"[{'#' * done}{'.' * (_BAR - done)}] {job.progress:.0%}"
-    sys.stderr.write(f"\r{line:<60}")
-    sys.stderr.flush()
+        line.show(f"{job.progress:.0%} made", job.progress)

@@ -17,8 +17,7 @@ from infra.deploy.rest import Rest
 from infra.deploy.target import DeployError
 from musicgen.checkpoints import remote_file
 from musicgen.checkpoints.download import fetch
-from musicgen.client import AsyncMusicGenClient, MusicGenClient, protocol
-from musicgen.errors import MusicGenError, RemoteError
+from musicgen.errors import MusicGenError
 from musicgen.http_errors import list_http_errors
 from musicgen.net.fetch import DownloadLimits, download
 from musicgen.net.post import post
@@ -29,6 +28,13 @@ from musicgen.storage import s3_client
 from musicgen.storage.base import ClipFile, ClipName
 from musicgen.storage.s3 import S3Storage
 from musicgen.storage.spool import Spool
+from musicgen_client import (
+    AsyncMusicGenClient,
+    MusicGenClient,
+    MusicGenClientError,
+    UnexpectedAnswer,
+    sending,
+)
 from tests.support.broken_answers import (
     OUTLASTED,
     STALLED,
@@ -66,6 +72,7 @@ def test_each_class_of_httpx_is_caught() -> None:
     for name, kind in vars(httpx).items():
         if inspect.isclass(kind) and issubclass(kind, Exception):
             assert issubclass(kind, list_http_errors()), name
+            assert issubclass(kind, sending.HTTP_ERRORS), name
 
 
 class Breaking:
@@ -86,7 +93,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Breaking]:
     monkeypatch.setattr(s3_client, "READ_SECONDS", 0.2)
     monkeypatch.setattr(http_api, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(http_api, "REQUEST_SECONDS", 0.2)
-    monkeypatch.setattr(protocol, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(sending, "FIRST_PAUSE_SECONDS", 0.001)
     breaking = Breaking()
     STALLED.clear()
     OUTLASTED.clear()
@@ -200,7 +207,7 @@ def test_a_broken_answer_ends_in_a_typed_error(
     server: Breaking, tmp_path: Path, call: Callable[[str, Path], None], breakage: Breakage
 ) -> None:
     server.breakage = breakage
-    with pytest.raises((MusicGenError, DeployError)) as raised:
+    with pytest.raises((MusicGenError, MusicGenClientError, DeployError)) as raised:
         call(server.url, tmp_path)
     assert str(raised.value) and 0 < server.asked <= 21
     assert not OUTLASTED.is_set()
@@ -222,7 +229,7 @@ def test_another_server_s_answer_ends_in_a_typed_error(
 ) -> None:
     """A wrong address, or a proxy's page with status 200, was a traceback."""
     server.breakage = answer_with(page)
-    with pytest.raises(RemoteError, match="is not that of a job API") as raised:
+    with pytest.raises(UnexpectedAnswer, match="is not that of a job API") as raised:
         call(server.url, tmp_path)
     assert "\n" not in str(raised.value)
 

@@ -10,10 +10,9 @@ from dataclasses import replace
 import pytest
 
 from musicgen.checkpoints.remote_file import open_remote_file
-from musicgen.client import AsyncMusicGenClient, MusicGenClient
-from musicgen.client.protocol import JobClip
 from musicgen.remote.http_api import HttpApi
 from musicgen.settings import BucketSettings
+from musicgen_client import AsyncMusicGenClient, JobClip, MusicGenClient
 from tests.support.recording_server import Recorder, record
 
 KEY = "operators-key"

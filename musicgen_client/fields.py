@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Literal, NotRequired, TypedDict
+
+
+class Section(TypedDict):
+    """Part of a clip with a prompt of its own. `duration`: seconds."""
+
+    duration: float
+    prompt: NotRequired[str]
 
 
 class GenerationFields(TypedDict, total=False):
@@ -14,7 +21,7 @@ class GenerationFields(TypedDict, total=False):
     model_version: str | None
     prompts: Sequence[str] | None
     negative_prompt: str
-    sections: Sequence[Mapping[str, object]] | None
+    sections: Sequence[Section] | None
     duration: float
     extend_stride: float
     variations: int
@@ -34,12 +41,12 @@ class GenerationFields(TypedDict, total=False):
     fade_in: float
     fade_out: float
     steady_level: bool
-    normalization_strategy: str
+    normalization_strategy: Literal["loudness", "peak", "rms", "clip", "none"]
     target_loudness: float
-    output_format: str
-    bit_depth: str
-    sample_rate: int | None
-    bitrate: int | None
+    output_format: Literal["wav", "flac", "mp3", "ogg", "opus"]
+    bit_depth: Literal["16", "24", "float"]
+    sample_rate: Literal[32000, 44100, 48000] | None
+    bitrate: Literal[32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320] | None
     save_tokens: bool
     priority: int
     webhook_url: str
