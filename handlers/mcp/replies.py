@@ -1,0 +1,173 @@
+"""Results of tools: a text for the model, fields, links, and the sound of short clips."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import anyio
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp_types import Annotations, AudioContent, CallToolResult, ResourceLink, TextContent
+from pydantic import BaseModel, Field
+
+from handlers.mcp.job_calls import JobCalls
+
+AUDIO_MAX_BYTES = 500_000
+"""Limit of the sound within one result. Some clients refuse results of more than a megabyte."""
+_FOR_PEOPLE = Annotations(audience=["user"])
+
+
+class ClipReply(BaseModel):
+    """One finished clip."""
+
+    url: str = Field(description="address of the audio file")
+    file: str | None = Field(None, description="path of the saved file on the user's machine")
+    seed: int | None = None
+    seconds: float | None = None
+    content_type: str | None = None
+    bytes: int | None = None
+
+
+class JobReply(BaseModel):
+    """State of a job, with its clips once it is completed."""
+
+    job_id: str
+    status: str = Field(description="queued, running, completed, failed or cancelled")
+    progress: float = Field(description="from 0 to 1")
+    prompt: str | None = None
+    position: int | None = Field(None, description="place in the queue, 1 is next")
+    expected_seconds: float | None = None
+    model: str | None = None
+    licence: str | None = Field(None, description="licence of the model's weights")
+    error: str | None = None
+    notes: list[str] = []
+    clips: list[ClipReply] = []
+
+
+class ClipList(BaseModel):
+    """Page of the caller's jobs."""
+
+    jobs: list[JobReply]
+    next: str | None = Field(None, description="value of `before` for the next page")
+
+
+class Deletion(BaseModel):
+    """Deletion of a job."""
+
+    job_id: str
+    is_gone: bool = Field(description="false: files in the bucket go once it answers")
+
+
+class ModelList(BaseModel):
+    """Models, with the licence of each."""
+
+    default: str
+    models: list[dict[str, Any]]
+
+
+def describe_job(status: Mapping[str, Any], public_url: str) -> JobReply:
+    """Return the fields of a job for a result."""
+    result, error = status.get("result") or {}, status.get("error")
+    request = status["request"]
+    return JobReply(
+        job_id=status["job_id"],
+        status=status["status"],
+        progress=status["progress"],
+        position=status.get("position"),
+        expected_seconds=status.get("expected_seconds"),
+        prompt=request.get("prompt"),
+        model=result.get("model") or request.get("model_version"),
+        licence=result.get("licence"),
+        error=f"{error['code']}: {error['message']}" if error else None,
+        notes=result.get("notes") or [],
+        clips=[
+            ClipReply(
+                **{name: clip.get(name) for name in ("seed", "seconds", "content_type", "bytes")},
+                url=f"{public_url}{clip['url']}",
+            )
+            for clip in result.get("clips", ())
+        ],
+    )
+
+
+async def build_result(
+    calls: JobCalls, status: Mapping[str, Any], *, with_audio: bool, folder: Path | None
+) -> CallToolResult:
+    """Return the result of a tool for one job.
+
+    `with_audio`: include the sound of clips up to `AUDIO_MAX_BYTES` together. `folder`: save the
+    clips there.
+    """
+    reply = describe_job(status, calls.public_url)
+    content: list[Any] = []
+    room = AUDIO_MAX_BYTES if with_audio else 0
+    for clip in reply.clips:
+        path = clip.url.removeprefix(calls.public_url)
+        kind = clip.content_type or "audio/wav"
+        if folder is not None:
+            clip.file = str(await _save(calls, path, folder))
+        content.append(
+            ResourceLink(
+                name=path.rpartition("/")[2], uri=clip.url, mime_type=kind, size=clip.bytes
+            )
+        )
+        if clip.bytes is not None and clip.bytes <= room:
+            sound = await calls.download(path, room)
+            if sound is not None:
+                room -= len(sound)
+                data = base64.b64encode(sound).decode()
+                content.append(AudioContent(data=data, mime_type=kind, annotations=_FOR_PEOPLE))
+    return CallToolResult(
+        content=[TextContent(text=_write_text(reply, calls)), *content],
+        structured_content=reply.model_dump(),
+        is_error=reply.status == "failed",
+    )
+
+
+async def _save(calls: JobCalls, path: str, folder: Path) -> Path:
+    """Save a clip and return its path. Raises: `ToolError`."""
+    sound = await calls.download(path, 2**40)
+    assert sound is not None
+    target = folder.expanduser().absolute() / path.rpartition("/")[2]
+    try:
+        await anyio.Path(target.parent).mkdir(parents=True, exist_ok=True)
+        await anyio.Path(target).write_bytes(sound)
+    except OSError as error:
+        raise ToolError(
+            f"Cannot write {target}: {error.strerror}. The clip is at {path}."
+        ) from None
+    return target
+
+
+def _write_text(reply: JobReply, calls: JobCalls) -> str:
+    """Return the text of a result, with the next step of an agent."""
+    name = f"Job {reply.job_id}"
+    if reply.status == "completed":
+        lines = [f"{name} is completed ({reply.model}, licence of the weights: {reply.licence})."]
+        for clip in reply.clips:
+            saved = f", saved as {clip.file}" if clip.file else ""
+            lines.append(f"- {clip.url}: {clip.seconds:g} s, seed {clip.seed}{saved}")
+        if calls.needs_key:
+            lines.append("The links need the header Authorization: Bearer KEY.")
+        return "\n".join(lines + [f"Note: {note}" for note in reply.notes])
+    if reply.status == "failed":
+        return f"{name} failed. {reply.error}"
+    if reply.status == "cancelled":
+        return f"{name} was cancelled."
+    where = describe_progress(reply.status, reply.progress, reply.position)
+    left = (
+        "" if reply.expected_seconds is None else f" About {reply.expected_seconds:g} s are left."
+    )
+    return (
+        f"{name} is not finished: {where}.{left} Call get_clip with this job_id and "
+        "wait_seconds to wait for it, or cancel to stop it."
+    )
+
+
+def describe_progress(status: str, progress: float, position: int | None) -> str:
+    """Return the progress of an unfinished job in words."""
+    if status == "queued":
+        return "waiting" if position is None else f"waiting, number {position} in the queue"
+    return f"{progress:.0%} made"
