@@ -20,10 +20,18 @@ from typing import Any
 import pytest
 
 from tests.support import ROOT
+from tests.support.job_server import data_folder
 
 START_SECONDS = 180
 STOP_SECONDS = 90
-FLAGS = ("--no-sandbox", "--autoplay-policy=no-user-gesture-required", "--mute-audio")
+FLAGS = (
+    "--no-sandbox",
+    "--autoplay-policy=no-user-gesture-required",
+    "--mute-audio",
+    # A microphone with a beep in it, allowed without a question.
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+)
 REFUSED = "Failed to load resource: the server responded with a status of"
 """What Chromium writes about a refusal by the API, which the page shows to its user."""
 
@@ -46,13 +54,14 @@ def _wait_until_ready(address: str, process: subprocess.Popen[bytes], log: Path)
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def environment() -> Iterator[dict[str, str]]:
     """Of the server and of commands that shall meet its data."""
     theirs = ("MUSICGEN_", "DATABASE_URL")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
-    data = str(tmp_path_factory.mktemp("data"))
-    # The tests are quicker than a person.
-    return {**kept, "MUSICGEN_DATA_DIR": data, "MUSICGEN_RATE_LIMIT": "100000/minute"}
+    with data_folder() as data:
+        # The tests are quicker than a person.
+        limit = {"MUSICGEN_RATE_LIMIT": "100000/minute"}
+        yield {**kept, "MUSICGEN_DATA_DIR": str(data), **limit}
 
 
 def serve(environment: dict[str, str], folder: Path) -> Iterator[str]:
@@ -93,16 +102,16 @@ def guarded(
     browser: Any, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, str]]:
     """The address of a server that asks for keys, and a key."""
-    data = str(tmp_path_factory.mktemp("guarded"))
-    guarded = {**environment, "MUSICGEN_DATA_DIR": data, "MUSICGEN_API_AUTH": "on"}
-    for address in serve(guarded, Path(data)):
-        command = [sys.executable, "-m", "handlers.cli", "keys", "create", "studio"]
-        made = subprocess.run(
-            command, cwd=ROOT, env=guarded, check=True, capture_output=True, text=True
-        )
-        key = re.search(r"^key: (\S+)$", made.stdout, re.MULTILINE)
-        assert key is not None
-        yield address, key[1]
+    with data_folder() as data:
+        guarded = {**environment, "MUSICGEN_DATA_DIR": str(data), "MUSICGEN_API_AUTH": "on"}
+        for address in serve(guarded, tmp_path_factory.mktemp("guarded")):
+            command = [sys.executable, "-m", "handlers.cli", "keys", "create", "studio"]
+            made = subprocess.run(
+                command, cwd=ROOT, env=guarded, check=True, capture_output=True, text=True
+            )
+            key = re.search(r"^key: (\S+)$", made.stdout, re.MULTILINE)
+            assert key is not None
+            yield address, key[1]
 
 
 @pytest.fixture(scope="session")

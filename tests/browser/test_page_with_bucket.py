@@ -12,6 +12,7 @@ import pytest
 from tests.browser.conftest import serve
 from tests.browser.steps import submit, wait_for_state, wait_until_it_plays
 from tests.support.bucket_settings import bucket_settings
+from tests.support.job_server import data_folder
 from tests.support.seaweedfs import BUCKET, SeaweedFS, seaweedfs
 
 pytestmark = pytest.mark.browser
@@ -36,17 +37,17 @@ def studio(
 
     The server reaches the bucket by an address of its own, as inside a cluster.
     """
-    data = tmp_path_factory.mktemp("data")
     public = bucket.url.replace("127.0.0.1", "localhost")
-    settings = bucket_settings(
-        bucket,
-        MUSICGEN_DATA_DIR=data,
-        MUSICGEN_BUCKET_PUBLIC_ENDPOINT_URL=public,
-        MUSICGEN_BUCKET_DELIVERY=request.param,
-    )
-    env = environment | {name: str(value) for name, value in settings.items()}
-    for address in serve(env, data):
-        yield address, (public,) if request.param == "redirect" else ()
+    with data_folder() as data:
+        settings = bucket_settings(
+            bucket,
+            MUSICGEN_DATA_DIR=data,
+            MUSICGEN_BUCKET_PUBLIC_ENDPOINT_URL=public,
+            MUSICGEN_BUCKET_DELIVERY=request.param,
+        )
+        env = environment | {name: str(value) for name, value in settings.items()}
+        for address in serve(env, tmp_path_factory.mktemp("server")):
+            yield address, (public,) if request.param == "redirect" else ()
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_a_clip_plays_and_downloads_and_is_continued(page: Any) -> None:
     page.wait_for_selector(".stage.drawn")
     page.get_by_role("button", name="Play the clip").click()
     wait_until_it_plays(page)
-    for extension, magic in (("wav", b"RIFF"), ("flac", b"fLaC"), ("ogg", b"OggS")):
+    for extension, magic in (("wav", b"RIFF"), ("flac", b"fLaC"), ("mp3", b""), ("ogg", b"OggS")):
         with page.expect_download() as waiting:
             page.get_by_role("link", name=f"Download the clip as {extension}").click()
         assert waiting.value.suggested_filename == f"calm-piano-7.{extension}"

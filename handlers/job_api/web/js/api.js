@@ -1,7 +1,9 @@
 /** Calls of the job API. Every failed call rejects with an `ApiError`. */
 
-const NO_ANSWER = "The server cannot be reached. Check the connection and try again.";
-const UNEXPECTED_ANSWER = "The server sent an unexpected answer. Reload the page and try again.";
+import { say } from "./language.js";
+
+const NO_ANSWER = say("error.network");
+const UNEXPECTED_ANSWER = say("api.unexpected");
 
 export class ApiError extends Error {
   /** `status`: 0 without an answer. `retryAfter`: seconds, or null if the server names none. */
@@ -29,7 +31,7 @@ export function errorOf(status, text, retryAfter) {
   } catch {
     // An error page of a proxy is no JSON.
   }
-  const message = body?.message ?? `${UNEXPECTED_ANSWER} (HTTP status ${status})`;
+  const message = body?.message ?? say("api.unexpected-status", { status: String(status) });
   const { code = "unknown", field = null } = body ?? {};
   return new ApiError(message, { status, code, field, retryAfter: secondsOf(retryAfter) });
 }
@@ -66,17 +68,32 @@ export function freshKey() {
 export const session = () => call("GET", "/session");
 export const signIn = (key) => call("POST", "/session", { json: { key } });
 export const signOut = () => call("DELETE", "/session");
+/** `seconds` of each of `clips` clips. */
+export const estimate = (seconds, clips) =>
+  call("GET", `/v1/estimate?${new URLSearchParams({ duration: seconds, variations: clips })}`);
 export const models = () => call("GET", "/v1/models");
 export const generate = (body, key) =>
   call("POST", "/v1/generate", { json: body, headers: { "Idempotency-Key": key } });
 const path = (id) => encodeURIComponent(id);
 export const status = (id, signal) => call("GET", `/v1/status/${path(id)}`, { signal });
-export const cancel = (id) => call("DELETE", `/v1/jobs/${path(id)}`);
+export const cancel = (id) => call("POST", `/v1/jobs/${path(id)}/cancel`);
+/** Deletes a job; the first call cancels an unfinished one and answers with its status. */
+export async function remove(id) {
+  try {
+    const cancelled = await call("DELETE", `/v1/jobs/${path(id)}`);
+    if (cancelled?.job_id) await call("DELETE", `/v1/jobs/${path(id)}`);
+  } catch (error) {
+    // Another tab, or an earlier call without an answer, has deleted it.
+    if (error.status !== 404) throw error;
+  }
+}
+export const change = (id, changes) => call("PATCH", `/v1/jobs/${path(id)}`, { json: changes });
+export const zipAddress = (ids) => `/v1/jobs/zip?${new URLSearchParams(ids.map((id) => ["id", id]))}`;
 export const eventsAddress = (id) => `/v1/jobs/${path(id)}/events`;
 
-export function jobs({ limit = 20, before = null } = {}) {
+export function jobs({ limit = 20, ...filter } = {}) {
   const query = new URLSearchParams({ limit });
-  if (before) query.set("before", before);
+  for (const [name, value] of Object.entries(filter)) if (value) query.set(name, value);
   return call("GET", `/v1/jobs?${query}`);
 }
 

@@ -1,6 +1,7 @@
 /** One finished clip: its player, its files and its actions. */
 
 import { h } from "./dom.js";
+import { say } from "./language.js";
 import { player } from "./player.js";
 import { bytes, duration, fileName } from "./words.js";
 
@@ -24,37 +25,50 @@ function downloads(clip, name) {
           class: original ? "file original" : "file",
           href: `${withExtension(clip.url, extension)}?download=true`,
           download: fileName(clip.prompt || "music", clip.seed, extension),
-          title: original ? `Original file${size}` : "Converted from the original file",
-          "aria-label": `Download ${name} as ${extension}${original ? ", the original file" : ""}`,
+          title: original ? say("clip.original", { size }) : say("clip.converted"),
+          "aria-label": say(original ? "clip.download-original" : "clip.download-as", { name, extension }),
         },
         extension,
       ),
     );
   });
+  if (clip.midi_url) items.push(midiDownload(clip, name));
   return h(
     "div",
     { class: "downloads" },
-    h("span", { class: "muted", "aria-hidden": "true" }, "Download"),
+    h("span", { class: "muted", "aria-hidden": "true" }, say("clip.download")),
     h("ul", {}, items),
   );
 }
 
+/** A link to the notes; the server offers it where it has the packages. */
+function midiDownload(clip, name) {
+  const link = {
+    class: "file",
+    href: `${clip.midi_url}?download=true`,
+    download: fileName(clip.prompt || "music", clip.seed, "mid"),
+    title: say("clip.midi"),
+    "aria-label": say("clip.midi-download", { name }),
+  };
+  return h("li", {}, h("a", link, "MIDI"));
+}
+
 /**
- * Returns `{element, destroy}`. `actions` are `useSeed(seed)`, `moreLike(seed)` and
+ * Returns `{element, player, destroy}`. `actions` are `useSeed(seed)`, `moreLike(seed)` and
  * `carryOn(clip, button)`. `number` counts from 1. `several`: the job has several clips;
  * `ownPrompt`: each has a prompt of its own.
  */
 export function clipView(clip, { number, several, ownPrompt, loops, actions }) {
-  const name = several ? `clip ${number}` : "the clip";
+  const name = several ? say("clip.name", { number }) : say("clip.single");
   const played = player({ url: clip.url, name, seconds: clip.seconds, loops });
-  const title = several ? h("h3", {}, ownPrompt ? clip.prompt : `Clip ${number}`) : null;
+  const title = several ? h("h3", {}, ownPrompt ? clip.prompt : say("clip.title", { number })) : null;
   const action = (label, run) =>
     h(
       "button",
       {
         type: "button",
         class: "quiet",
-        "aria-label": several ? `${label}: clip ${number}` : null,
+        "aria-label": several ? say("clip.action", { label, name }) : null,
         onclick: (event) => run(event.currentTarget),
       },
       label,
@@ -69,7 +83,7 @@ export function clipView(clip, { number, several, ownPrompt, loops, actions }) {
       h(
         "p",
         { class: "muted" },
-        `${duration(clip.seconds)} · seed `,
+        `${duration(clip.seconds)} · ${say("clip.seed")} `,
         h("span", { class: "seed" }, String(clip.seed)),
       ),
     ),
@@ -78,10 +92,10 @@ export function clipView(clip, { number, several, ownPrompt, loops, actions }) {
     h(
       "div",
       { class: "actions" },
-      action("Use this seed", () => actions.useSeed(clip.seed)),
-      action("More like this", () => actions.moreLike()),
-      action("Continue this", (button) => actions.carryOn(clip, button)),
+      action(say("clip.use-seed"), () => actions.useSeed(clip.seed)),
+      action(say("clip.more"), () => actions.moreLike()),
+      action(say("clip.continue"), (button) => actions.carryOn(clip, button)),
     ),
   );
-  return { element, destroy: played.destroy };
+  return { element, player: played, destroy: played.destroy };
 }

@@ -1,16 +1,18 @@
 /** The options of the form, built from the server's declarations of the request's fields. */
 
 import { $, h } from "./dom.js";
+import { say } from "./language.js";
+import { labelOf, hintOf } from "./field_texts.js";
 import { FIELDS } from "./request_fields.js";
 
 /** Groups of options in their order, by the heading. Other groups stand in index.html. */
 const GROUPS = {
-  Prompts: "More prompts and sections",
-  Loop: "Loop",
-  Finish: "Finish",
-  File: "File",
-  Sampling: "Sampling",
-  Queue: "Queue",
+  Prompts: say("group.prompts"),
+  Loop: say("group.loop"),
+  Finish: say("group.finish"),
+  File: say("group.file"),
+  Sampling: say("group.sampling"),
+  Queue: say("group.queue"),
 };
 const ROWS = { text: 2, texts: 3 };
 export const LONGEST_SECONDS = FIELDS.duration.max;
@@ -49,16 +51,16 @@ function setLimits(input, { min, max, default: value }) {
 
 function control(name, field) {
   const id = `f-${name}`;
-  const hint = h("p", { class: "hint", id: `${name}-hint` }, field.hint);
+  const hint = h("p", { class: "hint", id: `${name}-hint` }, hintOf(name));
   const common = { id, name, "aria-describedby": hint.id };
   if (field.kind === "sections") {
     return h(
       "fieldset",
       { class: "field wide sections", id, "aria-describedby": hint.id },
-      h("legend", {}, field.label),
+      h("legend", {}, labelOf(name)),
       hint,
       h("ol", { id: "section-list" }),
-      h("button", { type: "button", class: "quiet", id: "section-add" }, "Add a section"),
+      h("button", { type: "button", class: "quiet", id: "section-add" }, say("sections.add")),
     );
   }
   if (field.kind === "boolean") {
@@ -66,7 +68,7 @@ function control(name, field) {
     return h(
       "div",
       { class: "field wide" },
-      h("label", { class: "check" }, box, ` ${field.label}`),
+      h("label", { class: "check" }, box, ` ${labelOf(name)}`),
       hint,
     );
   }
@@ -74,7 +76,7 @@ function control(name, field) {
   return h(
     "div",
     { class: isWide ? "field wide" : "field" },
-    h("label", { for: id }, field.label),
+    h("label", { for: id }, labelOf(name)),
     input(field, common),
     hint,
   );
@@ -82,7 +84,7 @@ function control(name, field) {
 
 function input(field, common) {
   if (field.kind === "choice") {
-    const empty = field.default === null ? [h("option", { value: "" }, "default")] : [];
+    const empty = field.default === null ? [h("option", { value: "" }, say("form.default"))] : [];
     const options = field.choices.map((value) =>
       h("option", { value, selected: value === field.default }, String(value)),
     );

@@ -2,8 +2,8 @@
 
 import { $, h } from "./dom.js";
 import { isNumber } from "./fields.js";
+import { sayCount, say } from "./language.js";
 import { sections, setSections } from "./sections.js";
-import { sentence } from "./words.js";
 
 export class FieldError extends Error {
   constructor(field, message) {
@@ -33,7 +33,7 @@ function plainControls() {
 function valueOf(control) {
   if (control.type === "checkbox") return control.checked;
   if (!isNumber(control.name)) return control.value;
-  if (control.validity.badInput) throw new FieldError(control.name, "Enter a number.");
+  if (control.validity.badInput) throw new FieldError(control.name, say("form.number"));
   return control.value === "" ? null : Number(control.value);
 }
 
@@ -70,10 +70,19 @@ export function collect(sound) {
 function addContinuation(body, sound) {
   const continues = form().elements.continuation.value === "true";
   if (sound && continues) body.continuation = true;
-  else {
-    delete body.continuation_start;
-    delete body.continuation_end;
+  if (sound) return;
+  delete body.continuation_start;
+  delete body.continuation_end;
+}
+
+/** Sets the options `names` of the form to those of `request`, or else to their defaults. */
+export function setOptions(request, names) {
+  for (const name of names) {
+    const control = controlOf(name);
+    if (control.type === "checkbox") control.checked = request[name] ?? control.defaultChecked;
+    else control.value = request[name] ?? control.defaultValue;
   }
+  form().dispatchEvent(new Event("optionschange"));
 }
 
 /** Shows `request` in the form, with defaults for missing fields and without its sound. */
@@ -92,7 +101,9 @@ export function fill(request) {
     else if (!(control.name === "seed" && value < 0)) control.value = value;
   }
   const model = controlOf("model_version");
-  const known = [...model.options].some((option) => option.value === given.model_version);
+  const known = [...model.options].some(
+    (option) => option.value === given.model_version && !option.disabled,
+  );
   if (known) model.value = given.model_version;
   form().elements.continuation.value = String(given.continuation ?? false);
   if (given.continuation_end === -1) controlOf("continuation_end").value = "";
@@ -100,6 +111,8 @@ export function fill(request) {
   openWhatIsSet();
   form().dispatchEvent(new Event("optionschange"));
 }
+
+const groups = () => form().querySelectorAll(".options details");
 
 /** Whether a control inside `details` says something; counted for its badge. */
 function isSet(control) {
@@ -109,22 +122,23 @@ function isSet(control) {
 
 function countOf(details) {
   const rows = details.querySelectorAll(".section-row").length;
-  const sound = details.querySelector("#upload:not([hidden])") ? 1 : 0;
+  const sound = details.querySelector("#upload:not([hidden]), #refused:not([hidden])") ? 1 : 0;
   const controls = [...details.querySelectorAll("input, select, textarea")];
   return controls.filter(isSet).length + (rows ? 1 : 0) + sound;
 }
 
-function openWhatIsSet() {
-  for (const details of form().querySelectorAll("details")) details.open = countOf(details) > 0;
+/** Unfolds the groups with something set. */
+export function openWhatIsSet() {
+  for (const details of groups()) details.open = countOf(details) > 0;
 }
 
 /** The badge of each folded group says how much of it is set. */
 export function showCounts() {
-  for (const details of form().querySelectorAll("details")) {
+  for (const details of groups()) {
     const count = countOf(details);
     const badge = details.querySelector(".badge");
     badge.hidden = count === 0;
-    badge.textContent = `${count} set`;
+    badge.textContent = sayCount("form.set", count);
   }
 }
 
@@ -142,14 +156,12 @@ export function clearErrors() {
   }
 }
 
-/** Puts `message` at the control of `field` and the focus there; false where there is none. */
+/** Puts `message`, a sentence, at the control of `field` and the focus there; false where there is none. */
 export function showFieldError(field, message) {
   const control = controlOf(String(field).split(/[.[]/)[0]);
   if (!control) return false;
   const id = `${control.id}-error`;
-  // The name of the field in front is for programs; the control shows which it is.
-  const text = message.startsWith(`${field}=`) ? message.slice(field.length + 1) : message;
-  const line = h("p", { class: "field-error", id }, sentence(text));
+  const line = h("p", { class: "field-error", id }, message);
   const home = control.closest(".field") ?? control;
   home.append(line);
   // A group as such cannot be invalid; a group of radio buttons can.

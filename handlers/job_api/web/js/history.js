@@ -1,55 +1,59 @@
-/** The list of past jobs, newest first, a page at a time. */
+/** The list of past jobs, newest first, a page at a time: searched, kept, named and deleted. */
 
 import * as api from "./api.js";
-import { $, announce, h } from "./dom.js";
-import { FINAL, STATES, ago, titleOf } from "./words.js";
+import { askText, confirmAction } from "./dialog.js";
+import { $, announce, setText } from "./dom.js";
+import { addressOf, historyRow, nameOf } from "./history_row.js";
+import { chosenFilter, clearFilter, isFiltered, showSelection, startTools } from "./history_tools.js";
+import { say, sayCount } from "./language.js";
+import { FINAL, titleOf } from "./words.js";
+
+export { addressOf };
 
 const PAGE = 10;
 const POLL_MS = 5000;
+const ZIP_MAX = 100;
+const NAME_MAX = 80;
 const known = new Map();
+const selected = new Set();
 let cursor = null;
 let timer = 0;
 let opened = null;
+let round = 0;
+let showError = () => {};
 
-export const addressOf = (id) => `#job=${encodeURIComponent(id)}`;
+const actions = { select, favour, rename, remove: (status) => removeJobs([status]) };
 
-function item(status) {
-  const clips = status.result?.clips.length ?? 1;
-  const count = clips > 1 ? `${clips} clips, ` : "";
-  return h(
-    "li",
-    {},
-    h(
-      "a",
-      {
-        href: addressOf(status.job_id),
-        class: "past",
-        "aria-current": status.job_id === opened ? "true" : null,
-      },
-      h("span", { class: "past-title" }, titleOf(status.request)),
-      h(
-        "span",
-        { class: "past-line" },
-        h("span", { class: "state", "data-state": status.status }, STATES[status.status]),
-        h("span", { class: "muted" }, `${count}${ago(status.created_at)}`),
-      ),
-    ),
+function sorted() {
+  return [...known.values()].sort(
+    (one, other) => Date.parse(other.created_at) - Date.parse(one.created_at),
   );
 }
 
 function render() {
-  const all = [...known.values()].sort(
-    (one, other) => Date.parse(other.created_at) - Date.parse(one.created_at),
+  const all = sorted();
+  for (const id of selected) if (!known.has(id)) selected.delete(id);
+  const focused = document.activeElement?.dataset?.focus;
+  $("history-list").replaceChildren(
+    ...all.map((status) =>
+      historyRow(status, {
+        opened: status.job_id === opened,
+        selected: selected.has(status.job_id),
+        actions,
+      }),
+    ),
   );
-  const focused = document.activeElement?.closest?.("a.past")?.getAttribute("href");
-  $("history-list").replaceChildren(...all.map(item));
-  if (focused)
-    $("history-list")
-      .querySelector(`a[href="${CSS.escape(focused)}"]`)
-      ?.focus();
+  if (focused) focus(focused);
+  const words = isFiltered() ? "history.nothing_found" : "history.nothing_yet";
+  setText($("history-empty"), say(words));
   $("history-empty").hidden = all.length > 0;
   $("history-more").hidden = cursor === null;
+  showSelection(selected.size, all.length);
   schedule();
+}
+
+function focus(name) {
+  $("history-list").querySelector(`[data-focus="${CSS.escape(name)}"]`)?.focus();
 }
 
 /** Reads the list again while another job than the one on display is unfinished. */
@@ -62,7 +66,10 @@ function schedule() {
 
 /** Reads the first page again. Rejects as the API does. */
 export async function refresh() {
-  const page = await api.jobs({ limit: PAGE });
+  const mine = (round += 1);
+  const page = await api.jobs({ limit: PAGE, ...chosenFilter() });
+  // The person has typed on, or deleted something that this answer still has.
+  if (mine !== round) return;
   if (known.size <= PAGE) {
     known.clear();
     cursor = page.next;
@@ -71,11 +78,22 @@ export async function refresh() {
   render();
 }
 
+async function filter() {
+  known.clear();
+  try {
+    await refresh();
+    announce(known.size ? say("history.found", { count: known.size }) : say("history.nothing_found"));
+  } catch (error) {
+    showError(error);
+  }
+}
+
 /** Takes a newer status of a job into the list. */
 export function noteStatus(status) {
   const before = known.get(status.job_id);
+  if (!before && isFiltered()) return;
   known.set(status.job_id, status);
-  if (before?.status !== status.status) render();
+  if (before?.status !== status.status || before?.name !== status.name) render();
 }
 
 export function markOpened(id) {
@@ -84,24 +102,128 @@ export function markOpened(id) {
 }
 
 export function forgetHistory() {
+  round += 1;
   known.clear();
+  selected.clear();
   cursor = null;
+  clearFilter();
   render();
 }
 
+// What a person does with jobs
+
+function select(status, isOn) {
+  if (isOn) selected.add(status.job_id);
+  else selected.delete(status.job_id);
+  showSelection(selected.size, known.size);
+}
+
+function selectAll(isOn) {
+  selected.clear();
+  if (isOn) for (const id of known.keys()) selected.add(id);
+  render();
+}
+
+async function change(status, changes) {
+  const changed = await api.change(status.job_id, changes);
+  round += 1;
+  known.set(changed.job_id, changed);
+  render();
+  return changed;
+}
+
+async function favour(status) {
+  try {
+    await change(status, { favourite: !status.favourite });
+  } catch (error) {
+    showError(error);
+  }
+}
+
+async function rename(status) {
+  const name = await askText(say("history.rename"), say("history.name"), {
+    value: nameOf(status).slice(0, NAME_MAX),
+    hint: say("history.rename_hint"),
+    maxLength: NAME_MAX,
+  });
+  if (name === null) return;
+  try {
+    const changed = await change(status, { name: name === titleOf(status.request) ? "" : name });
+    if (opened === status.job_id) setText($("job-title"), nameOf(changed));
+    focus(`${status.job_id} rename`);
+    announce(say("history.renamed", { title: nameOf(changed) }));
+  } catch (error) {
+    showError(error);
+  }
+}
+
+async function removeJobs(chosen) {
+  const one = chosen.length === 1 ? { title: nameOf(chosen[0]) } : null;
+  const many = { count: chosen.length };
+  const question = one ? say("history.delete_one", one) : say("history.delete_many", many);
+  const note = chosen.every((job) => FINAL.has(job.status)) ? "" : say("history.unfinished");
+  if (!(await confirmAction(question, note, say("history.delete")))) return;
+  const order = sorted().map((job) => job.job_id);
+  const place = order.indexOf(chosen[0].job_id);
+  try {
+    for (const { job_id } of chosen) {
+      await api.remove(job_id);
+      round += 1;
+      known.delete(job_id);
+      if (job_id === opened) location.hash = "";
+    }
+    announce(one ? say("history.deleted_one", one) : say("history.deleted_many", many));
+    render();
+    focusNear(order, place);
+    if (known.size < PAGE) await refresh();
+  } catch (error) {
+    render();
+    showError(error);
+  }
+}
+
+/** Puts the focus on the job after a deleted one, else before it, else on the search. */
+function focusNear(order, place) {
+  const next = [...order.slice(place), ...order.slice(0, place).reverse()];
+  const id = next.find((each) => known.has(each));
+  if (id) focus(`${id} open`);
+  else $("history-search").focus();
+}
+
+function downloadZip() {
+  const ids = sorted()
+    .filter((job) => selected.has(job.job_id) && job.status === "completed")
+    .map((job) => job.job_id);
+  if (!ids.length) return showError(new api.ApiError(say("history.zip_none"), { status: 409 }));
+  if (ids.length > ZIP_MAX)
+    return showError(
+      new api.ApiError(say("history.zip_too_many", { count: ZIP_MAX }), { status: 422 }),
+    );
+  const link = document.createElement("a");
+  link.href = api.zipAddress(ids);
+  link.download = "";
+  link.click();
+}
+
 export function startHistory(onError) {
+  showError = onError;
+  startTools({
+    onFilter: filter,
+    onSelectAll: selectAll,
+    onZip: downloadZip,
+    onDelete: () => removeJobs(sorted().filter((job) => selected.has(job.job_id))),
+  });
   $("history-more").addEventListener("click", async () => {
+    const mine = round;
     try {
-      const page = await api.jobs({ limit: PAGE, before: cursor });
+      const page = await api.jobs({ limit: PAGE, before: cursor, ...chosenFilter() });
+      if (mine !== round) return;
       cursor = page.next;
       const firstNew = page.jobs[0]?.job_id;
       for (const job of page.jobs) known.set(job.job_id, job);
       render();
-      announce(`${page.jobs.length} earlier jobs`);
-      if (firstNew)
-        $("history-list")
-          .querySelector(`a[href="${addressOf(firstNew)}"]`)
-          ?.focus();
+      announce(sayCount("history.earlier", page.jobs.length));
+      if (firstNew) focus(`${firstNew} open`);
     } catch (error) {
       onError(error);
     }

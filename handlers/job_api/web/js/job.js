@@ -3,6 +3,9 @@
 import * as api from "./api.js";
 import { clipView } from "./clip.js";
 import { $, announce, h, setText } from "./dom.js";
+import { compareView, showPlayers } from "./compare.js";
+import { tell } from "./errors.js";
+import { number, say } from "./language.js";
 import { liveView } from "./live.js";
 import { watch } from "./watch.js";
 import { FINAL, STATES, duration, isNotCommercial, licence, sentence, titleOf } from "./words.js";
@@ -12,25 +15,26 @@ const clipsOf = (request) => (request.variations ?? 1) * (request.prompts?.lengt
 function leftOf(status) {
   return status.expected_seconds === null
     ? ""
-    : `about ${duration(Math.ceil(status.expected_seconds))} left`;
+    : say("job.left", { time: duration(Math.ceil(status.expected_seconds)) });
 }
+
+const percentOf = (status) => `${number(Math.floor((status.progress ?? 0) * 100))} %`;
 
 /** The line under the progress bar. */
 function lineOf(status) {
   if (status.status === "queued") {
     const place =
-      status.position === 1 ? "Next in the queue" : `Number ${status.position} in the queue`;
-    return [status.position ? place : "In the queue", leftOf(status)].filter(Boolean).join(", ");
+      status.position === 1 ? say("job.next") : say("job.place", { place: status.position });
+    return [status.position ? place : say("job.queued"), leftOf(status)].filter(Boolean).join(", ");
   }
-  const percent = `${Math.floor((status.progress ?? 0) * 100)} %`;
-  const again = status.attempt > 1 ? `attempt ${status.attempt}` : "";
-  return [percent, leftOf(status), again].filter(Boolean).join(", ");
+  const again = status.attempt > 1 ? say("job.attempt", { attempt: status.attempt }) : "";
+  return [percentOf(status), leftOf(status), again].filter(Boolean).join(", ");
 }
 
 /** The title of the browser tab. */
 function titleBar(status) {
   return status.status === "running"
-    ? `${Math.floor((status.progress ?? 0) * 100)} %`
+    ? percentOf(status)
     : STATES[status.status];
 }
 
@@ -39,11 +43,13 @@ function spokenOf(status) {
   if (status.status === "queued") return lineOf({ ...status, expected_seconds: null });
   if (status.status === "running") {
     const quarter = Math.floor((status.progress ?? 0) * 4) * 25;
-    return quarter ? `${quarter} percent made` : "Your music is being made";
+    return quarter ? say("job.quarter", { quarter }) : say("job.running");
   }
-  return { completed: "Your music is ready", failed: "The job failed", cancelled: "Cancelled" }[
-    status.status
-  ];
+  return {
+    completed: say("job.completed"),
+    failed: say("job.failed"),
+    cancelled: say("job.cancelled"),
+  }[status.status];
 }
 
 /**
@@ -78,14 +84,14 @@ class JobView {
     this.actions = actions;
     this.clips = [];
     this.shown = null;
-    this.title = h("h2", { id: "job-title", tabindex: "-1" }, "Job");
+    this.title = h("h2", { id: "job-title", tabindex: "-1" }, say("job.title"));
     this.state = h("span", { class: "state", "data-state": "queued" }, "…");
-    this.bar = h("progress", { max: "1", "aria-label": "Progress" });
-    this.line = h("p", { class: "progress-line" }, "Asking the server…");
+    this.bar = h("progress", { max: "1", "aria-label": say("job.progress") });
+    this.line = h("p", { class: "progress-line" }, say("job.asking"));
     this.stop = h(
       "button",
       { type: "button", class: "danger", hidden: true, onclick: () => this.cancel() },
-      "Cancel",
+      say("job.cancel"),
     );
     this.notice = h("p", { class: "notice", role: "alert", hidden: true });
     this.live = liveView();
@@ -107,7 +113,7 @@ class JobView {
 
   /** `first`: the job was opened just now, so its end need not be announced. */
   update(status, first) {
-    setText(this.title, titleOf(status.request));
+    setText(this.title, status.name ?? titleOf(status.request));
     setText(this.state, STATES[status.status]);
     this.state.dataset.state = status.status;
     document.title = `${titleBar(status)} · MusicGen`;
@@ -152,38 +158,36 @@ class JobView {
         actions,
       }),
     );
+    showPlayers(this.clips.map(({ player }) => player));
     const notes = (result.notes ?? []).map((note) => h("li", {}, sentence(note)));
     this.done.replaceChildren(
       h(
         "p",
         { class: isNotCommercial(result.licence) ? "licence-note restricted" : "licence-note" },
-        `Made with ${result.model}. Licence of its weights: `,
+        `${say("job.made-with", { model: result.model })} `,
         h("strong", {}, licence(result.licence)),
         ".",
       ),
+      compareView() ?? "",
       h(
         "ul",
-        { class: "clips", "aria-label": "Clips" },
+        { class: "clips", "aria-label": say("job.clips") },
         this.clips.map((clip) => clip.element),
       ),
-      notes.length ? h("ul", { class: "notes", "aria-label": "Notes" }, notes) : "",
+      notes.length ? h("ul", { class: "notes", "aria-label": say("job.notes") }, notes) : "",
       aboutView(status),
     );
   }
 
   showEnd(status) {
-    const text = sentence(status.error?.message ?? "The job was cancelled before it was ready.");
+    const text = status.error ? tell(status.error) : say("job.was-cancelled");
     const again = () => this.actions.fillFrom(status.request);
     this.done.replaceChildren(
       h("p", { class: status.status === "failed" ? "notice" : "muted" }, text),
       h(
         "div",
         { class: "actions" },
-        h(
-          "button",
-          { type: "button", class: "quiet", onclick: again },
-          "Edit and try again",
-        ),
+        h("button", { type: "button", class: "quiet", onclick: again }, say("job.edit")),
       ),
     );
   }
@@ -193,11 +197,11 @@ class JobView {
     if (error === null) return;
     if (error.status === 404) {
       this.going.remove();
-      setText(this.title, "Job not found");
+      setText(this.title, say("job.not-found"));
       setText(this.state, "");
     }
-    const retry = error.isWorthRepeating ? " This page tries again by itself." : "";
-    setText(this.notice, `${sentence(error.message)}${retry}`);
+    const retry = error.isWorthRepeating ? ` ${say("job.retries")}` : "";
+    setText(this.notice, `${tell(error)}${retry}`);
   }
 
   async cancel() {
@@ -213,6 +217,7 @@ class JobView {
 
   destroy() {
     for (const clip of this.clips) clip.destroy();
+    showPlayers([]);
     this.live.finish();
     document.title = "MusicGen";
   }
@@ -220,26 +225,29 @@ class JobView {
 
 function aboutView({ job_id, result, request, attempt }) {
   const rows = [
-    ["Prompt", titleOf(request)],
-    ["Model", result.model],
-    ["Made by", result.made_by],
+    [say("about.prompt"), titleOf(request)],
+    [say("about.model"), result.model],
+    [say("about.made-by"), result.made_by],
     [
-      "Took",
+      say("about.took"),
       result.real_time_factor
-        ? `${duration(result.real_time_factor * result.seconds)} for ${duration(result.seconds)}`
+        ? say("about.time", {
+            work: duration(result.real_time_factor * result.seconds),
+            seconds: duration(result.seconds),
+          })
         : null,
     ],
-    ["Attempts", attempt > 1 ? String(attempt) : null],
-    ["Job", job_id],
+    [say("about.attempts"), attempt > 1 ? String(attempt) : null],
+    [say("about.job"), job_id],
     ...result.clips.map((clip, index) => [
-      `SHA-256${result.clips.length > 1 ? ` of clip ${index + 1}` : ""}`,
+      result.clips.length > 1 ? say("about.hash-of", { number: index + 1 }) : say("about.hash"),
       clip.sha256,
     ]),
   ].filter(([, value]) => value);
   return h(
     "details",
     { class: "about" },
-    h("summary", {}, "About this job"),
+    h("summary", {}, say("about.title")),
     h("dl", {}, rows.map(([term, value]) => [h("dt", {}, term), h("dd", {}, value)]).flat()),
   );
 }

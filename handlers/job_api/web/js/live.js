@@ -1,20 +1,21 @@
 /** "Listen while it is made": a player on the growing stream of a running job. */
 
 import { h } from "./dom.js";
+import { say } from "./language.js";
 
 /** Returns `{element, offer(url, clips), finish()}`; nothing is fetched before play is pressed. */
 export function liveView() {
   const audio = h("audio", {
     controls: true,
     preload: "none",
-    "aria-label": "Listen while it is made",
+    "aria-label": say("live.listen"),
   });
-  const which = h("select", { "aria-label": "Which clip to listen to" });
+  const which = h("select", { "aria-label": say("live.which") });
   const label = h(
     "p",
     { class: "live-label" },
     h("span", { class: "live-dot", "aria-hidden": "true" }),
-    "Listen while it is made",
+    say("live.listen"),
   );
   const element = h(
     "div",
@@ -39,7 +40,7 @@ export function liveView() {
       offered = url;
       which.replaceChildren(
         ...Array.from({ length: clips }, (_, index) =>
-          h("option", { value: index + 1 }, `Clip ${index + 1}`),
+          h("option", { value: index + 1 }, say("clip.title", { number: index + 1 })),
         ),
       );
       which.hidden = clips < 2;

@@ -3,7 +3,10 @@
 import * as api from "./api.js";
 import { $, announce } from "./dom.js";
 import { LONGEST_SECONDS, buildGroups } from "./fields.js";
-import { clearErrors, collect, fill, showCounts, showFieldError } from "./form.js";
+import { dropDraft, restoreDraft, startDraft } from "./draft.js";
+import { tell } from "./errors.js";
+import { refreshEstimate, startEstimate } from "./estimate.js";
+import { FieldError, clearErrors, collect, fill, showCounts, showFieldError } from "./form.js";
 import {
   addressOf,
   forgetHistory,
@@ -13,15 +16,27 @@ import {
   startHistory,
 } from "./history.js";
 import { showJob } from "./job.js";
+import { chooseLanguage, language, say, translatePage } from "./language.js";
+import { startMicrophone } from "./microphone.js";
 import { showModels, startModels } from "./models.js";
 import { hideNotice, showNotice } from "./notice.js";
-import { startSections } from "./sections.js";
-import { forget as forgetSound, soundToSend, startSound, takeSound } from "./sound.js";
+import { startPresets } from "./presets.js";
+import { setNeedsKey, startRecipe } from "./recipe.js";
+import { setSections, startSections } from "./sections.js";
+import { startShortcuts } from "./shortcuts.js";
+import {
+  forget as forgetSound,
+  restoreSound,
+  soundToSend,
+  startSound,
+  takeSound,
+} from "./sound.js";
 import { FINAL, fileName } from "./words.js";
 
 let closeJob = null;
 let openId = null;
 let justSent = false;
+let isRestored = false;
 const nothingYet = $("job").firstElementChild;
 
 // What may go wrong anywhere
@@ -37,8 +52,9 @@ async function start() {
   hideNotice($("page-notice"));
   try {
     const session = await api.session();
-    $("version").textContent = `Version ${session.version}.`;
+    $("version").textContent = say("page.version", { version: session.version });
     const signedOut = session.auth && !session.signed_in;
+    setNeedsKey(session.auth);
     $("sign-out").hidden = !session.auth || signedOut;
     $("who").hidden = !session.name || !session.auth;
     $("who").textContent = session.name ?? "";
@@ -51,6 +67,7 @@ async function start() {
 
 /** What other people and other tabs have changed meanwhile; the next time will do as well. */
 function refreshAll() {
+  refreshEstimate();
   refresh().catch(() => {});
   api
     .models()
@@ -63,6 +80,9 @@ async function enter() {
   await refresh();
   $("sign-in").hidden = true;
   $("studio").hidden = false;
+  if (!isRestored) restoreDraft();
+  isRestored = true;
+  $("request").dispatchEvent(new Event("optionschange"));
   openFromAddress();
 }
 
@@ -98,8 +118,10 @@ async function signOut() {
     forgetHistory();
     forgetSound();
     $("request").reset();
+    setSections(null);
+    dropDraft();
     showSignIn();
-    announce("Signed out");
+    announce(say("page.signed-out"));
   } catch (error) {
     showTrouble(error);
   }
@@ -116,25 +138,27 @@ async function submit(body, key) {
   hideNotice($("form-notice"));
   clearErrors();
   $("submit").setAttribute("aria-disabled", "true");
-  $("submit").textContent = "Sending…";
+  $("submit").textContent = say("form.sending");
   try {
     body ??= collect(await soundToSend());
     const { job_id } = await api.generate(body, key);
     justSent = true;
     location.hash = addressOf(job_id);
+    refreshEstimate();
     refresh().catch(() => {});
   } catch (error) {
     refused(error, body, key);
   } finally {
     sending = false;
     $("submit").removeAttribute("aria-disabled");
-    $("submit").textContent = "Make music";
+    $("submit").textContent = say("form.submit");
   }
 }
 
 function refused(error, body, key) {
   if (error.status === 401) return showSignIn();
-  if (error.field && showFieldError(error.field, error.message)) return;
+  const text = error instanceof FieldError ? error.message : tell(error);
+  if (error.field && showFieldError(error.field, text)) return;
   // The same key again: if the first call did arrive, no second job is made.
   showNotice($("form-notice"), error, () => submit(body, key));
 }
@@ -165,17 +189,13 @@ function startForm() {
     event.preventDefault();
     submit(null, api.freshKey());
   });
-  $("f-prompt").addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) $("request").requestSubmit();
-  });
   $("request").addEventListener("input", showCounts);
   $("request").addEventListener("optionschange", showCounts);
-  for (const chip of document.querySelectorAll("[data-prompt]")) {
-    chip.addEventListener("click", () => {
-      $("f-prompt").value = chip.dataset.prompt;
-      $("f-prompt").focus();
-    });
-  }
+  startMicrophone();
+  startPresets();
+  startRecipe();
+  startEstimate();
+  startDraft();
 }
 
 // What can be done with a job
@@ -184,17 +204,17 @@ function refill(request) {
   forgetSound();
   fill(request);
   $("f-prompt").focus();
-  if (request.input_audio) {
-    $("sound-group").open = true;
-    announce("The form is filled in. Choose the sound file again.");
-  } else announce("The form is filled in");
+  // The sound of the job may have expired; the server says so at its control.
+  const input = request.input_audio;
+  if (input) restoreSound({ input, name: say("sound.same") });
+  announce(say("form.filled"));
 }
 
 const actions = {
   useSeed(seed) {
     $("f-seed").value = seed;
     $("f-seed").focus();
-    announce(`Seed ${seed} is in the form`);
+    announce(say("form.seed", { seed: String(seed) }));
   },
   fillFrom: refill,
   moreLike: (request) => refill({ ...request, seed: null }),
@@ -219,7 +239,7 @@ const actions = {
         showTrouble(
           error instanceof api.ApiError
             ? error
-            : new api.ApiError("The clip could not be fetched. Try again."),
+            : new api.ApiError(say("clip.not-fetched")),
         );
     } finally {
       button.disabled = false;
@@ -256,7 +276,9 @@ function openFromAddress() {
   justSent = false;
 }
 
+translatePage();
 startForm();
+startShortcuts();
 startHistory(showTrouble);
 $("skip").addEventListener("click", (event) => {
   // The address names the job: a jump must not take its place.
@@ -265,6 +287,8 @@ $("skip").addEventListener("click", (event) => {
 });
 $("sign-in-form").addEventListener("submit", signIn);
 $("sign-out").addEventListener("click", signOut);
+$("language").value = language();
+$("language").addEventListener("change", (event) => chooseLanguage(event.target.value));
 window.addEventListener("hashchange", openFromAddress);
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden && !$("studio").hidden) refreshAll();

@@ -1,25 +1,40 @@
 /** The choice of models, each with its licence in sight. */
 
 import { $, h } from "./dom.js";
+import { number, say } from "./language.js";
 import { isNotCommercial, licence } from "./words.js";
 
 let known = [];
 
-const chosen = () => known.find((model) => model.name === $("f-model_version").value);
+const chosen = () => known.find((model) => model.id === $("f-model_version").value);
 
 export const modelFollowsMelody = () => chosen()?.follows.includes("melody") ?? false;
 
+function stateOf({ available, loaded, loading }) {
+  if (!available) return say("models.not-here");
+  if (loaded) return say("models.ready");
+  return loading ? say("models.loading") : null;
+}
+
 function label(model) {
-  const sound = model.channels === 2 ? "stereo" : "mono";
-  const state = model.loaded ? ", ready" : model.loading ? ", being loaded" : "";
-  return `${model.name} (${model.follows}, ${sound}${state})`;
+  const facts = [
+    model.follows.includes("melody") ? say("models.melody") : say("models.text"),
+    model.channels === 2 ? say("models.stereo") : say("models.mono"),
+    stateOf(model),
+    model.licence,
+  ];
+  return `${model.id} (${facts.filter(Boolean).join(", ")})`;
 }
 
 function memory(model) {
   const sizes = Object.values(model.memory_gb ?? {}).filter(Number.isFinite);
   if (!sizes.length) return "";
-  const [least, most] = [Math.min(...sizes), Math.max(...sizes)].map((size) => size.toFixed(1));
-  return least === most ? ` It needs ${least} GB.` : ` It needs ${least} to ${most} GB.`;
+  const [least, most] = [Math.min(...sizes), Math.max(...sizes)].map((size) =>
+    number(size, { minimumFractionDigits: 1, maximumFractionDigits: 1 }),
+  );
+  return least === most
+    ? ` ${say("models.memory", { size: least })}`
+    : ` ${say("models.memory-range", { least, most })}`;
 }
 
 function showNote() {
@@ -27,28 +42,36 @@ function showNote() {
   if (!model) return;
   const isElsewhere = known.some(({ loaded }) => loaded) && !model.loaded;
   const wait = model.error
-    ? ` It could not be loaded: ${model.error}`
-    : isElsewhere ? ` Not loaded yet, so the first clip takes longer.${memory(model)}` : "";
-  $("model-note").replaceChildren(h("strong", {}, `Licence ${licence(model.licence)}.`), wait);
+    ? ` ${say("models.error", { reason: model.error })}`
+    : isElsewhere
+      ? ` ${say("models.not-loaded")}${memory(model)}`
+      : "";
+  const text = say("models.licence", { licence: licence(model.licence) });
+  $("model-note").replaceChildren(h("strong", {}, text), wait);
   $("model-note").classList.toggle("restricted", isNotCommercial(model.licence));
 }
 
 /** Shows the models. `answer`: of GET /v1/models. */
 export function showModels(answer) {
-  known = answer.models;
+  known = answer.data;
   const select = $("f-model_version");
   const before = select.value;
   select.replaceChildren(
     ...known.map((model) => {
-      const isDefault = model.name === answer.default;
+      const isDefault = model.id === answer.default;
       return h(
         "option",
-        { value: model.name, selected: isDefault, "data-default": isDefault },
+        {
+          value: model.id,
+          selected: isDefault,
+          "data-default": isDefault,
+          disabled: !model.available,
+        },
         label(model),
       );
     }),
   );
-  if (known.some((model) => model.name === before)) select.value = before;
+  if (known.some((model) => model.id === before)) select.value = before;
   showNote();
 }
 

@@ -1,7 +1,9 @@
 /** An error with a button to try again, enabled after the wait requested by the server. */
 
 import { h } from "./dom.js";
-import { duration, sentence } from "./words.js";
+import { tell } from "./errors.js";
+import { say } from "./language.js";
+import { duration } from "./words.js";
 
 const PAUSE_SECONDS = 5;
 
@@ -13,22 +15,22 @@ export function showNotice(place, error, again = null, byItself = false) {
   clearTimeout(place.timer);
   const isOffered = again !== null && error.isWorthRepeating !== false;
   const wait = error.retryAfter ?? (isOffered && byItself ? PAUSE_SECONDS : null);
-  const when = wait && !byItself ? ` You can try again in ${duration(wait)}.` : "";
-  place.replaceChildren(h("p", {}, `${sentence(error.message)}${when}`));
+  const when = wait && !byItself ? ` ${say("notice.wait", { wait: duration(wait) })}` : "";
+  place.replaceChildren(h("p", {}, `${tell(error)}${when}`));
   place.hidden = false;
   if (!isOffered) return;
   const go = () => {
     hideNotice(place);
     again();
   };
-  const button = h("button", { type: "button", class: "quiet", onclick: go }, "Try again");
+  const button = h("button", { type: "button", class: "quiet", onclick: go }, say("notice.again"));
   place.append(button);
   if (wait) countDown(place, button, wait, byItself ? go : null);
 }
 
 function countDown(place, button, seconds, atTheEnd) {
   button.disabled = seconds > 0 && !atTheEnd;
-  button.textContent = seconds > 0 ? `Try again (${seconds})` : "Try again";
+  button.textContent = seconds > 0 ? say("notice.again-in", { seconds }) : say("notice.again");
   if (seconds > 0) {
     place.timer = setTimeout(() => countDown(place, button, seconds - 1, atTheEnd), 1000);
   } else atTheEnd?.();

@@ -1,10 +1,11 @@
 /** The rows of "sections": a prompt and seconds each. */
 
 import { $, announce, h } from "./dom.js";
+import { say } from "./language.js";
 import { duration } from "./words.js";
 import { FIELDS } from "./request_fields.js";
 
-const LENGTHS = `${FIELDS.duration.min} to ${FIELDS.duration.max}`;
+const LENGTHS = say("form.range", FIELDS.duration);
 
 const FIRST_SECONDS = 10;
 
@@ -15,13 +16,13 @@ function row(section = { prompt: "", duration: FIRST_SECONDS }) {
     h("input", {
       type: "text",
       "data-part": "prompt",
-      "aria-label": "What it sounds like",
-      placeholder: "soft piano intro",
+      "aria-label": say("sections.prompt"),
+      placeholder: say("sections.example"),
     }),
     h("input", {
       type: "number",
       "data-part": "duration",
-      "aria-label": "Seconds",
+      "aria-label": say("sections.seconds"),
       min: "0.1",
       step: "any",
       inputmode: "decimal",
@@ -31,7 +32,7 @@ function row(section = { prompt: "", duration: FIRST_SECONDS }) {
       {
         type: "button",
         class: "quiet",
-        "aria-label": "Remove this section",
+        "aria-label": say("sections.remove"),
         onclick: () => remove(item),
       },
       "×",
@@ -47,7 +48,7 @@ function remove(item) {
   const next = item.nextElementSibling ?? item.previousElementSibling;
   item.remove();
   (next?.querySelector("input") ?? $("section-add")).focus();
-  announce("Section removed");
+  announce(say("sections.removed"));
   changed();
 }
 
@@ -70,11 +71,12 @@ function changed() {
   const list = sections();
   $("f-duration").disabled = $("length-slider").disabled = list !== null;
   const total = list?.reduce((sum, section) => sum + section.duration, 0);
-  $("duration-hint").textContent = list ? `The sections make ${duration(total)}` : LENGTHS;
+  $("duration-hint").textContent = list ? say("sections.total", { total: duration(total) }) : LENGTHS;
   $("request").dispatchEvent(new Event("optionschange"));
 }
 
 export function startSections() {
+  $("duration-hint").textContent = LENGTHS;
   $("section-add").addEventListener("click", () => {
     const item = row();
     $("section-list").append(item);

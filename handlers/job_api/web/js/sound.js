@@ -2,20 +2,41 @@
 
 import * as api from "./api.js";
 import { $, announce, setText } from "./dom.js";
-import { clearErrors, showFieldError } from "./form.js";
+import { tell } from "./errors.js";
+import { FieldError, clearErrors, showFieldError } from "./form.js";
+import { say } from "./language.js";
 import { modelFollowsMelody } from "./models.js";
+import { forgetRegion, showRegion } from "./region.js";
 import { bytes, duration } from "./words.js";
 
 const LARGEST_BYTES = 100e6;
-const state = { input: null, sending: null, address: null };
+/**
+ * `input`: the address for the request. `sending`: the upload that runs. `refused`: why the sound
+ * cannot be used; a request waits until the person has decided what to do without it.
+ */
+const NOTHING = { input: null, sending: null, address: null, refused: null, blob: null, kept: null };
+const state = { ...NOTHING };
+let controller = null;
+/** Counts the changes of the sound. */
+let turn = 0;
 
-/** Returns "upload:..." or null, after the end of an upload. Rejects if the upload failed. */
+/**
+ * Returns "upload:..." or null, after the end of an upload. Throws: `FieldError` if the sound was
+ * refused, or changed meanwhile: the request would be another one without it.
+ */
 export async function soundToSend() {
-  await state.sending;
+  const before = turn;
+  await state.sending?.catch(() => {});
+  if (state.refused) throw new FieldError("input_audio", state.refused);
+  if (turn !== before) throw new FieldError("input_audio", say("sound.changed"));
   return state.input;
 }
 
-let controller = null;
+/** The address of the sound in the form, or null while there is none. */
+export const soundNow = () => state.input;
+
+/** What the page needs to show this sound after a reload, or null. */
+export const soundToKeep = () => state.kept;
 
 /** Uploads `blob`. `name`: its name on the page. */
 export function takeSound(blob, name) {
@@ -23,59 +44,103 @@ export function takeSound(blob, name) {
   controller = new AbortController();
   const { signal } = controller;
   state.address = URL.createObjectURL(blob);
-  $("sound-group").open = true;
-  const hadFocus = document.activeElement === $("f-input_audio");
-  $("upload").hidden = false;
-  $("sound-file").hidden = true;
+  Object.assign(state, { blob, kept: { name } });
+  const hadFocus = $("sound-file").contains(document.activeElement);
+  showUpload(say("sound.uploading", { name, size: bytes(blob.size) }));
   if (hadFocus) $("upload-remove").focus();
   $("upload-progress").hidden = false;
-  setText($("upload-text"), `Uploading ${name} (${bytes(blob.size)})`);
+  const onProgress = (part) => {
+    $("upload-progress").value = part;
+  };
   state.sending = api
-    .upload(
-      blob,
-      (part) => {
-        $("upload-progress").value = part;
-      },
-      signal,
-    )
-    .then((answer) => arrived(answer, name))
-    .catch((error) => refused(error));
+    .upload(blob, onProgress, signal)
+    .then((answer) => signal.aborted || arrived(answer, name))
+    .catch((error) => refuse(error, name));
   // The form may not wait for it yet; `soundToSend` reports the error.
   state.sending.catch(() => {});
   changed();
   return state.sending;
 }
 
+function showUpload(text) {
+  $("sound-group").open = true;
+  $("upload").hidden = false;
+  $("sound-file").hidden = true;
+  setText($("upload-text"), text);
+}
+
 function arrived(answer, name) {
-  state.input = answer.input_audio;
-  state.sending = null;
+  const kept = {
+    input: answer.input_audio,
+    name,
+    seconds: answer.seconds,
+    size: answer.bytes,
+  };
+  Object.assign(state, { input: kept.input, sending: null, kept });
   $("upload-progress").hidden = true;
-  const length = answer.seconds ? `${duration(answer.seconds)}, ` : "";
-  setText($("upload-text"), `${name} (${length}${bytes(answer.bytes)})`);
+  setText($("upload-text"), described(kept));
   const preview = $("upload-preview");
+  // The waveform first: it would fetch a source by its address, as the policy forbids for blobs.
+  showRegion(preview, { ...state, seconds: answer.seconds });
   preview.src = state.address;
   preview.hidden = false;
-  announce(`${name} is uploaded`);
+  announce(say("sound.uploaded", { name }));
   changed();
 }
 
-function refused(error) {
-  if (error.name === "AbortError") return;
+function described({ name, seconds, size }) {
+  const facts = [seconds ? duration(seconds) : null, size ? bytes(size) : null].filter(Boolean);
+  return facts.length ? `${name} (${facts.join(", ")})` : name;
+}
+
+/**
+ * Shows the sound of an earlier upload, which is not here to listen to. `kept` without an `input`:
+ * the page was closed before the sound had arrived, or it was refused.
+ */
+export function restoreSound(kept) {
   forget();
-  clearErrors();
-  showFieldError("input_audio", error.message);
+  if (!kept.input) {
+    Object.assign(state, { refused: say("sound.lost"), kept });
+    showRefusal(kept.name, false);
+    return;
+  }
+  Object.assign(state, { input: kept.input, kept });
+  $("upload-progress").hidden = true;
+  showUpload(described(kept));
+  changed();
+}
+
+function refuse(error, name) {
+  if (error.name === "AbortError") return;
+  const { blob } = state;
+  forget();
+  Object.assign(state, { refused: tell(error), blob, kept: { name } });
+  showRefusal(name, error.isWorthRepeating);
   throw error;
+}
+
+function showRefusal(name, isWorthRepeating) {
+  $("sound-group").open = true;
+  $("refused").hidden = false;
+  setText($("refused-text"), say("sound.refused", { name }));
+  const again = $("refused-again");
+  again.hidden = !isWorthRepeating;
+  again.onclick = () => takeSound(state.blob, name).catch(() => {});
+  clearErrors();
+  showFieldError("input_audio", state.refused);
 }
 
 /** Takes the sound out of the form. */
 export function forget() {
+  turn += 1;
   controller?.abort();
   if (state.address) URL.revokeObjectURL(state.address);
-  Object.assign(state, { input: null, sending: null, address: null });
+  Object.assign(state, NOTHING);
+  forgetRegion();
   const preview = $("upload-preview");
   preview.removeAttribute("src");
   preview.hidden = true;
-  $("upload").hidden = true;
+  $("upload").hidden = $("refused").hidden = true;
   $("sound-file").hidden = false;
   $("f-input_audio").value = "";
   $("upload-progress").value = 0;
@@ -86,27 +151,35 @@ function changed() {
   const form = $("request");
   const continues = form.elements.continuation.value === "true";
   const there = state.input !== null || state.sending !== null;
-  $("continuation-part").hidden = !continues;
+  $("continuation-part").hidden = !there;
   const deaf = there && !continues && !modelFollowsMelody();
-  const text = "This model follows only text. Choose a melody model, or continue the clip instead.";
-  setText($("sound-warning"), deaf ? text : "");
+  setText($("sound-warning"), deaf ? say("sound.deaf") : "");
   form.dispatchEvent(new Event("optionschange"));
+}
+
+function chosen(file) {
+  if (file.size <= LARGEST_BYTES) {
+    takeSound(file, file.name).catch(() => {});
+    return;
+  }
+  forget();
+  const [size, most] = [bytes(file.size), bytes(LARGEST_BYTES)];
+  Object.assign(state, { refused: say("sound.too-large", { size, most }), kept: { name: file.name } });
+  showRefusal(file.name, false);
 }
 
 export function startSound() {
   $("f-input_audio").addEventListener("change", (event) => {
     const [file] = event.target.files;
-    if (file && file.size > LARGEST_BYTES) {
-      event.target.value = "";
+    if (file) chosen(file);
+  });
+  for (const button of ["upload-remove", "refused-drop"]) {
+    $(button).addEventListener("click", () => {
+      forget();
       clearErrors();
-      const limit = `The limit is ${bytes(LARGEST_BYTES)}.`;
-      showFieldError("input_audio", `${file.name} is too large (${bytes(file.size)}). ${limit}`);
-    } else if (file) takeSound(file, file.name).catch(() => {});
-  });
-  $("upload-remove").addEventListener("click", () => {
-    forget();
-    $("f-input_audio").focus();
-  });
+      $("f-input_audio").focus();
+    });
+  }
   for (const radio of $("request").elements.continuation) radio.addEventListener("change", changed);
   $("f-model_version").addEventListener("change", changed);
   $("request").addEventListener("reset", () => setTimeout(changed));

@@ -1,17 +1,20 @@
 /** Numbers and states as words. */
 
+import { language, number, say } from "./language.js";
+
+/** The keys are written out, so that each can be found. */
 export const STATES = {
-  queued: "Waiting",
-  running: "Being made",
-  completed: "Ready",
-  failed: "Failed",
-  cancelled: "Cancelled",
+  queued: say("state.queued"),
+  running: say("state.running"),
+  completed: say("state.completed"),
+  failed: say("state.failed"),
+  cancelled: say("state.cancelled"),
 };
 export const FINAL = new Set(["completed", "failed", "cancelled"]);
 
 /** "8 s", "0.4 s", "2 min 05 s". */
 export function duration(seconds) {
-  if (seconds < 60) return `${Number(seconds.toFixed(1))} s`;
+  if (seconds < 60) return `${number(seconds, { maximumFractionDigits: 1 })} s`;
   const whole = Math.round(seconds);
   return `${Math.floor(whole / 60)} min ${String(whole % 60).padStart(2, "0")} s`;
 }
@@ -24,30 +27,32 @@ export function clock(seconds) {
 
 export function ago(iso) {
   const seconds = (Date.now() - Date.parse(iso)) / 1000;
-  if (seconds < 60) return "just now";
-  const words = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+  if (seconds < 60) return say("words.just-now");
+  const words = new Intl.RelativeTimeFormat(language(), { numeric: "auto" });
   if (seconds < 3600) return words.format(-Math.floor(seconds / 60), "minute");
   if (seconds < 86400) return words.format(-Math.floor(seconds / 3600), "hour");
   return words.format(-Math.floor(seconds / 86400), "day");
 }
 
+const ONE_DIGIT = { minimumFractionDigits: 1, maximumFractionDigits: 1 };
+
 export function bytes(count) {
   return count < 1e6
-    ? `${Math.max(1, Math.round(count / 1e3))} kB`
-    : `${(count / 1e6).toFixed(1)} MB`;
+    ? `${number(Math.max(1, Math.round(count / 1e3)))} kB`
+    : `${number(count / 1e6, ONE_DIGIT)} MB`;
 }
 
 /** Title of a request in a list: its first prompt. */
 export function titleOf(request) {
   const first = request.prompt || request.prompts?.[0] || request.sections?.[0]?.prompt;
-  return first || "Music without a prompt";
+  return first || say("words.no-prompt");
 }
 
 export const isNotCommercial = (licence) => /\bNC\b/i.test(licence);
 
 /** "CC-BY-NC-4.0: not for commercial use". */
 export function licence(name) {
-  return isNotCommercial(name) ? `${name}: not for commercial use` : name;
+  return isNotCommercial(name) ? say("words.not-commercial", { name }) : name;
 }
 
 /** "a note" as "A note." */
@@ -56,8 +61,17 @@ export function sentence(text) {
   return text.charAt(0).toUpperCase() + text.slice(1) + end;
 }
 
+const NAME_CHARACTERS = 48;
+
 /** A file name of the prompt's letters. */
 export function fileName(prompt, seed, extension) {
   const words = prompt.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? ["music"];
-  return `${words.join("-").slice(0, 48)}-${seed}.${extension}`;
+  return `${shortened(words.join("-"))}-${seed}.${extension}`;
+}
+
+/** At most 48 characters, without a part of a word at the end. */
+function shortened(name) {
+  if (name.length <= NAME_CHARACTERS) return name;
+  const end = name.slice(0, NAME_CHARACTERS + 1).lastIndexOf("-");
+  return name.slice(0, end > 0 ? end : NAME_CHARACTERS);
 }
