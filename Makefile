@@ -15,6 +15,9 @@ CORE_TESTS := tests/request tests/storage tests/checkpoints/test_card.py \
 # Less than all of them for a quick look.
 OLDEST_TESTS ?= tests
 
+# Tools of Node.js, where it is installed: types and linter of the OpenAPI document.
+NODE_TOOLS := $(if $(shell command -v npm),.venv/node/installed)
+
 .PHONY: demo api test test-oldest test-images check check-infra lock sbom bench bench-gpu train evaluate clean
 .DELETE_ON_ERROR:
 
@@ -26,7 +29,7 @@ api: .venv/api-installed
 	$(BIN)/musicgen serve all --port $(API_PORT)
 
 # Four processes also on two processors: a third of the time is spent waiting for servers.
-test: .venv/infra-installed .venv/hf-emulator/installed
+test: .venv/infra-installed .venv/hf-emulator/installed .venv/openapi-python-client/installed $(NODE_TOOLS)
 	$(BIN)/python -m pytest -m "$(FAST)" -n 4 --dist loadfile
 
 # The oldest versions that pyproject.toml allows, on the oldest Python (PYTHON=python3.11). transformers,
@@ -34,7 +37,7 @@ test: .venv/infra-installed .venv/hf-emulator/installed
 # environments: one with everything, one with the core, the job API and its tests that need no more.
 test-oldest: .venv/oldest/installed
 	.venv/oldest/core/bin/python -m infra.lock.bounds core api s3
-	.venv/oldest/all/bin/python -m infra.lock.bounds cog runpod plot sentencepiece transformers \
+	.venv/oldest/all/bin/python -m infra.lock.bounds cog mcp runpod plot midi sentencepiece transformers \
 		demucs telemetry dev infra
 	.venv/oldest/core/bin/python -m pytest -m "$(FAST)" $(CORE_TESTS)
 	.venv/oldest/all/bin/python -m pytest -m "$(FAST)" -n 4 --dist loadfile $(OLDEST_TESTS)
@@ -52,7 +55,7 @@ check: .venv/dev-installed
 	$(BIN)/python -m pytest -q tests/test_layers.py
 
 # Check the files of infra/ for clusters, image builders and workflow runners with their linters.
-check-infra: .venv/dev-installed .venv/infra-installed .venv/checkov/installed
+check-infra: .venv/dev-installed .venv/infra-installed .venv/checkov/installed $(NODE_TOOLS)
 	$(BIN)/python -m infra.check
 	$(BIN)/python -m pytest -q tests/infra/test_manifests.py tests/infra/test_infra_files.py \
 		tests/infra/test_scans.py
@@ -87,6 +90,7 @@ clean:
 	rm -rf .venv outputs
 
 .venv/torch-installed:
+	@echo "Setting up .venv with $(TORCH): some minutes, once."
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check "$(TORCH)"
 	touch $@
@@ -96,11 +100,12 @@ clean:
 	touch $@
 
 .venv/api-installed: .venv/torch-installed pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[api,containers,s3]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[api,containers,mcp,s3]"
 	touch .venv/installed $@
 
 .venv/dev-installed: .venv/torch-installed pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps "basic-pitch==0.4.0"
 	touch .venv/installed .venv/api-installed $@
 
 .venv/infra-installed: .venv/dev-installed
@@ -134,4 +139,16 @@ OLDEST := .venv/oldest/uv/bin/uv pip install --quiet --resolution lowest-direct 
 .venv/hf-emulator/installed: .venv/torch-installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --target $(@D) \
 		hf-endpoints-emulator==0.1.1 "starlette<1"
+	touch $@
+
+# Generates a client in the tests. It has its own environment, which the client runs in too.
+.venv/openapi-python-client/installed: .venv/torch-installed
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check openapi-python-client==0.29.1
+	touch $@
+
+.venv/node/installed: clients/typescript/package-lock.json .venv/torch-installed
+	mkdir -p $(@D)
+	cp clients/typescript/package.json clients/typescript/package-lock.json $(@D)
+	cd $(@D) && npm ci --silent --ignore-scripts --no-audit --no-fund
 	touch $@

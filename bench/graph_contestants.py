@@ -34,7 +34,7 @@ def select_installed(contestants: list[str], device: str) -> list[str]:
     for name in contestants:
         missing = find_missing(name)
         if missing is not None:
-            print(f"{name} is left out: {missing} is not installed (pip install '.[bench]').")
+            print(f"{name} is left out: {missing} is not installed (pip install -e '.[bench]').")
         elif name.split()[0] in NEEDS and device != "cpu":
             print(f"{name} is left out: it runs on a processor only.")
         else:

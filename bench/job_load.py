@@ -82,7 +82,7 @@ async def _caller(http: httpx.AsyncClient, waiting: asyncio.Queue[int], load: Lo
             "job_id"
         ]
         if random.random() < CANCELLED_SHARE:
-            await _ask(http, load, "cancel", "DELETE", f"/v1/jobs/{job_id}")
+            await _ask(http, load, "cancel", "POST", f"/v1/jobs/{job_id}/cancel")
         status = await _wait_for_end(http, load, job_id)
         if job_id in load.ends:
             load.wrong.append(f"{job_id} ended twice")

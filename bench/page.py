@@ -223,6 +223,7 @@ def image_speed_table(result: dict[str, Any]) -> str:
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "decode": decode_table,
     "serve": serve_table,
+    "callers": serve_table,
     "codec": codec_table,
     "memory": memory_table,
     "precision": precision_table,

@@ -16,8 +16,8 @@ PROJECT = "musicgen-serverless"
 PACKAGE = "musicgen"
 _MARK = f'__title__ = "{PROJECT}"'
 _AGAIN = (
-    f"Run pip uninstall {PROJECT} and the other one, then pip install . in the project's folder, "
-    "or use an environment of its own"
+    f"Run pip uninstall {PROJECT} and the other one, then pip install -e . in the project's "
+    "folder, or use an environment of its own"
 )
 
 

@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 
 from infra.check import house
-from infra.check.imports import LAYERS, NO_TORCH, ROOTS, folder_of, is_allowed
+from infra.check.imports import CLIENT, LAYERS, NO_TORCH, ROOTS, folder_of, is_allowed
 from tests.support import ROOT
 
-PACKAGES = sorted(
-    [*ROOT.glob("*.py"), *ROOT.glob("musicgen/**/*.py"), *ROOT.glob("handlers/**/*.py")]
-)
+SOURCES = ("musicgen", CLIENT, "handlers")
+PACKAGES = sorted([*ROOT.glob("*.py"), *(p for n in SOURCES for p in (ROOT / n).glob("**/*.py"))])
 
 
 def test_the_house_keeps_its_bounds() -> None:
@@ -44,6 +43,8 @@ def test_the_table_refuses_an_upward_import() -> None:
     assert not is_allowed("musicgen.model.decoder", "musicgen.request")
     assert not is_allowed("handlers.contract", "musicgen.predictor")
     assert not is_allowed("musicgen.predictor.predictor", "handlers.cli.main")
+    assert not is_allowed("musicgen_client.calls", "musicgen.errors")
+    assert is_allowed("handlers.cli.generate_remote", "musicgen_client")
     assert folder_of("handlers.job_api.store.jobs") == "handlers.job_api.store"
 
 

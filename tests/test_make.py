@@ -18,7 +18,10 @@ import soundfile as sf
 from tests.support import ROOT
 from tests.support.job_server import data_folder, free_port, wait_until_ready
 
-PARTS = ("musicgen", "handlers", "pyproject.toml", "Makefile", "README.md", "LICENSE")
+PARTS = (
+    *("musicgen", "musicgen_client", "handlers"),
+    *("pyproject.toml", "Makefile", "README.md", "LICENSE"),
+)
 STAMPS = ("torch-installed", "installed", "api-installed")
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
@@ -18,6 +20,7 @@ from handlers.cli.options import (
     add_request_options,
     parse_request,
 )
+from handlers.cli.progress import ProgressLine
 from musicgen.errors import MissingDependency, NotWritable
 from musicgen.request import GenerationRequest
 from musicgen.result import GenerationResult
@@ -81,23 +84,18 @@ def _key_after(output: Path) -> Callable[[ClipName], str]:
 def _with_progress_bar(
     generation: Generation, request: GenerationRequest, stream: TextIO
 ) -> GenerationResult:
+    if not stream.isatty():
+        return _with_progress_lines(generation, stream)
     from tqdm import tqdm
 
     audio = request.seconds * len(request.texts)
     layout = (
         "{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} steps, {remaining} left{postfix}"
     )
-    # A log gets a line now and then, not every redraw.
-    interval = 0.1 if stream.isatty() else 5.0
     # The first one knows the number of steps.
     first = next(generation)
     with tqdm(
-        total=first.total,
-        file=stream,
-        desc="decoding",
-        bar_format=layout,
-        leave=not stream.isatty(),
-        mininterval=interval,
+        total=first.total, file=stream, desc="decoding", bar_format=layout, leave=False
     ) as bar:
         for progress in chain([first], generation):
             bar.update(progress.done - bar.n)
@@ -108,10 +106,23 @@ def _with_progress_bar(
     return generation.result()
 
 
+def _with_progress_lines(generation: Generation, stream: TextIO) -> GenerationResult:
+    line, began = ProgressLine(stream), time.monotonic()
+    for progress in generation:
+        text = f"decoding: {progress.done} of {progress.total} steps"
+        if progress.fraction > 0.05:
+            left = (time.monotonic() - began) * (1 / progress.fraction - 1)
+            text += f", {left:.0f} s left"
+        line.show(text)
+    return generation.result()
+
+
 def _plot(result: GenerationResult, path: Path) -> None:
     from musicgen.audio.decode import read_audio
     from musicgen.audio.plot import plot_clip
 
+    # It reports its cache of fonts.
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
     pcm, sample_rate = read_audio(Path(result.clips[0].address))
     try:
         plot_clip(pcm, sample_rate, path, title=result.prompt)

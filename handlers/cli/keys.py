@@ -1,4 +1,4 @@
-"""`musicgen keys create|list|revoke`: API keys of the job API."""
+"""`musicgen keys create|list|revoke|delete-data`: API keys of the job API."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ DAYS_MAX = 36_500
 
 def add(commands: Commands) -> None:
     """Add the command `keys`."""
-    parser = commands.add_parser("keys", help="create, list and revoke API keys of the job API")
+    parser = commands.add_parser(
+        "keys", help="create, list and revoke API keys, and delete their jobs"
+    )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     create = actions.add_parser("create", help="create a key, shown only once")
     create.add_argument(
@@ -45,6 +47,14 @@ def add(commands: Commands) -> None:
         "prefix", type=_parse_text, help="prefix of the key, from `musicgen keys list`"
     )
     revoke.set_defaults(run=_revoke)
+    delete = actions.add_parser("delete-data", help="delete all jobs and uploads of a key")
+    delete.add_argument(
+        "prefix",
+        type=_parse_text,
+        help="prefix of the key, from `musicgen keys list`; `anonymous` for a server without keys",
+    )
+    delete.add_argument("--yes", action="store_true", help="delete; without it only count")
+    delete.set_defaults(run=_delete_data)
 
 
 def _parse_text(text: str) -> str:
@@ -104,6 +114,19 @@ def _revoke(options: argparse.Namespace, _: Settings) -> int:
         "prefixes, in front of the names.\n"
     )
     return EXIT_FAILED
+
+
+def _delete_data(options: argparse.Namespace, _: Settings) -> int:
+    from handlers.job_api.store import deletions
+
+    work = deletions.delete_all if options.yes else deletions.count_all
+    counts = _with_database(lambda pool: work(pool, options.prefix))
+    found = f"{counts.jobs} jobs and {counts.uploads} uploads of {options.prefix}"
+    if options.yes:
+        sys.stdout.write(f"Deleted {found}. The servers delete the files within seconds.\n")
+    else:
+        sys.stdout.write(f"{found} would be deleted. Repeat the command with --yes.\n")
+    return 0
 
 
 def _with_database(work: Callable[[Pool], Awaitable[Any]]) -> Any:

@@ -24,7 +24,7 @@ from handlers.doctor.plan import PARTS, ServerPlan
 from handlers.doctor.service_checks import PASSING
 from handlers.doctor.start import check_start
 from musicgen.errors import MusicGenError
-from musicgen.net.listen import bind_sockets
+from musicgen.net.listen import bind_sockets, describe_address
 from musicgen.process import startup
 from musicgen.process.parent import end_with_parent
 from musicgen.process.resources import limit_kept_memory
@@ -81,7 +81,8 @@ def _serve_part(options: argparse.Namespace, settings: Settings) -> int:
     if options.part == "api":
         limit_kept_memory()
     if settings.log_level != "DEBUG":
-        logging.getLogger("procrastinate").setLevel(logging.WARNING)
+        for name in ("procrastinate", "uvicorn.error"):
+            logging.getLogger(name).setLevel(logging.WARNING)
     plan = ServerPlan(
         *(options.part, settings, api, options.host, options.port, options.workers),
         is_supervised=options.supervised,
@@ -105,6 +106,7 @@ def _serve_part(options: argparse.Namespace, settings: Settings) -> int:
     if options.part == "api" and not sockets:
         # Bound before anything starts: a port in use is an error at once.
         sockets = bind_sockets(options.host, options.port)
+        logger.info("%s", describe_address(options.host, options.port))
     if not options.supervised:
         log_place(api.database_url, api.data_dir)
     url = database_url(api.database_url, api.data_dir)
@@ -121,6 +123,7 @@ def _api(
     import uvicorn
 
     from handlers.job_api.api.app import make_app
+    from handlers.job_api.api.draining_server import DrainingServer
     from handlers.job_api.api.middleware.header_timeout import build_protocol
     from handlers.job_api.store.queue import LOCAL, REMOTE
     from musicgen.checkpoints.locate import get_public_name
@@ -150,7 +153,8 @@ def _api(
         server_header=False,
         forwarded_allow_ips=list(api.proxies),
     )
-    server = uvicorn.Server(config)
+    server = DrainingServer(config, app)
+    app.state.is_stopping = lambda: server.should_exit
     # The modules' 80,000 objects stay: without them a search for unreachable objects takes no time.
     gc.freeze()
     with contextlib.suppress(KeyboardInterrupt):
@@ -172,13 +176,16 @@ def _open_operator_port(app: FastAPI, api: ApiSettings) -> None:
 async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
     startup.begin()
     from handlers.job_api.store.database import open_pool
+    from handlers.job_api.store.deletions import finish_deletions
     from handlers.job_api.store.maintenance import maintain
+    from handlers.job_api.store.notifications import CANCELLED, JobNotifications
     from handlers.job_api.store.queue import LOCAL, REMOTE, open_queue
     from handlers.job_api.store.schema import migrate
     from handlers.job_api.worker.fetch_stage import FetchRules, FetchStage
     from handlers.job_api.worker.local_executor import LocalExecutor
     from handlers.job_api.worker.model_swap import ModelSwap
     from handlers.job_api.worker.worker import Worker, WorkerRole
+    from handlers.model_survey import ModelSurvey
     from handlers.serving import Serving
     from musicgen.predictor import Predictor
 
@@ -193,9 +200,11 @@ async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
         pool = await stack.enter_async_context(open_pool(url))
         await migrate(pool)
         app = await open_queue(pool)
-        swap = ModelSwap(serving, pool)
+        swap, survey = ModelSwap(serving, pool), ModelSurvey()
         elsewhere = REMOTE if settings.remote.policy == "fallback" else None
-        executor = LocalExecutor(serving, pool, app, files, elsewhere)
+        cancellations = JobNotifications(url, CANCELLED)
+        await stack.enter_async_context(cancellations.run())
+        executor = LocalExecutor(serving, pool, app, files, elsewhere, cancellations)
         metrics = health.metrics if health else None
         rules = FetchRules.from_settings(api, settings.input_networks, elsewhere)
         role = WorkerRole(
@@ -203,13 +212,16 @@ async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
             predictor.device,
             FetchStage(pool, app, files.uploads, rules, metrics),
             serving.licences,
+            lambda: survey.missing,
         )
         worker = Worker(pool, app, role, api.drain, api.data_dir, metrics)
         worker.stop_on_signals()
         count = metrics.orphans.inc if metrics else (lambda _: None)
         beside = [
             asyncio.create_task(swap.run()),
+            asyncio.create_task(survey.run()),
             asyncio.create_task(maintain(pool, app, files, api, elsewhere, count)),
+            asyncio.create_task(finish_deletions(pool, files)),
         ]
         logger.info("worker %s accepts jobs", worker.name)
         if health is not None:
@@ -276,6 +288,8 @@ def _files(api: ApiSettings, settings: Settings) -> JobFiles:
     if settings.bucket.name is None:
         return JobFiles(api.data_dir)
     from musicgen.storage.objects import BucketObjects
+    from musicgen.storage.spool import Spool
 
+    objects, spool = BucketObjects(settings.bucket), Spool(settings.spool_dir)
     redirects = settings.bucket.delivery == "redirect"
-    return JobFiles(api.data_dir, BucketObjects(settings.bucket), redirects=redirects)
+    return JobFiles(api.data_dir, objects, redirects=redirects, spool=spool)

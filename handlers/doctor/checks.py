@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from handlers.doctor.extra_checks import (
     check_decoders,
     check_encoders,
+    check_midi,
     check_names,
     check_packages,
 )
@@ -56,6 +57,7 @@ def check_installation(
     }
     if plan.has_api:
         checks["access"] = check_access
+        checks["midi"] = check_midi
     if plan.relays:
         checks["remote deployment"] = lambda: check_remote(plan)
     if plan.generates:

@@ -13,6 +13,7 @@ from musicgen.checkpoints.address import is_address
 from musicgen.checkpoints.packed.choice import choose_packed
 from musicgen.checkpoints.packed.format import NATIVE, read_header
 from musicgen.errors import CheckpointError, MissingDependency
+from musicgen.midi.packages import find_missing
 from musicgen.process.lazy_torch import UNPACKED
 from musicgen.settings import Settings, TracingSettings
 
@@ -62,10 +63,19 @@ def check_decoders() -> Iterator[Finding]:
     """Yield the formats of input audio that can be read."""
     formats = "wav, flac, mp3, ogg, opus, aiff"
     if find_spec("av") is None:
-        advice = "m4a, aac, mp4, webm need `pip install '.[containers]'` in the project's folder."
+        advice = (
+            "m4a, aac, mp4, webm need `pip install -e '.[containers]'` in the project's folder."
+        )
         yield Finding("decoders", "ok", f"{formats}; {advice}")
     else:
         yield Finding("decoders", "ok", f"{formats}, m4a, aac, mp4, webm")
+
+
+def check_midi() -> Iterator[Finding]:
+    """Yield whether clips can be had as MIDI."""
+    missing = find_missing()
+    text = "GET /v1/audio/JOB.mid makes MIDI of a clip" if missing is None else f"off: {missing}"
+    yield Finding("midi", "ok", text)
 
 
 def _needs_torch(settings: Settings) -> bool:

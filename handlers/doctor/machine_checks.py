@@ -109,7 +109,7 @@ def check_native_step(plan: ServerPlan) -> Iterator[Finding]:
         return
     path, slow = find_step_file(), "decoding is 2 to 4 times slower"
     if path is None:
-        text = f"not compiled: {slow}. Run `pip install .` with a C++ compiler on x86-64 or Arm."
+        text = f"not compiled: {slow}. Run `pip install -e .` with a C++ compiler on x86-64 or Arm."
         yield Finding("native step", "warning", text)
         return
     try:

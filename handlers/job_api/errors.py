@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 RETRY_MAX_SECONDS = 600
+
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
+def build_error_body(status: int, code: str, message: str, **details: Any) -> dict[str, Any]:
+    """Return the JSON of an error, for our clients and for those of OpenAI's API.
+
+    The latter read `type` and `param`, the name of a field.
+    """
+    kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    error = {"code": code, "message": message, "type": kind, "param": details.get("field")}
+    return {"error": {**error, **details}}
 
 
 class ApiError(Exception):
     """A refused call, answered with the HTTP `status` and the stable `code`.
 
     `retry_after`: seconds for the Retry-After header, where trying again can help.
+    `field`: field of the body with the trouble. `headers`: further headers of the answer.
     `expected_seconds`: the wait of a job submitted now, where the queue is the reason.
     """
 
@@ -18,6 +34,8 @@ class ApiError(Exception):
     code = "refused"
     retry_after: int | None = None
     expected_seconds: float | None = None
+    field: str | None = None
+    headers: Mapping[str, str] = {}
 
     def __init__(self, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)
@@ -25,9 +43,20 @@ class ApiError(Exception):
 
 
 class Unauthorized(ApiError):
-    """The call has no valid API key."""
+    """The call has no API key. `challenge`: the value of WWW-Authenticate (RFC 6750, 3)."""
 
     status, code = 401, "key_needed"
+    challenge = 'Bearer realm="musicgen"'
+
+
+class WrongKey(Unauthorized):
+    """The call has a key that is unknown, revoked or expired."""
+
+    code = "key_wrong"
+    challenge = f'{Unauthorized.challenge}, error="invalid_token"'
+
+    def __init__(self) -> None:
+        super().__init__("This API key is unknown, revoked or expired. Check or replace it.")
 
 
 class Forbidden(ApiError):
@@ -57,6 +86,32 @@ class IdempotencyConflict(ApiError):
         super().__init__(
             f"Idempotency-Key {key[:60]!r} was already used for a different request. Use a new key."
         )
+
+
+class UploadInUse(ApiError):
+    """An unfinished job needs the upload."""
+
+    status, code = 409, "upload_in_use"
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"Job {job_id} still needs this upload. Wait for the job or cancel it.")
+
+
+class TooManyFavourites(ApiError):
+    """The caller has as many favourites as the server keeps."""
+
+    status, code = 409, "too_many_favourites"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"You already have {limit} favourites, the limit of one caller. Remove one first."
+        )
+
+
+class NothingToDownload(ApiError):
+    """None of the chosen jobs has a clip."""
+
+    status, code = 409, "not_there"
 
 
 class RangeNotSatisfiable(ApiError):

@@ -10,7 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from infra.check import files, house, licences, overlays, policy, secret_scan
+from infra.check import files, house, licences, openapi, overlays, policy, secret_scan
 from infra.lock import check as locks
 
 CHECKS = {
@@ -20,6 +20,7 @@ CHECKS = {
     "scripts": files.check_scripts,
     "workflows": files.check_workflows,
     "rules": files.check_rules,
+    "openapi": openapi.problems,
     "policy": policy.problems,
     "secrets": secret_scan.problems,
     "licences": licences.problems,

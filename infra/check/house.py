@@ -1,7 +1,8 @@
 """The shape of the code: sizes, names, English and imports, each counted and bounded.
 
-`python -m infra.check house` prints every figure beside its bound. Packages are `musicgen` and
-`handlers` with the files at the top level; sizes count `infra` and `bench` too.
+`python -m infra.check house` prints every figure beside its bound. Packages are `musicgen`,
+`musicgen_client` and `handlers` with the files at the top level; sizes count `infra` and `bench`
+too.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.check.imports import circles, imports_that_go_up
+from infra.check.imports import CLIENT, circles, imports_that_go_up
 from infra.check.tools import ROOT
 
 FILE_LINES, TEST_LINES, FUNCTION_LINES = 300, 400, 60
@@ -73,7 +74,7 @@ def figures() -> list[Figure]:
 
 def sources() -> list[Path]:
     """Return the Python files of the product, tests excepted."""
-    folders = ("musicgen", "handlers", "infra", "bench")
+    folders = ("musicgen", CLIENT, "handlers", "infra", "bench")
     return sorted([*ROOT.glob("*.py"), *(p for f in folders for p in (ROOT / f).rglob("*.py"))])
 
 
@@ -96,6 +97,8 @@ def names_used_twice(trees: Mapping[Path, ast.Module]) -> dict[str, list[Path]]:
     """Return the names of classes defined more than once, with their files."""
     found: dict[str, list[Path]] = {}
     for path, tree in trees.items():
+        if path.is_relative_to(ROOT / CLIENT):
+            continue  # the client names errors and values as the server does
         for node in ast.walk(tree):
             # predict.py and its plain counterpart both have to name their runner so.
             if isinstance(node, ast.ClassDef) and node.name != "Runner":

@@ -14,6 +14,8 @@ from infra.check.tools import ROOT
 
 VALUES = "musicgen"
 ERRORS = "musicgen.errors"
+CLIENT = "musicgen_client"
+"""A distribution of its own, so it imports nothing of the others."""
 LAYERS: dict[str, tuple[str, ...]] = {
     VALUES: (),
     ERRORS: (),
@@ -21,9 +23,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "musicgen.settings": (),
     "musicgen.net": (),
     "musicgen.capacity": (),
-    "musicgen.client": ("request",),
+    CLIENT: (),
     "musicgen.model": (),
     "musicgen.audio": ("request",),
+    "musicgen.midi": ("request", "audio"),
     "musicgen.storage": ("settings", "net"),
     "musicgen.remote": ("request", "settings"),
     "musicgen.checkpoints": ("settings", "storage", "model"),
@@ -38,18 +41,22 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("engine", "model", "audio", "storage"),
     ),
     "handlers": ("request", "settings", "process", "checkpoints", "net"),
+    "handlers.mcp": ("request",),
     "handlers.job_api": ("request",),
-    "handlers.job_api.store": ("request", "settings", "audio", "storage", "handlers.job_api"),
+    "handlers.job_api.store": (
+        *("request", "settings", "audio", "midi", "storage"),
+        "handlers.job_api",
+    ),
     "handlers.job_api.worker": (
         *("request", "settings", "process", "net", "storage", "remote"),
         *("handlers", "handlers.job_api", "handlers.job_api.store"),
     ),
     "handlers.job_api.api": (
-        *("request", "settings", "process", "net", "audio", "remote"),
-        *("handlers", "handlers.job_api", "handlers.job_api.store"),
+        *("request", "settings", "process", "net", "audio", "midi", "remote"),
+        *("handlers", "handlers.mcp", "handlers.job_api", "handlers.job_api.store"),
     ),
     "handlers.doctor": (
-        *("settings", "process", "checkpoints", "net", "model", "storage"),
+        *("settings", "process", "checkpoints", "net", "model", "storage", "midi"),
         *("handlers", "handlers.job_api", "handlers.job_api.store"),
     ),
 }
@@ -57,16 +64,17 @@ LAYERS: dict[str, tuple[str, ...]] = {
 join the parts: they may import everything."""
 ROOTS = ("handlers.cli", "root")
 NO_TORCH = (
-    *("musicgen.request", "musicgen.settings", "musicgen.client", "musicgen.result"),
+    *("musicgen.request", "musicgen.settings", CLIENT, "musicgen.result"),
     *("musicgen.catalog", "handlers.contract", "handlers.serving", "handlers.cli.main"),
     *("handlers.job_api.api.app", "handlers.doctor.checks", "handlers.doctor.start"),
+    "handlers.mcp.server",
 )
 """Importing one of these must not import torch."""
 
 
 def folder_of(module: str) -> str:
     """Return the folder of a module, as `LAYERS` names it."""
-    if "." not in module and module not in ("musicgen", "handlers"):
+    if "." not in module and module not in ("musicgen", "handlers", CLIENT):
         return "root"
     inside = [name for name in [*LAYERS, *ROOTS] if f"{module}.".startswith(f"{name}.")]
     return max(inside, key=len)
@@ -75,6 +83,8 @@ def folder_of(module: str) -> str:
 def is_allowed(module: str, target: str) -> bool:
     """Whether `module` may import `target`."""
     own, other = folder_of(module), folder_of(target)
+    if own == CLIENT:
+        return other == CLIENT
     if own in (other, *ROOTS) or other in (VALUES, ERRORS):
         return True
     return other in {f if f.startswith("handlers") else f"musicgen.{f}" for f in LAYERS[own]}

@@ -14,10 +14,16 @@ SECONDS = 120
 def find_tool(name: str) -> str | None:
     """Return the path of a program, or None.
 
-    Searched: this Python's folder, the program's own environment inside this one, the PATH.
+    Searched: this Python's folder, the program's own environment inside this one, the tools of
+    Node.js there, the PATH.
     """
     bin_folder = Path(sys.executable).parent
-    for path in (bin_folder / name, bin_folder.parent / name / "bin" / name):
+    inside = bin_folder.parent
+    for path in (
+        bin_folder / name,
+        inside / name / "bin" / name,
+        inside / "node" / "node_modules" / ".bin" / name,
+    ):
         if path.exists():
             return str(path)
     return shutil.which(name)

@@ -21,6 +21,7 @@ RUN /opt/venv/bin/pip install --require-hashes --target . \
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY musicgen musicgen
+COPY musicgen_client musicgen_client
 COPY handlers handlers
 # Without a compiler the wheel has no native step; the API decodes no music.
 RUN /opt/venv/bin/pip install --no-deps .

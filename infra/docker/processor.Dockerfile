@@ -24,6 +24,7 @@ RUN python -m venv /opt/venv \
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY musicgen musicgen
+COPY musicgen_client musicgen_client
 COPY handlers handlers
 COPY infra/coldstart infra/coldstart
 # Without the library this image could not serve, so its presence is checked.

@@ -27,6 +27,7 @@ RUN python -m venv /opt/venv \
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY musicgen musicgen
+COPY musicgen_client musicgen_client
 COPY handlers handlers
 COPY infra/coldstart infra/coldstart
 # The library is optional for pip, so its presence is checked. It chooses the instructions at run

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from handlers.job_api.api.openapi.file import render as render_openapi
 from infra.check.tools import ROOT
 from infra.generate import (
     client_types,
@@ -30,7 +31,8 @@ FILES: dict[str, Render] = {
     ".cog/openapi_schema.json": lambda _: openapi_schema.render(
         (ROOT / "predict.py").read_text(encoding="utf-8")
     ),
-    "musicgen/client/fields.py": lambda _: client_types.render(),
+    "musicgen_client/fields.py": lambda _: client_types.render(),
+    "docs/openapi.json": lambda _: render_openapi(),
     "docs/requests.md": request_table.render,
     "docs/settings.md": lambda _: settings_page.render(),
     "docs/errors.md": error_page.render,

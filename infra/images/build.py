@@ -35,7 +35,8 @@ _REQUIREMENTS = (
     *("infra/runpod/requirements.txt", f"infra/docker/{_TORCH}"),
 )
 _SOURCES = (
-    *("musicgen", "handlers", "infra/coldstart", "infra/docker", "infra/runpod", ".runpod"),
+    *("musicgen", "musicgen_client", "handlers"),
+    *("infra/coldstart", "infra/docker", "infra/runpod", ".runpod"),
     *("pyproject.toml", "README.md", "LICENSE", "runpod_handler.py", "test_input.json"),
 )
 """Files in the context of this project's own images."""

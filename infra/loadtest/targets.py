@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from infra.loadtest.drive import Ask, JobReport
-from musicgen.client import MusicGenClient
 from musicgen.remote.factory import open_remote
 from musicgen.settings import RemoteTokens
+from musicgen_client import MusicGenClient
 
 
 def ask_job_api(url: str, key: str | None, timeout: float) -> Ask:

@@ -95,7 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
     if uv is None:
-        sys.stderr.write("uv is not installed. Run pip install '.[infra]'.\n")
+        sys.stderr.write("uv is not installed. Run pip install -e '.[infra]'.\n")
         return 1
     flags = ["--upgrade"] if options.upgrade else []
     flags += [f"--upgrade-package={name}" for name in options.upgrade_package]

@@ -49,7 +49,7 @@ FILES = (
     LockFile(
         "infra/docker/api-requirements.txt",
         "Packages of `musicgen serve api` and `musicgen serve relay`: no torch, no PostgreSQL.",
-        extras=("api", "containers", "s3", "telemetry"),
+        extras=("api", "containers", "mcp", "s3", "telemetry"),
         without=_NOT_IN_API,
     ),
     LockFile(

@@ -29,8 +29,8 @@ class MissingDependency(MusicGenError):
     def __init__(self, package: str, purpose: str, extra: str, otherwise: str = "") -> None:
         project = f".[{extra}]" if extra else "."
         super().__init__(
-            f"{purpose} needs the package {package}, and it is not installed. "
-            f"Run pip install '{project}' in the project's folder.{otherwise and f' {otherwise}'}"
+            f"{purpose} needs the package {package}, and it is not installed. Run "
+            f"pip install -e '{project}' in the project's folder.{otherwise and f' {otherwise}'}"
         )
         self.package = package
 

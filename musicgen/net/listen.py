@@ -32,6 +32,14 @@ def bind_sockets(host: str, port: int, variable: str = "--port") -> list[socket.
         time.sleep(_PAUSE_SECONDS)
 
 
+def describe_address(host: str, port: int) -> str:
+    """Return the first line of a server's log: the addresses for a browser and for programs."""
+    everywhere = host in ("", "0.0.0.0", "::")
+    name = "localhost" if everywhere else f"[{host}]" if ":" in host else host
+    more = f" (listening on all addresses of this machine, {host or '*'})" if everywhere else ""
+    return f"Web page: http://{name}:{port}  API documentation: http://{name}:{port}/docs{more}"
+
+
 def _bind_all(host: str, port: int) -> list[socket.socket]:
     addresses = socket.getaddrinfo(
         host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

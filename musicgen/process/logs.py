@@ -26,6 +26,7 @@ _HEADER = re.compile(
 )
 _job: ContextVar[str | None] = ContextVar("job", default=None)
 _trace: ContextVar[str | None] = ContextVar("trace", default=None)
+_request: ContextVar[str | None] = ContextVar("request", default=None)
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
 
 
@@ -90,6 +91,21 @@ def about(job_id: str, traceparent: str | None = None) -> Iterator[None]:
         _trace.reset(trace)
 
 
+@contextmanager
+def about_request(request_id: str) -> Iterator[None]:
+    """Add the id of an HTTP request to every log line written inside."""
+    request = _request.set(request_id)
+    try:
+        yield
+    finally:
+        _request.reset(request)
+
+
+def get_request_id() -> str | None:
+    """Return the id of the HTTP request that is being answered, or None."""
+    return _request.get()
+
+
 def trace_id_of(traceparent: str | None) -> str | None:
     """Return the trace id in a `traceparent` header, or None for an invalid header."""
     match = _TRACEPARENT.fullmatch(traceparent or "")
@@ -99,7 +115,8 @@ def trace_id_of(traceparent: str | None) -> str | None:
 class JsonLines(logging.Formatter):
     """Log formatter with one JSON object a line.
 
-    Keys: time (UTC), level, logger, message; job_id, trace_id and error if known; those of `extra`.
+    Keys: time (UTC), level, logger, message; job_id, trace_id, request_id and error if known; those
+    of `extra`.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -111,7 +128,7 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        context = {"job_id": _job.get(), "trace_id": _trace.get()}
+        context = {"job_id": _job.get(), "trace_id": _trace.get(), "request_id": _request.get()}
         line |= {name: value for name, value in context.items() if value is not None}
         line |= {name: value for name, value in record.__dict__.items() if name not in _OWN}
         if record.exc_info:

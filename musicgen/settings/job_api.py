@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 from musicgen.errors import SettingsError
@@ -71,7 +72,17 @@ class ApiSettings:
         "integer",
         100,
         least=1,
-        help="Open streams of events and live audio of one key or address, in each API process.",
+        help="Open streams of events and live audio, and calls that wait for their sound, of one "
+        "key or address, in each API process.",
+    )
+    wait_seconds: int = setting(
+        "MUSICGEN_WAIT_SECONDS",
+        "integer",
+        540,
+        least=1,
+        unit="seconds",
+        help="Longest wait, in seconds, of a call that answers the sound itself. Proxies in front "
+        "must be at least as patient.",
     )
     proxies: tuple[str, ...] = setting(
         "MUSICGEN_PROXIES",
@@ -119,7 +130,14 @@ class ApiSettings:
         168,
         least=1,
         unit="hours",
-        help="Lifetime of finished jobs and their files, in hours.",
+        help="Lifetime of finished jobs and their files, in hours. Favourites stay.",
+    )
+    favourites_per_key: int = setting(
+        "MUSICGEN_FAVOURITES_PER_KEY",
+        "integer",
+        100,
+        least=0,
+        help="Number of jobs that one key may keep as favourites, without an end.",
     )
     upload_hours: int = setting(
         "MUSICGEN_UPLOAD_HOURS",
@@ -151,6 +169,24 @@ class ApiSettings:
         least=0,
         unit="megabytes",
         help="Free disk space, in megabytes, that uploads leave to the database and the clips.",
+    )
+    price_per_minute: Decimal | None = setting(
+        "MUSICGEN_PRICE_PER_MINUTE",
+        "amount",
+        least=0,
+        most=1e9,
+        unset="no price",
+        unit="MUSICGEN_CURRENCY",
+        help="Price of one minute of audio, in MUSICGEN_CURRENCY, shown to callers before they "
+        "submit a job. The server bills nobody.",
+    )
+    price_currency: str = setting(
+        "MUSICGEN_CURRENCY",
+        "text",
+        "USD",
+        pattern=r"[A-Z]{3}",
+        form="a code of ISO 4217, such as EUR",
+        help="Currency of `MUSICGEN_PRICE_PER_MINUTE`.",
     )
     cors_origins: tuple[str, ...] = setting(
         "MUSICGEN_CORS_ORIGINS",

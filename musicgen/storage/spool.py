@@ -205,6 +205,13 @@ class Spool:
                     swept += 1
         return swept
 
+    def discard(self, is_gone: Callable[[UploadTarget], bool]) -> None:
+        """Delete the entries that nobody needs. A clip in transfer by another process stays."""
+        for path in self.list_waiting():
+            with suppress(StorageError), self.lock(path) as entry:
+                if entry is not None and is_gone(entry.target):
+                    self.remove(entry)
+
     def sweep(self, older_than: float = ABANDONED_SECONDS) -> int:
         """Delete unfinished clips left by killed processes; return their number.
 

@@ -85,7 +85,8 @@ def test_the_job_api_documents_every_field_of_a_request() -> None:
     for name, spec in SPECS.items():
         schema = properties[name]
         assert schema.get("default") == DEFAULTS[name], name
-        assert schema.get("enum") == (list(spec.choices) if spec.kind == "choice" else None)
+        null = [None] if spec.is_optional else []
+        assert schema.get("enum") == ([*spec.choices, *null] if spec.kind == "choice" else None)
         assert (schema.get("minimum"), schema.get("maximum")) == (spec.low, spec.high), name
         assert schema["description"].startswith(spec.help)
     for name in ("prompt", "negative_prompt"):

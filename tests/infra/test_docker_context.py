@@ -64,8 +64,8 @@ def test_what_an_image_must_not_hold_stays_out(path: str) -> None:
 
 
 def test_every_file_of_the_sources_goes_in() -> None:
-    names = ["musicgen", "handlers", "infra", "LICENSE", "pyproject.toml", "README.md"]
-    names += ["runpod_handler.py", "predict.py", "test_input.json"]
+    names = ["musicgen", "musicgen_client", "handlers", "infra", "LICENSE", "README.md"]
+    names += ["pyproject.toml", "runpod_handler.py", "predict.py", "test_input.json"]
     listed = subprocess.run(
         ["git", "ls-files", *names], cwd=ROOT, capture_output=True, text=True, check=True
     )

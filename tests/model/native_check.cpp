@@ -118,7 +118,7 @@ void check_product(void* pool, int level, int form, int outputs, int inputs) {
 template <typename T>
 std::vector<T> to_cache(const std::vector<float>& values) {
     std::vector<T> result(values.size());
-    for (size_t i = 0; i < values.size(); ++i) put_number(values[i], &result[i]);
+    put_numbers(values.data(), int(values.size()), result.data());
     return result;
 }
 
@@ -136,7 +136,7 @@ void check_attention(int level, int size, int count, float spread) {
                   out.data());
     print(name, level, out);
     for (float bad : {NAN, INFINITY, -INFINITY}) {
-        put_number(bad, &keys[size_t(count - 1) * size]);
+        put_numbers(&bad, 1, &keys[size_t(count - 1) * size]);
         native_attend(query.data(), keys.data(), values.data(), CACHE, count, size, scores.data(),
                       out.data());
         for (float each : out) require(!std::isfinite(each), name + " loses a NaN");

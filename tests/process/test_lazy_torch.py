@@ -122,7 +122,7 @@ except MissingDependency as error:
 sys.stderr = sys.stdout
 print(main(["pack", "demo"]))
 """
-    named = "needs the package torch, and it is not installed. Run pip install '.[torch]' in the"
+    named = "needs the package torch, and it is not installed. Run pip install -e '.[torch]' in the"
     unpacked, pack, status = _run(script)
     assert unpacked == (
         f"a model other than a packed native file {named} project's folder. "

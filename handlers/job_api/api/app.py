@@ -16,7 +16,17 @@ from fastapi.routing import APIRoute
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import BaseRoute
 
-from handlers.job_api.api import routes_audio, routes_jobs, routes_service
+from handlers.job_api.api import (
+    routes_audio,
+    routes_estimate,
+    routes_history,
+    routes_jobs,
+    routes_mcp,
+    routes_service,
+    routes_sound,
+    routes_uploads,
+)
+from handlers.job_api.api.auth import COOKIE
 from handlers.job_api.api.context import Context
 from handlers.job_api.api.error_replies import (
     add_error_handlers,
@@ -24,14 +34,18 @@ from handlers.job_api.api.error_replies import (
     count_refusal,
 )
 from handlers.job_api.api.file_replies import PageFiles
+from handlers.job_api.api.mcp_endpoint import McpEndpoint
 from handlers.job_api.api.metrics import ApiMetrics
 from handlers.job_api.api.middleware import body_limit
+from handlers.job_api.api.middleware.call_headers import EXPOSED_HEADERS, CallHeaders
 from handlers.job_api.api.middleware.csrf import CsrfProtection
+from handlers.job_api.api.openapi.document import install_document
 from handlers.job_api.api.rate_limits import RateLimiter
 from handlers.job_api.api.webhooks import deliver_webhooks
 from handlers.job_api.store import queue
 from handlers.job_api.store.database import open_pool
 from handlers.job_api.store.database_meter import DatabaseMeter
+from handlers.job_api.store.deletions import finish_deletions
 from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.maintenance import maintain
 from handlers.job_api.store.notifications import JobNotifications
@@ -51,16 +65,13 @@ SECURITY_HEADERS = {
 VERSION = "/v1"
 SHORT = ("/generate", "/status/{job_id}", "/audio/{name}")
 """Paths that exist without the version too, for good: a job in three calls."""
-_DESCRIPTION = """Music from text. `POST /v1/generate`, then `GET /v1/status/{job_id}` until it is
-completed, then `GET /v1/audio/{job_id}.wav`. These three also work without `/v1`. Meta's MusicGen
-weights are CC-BY-NC-4.0: not for commercial use."""
 # Without FastAPI's own pages: they load scripts from other servers. /docs is in `routes_service`.
 _ABOUT: dict[str, Any] = {
     "title": "MusicGen job API",
     "version": __version__,
-    "description": _DESCRIPTION,
     "docs_url": None,
     "redoc_url": None,
+    "generate_unique_id_function": lambda route: route.name,
 }
 
 
@@ -109,13 +120,17 @@ def make_app(
                 overflow_seconds=overflow_seconds,
             )
             app.state.context = context
+            app.state.mcp = McpEndpoint(app)
+            stack.push_async_callback(app.state.mcp.close)
             await stack.enter_async_context(context.notifications.run())
             for work in _list_background_work(context, orphans_to):
                 stack.push_async_callback(_cancel, asyncio.create_task(work))
-            stack.callback(_drain, context)
+            stack.callback(context.drain)
             yield
 
     app = FastAPI(lifespan=lifespan, **_ABOUT)
+    # The server that runs the application knows better.
+    app.state.is_stopping = lambda: False
     add_error_handlers(app)
     _add_routes(app)
     _add_middleware(app, settings, host, files.media_origin)
@@ -123,15 +138,22 @@ def make_app(
 
 
 def _add_routes(app: FastAPI) -> None:
-    versioned = (routes_jobs.router, routes_audio.router, routes_service.versioned)
+    versioned = (
+        *(routes_jobs.router, routes_history.router, routes_audio.router, routes_uploads.router),
+        routes_sound.router,
+        routes_estimate.router,
+        routes_service.versioned,
+    )
     short = APIRouter(routes=[route for route in _list_routes(*versioned) if route.path in SHORT])
     for router in versioned:
         app.include_router(router, prefix=VERSION)
         _add_heads(app, router, VERSION)
     app.include_router(short, include_in_schema=False)
     app.include_router(routes_service.router)
+    app.include_router(routes_mcp.router)
     _add_heads(app, short)
     _add_heads(app, routes_service.router)
+    install_document(app, COOKIE)
     app.mount("/static", PageFiles(directory=routes_service.WEB), name="static")
 
 
@@ -154,16 +176,10 @@ def _list_background_work(
     pool, app, metrics, settings = context.pool, context.app, context.metrics, context.settings
     return [
         maintain(pool, app, context.files, settings, orphans_to, metrics.orphans.inc),
+        finish_deletions(pool, context.files),
         deliver_webhooks(pool, settings.webhook_networks, metrics.count_webhook),
         return_free_memory_regularly(),
     ]
-
-
-def _drain(context: Context) -> None:
-    """End all event and audio streams, so that a stopping server need not wait for them."""
-    context.draining = context.live_copies.draining = True
-    context.notifications.wake_all()
-    context.feeds.wake_all()
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:
@@ -203,9 +219,9 @@ def _add_middleware(app: FastAPI, settings: ApiSettings, host: str, media_origin
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.cors_origins),
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
-            expose_headers=["Location", "Retry-After"],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID"],
+            expose_headers=[*EXPOSED_HEADERS, *routes_sound.SOUND_HEADERS],
         )
     if host in LOOPBACK:
         # DNS rebinding: a foreign page can point its own host name at this machine.
@@ -233,3 +249,6 @@ def _add_middleware(app: FastAPI, settings: ApiSettings, host: str, media_origin
                 route = _name_route(request.scope.get("route"))
                 seconds = time.perf_counter() - began
                 context.metrics.observe_request(request.method, route, status, seconds)
+
+    # Added last, so it is the outermost.
+    app.add_middleware(CallHeaders)

@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from handlers.job_api.api.context import Context
-from handlers.job_api.errors import Forbidden, RateLimited, Unauthorized
+from handlers.job_api.errors import Forbidden, RateLimited, Unauthorized, WrongKey
 from handlers.job_api.store.api_keys import ANONYMOUS_CALLER, ApiCaller
 
 COOKIE = "musicgen_key"
@@ -29,14 +29,20 @@ async def authenticate(
 ) -> ApiCaller:
     """Return the caller of a request, and count the request for the rate limit.
 
-    Raises: `Unauthorized`, `RateLimited`.
+    Raises: `Unauthorized` without a key, `WrongKey`, `RateLimited`.
     """
     context: Context = request.app.state.context
     caller = await identify_caller(request)
     if caller is None:
         count_open_call(request)
+        if _read_key(request) is not None:
+            raise WrongKey
         raise Unauthorized("An API key is needed. Send the header Authorization: Bearer KEY.")
-    if (wait := context.rate.hit(find_client(request, caller))) is not None:
+    client = find_client(request, caller)
+    wait = context.rate.hit(client)
+    # For the headers of the answer.
+    request.state.allowance = context.rate.measure(client)
+    if wait is not None:
         raise RateLimited(
             f"Too many calls: the limit is {context.settings.rate_limit}. Try again in {wait} s.",
             wait,
@@ -51,13 +57,17 @@ async def identify_caller(request: Request) -> ApiCaller | None:
     """
     context: Context = request.app.state.context
     if not context.needs_keys:
+        # A key sent all the same is ignored: OpenAI's clients cannot do without one.
         return ANONYMOUS_CALLER
+    key = _read_key(request)
+    return None if key is None else await find_caller(request, key)
+
+
+def _read_key(request: Request) -> str | None:
+    """Return the key of a request, from its header or the page's cookie, or None."""
     header = request.headers.get("authorization", "")
     key = header[len(_BEARER) :] if header.lower().startswith(_BEARER) else None
-    key = key or request.cookies.get(COOKIE)
-    if not key:
-        return None
-    return await find_caller(request, key)
+    return key or request.cookies.get(COOKIE) or None
 
 
 async def find_caller(request: Request, key: str) -> ApiCaller | None:

@@ -15,6 +15,7 @@ from fastapi import Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 from starlette.datastructures import Headers
 
+from handlers.job_api.api.app_transport import is_own_call
 from handlers.job_api.api.bucket_threads import run_in_bucket_thread
 from handlers.job_api.api.context import Context
 from handlers.job_api.api.file_replies import CONDITIONS, FileReply, find_not_modified
@@ -29,6 +30,7 @@ from handlers.job_api.store.bucket_clips import (
 from handlers.job_api.store.files import NO_BUCKET, JobFiles, StoredClip
 from handlers.job_api.store.jobs import build_run_name
 from musicgen.audio.encode import content_type
+from musicgen.midi import packages as midi
 
 NAME_CHARACTERS = 48
 _RANGE = re.compile(r"bytes=(?:([0-9]{1,15})-([0-9]{1,15})?|-[0-9]{1,15})")
@@ -71,24 +73,38 @@ class RequestedClip:
         return StoredClip(self.run_name, self.number, extension, self.address)
 
     @property
-    def disposition(self) -> str:
-        """Value of Content-Disposition, with a file name from prompt and seed (RFC 6266)."""
+    def file_name(self) -> str:
+        """File name for people, from the seed and the job's name or the clip's prompt."""
         clip = self.description
-        words = _WORDS.findall(str(clip.get("prompt") or "music").lower())
-        name = "-".join(words or ["music"])[:NAME_CHARACTERS]
+        words = _WORDS.findall(str(self.row["name"] or clip.get("prompt") or "music").lower())
+        name = _shorten("-".join(words or ["music"]))
         seed = clip.get("seed")
-        name = f"{name}-{self.number if seed is None else seed}.{self.extension}"
+        return f"{name}-{self.number if seed is None else seed}.{self.extension}"
+
+    @property
+    def disposition(self) -> str:
+        """Value of Content-Disposition, with the file name (RFC 6266)."""
+        name = self.file_name
         kind = "attachment" if self.downloads else "inline"
         if name.isascii():
             return f'{kind}; filename="{name}"'
         return f"{kind}; filename*=utf-8''{quote(name)}"
 
 
+def _shorten(name: str) -> str:
+    """Cut a file name at the end of a word, as the page does."""
+    if len(name) <= NAME_CHARACTERS:
+        return name
+    end = name[: NAME_CHARACTERS + 1].rfind("-")
+    return name[: end if end > 0 else NAME_CHARACTERS]
+
+
 async def send_clip(request: Request, files: JobFiles, clip: RequestedClip) -> Response:
     """Send a clip from disk or from the bucket, converted if needed.
 
     Raises: `NotFound` for a deleted clip, `RangeNotSatisfiable`, `BucketUnavailable`,
-    `BucketRefused`; `DiskFull` and `NotWritable` for a conversion.
+    `BucketRefused`; `DiskFull` and `NotWritable` for a conversion; `MissingDependency` for MIDI
+    without its packages.
     """
     bucket = files.clips_in_bucket
     stored = clip.stored
@@ -102,8 +118,8 @@ async def send_clip(request: Request, files: JobFiles, clip: RequestedClip) -> R
         return _send_file(path, clip)
     if bucket is None:
         raise NotFound(NO_BUCKET)
-    # A signed address allows GET alone.
-    if bucket.redirects and request.method != "HEAD":
+    # A signed address allows GET alone, and a redirected POST would be sent again as POST.
+    if bucket.redirects and request.method == "GET" and not is_own_call(request.scope):
         disposition = clip.disposition if clip.downloads else None
         address = await run_in_bucket_thread(
             bucket.build_address, clip.run_name, clip.address, disposition
@@ -116,7 +132,9 @@ async def send_clip(request: Request, files: JobFiles, clip: RequestedClip) -> R
 def _send_file(path: Path, clip: RequestedClip) -> Response:
     if not path.exists():
         raise NotFound(CLIP_DELETED)
-    return FileReply(path, media_type=content_type(clip.extension), headers=_headers(clip))
+    is_midi = clip.extension == midi.EXTENSION
+    kind = midi.CONTENT_TYPE if is_midi else content_type(clip.extension)
+    return FileReply(path, media_type=kind, headers=_headers(clip))
 
 
 async def _send_object(request: Request, bucket: BucketClips, clip: RequestedClip) -> Response:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fastapi.responses import StreamingResponse
@@ -23,6 +25,15 @@ class OpenStreams:
         if self._open[client] >= self._limit:
             raise TooManyStreams(self._limit)
         self._open[client] += 1
+
+    @contextmanager
+    def hold(self, client: str) -> Iterator[None]:
+        """Count a stream for the time of this context. Raises: `TooManyStreams`."""
+        self.add(client)
+        try:
+            yield
+        finally:
+            self.remove(client)
 
     def remove(self, client: str) -> None:
         """Count the end of a stream."""

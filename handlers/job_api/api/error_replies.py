@@ -1,4 +1,7 @@
-"""Errors of calls as JSON: {"error": {"code", "message"}}, with the headers of their status."""
+"""Errors of calls as JSON, with the headers of their status.
+
+The body is {"error": {"code", "message", "request_id"}}.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,11 @@ from starlette.requests import ClientDisconnect
 from handlers.contract import describe_error, find_status
 from handlers.job_api.api.context import Context
 from handlers.job_api.api.middleware import body_limit
-from handlers.job_api.errors import ApiError, RangeNotSatisfiable
+from handlers.job_api.api.middleware.error_body import build_error_body
+from handlers.job_api.errors import ApiError, RangeNotSatisfiable, Unauthorized
 from handlers.job_api.store.database import DISCONNECT_ERRORS
 from musicgen.errors import GenerationCancelled, InvalidRequest, MusicGenError
+from musicgen.process.logs import get_request_id
 
 HANG_UP = find_status(GenerationCancelled())
 """Status of a call whose caller hung up before its body was complete."""
@@ -31,14 +36,11 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(ApiError)
     async def handle_api_error(request: Request, error: ApiError) -> JSONResponse:
         count_refusal(request.app, error.code)
-        headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
-        if isinstance(error, RangeNotSatisfiable):
-            headers["Content-Range"] = f"bytes */{error.size}"
-        if error.status == 401:
-            headers["WWW-Authenticate"] = "Bearer"
-        details = (
+        details: dict[str, Any] = (
             {} if error.expected_seconds is None else {"expected_seconds": error.expected_seconds}
         )
+        details |= _field_detail(error.field)
+        headers = _build_headers(error)
         return _build_error(error.status, error.code, str(error), headers=headers, **details)
 
     @app.exception_handler(MusicGenError)
@@ -63,7 +65,8 @@ def add_error_handlers(app: FastAPI) -> None:
         return _build_error(error.status_code, code, str(error.detail), headers=headers)
 
     async def handle_disconnect(_: Request, error: Exception) -> JSONResponse:
-        logger.error("The database is unavailable.", exc_info=error)
+        request_id = get_request_id()
+        logger.error("The database is unavailable. request_id=%s", request_id, exc_info=error)
         message = "The database is unavailable. Send the same call again."
         return _build_error(503, "database_away", message, headers={"Retry-After": "10"})
 
@@ -78,7 +81,8 @@ def add_error_handlers(app: FastAPI) -> None:
 
 def answer_unexpected_error(error: Exception) -> JSONResponse:
     """Log an error without a handler, and return its reply."""
-    logger.error("A call failed unexpectedly.", exc_info=error)
+    request_id = get_request_id()
+    logger.error("A call failed unexpectedly. request_id=%s", request_id, exc_info=error)
     report = describe_error(error)
     return _build_error(report.status, report.code, report.text)
 
@@ -90,6 +94,18 @@ def count_refusal(app: FastAPI, code: str) -> None:
         context.metrics.refused.labels(code).inc()
 
 
+def _build_headers(error: ApiError) -> dict[str, str]:
+    """Return the headers that belong to a refusal."""
+    headers = dict(error.headers)
+    if error.retry_after:
+        headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, RangeNotSatisfiable):
+        headers["Content-Range"] = f"bytes */{error.size}"
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = error.challenge
+    return headers
+
+
 def _field_detail(field: str | None) -> dict[str, Any]:
     return {} if field is None else {"field": field}
 
@@ -97,4 +113,4 @@ def _field_detail(field: str | None) -> dict[str, Any]:
 def _build_error(
     status: int, code: str, message: str, *, headers: dict[str, str] | None = None, **details: Any
 ) -> JSONResponse:
-    return JSONResponse({"error": {"code": code, "message": message, **details}}, status, headers)
+    return JSONResponse(build_error_body(status, code, message, **details), status, headers)

@@ -11,8 +11,22 @@ import time
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict
+from dataclasses import dataclass
 
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """Calls of one client: `most` in `window` seconds, and `left` now.
+
+    `seconds`: time until the next call leaves the window, 0 if none is counted.
+    """
+
+    most: int
+    window: int
+    left: int
+    seconds: int
 
 
 class RateLimiter:
@@ -40,6 +54,14 @@ class RateLimiter:
         self._calls.setdefault(client, array("d")).append(now)
         self._calls.move_to_end(client)
         return None
+
+    def measure(self, client: str) -> Allowance:
+        """Return the calls left to a client; it counts none."""
+        now = time.monotonic()
+        left = max(0, self._most - self._count(client, now))
+        calls = self._calls.get(client)
+        seconds = math.ceil(calls[0] + self._seconds - now) if calls else 0
+        return Allowance(self._most, self._seconds, left, max(0, seconds))
 
     def _count(self, client: str, now: float) -> int:
         """Return the number of a client's calls in the window, and forget the earlier ones."""

@@ -14,6 +14,15 @@ from handlers.job_api.api.clip_responses import RequestedClip, send_clip
 from handlers.job_api.api.context import Context
 from handlers.job_api.api.counted_streams import CountedStream
 from handlers.job_api.api.live_audio import open_live_audio
+from handlers.job_api.api.openapi.media import (
+    BYTES,
+    CLIP,
+    CLIP_PART,
+    LIVE_AUDIO,
+    REDIRECT,
+    UNCHANGED,
+    type_reply,
+)
 from handlers.job_api.api.routes_jobs import CurrentCaller
 from handlers.job_api.api.schemas import ErrorReply, Upload
 from handlers.job_api.errors import AudioUnavailable, NotFound
@@ -22,8 +31,10 @@ from handlers.job_api.store.files import count_clips
 from handlers.job_api.store.upload_files import UPLOAD
 from musicgen.audio.encode import content_type
 from musicgen.errors import InvalidInputAudio
+from musicgen.midi import packages as midi
 from musicgen.request.limits import OUTPUT_FORMATS, VARIATIONS_MAX
 
+CLIP_EXTENSIONS = (*OUTPUT_FORMATS, midi.EXTENSION)
 NO_CLIP = "No such clip, or the job has been deleted."
 _NAME = re.compile(r"([0-9a-f]{32})(?:-([1-9]\d?))?\.([a-z0-9]{1,5})")
 _ERRORS: dict[int | str, dict[str, Any]] = {
@@ -38,11 +49,15 @@ router = APIRouter(tags=["audio"])
     response_class=StreamingResponse,
     responses={
         **_ERRORS,
-        200: {"content": {"audio/*": {}}},
+        200: LIVE_AUDIO,
+        206: CLIP_PART,
+        304: UNCHANGED,
+        307: REDIRECT,
+        416: {"model": ErrorReply},
         502: {"model": ErrorReply},
     },
 )
-async def stream(
+async def stream_audio(
     request: Request,
     caller: CurrentCaller,
     job_id: str,
@@ -55,7 +70,8 @@ async def stream(
         raise NotFound(NO_CLIP)
     extension = row["request"].get("output_format", "wav")
     if row["state"] == "completed":
-        return await send_clip(request, context.files, RequestedClip(row, clip, extension))
+        clip_reply = await send_clip(request, context.files, RequestedClip(row, clip, extension))
+        return type_reply(request, clip_reply)
     listening = open_live_audio(context, row, clip)
     if listening is None:
         raise AudioUnavailable(
@@ -63,13 +79,14 @@ async def stream(
         )
     # A stream for HEAD would last as long as the job, for nobody.
     is_head = request.method == "HEAD"
-    return CountedStream(
+    live = CountedStream(
         context.streams,
         find_client(request, caller),
         () if is_head else listening,
         media_type=content_type(extension),
         headers={"Cache-Control": "no-store"},
     )
+    return type_reply(request, live)
 
 
 @router.get(
@@ -77,26 +94,28 @@ async def stream(
     response_class=FileResponse,
     responses={
         **_ERRORS,
-        200: {"content": {"audio/*": {}}},
-        206: {"description": "The requested range"},
-        304: {"description": "The caller has this version of the clip"},
-        307: {"description": "Redirect to the clip in the bucket, if the server is set so"},
-        416: {"model": ErrorReply, "description": "The range is outside the file"},
+        200: CLIP,
+        206: CLIP_PART,
+        304: UNCHANGED,
+        307: REDIRECT,
+        416: {"model": ErrorReply},
+        501: {"model": ErrorReply, "description": "The server lacks the packages for MIDI"},
         502: {"model": ErrorReply},
         507: {"model": ErrorReply},
     },
 )
-async def audio(
+async def get_audio(
     request: Request, caller: CurrentCaller, name: str, download: bool = False
 ) -> Response:
     """Send a clip of a completed job: JOB.wav for the first one, JOB-2.wav for the second.
 
-    Another extension converts the clip. Range requests are supported. `download` asks browsers to
-    save the clip under the name in Content-Disposition.
+    Another extension converts the clip; `mid` transcribes its notes as MIDI, if the server has the
+    packages. Range requests are supported. `download` asks browsers to save the clip under the name
+    in Content-Disposition.
     """
     match = _NAME.fullmatch(name)
-    if match is None or match[3] not in OUTPUT_FORMATS:
-        formats = ", ".join(OUTPUT_FORMATS)
+    if match is None or match[3] not in CLIP_EXTENSIONS:
+        formats = ", ".join(CLIP_EXTENSIONS)
         raise NotFound(f"No such clip: the name must be JOB.wav, with an extension of {formats}.")
     context: Context = request.app.state.context
     row = await jobs.get(context.pool, match[1], caller.owner)
@@ -105,7 +124,8 @@ async def audio(
         raise NotFound(NO_CLIP)
     if row["state"] != "completed":
         raise NotFound(f"No clip: the job is {row['state']}, not completed.")
-    return await send_clip(request, context.files, RequestedClip(row, number, match[3], download))
+    requested = RequestedClip(row, number, match[3], download)
+    return type_reply(request, await send_clip(request, context.files, requested))
 
 
 @router.post(
@@ -116,13 +136,11 @@ async def audio(
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {
-                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
-            },
+            "content": {BYTES: {"schema": {"type": "string", "format": "binary"}}},
         }
     },
 )
-async def upload(request: Request, caller: CurrentCaller) -> JSONResponse:
+async def upload_sound(request: Request, caller: CurrentCaller) -> JSONResponse:
     """Store an audio file for use as input_audio, for a day by default.
 
     The body is the file itself.

@@ -1,15 +1,12 @@
-"""Routes of jobs: submit, follow, list and cancel."""
+"""Routes of jobs: submit, follow, list and cancel; `routes_history` keeps and deletes them."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import json
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any
 
@@ -22,10 +19,13 @@ from handlers.job_api.api.accept import accept
 from handlers.job_api.api.auth import authenticate, find_client, require_scope
 from handlers.job_api.api.context import Context
 from handlers.job_api.api.counted_streams import CountedStream
+from handlers.job_api.api.cursors import decode_cursor, encode_cursor
+from handlers.job_api.api.openapi.headers import refer_headers
+from handlers.job_api.api.openapi.media import EVENTS
 from handlers.job_api.api.request_schema import build_request_schema
 from handlers.job_api.api.schemas import ErrorReply, Jobs, State, Status, Submitted
 from handlers.job_api.errors import ApiError, CapacityExceeded, NotFound
-from handlers.job_api.store import jobs, queue
+from handlers.job_api.store import history, jobs, queue
 from handlers.job_api.store.api_keys import ApiCaller
 from handlers.job_api.store.models import find_available_models
 from handlers.job_api.store.status import build_status
@@ -37,6 +37,7 @@ from musicgen.remote.policy import goes_elsewhere_first
 
 KEEP_ALIVE_SECONDS = 15.0
 IDEMPOTENCY_KEY_MAX = 200
+SEARCH_MAX_CHARACTERS = 200
 _EVENTS_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorReply} for status in (401, 403, 422, 429, 503)
@@ -54,6 +55,7 @@ CurrentCaller = Annotated[ApiCaller, Depends(authenticate)]
     response_model=Submitted,
     responses={
         **_ERRORS,
+        202: {"headers": refer_headers("Location")},
         **{status: {"model": ErrorReply} for status in (400, 408, 409, 413, 502, 507)},
     },
     openapi_extra={
@@ -75,23 +77,32 @@ async def generate(
     """
     parent = request.headers.get("traceparent")
     with span("POST /generate", parent, "server", expected=_EXPECTED):
-        job_id = await _submit(request, caller, idempotency_key, traceparent() or parent)
+        job_id = await submit_body(request, caller, idempotency_key, traceparent() or parent)
         note(job_id=job_id)
     return JSONResponse(
         {"job_id": job_id, "status": "queued"}, 202, headers={"Location": f"/status/{job_id}"}
     )
 
 
-async def _submit(
-    request: Request, caller: ApiCaller, idempotency_key: str | None, trace: str | None
+async def submit_body(
+    request: Request,
+    caller: ApiCaller,
+    idempotency_key: str | None,
+    trace: str | None,
+    translate: Callable[[dict[str, Any]], dict[str, Any]] = lambda body: body,
+    defaults: Mapping[str, Any] | None = None,
 ) -> str:
-    """Validate the body, submit its job and return the job's id."""
+    """Validate the body, submit its job and return the job's id.
+
+    `translate`: returns the fields of a job for the body of another API. `defaults`: fields of the
+    request for a new job without them.
+    """
     context: Context = request.app.state.context
     require_scope(caller, "generate")
     available = await find_available_models(context.pool, context.default_model)
     async with context.bodies.read(request, find_client(request, caller)) as body:
         accepted = await asyncio.to_thread(
-            partial(accept, body, available, caller.owner, context.files)
+            partial(accept, translate(body), available, caller.owner, context.files)
         )
         if accepted.priority > 0:
             require_scope(caller, "priority")
@@ -108,7 +119,7 @@ async def _submit(
             )
     new = jobs.NewJob(
         owner=caller.owner,
-        request={"model_version": available.default, **accepted.request},
+        request={"model_version": available.default, **(defaults or {}), **accepted.request},
         request_hash=accepted.hash,
         audio_seconds=accepted.audio_seconds,
         priority=accepted.priority,
@@ -142,20 +153,20 @@ async def _enqueue(context: Context, new: jobs.NewJob) -> str:
 
 
 @router.get("/status/{job_id}", response_model=Status, responses=_NOT_FOUND)
-async def status(request: Request, caller: CurrentCaller, job_id: str) -> JSONResponse:
+async def get_status(request: Request, caller: CurrentCaller, job_id: str) -> JSONResponse:
     """Return the status of a job, with its result or error once it has finished."""
-    return JSONResponse(await _read_status(request.app.state.context, caller, job_id))
+    return JSONResponse(await read_own_status(request.app.state.context, caller, job_id))
 
 
 @router.get(
     "/jobs/{job_id}/events",
-    responses={**_NOT_FOUND, 200: {"content": {"text/event-stream": {}}}},
+    responses={**_NOT_FOUND, 200: EVENTS},
     response_class=StreamingResponse,
 )
-async def events(request: Request, caller: CurrentCaller, job_id: str) -> StreamingResponse:
+async def stream_events(request: Request, caller: CurrentCaller, job_id: str) -> StreamingResponse:
     """Stream the status of a job as server-sent events at each change, until it has finished."""
     context: Context = request.app.state.context
-    await _read_status(context, caller, job_id)
+    await read_own_status(context, caller, job_id)
     # A stream for HEAD would last as long as the job, for nobody.
     is_head = request.method == "HEAD"
     return CountedStream(
@@ -167,33 +178,37 @@ async def events(request: Request, caller: CurrentCaller, job_id: str) -> Stream
     )
 
 
-@router.delete("/jobs/{job_id}", response_model=Status, responses=_NOT_FOUND)
-async def cancel(request: Request, caller: CurrentCaller, job_id: str) -> JSONResponse:
+@router.post("/jobs/{job_id}/cancel", response_model=Status, responses=_NOT_FOUND)
+async def cancel_job(request: Request, caller: CurrentCaller, job_id: str) -> JSONResponse:
     """Cancel a queued or running job. A finished job stays as it is."""
     context: Context = request.app.state.context
     require_scope(caller, "generate")
     await jobs.cancel(context.pool, caller.owner, job_id)
-    return JSONResponse(await _read_status(context, caller, job_id))
+    return JSONResponse(await read_own_status(context, caller, job_id))
 
 
-# Clients generated from the OpenAPI document know the operation by this id.
-@router.get("/jobs", operation_id="listed_jobs_get", response_model=Jobs, responses=_ERRORS)
+@router.get("/jobs", response_model=Jobs, responses=_ERRORS)
 async def list_jobs(
     request: Request,
     caller: CurrentCaller,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     before: Annotated[str | None, Query(max_length=200)] = None,
     status: State | None = None,
+    favourite: bool | None = None,
+    search: Annotated[str, Query(max_length=SEARCH_MAX_CHARACTERS)] = "",
 ) -> JSONResponse:
-    """List the caller's jobs, newest first."""
+    """List the caller's jobs, newest first.
+
+    `search`: words, each the beginning of a word in the job's name or prompts.
+    """
     context: Context = request.app.state.context
-    last = None if before is None else _decode_cursor(before)
-    rows = await jobs.list_jobs(context.pool, caller.owner, limit + 1, last, status)
-    has_more = len(rows) > limit
+    last = None if before is None else decode_cursor(before)
+    chosen = history.JobFilter(status, favourite, search)
+    rows = await history.list_jobs(context.pool, caller.owner, limit + 1, last, chosen)
     return JSONResponse(
         {
             "jobs": [build_status(row) for row in rows[:limit]],
-            "next": _encode_cursor(rows[limit - 1]) if has_more else None,
+            "next": encode_cursor(rows[limit - 1]) if len(rows) > limit else None,
         }
     )
 
@@ -219,7 +234,8 @@ async def _choose_queue(context: Context) -> str:
     return queue.REMOTE if is_overflow else queue.LOCAL
 
 
-async def _read_status(context: Context, caller: ApiCaller, job_id: str) -> dict[str, Any]:
+async def read_own_status(context: Context, caller: ApiCaller, job_id: str) -> dict[str, Any]:
+    """Return the status of a job of the caller. Raises: `NotFound`."""
     status = await context.read_status(job_id, caller.owner)
     if status is None:
         raise NotFound("No such job, or it has been deleted.")
@@ -244,23 +260,3 @@ async def _stream_status(context: Context, job_id: str) -> AsyncIterator[str]:
                 await asyncio.wait_for(changed.wait(), KEEP_ALIVE_SECONDS)
             except TimeoutError:
                 yield ": keep-alive\n\n"
-
-
-def _encode_cursor(row: dict[str, Any]) -> str:
-    text = f"{row['created_at'].isoformat()} {row['id']}"
-    return base64.urlsafe_b64encode(text.encode()).decode()
-
-
-def _decode_cursor(text: str) -> tuple[datetime, str]:
-    """Return (created_at, id) of a cursor. Raises: `InvalidRequest`."""
-    try:
-        created, job_id = base64.urlsafe_b64decode(text).decode().split(" ")
-        moment = datetime.fromisoformat(created)
-        if moment.tzinfo is None or not jobs.JOB_ID.fullmatch(job_id):
-            raise ValueError(text)
-        # PostgreSQL refuses some of the texts and offsets that Python reads.
-        return moment.astimezone(UTC), job_id
-    except (ValueError, OverflowError, binascii.Error, UnicodeError):
-        raise InvalidRequest(
-            "before", "must be the `next` of an earlier page", value=text
-        ) from None

@@ -22,10 +22,16 @@ from handlers.job_api.api.context import Context
 from handlers.job_api.api.file_replies import PAGE_HEADERS, FileReply
 from handlers.job_api.api.form_fields import build_form_module
 from handlers.job_api.api.metrics import TYPE
+from handlers.job_api.api.openapi.headers import refer_headers
 from handlers.job_api.api.routes_jobs import CurrentCaller
-from handlers.job_api.api.schemas import ErrorReply, Loading, Models, Session, SignIn
-from handlers.job_api.errors import NotFound, Unauthorized
-from handlers.job_api.store.models import describe_models, find_available_models, request_model
+from handlers.job_api.api.schemas import ErrorReply, Loading, ModelReply, Models, Session, SignIn
+from handlers.job_api.errors import NotFound, WrongKey
+from handlers.job_api.store.models import (
+    AvailableModels,
+    describe_models,
+    find_available_models,
+    request_model,
+)
 from musicgen import __version__, catalog
 
 WEB = Path(__file__).parents[1] / "web"
@@ -43,11 +49,25 @@ versioned = APIRouter(tags=["models"])
 
 
 @versioned.get("/models", response_model=Models, responses=_ERRORS)
-async def models(request: Request, caller: CurrentCaller) -> JSONResponse:
+async def list_models(request: Request, caller: CurrentCaller) -> JSONResponse:
     """List the models for `model_version`, with their licences."""
     context: Context = request.app.state.context
     available = await find_available_models(context.pool, context.default_model)
-    return JSONResponse({"default": available.default, "models": describe_models(available)})
+    listed = {"object": "list", "default": available.default, "data": describe_models(available)}
+    return JSONResponse(listed)
+
+
+@versioned.get(
+    "/models/{name:path}",
+    response_model=ModelReply,
+    responses={**_ERRORS, 404: {"model": ErrorReply}},
+)
+async def get_model(request: Request, caller: CurrentCaller, name: str) -> JSONResponse:
+    """Describe one model, by any of its names."""
+    context: Context = request.app.state.context
+    available = await find_available_models(context.pool, context.default_model)
+    found = _find_model(available, name)
+    return JSONResponse(next(each for each in describe_models(available) if each["id"] == found))
 
 
 @versioned.post(
@@ -56,7 +76,7 @@ async def models(request: Request, caller: CurrentCaller) -> JSONResponse:
     response_model=Loading,
     responses={**_ERRORS, 404: {"model": ErrorReply}},
 )
-async def load(request: Request, caller: CurrentCaller, name: str) -> JSONResponse:
+async def load_model(request: Request, caller: CurrentCaller, name: str) -> JSONResponse:
     """Load a model in the workers, beside their running jobs.
 
     Once a worker has loaded it, it is the default model of requests.
@@ -64,17 +84,23 @@ async def load(request: Request, caller: CurrentCaller, name: str) -> JSONRespon
     context: Context = request.app.state.context
     require_scope(caller, "models")
     available = await find_available_models(context.pool, context.default_model)
-    entry = catalog.find(name)
-    model = entry.name if entry else name
-    if model not in available.names:
-        raise NotFound(f"No model is called {name[:60]!r}. GET /v1/models lists the models.")
+    model = _find_model(available, name)
     await request_model(context.pool, model, available.default)
     is_loaded = model in available.loaded
     return JSONResponse({"model": model, "status": "loaded" if is_loaded else "loading"}, 202)
 
 
+def _find_model(available: AvailableModels, name: str) -> str:
+    """Return the id of a model called `name`. Raises: `NotFound`."""
+    entry = catalog.find(name)
+    model = entry.name if entry else name
+    if model not in available.names:
+        raise NotFound(f"No model is called {name[:60]!r}. GET /v1/models lists the models.")
+    return model
+
+
 @router.get("/session", response_model=Session, responses={429: {"model": ErrorReply}})
-async def session(request: Request) -> JSONResponse:
+async def get_session(request: Request) -> JSONResponse:
     """Return whether this server needs API keys, and the name of the caller's key."""
     context: Context = request.app.state.context
     caller = await identify_caller(request)
@@ -94,7 +120,10 @@ async def session(request: Request) -> JSONResponse:
     "/session",
     status_code=204,
     response_class=Response,
-    responses={status: {"model": ErrorReply} for status in (400, 401, 403, 408, 413, 422, 429)},
+    responses={
+        **{status: {"model": ErrorReply} for status in (400, 401, 403, 408, 413, 422, 429)},
+        204: {"headers": refer_headers("Set-Cookie")},
+    },
 )
 async def sign_in(request: Request, body: SignIn) -> Response:
     """Sign the web page in: store an API key in a cookie for this server only."""
@@ -103,7 +132,7 @@ async def sign_in(request: Request, body: SignIn) -> Response:
     if not context.needs_keys:
         return Response(status_code=204)
     if await find_caller(request, body.key) is None:
-        raise Unauthorized("This API key is unknown, revoked or expired.")
+        raise WrongKey
     response = Response(status_code=204)
     response.set_cookie(
         COOKIE,
@@ -120,7 +149,7 @@ async def sign_in(request: Request, body: SignIn) -> Response:
     "/session",
     status_code=204,
     response_class=Response,
-    responses={403: {"model": ErrorReply}},
+    responses={403: {"model": ErrorReply}, 204: {"headers": refer_headers("Set-Cookie")}},
 )
 async def sign_out() -> Response:
     """Sign the web page out: delete its cookie."""

@@ -5,11 +5,16 @@ The document uses these class names. Docstrings and descriptions appear in it.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypeAliasType
 
-State = Literal["queued", "running", "completed", "failed", "cancelled"]
+State = TypeAliasType("State", Literal["queued", "running", "completed", "failed", "cancelled"])
+"""State of a job. With a name, generated clients have one type for it."""
+Address = Annotated[str, Field(json_schema_extra={"format": "uri-reference"})]
+"""Address on this server, without its name."""
 
 
 class ErrorBody(BaseModel):
@@ -18,9 +23,12 @@ class ErrorBody(BaseModel):
     code: str
     message: str
     field: str | None = None
+    type: str | None = Field(None, description="kind of a call's error, for OpenAI's clients")
+    param: str | None = Field(None, description="the same as field, for OpenAI's clients")
     expected_seconds: float | None = Field(
         None, description="wait of a job submitted now, if a limit of jobs is reached"
     )
+    request_id: str | None = Field(None, description="the answer's X-Request-ID; not in a status")
 
 
 class ErrorReply(BaseModel):
@@ -43,7 +51,8 @@ class Submitted(BaseModel):
 class ClipInfo(BaseModel):
     """Clip of a completed job."""
 
-    url: str
+    url: Address
+    midi_url: Address | None = None
     prompt: str | None = None
     seed: int | None = None
     seconds: float | None = None
@@ -79,13 +88,17 @@ class Status(BaseModel):
     expected_seconds: float | None = Field(
         None, description="estimated seconds until the job finishes, if known"
     )
-    created_at: str
-    started_at: str | None = None
-    finished_at: str | None = None
-    audio_url: str | None = None
-    audio_urls: list[str] | None = None
-    stream_url: str | None = None
-    request: dict[str, Any]
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    audio_url: Address | None = None
+    audio_urls: list[Address] | None = None
+    stream_url: Address | None = None
+    name: str | None = Field(None, description="the owner's name for the job")
+    favourite: bool = Field(False, description="kept beyond the lifetime of finished jobs")
+    request: dict[str, Any] = Field(
+        description="fields of the request other than their defaults, with the model"
+    )
     priority: int = 0
     attempt: int = 0
     result: Result | None = None
@@ -106,27 +119,55 @@ class Upload(BaseModel):
     input_audio: str = Field(description="value for the field input_audio of a request")
     bytes: int
     seconds: float
-    expires_at: str
+    expires_at: datetime
 
 
 class ModelReply(BaseModel):
-    """Model of the catalog or of a worker."""
+    """Model of the catalog or of a worker: the fields of OpenAI's API, then this server's own."""
 
-    name: str
+    id: str = Field(description="name for `model_version` and `model`")
+    object: Literal["model"] = "model"
+    created: int = Field(description="always 0: the time is not known")
+    owned_by: str = Field(description="publisher of the weights")
     follows: str
     channels: int
     licence: str
     memory_gb: dict[str, float | None]
+    available: bool = Field(
+        description="false if no running worker has its files or reaches the hub for them"
+    )
     loaded: bool
     loading: bool
     error: str | None = Field(None, description="reason of the last failed load")
 
 
 class Models(BaseModel):
-    """Available models, and the default of requests."""
+    """Available models in the shape of OpenAI's list, and the default of requests."""
 
-    default: str
-    models: list[ModelReply]
+    object: Literal["list"] = "list"
+    default: str = Field(description="id of the model for requests without one")
+    data: list[ModelReply]
+
+
+class MusicClip(BaseModel):
+    """Clip in the shape of ezlocalai's answer."""
+
+    url: str = Field(json_schema_extra={"format": "uri"})
+    content_type: str
+    format: str
+    duration: float | None = None
+    seed: int | None = None
+    caption: str | None = None
+
+
+class MusicReply(BaseModel):
+    """Clips in the shape of ezlocalai's answer."""
+
+    created: int
+    model: str | None
+    licence: str | None
+    job_id: str
+    data: list[MusicClip]
 
 
 class Loading(BaseModel):

@@ -12,6 +12,7 @@ import anyio
 from handlers.job_api.api.bucket_threads import run_in_bucket_thread
 from handlers.job_api.api.slots import Slots
 from handlers.job_api.api.sound_probe import SoundProbe
+from handlers.job_api.errors import NotFound
 from handlers.job_api.store import uploads
 from handlers.job_api.store.database import Pool
 from handlers.job_api.store.disk import check_room, hide_disk_errors
@@ -57,7 +58,7 @@ class UploadIntake:
                     part = self._stored.get_part(upload_id)
                     seconds = await self._probe.measure(part, client)
                     await run_in_bucket_thread(self._stored.save, upload_id)
-                await uploads.resize(self._pool, upload_id, size)
+                await self._finish(upload_id, size)
             except BaseException:
                 await self.discard(upload_id)
                 raise
@@ -73,6 +74,7 @@ class UploadIntake:
             with hide_disk_errors(self._stored.scratch, _WORK):
                 await asyncio.to_thread(self._stored.write, upload_id, data)
                 await run_in_bucket_thread(self._stored.save, upload_id)
+            await self._finish(upload_id, len(data), is_inline=True)
         except BaseException:
             await self.discard(upload_id)
             raise
@@ -84,6 +86,10 @@ class UploadIntake:
         with anyio.CancelScope(shield=True), suppress(StorageError):
             await run_in_bucket_thread(self._stored.delete, upload_id)
         await uploads.delete_row(self._pool, upload_id)
+
+    async def _finish(self, upload_id: str, size: int, *, is_inline: bool = False) -> None:
+        if not await uploads.finish(self._pool, upload_id, size, is_inline=is_inline):
+            raise NotFound("The upload was deleted while it was stored. Send it again.")
 
     async def _open(self, owner: str, size: int | None) -> str:
         """Reserve room for an upload of `size` bytes, None if unknown, and return its id."""

@@ -74,6 +74,11 @@ class BucketClips:
         """Delete the clips of all runs of a job. Raises: the errors of `delete_run`."""
         self._objects.delete_all(f"{self._objects.prefix}{job_id}-")
 
+    def read_job(self, key: str) -> str:
+        """Return the id of the job of a key, or an empty text for another key."""
+        prefix = self._objects.prefix
+        return key.removeprefix(prefix).partition("-")[0] if key.startswith(prefix) else ""
+
     def _find_key(self, run_name: str, address: str) -> str:
         try:
             return self._objects.addresses.read_key(address)

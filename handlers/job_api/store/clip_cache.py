@@ -43,11 +43,6 @@ class ClipCache:
             self._delete_oldest(target)
         return target
 
-    def discard(self, prefix: str) -> None:
-        """Delete the files whose names begin with `prefix`."""
-        for path in self._folder.glob(f"{prefix}*"):
-            path.unlink(missing_ok=True)
-
     def _delete_oldest(self, newest: Path) -> None:
         used: list[tuple[float, int, Path]] = []
         for path in self._folder.glob("[!.]*"):

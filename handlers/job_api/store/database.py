@@ -50,9 +50,9 @@ def log_place(configured: str | None, data_dir: Path) -> None:
     """
     folder = data_dir.absolute()
     if configured is not None:
-        logger.info("The database is %s, the data folder %s.", read_place(configured), folder)
+        logger.info("Data folder: %s; database: %s.", folder, read_place(configured))
         return
-    logger.info("The embedded database is in the data folder %s.", folder)
+    logger.info("Data folder: %s, with an embedded PostgreSQL.", folder)
     old = _OLD_DATA_DIR.absolute()
     if old != folder and (old / "postgres" / "PG_VERSION").exists():
         logger.warning(

@@ -28,10 +28,13 @@ from handlers.job_api.store.upload_storage import BucketUploads, FolderUploads, 
 from musicgen.audio.decode import read_audio
 from musicgen.audio.encode import encode
 from musicgen.audio.tags import AudioTags, read_tags
+from musicgen.midi.midi_file import transcribe_to_midi
+from musicgen.midi.packages import EXTENSION, check_installed
 from musicgen.request import AudioFormat
 from musicgen.storage.base import ClipName
 from musicgen.storage.local import LocalStorage
 from musicgen.storage.objects import BucketObjects
+from musicgen.storage.spool import Spool
 
 NO_BUCKET = "The clip is in a bucket, and this server has no bucket."
 _ABANDONED_SECONDS = 24 * 3600.0
@@ -61,12 +64,19 @@ class JobFiles:
     """Clips, live audio and uploads in `folder`, created on first use, or in the bucket.
 
     `objects`: the bucket, if there is one. `redirects`: callers fetch clips from it themselves.
+    `spool`: clips of this machine that wait for the bucket.
     """
 
     def __init__(
-        self, folder: Path, objects: BucketObjects | None = None, *, redirects: bool = False
+        self,
+        folder: Path,
+        objects: BucketObjects | None = None,
+        *,
+        redirects: bool = False,
+        spool: Spool | None = None,
     ) -> None:
         self.folder = folder
+        self._spool = spool
         self._clips, scratch = folder / "clips", folder / "uploads"
         self._converted, self._growing = folder / "converted", folder / "growing"
         self._cache = ClipCache(self._converted)
@@ -110,15 +120,27 @@ class JobFiles:
             self.clips_in_bucket.delete_run(run.name)
 
     def delete_job(self, job_id: str) -> None:
-        """Delete the clips of all runs of a job. Blocks.
+        """Delete the clips and the live audio of all runs of a job. Blocks.
 
         Raises: `BucketUnavailable`, `BucketRefused`.
         """
         for folder in self._clips.glob(f"{job_id}-*"):
             shutil.rmtree(folder, ignore_errors=True)
-        self._cache.discard(f"{job_id}-")
+        self.discard_copies({job_id})
         if self.clips_in_bucket is not None:
             self.clips_in_bucket.delete_job(job_id)
+        if self.live_in_bucket is not None:
+            self.live_in_bucket.delete_job(job_id)
+
+    def discard_copies(self, job_ids: Collection[str]) -> None:
+        """Delete this machine's conversions, live audio and waiting clips of jobs. Blocks."""
+        for folder in (self._converted, self._growing):
+            for path in folder.glob("[!.]*"):
+                if path.name.partition("-")[0] in job_ids:
+                    path.unlink(missing_ok=True)
+        if self._spool is not None and self.clips_in_bucket is not None:
+            read_job = self.clips_in_bucket.read_job
+            self._spool.discard(lambda target: read_job(target.key) in job_ids)
 
     def delete_abandoned(self, running: Collection[str]) -> None:
         """Delete the live audio of killed workers, and conversions that nobody uses. Blocks.
@@ -136,8 +158,10 @@ class JobFiles:
         Takes seconds for a long clip, so it needs a thread.
 
         Raises: `NotFound` for a deleted clip, `DiskFull`, `NotWritable`, `BucketUnavailable`,
-        `BucketRefused`.
+        `BucketRefused`; `MissingDependency` for MIDI without its packages.
         """
+        if extension == EXTENSION:
+            check_installed()
 
         def make(folder: Path) -> Path:
             source = self._fetch(stored, folder / "source")
@@ -162,9 +186,11 @@ class JobFiles:
 
 
 def _convert(source: Path, extension: str) -> bytes:
-    """Return a clip in another format, with its tags."""
+    """Return a clip in another format, with its tags, or its notes as MIDI."""
     pcm, rate = read_audio(source)
     tags = read_tags(source) or AudioTags("", 0, "", "", "")
+    if extension == EXTENSION:
+        return transcribe_to_midi(pcm, rate, tags)
     return encode(pcm, AudioFormat(extension, sample_rate=rate), tags)
 
 

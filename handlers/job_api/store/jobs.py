@@ -12,7 +12,6 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
@@ -20,6 +19,7 @@ from psycopg.types.json import Jsonb
 from handlers.job_api.errors import IdempotencyConflict, QueueFull, TooManyJobs
 from handlers.job_api.store import queue
 from handlers.job_api.store.database import Pool, query, retry_on_disconnect
+from handlers.job_api.store.notifications import CANCELLED
 from handlers.job_api.store.texts import to_jsonb
 
 if TYPE_CHECKING:
@@ -234,12 +234,12 @@ async def _end(
 
 
 async def cancel(pool: Pool, owner: str, job_id: str) -> None:
-    """Cancel an unfinished job. A running one stops at its next report of progress."""
+    """Cancel an unfinished job. A running one stops at its next step."""
     await query(
         pool,
         "UPDATE musicgen_jobs SET state = 'cancelled', finished_at = now() "
-        f"WHERE id = %s AND owner = %s AND {_UNFINISHED}",
-        *(job_id if JOB_ID.fullmatch(job_id) else "", owner),
+        f"WHERE id = %s AND owner = %s AND {_UNFINISHED} RETURNING pg_notify(%s, id)",
+        *(job_id if JOB_ID.fullmatch(job_id) else "", owner, CANCELLED),
     )
 
 
@@ -256,21 +256,3 @@ async def get(pool: Pool, job_id: str, owner: str | None = None) -> dict[str, An
         *(job_id, owner, owner),
     )
     return rows[0] if rows else None
-
-
-async def list_jobs(
-    pool: Pool, owner: str, limit: int, before: tuple[datetime, str] | None, state: str | None
-) -> list[dict[str, Any]]:
-    """Return a page of an owner's jobs, newest first.
-
-    `before`: (created_at, id) of the last job of the page before. `state`: only jobs in it.
-    """
-    created, last = before if before else (None, None)
-    return await query(
-        pool,
-        "SELECT *, NULL AS position FROM musicgen_jobs WHERE owner = %s "
-        "AND (%s::text IS NULL OR state = %s) "
-        "AND (%s::timestamptz IS NULL OR (created_at, id) < (%s::timestamptz, %s)) "
-        "ORDER BY created_at DESC, id DESC LIMIT %s",
-        *(owner, state, state, created, created, last, limit),
-    )

@@ -126,6 +126,10 @@ class BucketLive:
         """Delete old segments of runs other than the `running` ones. Blocks."""
         self._objects.delete_old(f"{self._objects.prefix}live/", ABANDONED_SECONDS, running)
 
+    def delete_job(self, job_id: str) -> None:
+        """Delete the segments of all runs of a job. Blocks. Raises: the errors of `read`."""
+        self._objects.delete_all(f"{self._objects.prefix}live/{job_id}-")
+
     def _key(self, run_name: str, number: int, segment: int) -> str:
         return f"{self._objects.prefix}live/{run_name}/{number}/{segment:05d}"
 

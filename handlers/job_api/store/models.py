@@ -19,7 +19,7 @@ class AvailableModels:
 
     `default`: for requests without a model. `loaded`, `loading`: by any living worker. `failures`:
     reasons by model, for a requested model with a failed load. `licences`: by model, of loaded ones
-    outside the catalog.
+    outside the catalog. `missing`: names of the catalog that no living worker can have.
     """
 
     default: str
@@ -27,6 +27,7 @@ class AvailableModels:
     loading: frozenset[str]
     failures: Mapping[str, str]
     licences: Mapping[str, str]
+    missing: frozenset[str] = frozenset()
 
     def is_available(self, name: str) -> bool:
         """Return whether a request may name this model, by any name of the catalog."""
@@ -42,7 +43,7 @@ async def find_available_models(pool: Pool, default_model: str) -> AvailableMode
     """Return the models of the living workers. `default_model`: the default without a worker."""
     rows = await query(
         pool,
-        "SELECT models, loading, licences FROM musicgen_workers "
+        "SELECT models, loading, licences, missing FROM musicgen_workers "
         "WHERE seen_at > now() - make_interval(secs => %s) ORDER BY name",
         ALIVE_SECONDS,
     )
@@ -50,18 +51,21 @@ async def find_available_models(pool: Pool, default_model: str) -> AvailableMode
     first = next((row["models"][0] for row in rows if row["models"]), default_model)
     loading = frozenset(row["loading"] for row in rows if row["loading"])
     licences = {name: text for row in rows for name, text in row["licences"].items()}
+    every = [frozenset(row["missing"]) for row in rows]
+    missing = frozenset.intersection(*every) - loaded if every else frozenset()
     requested = await read_requested_model(pool)
     # The requested model becomes the default only once a worker has loaded it.
     if requested is None or requested.name in loaded:
         return AvailableModels(
-            requested.name if requested else first, loaded, loading, {}, licences
+            requested.name if requested else first, loaded, loading, {}, licences, missing
         )
     default = requested.before if requested.before and requested.before in loaded else first
     if requested.error is not None:
         # The worker's row may still say "loading": it is written only every few seconds.
         failures = {requested.name: requested.error}
-        return AvailableModels(default, loaded, loading - {requested.name}, failures, licences)
-    return AvailableModels(default, loaded, loading | {requested.name}, {}, licences)
+        others = loading - {requested.name}
+        return AvailableModels(default, loaded, others, failures, licences, missing)
+    return AvailableModels(default, loaded, loading | {requested.name}, {}, licences, missing)
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class WorkerRow:
     """A worker as it tells of itself.
 
     `makes`: its queue. `licences`: by model, of those outside the catalog. `fetches`: whether it
-    fetches the sounds of waiting jobs.
+    fetches the sounds of waiting jobs. `missing`: names of the catalog that it cannot have.
     """
 
     name: str
@@ -79,6 +83,7 @@ class WorkerRow:
     loading: str | None
     licences: Mapping[str, str]
     fetches: bool = False
+    missing: Sequence[str] = ()
 
 
 async def write_worker(pool: Pool, row: WorkerRow) -> None:
@@ -86,12 +91,13 @@ async def write_worker(pool: Pool, row: WorkerRow) -> None:
     await query(
         pool,
         "INSERT INTO musicgen_workers (name, slots, makes, models, loading, licences, fetches, "
-        "seen_at) VALUES (%s, %s, %s, %s, %s, %s, %s, now()) ON CONFLICT (name) DO UPDATE SET "
-        "slots = excluded.slots, makes = excluded.makes, models = excluded.models, "
-        "loading = excluded.loading, licences = excluded.licences, "
-        "fetches = excluded.fetches, seen_at = now()",
+        "missing, seen_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, now()) "
+        "ON CONFLICT (name) DO UPDATE SET slots = excluded.slots, "
+        "makes = excluded.makes, models = excluded.models, loading = excluded.loading, "
+        "licences = excluded.licences, "
+        "fetches = excluded.fetches, missing = excluded.missing, seen_at = now()",
         *(row.name, row.slots, row.makes, list(row.models), row.loading),
-        *(to_jsonb(row.licences), row.fetches),
+        *(to_jsonb(row.licences), row.fetches, list(row.missing)),
     )
 
 
@@ -135,6 +141,13 @@ async def record_load_failure(pool: Pool, model: str, reason: str) -> None:
     )
 
 
+async def find_licence(pool: Pool, name: str) -> str:
+    """Return the licence of a model by any of its names."""
+    if (entry := catalog.find(name)) is not None:
+        return entry.licence
+    return (await find_available_models(pool, name)).licences.get(name, UNKNOWN_LICENCE)
+
+
 def describe_models(available: AvailableModels) -> list[dict[str, Any]]:
     """Return the JSON of each model: the catalog, then other loaded models."""
     others = sorted(available.loaded - set(catalog.CATALOG))
@@ -148,15 +161,26 @@ def _describe(
     name: str, entry: catalog.CatalogEntry | None, available: AvailableModels
 ) -> dict[str, Any]:
     return {
-        "name": name,
+        "id": name,
+        "object": "model",
+        "created": 0,
+        "owned_by": _owner(entry),
         "follows": _conditioning(entry),
         "channels": entry.channels if entry else 1,
         "licence": entry.licence if entry else available.licences.get(name, UNKNOWN_LICENCE),
         "memory_gb": _memory(entry),
+        "available": name not in available.missing,
         "loaded": name in available.loaded,
         "loading": name in available.loading,
         "error": available.failures.get(name),
     }
+
+
+def _owner(entry: catalog.CatalogEntry | None) -> str:
+    """Return the publisher of the weights; those outside the catalog are the operator's."""
+    if entry is None:
+        return "operator"
+    return "meta" if entry.source.startswith("facebook/") else "musicgen"
 
 
 def _conditioning(entry: catalog.CatalogEntry | None) -> str:

@@ -13,19 +13,21 @@ import psycopg
 logger = logging.getLogger(__name__)
 
 CHANNEL = "musicgen_jobs"
+CANCELLED = "musicgen_cancelled"
+"""Channel of cancelled jobs alone, for their workers: each progress of a job is a change too."""
 _PAUSE_SECONDS = 0.5
 
 
 class JobNotifications:
-    """Events of changed jobs.
+    """Events of changed jobs, or of the jobs of another `channel`.
 
     with notifications.subscribe(job_id) as changed:
         await changed.wait()
         changed.clear()
     """
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, channel: str = CHANNEL) -> None:
+        self._url, self._channel = url, channel
         self._events: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
     @asynccontextmanager
@@ -62,7 +64,7 @@ class JobNotifications:
             try:
                 connection = await psycopg.AsyncConnection.connect(self._url, autocommit=True)
                 async with connection:
-                    await connection.execute(f"LISTEN {CHANNEL}".encode())
+                    await connection.execute(f"LISTEN {self._channel}".encode())
                     self.wake_all()
                     async for notification in connection.notifies():
                         for event in self._events.get(notification.payload, ()):

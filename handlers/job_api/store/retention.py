@@ -12,7 +12,10 @@ from handlers.job_api.store.files import JobFiles
 from musicgen.errors import StorageError
 
 BATCH = 200
-_EXPIRED_JOBS = "SELECT id FROM musicgen_jobs WHERE finished_at < now() - make_interval(secs => %s)"
+_EXPIRED_JOBS = (
+    "SELECT id FROM musicgen_jobs WHERE finished_at < now() - make_interval(secs => %s) "
+    "AND NOT favourite"
+)
 # A queue may be longer than a day.
 _EXPIRED_UPLOADS = (
     "SELECT id FROM musicgen_uploads u WHERE (created_at < now() - make_interval(secs => %s) "
@@ -28,7 +31,7 @@ logger = logging.getLogger(__name__)
 async def delete_expired(
     pool: Pool, files: JobFiles, retention_hours: float, upload_hours: float
 ) -> None:
-    """Delete expired jobs and uploads, their files first.
+    """Delete expired jobs other than favourites, and expired uploads, their files first.
 
     A row whose files cannot be deleted stays for the next time.
     """

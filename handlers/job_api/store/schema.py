@@ -34,6 +34,8 @@ EXPAND, CONTRACT = "-- Expand:", "-- Contract:"
 OWN, QUEUE = "musicgen", "procrastinate"
 ROLLOUT_SECONDS = 3600
 """Time for the last older program to end, before procrastinate's old functions are dropped."""
+NEW_SECONDS = 60.0
+"""Age below which a database is new: several processes start at once and share the migrations."""
 _LOCK = 7_062_030_910
 _TABLE = """
     CREATE TABLE IF NOT EXISTS musicgen_schema (
@@ -145,7 +147,10 @@ async def migrate(
                 return
             await connection.execute(migration.path.read_bytes())
             await _record(connection, migration)
-        logger.info("The database now has the migration %s.", migration.name)
+        # The tables of a new database are no news.
+        is_upgrade = any(row.age > NEW_SECONDS for row in applied)
+        level = logging.INFO if is_upgrade else logging.DEBUG
+        logger.log(level, "The database now has the migration %s.", migration.name)
 
 
 def count_pending(applied: Sequence[AppliedMigration]) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 from handlers.job_api.store import queue
 from handlers.job_api.store.database import Pool, query
 from handlers.job_api.store.files import count_clips
+from musicgen.midi import packages as midi
 
 ALIVE_SECONDS = 20.0
 """A worker counts as alive for this time after its last heartbeat."""
@@ -100,6 +101,8 @@ def build_status(row: Mapping[str, Any], load: QueueLoad | None = None) -> dict[
         "stream_url": f"/v1/audio/{job_id}/stream"
         if row["streams"] and state == "running"
         else None,
+        "name": row["name"],
+        "favourite": row["favourite"],
         "request": row["request"],
         "priority": row["priority"],
         "attempt": row["attempt"],
@@ -114,8 +117,13 @@ def audio_url(job_id: str, number: int, extension: str) -> str:
 
 
 def _build_result(result: Mapping[str, Any], urls: list[str]) -> dict[str, Any]:
+    has_midi = midi.find_missing() is None
     clips = [
-        {"url": url, **{name: value for name, value in clip.items() if name not in _HIDDEN}}
+        {
+            "url": url,
+            "midi_url": f"{url.rpartition('.')[0]}.{midi.EXTENSION}" if has_midi else None,
+            **{name: value for name, value in clip.items() if name not in _HIDDEN},
+        }
         for url, clip in zip(urls, result["clips"], strict=True)
     ]
     return {**result, "clips": clips, "manifest": None}

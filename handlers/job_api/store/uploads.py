@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 import anyio
 
@@ -75,9 +77,35 @@ async def _reserve(pool: Pool, upload_id: str, owner: str, size: int, quota: Upl
         )
 
 
-async def resize(pool: Pool, upload_id: str, size: int) -> None:
-    """Store the size of a complete upload."""
-    await query(pool, "UPDATE musicgen_uploads SET bytes = %s WHERE id = %s", size, upload_id)
+async def finish(pool: Pool, upload_id: str, size: int, *, is_inline: bool = False) -> bool:
+    """Store that an upload is complete, and its size. Return False if it was deleted meanwhile.
+
+    `is_inline`: the sound was inside the call of a job, and is deleted with the job.
+    """
+    rows = await query(
+        pool,
+        "UPDATE musicgen_uploads SET bytes = %s, is_inline = %s, stored = true WHERE id = %s "
+        "RETURNING id",
+        *(size, is_inline, upload_id),
+    )
+    return bool(rows)
+
+
+async def list_uploads(
+    pool: Pool, owner: str, limit: int, before: tuple[datetime, str] | None
+) -> list[dict[str, Any]]:
+    """Return a page of an owner's complete uploads, newest first.
+
+    `before`: (created_at, id) of the last upload of the page before.
+    """
+    created, last = before if before else (None, None)
+    return await query(
+        pool,
+        "SELECT id, bytes, created_at FROM musicgen_uploads WHERE owner = %s AND stored "
+        "AND (%s::timestamptz IS NULL OR (created_at, id) < (%s::timestamptz, %s)) "
+        "ORDER BY created_at DESC, id DESC LIMIT %s",
+        *(owner, created, created, last, limit),
+    )
 
 
 async def delete_row(pool: Pool, upload_id: str) -> None:

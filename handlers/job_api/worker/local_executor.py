@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from handlers.contract import describe_error
@@ -17,6 +17,7 @@ from handlers.input_audio import FIELD
 from handlers.job_api.store import jobs, requeue
 from handlers.job_api.store.database import Pool
 from handlers.job_api.store.files import JobFiles, count_clips
+from handlers.job_api.store.notifications import JobNotifications
 from handlers.job_api.store.upload_files import UPLOAD, UploadFiles
 from handlers.job_api.worker.audio_fetch import fetch_audio
 from handlers.job_api.worker.outcome import DROPPED, MOVED, REFUSED, JobOutcome
@@ -43,6 +44,7 @@ class LocalExecutor:
     """Executor on this machine's models, for several jobs at once.
 
     `remote_queue`: the queue for jobs with a failure of this machine, None to fail them.
+    `cancellations`: notifications of cancelled jobs, None to learn of them twice a second.
     """
 
     def __init__(
@@ -52,12 +54,14 @@ class LocalExecutor:
         app: App,
         files: JobFiles,
         remote_queue: str | None = None,
+        cancellations: JobNotifications | None = None,
     ) -> None:
         self._serving = serving
         self._pool = pool
         self._app = app
         self._remote_queue = remote_queue
         self._files = files
+        self._cancellations = cancellations
 
     async def execute(self, run: jobs.WorkerRun) -> JobOutcome:
         """Run a job to its end, unless it was cancelled or passed to another run.
@@ -99,13 +103,23 @@ class LocalExecutor:
         The result is None if the job is no longer this run's.
         """
         async with (
-            ProgressReporter(self._pool, run) as reporter,
+            self._open_reporter(run) as reporter,
             open_upload(self._files.uploads, run.owner, _replace_address(run)) as sent,
             fetch_audio(self._serving, sent, reporter) as fields,
         ):
             if fields is None:
                 return None, None
             return await self._follow(run, fields, reporter)
+
+    @asynccontextmanager
+    async def _open_reporter(self, run: jobs.WorkerRun) -> AsyncIterator[ProgressReporter]:
+        """Open the reporter of a run, told of its cancellation."""
+        with ExitStack() as stack:
+            cancelled = None
+            if self._cancellations is not None:
+                cancelled = stack.enter_context(self._cancellations.subscribe(run.id))
+            async with ProgressReporter(self._pool, run, cancelled=cancelled) as reporter:
+                yield reporter
 
     async def _follow(
         self, run: jobs.WorkerRun, fields: dict[str, Any], reporter: ProgressReporter

@@ -1,4 +1,4 @@
-"""Reports of a run's progress to the database, at most two a second."""
+"""Reports of a run's progress to the database, two a second and after a cancellation."""
 
 from __future__ import annotations
 
@@ -18,14 +18,21 @@ REPORT_SECONDS = 0.5
 class ProgressReporter:
     """Reporter of one run, to be used in `async with`.
 
+    `cancelled`: set when the job may have been cancelled; the next report is made at once then.
+
     The music goes on while the database is away, and so does the run: only the database can say
     that the job is no longer this run's.
     """
 
     def __init__(
-        self, pool: Pool, run: jobs.WorkerRun, clock: Callable[[], float] = time.monotonic
+        self,
+        pool: Pool,
+        run: jobs.WorkerRun,
+        clock: Callable[[], float] = time.monotonic,
+        cancelled: asyncio.Event | None = None,
     ):
         self._pool = pool
+        self._cancelled = cancelled or asyncio.Event()
         self._run = run
         self._clock = clock
         self._throttle = ProgressThrottle(-math.inf, REPORT_SECONDS, change=0.0)
@@ -50,9 +57,9 @@ class ProgressReporter:
         `streams`: whether live audio is available; a change of it is reported at once.
         """
         now = self._clock()
-        if self._report is None and (
-            self._throttle.is_due(progress, now) or streams != self._streams
-        ):
+        is_urgent = streams != self._streams or self._cancelled.is_set()
+        if self._report is None and (self._throttle.is_due(progress, now) or is_urgent):
+            self._cancelled.clear()
             self._throttle.record(progress, now)
             self._streams = streams
             self._report = asyncio.create_task(

@@ -20,7 +20,7 @@ from types import FrameType
 
 from handlers.job_api.store.database import log_place
 from handlers.job_api.store.embedded_postgres import EmbeddedServer
-from musicgen.net.listen import bind_sockets
+from musicgen.net.listen import bind_sockets, describe_address
 from musicgen.settings.job_api import ApiSettings, extend_environment
 
 POLL_SECONDS = 0.2
@@ -169,6 +169,7 @@ def supervise(
     Raises: `SettingsError` for a port in use, `DataFolderError`.
     """
     sockets = bind_sockets(host, port)
+    logger.info("%s", describe_address(host, port))
     parts = ["worker"] * workers + ["relay"] * relay
     log_place(settings.database_url, settings.data_dir)
     database = None if settings.database_url else EmbeddedServer(settings.data_dir)
@@ -188,7 +189,6 @@ def supervise(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    sys.stderr.write(f"Web page: http://{host}:{port}  API documentation: /docs\n")
     status = _keep_running((api, *worker_processes), lambda: is_stopping, misconfigured)
     _stop_all(worker_processes, settings.drain + STOP_SECONDS)
     _stop_all([api], STOP_SECONDS)

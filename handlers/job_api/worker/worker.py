@@ -62,7 +62,7 @@ class WorkerRole:
     `queue_name`: the queue it serves. `slots`: number of jobs run at once. `models`: returns the
     names of the loaded models, `loading` the name of the model in loading. `device`: the place of
     its jobs in the log, such as cuda:0. `fetch_stage`: None for remote jobs. `licences`: by model,
-    of those outside the catalog.
+    of those outside the catalog. `missing`: returns the names of the catalog that it cannot have.
     """
 
     queue_name: str
@@ -73,6 +73,7 @@ class WorkerRole:
     device: str = "elsewhere"
     fetch_stage: FetchStage | None = None
     licences: Mapping[str, str] = field(default_factory=dict)
+    missing: Callable[[], tuple[str, ...]] = tuple
 
 
 class Worker:
@@ -269,4 +270,5 @@ class Worker:
         makes = queue.REMOTE if role.queue_name == queue.REMOTE else queue.LOCAL
         models, loading = list(role.models()), role.loading()
         fetches = role.fetch_stage is not None
-        return WorkerRow(self.name, role.slots, makes, models, loading, role.licences, fetches)
+        facts = (self.name, role.slots, makes, models, loading, role.licences, fetches)
+        return WorkerRow(*facts, role.missing())

@@ -33,7 +33,7 @@ def test_a_key_is_known_in_every_folder(tmp_path: Path) -> None:
         assert revoked.returncode == 1 and "`musicgen keys list`" in revoked.stderr
         told = _keys(other, home, "list")
         assert "me" in told.stdout
-        assert f"in the data folder {home}/musicgen." in told.stderr
+        assert f"Data folder: {home}/musicgen, " in told.stderr
         assert not [*one.iterdir(), *other.iterdir()]
         # A database of release 0.1.0.
         (other / "outputs/postgres").mkdir(parents=True)

@@ -212,9 +212,13 @@ def test_jobs_are_listed_in_pages(server: JobServer) -> None:
 def test_models_are_told_with_their_licences(server: JobServer) -> None:
     models = server.http.get("/v1/models").json()
     assert models["default"] == "demo"
-    by_name = {each["name"]: each for each in models["models"]}
+    assert models["object"] == "list"
+    by_name = {each["id"]: each for each in models["data"]}
     assert by_name["demo"]["loaded"] and not by_name["large"]["loaded"]
     assert by_name["large"]["licence"] == "CC-BY-NC-4.0"
+    assert by_name["large"]["owned_by"] == "meta"
+    assert server.http.get("/v1/models/facebook/musicgen-large").json() == by_name["large"]
+    assert server.http.get("/v1/models/nothing").status_code == 404
     answer = server.http.post("/v1/models/demo/load")
     assert (answer.status_code, answer.json()) == (202, {"model": "demo", "status": "loaded"})
     assert server.http.post("/v1/models/nothing/load").status_code == 404

@@ -81,6 +81,9 @@ def test_other_routes_take_a_kilobyte(api: JobServer, path: str, is_declared: bo
         assert answer.json()["error"] == {
             "code": "body_too_large",
             "message": "The body is larger than 1 kB, the limit.",
+            "request_id": answer.headers["X-Request-ID"],
+            "type": "invalid_request_error",
+            "param": None,
         }
 
 

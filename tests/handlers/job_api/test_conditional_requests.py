@@ -30,7 +30,7 @@ def served() -> Iterator[tuple[JobServer, str]]:
 
 def _address(name: str, job_id: str) -> str:
     clips = {"clip": ".wav", "flac": ".flac", "stream": "/stream"}
-    return f"/audio/{job_id}{clips[name]}" if name in clips else name
+    return f"/v1/audio/{job_id}{clips[name]}" if name in clips else name
 
 
 @pytest.mark.parametrize("name", FILES)

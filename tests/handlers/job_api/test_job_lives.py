@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from handlers.job_api.errors import IdempotencyConflict, QueueFull, TooManyJobs
-from handlers.job_api.store import jobs, queue, recovery, retention
+from handlers.job_api.store import history, jobs, queue, recovery, retention
 from handlers.job_api.store.database import Pool, query
 from handlers.job_api.store.files import JobFiles
 
@@ -202,7 +202,7 @@ def test_pages_hold_each_job_of_a_key_once(with_pool: WithPool) -> None:
         await _submit(pool, app, owner="another")
         seen: list[str] = []
         before = None
-        while rows := await jobs.list_jobs(pool, "one", 3, before, None):
+        while rows := await history.list_jobs(pool, "one", 3, before):
             seen += [row["id"] for row in rows]
             before = (rows[-1]["created_at"].isoformat(), rows[-1]["id"])
         assert seen == ids[::-1]

@@ -44,7 +44,7 @@ def _until(server: JobServer, name: str, what: str) -> dict[str, Any]:
     end = time.monotonic() + 60
     while True:
         models = server.http.get("/v1/models").json()
-        model: dict[str, Any] = next(each for each in models["models"] if each["name"] == name)
+        model: dict[str, Any] = next(each for each in models["data"] if each["id"] == name)
         if model[what]:
             return {**model, "default": models["default"]}
         assert time.monotonic() < end, models

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,13 @@ def test_the_three_calls_work_as_written(server: JobServer, tmp_path: Path) -> N
     run(audio, job_id)
     sound = soundfile.info(tmp_path / "music.wav")
     assert (sound.format, sound.frames) == ("WAV", 5 * sound.samplerate)
+
+
+def test_the_call_of_openais_client_works_as_written(server: JobServer, tmp_path: Path) -> None:
+    section = README.split("## The job API")[1]
+    block = re.search(r"```python\n(.*?OpenAI.*?)```", section, re.DOTALL)
+    assert block is not None and SHOWN in block[1]
+    program = block[1].replace(SHOWN, server.url)
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+    sound = soundfile.info(tmp_path / "music.mp3")
+    assert (sound.format, sound.frames) == ("MP3", 5 * sound.samplerate)

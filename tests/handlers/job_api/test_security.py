@@ -73,6 +73,12 @@ CALLS = [
     ("GET", "/status/" + "0" * 32),
     ("GET", "/v1/status/" + "0" * 32),
     ("DELETE", "/v1/jobs/" + "0" * 32),
+    ("PATCH", "/v1/jobs/" + "0" * 32),
+    ("POST", "/v1/jobs/" + "0" * 32 + "/cancel"),
+    ("DELETE", "/v1/jobs?confirm=everything"),
+    ("GET", "/v1/jobs/zip?id=" + "0" * 32),
+    ("GET", "/v1/uploads"),
+    ("DELETE", "/v1/uploads/" + "0" * 44),
     ("GET", "/v1/jobs/" + "0" * 32 + "/events"),
     ("GET", "/audio/" + "0" * 32 + ".wav"),
     ("GET", "/v1/audio/" + "0" * 32 + ".wav"),
@@ -92,7 +98,8 @@ def test_without_a_key_nothing_is_told(
     answer = httpx.request(method, guarded.server.url + path, headers=headers)
     # Wrong keys are counted too: who guesses is made to wait.
     assert answer.status_code in (401, 429), answer.text
-    assert answer.json()["error"]["code"] in ("key_needed", "too_many_calls")
+    told = "key_needed" if key is None else "key_wrong"
+    assert answer.json()["error"]["code"] in (told, "too_many_calls")
 
 
 def test_a_wrong_secret_of_a_known_prefix_is_wrong(guarded: Guarded) -> None:
@@ -112,6 +119,14 @@ def test_one_key_never_sees_another_s(guarded: Guarded) -> None:
         for path in paths:
             assert two.get(path).status_code == 404
         assert two.delete(f"/v1/jobs/{job_id}").status_code == 404
+        assert two.patch(f"/v1/jobs/{job_id}", json={"name": "x"}).status_code == 404
+        assert two.post(f"/v1/jobs/{job_id}/cancel").status_code == 404
+        assert two.get("/v1/jobs/zip", params={"id": job_id}).status_code == 404
+        assert two.delete(f"/v1/uploads/{upload.removeprefix('upload:')}").status_code == 404
+        everything = two.delete("/v1/jobs", params={"confirm": "everything"})
+        assert everything.json() == {"jobs": 0, "uploads": 0}
+        assert two.get("/v1/uploads").json()["uploads"] == []
+        assert two.get("/v1/jobs", params={"search": "secret"}).json()["jobs"] == []
         assert two.get("/v1/jobs").json()["jobs"] == []
         body = {"prompt": "x", "input_audio": upload, "continuation": True}
         assert two.post("/generate", json=body).status_code == 422
@@ -126,6 +141,10 @@ def test_scopes_are_what_a_key_may(guarded: Guarded) -> None:
         assert one.post("/v1/models/demo/load").status_code == 403
         assert other.post("/generate", json={"prompt": "x"}).status_code == 403
         assert other.post("/v1/uploads", content=wav(0.1)).status_code == 403
+        nothing = f"/v1/jobs/{'0' * 32}"
+        assert other.delete(nothing).status_code == 403
+        assert other.patch(nothing, json={}).status_code == 403
+        assert other.delete("/v1/jobs", params={"confirm": "everything"}).status_code == 403
         answer = anything.post("/generate", json=urgent)
         assert answer.status_code == 202
         anything.delete(f"/v1/jobs/{answer.json()['job_id']}")
@@ -138,6 +157,21 @@ def test_a_key_has_a_quota(guarded: Guarded) -> None:
         assert int(answers[-1].headers["retry-after"]) >= 1
         for answer in answers[:3]:
             two.delete(f"/v1/jobs/{answer.json()['job_id']}")
+
+
+def test_an_operator_deletes_all_of_a_key(guarded: Guarded) -> None:
+    with guarded.as_("two") as two, guarded.as_("one") as one:
+        for caller in (one, two):
+            caller.delete("/v1/jobs", params={"confirm": "everything"})
+            caller.post("/generate", json={"prompt": "x"})
+            caller.post("/v1/uploads", content=wav(0.5))
+        prefix = guarded.keys["two"].split("_")[1]
+        assert "1 jobs and 1 uploads" in guarded.command("delete-data", prefix)
+        assert len(two.get("/v1/jobs").json()["jobs"]) == 1
+        assert "Deleted 1 jobs and 1 uploads" in guarded.command("delete-data", prefix, "--yes")
+        assert two.get("/v1/jobs").json()["jobs"] == two.get("/v1/uploads").json()["uploads"] == []
+        assert len(one.get("/v1/jobs").json()["jobs"]) == 1
+        one.delete("/v1/jobs", params={"confirm": "everything"})
 
 
 def test_revoked_and_expired_keys_end(guarded: Guarded) -> None:

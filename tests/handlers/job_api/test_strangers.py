@@ -65,7 +65,7 @@ def test_strangers_are_refused_and_callers_served(database: str, with_pool: With
         assert server.http.get("/v1/jobs").status_code == 200
         assert stranger.get("/healthz").status_code == 200
         metrics = httpx.get(f"http://127.0.0.1:{port}/metrics").text
-        for code in ("key_needed", "too_many_calls"):
+        for code in ("key_needed", "key_wrong", "too_many_calls"):
             assert f'musicgen_calls_refused_total{{code="{code}"}}' in metrics
 
 

@@ -1,1 +1,1 @@
-"""HTTP protection: body limits, CSRF protection and header timeout."""
+"""Around every call: its id and headers, body limits, CSRF protection and header timeout."""

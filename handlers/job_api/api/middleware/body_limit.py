@@ -16,6 +16,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from handlers.job_api.api.bodies import INLINE_MAX_BYTES
+from handlers.job_api.api.mcp_endpoint import MESSAGE_MAX_BYTES
+from handlers.job_api.api.middleware.error_body import build_error_body
 from handlers.job_api.store.upload_files import UPLOAD_MAX_BYTES
 from handlers.job_api.store.uploads import UPLOAD_PATIENCE
 
@@ -47,6 +49,12 @@ LIMITS = {
     "/v1/uploads": RouteLimit(UPLOAD_MAX_BYTES, patience=UPLOAD_PATIENCE),
     "/v1/generate": _GENERATION,
     "/generate": _GENERATION,
+    "/v1/audio/speech": _GENERATION,
+    "/v1/audio/generate": _GENERATION,
+    "/v1/audio/music": _GENERATION,
+    "/v1/audio/music/generations": _GENERATION,
+    "/v1/sound-generation": _GENERATION,
+    "/mcp": RouteLimit(MESSAGE_MAX_BYTES),
 }
 
 
@@ -72,8 +80,8 @@ class BodyLimit:
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit.bytes:
             self._count(CODES[413])
-            error = {"code": CODES[413], "message": limit.message}
-            await JSONResponse({"error": error}, 413)(scope, receive, send)
+            error = build_error_body(413, CODES[413], limit.message)
+            await JSONResponse(error, 413)(scope, receive, send)
             return
         exchange = _Exchange(receive, send, limit, end)
         await self._app(scope, exchange.receive, exchange.send)

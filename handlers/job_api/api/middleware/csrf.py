@@ -12,6 +12,8 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from handlers.job_api.api.middleware.error_body import build_error_body
+
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _OWN_SITE = ("same-origin", "none")
 
@@ -32,7 +34,7 @@ class CsrfProtection:
                     "Web pages of other sites may not call this API. "
                     "Add their origin to MUSICGEN_CORS_ORIGINS to allow them."
                 )
-                body = {"error": {"code": "not_allowed", "message": message}}
+                body = build_error_body(403, "not_allowed", message)
                 await JSONResponse(body, 403)(scope, receive, send)
                 return
         await self._app(scope, receive, send)

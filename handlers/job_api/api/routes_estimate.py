@@ -1,0 +1,81 @@
+"""Route of estimates: time and price of a job before it is submitted."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+from handlers.job_api.api.context import Context
+from handlers.job_api.api.routes_jobs import CurrentCaller
+from handlers.job_api.api.schemas import ErrorReply
+from musicgen.request.limits import (
+    DURATION_DEFAULT_SECONDS,
+    DURATION_MAX_SECONDS,
+    DURATION_MIN_SECONDS,
+    VARIATIONS_MAX,
+)
+
+router = APIRouter(tags=["jobs"])
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorReply} for status in (401, 422, 429, 503)
+}
+Duration = Annotated[
+    float,
+    Query(
+        ge=DURATION_MIN_SECONDS,
+        le=DURATION_MAX_SECONDS,
+        description="Seconds of audio of each clip",
+    ),
+]
+Variations = Annotated[int, Query(ge=1, le=VARIATIONS_MAX, description="Number of clips")]
+
+
+class JobPrice(BaseModel):
+    """Price of a job."""
+
+    amount: float
+    currency: str = Field(description="ISO 4217 code")
+
+
+class JobEstimate(BaseModel):
+    """Estimate for a job submitted now."""
+
+    audio_seconds: float = Field(description="seconds of audio of all clips together")
+    wait_seconds: float | None = Field(
+        description="seconds until the job starts; null without a worker"
+    )
+    work_seconds: float = Field(description="seconds from its start to its end")
+    price: JobPrice | None = Field(description="null where the operator has set no price")
+
+
+@router.get("/estimate", response_model=JobEstimate, responses=_ERRORS)
+async def estimate_job(
+    request: Request,
+    caller: CurrentCaller,
+    duration: Duration = DURATION_DEFAULT_SECONDS,
+    variations: Variations = 1,
+) -> JSONResponse:
+    """Estimate time and price of a job, from the queue and the last finished jobs."""
+    context: Context = request.app.state.context
+    load = await context.meter.read()
+    seconds = duration * variations
+    wait = load.wait_seconds
+    return JSONResponse(
+        {
+            "audio_seconds": round(seconds, 3),
+            "wait_seconds": None if wait is None else round(wait, 1),
+            "work_seconds": round(seconds * load.pace, 1),
+            "price": _calculate_price(context, seconds),
+        }
+    )
+
+
+def _calculate_price(context: Context, seconds: float) -> dict[str, Any] | None:
+    per_minute = context.settings.price_per_minute
+    if per_minute is None:
+        return None
+    amount = round(float(per_minute) * seconds / 60, 6)
+    return {"amount": amount, "currency": context.settings.price_currency}

@@ -1,0 +1,97 @@
+"""Survey of the catalog: the models that a worker's machine cannot have.
+
+This file is also the program of a survey. A worker runs it as a process, because the hub's package
+takes time and memory that the worker otherwise does not need.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import logging
+import sys
+
+from musicgen import catalog
+from musicgen.checkpoints.locate import find_in_cache
+from musicgen.errors import CheckpointNotFound
+
+AGAIN_SECONDS = 600.0
+HUB_SECONDS = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+class ModelSurvey:
+    """Names of the catalog that this machine cannot have.
+
+    `missing` is empty until the first survey has ended. Models in use are none of its business: a
+    loaded model may be named in it.
+    """
+
+    def __init__(self) -> None:
+        self.missing: tuple[str, ...] = ()
+
+    async def run(self) -> None:
+        """Repeat the survey until cancelled: a network or a file may come later."""
+        while True:
+            try:
+                self.missing = await _survey_in_process()
+            except Exception:
+                logger.warning("The survey of the models failed; trying again.", exc_info=True)
+            await asyncio.sleep(AGAIN_SECONDS)
+
+
+async def _survey_in_process() -> tuple[str, ...]:
+    """Return the answer of a new process. Raises: `OSError`, `ValueError` if it has none."""
+    command = (sys.executable, "-m", __name__)
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    try:
+        answer, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    return tuple(json.loads(answer))
+
+
+def find_missing_models() -> tuple[str, ...]:
+    """Return the names of the catalog's models that this machine cannot load.
+
+    Files of the catalog need PyTorch. Those outside the hub's cache need the hub.
+    """
+    entries = catalog.CATALOG.values()
+    if importlib.util.find_spec("torch") is None:
+        return tuple(entry.name for entry in entries)
+    absent = [
+        entry.name
+        for entry in entries
+        if entry.source != "package" and not _is_in_cache(entry.source)
+    ]
+    return () if not absent or is_hub_reachable() else tuple(absent)
+
+
+def is_hub_reachable() -> bool:
+    """Return whether the Hugging Face hub, or the mirror in its place, answers this machine."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    import httpx
+
+    try:
+        answer = httpx.head(constants.ENDPOINT, timeout=HUB_SECONDS)
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return False
+    return answer.status_code < 500
+
+
+def _is_in_cache(repository: str) -> bool:
+    try:
+        return find_in_cache(repository, None) is not None
+    except CheckpointNotFound:
+        # Offline with several commits: it cannot be loaded by its name alone.
+        return False
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(find_missing_models()))
