@@ -53,8 +53,8 @@ class ClipList(BaseModel):
     next: str | None = Field(None, description="value of `before` for the next page")
 
 
-class Deletion(BaseModel):
-    """Deletion of a job."""
+class ClipDeletion(BaseModel):
+    """ClipDeletion of a job."""
 
     job_id: str
     is_gone: bool = Field(description="false: files in the bucket go once it answers")

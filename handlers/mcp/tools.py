@@ -18,8 +18,8 @@ from pydantic import BaseModel, Field
 
 from handlers.mcp.job_calls import FINAL, Connect, JobCalls
 from handlers.mcp.replies import (
+    ClipDeletion,
     ClipList,
-    Deletion,
     JobReply,
     ModelList,
     build_result,
@@ -208,12 +208,14 @@ class MusicTools:
 
     async def delete_clip(
         self, job_id: JobId, ctx: Context[Any, Any]
-    ) -> Annotated[CallToolResult, Deletion]:
+    ) -> Annotated[CallToolResult, ClipDeletion]:
         """Delete a job with its clips, for good. Ask the user before."""
         async with self._connect(ctx.request_context.request) as calls:
             is_gone = await calls.delete(job_id)
         later = "" if is_gone else " Its files go as soon as the storage answers."
-        return _answer(f"Deleted job {job_id}.{later}", Deletion(job_id=job_id, is_gone=is_gone))
+        return _answer(
+            f"Deleted job {job_id}.{later}", ClipDeletion(job_id=job_id, is_gone=is_gone)
+        )
 
     async def list_models(self, ctx: Context[Any, Any]) -> Annotated[CallToolResult, ModelList]:
         """List the models for model_version, with the licence of each and the default."""
