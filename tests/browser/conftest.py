@@ -129,9 +129,8 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def visit(browser: Any) -> Callable[..., AbstractContextManager[Any]]:
     """`with visit(address) as page`. At the end: nothing was asked of an origin other than that and
-    `others`, every file of
-    the page was there, and no error was written to the console, where refusals by the content
-    security policy would be too."""
+    `others`, every file of the page was there, and no error was written to the console, where
+    refusals by the content security policy would be too."""
 
     @contextmanager
     def visit(address: str, *others: str) -> Iterator[Any]:

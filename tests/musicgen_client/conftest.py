@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
 from handlers.job_api.store.api_keys import SCOPES
-from tests.support import ROOT
-from tests.support.job_server import JobServer, data_folder, environment, job_server
+from tests.support.job_server import JobServer, create_key, data_folder, job_server
 
 
 @dataclass
@@ -21,16 +18,7 @@ class GuardedServer:
     server: JobServer
 
     def create_key(self, name: str, *scopes: str) -> str:
-        options = [part for scope in scopes or SCOPES for part in ("--scope", scope)]
-        told = subprocess.run(
-            [sys.executable, "-m", "handlers.cli", "keys", "create", name, *options],
-            env=environment(self.server.folder),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        return told.split("key: ")[1].split()[0]
+        return create_key(self.server, name, *(scopes or SCOPES))
 
 
 @pytest.fixture(scope="session")

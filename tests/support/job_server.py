@@ -140,3 +140,17 @@ def wait_until_ready(
             pass
         time.sleep(0.1)
     raise AssertionError(f"not ready: {log.read_text()[-2000:]}")
+
+
+def create_key(server: JobServer, name: str, *scopes: str) -> str:
+    """Create an API key by the operator's command, and return it."""
+    options = [part for scope in scopes for part in ("--scope", scope)]
+    told = subprocess.run(
+        [sys.executable, "-m", "handlers.cli", "keys", "create", name, *options],
+        env=environment(server.folder),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return told.split("key: ")[1].split()[0]

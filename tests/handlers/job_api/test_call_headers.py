@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
@@ -15,8 +13,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 
 from handlers.job_api.api.middleware.call_headers import CallHeaders, choose_request_id
-from tests.support import ROOT
-from tests.support.job_server import JobServer, data_folder, environment, job_server
+from tests.support.job_server import JobServer, create_key, data_folder, job_server
 
 LIMIT = 12
 SITE = "https://studio.example"
@@ -39,15 +36,7 @@ def guarded() -> Iterator[JobServer]:
 
 def _new_key(server: JobServer, name: str) -> dict[str, str]:
     """The headers of a new caller."""
-    told = subprocess.run(
-        [sys.executable, "-m", "handlers.cli", "keys", "create", name],
-        env=environment(server.folder),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    return {"Authorization": f"Bearer {told.split('key: ')[1].split()[0]}"}
+    return {"Authorization": f"Bearer {create_key(server, name)}"}
 
 
 CALLS = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +13,7 @@ import httpx
 import openai
 import pytest
 
-from tests.support import ROOT
-from tests.support.job_server import JobServer, data_folder, environment, job_server
+from tests.support.job_server import JobServer, create_key, data_folder, job_server
 
 LONG = {"input": "calm piano", "audio_length": 300}
 SHORT = {"input": "calm piano", "audio_length": 0.5}
@@ -43,18 +41,6 @@ def strict() -> Iterator[JobServer]:
     }
     with data_folder() as folder, job_server(folder, "api", **settings) as running:
         yield running
-
-
-def _create_key(server: JobServer, name: str) -> str:
-    told = subprocess.run(
-        [sys.executable, "-m", "handlers.cli", "keys", "create", name],
-        env=environment(server.folder),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    return told.split("key: ")[1].split()[0]
 
 
 def _openai(server: JobServer, key: str) -> openai.OpenAI:
@@ -156,7 +142,7 @@ def test_a_server_that_stops_answers_its_waiting_calls(data: Any) -> None:
 
 
 def test_a_deadline_names_the_job(strict: JobServer) -> None:
-    key = _create_key(strict, "patient")
+    key = create_key(strict, "patient")
     with pytest.raises(openai.InternalServerError) as caught:
         _create(strict, key)
     error, headers = caught.value, caught.value.response.headers
@@ -176,7 +162,7 @@ def test_openai_is_told_of_keys_and_limits(strict: JobServer) -> None:
     with pytest.raises(openai.AuthenticationError) as caught:
         _openai(strict, "mg_wrong").models.list()
     assert caught.value.type == "authentication_error"
-    client = _openai(strict, _create_key(strict, "hasty"))
+    client = _openai(strict, create_key(strict, "hasty"))
     with pytest.raises(openai.RateLimitError) as hasty:
         for _ in range(10):
             client.models.list()
@@ -185,7 +171,7 @@ def test_openai_is_told_of_keys_and_limits(strict: JobServer) -> None:
 
 
 def test_waiting_calls_count_as_streams(strict: JobServer) -> None:
-    headers = {"Authorization": f"Bearer {_create_key(strict, 'many')}"}
+    headers = {"Authorization": f"Bearer {create_key(strict, 'many')}"}
     with httpx.Client(base_url=strict.url, headers=headers) as http:
         job_id = http.post("/v1/generate", json={"prompt": "piano"}).json()["job_id"]
         with http.stream("GET", f"/v1/jobs/{job_id}/events"):
@@ -195,7 +181,7 @@ def test_waiting_calls_count_as_streams(strict: JobServer) -> None:
 
 
 def test_a_full_queue_says_when_to_come_again(strict: JobServer) -> None:
-    keys = [_create_key(strict, f"crowd {number}") for number in range(4)]
+    keys = [create_key(strict, f"crowd {number}") for number in range(4)]
     codes = []
     for key in keys:
         with pytest.raises(openai.InternalServerError) as caught:
