@@ -16,8 +16,9 @@ compiled C++; "transformers-static" is transformers' compiled mode for GPUs. "op
 are left out where the extra `bench` is not installed. `--previous PATH` adds the build of another
 checkout, in processes that import nothing of this one.
 
-"share of the roofline" is the time to read a step's weights and cache at the bandwidth measured at
-the start of the same round, over the time of the step (`bench/roofline.py`); the median of rounds.
+"share of the roofline" is the time to read a step's weights and cache, over the time of the step
+(`bench/roofline.py`); the median of rounds. Other machines share the memory, so its bandwidth is
+measured directly before and after each run, and the mean of both counts.
 
 Each contestant has its own process and so its own peak memory. Rounds are interleaved: every
 contestant runs once per round, in turn, and the others sleep. Ratios are of medians, a peer's time
@@ -98,16 +99,17 @@ def contestant(
         pipe.send(result)
 
 
-def measure(options: argparse.Namespace, folder: Path) -> tuple[dict[str, list[Run]], list[float]]:
-    """Return all runs by contestant without the warm-ups, and the memory bandwidths in bytes/s."""
+def measure(options: argparse.Namespace, folder: Path) -> dict[str, list[Run]]:
+    """Return all runs by contestant without the warm-ups; "bandwidth" is in bytes/s."""
     pipes = {name: start_contestant(name, options, folder) for name in options.contestants}
     runs: dict[str, list[Run]] = {name: [] for name in pipes}
-    bandwidths = []
     for seed in range(options.rounds + 1):
-        bandwidth = read_bandwidth(options.device)
+        before = read_bandwidth(options.device)
         for name, pipe in pipes.items():
             pipe.send(seed)
             result = pipe.recv()
+            after = read_bandwidth(options.device)
+            result["bandwidth"], before = (before + after) / 2, after
             print(
                 f"round {seed} {name:22} {result['total']:7.2f} s "
                 f"{1000 * result['step']:7.2f} ms/step",
@@ -115,11 +117,9 @@ def measure(options: argparse.Namespace, folder: Path) -> tuple[dict[str, list[R
             )
             if seed > 0:
                 runs[name].append(result)
-        if seed > 0:
-            bandwidths.append(bandwidth)
     for pipe in pipes.values():
         pipe.send(None)
-    return runs, bandwidths
+    return runs
 
 
 def start_contestant(name: str, options: argparse.Namespace, folder: Path) -> Connection:
@@ -142,7 +142,6 @@ def report(
     options: argparse.Namespace,
     config: MusicGenConfig,
     runs: dict[str, list[Run]],
-    bandwidths: list[float],
 ) -> dict[str, Any]:
     medians = {
         name: {key: statistics.median(run[key] for run in results) for key in results[0]}
@@ -155,14 +154,12 @@ def report(
         for what in ("total", "step")
         if not mine.startswith(PEERS) and peer.startswith(PEERS)
     }
+    bandwidths = [run["bandwidth"] for results in runs.values() for run in results]
     shares = {}
     for name, results in runs.items():
         middle, cached = options.seconds * config.frame_rate / 2, count_cached_bytes(name)
         read = bytes_of_step(config.decoder, name.split()[1], middle, cached_bytes=cached)
-        of_rounds = [
-            read / bandwidth / run["step"]
-            for run, bandwidth in zip(results, bandwidths, strict=True)
-        ]
+        of_rounds = [read / run["bandwidth"] / run["step"] for run in results]
         shares[name] = round(statistics.median(of_rounds), 3)
     return {
         "name": "decode",
@@ -224,7 +221,7 @@ def main() -> None:
         build_full_size(options.model, folder, dtype=torch.float32)
         torch.set_num_threads(options.threads)
         config = MusicGenConfig.from_folder(folder)
-        result = report(options, config, *measure(options, folder))
+        result = report(options, config, measure(options, folder))
     if options.save is not None:
         options.save.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result))

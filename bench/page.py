@@ -22,7 +22,9 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as a script
     sys.path.insert(0, str(ROOT))
 
+from bench.quality_tables import continuity_table, precision_table
 from bench.serve_plot import plot_serve
+from bench.table_lines import head, line
 
 RESULTS, DOCS = ROOT / "bench/results", ROOT / "docs"
 PAGES = ("performance.md", "precision.md", "coldstart.md", "job_api.md", "capacity.md")
@@ -34,13 +36,13 @@ def decode_table(result: dict[str, Any]) -> str:
     shares = result["share_of_the_roofline"]
     peers = [name for name in result["medians"] if name.startswith(_PEERS)]
     over = [f"step, over {peer}" for peer in peers]
-    lines = _head("", "ms a step", *over, "roofline", "s a clip")
+    lines = head("", "ms a step", *over, "roofline", "s a clip")
     for name, medians in result["medians"].items():
         steps = [1000 * run["step"] for run in result["runs"][name]]
         ratios = [f"{result['medians'][peer]['step'] / medians['step']:.2f}x" for peer in peers]
         spread = f"{1000 * medians['step']:.1f} ({min(steps):.1f} to {max(steps):.1f})"
         total = f"{medians['total']:.1f}"
-        lines.append(_line(name, spread, *ratios, f"{shares[name]:.0%}", total))
+        lines.append(line(name, spread, *ratios, f"{shares[name]:.0%}", total))
     bandwidth = result["bandwidth_gb_per_second"]
     lines += ["", f"{_conditions(result)}; memory read at {bandwidth:.1f} GB/s in the same rounds."]
     return "\n".join(lines)
@@ -48,14 +50,15 @@ def decode_table(result: dict[str, Any]) -> str:
 
 def serve_table(result: dict[str, Any]) -> str:
     callers = list(next(iter(result["medians"].values())))
-    lines = _head("audio a second", *(f"{number} callers" for number in callers))
+    heads = [f"{number} caller{'' if number == '1' else 's'}" for number in callers]
+    lines = head("audio a second", *heads)
     lines += [
-        _line(name, *(f"{loads[number]['throughput']:.2f} s" for number in callers))
+        line(name, *(f"{loads[number]['throughput']:.2f} s" for number in callers))
         for name, loads in result["medians"].items()
     ]
-    lines += ["", *_head("first sound, median", *(f"{number} callers" for number in callers))]
+    lines += ["", *head("first sound, median", *heads)]
     lines += [
-        _line(name, *(f"{loads[number]['first_p50']:.1f} s" for number in callers))
+        line(name, *(f"{loads[number]['first_p50']:.1f} s" for number in callers))
         for name, loads in result["medians"].items()
     ]
     return "\n".join([*lines, "", f"{_conditions(result)}."])
@@ -63,7 +66,7 @@ def serve_table(result: dict[str, Any]) -> str:
 
 def codec_table(result: dict[str, Any]) -> str:
     lengths = result["lengths"]
-    lines = _head("", *lengths, *(f"transformers over it, {length}" for length in lengths), "error")
+    lines = head("", *lengths, *(f"transformers over it, {length}" for length in lengths), "error")
     last = list(lengths.values())[-1]
     errors = result.get("music of the demo", last).get("error_db", {})
     for name in last["medians"]:
@@ -71,43 +74,18 @@ def codec_table(result: dict[str, Any]) -> str:
         peers = [figures["medians"]["transformers"] for figures in lengths.values()]
         ratios = (f"{peer / mine:.2f}x" for peer, mine in zip(peers, seconds, strict=True))
         error = f"{errors[name]:.0f} dB" if name in errors else ""
-        lines.append(_line(name, *(f"{second:.2f} s" for second in seconds), *ratios, error))
+        lines.append(line(name, *(f"{second:.2f} s" for second in seconds), *ratios, error))
     ends = f"{result['machine']['threads']} threads, {result['rounds']} rounds."
     return "\n".join([*lines, "", ends])
 
 
 def memory_table(result: dict[str, Any]) -> str:
-    lines = _head("form", "MB at the peak", "MB loaded", "MB without the file's pages", "torch")
+    lines = head("form", "MB at the peak", "MB loaded", "MB without the file's pages", "torch")
     for name, figures in result["medians"].items():
         numbers = (str(figures[key]) for key in ("peak_mb", "loaded_mb", "anonymous_mb"))
-        lines.append(_line(name, *numbers, "yes" if figures["with_torch"] else "no"))
+        lines.append(line(name, *numbers, "yes" if figures["with_torch"] else "no"))
     clip = f"{result['model']}, one clip of {result['seconds_of_audio']:g} s"
     return "\n".join([*lines, "", f"{clip}."])
-
-
-def precision_table(result: dict[str, Any]) -> str:
-    forms = {
-        name: figures
-        for name, figures in result.items()
-        if isinstance(figures, dict) and "kl_nats" in figures
-    }
-    overlap = next(key for key in forms["float32"] if key.endswith("_overlap"))
-    exact = forms["float32"]["nll_nats"]
-    lines = _head("", "error", "best token", overlap.replace("_", " ")[:-8], "KL, nats", "NLL")
-    for name, figures in forms.items():
-        if name == "float32":
-            continue
-        lines.append(
-            _line(
-                name,
-                f"{figures['relative_error']:.1e}",
-                f"{figures['top_1_agreement']:.1%}",
-                f"{figures[overlap]:.1%}",
-                f"{max(figures['kl_nats'], 0):.1e}",
-                f"{figures['nll_nats'] / exact - 1:+.3%}",
-            )
-        )
-    return "\n".join(lines)
 
 
 def soak_table(result: dict[str, Any]) -> str:
@@ -116,17 +94,17 @@ def soak_table(result: dict[str, Any]) -> str:
     memory = result["resident_mb"]
     quarters = [memory[len(memory) * part // 4 : len(memory) * (part + 1) // 4] for part in (1, 3)]
     early, late = (statistics.median(quarter) for quarter in quarters)
-    lines = _head("minutes", "callers", *names, "MB in the second quarter", "MB in the last")
+    lines = head("minutes", "callers", *names, "MB in the second quarter", "MB in the last")
     counts = (str(outcomes.get(name, 0)) for name in names)
     cells = [f"{result['minutes']:g}", str(result["callers"]), *counts]
-    lines.append(_line(*cells, f"{early:.0f}", f"{late:.0f}"))
+    lines.append(line(*cells, f"{early:.0f}", f"{late:.0f}"))
     return "\n".join(lines)
 
 
 def coldstart_table(result: dict[str, Any]) -> str:
     has_before = "before" in result["warm"]["ready"]
     more = ("before", "times faster than before") if has_before else ()
-    lines = _head("page cache", "until", "musicgen", "naive", "times faster", *more)
+    lines = head("page cache", "until", "musicgen", "naive", "times faster", *more)
     for state in ("cold", "warm"):
         for measure, label in (("ready", "ready"), ("first_audio", "first audio")):
             figures = result[state][measure]
@@ -138,7 +116,7 @@ def coldstart_table(result: dict[str, Any]) -> str:
                     _spread(figures[name]),
                     f"{ratio} ({min(ratios):.1f} to {max(ratios):.1f})",
                 ]
-            lines.append(_line(state, label, *cells))
+            lines.append(line(state, label, *cells))
     sizes = (result["bytes"][name] / 1e6 for name in ("musicgen", "naive"))
     conditions = (
         f"{result['model']}, {result['precision']}, {result['pairs']} pairs each, medians and "
@@ -154,27 +132,27 @@ def _spread(times: dict[str, float]) -> str:
 
 def imports_table(result: dict[str, Any]) -> str:
     states = [state for state in ("warm", "cold") if state in result]
-    lines = _head("import", *(f"s, {state}" for state in states), "processor s", "MB", "modules")
+    lines = head("import", *(f"s, {state}" for state in states), "processor s", "MB", "modules")
     for name, warm in result["warm"].items():
         seconds = [_time_of_start(result[state][name]) for state in states]
         rest = (f"{warm['cpu']:.2f}", f"{warm['mb']:.0f}", f"{warm['modules']:.0f}")
-        lines.append(_line(name, *seconds, *rest))
+        lines.append(line(name, *seconds, *rest))
     return "\n".join([*lines, "", f"{result['rounds']} rounds, medians."])
 
 
 def loaders_table(result: dict[str, Any]) -> str:
     states = [state for state in ("warm", "cold") if state in result]
-    lines = _head("loaded", "MB of files", *(f"s, {state}" for state in states), "MB at the peak")
+    lines = head("loaded", "MB of files", *(f"s, {state}" for state in states), "MB at the peak")
     for name, warm in result["warm"].items():
         seconds = [_time_of_start(result[state][name]) for state in states]
-        lines.append(_line(name, f"{warm['file_mb']:.0f}", *seconds, f"{warm['mb']:.0f}"))
+        lines.append(line(name, f"{warm['file_mb']:.0f}", *seconds, f"{warm['mb']:.0f}"))
     return "\n".join([*lines, "", f"{result['model']}, {result['rounds']} rounds, medians."])
 
 
 def diet_table(result: dict[str, Any]) -> str:
-    lines = _head("removed", "MB")
-    lines += [_line(rule, f"{size:.0f}") for rule, size in result["mb_by_rule"].items()]
-    lines.append(_line("left", f"{result['mb_after']:.0f} of {result['mb_before']:.0f}"))
+    lines = head("removed", "MB")
+    lines += [line(rule, f"{size:.0f}") for rule, size in result["mb_by_rule"].items()]
+    lines.append(line("left", f"{result['mb_after']:.0f} of {result['mb_before']:.0f}"))
     return "\n".join(lines)
 
 
@@ -184,19 +162,19 @@ def job_load_table(result: dict[str, Any]) -> str:
     names = ("jobs", "completed", "cancelled", "wrong", "run more than once", "workers killed")
     counts = (result["jobs"], ends.get("completed", 0), ends.get("cancelled", 0))
     numbers = (*counts, len(result["wrong"]), again, result["kills"])
-    lines = [*_head(*names, "seconds"), _line(*map(str, numbers), f"{result['seconds']:.0f}")]
-    lines += ["", *_head("call", "calls", "median", "p95", "p99")]
+    lines = [*head(*names, "seconds"), line(*map(str, numbers), f"{result['seconds']:.0f}")]
+    lines += ["", *head("call", "calls", "median", "p95", "p99")]
     for name, figures in result["latency_ms"].items():
         times = (f"{figures[percentile]:.0f} ms" for percentile in ("p50", "p95", "p99"))
-        lines.append(_line(name, str(figures["calls"]), *times))
-    lines += ["", *_head("the queue's own work for a job", "")]
-    lines.append(_line("putting it in", f"{cost['submit_ms']:.1f} ms"))
-    lines.append(_line("taking it out and ending it", f"{cost['run_ms']:.1f} ms"))
+        lines.append(line(name, str(figures["calls"]), *times))
+    lines += ["", *head("the queue's own work for a job", "")]
+    lines.append(line("putting it in", f"{cost['submit_ms']:.1f} ms"))
+    lines.append(line("taking it out and ending it", f"{cost['run_ms']:.1f} ms"))
     return "\n".join(lines)
 
 
 def plan_check_table(result: dict[str, Any]) -> str:
-    lines = _head("jobs", "load", "jobs an hour", "measured", "ratio", "p95", "measured", "ratio")
+    lines = head("jobs", "load", "jobs an hour", "measured", "ratio", "p95", "measured", "ratio")
     for entry in result["rounds"]:
         predicted, measured = entry["predicted"], entry["measured"]
         ratios = entry["predicted_over_measured"]
@@ -204,19 +182,19 @@ def plan_check_table(result: dict[str, Any]) -> str:
         for name, form in (("jobs_per_hour", "{:.0f}"), ("p95", "{:.2f} s")):
             numbers = (form.format(predicted[name]), form.format(measured[name]))
             cells += [*numbers, f"{ratios[name]:.2f}"]
-        lines.append(_line(*cells))
+        lines.append(line(*cells))
     paces = (f"{pace:.2f} with {jobs}" for jobs, pace in result["pace"].items())
     return "\n".join([*lines, "", f"Seconds of audio a second: {', '.join(paces)}."])
 
 
 def image_speed_table(result: dict[str, Any]) -> str:
-    lines = _head("", "native step", "ms a step", "step, image over it", "s a clip")
+    lines = head("", "native step", "ms a step", "step, image over it", "s a clip")
     for name, medians in result["medians"].items():
         steps = [1000 * run["decode"] for run in result["runs"][name]]
         spread = f"{1000 * medians['decode']:.3f} ({min(steps):.3f} to {max(steps):.3f})"
         ratio = f"{medians['decode'] / result['medians']['image']['decode']:.2f}x"
         step = result["contestants"][name]["native_step"].partition(" (")[0]
-        lines.append(_line(name, step, spread, ratio, f"{medians['total']:.2f}"))
+        lines.append(line(name, step, spread, ratio, f"{medians['total']:.2f}"))
     return "\n".join([*lines, "", f"{_conditions(result)}."])
 
 
@@ -233,6 +211,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "coldstart": coldstart_table,
     "coldstart-imports": imports_table,
     "coldstart-loaders": loaders_table,
+    "continuity": continuity_table,
     "image-diet": diet_table,
     "image_speed": image_speed_table,
 }
@@ -250,14 +229,6 @@ def table(name: str) -> str:
 def rewrite_tables(page: str) -> str:
     """Return the page with new tables."""
     return _TABLE.sub(lambda match: f"{match[1]}{table(match[2])}\n{match[3]}", page)
-
-
-def _head(*cells: str) -> list[str]:
-    return [_line(*cells), "|---" * len(cells) + "|"]
-
-
-def _line(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _time_of_start(figures: dict[str, float]) -> str:

@@ -212,7 +212,9 @@ def report(
     for mine in (name for name in medians if name.startswith(("musicgen", "packed"))):
         for peer in (name for name in medians if name.startswith(("transformers", PREVIOUS))):
             for callers, figures in medians[mine].items():
-                against, label = medians[peer][callers], f"{mine} over {peer}, {callers} callers"
+                against = medians[peer][callers]
+                load = f"{callers} caller{'' if callers == '1' else 's'}"
+                label = f"{mine} over {peer}, {load}"
                 ratios[f"throughput, {label}"] = figures["throughput"] / against["throughput"]
                 ratios[f"first sound, {label}"] = against["first_p50"] / figures["first_p50"]
     return {
