@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 import torch
@@ -18,6 +20,8 @@ logger = logging.getLogger(__name__)
 # Shapes are rounded up to these values, so few graphs serve all batches.
 LENGTH_BUCKET, MIN_TOKENS, COMMON_TOP_K = 256, 16, 256
 MAX_GRAPHS = 96
+MAX_STEPS_IN_FLIGHT = 2
+"""Steps queued on the GPU. Prefills, streams and checks queue behind them; two hide the launch."""
 
 
 class StepRunner(Protocol):
@@ -60,6 +64,28 @@ class EagerRunner:
         """Do nothing: the memory is freed with the state."""
 
 
+class StepsInFlight:
+    """Limit of the steps queued on a GPU.
+
+    Launching a step takes far less time than running it. Without a limit the decode thread queues
+    as many steps as a job may be ahead of its caller, and each copy of a new job's prefill waits
+    for all of them.
+    """
+
+    def __init__(self, limit: int = MAX_STEPS_IN_FLIGHT) -> None:
+        self._limit = limit
+        self._waits: deque[Callable[[], object]] = deque()
+
+    def wait(self) -> None:
+        """Wait until one more step may be queued."""
+        while len(self._waits) >= self._limit:
+            self._waits.popleft()()
+
+    def add(self, wait: Callable[[], object]) -> None:
+        """Add a queued step; `wait` returns at its end."""
+        self._waits.append(wait)
+
+
 class SlotRunner:
     """Runner of jobs in `slots`. A job too large for the slots is decoded eagerly.
 
@@ -74,6 +100,9 @@ class SlotRunner:
         self._rows: dict[DecodeState, tuple[int, ...]] = {}
         self._active: frozenset[int] = frozenset()
         self._graphs: dict[StepShape, torch.cuda.CUDAGraph] = {}
+        self._device = slots.sequence.device
+        self._stream: torch.cuda.Stream | None = None
+        self._in_flight = StepsInFlight()
 
     @torch.inference_mode()
     def admit(self, state: DecodeState) -> None:
@@ -90,7 +119,9 @@ class SlotRunner:
     @torch.inference_mode()
     def step(self, states: Sequence[DecodeState]) -> None:
         """Run one step of each state, in slots or eagerly."""
-        with self._lock:
+        if self._device.type == "cuda":
+            self._in_flight.wait()
+        with self._lock, self._select_device():
             running = [state for state in states if state in self._rows]
             if running:
                 self._set_active(frozenset(row for s in running for row in self._rows[s]))
@@ -100,6 +131,16 @@ class SlotRunner:
         others = [state for state in states if not state.fits_slots]
         if others:
             step_batch(others)
+        if self._device.type == "cuda":
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            event.record(torch.cuda.current_stream(self._device))
+            self._in_flight.add(event.synchronize)
+
+    def _select_device(self) -> AbstractContextManager[None]:
+        """Make the slots' GPU current: streams and graphs belong to the thread's current GPU."""
+        if self._device.type != "cuda":
+            return nullcontext()
+        return torch.cuda.device(self._device)
 
     def release(self, state: DecodeState) -> None:
         """Free the slots of a state."""
@@ -167,7 +208,10 @@ class SlotRunner:
         self.slots.active.zero_()
         try:
             graph = torch.cuda.CUDAGraph()
-            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            # One stream for all captures: cuBLAS keeps a workspace for each stream it ever used.
+            if self._stream is None:
+                self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            stream = self._stream
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
                 self.slots.step(shape)
@@ -175,7 +219,9 @@ class SlotRunner:
             # Graphs share one memory pool: they never run concurrently and keep nothing in it.
             # Other threads use the GPU during capture, hence "thread_local".
             pool = next(iter(self._graphs.values())).pool() if self._graphs else None
-            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+            with torch.cuda.graph(
+                graph, pool=pool, stream=stream, capture_error_mode="thread_local"
+            ):
                 self.slots.step(shape)
         finally:
             self.slots.active.copy_(active)

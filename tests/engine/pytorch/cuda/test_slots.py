@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from musicgen import errors
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import GenerationJob, Row
-from musicgen.engine.pytorch.cuda.graphs import SlotRunner
+from musicgen.engine.pytorch.cuda.graphs import SlotRunner, StepsInFlight
 from musicgen.engine.pytorch.cuda.slots import RowSlots, StepShape
 from musicgen.engine.pytorch.loading import build_engine
 from musicgen.engine.pytorch.sampling import SamplerFeatures
@@ -195,3 +195,12 @@ def test_a_step_asks_the_host_for_nothing(
         assert slots.logits.device.type == "meta"
         with pytest.raises(RuntimeError, match="meta"):
             slots.finite.all().item()
+
+
+def test_no_more_steps_are_queued_than_allowed() -> None:
+    steps, ended = StepsInFlight(limit=2), list[int]()
+    for number in range(5):
+        steps.wait()
+        steps.add(lambda number=number: ended.append(number))  # type: ignore[misc]
+        assert len(ended) == max(0, number - 1)
+    assert ended == [0, 1, 2]

@@ -1,0 +1,189 @@
+"""Pack what a bare GPU machine without a network needs, and run the measurements there.
+
+    make gpu-kit                                    # here: build/gpu-kit
+    sh build/gpu-kit/run.sh tests decode-large      # there, with PyTorch and transformers installed
+
+The kit is one folder of at most 64 MB: wheels of the packages that may be missing there, and the
+sources. `run.sh` unpacks them, installs missing packages, and runs the named steps (without names,
+all of `STEPS`). Each step has a limit in seconds and stays below nine minutes. Its figures and its
+exit status are in $OUT/STEP.json and $OUT/kit.json, written as soon as they are there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import time
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTHON = "3.12"
+MAX_BYTES = 64_000_000
+PACKAGES = (
+    *("cffi", "filelock", "httpx", "httpx-secure", "huggingface-hub", "hypothesis", "pycparser"),
+    *(
+        "pytest",
+        "pyyaml",
+        "safetensors",
+        "sentencepiece",
+        "soundfile",
+        "soxr",
+        "tokenizers",
+        "tqdm",
+    ),
+)
+LEFT_OUT = ("numpy-", "hf_xet-")
+"""Large packages that PyTorch and transformers bring along."""
+SOURCES = ("bench", "musicgen", "tests", "pyproject.toml")
+PLATFORMS = ("2_28", "2_27", "2_24", "2_17")
+
+RUN = """#!/bin/sh
+# Unpack the kit next to nothing else, install missing packages, and run the named steps.
+set -e
+kit=$(cd "$(dirname "$0")" && pwd)
+work=${GPU_KIT_WORK:-/tmp/gpu-kit}
+export OUT=${OUT:-$work/out}
+mkdir -p "$work/site" "$OUT"
+tar -xzf "$kit/sources.tar.gz" -C "$work"
+export PYTHONPATH="$work:$work/site" PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1
+cd "$work"
+python3 -m bench.gpu_kit install "$kit/wheels" "$work/site"
+exec python3 -m bench.gpu_kit run "$@"
+"""
+
+_OURS = "musicgen bfloat16"
+_GPU = ["--device", "cuda:0"]
+
+
+def _decode(size: str) -> list[str]:
+    contestants = [_OURS, "transformers bfloat16", "transformers-static bfloat16"]
+    options = ["--model", f"musicgen-{size}", "--seconds", "10", "--rounds", "2"]
+    return ["bench/decode.py", *_GPU, *options, "--contestants", *contestants]
+
+
+def _serve(size: str, *callers: str) -> list[str]:
+    options = ["--model", f"musicgen-{size}", "--seconds", "10", "--rounds", "1"]
+    contestants = [_OURS, "transformers bfloat16"]
+    return ["bench/serve.py", *_GPU, *options, "--callers", *callers, "--contestants", *contestants]
+
+
+_TESTS = ["-m", "pytest", "-q", "-m", "gpu", "tests/gpu", "-p", "no:cacheprovider"]
+STEPS: dict[str, tuple[int, list[str]]] = {
+    "tests": (120, _TESTS),
+    "decode-large": (240, _decode("large")),
+    "decode-medium": (150, _decode("medium")),
+    "decode-small": (120, _decode("small")),
+    "serve-small": (240, _serve("small", "1", "8", "32", "64")),
+    "serve-large": (270, _serve("large", "1", "32")),
+    "codec": (120, ["bench/codec.py", *_GPU, "--rounds", "3", "--contestants", "musicgen",
+                    "at once", "stream", "transformers"]),
+}  # fmt: skip
+"""Limit in seconds and command of each step, most valuable first. Files never exceed eight."""
+
+
+def pack(folder: Path, python: str = PYTHON) -> int:
+    """Write the kit for a Python version, such as "3.12". Returns: its bytes.
+
+    Raises: `ValueError` for a kit larger than `MAX_BYTES`.
+    """
+    wheels = folder / "wheels"
+    wheels.mkdir(parents=True, exist_ok=True)
+    for old in wheels.iterdir():
+        old.unlink()
+    tags = [f"--platform=manylinux_{tag}_x86_64" for tag in PLATFORMS]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:"]
+    command += [f"--python-version={python}", "--implementation=cp", *tags]
+    command += ["--platform=manylinux2014_x86_64", "--dest", str(wheels), *PACKAGES]
+    subprocess.run(command, check=True)
+    for wheel in wheels.iterdir():
+        if wheel.name.startswith(LEFT_OUT):
+            wheel.unlink()
+    write_sources(folder / "sources.tar.gz")
+    (folder / "run.sh").write_text(RUN)
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    if size > MAX_BYTES:
+        raise ValueError(f"The kit has {size} bytes; at most {MAX_BYTES} are allowed.")
+    return size
+
+
+def write_sources(path: Path) -> None:
+    """Write the sources that the steps need, without compiled files."""
+
+    def select(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        is_compiled = "__pycache__" in member.name or member.name.endswith(".so")
+        return None if is_compiled or "/tests/browser" in f"/{member.name}" else member
+
+    with tarfile.open(path, "w:gz") as archive:
+        for name in SOURCES:
+            archive.add(ROOT / name, name, filter=select)
+
+
+def install(wheels: Path, site: Path) -> list[str]:
+    """Install the wheels of packages that are missing here. Returns: their file names."""
+    missing = [
+        wheel
+        for wheel in sorted(wheels.glob("*.whl"))
+        if not _is_installed(wheel.name.split("-")[0])
+    ]
+    if missing:
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
+        command += ["--no-cache-dir", "--upgrade", "--target", str(site), *map(str, missing)]
+        subprocess.run(command, check=True)
+    return [wheel.name for wheel in missing]
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def run(names: list[str], out: Path, steps: dict[str, tuple[int, list[str]]]) -> dict[str, Any]:
+    """Run the steps; a step beyond its limit is stopped, and the next one follows."""
+    outcomes: dict[str, Any] = {}
+    for name in names:
+        limit, command = steps[name]
+        if command[0].endswith(".py"):
+            command = [*command, "--save", str(out / f"{name}.json")]
+        print(f"+ {name}: python {' '.join(command)}", flush=True)
+        started, status = time.monotonic(), "stopped at its limit"
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            status = str(subprocess.run([sys.executable, *command], timeout=limit).returncode)
+        outcomes[name] = {"status": status, "seconds": round(time.monotonic() - started, 1)}
+        (out / "kit.json").write_text(json.dumps(outcomes, indent=1) + "\n")
+    return outcomes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    packing = commands.add_parser("pack")
+    packing.add_argument("folder", type=Path)
+    packing.add_argument("--python", default=PYTHON)
+    installing = commands.add_parser("install")
+    installing.add_argument("wheels", type=Path)
+    installing.add_argument("site", type=Path)
+    commands.add_parser("run").add_argument("steps", nargs="*", metavar="STEP")
+    options = parser.parse_args()
+    if options.command == "pack":
+        print(f"{options.folder}: {pack(options.folder, options.python) / 1e6:.1f} MB")
+    elif options.command == "install":
+        print("installed:", *install(options.wheels, options.site))
+    else:
+        unknown = set(options.steps) - set(STEPS)
+        if unknown:
+            sys.exit(f"Unknown steps {', '.join(sorted(unknown))}. Choose from {', '.join(STEPS)}.")
+        print(json.dumps(run(options.steps or list(STEPS), Path(os.environ["OUT"]), STEPS)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""The kit for a bare GPU machine: its sources, its limits, and steps that fail or take too long."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+
+from bench.gpu_kit import STEPS, run, write_sources
+
+
+def test_sources_hold_what_the_steps_run_and_nothing_compiled(tmp_path: Path) -> None:
+    write_sources(tmp_path / "sources.tar.gz")
+    with tarfile.open(tmp_path / "sources.tar.gz") as archive:
+        names = archive.getnames()
+    for _, command in STEPS.values():
+        script = command[0] if command[0].endswith(".py") else "tests/gpu/test_cuda.py"
+        assert script in names
+    assert not [name for name in names if name.endswith((".so", ".pyc"))]
+
+
+def test_no_step_takes_nine_minutes() -> None:
+    assert max(limit for limit, _ in STEPS.values()) < 540
+    assert len(STEPS) + 1 <= 8
+
+
+def test_a_step_that_fails_or_hangs_leaves_its_outcome(tmp_path: Path) -> None:
+    steps = {
+        "fails": (20, ["-c", "raise SystemExit(3)"]),
+        "hangs": (1, ["-c", "import time; time.sleep(60)"]),
+        "works": (20, ["-c", "pass"]),
+    }
+    run(list(steps), tmp_path, steps)
+    outcomes = json.loads((tmp_path / "kit.json").read_text())
+    statuses = [outcomes[name]["status"] for name in steps]
+    assert statuses == ["3", "stopped at its limit", "0"]
