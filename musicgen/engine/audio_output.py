@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import numpy as np
 
-from musicgen.engine.backend import Backend, Codes
+from musicgen.engine.backend import Backend, Codes, DiffusionDecoder
 from musicgen.engine.device_thread import DeviceThread
-from musicgen.engine.interface import Pcm
+from musicgen.engine.interface import DecodeProgress, GenerationJob, Pcm
 from musicgen.engine.sequence import JobRun
 from musicgen.process.stopwatch import Stopwatch
 
@@ -54,3 +56,31 @@ def decode_waveform(backend: Backend, codes: Codes, thread: DeviceThread) -> Pcm
     while (piece := thread.run(next, pieces, None)) is not None:
         decoded.append(piece)
     return np.concatenate(decoded)
+
+
+def diffuse(
+    backend: Backend,
+    decoder: DiffusionDecoder,
+    job: GenerationJob,
+    codes: Codes,
+    thread: DeviceThread,
+) -> Generator[DecodeProgress, None, tuple[Pcm, ...]]:
+    """Decode the codes (clips, codebooks, frames) of a job by diffusion.
+
+    Yields its own steps after each; other work can use the device thread between them. A clip's
+    noise depends on its seed alone.
+    """
+    clips: list[Pcm] = []
+    total = len(job.rows) * decoder.count_steps(job.frames)
+    done = 0
+    for row, clip in zip(job.rows, codes, strict=True):
+        steps = decoder.decode(clip, row.seed)
+        while True:
+            with backend.translate_errors():
+                pcm = thread.run(next, steps)
+            if pcm is not None:
+                clips.append(pcm)
+                break
+            done += 1
+            yield DecodeProgress(done, total)
+    return tuple(clips)

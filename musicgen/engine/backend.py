@@ -66,6 +66,21 @@ class SoundStream(Protocol):
         ...
 
 
+class DiffusionDecoder(Protocol):
+    """Decoder of codes by multi-band diffusion."""
+
+    def count_steps(self, frames: int) -> int:
+        """Return the steps of a clip."""
+        ...
+
+    def decode(self, codes: Codes, seed: int) -> Iterator[Pcm | None]:
+        """Decode the codes (codebooks, frames) of a clip.
+
+        Yields None after each step, and the whole clip at last.
+        """
+        ...
+
+
 class Backend(Protocol):
     """A loaded checkpoint.
 
@@ -131,6 +146,13 @@ class Backend(Protocol):
 
     def decode(self, codes: Codes) -> Iterator[Pcm]:
         """Decode the codes (codebooks, frames) of a clip lazily, in pieces joining to the clip."""
+        ...
+
+    def open_diffusion(self, name: str) -> DiffusionDecoder:
+        """Return the decoder with the weights `name`, loaded at the first call.
+
+        Raises: `InvalidRequest` where there is none.
+        """
         ...
 
     def measure_likelihood(self, prompt: str, pcm: Pcm) -> NDArray[np.float64]:

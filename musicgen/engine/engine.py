@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from musicgen.engine.audio_output import StreamDecoder, decode_waveform
+from musicgen.engine.audio_output import StreamDecoder, decode_waveform, diffuse
 from musicgen.engine.backend import Backend
 from musicgen.engine.batch import CLOSED, Batch, Ticket
 from musicgen.engine.device_thread import DeviceThread
@@ -80,14 +80,20 @@ class MusicGenEngine:
         backend = self.backend
         check_job(job, self.config)
         watch = Stopwatch()
-        total = sum(_count_steps(window, self.config) for window in plan_job(job, self.config))
+        steps = sum(_count_steps(window, self.config) for window in plan_job(job, self.config))
+        total, diffusion = steps, None
+        if job.diffusion is not None:
+            diffusion = backend.open_diffusion(job.diffusion)
+            total += len(job.rows) * diffusion.count_steps(job.frames)
+            watch.lap()
+        is_live = job.stream and diffusion is None
         with self._batch.reserve(count_decoder_rows(job)) as ticket:
             while not self._batch.wait_for_turn(ticket, PROGRESS_INTERVAL_SECONDS):
                 yield DecodeProgress(0, total)
             waiting = watch.lap()
             with backend.translate_errors():
                 run = JobRun(backend, job, self._thread)
-            stream = StreamDecoder(backend, len(job.rows), self._thread) if job.stream else None
+            stream = StreamDecoder(backend, len(job.rows), self._thread) if is_live else None
             done = 0
             for window in run.windows:
                 for decoded in self._decode_window(ticket, run, window, stream):
@@ -95,6 +101,14 @@ class MusicGenEngine:
                 done += _count_steps(window, self.config)
         timings = replace(run.timings, waiting=waiting)
         timings.decode = watch.lap() - timings.text - timings.audio_prompt
+        if diffusion is not None:
+            made = diffuse(backend, diffusion, job, run.codes, self._thread)
+            pcm = yield from _count_on(made, steps, total)
+            timings.codec = watch.lap()
+            if job.stream:
+                # The clip is complete only at the end, so a stream has a single piece.
+                yield DecodeProgress(total, total, pcm=pcm)
+            return EngineOutput(run.codes, pcm, steps, timings)
         with backend.translate_errors():
             if stream is not None:
                 timings.codec, pcm = stream.seconds, stream.concatenate()
@@ -102,7 +116,7 @@ class MusicGenEngine:
             else:
                 pcm = tuple(decode_waveform(backend, row, self._thread) for row in run.codes)
                 timings.codec = watch.lap()
-            return EngineOutput(run.codes, pcm, total, timings)
+            return EngineOutput(run.codes, pcm, steps, timings)
 
     def _translate_errors(self) -> AbstractContextManager[None]:
         return self.backend.translate_errors()
@@ -152,6 +166,20 @@ class MusicGenEngine:
     def _is_check_due(self, done: int, steps: int) -> bool:
         on_cpu = self.device == "cpu"
         return on_cpu or done == steps or done % FINITE_CHECK_INTERVAL_ON_GPU == 0
+
+
+def _count_on(
+    made: Generator[DecodeProgress, None, tuple[Pcm, ...]], done: int, total: int
+) -> Generator[DecodeProgress, None, tuple[Pcm, ...]]:
+    """Yield the steps of `made` as steps after `done` of `total`."""
+    with closing(made):
+        while True:
+            try:
+                progress = next(made)
+            except StopIteration as end:
+                pcm: tuple[Pcm, ...] = end.value
+                return pcm
+            yield DecodeProgress(done + progress.done, total)
 
 
 def _count_steps(window: Window, config: MusicGenConfig) -> int:

@@ -22,6 +22,12 @@ Pcm = NDArray[np.float32]
 NOT_A_MELODY = "cannot be a melody here: this model follows text only"
 MELODY_ADVICE = "Choose a melody model, or set continuation to continue the clip."
 
+NEEDS_PYTORCH = "must be encodec on this server"
+ENGINE_ADVICE = (
+    "Multi-band diffusion needs the engine musicgen in PyTorch: its operator can load the model's "
+    "folder instead of a packed native file."
+)
+
 
 @dataclass(frozen=True)
 class Row:
@@ -56,7 +62,8 @@ class GenerationJob:
     (codebooks, frames) may replace `audio_prompt`. `stream`: return PCM during generation. `spans`
     start after the audio prompt and cover all remaining frames; their prompts replace those of the
     rows. `stride_seconds`: distance between the windows of a long clip, see
-    `musicgen.engine.windows`.
+    `musicgen.engine.windows`. `diffusion`: weights of multi-band diffusion, to decode the codes by
+    it.
     """
 
     rows: tuple[Row, ...]
@@ -67,6 +74,7 @@ class GenerationJob:
     stream: bool = False
     spans: tuple[PromptSpan, ...] = ()
     stride_seconds: float = STRIDE_DEFAULT_SECONDS
+    diffusion: str | None = None
 
 
 @dataclass(frozen=True)

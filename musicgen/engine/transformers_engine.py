@@ -18,6 +18,8 @@ from torch import Tensor
 
 from musicgen.checkpoints.adapters.adapter import apply_to
 from musicgen.engine.interface import (
+    ENGINE_ADVICE,
+    NEEDS_PYTORCH,
     DecodeProgress,
     EngineOutput,
     GenerationJob,
@@ -85,6 +87,8 @@ class TransformersEngine:
         """Run a job: `Engine.generate`."""
         check_job(job, self.config)
         _check_one_window(job, self.config)
+        if job.diffusion is not None:
+            raise InvalidRequest("decoder", NEEDS_PYTORCH, advice=ENGINE_ADVICE)
         timings, watch = Timings(), Stopwatch()
         inputs = self._encode_audio(job)
         timings.audio_prompt = watch.lap()

@@ -38,11 +38,16 @@ class Codec(nn.Module):
 
     def decode(self, codes: Tensor) -> Tensor:
         """Decode codes (batch, codebooks, frames) to (batch, channels, frames * hop_length)."""
+        latents = self.embed(codes)
+        with avoid_slow_convolutions(latents.device):
+            return self.decoder(latents)
+
+    def embed(self, codes: Tensor) -> Tensor:
+        """Sum the vectors of codes (batch, codebooks, frames) to latents (batch, size, frames)."""
         vectors = torch.zeros((), device=codes.device)
         for k in range(codes.shape[1]):
             vectors = vectors + F.embedding(codes[:, k], self.codebooks[k])
-        with avoid_slow_convolutions(vectors.device):
-            return self.decoder(vectors.transpose(1, 2))
+        return vectors.transpose(1, 2)
 
     def encode(self, waveform: Tensor) -> Tensor:
         """Encode a waveform (batch, channels, samples) to codes (batch, codebooks, frames).

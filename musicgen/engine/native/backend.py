@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from musicgen.engine.backend import Codes, Draws
-from musicgen.engine.interface import Pcm, Row
+from musicgen.engine.backend import Codes, DiffusionDecoder, Draws
+from musicgen.engine.interface import ENGINE_ADVICE, NEEDS_PYTORCH, Pcm, Row
 from musicgen.engine.job_rows import find_guided
 from musicgen.engine.native.likelihood import UNGUIDED, compute_negative_log_likelihood
-from musicgen.errors import OutOfMemory
+from musicgen.errors import InvalidRequest, OutOfMemory
 from musicgen.model.chroma import compute_chroma
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.delay_pattern import DelayPattern
@@ -96,6 +96,10 @@ class NativeBackend:
     def decode(self, codes: Codes) -> Iterator[Pcm]:
         """Decode the codes (codebooks, frames) of a clip lazily, in pieces."""
         return self._codec.decode(codes)
+
+    def open_diffusion(self, name: str) -> DiffusionDecoder:
+        """Raise `InvalidRequest`: the native library has no diffusion."""
+        raise InvalidRequest("decoder", NEEDS_PYTORCH, advice=ENGINE_ADVICE)
 
     def measure_likelihood(self, prompt: str, pcm: Pcm) -> NDArray[np.float64]:
         """Return the nats per token of the clip `pcm`, by codebook."""

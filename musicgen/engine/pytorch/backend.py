@@ -16,6 +16,7 @@ from musicgen.engine.pytorch.conditioning import Conditioning, build_conditionin
 from musicgen.engine.pytorch.cuda.graphs import EagerRunner, StepRunner
 from musicgen.engine.pytorch.decode_state import DecodeState
 from musicgen.engine.pytorch.device_errors import translate_device_errors
+from musicgen.engine.pytorch.diffusion import DiffusionLoader, TorchDiffusion
 from musicgen.engine.pytorch.likelihood import compute_negative_log_likelihood
 from musicgen.model.chroma import compute_chroma
 from musicgen.model.codec_stream import CodecStream, decode_pieces
@@ -42,6 +43,7 @@ class TorchBackend:
         self.model, self.tokenize, self.precision = model, tokenize, precision
         self.config, self.device = model.config, str(model.device)
         self.runner = runner or EagerRunner()
+        self._diffusion = DiffusionLoader(model)
 
     def compute_fingerprint(self) -> str:
         """Hash the codec's codebooks."""
@@ -97,6 +99,10 @@ class TorchBackend:
         """Decode the codes (codebooks, frames) of a clip lazily, in pieces."""
         tokens = torch.from_numpy(codes).to(self.model.device)
         yield from map(_to_pcm, decode_pieces(self.model.codec, tokens, self.config.channels))
+
+    def open_diffusion(self, name: str) -> TorchDiffusion:
+        """Return multi-band diffusion with the weights `name`. Raises: `InvalidRequest`."""
+        return self._diffusion.open(name)
 
     def measure_likelihood(self, prompt: str, pcm: Pcm) -> NDArray[np.float64]:
         """Return the nats per token of the clip `pcm`, by codebook."""

@@ -1,0 +1,1 @@
+"""Multi-band diffusion: EnCodec's tokens to sound by several diffusion models."""
