@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from handlers.doctor.credential_checks import check_credentials
 from handlers.doctor.extra_checks import (
     check_decoders,
     check_encoders,
@@ -69,5 +70,6 @@ def check_installation(
             "threads": lambda: check_threads(plan),
             "native step": lambda: check_native_step(plan),
             "encoders": check_encoders,
+            "credentials": lambda: check_credentials(plan),
         }
     return run_checks(checks)

@@ -11,7 +11,7 @@ from musicgen.checkpoints.folder_files import weight_files
 from musicgen.checkpoints.local import find_source
 from musicgen.checkpoints.locate import is_adapter
 from musicgen.checkpoints.packed.format import find_packed_files
-from musicgen.errors import ModelTooLarge, SettingsError
+from musicgen.errors import ModelTooLarge, OutdatedLibrary, SettingsError
 from musicgen.model.native.step_file import AVX2, find_step_file, name_level, read_level
 from musicgen.process.gpu import GpuFacts, list_gpus, read_torch_cuda
 from musicgen.process.resources import cpu_quota, free_memory
@@ -117,6 +117,9 @@ def check_native_step(plan: ServerPlan) -> Iterator[Finding]:
     except OSError as error:
         text = f"{path.name} does not load ({error}): {slow}. Compile it on this system."
         yield Finding("native step", "warning", text)
+        return
+    except OutdatedLibrary as error:
+        yield Finding("native step", "error", str(error))
         return
     if level < AVX2:
         text = f"this processor has {name_level(0)}: {slow}. Use a newer processor."

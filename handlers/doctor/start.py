@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterable
 
+from handlers.doctor.credential_checks import check_credentials
 from handlers.doctor.extra_checks import check_packages
 from handlers.doctor.finding import Finding
 from handlers.doctor.folder_checks import check_folders
@@ -37,6 +38,7 @@ def check_start(plan: ServerPlan) -> None:
             raise
         logger.warning("%s", error)
     if plan.generates:
+        _log_warnings(check_credentials(plan))
         device = resolve_device(plan.settings, list_gpus())
         _log_warnings(check_model(plan.settings, device))
     if plan.relays:

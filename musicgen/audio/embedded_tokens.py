@@ -90,8 +90,10 @@ def read_tokens(path: Path) -> SavedTokens | None:
     """
     with path.open("rb") as file:
         # Only these carry tokens, and their tags are read without a decoder.
-        if file.read(4) not in (b"RIFF", b"fLaC"):
-            return None
+        head = file.read(4)
+    # A signed flac begins with an ID3 tag, as an mp3 does.
+    if head not in (b"RIFF", b"fLaC") and not head.startswith(b"ID3"):
+        return None
     tags = read_tags(path)
     saved = SavedTokens.from_text(tags.tokens) if tags is not None and tags.tokens else None
     if saved is None:

@@ -166,14 +166,12 @@ class _File:
         yield
 
     def build_comments(self) -> dict[str, str]:
-        """Return the tempo and the loop as comments, none for formats without comments."""
-        tempo = self.tags.tempo
-        return {} if tempo is None or not self._has_comments else tempo.build_comments(self.samples)
+        """Return mark, tempo and loop as comments, none for formats without comments."""
+        return self.tags.build_comments(self.samples) if self._has_comments else {}
 
     def build_trailer(self) -> bytes:
         """Return the chunks after the samples of a wav."""
-        tempo = self.tags.tempo
-        chunks = b"" if tempo is None else tempo.build_chunks(self.samples, self.audio_format.rate)
+        chunks = self.tags.build_chunks(self.samples, self.audio_format.rate)
         return chunks + build_tokens_chunk(self.tags.tokens)
 
     @property

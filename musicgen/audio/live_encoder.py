@@ -25,7 +25,7 @@ class LiveEncoder:
 
     The header of a wav declares an unknown length, like that of a recorder writing to a pipe. An
     mp3 has no gapless information: some hundredths of a second of silence surround it. The tags of
-    ogg and mp3 name the tempo. No stream is a loop: its end is not faded into its beginning.
+    ogg and mp3 have mark and tempo. No stream is a loop: its end is not faded into its beginning.
 
     Raises: `UnknownFormat`, `InvalidBitDepth`.
     """
@@ -38,8 +38,8 @@ class LiveEncoder:
         self._memory = MemoryFile()
         tags = tags.without_loop()
         self._comments: dict[str, str] = {}
-        if self._format == "ogg" and tags.tempo is not None:
-            self._comments = tags.tempo.build_comments(0)
+        if self._format == "ogg":
+            self._comments = tags.build_comments(0)
         self._sound = open_writer(self._memory, audio_format, channels, tags, self._comments)
         self._prefix: bytes | None = tags.to_id3() if self._format == "mp3" else b""
         self._has_pages = False

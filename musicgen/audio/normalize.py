@@ -14,6 +14,7 @@ import numpy as np
 from musicgen.audio.loudness import BLOCK_SECONDS, OFFSET_LU, measure_loudness
 from musicgen.audio.pcm import Pcm, require_finite
 from musicgen.errors import UnknownStrategy
+from musicgen.notes import ResultNote
 from musicgen.request.limits import LOUDNESS_DEFAULT_LUFS, NORMALIZATION_STRATEGIES
 
 TARGET_LUFS = LOUDNESS_DEFAULT_LUFS
@@ -34,14 +35,14 @@ class Normalized:
 
     `pcm` (samples, channels); `loudness_lufs` and `peak` (linear, 1 is full scale) are measured
     on it; `clipped_samples` counts the values of all channels beyond the limit of the strategy;
-    `note` describes anything unusual to a person, else None.
+    `notes` describe anything unusual to a person.
     """
 
     pcm: Pcm
     loudness_lufs: float | None
     peak: float
     clipped_samples: int
-    note: str | None
+    notes: tuple[ResultNote, ...] = ()
 
 
 def normalize(
@@ -72,27 +73,27 @@ def normalize(
         scaled = scaled.clip(-limit, limit)
     notes = [note] if note else []
     if clipped and strategy == "none":
-        notes.append(f"{clipped} samples are beyond full scale: integer formats limit them")
+        notes.append(ResultNote("beyond_full_scale", count=clipped))
     elif clipped and strategy != "clip":
-        notes.append(f"{clipped} samples were beyond full scale and were limited")
+        notes.append(ResultNote("limited", count=clipped))
     return Normalized(
         scaled,
         measure_loudness(scaled, sample_rate),
         _peak(scaled),
         clipped,
-        "; ".join(notes) or None,
+        tuple(notes),
     )
 
 
 def _gain(
     pcm: Pcm, sample_rate: int, strategy: str, target_lufs: float
-) -> tuple[float, str | None]:
+) -> tuple[float, ResultNote | None]:
     """Return the linear gain of `strategy`, and a note where it is unusual."""
     if strategy in ("clip", "none"):
         return 1.0, None
     peak = _peak(pcm)
     if peak < SILENT_PEAK:
-        return 1.0, "the clip is silent"
+        return 1.0, ResultNote("silent")
     if strategy == "peak":
         return CEILING / peak, None
     if strategy == "rms":
@@ -100,24 +101,26 @@ def _gain(
     return _loudness_gain(pcm, sample_rate, target_lufs)
 
 
-def _rms_gain(pcm: Pcm) -> tuple[float, str | None]:
+def _rms_gain(pcm: Pcm) -> tuple[float, ResultNote | None]:
     mixed, separate = _rms(pcm.mean(axis=1, dtype=np.float64)), _rms(pcm)
     if mixed < ANTI_PHASE_RATIO * separate:
-        return TARGET_RMS / separate, "the channels cancel in mono: RMS measured over each channel"
+        return TARGET_RMS / separate, ResultNote("out_of_phase")
     return TARGET_RMS / mixed, None
 
 
-def _loudness_gain(pcm: Pcm, sample_rate: int, target_lufs: float) -> tuple[float, str | None]:
+def _loudness_gain(
+    pcm: Pcm, sample_rate: int, target_lufs: float
+) -> tuple[float, ResultNote | None]:
     rms = _rms(pcm)
     if rms < QUIET_RMS:
-        return 1.0, "the clip is almost silent: its level is unchanged"
+        return 1.0, ResultNote("almost_silent")
     loudness = measure_loudness(pcm, sample_rate)
     if loudness is not None:
         return 10 ** ((target_lufs - loudness) / 20), None
     if len(pcm) >= BLOCK_SECONDS * sample_rate:
-        return 1.0, "the whole clip is inaudible by BS.1770: its level is unchanged"
+        return 1.0, ResultNote("inaudible")
     unweighted = OFFSET_LU + 20 * math.log10(rms) + 10 * math.log10(pcm.shape[1])
-    note = f"a clip under {BLOCK_SECONDS} s has no loudness: scaled by its RMS"
+    note = ResultNote("no_loudness", seconds=BLOCK_SECONDS)
     return 10 ** ((target_lufs - unweighted) / 20), note
 
 

@@ -16,6 +16,8 @@ from pathlib import Path
 import soundfile as sf
 
 from musicgen.audio.deterministic import read_riff_chunks
+from musicgen.audio.marking import COMMENT, GENERATED, ID3_DESCRIPTION, build_wav_chunk
+from musicgen.audio.mp3_frames import skip_tag
 from musicgen.audio.tempo import Tempo
 
 TITLE_CHARACTERS = 80
@@ -26,6 +28,7 @@ TOKENS_CHUNK = b"mgtk"
 _BLOCKS_MAX = 1000
 """Limit for the blocks and the fields of a hostile flac; one of ours has some ten."""
 _VORBIS_COMMENT = 4
+_MARK = "digital_source_type"
 # Control characters end strings in C and lines in players, lone surrogates have no UTF-8, and
 # FLAC drops a text with U+FFFE or U+FFFF.
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff\u2028\u2029\ufffe\uffff]+")
@@ -74,7 +77,18 @@ class AudioTags:
     def to_json(self) -> str:
         """Return all fields as JSON, without `tokens` and `tempo` where there are none."""
         fields = {name: value for name, value in asdict(self).items() if value is not None}
+        fields[_MARK] = GENERATED
         return json.dumps(fields, separators=(",", ":"))
+
+    def build_comments(self, samples: int) -> dict[str, str]:
+        """Return the comments of a flac, ogg or opus with names unknown to libsndfile."""
+        tempo = {} if self.tempo is None else self.tempo.build_comments(samples)
+        return {COMMENT: GENERATED, **tempo}
+
+    def build_chunks(self, samples: int, sample_rate: int) -> bytes:
+        """Return the chunks of a wav after its samples, without those of tokens."""
+        tempo = b"" if self.tempo is None else self.tempo.build_chunks(samples, sample_rate)
+        return tempo + build_wav_chunk()
 
     def to_id3(self) -> bytes:
         """Return an ID3v2.4 tag in UTF-8, to put before the first frame of an mp3.
@@ -88,6 +102,7 @@ class AudioTags:
         )
         if self.tempo is not None:
             body += _build_id3_frame(b"TBPM", self.tempo.whole_bpm)
+        body += _build_id3_frame(b"TXXX", GENERATED, prefix=f"{ID3_DESCRIPTION}\0".encode())
         body += _build_id3_frame(b"COMM", fields["comment"], prefix=b"eng\0")
         return b"ID3\x04\0\0" + _to_syncsafe(len(body)) + body
 
@@ -101,6 +116,7 @@ def read_tags(source: Path | bytes) -> AudioTags | None:
     data = source if isinstance(source, bytes) else source.read_bytes()
     try:
         fields = json.loads(_check_size(_read_comment(data)))
+        fields.pop(_MARK, None)
         tags = AudioTags(**{**fields, "tempo": Tempo.from_json(fields.get("tempo"))})
         return replace(tags, tokens=_read_wav_tokens(data)) if data[:4] == b"RIFF" else tags
     except (ValueError, TypeError, AttributeError, RecursionError):
@@ -110,8 +126,10 @@ def read_tags(source: Path | bytes) -> AudioTags | None:
 def _read_comment(data: bytes) -> str:
     if data[:4] == b"RIFF":
         return _read_wav_comment(data)
-    if data[:4] == b"fLaC":
-        return _read_flac_comment(data)
+    # A signed flac begins with an ID3 tag.
+    start = skip_tag(data, 0)
+    if data[start : start + 4] == b"fLaC":
+        return _read_flac_comment(data, start + 4)
     try:
         with sf.SoundFile(io.BytesIO(data)) as sound:
             return str(sound.comment)
@@ -129,9 +147,11 @@ def _read_wav_comment(wav: bytes) -> str:
     return ""
 
 
-def _read_flac_comment(flac: bytes) -> str:
-    """Return the comment of a flac. Source: RFC 9639, sections 8.1 and 8.6."""
-    at = 4
+def _read_flac_comment(flac: bytes, at: int) -> str:
+    """Return the comment of a flac whose first block is at a byte.
+
+    Source: RFC 9639, sections 8.1 and 8.6.
+    """
     for _ in range(_BLOCKS_MAX):
         head, size = flac[at : at + 1], int.from_bytes(flac[at + 1 : at + 4], "big")
         if not head or head[0] & 0x7F == _VORBIS_COMMENT:

@@ -13,14 +13,14 @@ import soundfile as sf
 
 from musicgen.audio.ogg_pages import CAPTURE, read_pages
 
-_PLACES = ("album", "genre", "date")
+_PLACES = ("tracknumber", "album", "genre", "date")
 """Names of libsndfile that this project does not use itself."""
 _PLACES_WITHIN = 2**16
 """The comments lie within these first bytes of a flac or of a page."""
 
 
 def reserve_comments(sound: sf.SoundFile, comments: Mapping[str, str]) -> None:
-    """Reserve the place of at most three comments, before any other text of the file is set.
+    """Reserve the place of at most four comments, before any other text of the file is set.
 
     The last one has at least six characters with its name.
     """
