@@ -17,6 +17,7 @@ from musicgen.errors import CheckpointMismatch
 from musicgen.model.native.codec_forms import FLOAT32, INT16
 from musicgen.model.native.codec_plan import WIDTH, LayerPlan, Product
 from musicgen.model.native.library import Library
+from musicgen.model.native.step_file import Signatures, declare_functions
 
 Array = NDArray[Any]
 
@@ -40,7 +41,7 @@ class NativeCodecLayer(ctypes.Structure):
     ]
 
 
-_SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
+_SIGNATURES: Signatures = {
     "native_open_codec": (c_void_p, (c_void_p, c_int)),
     "native_close_codec": (None, (c_void_p,)),
     "native_push_codec": (c_int, (c_void_p, c_void_p, c_void_p, c_int, c_int)),
@@ -54,9 +55,7 @@ class ChainFields:
     def __init__(
         self, library: Library, plan: Sequence[LayerPlan], arrays: Mapping[str, Array], padding: int
     ) -> None:
-        for name, (result, arguments) in _SIGNATURES.items():
-            function = getattr(library.functions, name)
-            function.restype, function.argtypes = result, arguments
+        declare_functions(library.functions, _SIGNATURES)
         self.library = library
         self._kept: list[Any] = []
         layers = [self._describe_layer(layer, arrays, padding) for layer in plan]

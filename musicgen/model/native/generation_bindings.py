@@ -9,6 +9,7 @@ import ctypes
 from ctypes import POINTER, c_double, c_float, c_int, c_int32, c_int64, c_void_p
 
 from musicgen.model.native.library import Library, NativeDecoder, NativeRow
+from musicgen.model.native.step_file import Signatures, declare_functions
 
 
 class NativeSampling(ctypes.Structure):
@@ -40,7 +41,7 @@ class NativeJob(ctypes.Structure):
     ]
 
 
-_SIGNATURES: dict[str, tuple[type, tuple[type, ...]]] = {
+_SIGNATURES: Signatures = {
     "native_generate": (c_int, (c_void_p, c_void_p, c_void_p, c_int)),
     "native_sample": (c_int64, (c_void_p, c_int, c_void_p, c_double)),
 }
@@ -48,6 +49,4 @@ _SIGNATURES: dict[str, tuple[type, tuple[type, ...]]] = {
 
 def bind_generation(library: Library) -> None:
     """Declare the types of the functions of generation."""
-    for name, (result, arguments) in _SIGNATURES.items():
-        function = getattr(library.functions, name)
-        function.restype, function.argtypes = result, arguments
+    declare_functions(library.functions, _SIGNATURES)

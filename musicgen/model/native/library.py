@@ -13,7 +13,13 @@ import weakref
 from ctypes import POINTER, c_int, c_int32, c_int64, c_void_p
 from pathlib import Path
 
-from musicgen.model.native.step_file import VNNI, find_step_file, has_native_step
+from musicgen.model.native.step_file import (
+    VNNI,
+    Signatures,
+    declare_functions,
+    find_step_file,
+    has_native_step,
+)
 
 BFLOAT16_CACHE, FLOAT32_CACHE = 0, 1
 
@@ -79,7 +85,7 @@ class NativeRow(ctypes.Structure):
     ]
 
 
-_SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
+_SIGNATURES: Signatures = {
     "native_level": (c_int, ()),
     "native_limit": (c_int, (c_int,)),
     "native_pool": (c_void_p, (c_int,)),
@@ -91,13 +97,11 @@ _SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
 
 
 class Library:
-    """The native functions and their thread pool."""
+    """The native functions and their thread pool. Raises: `OutdatedLibrary`."""
 
     def __init__(self, path: Path, max_level: int = VNNI) -> None:
         self.functions = ctypes.CDLL(str(path))
-        for name, (result, arguments) in _SIGNATURES.items():
-            function = getattr(self.functions, name)
-            function.restype, function.argtypes = result, arguments
+        declare_functions(self.functions, _SIGNATURES)
         self.threads: int | None = None
         """Threads of the pool, if set before its first use."""
         self.level: int = self.functions.native_limit(max_level)

@@ -6,8 +6,13 @@ import ctypes
 import functools
 import logging
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 
+from musicgen.errors import OutdatedLibrary
+
+Signatures = Mapping[str, tuple[type | None, tuple[type, ...]]]
+"""Types of the result and of the arguments of native functions by name."""
 AVX2, AVX_VNNI, AVX512, VNNI = 1, 2, 3, 4
 """Instruction set levels of x86-64; processors with AVX-512 may lack AVX-VNNI."""
 NEON, DOTPROD, I8MM = 1, 2, 3
@@ -39,14 +44,25 @@ def name_level(level: int) -> str:
     return names[level]
 
 
-def read_level(path: Path) -> int:
-    """Return the instruction set level used on this machine. Raises: OSError if it does not load.
+def declare_functions(library: ctypes.CDLL, signatures: Signatures) -> None:
+    """Declare the types of native functions. Raises: `OutdatedLibrary` if one is missing."""
+    for name, (result, arguments) in signatures.items():
+        try:
+            function = getattr(library, name)
+        except AttributeError as error:
+            raise OutdatedLibrary(library._name, name) from error
+        function.restype, function.argtypes = result, arguments
 
-    It does not load under an older C library than the one it was compiled with.
+
+def read_level(path: Path) -> int:
+    """Return the instruction set level used on this machine.
+
+    Raises: OSError if it does not load, as under an older C library than at its compilation;
+    `OutdatedLibrary`.
     """
-    function = ctypes.CDLL(str(path)).native_level
-    function.restype, function.argtypes = ctypes.c_int, ()
-    return int(function())
+    library = ctypes.CDLL(str(path))
+    declare_functions(library, {"native_level": (ctypes.c_int, ())})
+    return int(library.native_level())
 
 
 def has_native_step() -> bool:

@@ -22,6 +22,7 @@ from musicgen.model.native.product import (
     take_matrix,
     take_vector,
 )
+from musicgen.model.native.step_file import Signatures, declare_functions
 
 _ACTIVATIONS = {
     "relu": 0,
@@ -54,13 +55,18 @@ class _TextEncoderFields(ctypes.Structure):
     ]
 
 
+_SIGNATURES: Signatures = {
+    "native_encode_text": (c_int, (c_void_p, c_void_p, c_int, c_void_p, c_void_p)),
+}
+
+
 class NativeTextEncoder:
     """T5 encoder from the tokens of one prompt to states (length, hidden_size).
 
     `arrays` has the weights of the whole model by the names of a packed file. The form of each
     weight decides its kernel.
 
-    Raises: `CheckpointMismatch`, `UnsupportedCheckpoint`.
+    Raises: `CheckpointMismatch`, `UnsupportedCheckpoint`, `OutdatedLibrary`.
     """
 
     def __init__(self, library: Library, config: TextEncoderConfig, arrays: Arrays) -> None:
@@ -69,9 +75,8 @@ class NativeTextEncoder:
                 f"The activation must be one of {', '.join(_ACTIVATIONS)} "
                 f"(was {config.activation!r})."
             )
+        declare_functions(library.functions, _SIGNATURES)
         self._encode = library.functions.native_encode_text
-        self._encode.restype = c_int
-        self._encode.argtypes = (c_void_p, c_void_p, c_int, c_void_p, c_void_p)
         self.library, self.config = library, config
         self._arrays, self._kept = arrays, list[Any]()
         self._embedding = take_array(arrays, "text_encoder.embedding.weight")
