@@ -130,11 +130,16 @@ def browser() -> Iterator[Any]:
 def visit(browser: Any) -> Callable[..., AbstractContextManager[Any]]:
     """`with visit(address) as page`. At the end: nothing was asked of an origin other than that and
     `others`, every file of the page was there, and no error was written to the console, where
-    refusals by the content security policy would be too."""
+    refusals by the content security policy would be too. `options`: of the browser's context, and a
+    `script` that each document runs."""
 
     @contextmanager
-    def visit(address: str, *others: str) -> Iterator[Any]:
-        context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en")
+    def visit(address: str, *others: str, **options: Any) -> Iterator[Any]:
+        options = {"viewport": {"width": 1280, "height": 900}, "locale": "en", **options}
+        script = options.pop("script", None)
+        context = browser.new_context(**options)
+        if script is not None:
+            context.add_init_script(script)
         page = context.new_page()
         wrong: list[str] = []
 

@@ -9,21 +9,16 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import serve
+from tests.browser.bucket_studio import open_bucket, serve_with_bucket
 from tests.browser.steps import submit, wait_for_state, wait_until_it_plays
-from tests.support.bucket_settings import bucket_settings
-from tests.support.job_server import data_folder
-from tests.support.seaweedfs import BUCKET, SeaweedFS, seaweedfs
+from tests.support.seaweedfs import SeaweedFS
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
 def bucket(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
-    with seaweedfs(tmp_path_factory.mktemp("weed")) as running:
-        rule = {"AllowedOrigins": ["*"], "AllowedMethods": ["GET"], "AllowedHeaders": ["*"]}
-        running.client().put_bucket_cors(Bucket=BUCKET, CORSConfiguration={"CORSRules": [rule]})
-        yield running
+    yield from open_bucket(tmp_path_factory.mktemp("weed"))
 
 
 @pytest.fixture(scope="module", params=["proxy", "redirect"])
@@ -33,21 +28,8 @@ def studio(
     environment: dict[str, str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Address of a server, and the other origins that its page may ask.
-
-    The server reaches the bucket by an address of its own, as inside a cluster.
-    """
-    public = bucket.url.replace("127.0.0.1", "localhost")
-    with data_folder() as data:
-        settings = bucket_settings(
-            bucket,
-            MUSICGEN_DATA_DIR=data,
-            MUSICGEN_BUCKET_PUBLIC_ENDPOINT_URL=public,
-            MUSICGEN_BUCKET_DELIVERY=request.param,
-        )
-        env = environment | {name: str(value) for name, value in settings.items()}
-        for address in serve(env, tmp_path_factory.mktemp("server")):
-            yield address, (public,) if request.param == "redirect" else ()
+    folder = tmp_path_factory.mktemp("server")
+    yield from serve_with_bucket(bucket, request.param, environment, folder)
 
 
 @pytest.fixture

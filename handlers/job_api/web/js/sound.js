@@ -140,6 +140,8 @@ export function forget() {
   const preview = $("upload-preview");
   preview.removeAttribute("src");
   preview.hidden = true;
+  // An element of its own for the next sound: this one keeps its address, though it is revoked.
+  preview.replaceWith(preview.cloneNode());
   $("upload").hidden = $("refused").hidden = true;
   $("sound-file").hidden = false;
   $("f-input_audio").value = "";
