@@ -18,7 +18,7 @@ OLDEST_TESTS ?= tests
 # Tools of Node.js, where it is installed: types and linter of the OpenAPI document.
 NODE_TOOLS := $(if $(shell command -v npm),.venv/node/installed)
 
-.PHONY: demo api test test-oldest test-images check check-infra lock sbom bench bench-gpu train evaluate clean
+.PHONY: demo api test test-oldest test-images check check-infra lock sbom bench bench-gpu gpu-kit train evaluate clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -37,7 +37,7 @@ test: .venv/infra-installed .venv/hf-emulator/installed .venv/openapi-python-cli
 # environments: one with everything, one with the core, the job API and its tests that need no more.
 test-oldest: .venv/oldest/installed
 	.venv/oldest/core/bin/python -m infra.lock.bounds core api s3
-	.venv/oldest/all/bin/python -m infra.lock.bounds cog mcp runpod plot midi sentencepiece transformers \
+	.venv/oldest/all/bin/python -m infra.lock.bounds cog mcp runpod plot midi stems sentencepiece transformers \
 		demucs telemetry dev infra
 	.venv/oldest/core/bin/python -m pytest -m "$(FAST)" $(CORE_TESTS)
 	.venv/oldest/all/bin/python -m pytest -m "$(FAST)" -n 4 --dist loadfile $(OLDEST_TESTS)
@@ -78,6 +78,10 @@ bench: .venv/dev-installed
 
 bench-gpu: .venv/dev-installed
 	$(BIN)/python bench/gpu.py
+
+# What a GPU machine without a network needs, in one folder; it has PyTorch and transformers.
+gpu-kit: .venv/torch-installed
+	$(BIN)/python bench/gpu_kit.py pack build/gpu-kit
 
 train: .venv/dev-installed
 	$(BIN)/python -m training --folder "$(TRAINING)"

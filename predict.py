@@ -55,6 +55,8 @@ TOP_K = "Sample from the k most likely tokens. With 0 here and in top_p all toke
 TOP_P = "Sample from the most likely tokens with this total probability, instead of top_k; 0 switches this off."  # noqa: E501
 TEMPERATURE = "Higher values vary more; 0 always takes the most likely token."
 CLASSIFIER_FREE_GUIDANCE = "Strength of the prompt's influence; 1 switches guidance off, which is faster, and 0 ignores the prompt."  # noqa: E501
+DECODER = "Network that turns the model's tokens into sound. multi_band_diffusion takes much longer and has weights of its own (facebook/multiband-diffusion, CC-BY-NC-4.0: no commercial use). It needs a model of 32 kHz and PyTorch; live sound comes at the end."  # noqa: E501
+DECODER_CHOICES = ["encodec", "multi_band_diffusion"]
 LOOP = "Make whole bars that repeat without a seam; duration is rounded to bars. Needs bpm."
 BPM = "Tempo in beats per minute, added to the prompt and written into the file."
 BEATS_PER_BAR = "Beats in each bar, for the length of a loop and the meter in the file."
@@ -131,6 +133,7 @@ class Runner(_Loaded):
         classifier_free_guidance: float = Input(
             description=CLASSIFIER_FREE_GUIDANCE, default=3.0, ge=0.0
         ),
+        decoder: str = Input(description=DECODER, choices=DECODER_CHOICES, default="encodec"),
         loop: bool = Input(description=LOOP, default=False),
         bpm: float | None = Input(description=BPM, default=None, ge=30.0, le=300.0),
         beats_per_bar: int = Input(description=BEATS_PER_BAR, default=4, ge=2, le=12),
@@ -193,6 +196,7 @@ class StreamingRunner(_Loaded):
         classifier_free_guidance: float = Input(
             description=CLASSIFIER_FREE_GUIDANCE, default=3.0, ge=0.0
         ),
+        decoder: str = Input(description=DECODER, choices=DECODER_CHOICES, default="encodec"),
         loop: bool = Input(description=LOOP, default=False),
         bpm: float | None = Input(description=BPM, default=None, ge=30.0, le=300.0),
         beats_per_bar: int = Input(description=BEATS_PER_BAR, default=4, ge=2, le=12),

@@ -7,17 +7,25 @@ takes time and memory that the worker otherwise does not need.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import json
 import logging
+import os
 import sys
+from collections.abc import Callable
 
 from musicgen import catalog
 from musicgen.checkpoints.locate import find_in_cache
 from musicgen.errors import CheckpointNotFound
 
 AGAIN_SECONDS = 600.0
-HUB_SECONDS = 5.0
+SOON_SECONDS = 60.0
+"""Until the next survey after one that found models missing: requests for these are refused."""
+IDLE_SECONDS, LONGEST_WAIT_SECONDS = 2.0, 120.0
+"""Rest of a worker before a survey, and the longest wait for it."""
+LOWEST_PRIORITY = 19
+HUB_SECONDS, HUB_ATTEMPTS = 5.0, 2
 
 logger = logging.getLogger(__name__)
 
@@ -32,20 +40,38 @@ class ModelSurvey:
     def __init__(self) -> None:
         self.missing: tuple[str, ...] = ()
 
-    async def run(self) -> None:
-        """Repeat the survey until cancelled: a network or a file may come later."""
+    async def run(self, is_idle: Callable[[], bool]) -> None:
+        """Repeat the survey until cancelled: a network or a file may come later.
+
+        It waits until the worker rests: its first job often arrives together with its start.
+        """
         while True:
+            await _wait_for_rest(is_idle)
             try:
                 self.missing = await _survey_in_process()
             except Exception:
                 logger.warning("The survey of the models failed; trying again.", exc_info=True)
-            await asyncio.sleep(AGAIN_SECONDS)
+            await asyncio.sleep(SOON_SECONDS if self.missing else AGAIN_SECONDS)
+
+
+async def _wait_for_rest(is_idle: Callable[[], bool]) -> None:
+    """Wait until the worker has been idle for `IDLE_SECONDS`, at most `LONGEST_WAIT_SECONDS`."""
+    clock = asyncio.get_running_loop().time
+    end = clock() + LONGEST_WAIT_SECONDS
+    rested = clock()
+    while clock() < end and clock() - rested < IDLE_SECONDS:
+        await asyncio.sleep(IDLE_SECONDS / 8)
+        if not is_idle():
+            rested = clock()
 
 
 async def _survey_in_process() -> tuple[str, ...]:
     """Return the answer of a new process. Raises: `OSError`, `ValueError` if it has none."""
     command = (sys.executable, "-m", __name__)
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    # Jobs that start meanwhile must not wait for it.
+    with contextlib.suppress(ProcessLookupError):
+        os.setpriority(os.PRIO_PROCESS, process.pid, LOWEST_PRIORITY)
     try:
         answer, _ = await process.communicate()
     finally:
@@ -78,11 +104,11 @@ def is_hub_reachable() -> bool:
         return False
     import httpx
 
-    try:
-        answer = httpx.head(constants.ENDPOINT, timeout=HUB_SECONDS)
-    except (httpx.HTTPError, httpx.InvalidURL):
-        return False
-    return answer.status_code < 500
+    for _ in range(HUB_ATTEMPTS):
+        with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL):
+            if httpx.head(constants.ENDPOINT, timeout=HUB_SECONDS).status_code < 500:
+                return True
+    return False
 
 
 def _is_in_cache(repository: str) -> bool:

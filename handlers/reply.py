@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from handlers.contract import describe_error
-from musicgen.result import Clip, GenerationResult
+from musicgen.result import GenerationResult
 from musicgen.settings import BucketSettings, Delivery
 
 _DATA_URI = "data:"
@@ -19,11 +19,10 @@ def choose_delivery(bucket: BucketSettings) -> Delivery:
 def build_reply(result: GenerationResult) -> dict[str, Any]:
     """Return a result as plain JSON types.
 
-    Each of `clips` has either `audio`, base64 without line breaks, or `url`.
+    Each of `clips`, and of their `parts`, has either `audio`, base64 without line breaks, or `url`.
     """
     reply = result.to_mapping()
-    pairs = zip(result.clips, reply["clips"], strict=True)
-    reply["clips"] = [_build_clip(clip, mapping) for clip, mapping in pairs]
+    reply["clips"] = [_build_clip(mapping) for mapping in reply["clips"]]
     return reply
 
 
@@ -33,9 +32,18 @@ def format_error(error: BaseException) -> str:
     return f"{report.code}: {report.text}"
 
 
-def _build_clip(clip: Clip, mapping: dict[str, Any]) -> dict[str, Any]:
-    del mapping["address"]
+def _build_clip(mapping: dict[str, Any]) -> dict[str, Any]:
     mapping["sampling_rate"] = mapping.pop("sample_rate")
-    if clip.address.startswith(_DATA_URI):
-        return {"audio": clip.address.partition(",")[2], **mapping}
-    return {"url": clip.address, **mapping}
+    if mapping["parts"]:
+        mapping["parts"] = [_deliver(part) for part in mapping["parts"]]
+    else:
+        del mapping["parts"]
+    return _deliver(mapping)
+
+
+def _deliver(mapping: dict[str, Any]) -> dict[str, Any]:
+    """Return the mapping of a file with `audio` or `url` in place of its address."""
+    address = mapping.pop("address")
+    if address.startswith(_DATA_URI):
+        return {"audio": address.partition(",")[2], **mapping}
+    return {"url": address, **mapping}

@@ -13,6 +13,11 @@ MUSICGEN_LICENCE = "CC-BY-NC-4.0"
 DEMO_LICENCE = "Apache-2.0"
 UNKNOWN_LICENCE = "unknown: see the checkpoint's own page"
 DEMO = "demo"
+DIFFUSION = "facebook/multiband-diffusion"
+"""Hub name of the models of multi-band diffusion. Their licence is `MUSICGEN_LICENCE` by the text
+of their card; its front matter says cc-by-4.0, which is not relied on."""
+DIFFUSION_FILE = "mbd_musicgen_32khz.th"
+DIFFUSION_SAMPLE_RATE = 32_000
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from musicgen.notes import describe_notes
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -38,6 +40,8 @@ class Timings:
     """EnCodec, tokens to waveform."""
     finish: float = 0.0
     """Normalization and the container's encoder."""
+    parts: float = 0.0
+    """Stems and notes."""
     store: float = 0.0
     waiting: float = 0.0
     """In the queue for a place in the batch; not part of `total`."""
@@ -45,7 +49,19 @@ class Timings:
     @property
     def total(self) -> float:
         """Sum of all phases, without waiting."""
-        return self.text + self.audio_prompt + self.decode + self.codec + self.finish + self.store
+        made = self.text + self.audio_prompt + self.decode + self.codec
+        return made + self.finish + self.parts + self.store
+
+
+@dataclass(frozen=True)
+class ClipPart:
+    """Further file of a clip: a stem by its name (drums, bass), or its notes as "midi"."""
+
+    name: str
+    address: str
+    content_type: str
+    bytes: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -55,7 +71,7 @@ class Clip:
     `prompt` is the prompt of the model; prompts of sections are concatenated. `loudness_lufs` is
     the integrated loudness (BS.1770) of the stored waveform, None where the standard defines none
     (silence, or shorter than 0.4 s). `clipped_samples` counts the samples limited by
-    normalization. `sha256` is the hash of the file.
+    normalization. `sha256` is the hash of the file. `parts` are its stems and notes, if requested.
     """
 
     address: str
@@ -72,6 +88,7 @@ class Clip:
     loudness_lufs: float | None
     peak: float
     clipped_samples: int
+    parts: tuple[ClipPart, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,7 +122,8 @@ class GenerationResult:
         """Return the result as plain JSON types."""
         mapping = asdict(self)
         mapping["clips"] = [asdict(clip) for clip in self.clips]
-        mapping["notes"] = list(self.notes)
+        mapping["notes"] = [str(note) for note in self.notes]
+        mapping["note_details"] = describe_notes(self.notes)
         mapping["timings"] = asdict(self.timings) | {"total": self.timings.total}
         mapping["real_time_factor"] = self.real_time_factor
         return mapping

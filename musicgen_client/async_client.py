@@ -23,11 +23,13 @@ from musicgen_client.calls import (
 from musicgen_client.errors import AudioUnavailable
 from musicgen_client.fields import GenerationFields
 from musicgen_client.following import JobFollower
+from musicgen_client.making import AsyncMakingSounds
 from musicgen_client.sending import HTTP_ERRORS, Pause, RetryPolicy, Steps, describe_loss
 from musicgen_client.values import (
     DeletedCounts,
     Job,
     JobClip,
+    JobClipPart,
     JobPage,
     Model,
     ModelList,
@@ -39,7 +41,7 @@ from musicgen_client.values import (
 T = TypeVar("T")
 
 
-class AsyncMusicGenClient:
+class AsyncMusicGenClient(AsyncMakingSounds):
     """Client of a job API for an event loop; its methods are those of `MusicGenClient`."""
 
     def __init__(
@@ -224,11 +226,11 @@ class AsyncMusicGenClient:
 
     async def audio(
         self,
-        clip: JobClip | str,
+        clip: JobClip | JobClipPart | str,
         audio_format: AudioFormat | None = None,
         byte_range: tuple[int, int | None] | None = None,
     ) -> bytes:
-        """Return the audio file of a clip, converted to `audio_format` if given.
+        """Return the file of a clip or a part of it, converted to `audio_format` if given.
 
         A text names a clip: JOB.wav, JOB-2.mp3. `byte_range`: first and last byte, None for the
         end of the file.
@@ -240,7 +242,8 @@ class AsyncMusicGenClient:
     ) -> list[Path]:
         """Write the clips of a finished job and return their paths.
 
-        One clip is written to `output`, several to `output` with -1, -2 and so on.
+        One clip is written to `output`, several to `output` with -1, -2 and so on. Their stems and
+        notes lie beside them: music-drums.wav, music.mid.
         Raises: `CannotWrite`.
         """
         return await self._run(self._calls.save(job, output, audio_format))

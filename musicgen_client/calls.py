@@ -18,6 +18,7 @@ from musicgen_client.sending import Pause, RetryPolicy, Sender, Steps, read_answ
 from musicgen_client.values import (
     Job,
     JobClip,
+    JobClipPart,
     JobPage,
     Model,
     ModelList,
@@ -118,7 +119,7 @@ class Calls:
 
     def audio(
         self,
-        clip: JobClip | str,
+        clip: JobClip | JobClipPart | str,
         audio_format: AudioFormat | None,
         byte_range: tuple[int, int | None] | None,
     ) -> Steps[bytes]:
@@ -132,12 +133,25 @@ class Calls:
         return bytes(response.content)
 
     def save(self, job: Job, output: Path, audio_format: AudioFormat | None) -> Steps[list[Path]]:
-        """Download the clips of a job, then write them to files; return their paths."""
-        contents = []
-        for clip in job.clips:
-            content = yield from self.audio(clip, audio_format, None)
-            contents.append(content)
-        return _write_clips(contents, output)
+        """Download the clips of a job and their parts, then write them; return their paths."""
+        contents: dict[Path, bytes] = {}
+        for number, clip in enumerate(job.clips, start=1):
+            own = output.with_stem(f"{output.stem}-{number}") if len(job.clips) > 1 else output
+            contents[own] = yield from self.audio(clip, audio_format, None)
+            for part in clip.parts:
+                is_midi = part.name == "midi"
+                path = own if is_midi else own.with_stem(f"{own.stem}-{part.name}")
+                path = path.with_suffix(".mid") if is_midi else path
+                form = None if is_midi else audio_format
+                contents[path] = yield from self.audio(part, form, None)
+        return _write_clips(contents)
+
+    def send_speech(
+        self, body: Mapping[str, Any], headers: Mapping[str, str], timeout: float
+    ) -> Steps[httpx.Response]:
+        """Send a call that waits for its sound, for `timeout` seconds."""
+        given = {"json": dict(body), "headers": headers, "timeout": timeout}
+        return (yield from self._sender.send("POST", "/v1/audio/speech", **given))
 
     def models(self) -> Steps[ModelList]:
         """Return the server's models."""
@@ -177,9 +191,9 @@ def check_completed(job: Job) -> Job:
     return job
 
 
-def choose_clip_url(clip: JobClip | str, audio_format: AudioFormat | None) -> str:
+def choose_clip_url(clip: JobClip | JobClipPart | str, audio_format: AudioFormat | None) -> str:
     """Return the URL of a clip, in another format if one is chosen. A text is a clip's name."""
-    url = clip.url if isinstance(clip, JobClip) else f"/v1/audio/{_quote(clip)}"
+    url = f"/v1/audio/{_quote(clip)}" if isinstance(clip, str) else clip.url
     if audio_format is None:
         return url
     stem, dot, _ = url.rpartition(".")
@@ -225,15 +239,12 @@ def _quote(name: str) -> str:
     return quote(name, safe="")
 
 
-def _write_clips(contents: list[bytes], output: Path) -> list[Path]:
-    """Write one clip to `output`, or several to `output` with -1, -2 and so on."""
-    paths = [output]
-    if len(contents) != 1:
-        paths = [output.with_stem(f"{output.stem}-{n}") for n in range(1, len(contents) + 1)]
-    for path, content in zip(paths, contents, strict=True):
+def _write_clips(contents: Mapping[Path, bytes]) -> list[Path]:
+    """Write the files by their paths, and return the paths."""
+    for path, content in contents.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         except OSError as error:
             raise CannotWrite(f"cannot write {path}: {error.strerror}") from error
-    return paths
+    return list(contents)

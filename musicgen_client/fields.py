@@ -34,6 +34,7 @@ class GenerationFields(TypedDict, total=False):
     top_p: float
     temperature: float
     classifier_free_guidance: float
+    decoder: Literal["encodec", "multi_band_diffusion"]
     loop: bool
     bpm: float | None
     beats_per_bar: int
@@ -48,5 +49,7 @@ class GenerationFields(TypedDict, total=False):
     sample_rate: Literal[32000, 44100, 48000] | None
     bitrate: Literal[32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320] | None
     save_tokens: bool
+    stems: bool
+    midi: bool
     priority: int
     webhook_url: str

@@ -30,11 +30,13 @@ from musicgen_client.calls import (
 from musicgen_client.errors import AudioUnavailable
 from musicgen_client.fields import GenerationFields
 from musicgen_client.following import JobFollower
+from musicgen_client.making import MakingSounds
 from musicgen_client.sending import HTTP_ERRORS, Pause, RetryPolicy, Steps, describe_loss
 from musicgen_client.values import (
     DeletedCounts,
     Job,
     JobClip,
+    JobClipPart,
     JobPage,
     Model,
     ModelList,
@@ -46,7 +48,7 @@ from musicgen_client.values import (
 T = TypeVar("T")
 
 
-class MusicGenClient:
+class MusicGenClient(MakingSounds):
     """Client of a job API; every method blocks until it has its answer.
 
     `key`: an API key, None for a server without keys. `timeout`: seconds to connect and between
@@ -229,11 +231,11 @@ class MusicGenClient:
 
     def audio(
         self,
-        clip: JobClip | str,
+        clip: JobClip | JobClipPart | str,
         audio_format: AudioFormat | None = None,
         byte_range: tuple[int, int | None] | None = None,
     ) -> bytes:
-        """Return the audio file of a clip, converted to `audio_format` if given.
+        """Return the file of a clip or a part of it, converted to `audio_format` if given.
 
         A text names a clip: JOB.wav, JOB-2.mp3. `byte_range`: first and last byte, None for the
         end of the file.
@@ -243,7 +245,8 @@ class MusicGenClient:
     def save(self, job: Job, output: Path, audio_format: AudioFormat | None = None) -> list[Path]:
         """Write the clips of a finished job and return their paths.
 
-        One clip is written to `output`, several to `output` with -1, -2 and so on.
+        One clip is written to `output`, several to `output` with -1, -2 and so on. Their stems and
+        notes lie beside them: music-drums.wav, music.mid.
         Raises: `CannotWrite`.
         """
         return self._run(self._calls.save(job, output, audio_format))

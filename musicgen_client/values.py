@@ -12,10 +12,22 @@ FINAL = ("completed", "failed", "cancelled")
 
 
 @dataclass(frozen=True)
+class JobClipPart:
+    """Further file of a clip: a stem by its name (drums, bass), or its notes as "midi"."""
+
+    name: str
+    url: str
+    content_type: str
+    sha256: str
+    bytes: int | None = None
+
+
+@dataclass(frozen=True)
 class JobClip:
     """One finished clip of a job.
 
-    `url`: its path on the server. `seed` and `sha256` are those of the file.
+    `url`: its path on the server. `seed` and `sha256` are those of the file. `parts`: its stems and
+    notes, for a request with `stems` or `midi`.
     """
 
     url: str
@@ -25,6 +37,18 @@ class JobClip:
     seed: int | None = None
     prompt: str | None = None
     seconds: float | None = None
+    parts: tuple[JobClipPart, ...] = ()
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> JobClip:
+        """Build a clip from its entry in the JSON answer of `/status`."""
+        known: dict[str, Any] = {name: mapping.get(name) for name in cls.__dataclass_fields__}
+        names = JobClipPart.__dataclass_fields__
+        known["parts"] = tuple(
+            JobClipPart(**{name: part.get(name) for name in names})
+            for part in mapping.get("parts") or ()
+        )
+        return cls(**known)
 
 
 @dataclass(frozen=True)
@@ -75,7 +99,6 @@ class Job:
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Job:
         """Build a job from the JSON answer of `/status`."""
         result, error = mapping.get("result") or {}, mapping.get("error")
-        names = JobClip.__dataclass_fields__
         if mapping["status"] not in get_args(State):
             raise ValueError(mapping["status"])
         return cls(
@@ -87,10 +110,7 @@ class Job:
             created_at=_read_time(mapping["created_at"]),
             started_at=_read_optional_time(mapping.get("started_at")),
             finished_at=_read_optional_time(mapping.get("finished_at")),
-            clips=tuple(
-                JobClip(**{name: clip.get(name) for name in names})
-                for clip in result.get("clips", ())
-            ),
+            clips=tuple(map(JobClip.from_mapping, result.get("clips", ()))),
             made_by=result.get("made_by"),
             model=result.get("model"),
             licence=result.get("licence"),

@@ -22,6 +22,7 @@ from handlers.cli.options import (
 )
 from handlers.cli.progress import ProgressLine
 from musicgen.errors import MissingDependency, NotWritable
+from musicgen.midi.packages import EXTENSION as MIDI_EXTENSION
 from musicgen.request import GenerationRequest
 from musicgen.result import GenerationResult
 from musicgen.settings import Settings
@@ -74,9 +75,9 @@ def _key_after(output: Path) -> Callable[[ClipName], str]:
     def key(clip: ClipName) -> str:
         if clip.extension == "json":
             return f"{output.stem}.json"
-        return (
-            output.name if clip.count == 1 else (f"{output.stem}-{clip.index + 1}{output.suffix}")
-        )
+        number = f"-{clip.index + 1}" if clip.count > 1 else ""
+        is_clip = not clip.part and clip.extension != MIDI_EXTENSION
+        return f"{output.stem}{number}{output.suffix if is_clip else clip.suffix}"
 
     return key
 
@@ -138,6 +139,7 @@ def _describe(result: GenerationResult) -> str:
             f"{clip.address}: {clip.seconds:g} s, seed {clip.seed}, {clip.sample_rate} Hz, "
             f"{'stereo' if clip.channels == 2 else 'mono'}{loudness}"
         )
+        lines += [f"{part.address}: {part.name}" for part in clip.parts]
     lines.append(
         f"model {result.model} (licence {result.licence}), engine {result.engine} on "
         f"{result.device} in {result.precision}: real-time factor "

@@ -44,13 +44,13 @@ def add(commands: Commands) -> None:
     actions.add_parser("list", help="list the keys").set_defaults(run=_list)
     revoke = actions.add_parser("revoke", help="revoke a key immediately")
     revoke.add_argument(
-        "prefix", type=_parse_text, help="prefix of the key, from `musicgen keys list`"
+        "prefix", type=_parse_prefix, help="prefix of the key, from `musicgen keys list`"
     )
     revoke.set_defaults(run=_revoke)
     delete = actions.add_parser("delete-data", help="delete all jobs and uploads of a key")
     delete.add_argument(
         "prefix",
-        type=_parse_text,
+        type=_parse_prefix,
         help="prefix of the key, from `musicgen keys list`; `anonymous` for a server without keys",
     )
     delete.add_argument("--yes", action="store_true", help="delete; without it only count")
@@ -63,6 +63,11 @@ def _parse_text(text: str) -> str:
     except UnicodeEncodeError:
         raise argparse.ArgumentTypeError(f"must be UTF-8 (was {text!r})") from None
     return text
+
+
+def _parse_prefix(text: str) -> str:
+    """Return the prefix, also from mg_PREFIX, as keys begin."""
+    return _parse_text(text).removeprefix("mg_")
 
 
 def _parse_days(text: str) -> float:

@@ -219,7 +219,7 @@ async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
         count = metrics.orphans.inc if metrics else (lambda _: None)
         beside = [
             asyncio.create_task(swap.run()),
-            asyncio.create_task(survey.run()),
+            asyncio.create_task(survey.run(lambda: worker.is_idle)),
             asyncio.create_task(maintain(pool, app, files, api, elsewhere, count)),
             asyncio.create_task(finish_deletions(pool, files)),
         ]

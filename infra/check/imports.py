@@ -27,6 +27,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "musicgen.model": (),
     "musicgen.audio": ("request",),
     "musicgen.midi": ("request", "audio"),
+    "musicgen.credentials": ("settings", "audio"),
     "musicgen.storage": ("settings", "net"),
     "musicgen.remote": ("request", "settings"),
     "musicgen.checkpoints": ("settings", "storage", "model"),
@@ -38,7 +39,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "musicgen.predictor": (
         *("request", "settings", "process", "checkpoints"),
-        *("engine", "model", "audio", "storage"),
+        *("engine", "model", "audio", "midi", "storage", "credentials"),
     ),
     "handlers": ("request", "settings", "process", "checkpoints", "net"),
     "handlers.mcp": ("request",),
@@ -57,6 +58,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "handlers.doctor": (
         *("settings", "process", "checkpoints", "net", "model", "storage", "midi"),
+        "credentials",
         *("handlers", "handlers.job_api", "handlers.job_api.store"),
     ),
 }

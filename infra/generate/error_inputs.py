@@ -42,6 +42,7 @@ RULES: tuple[dict[str, Any], ...] = (
     {"prompt": "piano", "output_format": "opus", "sample_rate": 44100},
     {"prompt": "piano", "save_tokens": True, "output_format": "mp3"},
     {"prompt": "piano", "save_tokens": True, "loop": True, "bpm": 120},
+    {"prompt": "piano", "save_tokens": True, "decoder": "multi_band_diffusion"},
     {"prompt": "piano", "bitrate": 128},
 )
 """What concerns several fields, or none that is known."""

@@ -19,10 +19,12 @@ MusicGenError
 │   │   └── InputAudioTooLarge
 │   ├── InvalidBitDepth
 │   ├── UnknownModel
+│   │   └── ModelUnavailable       of the catalog, but no worker can load it
 │   ├── UnknownFormat
 │   └── UnknownStrategy
 ├── SettingsError             the operator can correct it: an environment variable
 ├── MissingDependency         an extra is not installed
+├── OutdatedLibrary           the compiled native library is of another version
 ├── DatabaseTooNew            a newer program has migrated the database
 ├── DataFolderError           the data folder is in use elsewhere, or unusable
 ├── BackupError               a backup cannot be written or restored
@@ -78,6 +80,7 @@ from musicgen.errors.operation import (
     NonFiniteLogits,
     NotWritable,
     ObjectMissing,
+    OutdatedLibrary,
     OutOfMemory,
     RemoteError,
     SettingsError,
@@ -102,6 +105,7 @@ from musicgen.errors.request import (
     InvalidTopK,
     InvalidTopP,
     InvalidVariations,
+    ModelUnavailable,
     PromptTooLong,
     UnknownField,
     UnknownFormat,
@@ -146,11 +150,13 @@ __all__ = [
     "MergeDiffers",
     "MissingDependency",
     "ModelTooLarge",
+    "ModelUnavailable",
     "MusicGenError",
     "NonFiniteLogits",
     "NotWritable",
     "ObjectMissing",
     "OutOfMemory",
+    "OutdatedLibrary",
     "PromptTooLong",
     "RemoteError",
     "SettingsError",

@@ -35,6 +35,19 @@ class MissingDependency(MusicGenError):
         self.package = package
 
 
+class OutdatedLibrary(MusicGenError):
+    """The compiled native library is of another version than the Python code."""
+
+    code = "outdated_library"
+
+    def __init__(self, file: str, function: str) -> None:
+        super().__init__(
+            f"{file} was compiled from another version: it lacks {function}. Install the project "
+            "again: run pip install -e . with a C++ compiler in its folder."
+        )
+        self.function = function
+
+
 class DatabaseTooNew(MusicGenError):
     """The database was changed by a newer program in a way this one cannot work with.
 

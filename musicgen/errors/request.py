@@ -145,6 +145,22 @@ class UnknownModel(InvalidRequest):
     code = "unknown_model"
 
 
+class ModelUnavailable(UnknownModel):
+    """No worker can load this model at present. `available`: names of those that can be had."""
+
+    code = "model_unavailable"
+
+    def __init__(self, field: str, value: str, available: Iterable[str]) -> None:
+        names = ", ".join(sorted(available))
+        super().__init__(
+            field,
+            "must be a model that a worker here can load",
+            value=value,
+            advice=f"These can be loaded: {names}. Others need their files on a worker's machine, "
+            "or a connection from there to the Hugging Face hub.",
+        )
+
+
 class UnknownFormat(InvalidRequest):
     """No output format has this name."""
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from musicgen import __version__
 from musicgen.request import GenerationRequest
-from musicgen.result import Clip
+from musicgen.result import Clip, ClipPart
 
 SCHEMA = 1
 _BLOCK_BYTES = 2**20
@@ -37,7 +37,7 @@ def build_manifest(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "request": _describe_request(request),
         "clips": [
-            {name: value for name, value in asdict(clip).items() if name != "address"}
+            _leave_out_address({**asdict(clip), "parts": [*map(_describe_part, clip.parts)]})
             for clip in clips
         ],
         **provenance,
@@ -49,6 +49,14 @@ def list_versions() -> dict[str, str]:
     """Return the versions of this project and of a PyTorch in use."""
     torch = sys.modules.get("torch")
     return {"musicgen": __version__} | ({} if torch is None else {"torch": torch.__version__})
+
+
+def _describe_part(part: ClipPart) -> dict[str, Any]:
+    return _leave_out_address(asdict(part))
+
+
+def _leave_out_address(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in mapping.items() if name != "address"}
 
 
 def _describe_request(request: GenerationRequest) -> dict[str, Any]:

@@ -9,30 +9,31 @@ Every platform wraps this class.
 from __future__ import annotations
 
 import logging
-import math
 import secrets
 import uuid
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
 from musicgen import __version__, catalog
 from musicgen.audio.encode import compute_max_size
-from musicgen.audio.postprocess import finish_clip
-from musicgen.audio.tags import AudioTags
 from musicgen.checkpoints.address import is_to_be_fetched
 from musicgen.checkpoints.locate import Source, locate
+from musicgen.credentials.signing import ContentSigner, open_signer
 from musicgen.engine.interface import Engine, GenerationJob, Row
 from musicgen.engine.loading import load_engine
 from musicgen.errors import InvalidRequest, UnknownModel
 from musicgen.generation import Generation
-from musicgen.model.config import MusicGenConfig
+from musicgen.predictor.diffusion import add_licence, choose_diffusion
+from musicgen.predictor.finish import finish_output
 from musicgen.predictor.manifest import list_versions
 from musicgen.predictor.notes import build_notes
-from musicgen.predictor.prepare import BETWEEN_PROMPTS, PreparedJob, check_saved_tokens, prepare
+from musicgen.predictor.parts import check_parts
+from musicgen.predictor.prepare import BETWEEN_PROMPTS, check_saved_tokens, prepare
+from musicgen.predictor.sealing import prepare_sealing
 from musicgen.predictor.separation import MelodySeparator
-from musicgen.predictor.store import add_tokens, build_tags, store_clips
-from musicgen.predictor.stream import ClipStream, report_progress
+from musicgen.predictor.store import build_tags, store_clips
+from musicgen.predictor.stream import open_streams, report_progress
 from musicgen.process import startup
 from musicgen.process.resources import cpu_quota
 from musicgen.process.stopwatch import Stopwatch
@@ -46,7 +47,7 @@ from musicgen.storage.factory import open_bucket, open_callers_bucket, open_stor
 from musicgen.storage.inline import INLINE_MAX_BYTES, InlineStorage
 
 GENERATOR = f"musicgen-serverless {__version__}"
-WARM_UP_SECONDS = 0.04
+WARM_UP_FRAMES = 1
 
 logger = logging.getLogger(__name__)
 
@@ -61,21 +62,25 @@ class Predictor:
         settings: Settings,
         storage: Storage,
         separator: MelodySeparator | None = None,
+        signer: ContentSigner | None = None,
     ) -> None:
         self._engine = engine
         self.device = str(engine.device)
         self._source = source
         self._settings = settings
         self._storage = storage
+        self._signer = signer
         self._separator = separator or MelodySeparator(settings.separation, engine.device)
 
     @classmethod
     def load(cls, settings: Settings, storage: Storage | None = None) -> Predictor:
         """Find, check and load the model of `settings`.
 
-        Raises: `UnknownModel`, `ModelTooLarge`, `MissingDependency`, a `CheckpointError`.
+        Raises: `UnknownModel`, `ModelTooLarge`, `MissingDependency`, a `CheckpointError`;
+        `SettingsError` for a key that cannot sign.
         """
         startup.mark("imported")
+        signer = open_signer(settings.credentials)
         use_threads(settings.threads or cpu_quota())
         source = _locate_model(settings)
         startup.mark("weights_found")
@@ -93,7 +98,8 @@ class Predictor:
             watch.lap(),
         )
         startup.mark("model_loaded")
-        return cls(engine, source, settings, storage or open_storage(settings))
+        storage = storage or open_storage(settings)
+        return cls(engine, source, settings, storage, signer=signer)
 
     @property
     def model(self) -> str:
@@ -152,9 +158,8 @@ class Predictor:
 
     def warm_up(self) -> None:
         """Generate and discard a short clip, so the first request is not slower than the next."""
-        frames = math.ceil(WARM_UP_SECONDS * self._engine.config.frame_rate)
         row = Row("warm up", 0, SamplingParams(temperature=0.0, top_k=1))
-        for _ in self._engine.generate(GenerationJob((row,), frames)):
+        for _ in self._engine.generate(GenerationJob((row,), WARM_UP_FRAMES)):
             pass
         startup.mark("warmed_up")
 
@@ -176,7 +181,7 @@ class Predictor:
             source.folder, source.name, settings, source.adapter, on_phase=startup.mark
         )
         logger.info("loaded %s (licence %s)", source.name, source.licence)
-        return Predictor(engine, source, settings, self._storage, self._separator)
+        return Predictor(engine, source, settings, self._storage, self._separator, self._signer)
 
     def close(self) -> None:
         """Free the weights."""
@@ -195,26 +200,30 @@ class Predictor:
         audio_format = request.audio_format.with_rate(config.sample_rate)
         samples = round(request.seconds * audio_format.rate)
         size = compute_max_size(samples, config.channels, audio_format)
-        storage.prepare(size * len(request.texts))
+        stems = check_parts(request, self._separator)
+        diffusion = choose_diffusion(request, self._settings.diffusion)
+        licence = add_licence(source.licence, diffusion)
+        origin = source.label, licence
+        sealing = prepare_sealing(self._signer, request, *origin, is_streamed=stream is not None)
+        storage.prepare((size * (1 + stems) + sealing.bytes_max) * len(request.texts))
         seed = secrets.randbelow(SEED_MAX + 1) if request.seed is None else request.seed
-        mark = engine.codec_fingerprint if request.continuation or request.save_tokens else None
+        has_mark = diffusion is None and (request.continuation or request.save_tokens)
+        mark = engine.codec_fingerprint if has_mark else None
         prepared = prepare(request, seed, config, self._separator.extract_melody, mark)
         check_saved_tokens(request, prepared, mark)
-        job = replace(prepared.job, stream=stream is not None)
-        origin = source.label, source.licence, GENERATOR
-        tags = build_tags(request, prepared.texts, [row.seed for row in job.rows], *origin)
-        streams = [] if stream is None else _open_streams(request, stream, prepared, config, tags)
+        job = replace(prepared.job, stream=stream is not None, diffusion=diffusion)
+        seeds = [row.seed for row in job.rows]
+        tags = build_tags(request, prepared.texts, seeds, *origin, GENERATOR)
+        streams = [] if stream is None else open_streams(request, stream, prepared, config, tags)
         preparing = watch.lap()
         output = yield from report_progress(engine.generate(job), streams)
         timings = replace(output.timings, audio_prompt=output.timings.audio_prompt + preparing)
+        finished = finish_output(
+            output, request, prepared, config.sample_rate, tags, mark, self._separator, timings
+        )
         watch.lap()
-        joined = [prepared.join(pcm, config.sample_rate) for pcm in output.pcm]
-        clips = [finish_clip(pcm, config.sample_rate, request) for pcm in joined]
-        if request.save_tokens:
-            tags = add_tokens(tags, output.codes, mark or "", clips, audio_format)
-        timings.finish = watch.lap()
-        provenance = None if isinstance(storage, InlineStorage) else self._build_provenance()
-        stored = store_clips(storage, job_id, request, audio_format, clips, tags, provenance)
+        provenance = None if isinstance(storage, InlineStorage) else self._build_provenance(licence)
+        stored = store_clips(storage, job_id, request, audio_format, finished, sealing, provenance)
         timings.store = watch.lap()
         return GenerationResult(
             job_id=job_id,
@@ -224,17 +233,19 @@ class Predictor:
             seed=seed,
             seconds=samples / audio_format.rate,
             model=source.label,
-            licence=source.licence,
+            licence=licence,
             engine=engine.name,
             device=engine.device,
             precision=engine.precision,
             steps=output.steps,
             timings=timings,
-            notes=prepared.notes + build_notes(request, source, clips, streamed=stream is not None),
+            notes=prepared.notes
+            + build_notes(request, source, finished.clips, streamed=stream is not None)
+            + sealing.notes,
             start=startup.first_audio(),
         )
 
-    def _build_provenance(self) -> dict[str, Any] | None:
+    def _build_provenance(self, licence: str) -> dict[str, Any] | None:
         """Return model, engine and versions for the manifest, or None without a manifest."""
         if not self._settings.manifest:
             return None
@@ -242,7 +253,7 @@ class Predictor:
         return {
             "model": source.label,
             "revision": source.revision,
-            "licence": source.licence,
+            "licence": licence,
             "engine": engine.name,
             "device": engine.device,
             "precision": engine.precision,
@@ -276,21 +287,3 @@ def _locate_model(settings: Settings) -> Source:
 
         name = str(fetch(name, settings))
     return locate(name, settings.revision, settings.base_model, settings.base_revision)
-
-
-def _open_streams(
-    request: GenerationRequest,
-    form: StreamForm,
-    prepared: PreparedJob,
-    config: MusicGenConfig,
-    tags: Sequence[AudioTags],
-) -> list[ClipStream]:
-    """Open one stream for each clip. Raises: `UnknownFormat`."""
-    rate = config.sample_rate
-    # A stream keeps the model's own rate.
-    audio_format = replace(request.audio_format, sample_rate=rate)
-    samples = round(request.seconds * rate)
-    return [
-        ClipStream(form, audio_format, config.channels, samples, tag, prepared.open_crossfade(rate))
-        for tag in tags
-    ]

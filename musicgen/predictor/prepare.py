@@ -26,13 +26,16 @@ from musicgen.engine.interface import (
 from musicgen.engine.windows import compute_stride_frames
 from musicgen.errors import InvalidInputAudio, InvalidRequest
 from musicgen.model.config import MusicGenConfig
+from musicgen.notes import ResultNote
 from musicgen.request import GenerationRequest, seed_of_variation
 from musicgen.request.limits import CONTINUATION_TO_THE_END
 
 BETWEEN_PROMPTS = " | "
-WHOLE_MIX = "the melody was taken from the whole mix, without source separation"
-FROM_TOKENS = "continued from the tokens that the clip carries"
-SEPARATED = "the melody was taken from the vocals and other instruments, without drums and bass"
+WHOLE_MIX, FROM_TOKENS, SEPARATED = (
+    ResultNote("whole_mix"),
+    ResultNote("from_tokens"),
+    ResultNote("separated"),
+)
 ExtractMelody = Callable[[Pcm, int], Pcm | None]
 """Takes a recording (samples, channels) and its rate; returns the melody (samples, 1) or None."""
 
@@ -47,7 +50,7 @@ class PreparedJob:
 
     job: GenerationJob
     texts: tuple[str, ...]
-    notes: tuple[str, ...] = ()
+    notes: tuple[ResultNote, ...] = ()
     continued: Pcm | None = None
     offset: int = 0
 
@@ -113,7 +116,7 @@ def prepare(
 
 def _read_melody(
     path: Path, request: GenerationRequest, config: MusicGenConfig, extract_melody: ExtractMelody
-) -> tuple[NDArray[np.float32], str]:
+) -> tuple[NDArray[np.float32], ResultNote]:
     """Return the melody (samples, 1) at the model's rate, and a note on what it was read from.
 
     Raises: `InvalidInputAudio`; the errors of `extract_melody`.

@@ -1,4 +1,4 @@
-"""Extract the melody of a recording without drums and bass, as in the models' training.
+"""Separate recordings with Demucs: the stems of a clip, or the melody without drums and bass.
 
 Source: Copet et al. 2023, section 2.3: Demucs separates a recording, and the melody is read from
 vocals and other instruments together. The package `demucs` is an extra. Without it, or without its
@@ -22,19 +22,23 @@ from musicgen.audio.decode import to_channels
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.resample import resample
 from musicgen.errors import MissingDependency, SettingsError
+from musicgen.predictor.onnx_demucs import EXTENSION, OnnxDemucs
 from musicgen.process.lazy_torch import import_torch
 
 MELODY_STEMS = ("vocals", "other")
 CACHED_MELODIES = 4
 """Melodies of the last files stay in memory, so another take of one starts at once."""
+SEPARATION = "MUSICGEN_SEPARATION"
 OFF, AUTO = "off", "auto"
 DEFAULT_MODEL = "htdemucs"
+_WRAPPED_SECONDS = 2.0
+"""Music heard before and after a loop, as it is when it repeats."""
 
 logger = logging.getLogger(__name__)
 
 
 class MelodySeparator:
-    """Source separation with the Demucs model `model`: a name, or a path FOLDER/NAME.
+    """Source separation with the Demucs model `model`: a name, a path FOLDER/NAME, or FILE.onnx.
 
     "auto" is the default model where the package is installed, "off" no separation. The model is
     loaded at the first melody. Threads are safe; files are separated one at a time.
@@ -45,6 +49,7 @@ class MelodySeparator:
         self._lock = threading.Lock()
         self._separator: Any = None
         self._unavailable = model == OFF or (model == AUTO and find_spec("demucs") is None)
+        self._failed_to_load = False
         self._melodies: OrderedDict[str, Pcm] = OrderedDict()
 
     def extract_melody(self, pcm: Pcm, sample_rate: int) -> Pcm | None:
@@ -65,24 +70,51 @@ class MelodySeparator:
             self._melodies.move_to_end(key)
             return self._melodies[key]
 
-    def separate(self, pcm: Pcm, sample_rate: int) -> dict[str, Pcm]:
+    def list_stems(self) -> tuple[str, ...]:
+        """Load the model, and return the names of its stems. Raises: the errors of `separate`."""
+        with self._lock:
+            return _list_sources(self._require())
+
+    def separate(self, pcm: Pcm, sample_rate: int, *, is_loop: bool = False) -> dict[str, Pcm]:
         """Return the stems of `pcm` by name, each of its shape and `sample_rate`.
 
         Raises: `MissingDependency` or `SettingsError` without the model.
         """
+        wrapped = round(_WRAPPED_SECONDS * sample_rate) if is_loop else 0
+        around = np.pad(pcm, ((wrapped, wrapped), (0, 0)), mode="wrap") if wrapped else pcm
         with self._lock:
-            separator = self._load()
-            if separator is None:
-                raise MissingDependency("demucs", "stems", "demucs", "Its weights are needed too.")
-            names = separator.model.sources
-            stems = _separate_stems(separator, pcm, sample_rate, names)
-            return {name: to_channels(stem, pcm.shape[1]) for name, stem in stems.items()}
+            separator = self._require()
+            stems = _separate_stems(separator, around, sample_rate, _list_sources(separator))
+        return {
+            name: to_channels(stem[wrapped : wrapped + len(pcm)], pcm.shape[1])
+            for name, stem in stems.items()
+        }
+
+    def _require(self) -> Any:
+        separator = self._load()
+        if separator is not None:
+            return separator
+        if self._model == OFF:
+            raise SettingsError(
+                SEPARATION, f"is {OFF}", advice=f"Set it to {AUTO} or a model of Demucs."
+            )
+        if self._failed_to_load:
+            raise SettingsError(
+                SEPARATION,
+                f"is {AUTO}, and Demucs could not load its model {DEFAULT_MODEL}",
+                advice="Its weights are in no cache here, or cannot be downloaded. "
+                "Name a local model, or start again with a network.",
+            )
+        raise MissingDependency("demucs", "stems", "demucs", "Its weights are needed too.")
 
     def _load(self) -> Any:
         if self._separator is not None or self._unavailable:
             return self._separator
+        if self._model.endswith(EXTENSION):
+            self._separator = OnnxDemucs(Path(self._model))
+            return self._separator
         if find_spec("demucs") is None:
-            raise MissingDependency("demucs", f"MUSICGEN_SEPARATION={self._model}", "demucs")
+            raise MissingDependency("demucs", f"{SEPARATION}={self._model}", "demucs")
         import_torch("demucs")
         from demucs.api import Separator
 
@@ -98,7 +130,7 @@ class MelodySeparator:
         except (Exception, SystemExit) as error:
             if self._model != AUTO:
                 raise SettingsError(
-                    "MUSICGEN_SEPARATION",
+                    SEPARATION,
                     "must be auto, off or a model of Demucs",
                     value=self._model,
                     advice=f"Demucs: {error}.",
@@ -106,7 +138,7 @@ class MelodySeparator:
             logger.warning(
                 "source separation is off: demucs could not load its model %s: %s", name, error
             )
-            self._unavailable = True
+            self._unavailable = self._failed_to_load = True
         return self._separator
 
 
@@ -125,19 +157,32 @@ def _separate_stems(
     separator: Any, pcm: Pcm, sample_rate: int, names: Sequence[str]
 ) -> dict[str, Pcm]:
     """Return the stems `names`, with the channels of the model."""
-    import torch
-
     rate = separator.samplerate
     sound = resample(to_channels(pcm, separator.audio_channels), sample_rate, rate)
     # demucs divides by the level, and the level of silence is zero.
     if not sound.any():
         silence = np.zeros((len(pcm), separator.audio_channels), np.float32)
         return dict.fromkeys(names, silence)
+    arrays = _run(separator, sound)
+    return {
+        name: resample(np.ascontiguousarray(arrays[name], np.float32), rate, sample_rate)[
+            : len(pcm)
+        ]
+        for name in names
+    }
+
+
+def _run(separator: Any, sound: Pcm) -> dict[str, Pcm]:
+    if isinstance(separator, OnnxDemucs):
+        return separator.separate(sound)
+    import torch
+
     with torch.inference_mode():
         waveform = torch.from_numpy(np.ascontiguousarray(sound.T))
         _, stems = separator.separate_tensor(waveform)
-    arrays = {name: stems[name].cpu().numpy().T for name in names}
-    return {
-        name: resample(np.ascontiguousarray(stem, np.float32), rate, sample_rate)[: len(pcm)]
-        for name, stem in arrays.items()
-    }
+    return {name: stem.cpu().numpy().T for name, stem in stems.items()}
+
+
+def _list_sources(separator: Any) -> tuple[str, ...]:
+    is_onnx = isinstance(separator, OnnxDemucs)
+    return tuple(separator.sources if is_onnx else separator.model.sources)

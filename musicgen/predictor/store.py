@@ -7,17 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from musicgen.audio.embedded_tokens import SavedTokens, compute_checksum
 from musicgen.audio.encode import content_type, encode_blocks, file_extension
 from musicgen.audio.normalize import Normalized
 from musicgen.audio.tags import AudioTags
 from musicgen.audio.tempo import Tempo
+from musicgen.predictor.finish import FinishedClips
 from musicgen.predictor.manifest import build_manifest
+from musicgen.predictor.parts import MadePart
+from musicgen.predictor.sealing import Sealing
 from musicgen.request import AudioFormat, GenerationRequest
-from musicgen.result import Clip
+from musicgen.result import Clip, ClipPart
 from musicgen.storage.base import ClipFile, ClipName, Storage
 
 
@@ -34,39 +33,56 @@ def store_clips(
     job_id: str,
     request: GenerationRequest,
     audio_format: AudioFormat,
-    clips: Sequence[Normalized],
-    tags: Sequence[AudioTags],
+    finished: FinishedClips,
+    sealing: Sealing,
     provenance: Mapping[str, Any] | None = None,
 ) -> StoredClips:
-    """Encode and store the clips of one request, with a manifest where `provenance` is given.
+    """Encode, seal and store the clips of one request, with a manifest if `provenance` is given.
 
-    Raises: `StorageError`.
+    Raises: `StorageError`; the errors of `ContentSigner.sign`.
     """
+    clips, tags = finished.clips, finished.tags
     extension = file_extension(audio_format.output_format)
     kind = content_type(audio_format.output_format)
     streams, files = [], []
     for index, (clip, tag) in enumerate(zip(clips, tags, strict=True)):
-        stream = _HashingBlocks(encode_blocks(clip.pcm, audio_format, tag))
+        blocks = encode_blocks(clip.pcm, audio_format, tag)
+        stream = _HashingBlocks(sealing.seal(blocks, audio_format.output_format))
         name = ClipName(job_id, index, len(clips), extension)
         streams.append(stream)
         files.append(ClipFile(name, stream, kind, _build_metadata(job_id, tag)))
 
+    further = [
+        _FurtherFile(index, part, _HashingBlocks(part.read()))
+        for index, own in enumerate(finished.parts)
+        for part in own
+    ]
+    files += [each.build(job_id, len(clips)) for each in further]
+    count = len(files)
+
     def build_clips(addresses: Sequence[str]) -> tuple[Clip, ...]:
         return tuple(
-            _build_clip(clip, tag, stream, address, audio_format)
-            for clip, tag, stream, address in zip(clips, tags, streams, addresses, strict=True)
+            replace(
+                _build_clip(clip, tag, stream, addresses[index], audio_format),
+                parts=tuple(
+                    each.describe(address)
+                    for each, address in zip(further, addresses[len(clips) :], strict=True)
+                    if each.index == index
+                ),
+            )
+            for index, (clip, tag, stream) in enumerate(zip(clips, tags, streams, strict=True))
         )
 
     def write_manifest(provenance: Mapping[str, Any]) -> Iterator[bytes]:
         """Yield the manifest last: the hashes are known once the clips are stored."""
-        yield build_manifest(job_id, request, build_clips([""] * len(clips)), provenance)
+        yield build_manifest(job_id, request, build_clips([""] * count), provenance)
 
     if provenance is not None:
         name = ClipName(job_id, 0, 1, "json")
         files.append(ClipFile(name, write_manifest(provenance), "application/json"))
     addresses = storage.put_all(files)
-    manifest = addresses[len(clips)] if provenance is not None else None
-    return StoredClips(build_clips(addresses[: len(clips)]), manifest)
+    manifest = addresses[count] if provenance is not None else None
+    return StoredClips(build_clips(addresses[:count]), manifest)
 
 
 def build_tags(
@@ -87,19 +103,26 @@ def build_tags(
     ]
 
 
-def add_tokens(
-    tags: Sequence[AudioTags],
-    codes: NDArray[np.int64],
-    mark: str,
-    clips: Sequence[Normalized],
-    audio_format: AudioFormat,
-) -> list[AudioTags]:
-    """Return `tags` with the codes (clips, codebooks, frames) of the codec `mark` embedded."""
-    saved = [
-        SavedTokens(clip_codes, mark, compute_checksum(clip.pcm, audio_format))
-        for clip_codes, clip in zip(codes, clips, strict=True)
-    ]
-    return [replace(tag, tokens=tokens.to_text()) for tag, tokens in zip(tags, saved, strict=True)]
+@dataclass(frozen=True)
+class _FurtherFile:
+    """Part of clip `index`, as it is stored."""
+
+    index: int
+    part: MadePart
+    stream: _HashingBlocks
+
+    def build(self, job_id: str, count: int) -> ClipFile:
+        """Return the file of a job with `count` clips."""
+        part = self.part
+        name = ClipName(job_id, self.index, count, part.extension, part.stem)
+        metadata = _build_metadata(job_id, part.tags)
+        return ClipFile(name, self.stream, part.content_type, metadata)
+
+    def describe(self, address: str) -> ClipPart:
+        """Return the part of the result, once it is stored."""
+        part = self.part
+        size, digest = self.stream.size, self.stream.sha256
+        return ClipPart(part.name, address, part.content_type, size, digest)
 
 
 class _HashingBlocks:

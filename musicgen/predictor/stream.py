@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
+from dataclasses import replace
 
 from musicgen.audio.crossfade import Crossfade
 from musicgen.audio.encode import encode
@@ -11,7 +12,9 @@ from musicgen.audio.live_encoder import LiveEncoder, check_live_format
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.tags import AudioTags
 from musicgen.engine.interface import DecodeProgress, EngineOutput
-from musicgen.request import AudioFormat, StreamForm
+from musicgen.model.config import MusicGenConfig
+from musicgen.predictor.prepare import PreparedJob
+from musicgen.request import AudioFormat, GenerationRequest, StreamForm
 from musicgen.result import Progress
 
 
@@ -67,3 +70,21 @@ def report_progress(
                 stream.push(pcm) for stream, pcm in zip(streams, decoded.pcm, strict=False)
             )
             yield Progress(decoded.done, decoded.total, audio if any(audio) else ())
+
+
+def open_streams(
+    request: GenerationRequest,
+    form: StreamForm,
+    prepared: PreparedJob,
+    config: MusicGenConfig,
+    tags: Sequence[AudioTags],
+) -> list[ClipStream]:
+    """Open one stream for each clip. Raises: `UnknownFormat`."""
+    rate = config.sample_rate
+    # A stream keeps the model's own rate.
+    audio_format = replace(request.audio_format, sample_rate=rate)
+    samples = round(request.seconds * rate)
+    return [
+        ClipStream(form, audio_format, config.channels, samples, tag, prepared.open_crossfade(rate))
+        for tag in tags
+    ]

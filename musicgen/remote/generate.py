@@ -16,6 +16,7 @@ from musicgen.errors import InvalidInputAudio, MusicGenError, RemoteError, Setti
 from musicgen.remote import meta_musicgen
 from musicgen.remote.budget import round_usd
 from musicgen.remote.clips import RemoteClip, check_type
+from musicgen.remote.errors import RemoteRefusal
 from musicgen.remote.factory import open_remote
 from musicgen.remote.fields import build_fields
 from musicgen.remote.usage import Meter
@@ -125,6 +126,10 @@ class RemoteGenerator:
         return RemoteResult(whole, self.label, cost, meter.seconds)
 
     def _build_fields(self, request: GenerationRequest, input_audio: str | None) -> dict[str, Any]:
+        for name, is_requested in (("stems", request.stems), ("midi", request.midi)):
+            if is_requested:
+                reason = f"{name} are made by this server's own workers only"
+                raise RemoteRefusal("refused here", reason, is_request_fault=True)
         fields = build_fields(request, input_audio)
         return meta_musicgen.translate(fields) if self._is_meta else fields
 

@@ -31,6 +31,8 @@ LOUDNESS_DEFAULT_LUFS, LOUDNESS_MIN_LUFS, LOUDNESS_MAX_LUFS = -14.0, -40.0, -5.0
 SEAM_SECONDS = 0.11
 """Extra music after the end of a loop, crossfaded into its beginning."""
 
+ENCODEC, MULTI_BAND_DIFFUSION = "encodec", "multi_band_diffusion"
+DECODERS = (ENCODEC, MULTI_BAND_DIFFUSION)
 NORMALIZATION_STRATEGIES = ("loudness", "peak", "rms", "clip", "none")
 OUTPUT_FORMATS = ("wav", "flac", "mp3", "ogg", "opus")
 FORMATS_WITH_BIT_DEPTH = ("wav", "flac")

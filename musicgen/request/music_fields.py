@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from musicgen.catalog import CATALOG, MUSICGEN_LICENCE
+from musicgen.catalog import CATALOG, DIFFUSION, MUSICGEN_LICENCE
 from musicgen.errors import (
     InvalidContinuation,
     InvalidDuration,
@@ -231,4 +231,17 @@ class MusicFields:
         error=InvalidGuidance,
         option="--guidance",
         metavar="SCALE",
+    )
+    decoder: str = fields.declare(
+        "choice",
+        limits.ENCODEC,
+        choices=limits.DECODERS,
+        help="Network that turns the model's tokens into sound. multi_band_diffusion takes much "
+        f"longer and has weights of its own ({DIFFUSION}, {MUSICGEN_LICENCE}: no commercial use). "
+        "It needs a model of 32 kHz and PyTorch; live sound comes at the end.",
+        label="Decoder",
+        group="Sampling",
+        example={"prompt": "solo flute", "decoder": limits.MULTI_BAND_DIFFUSION},
+        option="--decoder",
+        metavar="NAME",
     )

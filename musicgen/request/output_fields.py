@@ -172,3 +172,23 @@ class OutputFields:
         needs="output_format wav or flac",
         option="--save-tokens",
     )
+    stems: bool = fields.declare(
+        "boolean",
+        False,
+        help="Also make a file of each instrument group: drums, bass, vocals and the rest.",
+        label="Stems: drums, bass, vocals and the rest",
+        group="File",
+        example={"prompt": "funk with a slap bass", "stems": True},
+        option="--stems",
+        on_cog=False,
+    )
+    midi: bool = fields.declare(
+        "boolean",
+        False,
+        help="Also write the notes of each clip as a MIDI file. Drums have no notes.",
+        label="Notes as MIDI",
+        group="File",
+        example={"prompt": "slow bells", "midi": True},
+        option="--midi",
+        on_cog=False,
+    )

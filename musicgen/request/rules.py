@@ -16,6 +16,7 @@ from musicgen.request.limits import (
     CONTINUATION_TO_THE_END,
     DURATION_DEFAULT_SECONDS,
     DURATION_MAX_SECONDS,
+    ENCODEC,
     FORMATS_WITH_BITRATE,
     FORMATS_WITH_TOKENS,
     LOUDNESS_DEFAULT_LUFS,
@@ -160,6 +161,8 @@ def _check_file(request: RequestFields) -> None:
         raise InvalidRequest("save_tokens", problem)
     if request.save_tokens and (request.loop or request.trim_silence):
         raise InvalidRequest("save_tokens", "cannot be combined with loop or trim_silence")
+    if request.save_tokens and request.decoder != ENCODEC:
+        raise InvalidRequest("save_tokens", f"needs decoder {ENCODEC} (it is {request.decoder})")
     if request.bitrate is not None and form not in FORMATS_WITH_BITRATE:
         problem = f"applies only to {' and '.join(FORMATS_WITH_BITRATE)} (output_format is {form})"
         raise InvalidRequest("bitrate", problem)

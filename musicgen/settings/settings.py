@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from musicgen.catalog import DIFFUSION, DIFFUSION_FILE, MUSICGEN_LICENCE
 from musicgen.settings.bucket import BucketSettings
+from musicgen.settings.credentials import CredentialSettings
 from musicgen.settings.declaration import (
     Declaration,
     check_settings,
@@ -163,9 +165,19 @@ class Settings:
         "MUSICGEN_SEPARATION",
         "text",
         "auto",
-        form="auto, off, NAME or FOLDER/NAME",
-        help="Source separation before a melody is read. `auto` is Demucs if the extra `demucs` "
-        "and its weights are there; `off` turns it off; otherwise a Demucs model.",
+        form="auto, off, NAME, FOLDER/NAME or FILE.onnx",
+        help="Source separation for stems, and before a melody is read. `auto` is Demucs if the "
+        "extra `demucs` and its weights are there; `off` turns it off; otherwise a Demucs model. "
+        "FILE.onnx is one in ONNX and needs the extra `stems`, without PyTorch.",
+    )
+    diffusion: str = setting(
+        "MUSICGEN_DIFFUSION",
+        "text",
+        DIFFUSION,
+        form="off, a hub name, a folder or a file",
+        help=f"Weights of multi-band diffusion ({DIFFUSION_FILE}), downloaded and loaded at the "
+        f"first request with `decoder` multi_band_diffusion; {MUSICGEN_LICENCE}: no commercial "
+        "use. `off` refuses such requests.",
     )
     manifest: bool = setting(
         "MUSICGEN_MANIFEST",
@@ -189,6 +201,7 @@ class Settings:
         help="Form of a log line. `json` is one object a line, with job and trace.",
     )
     bucket: BucketSettings = field(default_factory=BucketSettings)
+    credentials: CredentialSettings = field(default_factory=CredentialSettings)
     remote: RemoteSettings = field(default_factory=RemoteSettings)
 
     def __post_init__(self) -> None:
@@ -217,5 +230,9 @@ class Settings:
             values["model"] = default_model
         if not env.get("MUSICGEN_SPOOL_DIR"):
             values["spool_dir"] = find_data_dir(env) / "spool"
-        bucket, remote = BucketSettings.from_env(env), RemoteSettings.from_env(env)
-        return cls(**values, bucket=bucket, remote=remote)
+        return cls(
+            **values,
+            bucket=BucketSettings.from_env(env),
+            credentials=CredentialSettings.from_env(env),
+            remote=RemoteSettings.from_env(env),
+        )

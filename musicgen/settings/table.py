@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from musicgen.settings.bucket import BucketSettings
+from musicgen.settings.credentials import CredentialSettings
 from musicgen.settings.declaration import Declaration, read_declarations
 from musicgen.settings.job_api import ApiSettings, ClientSettings, TracingSettings
 from musicgen.settings.remote import RemoteSettings, RemoteTokens
@@ -14,6 +15,7 @@ from musicgen.settings.settings import Settings
 GROUPS: Mapping[str, type[Any]] = {
     "Generation": Settings,
     "Bucket": BucketSettings,
+    "Content credentials": CredentialSettings,
     "Remote deployment": RemoteSettings,
     "Tokens": RemoteTokens,
     "Job API": ApiSettings,

@@ -15,12 +15,21 @@ JOB_ID_ALLOWED = "letters, digits and . _ - = ~ + @ : only, at most 200, and not
 
 @dataclass(frozen=True)
 class ClipName:
-    """Clip `index` (from 0) of `count` of a job; `extension` has no dot."""
+    """Clip `index` (from 0) of `count` of a job; `extension` has no dot.
+
+    `part`: name of a stem of the clip, empty for the clip itself.
+    """
 
     job_id: str
     index: int
     count: int
     extension: str
+    part: str = ""
+
+    @property
+    def suffix(self) -> str:
+        """End of the file's name: the part and the extension."""
+        return f"{self.part and f'-{self.part}'}.{self.extension}"
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def build_dated_key(name: ClipName) -> str:
     """Return "2025-01-31/JOB/clip.wav", or "clip-1.wav" etc. for several clips; the date is UTC."""
     day = datetime.now(UTC).date().isoformat()
     number = f"-{name.index + 1}" if name.count > 1 else ""
-    return f"{day}/{name.job_id}/clip{number}.{name.extension}"
+    return f"{day}/{name.job_id}/clip{number}{name.suffix}"
 
 
 class LocalStorage:

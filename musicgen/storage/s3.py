@@ -139,7 +139,7 @@ def build_key(name: ClipName) -> str:
             f"the job id {name.job_id[:80]!r} cannot be part of a key. Allowed: {JOB_ID_ALLOWED}."
         )
     number = f"-{name.index + 1}" if name.count > 1 else ""
-    return f"{name.job_id}/clip{number}.{name.extension}"
+    return f"{name.job_id}/clip{number}{name.suffix}"
 
 
 def _check_tags(tags: str | None) -> None:

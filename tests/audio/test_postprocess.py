@@ -110,7 +110,7 @@ def test_silence_stays_as_long_as_it_is() -> None:
     silence = np.zeros((RATE, 1), np.float32)
     assert len(trim_silence(silence, RATE)) == RATE
     found = finish_clip(silence, RATE, _request(duration=1.0, trim_silence=True))
-    assert len(found.pcm) == RATE and found.note is not None
+    assert len(found.pcm) == RATE and found.notes
 
 
 @pytest.fixture(scope="module")

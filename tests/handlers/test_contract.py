@@ -106,7 +106,7 @@ def test_the_example_of_a_field_uses_it(spec: FieldSpec) -> None:
 
 
 def test_cog_has_every_field_of_a_request_or_says_why_not() -> None:
-    one_file = {"variations", "prompts"}  # one prediction answers with one file
+    one_file = {"variations", "prompts", "stems", "midi"}  # one prediction answers with one file
     assert set(INPUTS) == set(DEFAULTS) - one_file | {MULTI_BAND_DIFFUSION.name}
 
 

@@ -82,13 +82,62 @@ def test_a_worker_has_its_survey_made_by_a_process(
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(model_survey, "IDLE_SECONDS", 0.1)
     survey = ModelSurvey()
 
     async def wait_for_answer() -> None:
-        task = asyncio.create_task(survey.run())
+        task = asyncio.create_task(survey.run(lambda: True))
         while not survey.missing:
             await asyncio.sleep(0.05)
         task.cancel()
 
     asyncio.run(asyncio.wait_for(wait_for_answer(), 60))
     assert set(survey.missing) == HUB_MODELS
+
+
+def test_the_survey_waits_until_the_worker_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_survey, "IDLE_SECONDS", 0.2)
+    surveys: list[float] = []
+
+    async def survey() -> tuple[str, ...]:
+        surveys.append(asyncio.get_running_loop().time())
+        return ("large",)
+
+    monkeypatch.setattr(model_survey, "_survey_in_process", survey)
+
+    async def work_then_rest() -> float:
+        is_idle = False
+        task = asyncio.create_task(ModelSurvey().run(lambda: is_idle))
+        await asyncio.sleep(0.6)
+        assert surveys == []
+        is_idle, ended = True, asyncio.get_running_loop().time()
+        while not surveys:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        return surveys[0] - ended
+
+    assert asyncio.run(asyncio.wait_for(work_then_rest(), 30)) > 0.1
+
+
+def test_the_survey_of_a_worker_without_rest_comes_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_survey, "LONGEST_WAIT_SECONDS", 0.1)
+    asyncio.run(asyncio.wait_for(model_survey._wait_for_rest(lambda: False), 30))
+
+
+def test_a_hub_that_fails_once_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    statuses = [503, 200]
+
+    class Moody(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(statuses.pop(0))
+            self.end_headers()
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Moody) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        assert is_hub_reachable()
+        server.shutdown()
+    assert statuses == []

@@ -67,6 +67,7 @@ BEYOND: list[dict[str, Any]] = [
     {"fade_out": 9.0},
     {"trim_silence": "yes"},
     {"steady_level": "yes"},
+    {"decoder": "diffusion"},
     {"target_loudness": limits.LOUDNESS_MAX_LUFS + 0.1},
     {"sample_rate": 22_050},
     {"bitrate": 128},

@@ -71,6 +71,22 @@ def test_both_clients_have_the_same_methods() -> None:
         )
 
 
+def test_one_call_answers_the_sound(ask: Ask) -> None:
+    fields = {"prompt": "piano", "duration": 0.5, "seed": 3}
+    whole = ask("make", **fields)
+    assert _read(whole) == ("WAV", 0.5)
+    assert ask("make", **fields) == whole
+    assert _read(ask("make", **fields, output_format="flac")) == ("FLAC", 0.5)
+    blocks = ask("make_live", **fields, output_format="mp3")
+    assert _read(b"".join(blocks))[0] == "MP3"
+    continued = ask("make", **fields, continuation=True, input_audio=wav(0.3))
+    assert _read(continued) == ("WAV", pytest.approx(0.5, abs=0.4))
+    with pytest.raises(InvalidRequest, match="variations"):
+        ask("make", **fields, variations=2)
+    with pytest.raises(InvalidRequest):
+        ask("make_live", **fields, output_format="flac")
+
+
 def test_a_job_and_its_clips(ask: Ask, tmp_path: Path) -> None:
     job = ask("generate", prompt="piano", duration=0.5, seed=3, variations=2)
     assert job == ask("status", job.id) and job.status == "completed" and job.is_final

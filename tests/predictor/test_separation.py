@@ -117,6 +117,20 @@ def test_without_demucs_auto_does_without_and_a_named_model_is_an_error(
         MelodySeparator("htdemucs", "cpu").extract_melody(pcm, RATE)
 
 
+def test_stems_without_a_model_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not installed, off, and installed without weights need three different steps."""
+    with pytest.raises(errors.SettingsError, match="MUSICGEN_SEPARATION is off"):
+        MelodySeparator("off", "cpu").list_stems()
+    monkeypatch.setattr(separation, "DEFAULT_MODEL", "no_such_model")
+    separator = MelodySeparator("auto", "cpu")
+    for _ in range(2):
+        with pytest.raises(errors.SettingsError, match="could not load its model no_such_model"):
+            separator.list_stems()
+    monkeypatch.setattr(separation, "find_spec", lambda _: None)
+    with pytest.raises(errors.MissingDependency, match=r"\.\[demucs\]"):
+        MelodySeparator("auto", "cpu").list_stems()
+
+
 def test_a_model_that_cannot_be_had_is_named(model: str) -> None:
     wrong = str(Path(model).parent / "nothing")
     with pytest.raises(errors.SettingsError, match="MUSICGEN_SEPARATION"):

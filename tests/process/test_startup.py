@@ -87,6 +87,20 @@ def test_prefetching_brings_a_file_into_memory(tmp_path: Path) -> None:
     assert startup.prefetch(str(path)) is None, "what is in memory is not read again"
 
 
+def test_residence_is_that_of_the_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "weights.packed"
+    path.write_bytes(os.urandom(2**20) * 40)
+    os.sync()
+    make_cold([path])
+    if startup.resident_share(path) > 0.5:
+        pytest.skip("this file system keeps its files in memory")
+    with path.open("rb") as file:
+        file.read(2**24)
+    assert 0.1 < startup.resident_share(path) < 0.9, "the first 16 MiB of 40 were read"
+    path.read_bytes()
+    assert startup.resident_share(path) == 1.0
+
+
 @pytest.mark.parametrize(
     ("names", "read"),
     [

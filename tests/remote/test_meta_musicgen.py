@@ -131,6 +131,7 @@ def test_a_seed_is_chosen_and_told(hybrid: GuardedDeployment, api: MetaApi) -> N
         ({"fade_out": 1.0}, "no field fade_out"),
         ({"sample_rate": 48000}, "no field sample_rate"),
         ({"save_tokens": True}, "no field save_tokens"),
+        ({"decoder": "multi_band_diffusion"}, "no field decoder"),
         ({"output_format": "flac"}, "wav, mp3"),
         ({"normalization_strategy": "none"}, "loudness, peak, rms, clip"),
         ({"model_version": "small"}, "stereo-melody-large, stereo-large"),

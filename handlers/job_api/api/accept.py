@@ -19,7 +19,7 @@ from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.models import AvailableModels
 from handlers.job_api.store.texts import is_storable, list_texts
 from handlers.job_api.store.upload_files import UPLOAD
-from musicgen.errors import InvalidRequest, UnknownModel
+from musicgen.errors import InvalidRequest, ModelUnavailable, UnknownModel
 from musicgen.request import GenerationRequest
 from musicgen.request.fields import to_integer
 
@@ -54,9 +54,8 @@ def accept(
     # Validate the other fields first, because reading the audio takes long.
     checked = dict(sent) if audio is None else {**sent, "input_audio": _PLACEHOLDER}
     request = GenerationRequest.from_mapping(checked)
-    if request.model_version is not None and not available.is_available(request.model_version):
-        names = sorted(available.names)
-        raise UnknownModel.for_choice("model_version", request.model_version, names)
+    if request.model_version is not None:
+        _check_model(request.model_version, available)
     fields = request.to_mapping()
     _check_storable(fields)
     sound = None
@@ -78,6 +77,18 @@ def accept(
     seconds = request.seconds_to_generate * len(request.texts)
     digest = hashlib.sha256(text.encode()).hexdigest()
     return AcceptedJob(fields, digest, seconds, priority, webhook, sound)
+
+
+def _check_model(name: str, available: AvailableModels) -> None:
+    """Refuse a model that nobody knows, or that no worker can load.
+
+    Raises: `UnknownModel`, `ModelUnavailable`.
+    """
+    if not available.is_available(name):
+        raise UnknownModel.for_choice("model_version", name, sorted(available.names))
+    if available.is_missing(name):
+        at_hand = available.names - available.missing
+        raise ModelUnavailable("model_version", name, at_hand)
 
 
 def _check_storable(fields: Mapping[str, Any]) -> None:

@@ -14,12 +14,14 @@ from handlers.job_api.errors import Forbidden, RateLimited, Unauthorized, WrongK
 from handlers.job_api.store.api_keys import ANONYMOUS_CALLER, ApiCaller
 
 COOKIE = "musicgen_key"
+ELEVENLABS_HEADER = "xi-api-key"
+"""Header for a key that ElevenLabs's clients send instead of Authorization."""
 _BEARER = "bearer "
 _SCHEME = HTTPBearer(
     auto_error=False,
     scheme_name="key",
     description="API key created by `musicgen keys create`. Not needed if the API listens only on "
-    "loopback.",
+    "loopback. The header xi-api-key takes it too.",
 )
 """Only for the OpenAPI document, because a key may also come in a cookie."""
 
@@ -64,10 +66,10 @@ async def identify_caller(request: Request) -> ApiCaller | None:
 
 
 def _read_key(request: Request) -> str | None:
-    """Return the key of a request, from its header or the page's cookie, or None."""
+    """Return the key of a request, from a header or the page's cookie, or None."""
     header = request.headers.get("authorization", "")
     key = header[len(_BEARER) :] if header.lower().startswith(_BEARER) else None
-    return key or request.cookies.get(COOKIE) or None
+    return key or request.headers.get(ELEVENLABS_HEADER) or request.cookies.get(COOKIE) or None
 
 
 async def find_caller(request: Request, key: str) -> ApiCaller | None:

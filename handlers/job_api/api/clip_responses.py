@@ -29,6 +29,7 @@ from handlers.job_api.store.bucket_clips import (
 )
 from handlers.job_api.store.files import NO_BUCKET, JobFiles, StoredClip
 from handlers.job_api.store.jobs import build_run_name
+from handlers.job_api.store.status import MIDI_PART
 from musicgen.audio.encode import content_type
 from musicgen.midi import packages as midi
 
@@ -42,13 +43,15 @@ _WORDS = re.compile(r"[^\W_]+")
 class RequestedClip:
     """Clip `number` (from 1) of a completed job's `row`, as `extension`.
 
-    `downloads`: the caller saves it as a file instead of playing it.
+    `downloads`: the caller saves it as a file instead of playing it. `stem`: name of a stem of it,
+    empty for the clip itself.
     """
 
     row: dict[str, Any]
     number: int
     extension: str
     downloads: bool = False
+    stem: str = ""
 
     @property
     def run_name(self) -> str:
@@ -62,15 +65,30 @@ class RequestedClip:
         return clip
 
     @property
+    def part(self) -> dict[str, Any] | None:
+        """Entry of the stem in the job's result, or of notes stored with the clip."""
+        is_midi = not self.stem and self.extension == midi.EXTENSION
+        name = MIDI_PART if is_midi else self.stem
+        parts = self.description.get("parts") or []
+        return next((part for part in parts if part["name"] == name), None)
+
+    @property
     def address(self) -> str:
-        """Address of the stored clip: a path or a URL."""
-        return str(self.description.get("address") or "")
+        """Address of the stored file: a path or a URL."""
+        return str((self.part or self.description).get("address") or "")
+
+    @property
+    def bytes(self) -> int:
+        """Size of the stored file."""
+        return int((self.part or self.description).get("bytes") or 0)
 
     @property
     def stored(self) -> StoredClip:
-        """The clip as the worker stored it."""
+        """The file as the worker stored it."""
         extension = str(self.row["request"].get("output_format", "wav"))
-        return StoredClip(self.run_name, self.number, extension, self.address)
+        if self.part is not None and not self.stem:
+            extension = midi.EXTENSION
+        return StoredClip(self.run_name, self.number, extension, self.address, self.stem)
 
     @property
     def file_name(self) -> str:
@@ -79,7 +97,8 @@ class RequestedClip:
         words = _WORDS.findall(str(self.row["name"] or clip.get("prompt") or "music").lower())
         name = _shorten("-".join(words or ["music"]))
         seed = clip.get("seed")
-        return f"{name}-{self.number if seed is None else seed}.{self.extension}"
+        number = self.number if seed is None else seed
+        return f"{name}-{number}{self.stem and f'-{self.stem}'}.{self.extension}"
 
     @property
     def disposition(self) -> str:
@@ -114,8 +133,7 @@ async def send_clip(request: Request, files: JobFiles, clip: RequestedClip) -> R
         name, client = f"{stored.name}.{clip.extension}", str(clip.row["owner"])
         return _send_file(await context.conversions.run(name, client, convert), clip)
     if not is_bucket_address(stored.address):
-        path = files.get_clip_path(stored.run_name, stored.number, stored.extension)
-        return _send_file(path, clip)
+        return _send_file(files.get_stored_path(stored), clip)
     if bucket is None:
         raise NotFound(NO_BUCKET)
     # A signed address allows GET alone, and a redirected POST would be sent again as POST.
@@ -132,9 +150,12 @@ async def send_clip(request: Request, files: JobFiles, clip: RequestedClip) -> R
 def _send_file(path: Path, clip: RequestedClip) -> Response:
     if not path.exists():
         raise NotFound(CLIP_DELETED)
+    return FileReply(path, media_type=_find_type(clip), headers=_headers(clip))
+
+
+def _find_type(clip: RequestedClip) -> str:
     is_midi = clip.extension == midi.EXTENSION
-    kind = midi.CONTENT_TYPE if is_midi else content_type(clip.extension)
-    return FileReply(path, media_type=kind, headers=_headers(clip))
+    return midi.CONTENT_TYPE if is_midi else content_type(clip.extension)
 
 
 async def _send_object(request: Request, bucket: BucketClips, clip: RequestedClip) -> Response:
@@ -153,7 +174,7 @@ async def _send_object(request: Request, bucket: BucketClips, clip: RequestedCli
     return StreamingResponse(
         () if is_head else _iterate(stream),
         status_code=206 if stream.is_part else 200,
-        media_type=content_type(clip.extension),
+        media_type=_find_type(clip),
         headers=_describe(stream, clip),
     )
 
@@ -186,7 +207,7 @@ async def _open_object(request: Request, bucket: BucketClips, clip: RequestedCli
         if part is not None or not _is_unchanged(request, whole):
             return whole
         whole.close()
-    raise RangeNotSatisfiable(int(clip.description.get("bytes") or 0))
+    raise RangeNotSatisfiable(clip.bytes)
 
 
 async def _open_range(

@@ -13,19 +13,33 @@ from handlers.job_api.api.clip_responses import RequestedClip
 from handlers.job_api.errors import NotFound
 from handlers.job_api.store.bucket_clips import CLIP_DELETED, ObjectStream, is_bucket_address
 from handlers.job_api.store.files import NO_BUCKET, JobFiles
+from handlers.job_api.store.status import MIDI_PART
+from musicgen.midi import packages as midi
 
 BLOCK_BYTES = 2**18
 MISSING = "missing.txt"
 
 
 def list_clips(rows: Iterable[dict[str, Any]]) -> list[RequestedClip]:
-    """Return the clips of the completed jobs among `rows`, as they were stored."""
+    """Return the clips of the completed jobs among `rows` and their parts, as they were stored."""
     return [
-        RequestedClip(row, number, str(row["request"].get("output_format", "wav")))
+        clip
         for row in rows
         if row["state"] == "completed"
         for number in range(1, len(row["result"]["clips"]) + 1)
+        for clip in _list_files(row, number)
     ]
+
+
+def _list_files(row: dict[str, Any], number: int) -> Iterator[RequestedClip]:
+    extension = str(row["request"].get("output_format", "wav"))
+    clip = RequestedClip(row, number, extension)
+    yield clip
+    for part in clip.description.get("parts") or []:
+        if part["name"] == MIDI_PART:
+            yield RequestedClip(row, number, midi.EXTENSION)
+        else:
+            yield RequestedClip(row, number, extension, stem=part["name"])
 
 
 async def stream_zip(files: JobFiles, clips: list[RequestedClip]) -> AsyncIterator[bytes]:
@@ -55,7 +69,7 @@ def _build_zip(files: JobFiles, clips: list[RequestedClip]) -> Generator[bytes, 
                 missing.append(name)
                 continue
             entry = zipfile.ZipInfo(name, _read_time(clip.row["finished_at"]))
-            entry.file_size = int(clip.description.get("bytes") or 0)
+            entry.file_size = clip.bytes
             with contextlib.closing(source), archive.open(entry, "w") as target:
                 while block := source.read(BLOCK_BYTES):
                     target.write(block)
@@ -87,7 +101,7 @@ def _open(files: JobFiles, clip: RequestedClip) -> BinaryIO | ObjectStream:
             raise NotFound(NO_BUCKET)
         return files.clips_in_bucket.open(stored.run_name, stored.address)
     try:
-        return files.get_clip_path(stored.run_name, stored.number, stored.extension).open("rb")
+        return files.get_stored_path(stored).open("rb")
     except FileNotFoundError:
         raise NotFound(CLIP_DELETED) from None
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MESSAGE_MAX_BYTES = 200_000
 """Limit of a message: the longest prompts and sections with every character escaped fit."""
 _INSIDE = "http://job-api.invalid"
-_PASSED = ("authorization", "cookie", "traceparent")
+_PASSED = ("authorization", "xi-api-key", "cookie", "traceparent")
 
 
 def has_mcp() -> bool:

@@ -28,6 +28,7 @@ from handlers.job_api.api.schemas import ErrorReply, Upload
 from handlers.job_api.errors import AudioUnavailable, NotFound
 from handlers.job_api.store import jobs
 from handlers.job_api.store.files import count_clips
+from handlers.job_api.store.status import MIDI_PART
 from handlers.job_api.store.upload_files import UPLOAD
 from musicgen.audio.encode import content_type
 from musicgen.errors import InvalidInputAudio
@@ -36,7 +37,7 @@ from musicgen.request.limits import OUTPUT_FORMATS, VARIATIONS_MAX
 
 CLIP_EXTENSIONS = (*OUTPUT_FORMATS, midi.EXTENSION)
 NO_CLIP = "No such clip, or the job has been deleted."
-_NAME = re.compile(r"([0-9a-f]{32})(?:-([1-9]\d?))?\.([a-z0-9]{1,5})")
+_NAME = re.compile(r"([0-9a-f]{32})(?:-([1-9]\d?))?(?:-([a-z][a-z0-9_]{0,23}))?\.([a-z0-9]{1,5})")
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorReply} for status in (401, 403, 404, 409, 422, 429, 503)
 }
@@ -109,22 +110,25 @@ async def get_audio(
 ) -> Response:
     """Send a clip of a completed job: JOB.wav for the first one, JOB-2.wav for the second.
 
+    JOB-drums.wav and JOB-2-drums.wav are stems of them, for a request with `stems`.
+
     Another extension converts the clip; `mid` transcribes its notes as MIDI, if the server has the
     packages. Range requests are supported. `download` asks browsers to save the clip under the name
     in Content-Disposition.
     """
     match = _NAME.fullmatch(name)
-    if match is None or match[3] not in CLIP_EXTENSIONS:
+    if match is None or match[4] not in CLIP_EXTENSIONS:
         formats = ", ".join(CLIP_EXTENSIONS)
         raise NotFound(f"No such clip: the name must be JOB.wav, with an extension of {formats}.")
     context: Context = request.app.state.context
     row = await jobs.get(context.pool, match[1], caller.owner)
-    number = int(match[2] or 1)
-    if row is None or number > count_clips(row["request"]):
+    if row is None or int(match[2] or 1) > count_clips(row["request"]):
         raise NotFound(NO_CLIP)
     if row["state"] != "completed":
         raise NotFound(f"No clip: the job is {row['state']}, not completed.")
-    requested = RequestedClip(row, number, match[3], download)
+    requested = RequestedClip(row, int(match[2] or 1), match[4], download, match[3] or "")
+    if match[3] == MIDI_PART or (match[3] and requested.part is None):
+        raise NotFound(f"No such stem: the clip has no part {match[3]}.")
     return type_reply(request, await send_clip(request, context.files, requested))
 
 

@@ -29,6 +29,7 @@ from handlers.job_api.api.openapi.media import (
 from handlers.job_api.api.routes_jobs import IDEMPOTENCY_KEY_MAX, CurrentCaller, submit_body
 from handlers.job_api.api.schemas import ErrorReply, MusicReply
 from handlers.job_api.api.sound_apis import GENERATE, MUSIC, SOUND_GENERATION, SPEECH
+from handlers.job_api.api.sound_elevenlabs import COMPOSE, STREAM
 from handlers.job_api.api.sound_errors import JOB_HEADER, translate_error
 from handlers.job_api.api.sound_shapes import SoundCall, SoundShape
 from handlers.job_api.api.waiting import AwaitedJob
@@ -122,6 +123,30 @@ async def generate_sound(
     """Make music and answer it, as LocalAI and ElevenLabs do. The default format is wav."""
     beside = {} if output_format is None else {"output_format": output_format}
     return await _answer(request, caller, idempotency_key, SOUND_GENERATION, beside)
+
+
+@router.post("/music", **_document(COMPOSE))
+async def compose_music(
+    request: Request,
+    caller: CurrentCaller,
+    idempotency_key: IdempotencyKey = None,
+    output_format: Annotated[str | None, Query(max_length=40)] = None,
+) -> Response:
+    """Make music and answer it, as ElevenLabs does. The default format is mp3_44100_128."""
+    beside = {} if output_format is None else {"output_format": output_format}
+    return await _answer(request, caller, idempotency_key, COMPOSE, beside)
+
+
+@router.post("/music/stream", **_document(STREAM))
+async def stream_music(
+    request: Request,
+    caller: CurrentCaller,
+    idempotency_key: IdempotencyKey = None,
+    output_format: Annotated[str | None, Query(max_length=40)] = None,
+) -> Response:
+    """Make music and send it as it is made, as ElevenLabs does."""
+    beside = {} if output_format is None else {"output_format": output_format}
+    return await _answer(request, caller, idempotency_key, STREAM, beside)
 
 
 async def _answer(

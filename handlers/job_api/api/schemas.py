@@ -48,6 +48,16 @@ class Submitted(BaseModel):
     )
 
 
+class ClipPartInfo(BaseModel):
+    """Further file of a clip."""
+
+    name: str = Field(description="name of a stem, such as drums; or midi for the notes")
+    url: Address
+    content_type: str
+    bytes: int
+    sha256: str
+
+
 class ClipInfo(BaseModel):
     """Clip of a completed job."""
 
@@ -59,8 +69,17 @@ class ClipInfo(BaseModel):
     content_type: str
     bytes: int
     sha256: str
+    parts: list[ClipPartInfo] = []
 
     model_config = ConfigDict(extra="allow")
+
+
+class NoteDetail(BaseModel):
+    """Note on a result: a stable code, the values in its text, and the text."""
+
+    code: str | None = None
+    values: dict[str, float] = {}
+    text: str
 
 
 class Result(BaseModel):
@@ -74,6 +93,7 @@ class Result(BaseModel):
     licence: str | None = None
     real_time_factor: float | None = None
     notes: list[str] = []
+    note_details: list[NoteDetail] = Field([], description="the notes with their codes")
 
     model_config = ConfigDict(extra="allow")
 

@@ -185,11 +185,11 @@ def _read_effect(given: Mapping[str, Any], call: SoundCall) -> None:
         call.fields.setdefault("temperature", 0.0)
     check_lyrics(given)
     describe_music(given, call)
-    _read_named_format(given.get("output_format"), call)
+    read_named_format(given.get("output_format"), call)
     read_streaming(given, call)
 
 
-def _read_named_format(name: object, call: SoundCall) -> None:
+def read_named_format(name: object, call: SoundCall) -> None:
     """Read ElevenLabs's names of formats, such as mp3_44100_128. Raises: `InvalidRequest`."""
     if not isinstance(name, str) or "_" not in name:
         read_format(name, "output_format", call, "wav")

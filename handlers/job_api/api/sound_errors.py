@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from handlers.job_api.errors import ApiError, NotFound
-from musicgen.errors import InvalidRequest, UnknownModel
+from musicgen.errors import InvalidRequest, ModelUnavailable, UnknownModel
 
 JOB_HEADER = "X-Job-Id"
 _NO_RETRY = {"X-Should-Retry": "false"}
@@ -80,6 +80,9 @@ def translate_error(error: InvalidRequest, names: Mapping[str, str]) -> ApiError
     field = theirs.get(error.field, error.field)
     if isinstance(error, UnknownModel):
         missing = ModelNotFound(f"The model {error.value!r} does not exist. GET /v1/models lists.")
+        if isinstance(error, ModelUnavailable):
+            problem = f"No worker here can load the model {error.value!r}."
+            missing = ModelNotFound(f"{problem} {error.advice}")
         missing.field = "model"
         return missing
     return InvalidSound(error.code, field + str(error).removeprefix(error.field), field)

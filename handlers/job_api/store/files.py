@@ -1,6 +1,6 @@
 """Files of jobs: of this machine's data folder, or of the bucket shared by all machines.
 
-clips/JOB-RUN/1.wav      finished clips of a run
+clips/JOB-RUN/1.wav      finished clips of a run, their stems as 1-drums.wav, their notes as 1.mid
 converted/JOB-RUN-1.mp3  conversions of clips to other formats
 growing/JOB-RUN-1        live audio of a clip, written while the clip is made
 uploads/ID               uploads of callers
@@ -42,22 +42,26 @@ _ABANDONED_SECONDS = 24 * 3600.0
 
 def build_clip_key(name: ClipName) -> str:
     """Return the path of a clip below the clips folder, counted from 1."""
-    return f"{name.job_id}/{name.index + 1}.{name.extension}"
+    return f"{name.job_id}/{name.index + 1}{name.suffix}"
 
 
 @dataclass(frozen=True)
 class StoredClip:
-    """Clip `number` (from 1) of a run as it was stored, with the `address` of the job's result."""
+    """Clip `number` (from 1) of a run as it was stored, with the `address` of the job's result.
+
+    `part`: a stem of the clip, empty for the clip itself.
+    """
 
     run_name: str
     number: int
     extension: str
     address: str
+    part: str = ""
 
     @property
     def name(self) -> str:
         """Name different from those of all other clips."""
-        return f"{self.run_name}-{self.number}"
+        return f"{self.run_name}-{self.number}{self.part and f'-{self.part}'}"
 
 
 class JobFiles:
@@ -106,9 +110,13 @@ class JobFiles:
         """Storage for the live audio of workers."""
         return self.live_in_bucket or self.live_folder
 
-    def get_clip_path(self, run_name: str, number: int, extension: str) -> Path:
-        """Return the path of a finished clip; `number` counts from 1."""
-        return self._clips / run_name / f"{number}.{extension}"
+    def get_clip_path(self, run_name: str, number: int, extension: str, part: str = "") -> Path:
+        """Return the path of a finished clip or of its `part`; `number` counts from 1."""
+        return self._clips / build_clip_key(ClipName(run_name, number - 1, 1, extension, part))
+
+    def get_stored_path(self, stored: StoredClip) -> Path:
+        """Return the path of a clip in the folder."""
+        return self.get_clip_path(stored.run_name, stored.number, stored.extension, stored.part)
 
     def discard(self, run: WorkerRun, *, is_stored: bool = False) -> None:
         """Delete the clips of a run without a completed job.
@@ -179,7 +187,7 @@ class JobFiles:
                 raise NotFound(NO_BUCKET)
             self.clips_in_bucket.download(stored.run_name, stored.address, copy)
             return copy
-        path = self.get_clip_path(stored.run_name, stored.number, stored.extension)
+        path = self.get_stored_path(stored)
         if not path.exists():
             raise NotFound(CLIP_DELETED)
         return path

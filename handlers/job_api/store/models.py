@@ -33,6 +33,11 @@ class AvailableModels:
         """Return whether a request may name this model, by any name of the catalog."""
         return name in self.names or catalog.find(name) is not None
 
+    def is_missing(self, name: str) -> bool:
+        """Return whether no living worker can load this model, by any name of the catalog."""
+        entry = catalog.find(name)
+        return name not in self.loaded and entry is not None and entry.name in self.missing
+
     @property
     def names(self) -> frozenset[str]:
         """Names for requests: the catalog, and loaded models such as a fine-tuned one."""

@@ -21,6 +21,8 @@ PACE_DEFAULT = 1.0
 """Seconds of work for a second of audio, before any job has been measured."""
 _CACHE_SECONDS = 1.0
 _HIDDEN = ("address",)
+MIDI_PART = "midi"
+"""Name of the part of a clip that holds its notes; the names of others are those of stems."""
 
 
 @dataclass(frozen=True)
@@ -117,16 +119,34 @@ def audio_url(job_id: str, number: int, extension: str) -> str:
 
 
 def _build_result(result: Mapping[str, Any], urls: list[str]) -> dict[str, Any]:
-    has_midi = midi.find_missing() is None
     clips = [
-        {
-            "url": url,
-            "midi_url": f"{url.rpartition('.')[0]}.{midi.EXTENSION}" if has_midi else None,
-            **{name: value for name, value in clip.items() if name not in _HIDDEN},
-        }
+        _build_clip(clip, *url.rsplit(".", 1))
         for url, clip in zip(urls, result["clips"], strict=True)
     ]
     return {**result, "clips": clips, "manifest": None}
+
+
+def _build_clip(clip: Mapping[str, Any], base: str, extension: str) -> dict[str, Any]:
+    """Return a clip with the addresses of its files; all begin with `base`."""
+    parts = clip.get("parts") or []
+    midi_url = f"{base}.{midi.EXTENSION}"
+    has_midi = midi.find_missing() is None or any(part["name"] == MIDI_PART for part in parts)
+    urls = [
+        midi_url if part["name"] == MIDI_PART else f"{base}-{part['name']}.{extension}"
+        for part in parts
+    ]
+    return {
+        "url": f"{base}.{extension}",
+        "midi_url": midi_url if has_midi else None,
+        **_leave_out_hidden(clip),
+        "parts": [
+            {"url": url, **_leave_out_hidden(part)} for url, part in zip(urls, parts, strict=True)
+        ],
+    }
+
+
+def _leave_out_hidden(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in mapping.items() if name not in _HIDDEN}
 
 
 def _estimate_seconds(row: Mapping[str, Any], load: QueueLoad) -> float | None:

@@ -113,6 +113,11 @@ class Worker:
         """Whether the worker takes new jobs."""
         return not self._stopping.is_set()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no job runs here."""
+        return not self._tasks
+
     def stop(self) -> None:
         """Take no more jobs; running ones are finished within the drain time."""
         if not self._stopping.is_set():

@@ -19,7 +19,7 @@ CHECKS = (
     "response_headers_conformance,response_schema_conformance,unsupported_method,"
     "no_undocumented_header"
 )
-WAITING = "/audio/(speech|generate|music/generations)$|/sound-generation$"
+WAITING = "/audio/(speech|generate|music/generations)$|/sound-generation$|/v1/music(/stream)?$"
 # A stream of a job that no worker makes has no end; test_documented_replies hears some.
 OTHERS = ("--exclude-path-regex", f"/events$|{WAITING}")
 LIMITS = {

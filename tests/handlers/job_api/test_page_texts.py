@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import re
 from pathlib import Path
 
 import pytest
 
+import handlers.job_api
+from handlers.job_api.api import error_replies
 from handlers.job_api.api.form_fields import build_form_module
+from handlers.job_api.errors import ApiError
+from handlers.job_api.store import recovery
+from musicgen.errors import MusicGenError
+from musicgen.notes import TEXTS as NOTES
 from tests.support import ROOT
 
 WEB = ROOT / "handlers" / "job_api" / "web"
@@ -22,13 +30,19 @@ SCRIPTS = [path for path in sorted((WEB / "js").glob("*.js")) if path.name not i
 
 
 def read_table(language: str) -> dict[str, str]:
-    text = (WEB / "js" / "texts" / f"{language}.js").read_text(encoding="utf-8")
-    return {key: json.loads(value) for key, value in ENTRY.findall(text)}
+    """The texts of the page, then those of the server's codes."""
+    table: dict[str, str] = {}
+    for name in (language, f"server_{language}"):
+        text = (WEB / "js" / "texts" / f"{name}.js").read_text(encoding="utf-8")
+        part = {key: json.loads(value) for key, value in ENTRY.findall(text)}
+        assert list(part) == sorted(part) and not part.keys() & table.keys()
+        table |= part
+    return table
 
 
 def test_the_tables_have_the_same_keys_in_order() -> None:
     english, german = read_table("en"), read_table("de")
-    assert list(english) == sorted(english) and len(english) > 200
+    assert len(english) > 250
     assert list(german) == list(english)
 
 
@@ -48,8 +62,30 @@ def test_each_key_in_use_exists_and_each_text_is_used() -> None:
     used |= set(re.findall(r'"([a-z][a-z-]*\.[a-z][a-z_-]*)"', scripts)) - counted - {"a.past"}
     texts = set(read_table("en"))
     assert used - texts == set()
-    # Those of errors are found by the code of an error.
-    assert {key for key in texts - used if not key.startswith("error.")} == set()
+    # Those of errors and notes are found by their code.
+    assert {key for key in texts - used if not key.startswith(("error.", "note."))} == set()
+
+
+def find_codes() -> set[str]:
+    """Codes of the errors that a call or a job can have."""
+    for module in pkgutil.walk_packages(handlers.job_api.__path__, "handlers.job_api."):
+        importlib.import_module(module.name)
+    classes: list[type[Exception]] = [ApiError, MusicGenError]
+    for parent in classes:
+        classes += parent.__subclasses__()
+    sources = "".join(path.read_text() for path in (ROOT / "handlers" / "job_api").rglob("*.py"))
+    written = re.findall(r'(?:_error|_body)\(\s*\d+, "(\w+)"|"code": "(\w+)"', sources)
+    more = {*error_replies._CODES.values(), recovery._ATTEMPTS_EXHAUSTED}
+    return {*(vars(cls).get("code", cls.code) for cls in classes), *sum(written, ()), *more} - {""}
+
+
+def test_each_code_of_the_server_has_a_text_in_each_language() -> None:
+    codes = find_codes()
+    assert {"attempts_exhausted", "database_away", "body_too_slow", "model_unavailable"} <= codes
+    for language in ("en", "de"):
+        texts = read_table(language)
+        assert {code for code in codes if f"error.{code}" not in texts} == set()
+        assert {key[5:] for key in texts if key.startswith("note.")} == set(NOTES)
 
 
 def test_the_page_is_english_where_it_is_not_translated() -> None:

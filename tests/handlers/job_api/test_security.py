@@ -168,7 +168,9 @@ def test_an_operator_deletes_all_of_a_key(guarded: Guarded) -> None:
         prefix = guarded.keys["two"].split("_")[1]
         assert "1 jobs and 1 uploads" in guarded.command("delete-data", prefix)
         assert len(two.get("/v1/jobs").json()["jobs"]) == 1
-        assert "Deleted 1 jobs and 1 uploads" in guarded.command("delete-data", prefix, "--yes")
+        assert "Deleted 1 jobs and 1 uploads" in guarded.command(
+            "delete-data", f"mg_{prefix}", "--yes"
+        )
         assert two.get("/v1/jobs").json()["jobs"] == two.get("/v1/uploads").json()["uploads"] == []
         assert len(one.get("/v1/jobs").json()["jobs"]) == 1
         one.delete("/v1/jobs", params={"confirm": "everything"})
@@ -178,7 +180,8 @@ def test_revoked_and_expired_keys_end(guarded: Guarded) -> None:
     told = guarded.command("create", "gone").split("key: ")[1].split()[0]
     short = guarded.command("create", "short", "--days", "0.00001").split("key: ")[1].split()[0]
     assert "gone" in guarded.command("list") and told not in guarded.command("list")
-    guarded.command("revoke", told.split("_")[1])
+    prefix = told.split("_")[1]
+    assert f"{prefix} is revoked" in guarded.command("revoke", f"mg_{prefix}")
     time.sleep(1)
     for key in (told, short):
         answer = httpx.get(

@@ -54,6 +54,8 @@ LIMITS = {
     "/v1/audio/music": _GENERATION,
     "/v1/audio/music/generations": _GENERATION,
     "/v1/sound-generation": _GENERATION,
+    "/v1/music": _GENERATION,
+    "/v1/music/stream": _GENERATION,
     "/mcp": RouteLimit(MESSAGE_MAX_BYTES),
 }
 

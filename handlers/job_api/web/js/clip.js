@@ -6,6 +6,15 @@ import { player } from "./player.js";
 import { bytes, duration, fileName } from "./words.js";
 
 const DOWNLOADS = ["wav", "flac", "mp3", "ogg"];
+/** Keys of the names of stems; the names of others are shown as they are. */
+const STEMS = {
+  bass: "stem.bass",
+  drums: "stem.drums",
+  guitar: "stem.guitar",
+  other: "stem.other",
+  piano: "stem.piano",
+  vocals: "stem.vocals",
+};
 
 const extensionOf = (url) => url.split(/[?#]/)[0].split(".").pop();
 const withExtension = (url, extension) => url.replace(/\.[a-z0-9]+(?=$|[?#])/i, `.${extension}`);
@@ -33,6 +42,9 @@ function downloads(clip, name) {
     );
   });
   if (clip.midi_url) items.push(midiDownload(clip, name));
+  for (const part of clip.parts ?? []) {
+    if (part.name !== "midi") items.push(stemDownload(clip, part, name));
+  }
   return h(
     "div",
     { class: "downloads" },
@@ -51,6 +63,19 @@ function midiDownload(clip, name) {
     "aria-label": say("clip.midi-download", { name }),
   };
   return h("li", {}, h("a", link, "MIDI"));
+}
+
+/** A link to a stem. */
+function stemDownload(clip, part, name) {
+  const stem = Object.hasOwn(STEMS, part.name) ? say(STEMS[part.name]) : part.name;
+  const link = {
+    class: "file",
+    href: `${part.url}?download=true`,
+    download: fileName(clip.prompt || "music", `${clip.seed}-${part.name}`, extensionOf(part.url)),
+    title: bytes(part.bytes),
+    "aria-label": say("clip.stem-download", { name, stem }),
+  };
+  return h("li", {}, h("a", link, stem));
 }
 
 /**

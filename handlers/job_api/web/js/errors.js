@@ -6,10 +6,10 @@ import { duration, sentence } from "./words.js";
 
 /** The text of an error of a call or a job: `{code, message, field, retryAfter}`. */
 export function tell(error) {
-  const key = `error.${error.code}`;
   const { min, max } = FIELDS[error.field] ?? {};
   const reason = sentence(withoutField(error));
-  if (!fits(rawText(key), { min, max })) return reason;
+  const own = `error.${error.code}`;
+  const key = fits(rawText(own), { min, max }) ? own : "error.unknown";
   const wait = error.retryAfter ? duration(error.retryAfter) : say("error.a-moment");
   return say(key, { min, max, wait, reason });
 }
@@ -23,5 +23,5 @@ function fits(text, limits) {
 
 /** The server puts the name of the field in front for programs; the control shows which it is. */
 function withoutField({ field, message }) {
-  return message.startsWith(`${field}=`) ? message.slice(field.length + 1) : message;
+  return message.startsWith(`${field} `) ? message.slice(field.length + 1) : message;
 }

@@ -8,7 +8,8 @@ import { tell } from "./errors.js";
 import { number, say } from "./language.js";
 import { liveView } from "./live.js";
 import { watch } from "./watch.js";
-import { FINAL, STATES, duration, isNotCommercial, licence, sentence, titleOf } from "./words.js";
+import { tellNotes } from "./notes.js";
+import { FINAL, STATES, duration, isNotCommercial, licence, titleOf } from "./words.js";
 
 const clipsOf = (request) => (request.variations ?? 1) * (request.prompts?.length ?? 1);
 
@@ -159,7 +160,7 @@ class JobView {
       }),
     );
     showPlayers(this.clips.map(({ player }) => player));
-    const notes = (result.notes ?? []).map((note) => h("li", {}, sentence(note)));
+    const notes = tellNotes(result).map((note) => h("li", {}, note));
     this.done.replaceChildren(
       h(
         "p",

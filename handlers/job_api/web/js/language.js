@@ -8,8 +8,10 @@
 
 import de from "./texts/de.js";
 import en from "./texts/en.js";
+import serverDe from "./texts/server_de.js";
+import serverEn from "./texts/server_en.js";
 
-const TABLES = { en, de };
+const TABLES = { en: { ...en, ...serverEn }, de: { ...de, ...serverDe } };
 const KEPT = "musicgen-language";
 
 function remembered() {

@@ -28,6 +28,7 @@ export default {
   "clip.original": "Originaldatei{size}",
   "clip.seed": "Seed",
   "clip.single": "Clip",
+  "clip.stem-download": "Die Spur {stem} herunterladen: {name}",
   "clip.title": "Clip {number}",
   "clip.use-seed": "Seed übernehmen",
   "compare.clip": "Clip {number} ab derselben Stelle hören",
@@ -36,61 +37,8 @@ export default {
   "dialog.cancel": "Abbrechen",
   "dialog.save": "Speichern",
   "error.a-moment": "Kürze",
-  "error.body_too_large": "Das ist zu groß zum Senden.",
-  "error.bucket_refused":
-    "Der Server kommt nicht an seinen Speicher. Wende dich an die Administration.",
-  "error.bucket_unavailable": "Der Speicher des Servers antwortet gerade nicht.",
-  "error.checkpoint_error":
-    "Der Server kann dieses Modell nicht laden. Wähle ein anderes oder wende dich an die Administration.",
-  "error.checkpoint_not_found": "Der Server hat dieses Modell nicht. Wähle ein anderes.",
-  "error.database_away": "Der Server erreicht gerade seine Datenbank nicht.",
-  "error.device_fault":
-    "Der Rechner, der die Musik macht, hatte eine Störung. Versuche es noch einmal.",
-  "error.disk_full": "Auf dem Server ist kein Platz mehr. Wende dich an die Administration.",
-  "error.empty_prompt": "Beschreibe zuerst die Musik oder füge eigenes Audio hinzu.",
-  "error.engine_busy": "Der Server ist gerade ausgelastet.",
-  "error.generation_failed":
-    "Die Musik konnte nicht erzeugt werden. Versuche es noch einmal oder ändere die Optionen.",
-  "error.input_audio_refused": "Von dieser Adresse darf der Server kein Audio laden.",
-  "error.input_audio_too_large": "Diese Audiodatei ist zu groß. Wähle eine kürzere.",
-  "error.input_audio_unreachable": "Das Audio war unter seiner Adresse nicht zu erreichen.",
-  "error.internal_error":
-    "Auf dem Server ist etwas schiefgegangen. Versuche es noch einmal. Passiert es wieder, wende dich an die Administration.",
-  "error.invalid_duration": "Wähle eine Länge von {min} bis {max} Sekunden.",
-  "error.invalid_input_audio":
-    "Dieses Audio lässt sich so nicht verwenden. Der Server meldet: {reason}",
-  "error.invalid_seed": "Der Seed muss eine ganze Zahl von 0 bis {max} sein.",
-  "error.invalid_temperature": "Die Temperatur muss eine Zahl ab {min} sein.",
-  "error.invalid_top_k": "Wähle eine ganze Zahl von {min} bis {max}.",
-  "error.invalid_top_p": "Wähle eine Zahl von {min} bis {max}.",
-  "error.invalid_variations": "Höchstens {max} Clips auf einmal: Beschreibungen mal Varianten.",
-  "error.key_needed":
-    "Dieser Schlüssel gilt nicht. Prüfe ihn oder bitte die Administration um einen neuen.",
-  "error.model_too_large":
-    "Dieses Modell passt nicht in den Speicher des Servers. Wähle ein kleineres.",
   "error.network":
     "Der Server ist nicht zu erreichen. Prüfe die Verbindung und versuche es noch einmal.",
-  "error.not_allowed":
-    "Dein Schlüssel erlaubt das nicht. Bitte die Administration um weitere Rechte.",
-  "error.not_found": "Das gibt es nicht mehr. Vielleicht wurde es gelöscht.",
-  "error.not_writable":
-    "Der Server kann gerade nichts speichern. Wende dich an die Administration.",
-  "error.out_of_memory":
-    "Das war zu viel für den Rechner. Versuche es kürzer oder mit weniger Varianten.",
-  "error.prompt_too_long": "Die Beschreibung ist zu lang. Kürze sie.",
-  "error.queue_full": "Die Warteschlange ist gerade voll.",
-  "error.remote_error":
-    "Der entfernte Dienst konnte das nicht erzeugen. Versuche es später noch einmal.",
-  "error.server_busy": "Der Server ist gerade ausgelastet.",
-  "error.too_many_calls": "Das war zu viel auf einmal.",
-  "error.too_many_jobs":
-    "Du hast schon so viele Aufträge, wie du darfst. Warte, bis einer fertig ist, oder brich einen ab.",
-  "error.too_many_streams": "Zu viele Seiten dieses Servers sind offen. Schließe eine.",
-  "error.too_many_uploads":
-    "Du hast so viel hochgeladen, wie du darfst. Die älteste Datei läuft ab in: {wait}.",
-  "error.unknown_model": "Dieses Modell gibt es hier nicht. Wähle ein anderes.",
-  "error.upload_failed":
-    "Der fertige Clip konnte nicht gespeichert werden. Versuche es später noch einmal.",
   "estimate.no-worker": "Zurzeit ist kein Rechner bereit. Der Auftrag wartet, bis einer startet.",
   "estimate.price": "Kostet etwa {price}.",
   "estimate.starts": "Fertig in etwa {work}.",
@@ -284,6 +232,12 @@ export default {
   "state.failed": "Fehlgeschlagen",
   "state.queued": "Wartet",
   "state.running": "In Arbeit",
+  "stem.bass": "Bass",
+  "stem.drums": "Schlagzeug",
+  "stem.guitar": "Gitarre",
+  "stem.other": "Übriges",
+  "stem.piano": "Klavier",
+  "stem.vocals": "Gesang",
   "words.just-now": "gerade eben",
   "words.no-prompt": "Musik ohne Beschreibung",
   "words.not-commercial": "{name}: keine kommerzielle Nutzung",

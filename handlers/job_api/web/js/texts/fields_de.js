@@ -139,6 +139,21 @@ export const FIELDS_DE = {
       "Legt die Tokens des Modells in die Datei, sodass das Fortsetzen ohne Encoder auskommt. " +
       "Braucht das Format wav oder flac.",
   },
+  decoder: {
+    label: "Decoder",
+    hint:
+      "Netz, das aus den Tokens des Modells Klang macht. multi_band_diffusion dauert viel länger und " +
+      "hat eigene Gewichte (facebook/multiband-diffusion, CC-BY-NC-4.0: keine kommerzielle Nutzung). " +
+      "Es braucht ein Modell mit 32 kHz und PyTorch; Live-Klang kommt am Ende.",
+  },
+  stems: {
+    label: "Einzelspuren: Schlagzeug, Bass, Gesang und Übriges",
+    hint: "Macht außerdem eine Datei je Instrumentengruppe: Schlagzeug, Bass, Gesang und Übriges.",
+  },
+  midi: {
+    label: "Noten als MIDI",
+    hint: "Schreibt außerdem die Noten jedes Clips als MIDI-Datei. Schlagzeug hat keine Noten.",
+  },
   priority: { label: "Priorität", hint: "Höher ist früher. -10 bis 10." },
   webhook_url: {
     label: "Webhook",

@@ -1,0 +1,138 @@
+/** German texts of the server's codes, sorted by key: error.CODE, note.CODE. */
+export default {
+  "error.attempts_exhausted":
+    "Der Rechner ist daran mehrmals gescheitert. Ein kürzerer Clip gelingt vielleicht.",
+  "error.backup_error":
+    "Eine Sicherung lässt sich nicht schreiben oder lesen. Wende dich an die Administration.",
+  "error.body_too_large": "Das ist zu groß zum Senden.",
+  "error.body_too_slow":
+    "Das kam nicht rechtzeitig an. Prüfe die Verbindung und versuche es noch einmal.",
+  "error.bucket_refused":
+    "Der Server kommt nicht an seinen Speicher. Wende dich an die Administration.",
+  "error.bucket_unavailable": "Der Speicher des Servers antwortet gerade nicht.",
+  "error.cancelled": "Das wurde abgebrochen.",
+  "error.checkpoint_corrupt":
+    "Eine Datei dieses Modells ist beschädigt. Wähle ein anderes oder wende dich an die Administration.",
+  "error.checkpoint_error":
+    "Der Server kann dieses Modell nicht laden. Wähle ein anderes oder wende dich an die Administration.",
+  "error.checkpoint_incomplete":
+    "Eine Datei dieses Modells fehlt. Wähle ein anderes oder wende dich an die Administration.",
+  "error.checkpoint_mismatch":
+    "Die Dateien dieses Modells passen nicht zusammen. Wähle ein anderes oder wende dich an die Administration.",
+  "error.checkpoint_not_found": "Der Server hat dieses Modell nicht. Wähle ein anderes.",
+  "error.data_folder_unusable":
+    "Der Server kann seinen Datenordner nicht benutzen. Wende dich an die Administration.",
+  "error.database_away": "Der Server erreicht gerade seine Datenbank nicht.",
+  "error.database_too_new":
+    "Server und Datenbank haben verschiedene Versionen. Wende dich an die Administration.",
+  "error.device_fault":
+    "Der Rechner, der die Musik macht, hatte eine Störung. Versuche es noch einmal.",
+  "error.disk_full": "Auf dem Server ist kein Platz mehr. Wende dich an die Administration.",
+  "error.empty_prompt": "Beschreibe zuerst die Musik oder füge eigenes Audio hinzu.",
+  "error.engine_busy": "Der Server ist gerade ausgelastet.",
+  "error.generation_failed":
+    "Die Musik konnte nicht erzeugt werden. Versuche es noch einmal oder ändere die Optionen.",
+  "error.idempotency_key_used":
+    "Das wurde schon mit anderem Inhalt gesendet. Sende es noch einmal.",
+  "error.inline_too_large":
+    "Die Clips sind zu groß für eine Antwort. Wähle weniger, kürzere oder mp3.",
+  "error.input_audio_refused": "Von dieser Adresse darf der Server kein Audio laden.",
+  "error.input_audio_too_large": "Diese Audiodatei ist zu groß. Wähle eine kürzere.",
+  "error.input_audio_unreachable": "Das Audio war unter seiner Adresse nicht zu erreichen.",
+  "error.internal_error":
+    "Auf dem Server ist etwas schiefgegangen. Versuche es noch einmal. Passiert es wieder, wende dich an die Administration.",
+  "error.invalid_bit_depth": "Wähle eine der angebotenen Bittiefen.",
+  "error.invalid_continuation":
+    "So lässt sich das Audio nicht fortsetzen. Der Server meldet: {reason}",
+  "error.invalid_duration": "Wähle eine Länge von {min} bis {max} Sekunden.",
+  "error.invalid_guidance": "Wähle eine Zahl ab {min}.",
+  "error.invalid_input_audio":
+    "Dieses Audio lässt sich so nicht verwenden. Der Server meldet: {reason}",
+  "error.invalid_request": "Das geht so nicht. Der Server meldet: {reason}",
+  "error.invalid_seed": "Der Seed muss eine ganze Zahl von 0 bis {max} sein.",
+  "error.invalid_settings": "Der Server ist falsch eingerichtet. Wende dich an die Administration.",
+  "error.invalid_temperature": "Die Temperatur muss eine Zahl ab {min} sein.",
+  "error.invalid_top_k": "Wähle eine ganze Zahl von {min} bis {max}.",
+  "error.invalid_top_p": "Wähle eine Zahl von {min} bis {max}.",
+  "error.invalid_variations": "Höchstens {max} Clips auf einmal: Beschreibungen mal Varianten.",
+  "error.key_needed":
+    "Dieser Schlüssel gilt nicht. Prüfe ihn oder bitte die Administration um einen neuen.",
+  "error.key_wrong":
+    "Dieser Schlüssel gilt nicht. Prüfe ihn oder bitte die Administration um einen neuen.",
+  "error.merge_differs":
+    "Dieses Modell ist nicht, was es sein soll. Wähle ein anderes oder wende dich an die Administration.",
+  "error.method_not_allowed": "Der Server kennt diesen Aufruf nicht. Lade die Seite neu.",
+  "error.missing_dependency": "Dem Server fehlt dafür ein Paket. Wende dich an die Administration.",
+  "error.model_not_found": "Dieses Modell gibt es hier nicht. Wähle ein anderes.",
+  "error.model_too_large":
+    "Dieses Modell passt nicht in den Speicher des Servers. Wähle ein kleineres.",
+  "error.model_unavailable": "Kein Rechner hier kann dieses Modell laden. Wähle ein anderes.",
+  "error.non_finite_logits":
+    "Das Modell hat keinen gültigen Klang erzeugt. Versuche einen anderen Seed oder andere Optionen.",
+  "error.not_allowed":
+    "Dein Schlüssel erlaubt das nicht. Bitte die Administration um weitere Rechte.",
+  "error.not_found": "Das gibt es nicht mehr. Vielleicht wurde es gelöscht.",
+  "error.not_there": "Das ist im Moment nicht da.",
+  "error.not_writable":
+    "Der Server kann gerade nichts speichern. Wende dich an die Administration.",
+  "error.object_missing": "Die Datei ist nicht mehr im Speicher.",
+  "error.out_of_memory":
+    "Das war zu viel für den Rechner. Versuche es kürzer oder mit weniger Varianten.",
+  "error.outdated_library":
+    "Der Server ist falsch eingerichtet. Wende dich an die Administration.",
+  "error.prompt_too_long": "Die Beschreibung ist zu lang. Kürze sie.",
+  "error.queue_full": "Die Warteschlange ist gerade voll.",
+  "error.range_not_satisfiable": "Diesen Teil der Datei gibt es nicht.",
+  "error.refused": "Der Server hat das abgelehnt und meldet: {reason}",
+  "error.remote_error":
+    "Der entfernte Dienst konnte das nicht erzeugen. Versuche es später noch einmal.",
+  "error.server_busy": "Der Server ist gerade ausgelastet.",
+  "error.stopping": "Der Server wird gerade beendet. Versuche es gleich noch einmal.",
+  "error.storage_error":
+    "Der fertige Clip konnte nicht gespeichert werden. Versuche es später noch einmal.",
+  "error.too_many_calls": "Das war zu viel auf einmal.",
+  "error.too_many_favourites": "Du hast so viele Favoriten, wie du darfst. Entferne zuerst einen.",
+  "error.too_many_jobs":
+    "Du hast schon so viele Aufträge, wie du darfst. Warte, bis einer fertig ist, oder brich einen ab.",
+  "error.too_many_streams": "Zu viele Seiten dieses Servers sind offen. Schließe eine.",
+  "error.too_many_uploads":
+    "Du hast so viel hochgeladen, wie du darfst. Die älteste Datei läuft ab in: {wait}.",
+  "error.unknown": "Das hat nicht geklappt. Der Server meldet: {reason}",
+  "error.unknown_field": "Der Server kennt dieses Feld nicht. Lade die Seite neu.",
+  "error.unknown_format": "Der Server kennt dieses Format nicht. Wähle ein anderes.",
+  "error.unknown_model": "Dieses Modell gibt es hier nicht. Wähle ein anderes.",
+  "error.unknown_strategy": "Der Server kennt diese Pegelart nicht. Wähle eine andere.",
+  "error.unsupported_adapter":
+    "Der Server kann diesen Adapter nicht verwenden. Wähle ein anderes Modell.",
+  "error.unsupported_checkpoint":
+    "Der Server kann mit dieser Art von Modell nicht umgehen. Wähle ein anderes.",
+  "error.upload_failed":
+    "Der fertige Clip konnte nicht gespeichert werden. Versuche es später noch einmal.",
+  "error.upload_in_use": "Ein Auftrag braucht dieses Audio noch. Warte auf ihn oder brich ihn ab.",
+  "error.wait_timeout": "Das dauert länger, als ein Aufruf warten darf. Der Auftrag läuft weiter.",
+  "note.almost_silent": "Der Clip ist fast still. Sein Pegel bleibt, wie er ist.",
+  "note.beyond_full_scale": "{count} Abtastwerte übersteuern. Ganzzahlige Formate begrenzen sie.",
+  "note.credentials_lost": "Die Herkunftsnachweise deines Klangs gingen verloren.",
+  "note.credentials_too_large": "Die Herkunftsnachweise deines Klangs sind zu groß, um sie zu behalten.",
+  "note.credentials_unsupported":
+    "Ogg und Opus können keine Herkunftsnachweise tragen. WAV, FLAC und MP3 können es.",
+  "note.demo":
+    "Das Modell demo ist ein Spielzeug. Es spielt kurze künstliche Stücke, keine richtige Musik.",
+  "note.from_tokens": "Fortgesetzt aus den Tokens in der Datei des Clips.",
+  "note.inaudible": "Der ganze Clip ist zu leise, um ihn zu hören. Sein Pegel bleibt, wie er ist.",
+  "note.limited": "{count} Abtastwerte haben übersteuert und wurden begrenzt.",
+  "note.loop_gap":
+    "In diesem Format machen Player zwischen den Runden eines Loops womöglich eine Pause, bei wav nicht.",
+  "note.no_loudness":
+    "Ein Clip unter {seconds} s hat keine Lautheit. Sein Pegel richtet sich nach dem Effektivwert.",
+  "note.out_of_phase":
+    "In Mono löschen sich die Kanäle aus. Der Pegel wurde an jedem Kanal gemessen.",
+  "note.separated":
+    "Die Melodie stammt aus Gesang und übrigen Instrumenten, ohne Schlagzeug und Bass.",
+  "note.silent": "Der Clip ist still.",
+  "note.stream_credentials":
+    "Der Live-Klang hat keine Herkunftsnachweise. Der fertige Clip hat sie.",
+  "note.stream_level":
+    "Beim Mithören hat die Musik den Pegel des Modells. Der fertige Clip ist normalisiert.",
+  "note.whole_mix": "Die Melodie stammt aus dem ganzen Mix.",
+};

@@ -1,0 +1,69 @@
+"""Notes on a result: facts useful to a caller without asking, each with a stable code.
+
+A note is its English text. Its `code` and `values` are for programs, such as a page in another
+language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+TEXTS: Mapping[str, str] = MappingProxyType(
+    {
+        "almost_silent": "the clip is almost silent: its level is unchanged",
+        "beyond_full_scale": "{count} samples are beyond full scale: integer formats limit them",
+        "credentials_lost": "the content credentials of the input audio could not be kept",
+        "credentials_too_large": "the content credentials of the input audio are too large to keep",
+        "credentials_unsupported": "ogg and opus cannot carry content credentials; wav, flac and "
+        "mp3 can",
+        "demo": "the demo model is a toy: it plays short synthetic pieces, not real music",
+        "from_tokens": "continued from the tokens that the clip carries",
+        "inaudible": "the whole clip is inaudible by BS.1770: its level is unchanged",
+        "limited": "{count} samples were beyond full scale and were limited",
+        "loop_gap": "players of this format may pause between rounds of a loop: wav does not",
+        "no_loudness": "a clip under {seconds} s has no loudness: scaled by its RMS",
+        "out_of_phase": "the channels cancel in mono: RMS measured over each channel",
+        "separated": "the melody was taken from the vocals and other instruments, without drums "
+        "and bass",
+        "silent": "the clip is silent",
+        "stream_credentials": "the live stream has no content credentials; the stored clip has",
+        "stream_level": "the stream has the model's own level; the stored clip is normalized",
+        "whole_mix": "the melody was taken from the whole mix, without source separation",
+    }
+)
+"""English texts by code. A value stands in braces."""
+
+
+class ResultNote(str):
+    """English text of a note, with the `code` of its template and the `values` in it."""
+
+    code: str
+    values: Mapping[str, float]
+
+    def __new__(cls, code: str, **values: float) -> ResultNote:
+        """Return the note of a code. Raises: KeyError for an unknown one."""
+        note = super().__new__(cls, TEXTS[code].format(**values))
+        note.code, note.values = code, MappingProxyType(values)
+        return note
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what a copy is made of; the text alone would not do."""
+        return _restore, (self.code, dict(self.values))
+
+
+def _restore(code: str, values: Mapping[str, float]) -> ResultNote:
+    return ResultNote(code, **values)
+
+
+def describe_notes(notes: Iterable[str]) -> list[dict[str, Any]]:
+    """Return code, values and text of each note; a text without a code has `code` None."""
+    return [
+        {
+            "code": note.code if isinstance(note, ResultNote) else None,
+            "values": dict(note.values) if isinstance(note, ResultNote) else {},
+            "text": str(note),
+        }
+        for note in notes
+    ]
