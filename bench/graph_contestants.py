@@ -18,7 +18,7 @@ import torch
 from bench.step_graph import check_step, compute_reference, load_subject, run_clip
 
 Run = dict[str, float]
-NEEDS = {"openvino": ("openvino", "nncf"), "onnxruntime": ("onnx", "onnxruntime")}
+NEEDS = {"openvino": ("openvino", "nncf"), "onnxruntime": ("onnx", "onnx_ir", "onnxruntime")}
 """Modules of the extra `bench` by runtime."""
 
 
