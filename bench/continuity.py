@@ -42,6 +42,7 @@ from musicgen.engine.interface import Engine, GenerationJob, Row, run_to_end
 from musicgen.engine.loading import load_engine
 from musicgen.engine.windows import Window, compute_stride_frames, plan_windows
 from musicgen.evaluation.measures import (
+    SCALES,
     Sound,
     level,
     longest_silence,
@@ -53,12 +54,12 @@ from musicgen.evaluation.pairs import INSTRUMENTS, KEYS
 from musicgen.process.resources import cpu_quota
 from musicgen.process.threads import use_threads
 from musicgen.request import SamplingParams
+from musicgen.request.limits import STRIDE_DEFAULT_SECONDS
 from musicgen.settings import Settings
 
 ROWS_AT_ONCE = 8
 SILENT_SECONDS = 2.0
 SEAM_SECONDS = 0.5
-SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 SILENCE_DB = -80.0
 LEAST_HZ, LEAST_ONSETS = 20.0, 0.1
 """Floors of a silent part's measures, so that their logarithms exist."""
@@ -216,7 +217,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--prompts", type=int, default=24)
     parser.add_argument("--seconds", type=float, nargs="+", default=[60.0, 300.0])
     parser.add_argument("--strides", type=float, nargs="+", default=[6.0, 12.0, 18.0, 24.0, 28.0])
-    parser.add_argument("--default-stride", type=float, default=18.0)
+    parser.add_argument("--default-stride", type=float, default=STRIDE_DEFAULT_SECONDS)
     parser.add_argument("--temperatures", type=float, nargs="+", default=[1.0, 0.8, 0.9, 1.1])
     parser.add_argument("--save", type=Path)
     return parser.parse_args(arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, closing
 from pathlib import Path
@@ -19,7 +20,7 @@ MAKE_SECONDS = 600.0
 T = TypeVar("T")
 
 
-class MakingSounds:
+class MakingSounds(ABC):
     """Waiting calls of the synchronous client."""
 
     _calls: Calls
@@ -56,11 +57,12 @@ class MakingSounds:
             except HTTP_ERRORS as error:
                 raise describe_loss(error) from error
 
+    @abstractmethod
     def _run(self, steps: Steps[T], *, is_stream: bool = False) -> T:
-        raise NotImplementedError
+        """Send the requests of a call."""
 
 
-class AsyncMakingSounds:
+class AsyncMakingSounds(ABC):
     """Waiting calls of the asynchronous client."""
 
     _calls: Calls
@@ -93,8 +95,9 @@ class AsyncMakingSounds:
             except HTTP_ERRORS as error:
                 raise describe_loss(error) from error
 
+    @abstractmethod
     async def _run(self, steps: Steps[T], *, is_stream: bool = False) -> T:
-        raise NotImplementedError
+        """Send the requests of a call."""
 
 
 def _build_call(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+import time
 from pathlib import Path
 
 from bench.gpu_kit import STEPS, run, write_sources
@@ -22,6 +23,22 @@ def test_sources_hold_what_the_steps_run_and_nothing_compiled(tmp_path: Path) ->
 def test_no_step_takes_nine_minutes() -> None:
     assert max(limit for limit, _ in STEPS.values()) < 540
     assert len(STEPS) + 1 <= 8
+
+
+def test_a_stopped_step_leaves_no_process(tmp_path: Path) -> None:
+    child = "import os, pathlib, sys, time; time.sleep(60)"
+    parent = (
+        "import pathlib, subprocess, sys; "
+        f"child = subprocess.Popen([sys.executable, '-c', {child!r}]); "
+        f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(child.pid)); child.wait()"
+    )
+    run(["hangs"], tmp_path, {"hangs": (3, ["-c", parent])})
+    pid = int((tmp_path / "pid").read_text())
+    state = Path(f"/proc/{pid}/stat")
+    deadline = time.monotonic() + 20
+    while state.exists() and state.read_text().rpartition(") ")[2][0] != "Z":
+        assert time.monotonic() < deadline, "the step's child still runs"
+        time.sleep(0.05)
 
 
 def test_a_step_that_fails_or_hangs_leaves_its_outcome(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from handlers.doctor.finding import Finding
 from handlers.doctor.plan import ServerPlan
-from musicgen.credentials.signing import open_signer
+from musicgen.credentials.opening import open_signer
 
 CHECK = "credentials"
 _SOON = timedelta(days=30)

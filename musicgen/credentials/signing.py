@@ -62,6 +62,15 @@ class ContentSigner:
         """Whether the certificate is one of `musicgen credentials new`."""
         return TRIAL_ORGANIZATION in self.subject.replace("\\", "")
 
+    @property
+    def manifest_bytes_max(self) -> int:
+        """Upper bound of the bytes of a manifest without ingredient."""
+        return MANIFEST_BYTES
+
+    def can_sign(self, output_format: str) -> bool:
+        """Return whether files of this format can have a manifest."""
+        return output_format in SIGNABLE
+
     def sign(
         self, data: bytes, output_format: str, claim: Claim, ingredient: bytes | None = None
     ) -> bytes:
@@ -133,11 +142,3 @@ class ContentSigner:
             f"cannot sign content credentials: {reason}",
             advice="docs/credentials.md says what C2PA asks of a certificate.",
         ) from None
-
-
-def open_signer(settings: CredentialSettings) -> ContentSigner | None:
-    """Return the signer of the settings, or None without a key.
-
-    Raises: the errors of `ContentSigner`.
-    """
-    return None if settings.key_file is None else ContentSigner(settings)

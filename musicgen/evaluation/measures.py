@@ -22,7 +22,7 @@ _BANDS, _BAND_EDGES_HZ = 24, (50.0, 8000.0)
 _COMPRESSION, _FLUX_LAG = 3.0, 2
 _SHORTEST_GAP_SECONDS = 0.08
 _STRONGEST, _ONSET_SHARE, _ONSET_OVER_MEAN = 0.98, 0.5, 2.5
-_SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
+SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 _FAINTEST_PEAK = 1e-3
 _TONIC_WEIGHT, _FIFTH_WEIGHT = 2.0, 1.5
 
@@ -92,7 +92,7 @@ def key_strength(sound: Sound, rate: int, tonic: int, mode: str) -> float:
     """
     profile = pitch_classes(sound, rate)
     scale = np.zeros(12)
-    scale[list(_SCALES[mode])] = 1
+    scale[list(SCALES[mode])] = 1
     scale[0], scale[7] = _TONIC_WEIGHT, _FIFTH_WEIGHT
     if profile.std() == 0:
         return 0.0

@@ -9,6 +9,8 @@ from pathlib import Path
 from musicgen.errors import MissingDependency
 
 EXTENSION, CONTENT_TYPE = "mid", "audio/midi"
+PART = "midi"
+"""Name of the notes among the parts of a clip; the other names are those of stems."""
 _MODULES = ("onnxruntime", "mido")
 _MODEL_PACKAGE = "basic-pitch"
 _MODEL_FILE = Path("saved_models", "icassp_2022", "nmp.onnx")

@@ -20,7 +20,6 @@ from musicgen.predictor.separation import MelodySeparator
 from musicgen.request import AudioFormat, GenerationRequest
 from musicgen.storage.local import translate_full_disk
 
-MIDI = "midi"
 _STEM = re.compile("[a-z][a-z0-9_]{0,23}")
 _IN_MEMORY_BYTES = 4 * 2**20
 _BLOCK_BYTES = 2**18
@@ -54,7 +53,7 @@ def check_parts(request: GenerationRequest, separator: MelodySeparator) -> int:
     """
     error = midi.find_missing() if request.midi else None
     if error is not None:
-        raise _refuse("midi", error)
+        raise _refuse(midi.PART, error)
     if not request.stems:
         return 0
     try:
@@ -100,7 +99,7 @@ def _make_parts_of(
         from musicgen.midi.midi_file import transcribe_to_midi
 
         file = _write([transcribe_to_midi(pcm, audio_format.rate, tags)])
-        made.append(MadePart(MIDI, "", midi.EXTENSION, midi.CONTENT_TYPE, tags, file))
+        made.append(MadePart(midi.PART, "", midi.EXTENSION, midi.CONTENT_TYPE, tags, file))
     return made
 
 
@@ -112,7 +111,7 @@ def build_stem_tags(tags: AudioTags, stem: str) -> AudioTags:
 def _list_stems(separator: MelodySeparator) -> Sequence[str]:
     names = separator.list_stems()
     # They become names of files.
-    if any(_STEM.fullmatch(name) is None or name == MIDI for name in names):
+    if any(_STEM.fullmatch(name) is None or name == midi.PART for name in names):
         problem = "must be a model whose stems have plain names"
         raise SettingsError("MUSICGEN_SEPARATION", problem, value=", ".join(names))
     return names

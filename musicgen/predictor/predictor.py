@@ -13,13 +13,13 @@ import secrets
 import uuid
 from collections.abc import Generator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from musicgen import __version__, catalog
 from musicgen.audio.encode import compute_max_size
 from musicgen.checkpoints.address import is_to_be_fetched
 from musicgen.checkpoints.locate import Source, locate
-from musicgen.credentials.signing import ContentSigner, open_signer
+from musicgen.credentials.opening import open_signer
 from musicgen.engine.interface import Engine, GenerationJob, Row
 from musicgen.engine.loading import load_engine
 from musicgen.errors import InvalidRequest, UnknownModel
@@ -45,6 +45,9 @@ from musicgen.settings import Delivery, Settings
 from musicgen.storage.base import JOB_ID, JOB_ID_ALLOWED, Storage
 from musicgen.storage.factory import open_bucket, open_callers_bucket, open_storage
 from musicgen.storage.inline import INLINE_MAX_BYTES, InlineStorage
+
+if TYPE_CHECKING:
+    from musicgen.credentials.signing import ContentSigner
 
 GENERATOR = f"musicgen-serverless {__version__}"
 WARM_UP_FRAMES = 1

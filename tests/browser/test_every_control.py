@@ -241,7 +241,10 @@ WHOLE = {("de", "pointer"), ("en", "keyboard"), ("en", "phone")}
 """Each device once in all scenes. The other languages get what plays and is drawn."""
 SIGN_INS = [("de", DEVICES[0]), ("en", DEVICES[1]), ("de", DEVICES[2])]
 SOUNDING = ("sound", "job", "running")
-BUCKET = {("en", "pointer"), ("de", "phone")}
+BUCKET = {
+    ("en", "pointer"): tuple(scene for scene in SCENES if scene != "keys"),
+    ("de", "phone"): SOUNDING,
+}
 
 
 def list_cases() -> Iterator[Any]:
@@ -249,7 +252,7 @@ def list_cases() -> Iterator[Any]:
     for language, device in itertools.product(("en", "de"), DEVICES):
         case = (language, device.name)
         played = [("folder", scene) for scene in (SCENES if case in WHOLE else SOUNDING)]
-        played += [("bucket", scene) for scene in SOUNDING if case in BUCKET]
+        played += [("bucket", scene) for scene in BUCKET.get(case, ())]
         for place, scene in played:
             if scene != "keys" or device.name == "keyboard":
                 name = "-".join((place, *case, scene))

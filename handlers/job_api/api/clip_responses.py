@@ -29,7 +29,6 @@ from handlers.job_api.store.bucket_clips import (
 )
 from handlers.job_api.store.files import NO_BUCKET, JobFiles, StoredClip
 from handlers.job_api.store.jobs import build_run_name
-from handlers.job_api.store.status import MIDI_PART
 from musicgen.audio.encode import content_type
 from musicgen.midi import packages as midi
 
@@ -68,7 +67,7 @@ class RequestedClip:
     def part(self) -> dict[str, Any] | None:
         """Entry of the stem in the job's result, or of notes stored with the clip."""
         is_midi = not self.stem and self.extension == midi.EXTENSION
-        name = MIDI_PART if is_midi else self.stem
+        name = midi.PART if is_midi else self.stem
         parts = self.description.get("parts") or []
         return next((part for part in parts if part["name"] == name), None)
 

@@ -13,7 +13,6 @@ from handlers.job_api.api.clip_responses import RequestedClip
 from handlers.job_api.errors import NotFound
 from handlers.job_api.store.bucket_clips import CLIP_DELETED, ObjectStream, is_bucket_address
 from handlers.job_api.store.files import NO_BUCKET, JobFiles
-from handlers.job_api.store.status import MIDI_PART
 from musicgen.midi import packages as midi
 
 BLOCK_BYTES = 2**18
@@ -36,7 +35,7 @@ def _list_files(row: dict[str, Any], number: int) -> Iterator[RequestedClip]:
     clip = RequestedClip(row, number, extension)
     yield clip
     for part in clip.description.get("parts") or []:
-        if part["name"] == MIDI_PART:
+        if part["name"] == midi.PART:
             yield RequestedClip(row, number, midi.EXTENSION)
         else:
             yield RequestedClip(row, number, extension, stem=part["name"])

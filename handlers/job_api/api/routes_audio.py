@@ -28,7 +28,6 @@ from handlers.job_api.api.schemas import ErrorReply, Upload
 from handlers.job_api.errors import AudioUnavailable, NotFound
 from handlers.job_api.store import jobs
 from handlers.job_api.store.files import count_clips
-from handlers.job_api.store.status import MIDI_PART
 from handlers.job_api.store.upload_files import UPLOAD
 from musicgen.audio.encode import content_type
 from musicgen.errors import InvalidInputAudio
@@ -127,7 +126,7 @@ async def get_audio(
     if row["state"] != "completed":
         raise NotFound(f"No clip: the job is {row['state']}, not completed.")
     requested = RequestedClip(row, int(match[2] or 1), match[4], download, match[3] or "")
-    if match[3] == MIDI_PART or (match[3] and requested.part is None):
+    if match[3] == midi.PART or (match[3] and requested.part is None):
         raise NotFound(f"No such stem: the clip has no part {match[3]}.")
     return type_reply(request, await send_clip(request, context.files, requested))
 

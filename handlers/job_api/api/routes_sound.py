@@ -59,6 +59,7 @@ _PART = {**CLIP_PART, "headers": {**CLIP_PART["headers"], **_HEADERS}}
 
 router = APIRouter(tags=["sound"])
 IdempotencyKey = Annotated[str | None, Header(max_length=IDEMPOTENCY_KEY_MAX)]
+NamedFormat = Annotated[str | None, Query(max_length=40)]
 
 
 def _document(shape: SoundShape, answer: dict[str, Any] = _SOUND) -> dict[str, Any]:
@@ -118,11 +119,10 @@ async def generate_sound(
     request: Request,
     caller: CurrentCaller,
     idempotency_key: IdempotencyKey = None,
-    output_format: Annotated[str | None, Query(max_length=40)] = None,
+    output_format: NamedFormat = None,
 ) -> Response:
     """Make music and answer it, as LocalAI and ElevenLabs do. The default format is wav."""
-    beside = {} if output_format is None else {"output_format": output_format}
-    return await _answer(request, caller, idempotency_key, SOUND_GENERATION, beside)
+    return await _answer(request, caller, idempotency_key, SOUND_GENERATION, output_format)
 
 
 @router.post("/music", **_document(COMPOSE))
@@ -130,11 +130,10 @@ async def compose_music(
     request: Request,
     caller: CurrentCaller,
     idempotency_key: IdempotencyKey = None,
-    output_format: Annotated[str | None, Query(max_length=40)] = None,
+    output_format: NamedFormat = None,
 ) -> Response:
     """Make music and answer it, as ElevenLabs does. The default format is mp3_44100_128."""
-    beside = {} if output_format is None else {"output_format": output_format}
-    return await _answer(request, caller, idempotency_key, COMPOSE, beside)
+    return await _answer(request, caller, idempotency_key, COMPOSE, output_format)
 
 
 @router.post("/music/stream", **_document(STREAM))
@@ -142,11 +141,10 @@ async def stream_music(
     request: Request,
     caller: CurrentCaller,
     idempotency_key: IdempotencyKey = None,
-    output_format: Annotated[str | None, Query(max_length=40)] = None,
+    output_format: NamedFormat = None,
 ) -> Response:
     """Make music and send it as it is made, as ElevenLabs does."""
-    beside = {} if output_format is None else {"output_format": output_format}
-    return await _answer(request, caller, idempotency_key, STREAM, beside)
+    return await _answer(request, caller, idempotency_key, STREAM, output_format)
 
 
 async def _answer(
@@ -154,13 +152,17 @@ async def _answer(
     caller: ApiCaller,
     key: str | None,
     shape: SoundShape,
-    beside: dict[str, Any] | None = None,
+    output_format: str | None = None,
 ) -> Response:
-    """Submit the job of a call, wait for it and answer its sound. `beside`: more of the body."""
+    """Submit the job of a call, wait for it and answer its sound.
+
+    `output_format`: of the query, before that of the body.
+    """
+    beside = {} if output_format is None else {"output_format": output_format}
     context: Context = request.app.state.context
     client = find_client(request, caller)
     with context.streams.hold(client):
-        job, call = await _submit(request, caller, key, shape, beside or {})
+        job, call = await _submit(request, caller, key, shape, beside)
         with job.leave_on_error():
             await job.wait(request, for_audio=call.is_streamed)
             opened = await _open_stream(context, job) if call.is_streamed else None

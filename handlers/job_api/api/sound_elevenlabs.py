@@ -13,7 +13,11 @@ from typing import Any
 from handlers.job_api.api.sound_apis import read_named_format
 from handlers.job_api.api.sound_shapes import LIVE_FORMATS, SoundCall, SoundShape, check_boolean
 from musicgen.errors import InvalidDuration, InvalidRequest
-from musicgen.request.limits import DURATION_MAX_SECONDS, DURATION_MIN_SECONDS
+from musicgen.request.limits import (
+    DURATION_DEFAULT_SECONDS,
+    DURATION_MAX_SECONDS,
+    DURATION_MIN_SECONDS,
+)
 
 DEFAULT_FORMAT = "mp3_44100_128"
 _THEIR_MODELS = "music_v"
@@ -52,7 +56,11 @@ COMPOSE = SoundShape(
     names={"prompt": "prompt", "seed": "seed"},
     schemas={
         "prompt": {"type": "string", "description": "Description of the music."},
-        "music_length_ms": {**_NUMBER, "description": "Length in milliseconds; by default 8000."},
+        "music_length_ms": {
+            **_NUMBER,
+            "description": "Length in milliseconds; by default "
+            f"{1000 * DURATION_DEFAULT_SECONDS:.0f}.",
+        },
         "model_id": {
             "type": "string",
             "description": "Name of a model of `GET /v1/models`; music_v1 is its default.",
@@ -69,7 +77,7 @@ COMPOSE = SoundShape(
         "composition_plan": "sections names the parts of a clip, each with prompt and duration.",
         "respect_sections_durations": "sections have the durations of the request.",
         "store_for_inpainting": "Jobs are kept for the retention time of the server.",
-        "sign_with_c2pa": "See the documentation about the origin of a clip.",
+        "sign_with_c2pa": "The operator of the server decides it for all clips.",
         "finetune_id": "model_version names a fine-tuned model.",
         "finetune_strength": "model_version names a fine-tuned model.",
     },

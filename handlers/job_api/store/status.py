@@ -21,8 +21,6 @@ PACE_DEFAULT = 1.0
 """Seconds of work for a second of audio, before any job has been measured."""
 _CACHE_SECONDS = 1.0
 _HIDDEN = ("address",)
-MIDI_PART = "midi"
-"""Name of the part of a clip that holds its notes; the names of others are those of stems."""
 
 
 @dataclass(frozen=True)
@@ -130,9 +128,9 @@ def _build_clip(clip: Mapping[str, Any], base: str, extension: str) -> dict[str,
     """Return a clip with the addresses of its files; all begin with `base`."""
     parts = clip.get("parts") or []
     midi_url = f"{base}.{midi.EXTENSION}"
-    has_midi = midi.find_missing() is None or any(part["name"] == MIDI_PART for part in parts)
+    has_midi = midi.find_missing() is None or any(part["name"] == midi.PART for part in parts)
     urls = [
-        midi_url if part["name"] == MIDI_PART else f"{base}-{part['name']}.{extension}"
+        midi_url if part["name"] == midi.PART else f"{base}-{part['name']}.{extension}"
         for part in parts
     ]
     return {

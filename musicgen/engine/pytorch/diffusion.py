@@ -1,4 +1,7 @@
-"""Multi-band diffusion as the decoder of a loaded model in PyTorch."""
+"""Multi-band diffusion as the decoder of a loaded model in PyTorch.
+
+Few requests ask for it, so its network and its reader are imported at the first one.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,21 @@ import logging
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from musicgen.catalog import DIFFUSION_SAMPLE_RATE
-from musicgen.checkpoints.diffusion import load_diffusion
-from musicgen.checkpoints.diffusion_files import locate_diffusion
 from musicgen.engine.backend import Codes
 from musicgen.engine.interface import Pcm
 from musicgen.errors import CheckpointError, InvalidRequest, ModelTooLarge, SettingsError
 from musicgen.model.codec_stream import decode_in_pieces
-from musicgen.model.diffusion.decoder import WINDOW_SECONDS, MultiBandDiffusion
-from musicgen.model.diffusion.noise import SeededNoise
 from musicgen.model.musicgen import MusicGen
 from musicgen.process.resources import free_memory
 from musicgen.process.stopwatch import Stopwatch
+
+if TYPE_CHECKING:
+    from musicgen.model.diffusion.decoder import MultiBandDiffusion
 
 FIELD = "decoder"
 FLOAT_BYTES = 4
@@ -47,6 +50,8 @@ class TorchDiffusion:
         Yields None after each step, and the samples (samples, channels) at last. Both sides of
         stereo are decoded as one batch, with one level for each of their frequency bands.
         """
+        from musicgen.model.diffusion.noise import SeededNoise
+
         model = self._model
         channels = model.config.channels
         tokens = torch.from_numpy(codes).to(model.device)
@@ -89,6 +94,9 @@ class DiffusionLoader:
             return self._loaded[name]
 
     def _load(self, name: str) -> TorchDiffusion:
+        from musicgen.checkpoints.diffusion import load_diffusion
+        from musicgen.checkpoints.diffusion_files import locate_diffusion
+
         watch, device = Stopwatch(), str(self._model.device)
         try:
             path = locate_diffusion(name)
@@ -113,6 +121,8 @@ class DiffusionLoader:
 
 def _check_memory(path: Path, device: str) -> None:
     """Check that weights and one window fit into memory. Raises: `ModelTooLarge`."""
+    from musicgen.model.diffusion.decoder import WINDOW_SECONDS
+
     # A level has about as many numbers as the one outside of it.
     window = WINDOW_SECONDS * DIFFUSION_SAMPLE_RATE * FLOAT_BYTES
     needed = path.stat().st_size + int(window * 2 * LEVELS_AT_ONCE * 12)

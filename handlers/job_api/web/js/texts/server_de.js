@@ -55,8 +55,7 @@ export default {
   "error.invalid_top_k": "Wähle eine ganze Zahl von {min} bis {max}.",
   "error.invalid_top_p": "Wähle eine Zahl von {min} bis {max}.",
   "error.invalid_variations": "Höchstens {max} Clips auf einmal: Beschreibungen mal Varianten.",
-  "error.key_needed":
-    "Dieser Schlüssel gilt nicht. Prüfe ihn oder bitte die Administration um einen neuen.",
+  "error.key_needed": "Dafür brauchst du einen Schlüssel. Bitte die Administration um einen.",
   "error.key_wrong":
     "Dieser Schlüssel gilt nicht. Prüfe ihn oder bitte die Administration um einen neuen.",
   "error.merge_differs":

@@ -45,7 +45,7 @@ export default {
   "error.invalid_top_k": "Choose a whole number from {min} to {max}.",
   "error.invalid_top_p": "Choose a number from {min} to {max}.",
   "error.invalid_variations": "At most {max} clips can be made at once: prompts times variations.",
-  "error.key_needed": "This key does not work. Check it, or ask the operator for another one.",
+  "error.key_needed": "This needs a key. Enter yours, or ask the operator for one.",
   "error.key_wrong": "This key does not work. Check it, or ask the operator for another one.",
   "error.merge_differs":
     "This model is not what it should be. Choose another one, or tell the operator.",
