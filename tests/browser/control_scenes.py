@@ -113,7 +113,13 @@ SOUND = [
     ),
     Row("#f-continuation_start", write("0.5"), has_value("#f-continuation_start", "0.5")),
     Row("#f-continuation_end", write("2"), has_value("#f-continuation_end", "2")),
-    Row("#upload-remove", press, is_there("#upload[hidden]")),
+    # The part was one of this sound, so it goes with it.
+    Row(
+        "#upload-remove",
+        press,
+        "() => document.querySelector('#upload').hidden && !['start', 'end'].some((each) => "
+        "Number(document.querySelector(`#f-continuation_${each}`).value))",
+    ),
     Row("#record", record, is_there("#region .stage.drawn")),
     Row("#upload-remove", press, is_there("#upload[hidden]")),
 ]

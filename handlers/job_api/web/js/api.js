@@ -32,7 +32,7 @@ export function errorOf(status, text, retryAfter) {
     // An error page of a proxy is no JSON.
   }
   const message = body?.message ?? say("api.unexpected-status", { status: String(status) });
-  const { code = "unknown", field = null } = body ?? {};
+  const { code = "unexpected", field = null } = body ?? {};
   return new ApiError(message, { status, code, field, retryAfter: secondsOf(retryAfter) });
 }
 
@@ -55,7 +55,7 @@ async function call(method, path, { json, headers = {}, signal } = {}) {
   try {
     return JSON.parse(text);
   } catch {
-    throw new ApiError(UNEXPECTED_ANSWER, { status: response.status, code: "unknown" });
+    throw new ApiError(UNEXPECTED_ANSWER, { status: response.status, code: "unexpected" });
   }
 }
 

@@ -148,6 +148,12 @@ function play(audio, start) {
   audio.play().catch(() => {});
 }
 
+/** Chooses the whole sound again: the part was one of a sound that goes. */
+export function chooseWhole() {
+  write(startField(), startField().defaultValue);
+  write(endField(), endField().defaultValue);
+}
+
 export function forgetRegion() {
   shown?.destroy();
   shown = null;

@@ -6,7 +6,7 @@ import { tell } from "./errors.js";
 import { FieldError, clearErrors, showFieldError } from "./form.js";
 import { say } from "./language.js";
 import { modelFollowsMelody } from "./models.js";
-import { forgetRegion, showRegion } from "./region.js";
+import { chooseWhole, forgetRegion, showRegion } from "./region.js";
 import { bytes, duration } from "./words.js";
 
 const LARGEST_BYTES = 100e6;
@@ -160,6 +160,7 @@ function changed() {
 }
 
 function chosen(file) {
+  chooseWhole();
   if (file.size <= LARGEST_BYTES) {
     takeSound(file, file.name).catch(() => {});
     return;
@@ -177,6 +178,7 @@ export function startSound() {
   });
   for (const button of ["upload-remove", "refused-drop"]) {
     $(button).addEventListener("click", () => {
+      chooseWhole();
       forget();
       clearErrors();
       $("f-input_audio").focus();

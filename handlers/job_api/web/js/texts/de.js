@@ -39,6 +39,7 @@ export default {
   "error.a-moment": "Kürze",
   "error.network":
     "Der Server ist nicht zu erreichen. Prüfe die Verbindung und versuche es noch einmal.",
+  "error.unexpected": "{reason}",
   "estimate.no-worker": "Zurzeit ist kein Rechner bereit. Der Auftrag wartet, bis einer startet.",
   "estimate.price": "Kostet etwa {price}.",
   "estimate.starts": "Fertig in etwa {work}.",

@@ -37,6 +37,7 @@ export default {
   "dialog.save": "Save",
   "error.a-moment": "a moment",
   "error.network": "The server cannot be reached. Check the connection and try again.",
+  "error.unexpected": "{reason}",
   "estimate.no-worker": "No worker is running. The job waits until one starts.",
   "estimate.price": "Costs about {price}.",
   "estimate.starts": "Ready in about {work}.",
