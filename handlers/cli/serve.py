@@ -134,7 +134,7 @@ def _api(
         api,
         host=host,
         default_model=get_public_name(settings.model),
-        files=_files(api, settings),
+        files=_files(api, settings, signs=True),
         to=REMOTE if remote.policy == "remote" else LOCAL,
         overflow_seconds=remote.overflow_seconds if remote.policy == "overflow" else None,
         orphans_to=REMOTE if remote.policy == "fallback" else None,
@@ -282,14 +282,17 @@ def _health(api: ApiSettings, settings: Settings) -> HealthServer[WorkerMetrics]
     return HealthServer(api.metrics_host, api.metrics_port, metrics)
 
 
-def _files(api: ApiSettings, settings: Settings) -> JobFiles:
+def _files(api: ApiSettings, settings: Settings, *, signs: bool = False) -> JobFiles:
+    """Return the files of jobs. `signs`: conversions are signed where a key is set."""
     from handlers.job_api.store.files import JobFiles
+    from musicgen.credentials.opening import open_signer
 
+    signer = open_signer(settings.credentials) if signs else None
     if settings.bucket.name is None:
-        return JobFiles(api.data_dir)
+        return JobFiles(api.data_dir, signer=signer)
     from musicgen.storage.objects import BucketObjects
     from musicgen.storage.spool import Spool
 
     objects, spool = BucketObjects(settings.bucket), Spool(settings.spool_dir)
-    redirects = settings.bucket.delivery == "redirect"
-    return JobFiles(api.data_dir, objects, redirects=redirects, spool=spool)
+    is_redirecting = settings.bucket.delivery == "redirect"
+    return JobFiles(api.data_dir, objects, redirects=is_redirecting, spool=spool, signer=signer)

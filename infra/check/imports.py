@@ -45,7 +45,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "handlers.mcp": ("request",),
     "handlers.job_api": ("request",),
     "handlers.job_api.store": (
-        *("request", "settings", "audio", "midi", "storage"),
+        *("request", "settings", "audio", "midi", "storage", "credentials"),
         "handlers.job_api",
     ),
     "handlers.job_api.worker": (

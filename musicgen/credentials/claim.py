@@ -29,7 +29,7 @@ class Claim:
 
     `relation` None: without an ingredient. `is_parent_generated`: the parent's own credentials
     hold, and say that a model made it. `has_other_beginning`: the clip begins with a sound
-    that is no ingredient.
+    that is no ingredient. `is_conversion`: the file is the parent in another format.
     """
 
     model: str
@@ -37,6 +37,7 @@ class Claim:
     relation: Relation | None = None
     is_parent_generated: bool = False
     has_other_beginning: bool = False
+    is_conversion: bool = False
 
     def to_json(self, content_type: str) -> str:
         """Return the definition of the manifest, as c2pa's builder takes it."""
@@ -67,5 +68,6 @@ class Claim:
         if self.relation == "inputTo":
             return [made | heard]
         kind = GENERATED if self.is_parent_generated else MIXED
-        edited = made | {"action": "c2pa.edited", "digitalSourceType": kind}
+        action = "c2pa.transcoded" if self.is_conversion else "c2pa.edited"
+        edited = made | {"action": action, "digitalSourceType": kind}
         return [{"action": "c2pa.opened"} | heard, edited]

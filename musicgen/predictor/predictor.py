@@ -208,7 +208,7 @@ class Predictor:
         licence = add_licence(source.licence, diffusion)
         origin = source.label, licence
         sealing = prepare_sealing(self._signer, request, *origin, is_streamed=stream is not None)
-        storage.prepare((size * (1 + stems) + sealing.bytes_max) * len(request.texts))
+        storage.prepare((size + sealing.bytes_max) * (1 + stems) * len(request.texts))
         seed = secrets.randbelow(SEED_MAX + 1) if request.seed is None else request.seed
         has_mark = diffusion is None and (request.continuation or request.save_tokens)
         mark = engine.codec_fingerprint if has_mark else None

@@ -53,7 +53,7 @@ def store_clips(
         files.append(ClipFile(name, stream, kind, _build_metadata(job_id, tag)))
 
     further = [
-        _FurtherFile(index, part, _HashingBlocks(part.read()))
+        _FurtherFile(index, part, _HashingBlocks(_seal_part(sealing, part, audio_format)))
         for index, own in enumerate(finished.parts)
         for part in own
     ]
@@ -83,6 +83,11 @@ def store_clips(
     addresses = storage.put_all(files)
     manifest = addresses[count] if provenance is not None else None
     return StoredClips(build_clips(addresses[:count]), manifest)
+
+
+def _seal_part(sealing: Sealing, part: MadePart, audio_format: AudioFormat) -> Iterable[bytes]:
+    """Return the blocks of a part; a stem has the format of its clip, and is signed like it."""
+    return sealing.seal(part.read(), audio_format.output_format) if part.stem else part.read()
 
 
 def build_tags(

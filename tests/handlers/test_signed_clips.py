@@ -14,8 +14,11 @@ import pytest
 
 from handlers.cog_run import CogRun
 from handlers.hf_endpoint import EndpointCalls
+from handlers.job_api.store.conversion import convert
 from handlers.runpod_job import RunPodJobs
 from musicgen.audio.marking import GENERATED
+from musicgen.credentials.claim import MIXED
+from musicgen.credentials.signing import ContentSigner
 from musicgen.errors import MissingDependency, SettingsError
 from musicgen.predictor import Predictor
 from musicgen.predictor.sealing import STREAM_UNSIGNED, UNSUPPORTED
@@ -112,6 +115,12 @@ def test_jobs_of_the_api_are_signed_and_continued(
         halves = ["bytes=0-999", "bytes=1000-"]
         parts = [server.http.get(address, headers={"Range": half}).content for half in halves]
         assert b"".join(parts) == data
+        for extension in ("wav", "mp3"):
+            converted = server.http.get(address.replace(".flac", f".{extension}")).content
+            _check(keys, converted)
+            kept = keys.read(converted).ingredients
+            assert [item["has_credentials"] for item in kept] == [True], kept
+        assert keys.read(server.http.get(address.replace(".flac", ".ogg")).content).state == "none"
         encoded = f"data:audio/flac;base64,{base64.b64encode(data).decode()}"
         more = {"input_audio": encoded, "continuation": True, "duration": 1.0}
         job = server.ended(server.submit(output_format="mp3", **more))
@@ -120,6 +129,18 @@ def test_jobs_of_the_api_are_signed_and_continued(
         assert report.state == "trusted"
         assert [item["has_credentials"] for item in report.ingredients] == [True]
         assert not any(line in server.log for line in keys.secrets)
+
+
+def test_a_conversion_of_an_unsigned_clip_is_signed_too(keys: SigningKeys, tmp_path: Path) -> None:
+    """An ogg cannot have credentials; its tags say what made it."""
+    signer = ContentSigner(keys.settings)
+    request = GenerationRequest.from_mapping(SHORT | {"output_format": "ogg"})
+    made = Predictor.load(Settings(threads=1, data_dir=tmp_path)).generate(request)
+    ogg = Path(made.clips[0].address)
+    _check(keys, convert(ogg, "flac", signer))
+    mixed = keys.read(convert(ogg, "flac", signer, has_other_beginning=True))
+    assert (mixed.state, mixed.source_types) == ("trusted", (MIXED,))
+    assert keys.read(convert(ogg, "flac")).state == "none"
 
 
 @pytest.mark.parametrize("output_format", ["ogg", "opus"])

@@ -24,6 +24,7 @@ from musicgen.predictor import Predictor
 from musicgen.request import GenerationRequest
 from musicgen.settings import Delivery, Settings
 from tests.support.onnx_stems import write_model
+from tests.support.signing_keys import make_keys
 
 STEMS = ["drums", "bass", "other", "vocals"]
 needs_model = pytest.mark.skipif(
@@ -123,3 +124,13 @@ def test_the_command_writes_stems_beside_the_clip(
     assert main([*command, "--format", "flac", "--stems"]) == 0
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == sorted(["music.flac", *(f"music-{stem}.flac" for stem in STEMS)])
+
+
+def test_stems_are_signed_like_their_clip(settings: Settings, tmp_path: Path) -> None:
+    keys = make_keys(tmp_path)
+    signing = Predictor.load(replace(settings, credentials=keys.settings))
+    clip = signing.generate(_request(stems=True, output_format="flac")).clips[0]
+    for part in clip.parts:
+        data = Path(part.address).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == part.sha256
+        assert keys.read(data).state == "trusted", part.name

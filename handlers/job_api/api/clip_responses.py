@@ -84,10 +84,14 @@ class RequestedClip:
     @property
     def stored(self) -> StoredClip:
         """The file as the worker stored it."""
-        extension = str(self.row["request"].get("output_format", "wav"))
+        request = self.row["request"]
+        extension = str(request.get("output_format", "wav"))
+        continues = bool(request.get("continuation"))
         if self.part is not None and not self.stem:
             extension = midi.EXTENSION
-        return StoredClip(self.run_name, self.number, extension, self.address, self.stem)
+        return StoredClip(
+            *(self.run_name, self.number, extension, self.address, self.stem, continues)
+        )
 
     @property
     def file_name(self) -> str:

@@ -1,7 +1,7 @@
 """Files of jobs: of this machine's data folder, or of the bucket shared by all machines.
 
 clips/JOB-RUN/1.wav      finished clips of a run, their stems as 1-drums.wav, their notes as 1.mid
-converted/JOB-RUN-1.mp3  conversions of clips to other formats
+converted/JOB-RUN-1.mp3  conversions of clips to other formats; signed ones as JOB-RUN-1-signed.mp3
 growing/JOB-RUN-1        live audio of a clip, written while the clip is made
 uploads/ID               uploads of callers
 
@@ -15,26 +15,25 @@ import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from handlers.job_api.errors import NotFound
 from handlers.job_api.store.bucket_clips import CLIP_DELETED, BucketClips, is_bucket_address
 from handlers.job_api.store.clip_cache import ClipCache
+from handlers.job_api.store.conversion import convert
 from handlers.job_api.store.disk import delete_old_files, hide_disk_errors
 from handlers.job_api.store.jobs import WorkerRun
 from handlers.job_api.store.live_audio import BucketLive, FolderLive, LiveStorage
 from handlers.job_api.store.upload_files import UploadFiles
 from handlers.job_api.store.upload_storage import BucketUploads, FolderUploads, UploadStorage
-from musicgen.audio.decode import read_audio
-from musicgen.audio.encode import encode
-from musicgen.audio.tags import AudioTags, read_tags
-from musicgen.midi.midi_file import transcribe_to_midi
 from musicgen.midi.packages import EXTENSION, check_installed
-from musicgen.request import AudioFormat
 from musicgen.storage.base import ClipName
 from musicgen.storage.local import LocalStorage
 from musicgen.storage.objects import BucketObjects
 from musicgen.storage.spool import Spool
+
+if TYPE_CHECKING:
+    from musicgen.credentials.signing import ContentSigner
 
 NO_BUCKET = "The clip is in a bucket, and this server has no bucket."
 _ABANDONED_SECONDS = 24 * 3600.0
@@ -49,7 +48,8 @@ def build_clip_key(name: ClipName) -> str:
 class StoredClip:
     """Clip `number` (from 1) of a run as it was stored, with the `address` of the job's result.
 
-    `part`: a stem of the clip, empty for the clip itself.
+    `part`: a stem of the clip, empty for the clip itself. `continues_a_sound`: the clip begins with
+    its job's input audio.
     """
 
     run_name: str
@@ -57,6 +57,7 @@ class StoredClip:
     extension: str
     address: str
     part: str = ""
+    continues_a_sound: bool = False
 
     @property
     def name(self) -> str:
@@ -68,7 +69,7 @@ class JobFiles:
     """Clips, live audio and uploads in `folder`, created on first use, or in the bucket.
 
     `objects`: the bucket, if there is one. `redirects`: callers fetch clips from it themselves.
-    `spool`: clips of this machine that wait for the bucket.
+    `spool`: clips of this machine that wait for the bucket. `signer`: signs conversions.
     """
 
     def __init__(
@@ -78,8 +79,10 @@ class JobFiles:
         *,
         redirects: bool = False,
         spool: Spool | None = None,
+        signer: ContentSigner | None = None,
     ) -> None:
         self.folder = folder
+        self._signer = signer
         self._spool = spool
         self._clips, scratch = folder / "clips", folder / "uploads"
         self._converted, self._growing = folder / "converted", folder / "growing"
@@ -166,19 +169,23 @@ class JobFiles:
         Takes seconds for a long clip, so it needs a thread.
 
         Raises: `NotFound` for a deleted clip, `DiskFull`, `NotWritable`, `BucketUnavailable`,
-        `BucketRefused`; `MissingDependency` for MIDI without its packages.
+        `BucketRefused`; `MissingDependency` for MIDI without its packages; `GenerationError` for a
+        signature that fails.
         """
         if extension == EXTENSION:
             check_installed()
+        signer = self._signer if self._signer and self._signer.can_sign(extension) else None
 
         def make(folder: Path) -> Path:
             source = self._fetch(stored, folder / "source")
             target = folder / f"target.{extension}"
-            target.write_bytes(_convert(source, extension))
+            is_mixed = stored.continues_a_sound
+            target.write_bytes(convert(source, extension, signer, has_other_beginning=is_mixed))
             return target
 
         with hide_disk_errors(self._converted, "a conversion"):
-            return self._cache.get_or_make(f"{stored.name}.{extension}", make)
+            name = f"{stored.name}-signed" if signer else stored.name
+            return self._cache.get_or_make(f"{name}.{extension}", make)
 
     def _fetch(self, stored: StoredClip, copy: Path) -> Path:
         """Return the file of a clip, at `copy` if it comes from the bucket."""
@@ -191,15 +198,6 @@ class JobFiles:
         if not path.exists():
             raise NotFound(CLIP_DELETED)
         return path
-
-
-def _convert(source: Path, extension: str) -> bytes:
-    """Return a clip in another format, with its tags, or its notes as MIDI."""
-    pcm, rate = read_audio(source)
-    tags = read_tags(source) or AudioTags("", 0, "", "", "")
-    if extension == EXTENSION:
-        return transcribe_to_midi(pcm, rate, tags)
-    return encode(pcm, AudioFormat(extension, sample_rate=rate), tags)
 
 
 def count_clips(fields: Mapping[str, Any]) -> int:
