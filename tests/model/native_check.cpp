@@ -216,7 +216,8 @@ void check_step(void* pool, int level, const Shape& shape, int form) {
 }  // namespace
 
 int main() {
-    void* pool = native_pool(2);
+    void* pool = nullptr;
+    if (native_open_pool(2, &pool) != DONE) return 1;
     for (int level = 1; level <= native_level(); ++level) {
         native_limit(level);
         require(has_exact_codec_products(), "codec at level " + std::to_string(level));

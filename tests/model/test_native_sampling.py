@@ -37,9 +37,11 @@ def _sample(logits: NDArray[np.float32], rules: SamplingParams, draw: float) -> 
     bind_generation(library)
     fields = NativeSampling(rules.top_p, rules.temperature, rules.top_k)
     values = np.ascontiguousarray(logits, np.float32)
-    return int(
-        library.functions.native_sample(values.ctypes.data, len(values), ctypes.byref(fields), draw)
+    token = ctypes.c_int64()
+    library.functions.native_sample(
+        values.ctypes.data, len(values), ctypes.byref(fields), draw, token
     )
+    return token.value
 
 
 @settings(max_examples=400)

@@ -111,8 +111,9 @@ def test_any_token_is_sampled_as_by_pytorch(
     rules = NativeSampling(params.top_p, params.temperature, params.top_k)
     library = open_library(1)
     bind_generation(library)
-    found = library.functions.native_sample(
-        logits.ctypes.data, vocabulary, ctypes.byref(rules), draw
+    found = ctypes.c_int64()
+    library.functions.native_sample(
+        logits.ctypes.data, vocabulary, ctypes.byref(rules), draw, found
     )
     expected = sample_tokens(
         torch.from_numpy(logits)[None, None],
@@ -120,4 +121,4 @@ def test_any_token_is_sampled_as_by_pytorch(
         SamplerFeatures.from_params([params]),
         torch.tensor([[draw]], dtype=torch.float64),
     )
-    assert found == expected.item()
+    assert found.value == expected.item()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicgen.engine.backend import Codes, DiffusionDecoder, Draws
-from musicgen.engine.interface import ENGINE_ADVICE, NEEDS_PYTORCH, Pcm, Row
+from musicgen.engine.interface import ENGINE_ADVICE, NEEDS_PYTORCH, Pcm, Row, StyleExcerpt
 from musicgen.engine.job_rows import find_guided
 from musicgen.engine.native.likelihood import UNGUIDED, compute_negative_log_likelihood
 from musicgen.errors import InvalidRequest, OutOfMemory
@@ -58,8 +58,14 @@ class NativeBackend:
         """Encode PCM (samples, channels) to codes (codebooks, frames)."""
         return self._codec.encode(pcm)
 
-    def build_conditioning(self, rows: Sequence[Row], melody: Pcm | None) -> NativeConditioning:
-        """Encode the prompts of all rows, and the melody all of them follow."""
+    def build_conditioning(
+        self, rows: Sequence[Row], melody: Pcm | None, style: StyleExcerpt | None = None
+    ) -> NativeConditioning:
+        """Encode the prompts of all rows, and the melody all of them follow.
+
+        No packed file of a native form has a style encoder.
+        """
+        assert style is None
         chroma = None if melody is None else compute_chroma(melody, self.config)
         return self._conditioner.build(
             [row.prompt for row in rows],

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "exponential.h"
 #include "processor.h"
 
 namespace {
@@ -38,26 +39,6 @@ ANY void normalize_any(const float* x, const float* weight, const float* bias, i
 BY_LEVEL(void, normalize,
          (const float* x, const float* weight, const float* bias, int size, float* out),
          (x, weight, bias, size, out))
-
-constexpr float CEPHES[6] = {1.9875691500e-4f, 1.3981999507e-3f, 8.3334519073e-3f,
-                             4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f};
-
-// e^x with relative error 2e-7 for x up to 88: 2^n times a polynomial (Cephes).
-ANY float exponential(float x) {
-    x = std::min(std::max(x, -87.f), 88.f);
-    float n = x * 1.44269504f + 12582912.f;
-    uint32_t bits;
-    std::memcpy(&bits, &n, sizeof bits);
-    n -= 12582912.f;
-    float rest = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    float p = CEPHES[0];
-    for (int i = 1; i < 6; ++i) p = p * rest + CEPHES[i];
-    p = p * rest * rest + rest + 1.f;
-    uint32_t power = ((bits - 0x4b400000u) + 127u) << 23;
-    float scale;
-    std::memcpy(&scale, &power, sizeof scale);
-    return p * scale;
-}
 
 // GELU with the error function (Abramowitz and Stegun 7.1.26: absolute error 1.5e-7).
 ANY void gelu_any(float* x, int count) {

@@ -40,11 +40,14 @@ class CodecChain {
         }
     }
 
-    // Runs x [rows][channels] through all layers; returns the number of frames in `result`.
+    // Runs x [rows][channels] through all layers; returns the number of frames in `result`. After a
+    // failure some layers have seen the rows and others have not, so later pushes fail as well.
     int push(Pool& pool, const float* x, int rows, bool last) {
         result.clear();
-        Crew crew([&](Crew& all) { run_from(all, 0, x, rows, last); });
-        pool.run(crew);
+        if (failed_ != DONE) throw Failure{failed_};
+        Crew crew(pool.threads(), [&](Crew& all) { run_from(all, 0, x, rows, last); });
+        failed_ = status_of([&] { pool.run(crew); });
+        if (failed_ != DONE) throw Failure{failed_};
         return int(result.size() / size_t(layers_.back()->channels()));
     }
 
@@ -75,22 +78,26 @@ class CodecChain {
 
     std::vector<std::unique_ptr<Layer>> layers_;
     bool divides_ = true;
+    Status failed_ = DONE;
 };
 
 }  // namespace
 
 extern "C" {
 
-// Opens a chain of layers for one clip. `layers` must outlive it.
-void* native_open_codec(const NativeCodecLayer* layers, int count) {
-    return new CodecChain(layers, count);
+// Opens a chain of layers for one clip. `layers` must outlive it. Returns its status.
+int native_open_codec(const NativeCodecLayer* layers, int count, void** chain) {
+    return status_of([&] { *chain = new CodecChain(layers, count); });
 }
 void native_close_codec(void* chain) { delete static_cast<CodecChain*>(chain); }
 
-// Pushes x [rows][channels]; returns the number of frames that no later input can change, with
-// `last` of all remaining ones.
-int native_push_codec(void* pool, void* chain, const float* x, int rows, int last) {
-    return static_cast<CodecChain*>(chain)->push(*static_cast<Pool*>(pool), x, rows, last != 0);
+// Pushes x [rows][channels]; `frames` gets the number of frames that no later input can change, with
+// `last` of all remaining ones. Returns its status; after a failure the chain can only be closed.
+int native_push_codec(void* pool, void* chain, const float* x, int rows, int last, int* frames) {
+    return status_of([&] {
+        auto& threads = *static_cast<Pool*>(pool);
+        *frames = static_cast<CodecChain*>(chain)->push(threads, x, rows, last != 0);
+    });
 }
 
 // Copies the frames of the last push to `out`.

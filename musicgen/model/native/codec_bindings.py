@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from musicgen.errors import CheckpointMismatch
 from musicgen.model.native.codec_forms import FLOAT32, INT16
 from musicgen.model.native.codec_plan import WIDTH, LayerPlan, Product
-from musicgen.model.native.library import Library
+from musicgen.model.native.library import Library, check_status
 from musicgen.model.native.step_file import Signatures, declare_functions
 
 Array = NDArray[Any]
@@ -42,9 +42,9 @@ class NativeCodecLayer(ctypes.Structure):
 
 
 _SIGNATURES: Signatures = {
-    "native_open_codec": (c_void_p, (c_void_p, c_int)),
+    "native_open_codec": (c_int, (c_void_p, c_int, POINTER(c_void_p))),
     "native_close_codec": (None, (c_void_p,)),
-    "native_push_codec": (c_int, (c_void_p, c_void_p, c_void_p, c_int, c_int)),
+    "native_push_codec": (c_int, (*[c_void_p] * 3, *[c_int] * 2, POINTER(c_int))),
     "native_read_codec": (None, (c_void_p, c_void_p)),
 }
 
@@ -126,18 +126,25 @@ class Chain:
         self._fields = fields  # the chain points to them
         self._library = fields.library
         self._channels = channels
-        self._address: int = self._library.functions.native_open_codec(
-            fields.layers, len(fields.layers)
+        address = c_void_p()
+        status = self._library.functions.native_open_codec(
+            fields.layers, len(fields.layers), address
         )
+        check_status(status, "the codec")
+        self._address = address.value
 
     def push(self, rows: Array, last: bool) -> Array:
-        """Return the outputs (rows, channels) that no later row can change, with `last` all."""
+        """Return the outputs (rows, channels) that no later row can change, with `last` all.
+
+        Raises: `MemoryError`; the chain can then take no more rows.
+        """
         rows = np.ascontiguousarray(rows, np.float32)
-        functions = self._library.functions
-        count = functions.native_push_codec(
-            self._library.pool, self._address, rows.ctypes.data, len(rows), int(last)
+        functions, count = self._library.functions, c_int()
+        status = functions.native_push_codec(
+            self._library.pool, self._address, rows.ctypes.data, len(rows), int(last), count
         )
-        result = np.empty((count, self._channels), np.float32)
+        check_status(status, "a piece of sound")
+        result = np.empty((count.value, self._channels), np.float32)
         functions.native_read_codec(self._address, result.ctypes.data)
         return result
 

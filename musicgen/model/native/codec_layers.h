@@ -31,16 +31,19 @@ namespace {
 
 using namespace native;
 
-// Runs phases on all threads of a pool. Thread 0 decides about the phases; the others wait.
+// Runs phases on all threads of a pool. Thread 0 decides about the phases; the others wait. Memory
+// is taken by thread 0 alone, between phases; if it fails, the pool frees the others.
 class Crew : public Work {
   public:
     using Phase = std::function<void(int thread, int threads, Barrier& barrier)>;
 
-    explicit Crew(std::function<void(Crew&)> lead) : lead_(std::move(lead)) {}
+    Crew(int threads, std::function<void(Crew&)> lead)
+        : lead_(std::move(lead)), threads_(threads) {}
+
+    int threads() const { return threads_; }
 
     void run(int thread, int threads, Barrier& barrier) override {
         if (thread == 0) {
-            threads_ = threads;
             barrier_ = &barrier;
             lead_(*this);
             phase_ = nullptr;
@@ -66,17 +69,19 @@ class Crew : public Work {
     std::function<void(Crew&)> lead_;
     const Phase* phase_ = nullptr;
     Barrier* barrier_ = nullptr;
-    int threads_ = 1;
+    const int threads_;
 };
 
 // Appends rows x [rows][channels].
 void append(Crew& crew, Rows& inputs, const float* x, int rows, bool has_elu) {
     const int before = inputs.count;
     inputs.resize(before + rows);
+    if (has_elu) inputs.reserve_scratch(crew.threads());
     crew.together([&](int thread, int threads, Barrier&) {
         const int first = int(int64_t(rows) * thread / threads);
         const int end = int(int64_t(rows) * (thread + 1) / threads);
-        inputs.put(before + first, x + size_t(first) * inputs.channels, end - first, has_elu);
+        inputs.put(before + first, x + size_t(first) * inputs.channels, end - first, has_elu,
+                   thread);
     });
 }
 

@@ -73,6 +73,11 @@ class Recurrent : public Layer {
         gates_.resize(size_t(rows) * input.outputs);
         multiply(crew, input, inputs_, rows, nullptr, gates_.data());
         State& state = states_[size_t(index)];
+        hidden_.resize(size_t(crew.threads()));
+        for (Rows& hidden : hidden_) {
+            hidden.describe(own);
+            hidden.resize(1);
+        }
         crew.together([&](int thread, int threads, Barrier& barrier) {
             run_frames(own, state, rows, thread, threads, barrier);
         });
@@ -83,13 +88,11 @@ class Recurrent : public Layer {
     void run_frames(const NativeConv& own, State& state, int rows, int thread, int threads,
                     Barrier& barrier) {
         const int first = groups_ * thread / threads, last = groups_ * (thread + 1) / threads;
-        Rows hidden;
-        hidden.describe(own);
-        hidden.resize(1);
+        Rows& hidden = hidden_[size_t(thread)];
         for (int t = 0; t < rows; ++t) {
             const float* before = state.hidden[(state.current + t) % 2].data();
             float* after = state.hidden[(state.current + t + 1) % 2].data();
-            hidden.put(0, before, 1, false);
+            hidden.put(0, before, 1, false, thread);
             float* gates = gates_.data() + size_t(t) * own.outputs;
             for (int group = first; group < last; ++group) {
                 const int blocks = GATES / WIDTH;
@@ -108,6 +111,7 @@ class Recurrent : public Layer {
     const int layers_, width_, groups_;
     std::vector<State> states_;
     Rows inputs_;
+    std::vector<Rows> hidden_;  // one per thread: the last frame's hidden state, quantized
     std::vector<float> gates_, out_;
 };
 

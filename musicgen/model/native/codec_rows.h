@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "codec_products.h"
+#include "exponential.h"
 #include "processor.h"
 
 namespace {
@@ -17,26 +18,6 @@ namespace {
 using namespace native;
 
 constexpr float LARGEST = 16383.f;  // magnitude of an int16 activation; codec_forms.py knows it
-
-constexpr float EXPONENT[6] = {1.9875691500e-4f, 1.3981999507e-3f, 8.3334519073e-3f,
-                               4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f};
-
-// e^x - 1 for x from -80 to 80, precise near 0: 2^n (p + 1) - 1, with a polynomial p (Cephes).
-ANY float exponential_minus_1(float x) {
-    x = std::min(std::max(x, -80.f), 80.f);
-    float n = x * 1.44269504f + 12582912.f;
-    uint32_t bits;
-    std::memcpy(&bits, &n, sizeof bits);
-    n -= 12582912.f;
-    float rest = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    float p = EXPONENT[0];
-    for (int i = 1; i < 6; ++i) p = p * rest + EXPONENT[i];
-    p = p * rest * rest + rest;
-    uint32_t power = ((bits - 0x4b400000u) + 127u) << 23;
-    float scale;
-    std::memcpy(&scale, &power, sizeof scale);
-    return p * scale + (scale - 1.f);
-}
 
 // A comparison with NaN is false, so NaN passes.
 ANY float elu_of(float x) { return x < 0.f ? exponential_minus_1(x) : x; }
@@ -129,12 +110,15 @@ struct Rows {
     int form = CODEC_FLOAT32, channels = 0, count = 0, begin = 0;
     std::vector<int32_t> data;  // one element is a float32, or two int16
     std::vector<float> scales;
+    std::vector<float> scratch;  // one row per thread
 
     void describe(const NativeConv& w) {
         form = w.form;
         channels = w.inputs;
     }
     int64_t stride() const { return form == CODEC_INT16 ? (channels + 1) / 2 : channels; }
+    // A row of floats and a cache line, so that threads share none.
+    int64_t scratch_stride() const { return channels + 16; }
     int32_t* row(int index) { return data.data() + index * stride(); }
 
     // Changes the number of rows; new ones are zero.
@@ -150,12 +134,19 @@ struct Rows {
         if (form == CODEC_INT16) scales[index] = 0.f;
     }
 
-    // Stores activations x [rows][channels] from row `first` on, after ELU if `has_elu`.
-    void put(int first, const float* x, int rows, bool has_elu) {
+    // Takes the memory with which `threads` threads apply ELU.
+    void reserve_scratch(int threads) {
+        const size_t most = size_t(threads) * size_t(scratch_stride());
+        if (form == CODEC_INT16 && scratch.size() < most) scratch.resize(most);
+    }
+
+    // Stores activations x [rows][channels] from row `first` on, after ELU if `has_elu`. Threads
+    // store other rows at the same time, each with its own scratch.
+    void put(int first, const float* x, int rows, bool has_elu, int thread) noexcept {
         if (form == CODEC_INT16) {
-            std::vector<float> scratch(has_elu ? size_t(channels) : 0);
-            quantize_rows(x, rows, channels, has_elu ? scratch.data() : nullptr,
-                          reinterpret_cast<int16_t*>(row(first)), scales.data() + first);
+            float* own = has_elu ? scratch.data() + thread * scratch_stride() : nullptr;
+            quantize_rows(x, rows, channels, own, reinterpret_cast<int16_t*>(row(first)),
+                          scales.data() + first);
             return;
         }
         auto* out = reinterpret_cast<float*>(row(first));

@@ -19,6 +19,7 @@ from musicgen.model.native.library import (
     NativeDecoder,
     NativeLayer,
     NativeRow,
+    check_status,
 )
 
 ACTIVATIONS = {"gelu": 0, "relu": 1}
@@ -69,13 +70,14 @@ class NativeStep:
             for row in _build_rows(segment, index, start, length)
         ]
         result = x.contiguous().clone()
-        self._library.functions.native_step(
+        status = self._library.functions.native_step(
             self._library.pool,
             ctypes.byref(self._model),
             (NativeRow * len(rows))(*rows),
             len(rows),
             result.data_ptr(),
         )
+        check_status(status, "a decode step")
         return result
 
     def _describe_layer(self, layer: DecoderLayer) -> NativeLayer:

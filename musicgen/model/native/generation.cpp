@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <new>
 #include <vector>
 
 #include "sampling.h"
@@ -56,6 +55,15 @@ struct Input {
     const Choice* column;
 };
 
+// Memory of one thread for its choices.
+struct Chooser {
+    std::vector<float> mixed;
+    Sampler sampler;
+
+    explicit Chooser(int vocabulary)
+        : mixed(size_t(vocabulary) + CACHE_LINE / sizeof(float)), sampler(vocabulary) {}
+};
+
 template <typename T>
 struct Generation : Work {
     const NativeGenerator& model;
@@ -63,8 +71,10 @@ struct Generation : Work {
     std::vector<Input> inputs;
     std::vector<NativeRow> rows;
     std::vector<float> x;
+    std::vector<Chooser> choosers;  // one per thread
 
-    Generation(const NativeGenerator& model, NativeJob** jobs, int count) : model(model) {
+    Generation(int threads, const NativeGenerator& model, NativeJob** jobs, int count)
+        : model(model), choosers(size_t(threads), Chooser(model.vocabulary)) {
         size_t total = 0;
         for (int j = 0; j < count; ++j) total += size_t(jobs[j]->clips) * model.codebooks;
         choices.reserve(total);
@@ -89,7 +99,9 @@ struct Generation : Work {
     }
 
     void run(Pool& pool) {
-        Step<T> step(*model.decoder, rows.data(), int(rows.size()), x.data());
+        const int count = int(rows.size());
+        Step<T> step(pool.threads(), *model.decoder, rows.data(), count, x.data());
+        for (Scratch& own : step.scratch) own.quantized.reserve(*model.heads, count);
         layers = &step;
         pool.run(*this);
     }
@@ -102,7 +114,7 @@ struct Generation : Work {
             embed(inputs[i], x.data() + i * model.decoder->hidden);
         barrier.wait();
         layers->run(thread, threads, barrier);
-        Quantized quantized;
+        Quantized& quantized = layers->scratch[size_t(thread)].quantized;
         const int count = int(inputs.size()), width_of_row = model.heads->outputs;
         Operand operand = quantized.of(*model.heads, x.data(), model.decoder->hidden, count);
         product(*model.heads, operand, count, thread, threads,
@@ -118,12 +130,11 @@ struct Generation : Work {
 
     // Chooses this thread's tokens.
     void choose(int thread, int threads) {
-        std::vector<float> mixed(model.vocabulary);
-        Sampler sampler(model.vocabulary);
+        Chooser& own = choosers[size_t(thread)];
         for (size_t i = thread; i < choices.size(); i += threads) {
             Choice& choice = choices[i];
             const NativeJob& job = *choice.job;
-            const float* logits = guided(choice, mixed.data());
+            const float* logits = guided(choice, own.mixed.data());
             choice.is_finite = are_finite(logits, model.vocabulary);
             choice.token = job.sequence[place(choice)];
             if (choice.token != UNKNOWN) continue;
@@ -133,7 +144,7 @@ struct Generation : Work {
                                     choice.codebook];
             // Logits with a NaN have no order; the job fails by its flag.
             choice.token =
-                choice.is_finite ? sampler.sample(logits, job.sampling[choice.clip], draw) : 0;
+                choice.is_finite ? own.sampler.sample(logits, job.sampling[choice.clip], draw) : 0;
         }
     }
 
@@ -194,7 +205,7 @@ struct Generation : Work {
 
 template <typename T>
 void generate(Pool& pool, const NativeGenerator& model, NativeJob** jobs, int count) {
-    Generation<T> work(model, jobs, count);
+    Generation<T> work(pool.threads(), model, jobs, count);
     work.run(pool);
     work.store(jobs, count);
 }
@@ -203,25 +214,22 @@ void generate(Pool& pool, const NativeGenerator& model, NativeJob** jobs, int co
 
 extern "C" {
 
-// Runs one step of each job: samples the next column and predicts the one after it. Returns 0, or 1
-// without memory; the jobs are then unchanged.
+// Runs one step of each job: samples the next column and predicts the one after it. Returns its
+// status; after a failure, the jobs are unchanged.
 int native_generate(void* pool, const NativeGenerator* model, NativeJob** jobs, int count) {
-    try {
+    return status_of([&] {
         auto& threads = *static_cast<Pool*>(pool);
         if (model->decoder->cache == FLOAT32_CACHE) {
             generate<float>(threads, *model, jobs, count);
         } else {
             generate<uint16_t>(threads, *model, jobs, count);
         }
-        return 0;
-    } catch (const std::bad_alloc&) {
-        return 1;
-    }
+    });
 }
 
-// Samples one token from finite logits, for tests.
-int64_t native_sample(const float* logits, int vocabulary, const NativeSampling* rules,
-                      double draw) {
-    return Sampler(vocabulary).sample(logits, *rules, draw);
+// Samples one token from finite logits, for tests. Returns its status.
+int native_sample(const float* logits, int vocabulary, const NativeSampling* rules, double draw,
+                  int64_t* token) {
+    return status_of([&] { *token = Sampler(vocabulary).sample(logits, *rules, draw); });
 }
 }

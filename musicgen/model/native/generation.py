@@ -25,6 +25,7 @@ from musicgen.model.native.library import (
     NativeDecoder,
     NativeLayer,
     NativeRow,
+    check_status,
 )
 from musicgen.model.native.product import Arrays, Floats, NativeProduct, take_matrix, take_vector
 from musicgen.model.positions import build_sinusoidal_positions
@@ -135,13 +136,14 @@ class NativeDecoderModel:
                     ctypes.pointer(column)[0] = row
                     column.position = row.position + start + offset
                     column.first = min(left, column.position)
-            self.library.functions.native_step(
+            status = self.library.functions.native_step(
                 self.library.pool,
                 ctypes.byref(self._decoder),
                 columns,
                 len(columns),
                 chunk.ctypes.data,
             )
+            check_status(status, "a prefill")
             parts.append(chunk)
         return np.concatenate(parts, axis=1)
 
@@ -155,11 +157,10 @@ class NativeDecoderModel:
         A failure leaves every job unchanged, so each may be stepped again.
         """
         pointers = (ctypes.POINTER(NativeJob) * len(jobs))(*(ctypes.pointer(job) for job in jobs))
-        failed = self.library.functions.native_generate(
+        status = self.library.functions.native_generate(
             self.library.pool, ctypes.byref(self._generator), pointers, len(jobs)
         )
-        if failed:
-            raise MemoryError("There is no memory left for a decode step.")
+        check_status(status, "a decode step")
 
     def _describe_layer(self, prefix: str) -> NativeLayer:
         size, ffn = self.config.hidden_size, self.config.ffn_size

@@ -43,7 +43,7 @@ class NativeJob(ctypes.Structure):
 
 _SIGNATURES: Signatures = {
     "native_generate": (c_int, (c_void_p, c_void_p, c_void_p, c_int)),
-    "native_sample": (c_int64, (c_void_p, c_int, c_void_p, c_double)),
+    "native_sample": (c_int, (c_void_p, c_int, c_void_p, c_double, POINTER(c_int64))),
 }
 
 

@@ -210,12 +210,20 @@ struct Quantized {
     std::vector<int32_t> quads;
     std::vector<float> scales;
 
-    Operand of(const Linear& w, const float* x, int stride, int rows) {
+    // Takes the memory that `of` needs for as many rows of this product, and a cache line.
+    void reserve(const Linear& w, int rows) {
+        if (w.form != INT8) return;
+        const size_t line = CACHE_LINE / sizeof(float);
+        const size_t most = size_t(rows) * w.groups() + line;
+        if (quads.size() < most) quads.resize(most);
+        if (scales.size() < size_t(rows) + line) scales.resize(size_t(rows) + line);
+    }
+
+    // Quantizes rows x [rows][stride] for a product with `w`, after `reserve`.
+    Operand of(const Linear& w, const float* x, int stride, int rows) noexcept {
         Operand operand{x, stride, nullptr, nullptr};
         if (w.form != INT8) return operand;
         const int groups = w.groups();
-        quads.resize(size_t(rows) * groups);
-        scales.resize(rows);
         for (int r = 0; r < rows; ++r) {
             const float* row = x + size_t(r) * stride;
             auto* out = reinterpret_cast<uint8_t*>(quads.data() + size_t(r) * groups);

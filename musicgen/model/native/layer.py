@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from musicgen.model.native.forms import PackedWeight, pack_weight
-from musicgen.model.native.library import Library, LinearFields
+from musicgen.model.native.library import Library, LinearFields, check_status
 
 
 class NativeLinear(nn.Module):
@@ -56,7 +56,8 @@ class NativeLinear(nn.Module):
         """Multiply `x` (..., inputs)."""
         rows = x.reshape(-1, self.inputs).contiguous()
         out = torch.empty(len(rows), self.outputs)
-        self.library.functions.native_multiply(
+        status = self.library.functions.native_multiply(
             self.library.pool, self.address, rows.data_ptr(), len(rows), out.data_ptr()
         )
+        check_status(status, "a product")
         return out.view(*x.shape[:-1], self.outputs)

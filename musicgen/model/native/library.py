@@ -22,6 +22,8 @@ from musicgen.model.native.step_file import (
 )
 
 BFLOAT16_CACHE, FLOAT32_CACHE = 0, 1
+DONE, NO_MEMORY, NO_THREAD = 0, 1, 2
+"""Statuses of the native functions, as in failures.h; any other means a fault of the library."""
 
 
 class LinearFields(ctypes.Structure):
@@ -88,11 +90,11 @@ class NativeRow(ctypes.Structure):
 _SIGNATURES: Signatures = {
     "native_level": (c_int, ()),
     "native_limit": (c_int, (c_int,)),
-    "native_pool": (c_void_p, (c_int,)),
+    "native_open_pool": (c_int, (c_int, POINTER(c_void_p))),
     "native_free_pool": (None, (c_void_p,)),
-    "native_multiply": (None, (c_void_p, c_void_p, c_void_p, c_int, c_void_p)),
+    "native_multiply": (c_int, (c_void_p, c_void_p, c_void_p, c_int, c_void_p)),
     "native_attend": (None, (*[c_void_p] * 3, *[c_int] * 3, *[c_void_p] * 2)),
-    "native_step": (None, (c_void_p, c_void_p, c_void_p, c_int, c_void_p)),
+    "native_step": (c_int, (c_void_p, c_void_p, c_void_p, c_int, c_void_p)),
 }
 
 
@@ -108,10 +110,30 @@ class Library:
 
     @functools.cached_property
     def pool(self) -> int:
-        """Address of the thread pool, with `threads` threads at first use."""
-        pool: int = self.functions.native_pool(self.threads or _count_threads())
-        weakref.finalize(self, self.functions.native_free_pool, pool)
-        return pool
+        """Address of the thread pool, with `threads` threads at first use.
+
+        Raises: `MemoryError`; `RuntimeError` where the system allows no more threads.
+        """
+        pool = c_void_p()
+        threads = self.threads or _count_threads()
+        check_status(self.functions.native_open_pool(threads, pool), f"{threads} threads")
+        weakref.finalize(self, self.functions.native_free_pool, pool.value)
+        return pool.value or 0
+
+
+def check_status(status: int, work: str) -> None:
+    """Raise the failure that a native function returned; `work` names what it was for.
+
+    Raises: `MemoryError`, `RuntimeError`.
+    """
+    if status == NO_MEMORY:
+        raise MemoryError(f"There is no memory left for {work}.")
+    if status == NO_THREAD:
+        raise RuntimeError(
+            f"The system allows no thread more for {work}. Raise the limit of processes or threads."
+        )
+    if status != DONE:
+        raise RuntimeError(f"The native library failed in {work} (status {status}).")
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from musicgen.errors import CheckpointMismatch
 from musicgen.model.native.forms import FLOAT16, FLOAT32, INT8, describe_parts, pack_weight
-from musicgen.model.native.library import Library, LinearFields
+from musicgen.model.native.library import Library, LinearFields, check_status
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
@@ -64,9 +64,10 @@ class NativeProduct:
         """Multiply `x` (..., inputs)."""
         rows = np.ascontiguousarray(x, np.float32).reshape(-1, self.inputs)
         out = np.empty((len(rows), self.outputs), np.float32)
-        self._library.functions.native_multiply(
+        status = self._library.functions.native_multiply(
             self._library.pool, self.address, rows.ctypes.data, len(rows), out.ctypes.data
         )
+        check_status(status, "a product")
         if self._bias is not None:
             out += self._bias
         return out.reshape(*x.shape[:-1], self.outputs)

@@ -21,15 +21,23 @@ struct Multiply : Work {
     const float* x;
     const int rows;
     float* out;
-    Multiply(const Linear& w, const float* x, int rows, float* out)
-        : w(w), x(x), rows(rows), out(out) {}
+    std::vector<Quantized> quantized;  // one per thread
+    Multiply(int threads, const Linear& w, const float* x, int rows, float* out)
+        : w(w), x(x), rows(rows), out(out), quantized(size_t(threads)) {
+        for (Quantized& own : quantized) own.reserve(w, rows);
+    }
     void run(int thread, int threads, Barrier&) override {
-        Quantized quantized;
-        Operand operand = quantized.of(w, x, w.inputs, rows);
+        Operand operand = quantized[size_t(thread)].of(w, x, w.inputs, rows);
         product(w, operand, rows, thread, threads,
                 [&](const Outputs& outputs) { copy_outputs(outputs, out, w.outputs); });
     }
 };
+
+template <typename T>
+void run_step(Pool& pool, const NativeDecoder& model, const NativeRow* rows, int count, float* x) {
+    Step<T> work(pool.threads(), model, rows, count, x);
+    pool.run(work);
+}
 
 }  // namespace
 
@@ -45,13 +53,19 @@ int native_limit(int most) {
     return level.load();
 }
 
-void* native_pool(int threads) { return new Pool(threads); }
+// Opens a pool. Returns its status.
+int native_open_pool(int threads, void** pool) {
+    return status_of([&] { *pool = new Pool(threads); });
+}
 void native_free_pool(void* pool) { delete static_cast<Pool*>(pool); }
 
-// Multiplies x [rows][inputs] into out [rows][outputs].
-void native_multiply(void* pool, const Linear* linear, const float* x, int rows, float* out) {
-    Multiply work(*linear, x, rows, out);
-    static_cast<Pool*>(pool)->run(work);
+// Multiplies x [rows][inputs] into out [rows][outputs]. Returns its status.
+int native_multiply(void* pool, const Linear* linear, const float* x, int rows, float* out) {
+    return status_of([&] {
+        auto& threads = *static_cast<Pool*>(pool);
+        Multiply work(threads.threads(), *linear, x, rows, out);
+        threads.run(work);
+    });
 }
 
 // Attention of one query [size] over keys and values [count][size] of type `cache`, for tests;
@@ -69,13 +83,15 @@ void native_attend(const float* query, const void* keys, const void* values, int
 }
 
 // Runs x [rows][hidden] through all layers and the final norm, in place. x comes with positions.
-void native_step(void* pool, const NativeDecoder* model, const NativeRow* rows, int count, float* x) {
-    if (model->cache == FLOAT32_CACHE) {
-        Step<float> work(*model, rows, count, x);
-        static_cast<Pool*>(pool)->run(work);
-    } else {
-        Step<uint16_t> work(*model, rows, count, x);
-        static_cast<Pool*>(pool)->run(work);
-    }
+// Returns its status; after a failure, x is lost.
+int native_step(void* pool, const NativeDecoder* model, const NativeRow* rows, int count, float* x) {
+    return status_of([&] {
+        auto& threads = *static_cast<Pool*>(pool);
+        if (model->cache == FLOAT32_CACHE) {
+            run_step<float>(threads, *model, rows, count, x);
+        } else {
+            run_step<uint16_t>(threads, *model, rows, count, x);
+        }
+    });
 }
 }

@@ -11,6 +11,7 @@
 #include "outputs.h"
 #include "processor.h"
 #include "products.h"
+#include "scratch.h"
 #include "threads.h"
 
 using native::Linear;
@@ -61,10 +62,11 @@ struct Step : Work {
     float* x;  // [rows][hidden]: input, then the residual stream, then the result
     std::vector<float> query, mixed, middle;
     std::vector<int> prompted;
-    int longest = 1;
+    std::vector<Scratch> scratch;  // one per thread
 
-    Step(const NativeDecoder& model, const NativeRow* rows, int count, float* x)
+    Step(int threads, const NativeDecoder& model, const NativeRow* rows, int count, float* x)
         : model(model), rows(rows), count(count), x(x) {
+        int longest = 1;
         query.resize(size_t(count) * model.hidden);
         mixed.resize(size_t(count) * model.hidden);
         middle.resize(size_t(count) * model.ffn);
@@ -74,22 +76,33 @@ struct Step : Work {
             prompted.push_back(r);
             longest = std::max(longest, rows[r].cross_length);
         }
+        const size_t normals = size_t(count) * model.hidden;
+        scratch.resize(size_t(threads), Scratch(normals, size_t(longest)));
+        for (Scratch& own : scratch) reserve(own.quantized);
+    }
+
+    void reserve(Quantized& quantized) const {
+        for (int i = 0; i < model.layers; ++i) {
+            const NativeLayer& layer = model.layer[i];
+            for (const Linear* w : {layer.qkv, layer.self_out, layer.cross_query, layer.cross_out,
+                                    layer.up, layer.down})
+                if (w != nullptr) quantized.reserve(*w, count);
+        }
     }
 
     void run(int thread, int threads, Barrier& barrier) override {
-        std::vector<float> normal(size_t(count) * model.hidden), scores(longest);
-        Quantized quantized;
+        Scratch& own = scratch[size_t(thread)];
         for (int i = 0; i < model.layers; ++i) {
             const NativeLayer& layer = model.layer[i];
-            self_attention(layer, i, thread, threads, barrier, normal, scores, quantized);
+            self_attention(layer, i, thread, threads, barrier, own);
             if (layer.cross_query != nullptr && !prompted.empty())
-                cross_attention(layer, i, thread, threads, barrier, normal, scores, quantized);
-            feed_forward(layer, thread, threads, barrier, normal, quantized);
+                cross_attention(layer, i, thread, threads, barrier, own);
+            feed_forward(layer, thread, threads, barrier, own);
         }
         for (int r = thread; r < count; r += threads) {
             float* row = x + size_t(r) * model.hidden;
-            normalize(row, model.norm_weight, model.norm_bias, model.hidden, normal.data());
-            std::copy_n(normal.data(), model.hidden, row);
+            normalize(row, model.norm_weight, model.norm_bias, model.hidden, own.normal.data());
+            std::copy_n(own.normal.data(), model.hidden, row);
         }
         barrier.wait();
     }
@@ -101,15 +114,14 @@ struct Step : Work {
     }
 
     void self_attention(const NativeLayer& layer, int index, int thread, int threads,
-                        Barrier& barrier, std::vector<float>& normal, std::vector<float>& scores,
-                        Quantized& quantized) {
+                        Barrier& barrier, Scratch& own) {
         const int hidden = model.hidden, size = hidden / model.heads;
-        normalized(layer.self_norm_weight, layer.self_norm_bias, normal);
-        Operand operand = quantized.of(*layer.qkv, normal.data(), hidden, count);
+        normalized(layer.self_norm_weight, layer.self_norm_bias, own.normal);
+        Operand operand = own.quantized.of(*layer.qkv, own.normal.data(), hidden, count);
         product(*layer.qkv, operand, count, thread, threads,
                 [&](const Outputs& outputs) { keep(index, outputs); });
         barrier.wait();
-        attend_all(count, thread, threads, scores, [&](int r, int head) {
+        attend_all(count, thread, threads, own.scores, [&](int r, int head) {
             const NativeRow& row = rows[r];
             int64_t at = index * row.layer_stride + head * row.head_stride +
                          int64_t(row.first) * size;
@@ -117,7 +129,7 @@ struct Step : Work {
                            static_cast<const T*>(row.values) + at, row.position - row.first + 1};
         });
         barrier.wait();
-        add_product(*layer.self_out, mixed.data(), hidden, thread, threads, quantized);
+        add_product(*layer.self_out, mixed.data(), hidden, thread, threads, own.quantized);
         barrier.wait();
     }
 
@@ -162,25 +174,24 @@ struct Step : Work {
     }
 
     void cross_attention(const NativeLayer& layer, int index, int thread, int threads,
-                         Barrier& barrier, std::vector<float>& normal, std::vector<float>& scores,
-                         Quantized& quantized) {
+                         Barrier& barrier, Scratch& own) {
         const int hidden = model.hidden;
         const int some = int(prompted.size());
         for (int p = 0; p < some; ++p)
             normalize(x + size_t(prompted[p]) * hidden, layer.cross_norm_weight,
-                      layer.cross_norm_bias, hidden, normal.data() + size_t(p) * hidden);
-        Operand operand = quantized.of(*layer.cross_query, normal.data(), hidden, some);
+                      layer.cross_norm_bias, hidden, own.normal.data() + size_t(p) * hidden);
+        Operand operand = own.quantized.of(*layer.cross_query, own.normal.data(), hidden, some);
         product(*layer.cross_query, operand, some, thread, threads,
                 [&](const Outputs& outputs) { copy_outputs(outputs, query.data(), hidden); });
         barrier.wait();
-        attend_all(some, thread, threads, scores, [&](int p, int head) {
+        attend_all(some, thread, threads, own.scores, [&](int p, int head) {
             const NativeRow& row = rows[prompted[p]];
             int64_t at = index * row.cross_layer_stride + head * row.cross_head_stride;
             return Past<T>{static_cast<const T*>(row.cross_keys) + at,
                            static_cast<const T*>(row.cross_values) + at, row.cross_length};
         });
         barrier.wait();
-        operand = quantized.of(*layer.cross_out, mixed.data(), hidden, some);
+        operand = own.quantized.of(*layer.cross_out, mixed.data(), hidden, some);
         product(*layer.cross_out, operand, some, thread, threads,
                 [&](const Outputs& outputs) {
                     for (int r = 0; r < outputs.rows; ++r)
@@ -191,9 +202,9 @@ struct Step : Work {
     }
 
     void feed_forward(const NativeLayer& layer, int thread, int threads, Barrier& barrier,
-                      std::vector<float>& normal, Quantized& quantized) {
-        normalized(layer.ffn_norm_weight, layer.ffn_norm_bias, normal);
-        Operand operand = quantized.of(*layer.up, normal.data(), model.hidden, count);
+                      Scratch& own) {
+        normalized(layer.ffn_norm_weight, layer.ffn_norm_bias, own.normal);
+        Operand operand = own.quantized.of(*layer.up, own.normal.data(), model.hidden, count);
         product(*layer.up, operand, count, thread, threads,
                 [&](const Outputs& outputs) { copy_outputs(outputs, middle.data(), model.ffn); });
         Share share(*layer.up, thread, threads);
@@ -203,7 +214,7 @@ struct Step : Work {
             model.activation == 0 ? gelu(mine, last - first) : relu(mine, last - first);
         }
         barrier.wait();
-        add_product(*layer.down, middle.data(), model.ffn, thread, threads, quantized);
+        add_product(*layer.down, middle.data(), model.ffn, thread, threads, own.quantized);
         barrier.wait();
     }
 

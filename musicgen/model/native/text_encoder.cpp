@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <new>
 #include <vector>
 
 #include "between.h"
 #include "products.h"
+#include "scratch.h"
 #include "threads.h"
 
 using native::Linear;
@@ -92,38 +92,51 @@ struct Encoding : Work {
     const float* bias;  // [heads][2 length - 1], by the distance from query to key
     float* x;           // [length][hidden], in place
     std::vector<float> projected, mixed, middle, gated;
+    std::vector<Scratch> scratch;  // one per thread
 
-    Encoding(const NativeTextEncoder& model, int length, const float* bias, float* x)
+    Encoding(int threads, const NativeTextEncoder& model, int length, const float* bias, float* x)
         : model(model), length(length), inner(model.heads * model.head_dim), bias(bias), x(x) {
         projected.resize(size_t(length) * 3 * inner);
         mixed.resize(size_t(length) * inner);
         middle.resize(size_t(length) * model.ffn);
         bool has_gate = model.blocks > 0 && model.block[0].gate != nullptr;
         gated.resize(has_gate ? middle.size() : 0);
+        const size_t normals = size_t(length) * model.hidden;
+        scratch.resize(size_t(threads), Scratch(normals, size_t(length)));
+        for (Scratch& own : scratch) reserve(own.quantized);
+    }
+
+    void reserve(Quantized& quantized) const {
+        for (int i = 0; i < model.blocks; ++i) {
+            const NativeTextBlock& block = model.block[i];
+            for (const Linear* w : {block.qkv, block.out, block.up, block.gate, block.down})
+                if (w != nullptr) quantized.reserve(*w, length);
+        }
     }
 
     void run(int thread, int threads, Barrier& barrier) override {
-        std::vector<float> normal(size_t(length) * model.hidden), scores(length);
-        Quantized quantized;
+        Scratch& own = scratch[size_t(thread)];
+        Quantized& quantized = own.quantized;
+        float* normal = own.normal.data();
         for (int i = 0; i < model.blocks; ++i) {
             const NativeTextBlock& block = model.block[i];
-            normalized(block.attention_norm, normal.data());
-            store_product(*block.qkv, normal.data(), projected, thread, threads, quantized);
+            normalized(block.attention_norm, normal);
+            store_product(*block.qkv, normal, projected, thread, threads, quantized);
             barrier.wait();
             for (int item = thread; item < length * model.heads; item += threads)
-                attend_to_all(item / model.heads, item % model.heads, scores.data());
+                attend_to_all(item / model.heads, item % model.heads, own.scores.data());
             barrier.wait();
             add_product(*block.out, mixed.data(), thread, threads, quantized);
             barrier.wait();
-            feed_forward(block, normal.data(), thread, threads, quantized);
+            feed_forward(block, normal, thread, threads, quantized);
             barrier.wait();
             add_product(*block.down, middle.data(), thread, threads, quantized);
             barrier.wait();
         }
         for (int r = thread; r < length; r += threads) {
             float* row = x + size_t(r) * model.hidden;
-            scale_row(row, model.norm, model.hidden, model.eps, normal.data());
-            std::copy_n(normal.data(), model.hidden, row);
+            scale_row(row, model.norm, model.hidden, model.eps, normal);
+            std::copy_n(normal, model.hidden, row);
         }
     }
 
@@ -192,15 +205,14 @@ struct Encoding : Work {
 
 extern "C" {
 
-// Encodes x [length][hidden], the embedded tokens, in place. Returns 0, or 1 without memory.
+// Encodes x [length][hidden], the embedded tokens, in place. Returns its status; after a failure, x
+// is lost.
 int native_encode_text(void* pool, const NativeTextEncoder* model, int length, const float* bias,
                        float* x) {
-    try {
-        Encoding work(*model, length, bias, x);
-        static_cast<Pool*>(pool)->run(work);
-        return 0;
-    } catch (const std::bad_alloc&) {
-        return 1;
-    }
+    return status_of([&] {
+        auto& threads = *static_cast<Pool*>(pool);
+        Encoding work(threads.threads(), *model, length, bias, x);
+        threads.run(work);
+    });
 }
 }

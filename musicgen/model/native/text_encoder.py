@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from musicgen.errors import UnsupportedCheckpoint
 from musicgen.model.config import MusicGenConfig, TextEncoderConfig
-from musicgen.model.native.library import Library
+from musicgen.model.native.library import Library, check_status
 from musicgen.model.native.product import (
     Arrays,
     Floats,
@@ -112,15 +112,14 @@ class NativeTextEncoder:
             self.config.bias_max_distance,
         )
         bias = np.ascontiguousarray(self._bias[buckets].T)
-        failed = self._encode(
+        status = self._encode(
             self.library.pool,
             ctypes.byref(self._fields),
             len(tokens),
             bias.ctypes.data,
             x.ctypes.data,
         )
-        if failed:
-            raise MemoryError("There is no memory left for a prompt.")
+        check_status(status, "a prompt")
         return x
 
     def _describe_block(self, prefix: str) -> _TextBlockFields:

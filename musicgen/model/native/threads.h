@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "failures.h"
 #include "processor.h"
 
 namespace native {
@@ -18,6 +19,9 @@ namespace native {
 // seems descheduled.
 class Barrier {
   public:
+    // What a thread throws instead of waiting for one that failed.
+    struct Left {};
+
     explicit Barrier(int threads) : threads_(threads) {}
     void wait() {
         if (threads_ == 1) return;
@@ -28,6 +32,7 @@ class Barrier {
             return;
         }
         for (int spins = 0; turn_.load(std::memory_order_acquire) == turn; ++spins) {
+            if (is_left_.load(std::memory_order_relaxed)) throw Left{};
             if (spins < 4000) {
                 relax();
             } else {
@@ -35,11 +40,19 @@ class Barrier {
             }
         }
     }
+    // A failed thread arrives at no barrier, so the others stop at the one they come to.
+    void leave() { is_left_.store(true, std::memory_order_relaxed); }
+    // Makes the barrier whole again, once no thread is at it.
+    void mend() {
+        arrived_.store(0, std::memory_order_relaxed);
+        is_left_.store(false, std::memory_order_relaxed);
+    }
 
   private:
     const int threads_;
     std::atomic<int> arrived_{0};
     std::atomic<int> turn_{0};
+    std::atomic<bool> is_left_{false};
 };
 
 struct Work {
@@ -50,17 +63,21 @@ struct Work {
 // Threads sleep between steps. The caller is thread 0.
 class Pool {
   public:
+    // Throws system_error where the system has no thread left.
     explicit Pool(int threads) : threads_(threads), barrier_(threads) {
-        for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { serve(i); });
-    }
-    ~Pool() {
-        {
-            std::lock_guard<std::mutex> lock(mutex_);
-            stopped_ = true;
+        try {
+            for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { serve(i); });
+        } catch (...) {
+            end();
+            throw;
         }
-        changed_.notify_all();
-        for (auto& worker : workers_) worker.join();
     }
+    ~Pool() { end(); }
+
+    int threads() const { return threads_; }
+
+    // Runs the work in all threads. Throws `Failure` once all have stopped, if one of them failed;
+    // the pool then serves the next work as before.
     void run(Work& work) {
         std::lock_guard<std::mutex> one_at_a_time(callers_);
         if (threads_ > 1) {
@@ -72,11 +89,26 @@ class Pool {
             }
             changed_.notify_all();
         }
-        work.run(0, threads_, barrier_);
+        run_part(work, 0);
         while (left_.load(std::memory_order_acquire) > 0) relax();
+        if (Status failed = failed_.exchange(DONE)) {
+            barrier_.mend();
+            throw Failure{failed};
+        }
     }
 
   private:
+    void run_part(Work& work, int index) noexcept {
+        try {
+            work.run(index, threads_, barrier_);
+        } catch (const Barrier::Left&) {
+            // Another thread has failed and said why.
+        } catch (...) {
+            failed_.store(describe_exception());
+            barrier_.leave();
+        }
+    }
+
     void serve(int index) {
         for (long seen = 0;;) {
             Work* work;
@@ -87,9 +119,18 @@ class Pool {
                 seen = turn_;
                 work = work_;
             }
-            work->run(index, threads_, barrier_);
+            run_part(*work, index);
             left_.fetch_sub(1, std::memory_order_release);
         }
+    }
+
+    void end() {
+        {
+            std::lock_guard<std::mutex> lock(mutex_);
+            stopped_ = true;
+        }
+        changed_.notify_all();
+        for (auto& worker : workers_) worker.join();
     }
 
     const int threads_;
@@ -101,6 +142,7 @@ class Pool {
     long turn_ = 0;
     Work* work_ = nullptr;
     std::atomic<int> left_{0};
+    std::atomic<Status> failed_{DONE};
 };
 
 }  // namespace native
