@@ -70,8 +70,10 @@ class Clip:
 
     `prompt` is the prompt of the model; prompts of sections are concatenated. `loudness_lufs` is
     the integrated loudness (BS.1770) of the stored waveform, None where the standard defines none
-    (silence, or shorter than 0.4 s). `clipped_samples` counts the samples limited by
-    normalization. `sha256` is the hash of the file. `parts` are its stems and notes, if requested.
+    (silence, or shorter than 0.4 s). `peak` is that of its samples, where 1 is full scale;
+    `true_peak_dbtp` that of the waveform between them, None for silence. `clipped_samples` counts
+    those beyond full scale, which only the strategy "none" leaves; a limiter cuts none. `sha256` is
+    the hash of the file. `parts` are its stems and notes, if requested.
     """
 
     address: str
@@ -88,6 +90,7 @@ class Clip:
     loudness_lufs: float | None
     peak: float
     clipped_samples: int
+    true_peak_dbtp: float | None = None
     parts: tuple[ClipPart, ...] = ()
 
 

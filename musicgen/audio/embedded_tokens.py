@@ -15,11 +15,13 @@ from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from musicgen.audio.decoder_process import DecoderProcess
+from musicgen.audio.dither import Dither
 from musicgen.audio.encode import choose_codec, convert_samples
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.sound import Sound, SoundProblem
@@ -80,7 +82,7 @@ class SavedTokens:
 
 def compute_checksum(pcm: Pcm, audio_format: AudioFormat) -> int:
     """Return the CRC-32 of the samples stored in a lossless file of `pcm` (samples, channels)."""
-    return _add_checksum(pcm, choose_codec(audio_format))
+    return _add_checksum(convert_samples(pcm, choose_codec(audio_format), Dither()))
 
 
 def read_tokens(path: Path) -> SavedTokens | None:
@@ -117,9 +119,9 @@ def _compute_checksums(sound: Sound) -> Collection[int]:
         if not np.isfinite(block).all():
             return ()
         for codec in _LOSSLESS:
-            found[codec] = _add_checksum(block, codec, found[codec])
+            found[codec] = _add_checksum(convert_samples(block, codec), found[codec])
     return found.values()
 
 
-def _add_checksum(pcm: Pcm, codec: str, checksum: int = 0) -> int:
-    return zlib.crc32(np.ascontiguousarray(convert_samples(pcm, codec)).tobytes(), checksum)
+def _add_checksum(samples: NDArray[Any], checksum: int = 0) -> int:
+    return zlib.crc32(np.ascontiguousarray(samples).tobytes(), checksum)

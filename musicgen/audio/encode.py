@@ -14,7 +14,9 @@ import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
 
+from musicgen.audio.bitrates import compute_compression_level
 from musicgen.audio.deterministic import clear_peak_time, set_ogg_serial
+from musicgen.audio.dither import Dither
 from musicgen.audio.extrapolate import extrapolate
 from musicgen.audio.memory_file import HEADER_BYTES, MemoryFile
 from musicgen.audio.ogg_ends import cut_opus, separate_first_packet
@@ -28,7 +30,7 @@ from musicgen.request.limits import BIT_DEPTHS, OUTPUT_FORMATS
 
 FORMATS_WITH_COMMENTS = ("flac", "ogg", "opus")
 OPUS_RATE = 48_000
-"""Sample rate of every Opus decoder, in Hz; the codec has no 32 kHz."""
+"""Sample rate of every Opus decoder, in Hz; no model has it."""
 # The encoder's delay of 6.5 ms, a packet of 20 ms and the filter of the resampler.
 _OPUS_MARGIN_SECONDS = 0.04
 # libvorbis allocates a whole write on the stack, so long clips are written in blocks.
@@ -48,7 +50,7 @@ class _Container:
 _CONTAINERS = {
     "wav": _Container("audio/wav", "WAV"),
     "flac": _Container("audio/flac", "FLAC"),
-    # libsndfile's level 0 is its best: 320 kbit/s, the highest bitrate of MPEG-1 layer III.
+    # libsndfile's level 0 is its best: 320 kbit/s, and 160 below 32 kHz.
     "mp3": _Container(
         "audio/mpeg",
         "MP3",
@@ -70,8 +72,8 @@ def encode(pcm: Pcm, audio_format: AudioFormat, tags: AudioTags) -> bytes:
     Channels keep their number and order. Integers are rounded to the nearest and limited, never
     wrapped. Bit depth "float" is unlimited 32-bit IEEE in wav and 24 bits in flac, a format without
     floating point; lossy formats ignore the bit depth and encode float32 limited to full scale.
-    The bitrate applies to mp3 and opus, in kbit/s of all channels together; None is 320 for mp3
-    and 96 per channel for opus. Equal arguments give equal bytes on the same build.
+    The bitrate applies to mp3 and opus, in kbit/s of all channels; None is 320 for mp3,
+    160 below 32 kHz, and 96 per channel for opus. Equal arguments give equal bytes on one build.
 
     Decoding returns the same number of samples, aligned. An mp3 achieves this by the encoder delay
     and padding in its LAME header, read by mpg123, ffmpeg and browsers. An opus file is at 48 kHz
@@ -156,7 +158,7 @@ class _File:
 
     def write(self, target: Any) -> Iterator[None]:
         """Write the clip to a file-like object; yield after each block and once more at the end."""
-        samples = convert_samples(self.pcm, choose_codec(self.audio_format))
+        samples = convert_samples(self.pcm, choose_codec(self.audio_format), Dither())
         channels = self.pcm.shape[1]
         comments = self.build_comments()
         with open_writer(target, self.audio_format, channels, self.tags, comments) as sound:
@@ -195,8 +197,8 @@ def open_writer(
     container = _find_container(output_format)
     quality = dict(container.quality)
     if audio_format.bitrate is not None:
-        quality["compression_level"] = _compression_level(
-            output_format, audio_format.bitrate, channels
+        quality["compression_level"] = compute_compression_level(
+            audio_format, audio_format.bitrate, channels
         )
     sound = sf.SoundFile(
         target,
@@ -214,16 +216,6 @@ def open_writer(
         for name, text in tags.to_fields().items():
             setattr(sound, name, text)
     return sound
-
-
-def _compression_level(output_format: str, bitrate: int, channels: int) -> float:
-    """Return libsndfile's compression level for a bitrate in kbit/s.
-
-    The level is linear: 1 at the codec's lowest bitrate, 0 at its highest.
-    """
-    lowest, highest = (32, 320) if output_format == "mp3" else (6 * channels, 256 * channels)
-    # libsndfile rejects level 1 itself.
-    return min(0.999, max(0.0, (highest - bitrate) / (highest - lowest)))
 
 
 def check_format(audio_format: AudioFormat) -> None:
@@ -282,16 +274,17 @@ def choose_codec(audio_format: AudioFormat) -> str:
     return "FLOAT" if is_float else "PCM_24"
 
 
-def convert_samples(pcm: Pcm, codec: str) -> NDArray[Any]:
+def convert_samples(pcm: Pcm, codec: str, dither: Dither | None = None) -> NDArray[Any]:
     """Convert `pcm` to the sample type of `codec`; lossy codecs are limited to full scale.
 
-    Rounding happens here: with limiting on, libsndfile truncates, and it scales by 2^15 - 1 where
-    every reader divides by 2^15.
+    16 bits get the `dither`. Rounding happens here: with limiting on, libsndfile truncates, and it
+    scales by 2^15 - 1 where every reader divides by 2^15.
     """
     if codec == "FLOAT":
         return pcm
     if codec == "PCM_16":
-        return np.rint(pcm * 2**15).clip(-(2**15), 2**15 - 1).astype(np.int16)
+        scaled = pcm * np.float32(2**15) if dither is None else dither.add(pcm * np.float32(2**15))
+        return np.rint(scaled).clip(-(2**15), 2**15 - 1).astype(np.int16)
     if codec == "PCM_24":
         # soundfile expects 24 bits in the upper bits of 32.
         return np.rint(pcm * 2**23).clip(-(2**23), 2**23 - 1).astype(np.int32) << 8

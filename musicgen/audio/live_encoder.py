@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 from musicgen.audio.deterministic import read_riff_chunks
+from musicgen.audio.dither import Dither
 from musicgen.audio.encode import check_format, choose_codec, convert_samples, open_writer
 from musicgen.audio.memory_file import MemoryFile
 from musicgen.audio.ogg_ends import separate_first_packet
@@ -35,6 +36,7 @@ class LiveEncoder:
         check_format(audio_format)
         self._format = audio_format.output_format
         self._codec = choose_codec(audio_format)
+        self._dither = Dither()
         self._memory = MemoryFile()
         tags = tags.without_loop()
         self._comments: dict[str, str] = {}
@@ -53,7 +55,7 @@ class LiveEncoder:
         if not len(pcm) and not last:
             # The header is complete only after the first samples.
             return b""
-        self._sound.write(convert_samples(pcm.clip(-1, 1), self._codec))
+        self._sound.write(convert_samples(pcm.clip(-1, 1), self._codec, self._dither))
         if last:
             self._sound.close()
         data = self._memory.take()

@@ -36,6 +36,11 @@ def finish_clip(pcm: Pcm, sample_rate: int, request: GenerationRequest) -> Norma
     The clip has the rate and level of `request`, and round(request.seconds * rate) samples unless
     silence is trimmed. A clip of several sections keeps the levels of its sections.
     """
+    return set_level(shape_clip(pcm, sample_rate, request), sample_rate, request)
+
+
+def shape_clip(pcm: Pcm, sample_rate: int, request: GenerationRequest) -> Pcm:
+    """Return `pcm` as in `finish_clip`, before its level is set."""
     require_finite(pcm)
     rate = request.sample_rate or sample_rate
     pcm = resample(pcm, sample_rate, rate)
@@ -46,8 +51,24 @@ def finish_clip(pcm: Pcm, sample_rate: int, request: GenerationRequest) -> Norma
     is_scaled = request.normalization_strategy not in ("none", "clip")
     if request.steady_level and is_scaled and request.sections is None:
         pcm = steady_level(pcm, rate)
-    pcm = apply_fades(pcm, round(request.fade_in * rate), round(request.fade_out * rate))
-    return normalize(pcm, rate, request.normalization_strategy, request.target_loudness)
+    return apply_fades(pcm, round(request.fade_in * rate), round(request.fade_out * rate))
+
+
+def set_level(
+    pcm: Pcm, sample_rate: int, request: GenerationRequest, margin_db: float = 0.0
+) -> Normalized:
+    """Return a shaped clip, generated at `sample_rate`, at the level of `request`.
+
+    `margin_db` lowers the ceiling of the true peak.
+    """
+    return normalize(
+        pcm,
+        request.sample_rate or sample_rate,
+        request.normalization_strategy,
+        request.target_loudness,
+        request.true_peak_ceiling - margin_db,
+        request.loop,
+    )
 
 
 def make_loop(pcm: Pcm, sample_rate: int, length: int) -> Pcm:

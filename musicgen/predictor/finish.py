@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicgen.audio.embedded_tokens import SavedTokens, compute_checksum
+from musicgen.audio.lossy_peaks import LOSSY_FORMATS, ROUNDS, LossyFit
 from musicgen.audio.normalize import Normalized
-from musicgen.audio.postprocess import finish_clip
+from musicgen.audio.pcm import Pcm
+from musicgen.audio.postprocess import set_level, shape_clip
 from musicgen.audio.tags import AudioTags
 from musicgen.engine.interface import EngineOutput
 from musicgen.predictor.parts import MadePart, make_parts
@@ -28,6 +30,8 @@ class FinishedClips:
     clips: Sequence[Normalized]
     tags: Sequence[AudioTags]
     parts: Sequence[Sequence[MadePart]]
+    files: Sequence[bytes | None]
+    """Those encoded already, as lossy ones are to measure their true peak."""
 
 
 def finish_output(
@@ -47,13 +51,41 @@ def finish_output(
     watch = Stopwatch()
     audio_format = request.audio_format.with_rate(sample_rate)
     joined = [prepared.join(pcm, sample_rate) for pcm in output.pcm]
-    clips = [finish_clip(pcm, sample_rate, request) for pcm in joined]
+    levelled = [
+        level_clip(shape_clip(pcm, sample_rate, request), sample_rate, request, tag)
+        for pcm, tag in zip(joined, tags, strict=True)
+    ]
+    clips, files = [clip for clip, _ in levelled], [file for _, file in levelled]
     if request.save_tokens:
         tags = _add_tokens(tags, output.codes, mark or "", clips, audio_format)
     timings.finish = watch.lap()
     parts = make_parts(clips, audio_format, tags, request, separator)
     timings.parts = watch.lap()
-    return FinishedClips(clips, tags, parts)
+    return FinishedClips(clips, tags, parts, files)
+
+
+def level_clip(
+    pcm: Pcm, sample_rate: int, request: GenerationRequest, tags: AudioTags
+) -> tuple[Normalized, bytes | None]:
+    """Return a clip at its level, with its file if that had to be decoded for its true peak.
+
+    A lossy file above its ceiling is made anew, from a lower ceiling.
+    """
+    clip, margin = set_level(pcm, sample_rate, request), 0.0
+    is_lossy = request.output_format in LOSSY_FORMATS
+    if not is_lossy or request.normalization_strategy == "none":
+        return clip, None
+    audio_format = request.audio_format.with_rate(sample_rate)
+    for _ in range(ROUNDS):
+        fit = LossyFit(clip.pcm, audio_format, tags)
+        excess = fit.measure_excess_db(request.true_peak_ceiling)
+        if not excess:
+            break
+        margin += excess
+        clip = set_level(pcm, sample_rate, request, margin)
+    else:
+        fit = LossyFit(clip.pcm, audio_format, tags)
+    return replace(clip, true_peak=fit.true_peak), fit.data
 
 
 def _add_tokens(

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from musicgen.audio.encode import content_type, encode_blocks, file_extension
-from musicgen.audio.normalize import Normalized
+from musicgen.audio.lossy_peaks import LOSSY_FORMATS, encode_within
+from musicgen.audio.normalize import Normalized, normalize
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.tags import AudioTags
 from musicgen.errors import InvalidRequest, MissingDependency, SettingsError
@@ -93,7 +94,11 @@ def _make_parts_of(
         stems = separator.separate(pcm, audio_format.rate, is_loop=request.loop)
         for stem in tuple(stems):
             own = build_stem_tags(tags, stem)
-            file = _write(encode_blocks(stems.pop(stem), audio_format, own))
+            sound = limit_stem(stems.pop(stem), audio_format.rate, request)
+            if form in LOSSY_FORMATS:
+                file = _write([encode_within(sound, audio_format, own)])
+            else:
+                file = _write(encode_blocks(sound, audio_format, own))
             made.append(MadePart(stem, stem, *kind, own, file))
     if request.midi:
         from musicgen.midi.midi_file import transcribe_to_midi
@@ -101,6 +106,14 @@ def _make_parts_of(
         file = _write([transcribe_to_midi(pcm, audio_format.rate, tags)])
         made.append(MadePart(midi.PART, "", midi.EXTENSION, midi.CONTENT_TYPE, tags, file))
     return made
+
+
+def limit_stem(pcm: Pcm, sample_rate: int, request: GenerationRequest) -> Pcm:
+    """Return a stem below the ceiling of its clip: a part of a mix may peak higher than the mix."""
+    if request.normalization_strategy == "none":
+        return pcm
+    ceiling, loop = request.true_peak_ceiling, request.loop
+    return normalize(pcm, sample_rate, "clip", ceiling_dbtp=ceiling, loops=loop).pcm
 
 
 def build_stem_tags(tags: AudioTags, stem: str) -> AudioTags:

@@ -45,8 +45,8 @@ def store_clips(
     extension = file_extension(audio_format.output_format)
     kind = content_type(audio_format.output_format)
     streams, files = [], []
-    for index, (clip, tag) in enumerate(zip(clips, tags, strict=True)):
-        blocks = encode_blocks(clip.pcm, audio_format, tag)
+    for index, (clip, tag, file) in enumerate(zip(clips, tags, finished.files, strict=True)):
+        blocks = iter([file]) if file is not None else encode_blocks(clip.pcm, audio_format, tag)
         stream = _HashingBlocks(sealing.seal(blocks, audio_format.output_format))
         name = ClipName(job_id, index, len(clips), extension)
         streams.append(stream)
@@ -188,4 +188,5 @@ def _build_clip(
         loudness_lufs=clip.loudness_lufs,
         peak=clip.peak,
         clipped_samples=clip.clipped_samples,
+        true_peak_dbtp=clip.true_peak_dbtp,
     )

@@ -8,7 +8,9 @@ from dataclasses import replace
 
 from musicgen.audio.crossfade import Crossfade
 from musicgen.audio.encode import encode
+from musicgen.audio.limiter import LiveLimiter
 from musicgen.audio.live_encoder import LiveEncoder, check_live_format
+from musicgen.audio.lossy_peaks import estimate_overshoot_db
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.tags import AudioTags
 from musicgen.engine.interface import DecodeProgress, EngineOutput
@@ -22,8 +24,9 @@ class ClipStream:
     """Stream of one clip.
 
     It ends after `samples`, although the engine generates whole frames. `crossfade` belongs to a
-    continuation. The level is the model's own, limited to full scale: normalizing needs the whole
-    clip.
+    continuation. The level is the model's own, because normalizing needs the whole clip; a limiter
+    keeps its true peak at `ceiling` (linear). None has no limiter: samples beyond full scale are
+    cut. The limiter delays the sound by some milliseconds.
     """
 
     def __init__(
@@ -34,8 +37,13 @@ class ClipStream:
         samples: int,
         tags: AudioTags,
         crossfade: Crossfade | None = None,
+        ceiling: float | None = None,
     ) -> None:
         check_live_format(audio_format.output_format)
+        self._limiter = None
+        if ceiling is not None:
+            ceiling *= 10 ** (-estimate_overshoot_db(audio_format) / 20)
+            self._limiter = LiveLimiter(channels, audio_format.rate, ceiling)
         self._audio_format = audio_format
         self._left = samples
         self._crossfade = crossfade
@@ -50,6 +58,10 @@ class ClipStream:
         if not len(pcm):
             return b""
         self._left -= len(pcm)
+        if self._limiter is not None:
+            pcm = self._limiter.push(pcm, last=not self._left)
+            if not len(pcm):
+                return b""
         if self._live is not None:
             return self._live.push(pcm, last=not self._left)
         return encode(pcm.clip(-1, 1), self._audio_format, self._tags)
@@ -84,7 +96,17 @@ def open_streams(
     # A stream keeps the model's own rate.
     audio_format = replace(request.audio_format, sample_rate=rate)
     samples = round(request.seconds * rate)
+    has_limiter = request.normalization_strategy != "none"
+    ceiling = 10 ** (request.true_peak_ceiling / 20) if has_limiter else None
     return [
-        ClipStream(form, audio_format, config.channels, samples, tag, prepared.open_crossfade(rate))
+        ClipStream(
+            form,
+            audio_format,
+            config.channels,
+            samples,
+            tag,
+            prepared.open_crossfade(rate),
+            ceiling,
+        )
         for tag in tags
     ]

@@ -115,6 +115,20 @@ class OutputFields:
         option="--target-loudness",
         metavar="LUFS",
     )
+    true_peak_ceiling: float = fields.declare(
+        "number",
+        limits.TRUE_PEAK_DEFAULT_DBTP,
+        help="Highest peak of the waveform, also between the samples. A limiter keeps it.",
+        label="Highest peak, dBTP",
+        group="Finish",
+        example={"prompt": "solo flute", "true_peak_ceiling": -2},
+        low=limits.TRUE_PEAK_MIN_DBTP,
+        high=limits.TRUE_PEAK_MAX_DBTP,
+        unit="dBTP",
+        needs="normalization_strategy other than none",
+        option="--true-peak-ceiling",
+        metavar="DBTP",
+    )
     output_format: str = fields.declare(
         "choice",
         "wav",
@@ -142,7 +156,7 @@ class OutputFields:
     sample_rate: int | None = fields.declare(
         "choice",
         choices=limits.SAMPLE_RATES,
-        help="Sample rate; by default the model's own, 32000. opus always has 48000.",
+        help="Sample rate; by default the model's own, 32000 or 16000. opus always has 48000.",
         label="Sample rate, Hz",
         group="File",
         example={"prompt": "solo flute", "sample_rate": 48_000},
@@ -153,7 +167,8 @@ class OutputFields:
     bitrate: int | None = fields.declare(
         "choice",
         choices=limits.BITRATES,
-        help="Bitrate of mp3 and opus; by default 320, or 96 for each channel of opus.",
+        help="Bitrate of mp3 and opus; by default 320, or 96 for each channel of opus. mp3 below "
+        "32000 Hz has at most 160.",
         label="Bitrate, kbit/s",
         group="File",
         example={"prompt": "solo flute", "output_format": "mp3", "bitrate": 128},

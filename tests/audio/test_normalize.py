@@ -68,9 +68,11 @@ def test_any_finite_clip_gives_a_finite_clip_of_the_same_shape(
 @settings(max_examples=30)
 @given(ANY_LEVEL, st.integers(1, 2))
 def test_peak_reaches_one_decibel_below_full_scale(level: float, channels: int) -> None:
+    """The true peak lies between the samples, so these may stay a little lower."""
     result = normalize(_sine(0.2, level, channels), RATE, "peak")
     if level >= 2e-6:
-        assert result.peak == pytest.approx(CEILING, rel=1e-5)
+        assert result.true_peak == pytest.approx(CEILING, rel=1e-5)
+        assert result.peak == pytest.approx(CEILING, rel=2e-3)
         assert result.clipped_samples == 0
 
 
@@ -88,7 +90,7 @@ def test_rms_of_the_channel_mean_reaches_its_target(level: float, channels: int)
 def test_loudness_reaches_minus_14_lufs(level: float, channels: int) -> None:
     result = normalize(_sine(0.8, level, channels), RATE, "loudness")
     assert result.loudness_lufs == pytest.approx(-14, abs=0.1)
-    assert result.loudness_lufs == measure_loudness(result.pcm, RATE)
+    assert result.loudness_lufs == pytest.approx(measure_loudness(result.pcm, RATE), abs=1e-4)
     assert (result.clipped_samples, result.notes) == (0, ())
 
 
@@ -97,9 +99,14 @@ def test_loudness_reaches_minus_14_lufs(level: float, channels: int) -> None:
 def test_clip_limits_and_never_scales(level: float) -> None:
     pcm = _sine(0.05, level, 2)
     result = normalize(pcm, RATE, "clip")
-    ceiling = np.float32(CEILING)
-    assert np.array_equal(result.pcm, pcm.clip(-ceiling, ceiling))
-    assert result.clipped_samples == (np.abs(pcm) > ceiling).sum()
+    if level < 0.88:
+        assert np.array_equal(result.pcm, pcm)
+    assert result.true_peak <= CEILING
+    assert result.clipped_samples == 0
+    heard = np.abs(pcm) > 1e-3
+    gain = result.pcm[heard] / pcm[heard]
+    assert (gain <= 1).all()
+    assert gain.size == 0 or gain.max() - gain.min() < 0.02, "a steady tone keeps its shape"
 
 
 def test_none_changes_nothing_and_counts_what_an_integer_format_would_limit() -> None:
@@ -112,16 +119,15 @@ def test_none_changes_nothing_and_counts_what_an_integer_format_would_limit() ->
 
 
 @pytest.mark.parametrize("strategy", ["loudness", "rms"])
-def test_values_beyond_full_scale_are_limited_and_counted(strategy: str) -> None:
-    """Three lone spikes over a soft sound: the gain lifts them, and only them, beyond 1."""
+def test_spikes_are_turned_down_and_nothing_is_cut(strategy: str) -> None:
+    """Three lone spikes over a soft sound: the gain would lift them, and only them, beyond 1."""
     pcm = _sine(1.0, 0.01, 2)
-    pcm[[100, 200, 300], 0] = (0.9, -0.9, 0.9)
+    pcm[[10_100, 10_200, 10_300], 0] = (0.9, -0.9, 0.9)
     result = normalize(pcm, RATE, strategy)
-    assert result.clipped_samples == 3
-    assert result.notes
-    assert "3 samples" in "; ".join(result.notes)
-    assert result.pcm[[100, 200, 300], 0].tolist() == [1.0, -1.0, 1.0]
-    assert np.abs(result.pcm[1:99]).max() < 1
+    assert result.clipped_samples == 0
+    assert result.true_peak <= CEILING
+    far = result.pcm[1000:9000] / pcm[1000:9000]
+    assert far[np.abs(pcm[1000:9000]) > 1e-3].std() < 1e-5, "the gain moves far from a peak"
 
 
 @pytest.mark.parametrize("strategy", NORMALIZATION_STRATEGIES)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musicgen.audio.decode import read_audio
-from musicgen.audio.encode import encode
+from musicgen.audio.lossy_peaks import encode_within
 from musicgen.audio.tags import AudioTags, read_tags
 from musicgen.midi.midi_file import transcribe_to_midi
 from musicgen.midi.packages import EXTENSION
@@ -34,7 +34,7 @@ def convert(
     tags = read_tags(source) or AudioTags("", 0, "", "", "")
     if extension == EXTENSION:
         return transcribe_to_midi(pcm, rate, tags)
-    data = encode(pcm, AudioFormat(extension, sample_rate=rate), tags)
+    data = encode_within(pcm, AudioFormat(extension, sample_rate=rate), tags)
     if signer is None:
         return data
     return _sign(signer, source, data, extension, tags, has_other_beginning)

@@ -158,7 +158,7 @@ def describe_models(available: AvailableModels) -> list[dict[str, Any]]:
     others = sorted(available.loaded - set(catalog.CATALOG))
     return [
         *(_describe(entry.name, entry, available) for entry in catalog.CATALOG.values()),
-        *(_describe(name, None, available) for name in others),
+        *(_describe(name, catalog.find_convertible(name), available) for name in others),
     ]
 
 
@@ -172,7 +172,7 @@ def _describe(
         "owned_by": _owner(entry),
         "follows": _conditioning(entry),
         "channels": entry.channels if entry else 1,
-        "licence": entry.licence if entry else available.licences.get(name, UNKNOWN_LICENCE),
+        "licence": available.licences.get(name, entry.licence if entry else UNKNOWN_LICENCE),
         "memory_gb": _memory(entry),
         "available": name not in available.missing,
         "loaded": name in available.loaded,
@@ -191,7 +191,7 @@ def _owner(entry: catalog.CatalogEntry | None) -> str:
 def _conditioning(entry: catalog.CatalogEntry | None) -> str:
     if entry is None:
         return "unknown"
-    return "text and melody" if entry.family == "melody" else "text"
+    return "text" if entry.family == "text" else f"text and {entry.family}"
 
 
 def _memory(entry: catalog.CatalogEntry | None) -> dict[str, float]:
