@@ -188,7 +188,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.checkpoint or Path(scratch) / options.model
-        build_full_size(options.model, folder, dtype=torch.float32)
+        build_full_size(options.model, folder, device=options.device)
         pipes = start_contestants(options, folder)
         lengths = {
             f"{s:g} s": measure(options, pipes, draw_codes(folder, round(50 * s)))

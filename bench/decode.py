@@ -218,7 +218,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.checkpoint or Path(scratch) / options.model
-        build_full_size(options.model, folder, dtype=torch.float32)
+        build_full_size(options.model, folder, device=options.device)
         torch.set_num_threads(options.threads)
         config = MusicGenConfig.from_folder(folder)
         result = report(options, config, measure(options, folder))

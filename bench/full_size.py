@@ -76,8 +76,12 @@ SIZES = FULL_SIZES | {"toy": TOY}
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-def build_full_size(name: str, folder: Path, *, dtype: torch.dtype = torch.float32) -> bool:
+def build_full_size(
+    name: str, folder: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu"
+) -> bool:
     """Write the checkpoint unless `folder` has it. Returns: True if it was written.
+
+    `device`: draws the weights; a GPU does it in seconds.
 
     Raises: `KeyError` for an unknown name, `FileExistsError` for a folder with other content.
     """
@@ -88,7 +92,7 @@ def build_full_size(name: str, folder: Path, *, dtype: torch.dtype = torch.float
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
-        build(spec, partial, dtype=dtype)
+        build(spec, partial, dtype=dtype, device=device)
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -121,10 +125,12 @@ def main() -> None:
     parser.add_argument("name", choices=sorted(SIZES))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--dtype", choices=sorted(DTYPES), default="float32")
+    parser.add_argument("--device", default="cpu", help="draws the weights")
     arguments = parser.parse_args()
     started = time.perf_counter()
     folder: Path = arguments.folder
-    written = build_full_size(arguments.name, folder, dtype=DTYPES[arguments.dtype])
+    dtype = DTYPES[arguments.dtype]
+    written = build_full_size(arguments.name, folder, dtype=dtype, device=arguments.device)
     report = {
         "name": arguments.name,
         "folder": str(folder),

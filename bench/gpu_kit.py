@@ -1,12 +1,16 @@
 """Pack what a bare GPU machine without a network needs, and run the measurements there.
 
-    make gpu-kit                                    # here: build/gpu-kit
-    sh build/gpu-kit/run.sh tests decode-large      # there, with PyTorch and transformers installed
+    make gpu-kit                              # here: build/gpu-kit
+    sh build/gpu-kit/run.sh call-1            # there, with PyTorch and transformers installed
+    sh build/gpu-kit/run.sh tests decode-large
+    sh build/gpu-kit/run.sh --dry-run         # every step, on the processor, with toy weights
 
 The kit is one folder of at most 64 MB: wheels of the packages that may be missing there, and the
-sources. `run.sh` unpacks them, installs missing packages, and runs the named steps (without names,
-all of `STEPS`). Each step has a limit in seconds and stays below nine minutes. Its figures and its
-exit status are in $OUT/STEP.json and $OUT/kit.json, written as soon as they are there.
+sources. `run.sh` unpacks them, installs missing packages, and runs the named steps or calls of
+`bench/gpu_steps.py`. Each step has a limit in seconds; the steps of a call stay below ten minutes
+together, and its files are at most eight. A step's figures and exit status are in $OUT/STEP.json
+and $OUT/kit.json, written as soon as they are there. Random weights are drawn on the GPU and kept
+in the folder $GPU_KIT_WORK (default /tmp/gpu-kit) for later steps and calls.
 """
 
 from __future__ import annotations
@@ -19,9 +23,12 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
+
+from bench.gpu_steps import CALLS, MODELS, STEPS, Step, build_dry_steps, find_steps
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = "3.12"
@@ -49,35 +56,6 @@ cd "$work"
 python3 -m bench.gpu_kit install "$kit/wheels" "$work/site"
 exec python3 -m bench.gpu_kit run "$@"
 """
-
-_OURS = "musicgen bfloat16"
-_GPU = ["--device", "cuda:0"]
-
-
-def _decode(size: str) -> list[str]:
-    contestants = [_OURS, "transformers bfloat16", "transformers-static bfloat16"]
-    options = ["--model", f"musicgen-{size}", "--seconds", "10", "--rounds", "2"]
-    return ["bench/decode.py", *_GPU, *options, "--contestants", *contestants]
-
-
-def _serve(size: str, *callers: str) -> list[str]:
-    options = ["--model", f"musicgen-{size}", "--seconds", "10", "--rounds", "1"]
-    contestants = [_OURS, "transformers bfloat16"]
-    return ["bench/serve.py", *_GPU, *options, "--callers", *callers, "--contestants", *contestants]
-
-
-_TESTS = ["-m", "pytest", "-q", "-m", "gpu", "tests/gpu", "-p", "no:cacheprovider"]
-STEPS: dict[str, tuple[int, list[str]]] = {
-    "tests": (120, _TESTS),
-    "decode-large": (240, _decode("large")),
-    "decode-medium": (150, _decode("medium")),
-    "decode-small": (120, _decode("small")),
-    "serve-small": (240, _serve("small", "1", "8", "32", "64")),
-    "serve-large": (270, _serve("large", "1", "32")),
-    "codec": (120, ["bench/codec.py", *_GPU, "--rounds", "3", "--contestants", "musicgen",
-                    "at once", "stream", "transformers"]),
-}  # fmt: skip
-"""Limit in seconds and command of each step, most valuable first. Files never exceed eight."""
 
 
 def pack(folder: Path, python: str = PYTHON) -> int:
@@ -139,11 +117,13 @@ def _is_installed(name: str) -> bool:
     return True
 
 
-def run(names: list[str], out: Path, steps: dict[str, tuple[int, list[str]]]) -> dict[str, Any]:
+def run(names: Sequence[str], out: Path, steps: Mapping[str, Step]) -> dict[str, Any]:
     """Run the steps; a step beyond its limit is stopped, and the next one follows."""
     outcomes: dict[str, Any] = {}
+    work = Path(os.environ.get("GPU_KIT_WORK", "/tmp/gpu-kit"))
     for name in names:
         limit, command = steps[name]
+        command = [part.replace(MODELS, str(work / "models")) for part in command]
         if command[0].endswith(".py"):
             command = [*command, "--save", str(out / f"{name}.json")]
         print(f"+ {name}: python {' '.join(command)}", flush=True)
@@ -175,17 +155,22 @@ def main() -> None:
     installing = commands.add_parser("install")
     installing.add_argument("wheels", type=Path)
     installing.add_argument("site", type=Path)
-    commands.add_parser("run").add_argument("steps", nargs="*", metavar="STEP")
+    running = commands.add_parser("run")
+    running.add_argument("steps", nargs="*", metavar="STEP")
+    running.add_argument("--dry-run", action="store_true", help="toy weights on the processor")
     options = parser.parse_args()
     if options.command == "pack":
         print(f"{options.folder}: {pack(options.folder, options.python) / 1e6:.1f} MB")
     elif options.command == "install":
         print("installed:", *install(options.wheels, options.site))
     else:
-        unknown = set(options.steps) - set(STEPS)
-        if unknown:
-            sys.exit(f"Unknown steps {', '.join(sorted(unknown))}. Choose from {', '.join(STEPS)}.")
-        print(json.dumps(run(options.steps or list(STEPS), Path(os.environ["OUT"]), STEPS)))
+        names = options.steps or (list(STEPS) if options.dry_run else ["call-1"])
+        try:
+            steps = find_steps(names)
+        except KeyError as error:
+            sys.exit(f"Unknown step {error}. Choose from {', '.join([*CALLS, *STEPS])}.")
+        table = build_dry_steps() if options.dry_run else STEPS
+        print(json.dumps(run(steps, Path(os.environ["OUT"]), table)))
 
 
 if __name__ == "__main__":

@@ -60,10 +60,10 @@ class Case:
 def logits(model: MusicGen, case: Case, rows: int) -> Tensor:
     """Decode `rows` equal rows; return the logits (steps, codebooks, vocabulary) of row 0."""
     decoder = model.decoder
-    states = model.encode_text(torch.tensor([case.text])).expand(rows, -1, -1)
+    states = model.encode_text(torch.tensor([case.text], device=model.device)).expand(rows, -1, -1)
     cross = decoder.build_cross_attention_cache(states)
-    x = decoder.embed(case.sequence[None, :, :-1].expand(rows, -1, -1))
-    x = x + build_sinusoidal_positions(x.shape[1], x.shape[2]).to(x.dtype)
+    x = decoder.embed(case.sequence[None, :, :-1].to(model.device).expand(rows, -1, -1))
+    x = x + build_sinusoidal_positions(x.shape[1], x.shape[2]).to(x.device, x.dtype)
     cache = StaticKVCache(decoder.config, rows, x.shape[1], model.device, decoder.cache_dtype)
     steps = []
     for step in x.split(1, dim=1):
@@ -82,7 +82,7 @@ def compare(case: Case, logits: Tensor, reference: Tensor) -> dict[str, float]:
     mine, theirs = logits.topk(top).indices, reference.topk(top).indices
     shared = (mine[..., :, None] == theirs[..., None, :]).any(-1).float().mean()
     log_p, log_q = reference.log_softmax(-1), logits.log_softmax(-1)
-    target = case.sequence[:, 1:].t()
+    target = case.sequence[:, 1:].t().to(logits.device)
     counted = target < logits.shape[-1]
     nats = -log_q.gather(-1, target.where(counted, 0)[..., None])[..., 0][counted]
     return {
@@ -166,7 +166,7 @@ def _random_case(folder: Path, model: MusicGen, frames: int) -> Case:
     decoder = model.config.decoder
     shape, generator = (decoder.codebooks, frames), torch.Generator().manual_seed(0)
     codes = torch.randint(decoder.vocab_size, shape, generator=generator)
-    return Case(load_tokenizer(folder)(PROMPT), _build_sequence(model, codes))
+    return Case(load_tokenizer(folder)(PROMPT), build_sequence(model, codes))
 
 
 @torch.inference_mode()
@@ -176,11 +176,11 @@ def _music_cases(folder: Path, model: MusicGen, music: Path, frames: int) -> lis
     for clip in read_music(music, config.sample_rate, config.channels):
         waveform = torch.from_numpy(np.ascontiguousarray(clip.pcm.T))
         codes = encode_channels(model.codec, waveform[None])[0][:, :frames]
-        cases.append(Case(tokenize(clip.prompt), _build_sequence(model, codes)))
+        cases.append(Case(tokenize(clip.prompt), build_sequence(model, codes)))
     return cases
 
 
-def _build_sequence(model: MusicGen, codes: torch.Tensor) -> torch.Tensor:
+def build_sequence(model: MusicGen, codes: torch.Tensor) -> torch.Tensor:
     decoder = model.config.decoder
     pattern = DelayPattern(decoder.codebooks, model.config.channels, decoder.start_token)
     return torch.from_numpy(pattern.build_template(codes.shape[1], codes.numpy()))

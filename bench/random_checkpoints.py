@@ -71,13 +71,19 @@ class FamilySpec:
 
 
 def build(
-    spec: FamilySpec, folder: Path, *, seed: int = 0, dtype: torch.dtype = torch.float32
+    spec: FamilySpec,
+    folder: Path,
+    *,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
 ) -> PreTrainedModel:
     """Write a checkpoint folder with weights, configurations and tokenizer; return the model.
 
-    Equal arguments give equal files; the global random state is neither read nor changed.
+    Equal arguments give equal files; the global random state is neither read nor changed. On a GPU
+    as `device`, weights of billions of parameters take seconds.
     """
-    model = _build_empty(spec)
+    model = _build_empty(spec, device)
     randomise(model, seed=seed)
     model.eval().to(dtype)
     _set_generation_config(model, spec)
@@ -107,7 +113,7 @@ def build_config(spec: FamilySpec) -> Any:
     return hf.MusicgenConfig(**parts, decoder=hf.MusicgenDecoderConfig(**_decoder_fields(spec)))
 
 
-def _build_empty(spec: FamilySpec) -> PreTrainedModel:
+def _build_empty(spec: FamilySpec, device: str) -> PreTrainedModel:
     import transformers as hf
     from transformers.initialization import no_init_weights
 
@@ -115,7 +121,7 @@ def _build_empty(spec: FamilySpec) -> PreTrainedModel:
     if spec.melody:
         kind = hf.MusicgenMelodyForConditionalGeneration
     config = build_config(spec)
-    with no_init_weights():
+    with no_init_weights(), torch.device(device):
         model = kind(config)
     model.tie_weights()
     return model

@@ -29,11 +29,13 @@ CONV_GAIN = 1.4
 def randomise(model: PreTrainedModel, *, seed: int) -> None:
     """Give every parameter and codebook of `model` a new value, in place.
 
-    `model` is float32 on the CPU; its memory may be uninitialised.
+    `model` is float32 and on one device; its memory may be uninitialised. Equal seeds give equal
+    weights on one kind of device only: a GPU draws other numbers than the CPU, and billions of them
+    in a second.
 
     Raises: `RuntimeError` for a parameter without a rule.
     """
-    draw = _Draw(seed)
+    draw = _Draw(seed, model.device)
     visited: set[int] = set()
     for name, module in model.named_modules():
         rule = _rule(name, module)
@@ -49,17 +51,21 @@ def randomise(model: PreTrainedModel, *, seed: int) -> None:
 class _Draw:
     """Normal and uniform numbers from one generator, apart from the global one."""
 
-    def __init__(self, seed: int) -> None:
-        self._generator = torch.Generator().manual_seed(seed)
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self.device = device
+        self._generator = torch.Generator(device).manual_seed(seed)
 
     def normal(self, tensor: Tensor, std: float, mean: float = 0.0) -> None:
         tensor.normal_(mean, std, generator=self._generator)
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-        return low + (high - low) * torch.rand(shape, generator=self._generator)
+        return low + (high - low) * self._rand(shape)
 
     def integers(self, high: int, *shape: int) -> Tensor:
-        return torch.randint(high, shape, generator=self._generator)
+        return torch.randint(high, shape, generator=self._generator, device=self.device)
+
+    def _rand(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.rand(shape, generator=self._generator, device=self.device)
 
 
 _Rule = Callable[[_Draw, str, Any, Any], None]
@@ -152,7 +158,7 @@ def _calibrate_codec(draw: _Draw, codec: PreTrainedModel) -> None:
     codes = draw.integers(config.codebook_size, 1, config.num_quantizers, frames)
     audio = codec.decode(codes[None], [None]).audio_values
     _rescale(codec.decoder.layers[-1].conv, audio, AUDIO_STD)
-    noise = torch.empty(1, config.audio_channels, frames * config.hop_length)
+    noise = torch.empty(1, config.audio_channels, frames * config.hop_length, device=draw.device)
     draw.normal(noise, AUDIO_STD)
     _rescale(codec.encoder.layers[-1].conv, codec.encoder(noise), 1.0)
 

@@ -268,7 +268,7 @@ def main() -> None:
     options.contestants = add_previous(list(options.contestants), options.previous)
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.checkpoint or Path(scratch) / options.model
-        build_full_size(options.model, folder, dtype=torch.float32)
+        build_full_size(options.model, folder, device=options.device)
         result = report(options, measure(options, folder))
     if options.save is not None:
         options.save.write_text(json.dumps(result, indent=1) + "\n")

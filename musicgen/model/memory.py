@@ -32,6 +32,8 @@ def count_parameters(config: MusicGenConfig) -> ParameterCounts:
     other = _count_text_encoder(config.text_encoder) + _count_codec(config.codec)
     inputs = [text_size, *([config.chroma_bins] if config.family == "melody" else [])]
     other += sum((width + 1) * size for width in inputs if width != size)
+    if config.style is not None:
+        other += config.style.count_parameters(size)
     return ParameterCounts(_count_decoder(config.decoder), other)
 
 
@@ -87,7 +89,8 @@ def estimate_memory(config: MusicGenConfig, precision: str) -> int:
     """
     counts = count_parameters(config)
     weights = counts.decoder * BYTES_PER_WEIGHT[precision] + counts.other * 4
-    rows = 2
+    # Text and style are guided apart, in a third row.
+    rows = 3 if config.family == "style" else 2
     cached = 2 * config.decoder.layers * rows * config.window_frames * config.decoder.hidden_size
     cache = cached * BYTES_PER_CACHE_VALUE[precision]
     return weights + cache + estimate_codec_memory(config, config.window_frames)

@@ -69,6 +69,7 @@ def greedy_tokens(
     if frames < prompt_frames:
         raise ValueError(f"{frames} frames cannot hold {prompt_frames} frames of prompt")
     inputs = _inputs(tokenizer, prompts, chroma)
+    inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
     if audio_codes is not None:
         inputs["decoder_input_ids"] = audio_codes.reshape(-1, prompt_frames)
     recorder = _Recorder(audio_channels=model.config.decoder.audio_channels)

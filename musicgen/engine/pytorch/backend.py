@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from musicgen.engine.backend import Codes, Draws
-from musicgen.engine.interface import Pcm, Row
+from musicgen.engine.interface import Pcm, Row, StyleExcerpt
 from musicgen.engine.pytorch.conditioning import Conditioning, build_conditioning
 from musicgen.engine.pytorch.cuda.graphs import EagerRunner, StepRunner
 from musicgen.engine.pytorch.decode_state import DecodeState
@@ -22,7 +22,9 @@ from musicgen.model.chroma import compute_chroma
 from musicgen.model.codec_stream import CodecStream, decode_pieces
 from musicgen.model.encodec import encode_channels
 from musicgen.model.musicgen import MusicGen
+from musicgen.model.style.excerpt import resample_excerpt
 from musicgen.model.tokenizer import Tokenize
+from musicgen.model.upload import upload
 
 
 class TorchBackend:
@@ -52,13 +54,20 @@ class TorchBackend:
     @torch.inference_mode()
     def encode_audio(self, pcm: Pcm) -> Codes:
         """Encode PCM (samples, channels) to codes (codebooks, frames)."""
-        waveform = torch.from_numpy(np.ascontiguousarray(pcm.T))[None].to(self.model.device)
+        waveform = upload(torch.from_numpy(np.ascontiguousarray(pcm.T))[None], self.model.device)
         codes: Codes = encode_channels(self.model.codec, waveform)[0].cpu().numpy()
         return codes
 
     @torch.inference_mode()
-    def build_conditioning(self, rows: Sequence[Row], melody: Pcm | None) -> Conditioning:
-        """Encode the prompts of all rows, and the melody all of them follow."""
+    def build_conditioning(
+        self, rows: Sequence[Row], melody: Pcm | None, style: StyleExcerpt | None = None
+    ) -> Conditioning:
+        """Encode the prompts of all rows, and the melody or the style all of them follow."""
+        if style is not None and self.config.style is not None:
+            rate = self.config.style.features.sample_rate
+            samples = resample_excerpt(style.pcm, self.config.sample_rate, rate)
+            heard = self.model.encode_style(torch.from_numpy(samples), style.codebooks)
+            return build_conditioning(self.model, self.tokenize, rows, None, heard)
         chroma = None
         if melody is not None:
             chroma = torch.from_numpy(compute_chroma(melody, self.config))
@@ -97,7 +106,7 @@ class TorchBackend:
 
     def decode(self, codes: Codes) -> Iterator[Pcm]:
         """Decode the codes (codebooks, frames) of a clip lazily, in pieces."""
-        tokens = torch.from_numpy(codes).to(self.model.device)
+        tokens = upload(torch.from_numpy(codes), self.model.device)
         yield from map(_to_pcm, decode_pieces(self.model.codec, tokens, self.config.channels))
 
     def open_diffusion(self, name: str) -> TorchDiffusion:
@@ -121,7 +130,7 @@ class TorchCodecStream:
 
     def push(self, codes: Codes, last: bool) -> Pcm:
         """Decode the next codes (codebooks, frames) to the samples no later code can change."""
-        return _to_pcm(self._stream.push(torch.from_numpy(codes).to(self._device), last))
+        return _to_pcm(self._stream.push(upload(torch.from_numpy(codes), self._device), last))
 
 
 def _to_pcm(samples: Tensor) -> Pcm:

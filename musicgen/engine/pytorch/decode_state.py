@@ -16,11 +16,13 @@ from musicgen.engine.pytorch.kv_cache import StaticKVCache
 from musicgen.engine.pytorch.sampling import (
     SamplerFeatures,
     SamplingTensors,
+    guide_apart,
     guide_logits,
     sample_tokens,
 )
 from musicgen.model.decoder import Decoder, Segment, build_sinusoidal_positions
 from musicgen.model.delay_pattern import UNKNOWN, DelayPattern
+from musicgen.model.upload import upload
 
 
 class SlotLease(Protocol):
@@ -37,6 +39,11 @@ class SlotLease(Protocol):
 
 class SlotPool(Protocol):
     """Slots for the rows of a batch."""
+
+    @property
+    def positions(self) -> Tensor:
+        """Position embeddings (capacity, hidden) on the device."""
+        ...
 
     def can_hold(self, conditioning: Conditioning, length: int, capacity: int) -> bool:
         """Return whether a job with a delayed sequence of `length` fits into the slots."""
@@ -71,7 +78,7 @@ class DecodeState:
         self._device, dtype = decoder.embeddings.device, decoder.embeddings.dtype
         self._pattern = DelayPattern(config.codebooks, config.channels, config.start_token)
         template = self._pattern.build_template(frames, known.cpu().numpy())
-        self.sequence = torch.from_numpy(template).to(self._device)
+        self.sequence = upload(torch.from_numpy(template), self._device)
         length = self.sequence.shape[2]
         self.next_column = self._pattern.find_first_unknown(known.shape[2])
         self.total_steps = length - self.next_column
@@ -80,11 +87,13 @@ class DecodeState:
         self.sampling = SamplingTensors.from_params(params, self._device)
         self.sampler_features = SamplerFeatures.from_params(params)
         numbers = draws.next(self.total_steps, config.codebooks)
-        self.draws = torch.from_numpy(numbers).to(self._device)
-        self.guidance_scale = torch.tensor(
-            [clips[i].sampling.guidance for i in conditioning.guided], device=self._device
-        )[:, None, None]
-        self._guided = torch.tensor(conditioning.guided, device=self._device, dtype=torch.int64)
+        self.draws = upload(torch.from_numpy(numbers), self._device)
+        scales = [clips[i].sampling.guidance for i in conditioning.guided]
+        self.guidance_scale = upload(scales, self._device, torch.float32)[:, None, None]
+        self.guided = upload(conditioning.guided, self._device, torch.int64)
+        self._styled = upload(conditioning.styled, self._device, torch.int64)
+        text = [clips[i].sampling.text_guidance or 0.0 for i in conditioning.styled]
+        self._text_guidance = upload(text, self._device, torch.float32)[:, None, None]
         capacity = conditioning.prefix_length + length - 1
         self.fits_slots = slots is not None and slots.can_hold(conditioning, length, capacity)
         cache_length = (
@@ -94,10 +103,12 @@ class DecodeState:
             config, conditioning.rows, cache_length, self._device, decoder.cache_dtype
         )
         self.lease: SlotLease | None = None
-        padding = conditioning.padding
-        self._padding = None if padding is None else tuple(padding.tolist())
-        self._positions = build_sinusoidal_positions(capacity, config.hidden_size).to(
-            self._device, dtype
+        self._positions = (
+            slots.positions
+            if slots is not None and self.fits_slots
+            else upload(
+                build_sinusoidal_positions(capacity, config.hidden_size).to(dtype), self._device
+            )
         )
         self._finite = torch.ones((), dtype=torch.bool, device=self._device)
         self.steps_done = 0
@@ -123,7 +134,7 @@ class DecodeState:
 
     @property
     def rows(self) -> int:
-        """Number of decoder rows: clips, and the unconditional rows of guided clips."""
+        """Number of decoder rows: clips, and the rows of their guidance."""
         return self.conditioning.rows
 
     def step(self) -> None:
@@ -148,7 +159,7 @@ class DecodeState:
         """Return this job's segment of a batch for its next `length` steps."""
         rows = slice(first_row, first_row + self.rows)
         mask = self._build_mask(length) if self.decoder.native is None else None
-        return Segment(rows, self.cache, self.conditioning.cross, mask, self._padding)
+        return Segment(rows, self.cache, self.conditioning.cross, mask, self.conditioning.padded)
 
     def append_column(self, column: Tensor, logits: Tensor | None) -> None:
         """Store the sampled column and the logits after it (rows, codebooks, vocabulary).
@@ -183,17 +194,25 @@ class DecodeState:
         return x if prefix is None else torch.cat([prefix, x], dim=1)
 
     def _expand_rows(self, tokens: Tensor) -> Tensor:
-        """Append the columns of the unconditional rows to `tokens` (clips, codebooks, length)."""
-        return torch.cat([tokens, tokens[self._guided]]) if len(self._guided) else tokens
+        """Append the columns of the rows of guidance to `tokens` (clips, codebooks, length)."""
+        if not len(self.guided):
+            return tokens
+        return torch.cat([tokens, tokens[self.guided], tokens[self._styled]])
 
     def apply_guidance(self) -> Tensor:
         """Return the guided logits (clips, codebooks, vocabulary)."""
         clips = self.conditioning.clips
         guided = self.logits[:clips]
-        if not len(self._guided):
+        if not len(self.guided):
             return guided
-        mixed = guide_logits(guided[self._guided], self.logits[clips:], self.guidance_scale)
-        return guided.index_copy(0, self._guided, mixed)
+        unconditional, heard = torch.split(
+            self.logits[clips:], [len(self.guided), len(self._styled)]
+        )
+        if len(self._styled):
+            apart = guide_apart(guided[self._styled], heard, self._text_guidance)
+            guided = guided.index_copy(0, self._styled, apart)
+        mixed = guide_logits(guided[self.guided], unconditional, self.guidance_scale)
+        return guided.index_copy(0, self.guided, mixed)
 
     def _select_positions(self, length: int) -> Tensor:
         start = self.cache.length

@@ -82,8 +82,21 @@ def build_engine(
     return MusicGenEngine(backend, rows=rows, max_waiting=max_waiting)
 
 
+def use_exact_float32() -> None:
+    """Turn TF32 off, which rounds the inputs of float32 products on a GPU to ten bits.
+
+    cuDNN uses it by default, and only the codec calls cuDNN here. Rounded codes of a sound would
+    differ from the processor's, and pieces of a stream from the whole clip. The codec is a small
+    part of a clip's time.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def _build_for_device(
     model: MusicGen, tokenize: Tokenize, precision: str, rows: int, torch_compile: bool
 ) -> MusicGenEngine:
+    if model.device.type == "cuda":
+        use_exact_float32()
     runner, rows = choose_runner(model, str(model.device), rows, torch_compile=torch_compile)
     return build_engine(model, tokenize, precision, rows=rows, runner=runner)

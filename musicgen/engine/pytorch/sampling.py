@@ -13,12 +13,21 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from musicgen.model.upload import upload
 from musicgen.request import SamplingParams
 
 
 def guide_logits(conditional: Tensor, unconditional: Tensor, scale: Tensor) -> Tensor:
     """Apply classifier-free guidance (Ho and Salimans 2022); `scale` broadcasts over the rows."""
     return unconditional + (conditional - unconditional) * scale
+
+
+def guide_apart(whole: Tensor, heard: Tensor, scale: Tensor) -> Tensor:
+    """Guide towards the text beside a style: `whole` is of both, `heard` of the style alone.
+
+    Followed by `guide_logits` this is double guidance (Rouard et al. 2024, section 4.3).
+    """
+    return heard + scale * (whole - heard)
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,7 @@ class SamplingTensors:
         """Build the tensors on `device`."""
 
         def column(values: Sequence[float], dtype: torch.dtype) -> Tensor:
-            return torch.tensor(values, device=device, dtype=dtype)[:, None, None]
+            return upload(values, device, dtype)[:, None, None]
 
         return cls(
             greedy=column([row.temperature == 0 for row in rows], torch.bool),

@@ -14,12 +14,15 @@ import torch
 from musicgen.engine.pytorch.cuda.slots import RowSlots, StepShape
 from musicgen.engine.pytorch.decode_state import DecodeState, step_batch
 from musicgen.engine.pytorch.sampling import SamplerFeatures
+from musicgen.model.upload import upload
 
 logger = logging.getLogger(__name__)
 
 # Shapes are rounded up to these values, so few graphs serve all batches.
 LENGTH_BUCKET, MIN_TOKENS, COMMON_TOP_K = 256, 16, 256
 MAX_GRAPHS = 96
+STEPS_BETWEEN_CAPTURES = 500
+"""Steps without captures after one that found no memory: ten seconds of music."""
 MAX_STEPS_IN_FLIGHT = 2
 """Steps queued on the GPU. Prefills, streams and checks queue behind them; two hide the launch."""
 
@@ -90,7 +93,8 @@ class SlotRunner:
     """Runner of jobs in `slots`. A job too large for the slots is decoded eagerly.
 
     `capture`: run steps as CUDA graphs, captured when a shape first occurs. After a failed capture
-    the steps run uncaptured.
+    the steps run uncaptured. Lack of memory passes with the jobs that cause it, so capture is tried
+    again after `STEPS_BETWEEN_CAPTURES` steps.
     """
 
     def __init__(self, slots: RowSlots, *, capture: bool) -> None:
@@ -101,6 +105,7 @@ class SlotRunner:
         self._active: frozenset[int] = frozenset()
         self._graphs: dict[StepShape, torch.cuda.CUDAGraph] = {}
         self._device = slots.sequence.device
+        self._steps_until_capture = 0
         self._stream: torch.cuda.Stream | None = None
         self._in_flight = StepsInFlight()
 
@@ -149,8 +154,8 @@ class SlotRunner:
 
     def _set_active(self, rows: frozenset[int]) -> None:
         if rows != self._active:
-            mask = torch.tensor([row in rows for row in range(self.slots.rows)])
-            self.slots.active.copy_(mask)
+            mask = [row in rows for row in range(self.slots.rows)]
+            self.slots.active.copy_(upload(mask, self._device, torch.bool))
             self._active = rows
 
     def _choose_shape(self, states: Sequence[DecodeState]) -> StepShape:
@@ -182,7 +187,9 @@ class SlotRunner:
         )
 
     def _run(self, shape: StepShape) -> None:
-        if self._can_capture and shape not in self._graphs:
+        if self._steps_until_capture:
+            self._steps_until_capture -= 1
+        elif self._can_capture and shape not in self._graphs:
             self._try_capture(shape)
         graph = self._graphs.get(shape)
         if graph is None:
@@ -194,6 +201,10 @@ class SlotRunner:
         try:
             graph = self._capture(shape)
         except RuntimeError as error:
+            if _is_out_of_memory(error):
+                logger.warning("No memory for a CUDA graph; trying again later: %s", error)
+                self._steps_until_capture = STEPS_BETWEEN_CAPTURES
+                return
             logger.warning("CUDA graph capture failed; steps run uncaptured, slower: %s", error)
             self._can_capture = False
             self._graphs.clear()
@@ -226,6 +237,15 @@ class SlotRunner:
         finally:
             self.slots.active.copy_(active)
         return graph
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether memory ran out in `error` or before it: the end of a capture raises, too."""
+    while error is not None:
+        if isinstance(error, torch.OutOfMemoryError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _round_to_power_of_two(number: int) -> int:

@@ -27,8 +27,9 @@ logger = logging.getLogger(__name__)
 class RowPositions:
     """Positions and attention masks of the rows in one step.
 
-    `column`: (rows,) the cache column to write. `mask`: (rows, 1, 1, length), true at the cache
-    columns a row attends to. `prompt_mask`: (rows, 1, 1, tokens), true at the tokens of its prompt.
+    `column`: (rows,) the cache column to write. `mask`: (rows, 1, 1, length), added to the scores:
+    0 at the cache columns a row attends to, minus infinity elsewhere. `prompt_mask`: (rows, 1, 1,
+    tokens), the same for the tokens of its prompt.
     """
 
     column: Tensor

@@ -13,6 +13,8 @@ from musicgen.model.musicgen import MusicGen
 from musicgen.process.resources import free_memory
 from musicgen.request.limits import DURATION_MAX_SECONDS
 
+ALIGNMENT = 16
+"""Attention kernels copy a mask with rows of another length, at each layer of each step."""
 PROMPT_TOKENS = 128
 """Prompt capacity of a slot, four times a usual prompt. A longer prompt is decoded eagerly."""
 RESERVED_FRACTION = 0.1
@@ -50,9 +52,9 @@ def choose_runner(
 
 
 def compute_slot_capacity(model: MusicGen) -> int:
-    """Return the decoder steps of a whole window with its prefix."""
+    """Return the decoder steps of a whole window with its prefix, rounded up to `ALIGNMENT`."""
     config = model.config
     decoder = config.decoder
     pattern = DelayPattern(decoder.codebooks, decoder.channels, decoder.start_token)
     prefix = 0 if config.family == "text" else config.chroma_frames + PROMPT_TOKENS
-    return pattern.count_steps(config.window_frames) + prefix
+    return -(-(pattern.count_steps(config.window_frames) + prefix) // ALIGNMENT) * ALIGNMENT

@@ -29,6 +29,8 @@ from musicgen.engine.pytorch.sampling import (
 from musicgen.model.config import DecoderConfig
 from musicgen.model.decoder import CrossAttentionCache, Decoder, build_sinusoidal_positions
 from musicgen.model.delay_pattern import UNKNOWN
+from musicgen.model.layers import build_additive_mask
+from musicgen.model.upload import upload
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,10 @@ class RowSlots:
         """Return whether a job fits into the slots."""
         cross = conditioning.cross
         tokens = 0 if cross is None else cross.keys.shape[3]
+        # The slots know one row of guidance for each clip.
         return (
-            conditioning.rows <= self.rows
+            not conditioning.styled
+            and conditioning.rows <= self.rows
             and max(length, capacity) <= self.capacity
             and tokens <= self.tokens
         )
@@ -103,14 +107,14 @@ class RowSlots:
     def admit(self, state: DecodeState, rows: Sequence[int]) -> RowLease:
         """Copy a prefilled job into the slots `rows`."""
         clips = state.conditioning.clips
-        slots = torch.tensor(rows, device=self.sequence.device)
+        slots = upload(rows, self.sequence.device, torch.int64)
         self._copy_cache(state, slots)
         self._copy_prompt(state.conditioning.cross, slots)
-        sources = [*range(clips), *state.conditioning.guided]
-        self.source[slots] = slots[sources]
+        sources = [rows[clip] for clip in (*range(clips), *state.conditioning.guided)]
+        self.source[slots] = upload(sources, slots.device, torch.int64)
         self.unconditional[slots] = slots
         self.scale[slots] = 1.0
-        guided = slots[list(state.conditioning.guided)]
+        guided = slots.index_select(0, state.guided)
         self.unconditional[guided] = slots[clips:]
         self.scale[guided] = state.guidance_scale.float()
         own = slots[:clips]
@@ -147,7 +151,7 @@ class RowSlots:
             own, tokens = slots[: cross.rows], cross.keys.shape[3]
             self.cross_keys[:, own, :, :tokens] = cross.keys
             self.cross_values[:, own, :, :tokens] = cross.values
-            self.cross_length[own] = torch.tensor(cross.lengths, device=own.device)
+            self.cross_length[own] = upload(cross.lengths, own.device, torch.int64)
 
     def step(self, shape: StepShape) -> None:
         """Sample the next column of every active row and predict the one after it."""
@@ -200,10 +204,10 @@ class RowSlots:
             width = slice(shape.tokens)
             prompts = self.cross_keys[:, first, :, width], self.cross_values[:, first, :, width]
             tokens = torch.arange(shape.tokens, device=column.device)
-            prompt_mask = (tokens < self.cross_length[first, None])[:, None, None]
-        return self._layers(
-            x, RowPositions(column, mask[:, None, None], prompt_mask), cache, prompts
-        )
+            allowed = (tokens < self.cross_length[first, None])[:, None, None]
+            prompt_mask = build_additive_mask(allowed, x.dtype)
+        own_mask = build_additive_mask(mask[:, None, None], x.dtype)
+        return self._layers(x, RowPositions(column, own_mask, prompt_mask), cache, prompts)
 
 
 class RowLease:

@@ -1,0 +1,123 @@
+"""Steps of the GPU kit, each with a limit and a command, and the calls that group them.
+
+A lent GPU has little time: half an hour, ten minutes for each command, eight files back. The first
+call shows whether everything runs and how far large is from its limits; the second measures what
+would make it faster; the third measures service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Step = tuple[int, list[str]]
+"""Limit in seconds, and the arguments of Python."""
+
+MODELS = "{models}"
+"""Stands for the folder with the random weights."""
+_OURS = "musicgen bfloat16"
+_TESTS = ["-m", "pytest", "-q", "-m", "gpu", "tests/gpu", "-p", "no:cacheprovider"]
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """Sizes of all steps: full ones on a GPU, or toy ones on the processor."""
+
+    device: str
+    seconds: float
+    rounds: int
+    batches: tuple[int, ...]
+    frames: int
+    position: int
+
+
+FULL = StepOptions("cuda:0", 5.0, 2, (8, 32, 64), 150, 500)
+DRY = StepOptions("cpu", 0.3, 1, (2, 3), 12, 4)
+
+
+def build_steps(options: StepOptions, *, model: str | None = None) -> dict[str, Step]:
+    """Return all steps by name. `model`: in place of the published sizes."""
+    rounds = ["--rounds", str(options.rounds)]
+
+    def script(name: str, size: str, *more: str) -> list[str]:
+        shapes = model or f"musicgen-{size}"
+        checkpoint = ["--checkpoint", f"{MODELS}/{shapes}"]
+        return [
+            f"bench/{name}.py",
+            "--device",
+            options.device,
+            "--model",
+            shapes,
+            *checkpoint,
+            *more,
+        ]
+
+    seconds = ["--seconds", str(options.seconds)]
+
+    def decode(size: str) -> list[str]:
+        contestants = [_OURS, "transformers bfloat16", "transformers-static bfloat16"]
+        return script("decode", size, *seconds, *rounds, "--contestants", *contestants)
+
+    def serve(size: str, callers: Sequence[int]) -> list[str]:
+        options_ = ["--rounds", "1", "--callers", *map(str, callers)]
+        contestants = ["--contestants", _OURS, "transformers bfloat16"]
+        return script("serve", size, "--seconds", str(2 * options.seconds), *options_, *contestants)
+
+    def batch(size: str, *contestants: str) -> list[str]:
+        sizes = ["--batches", *map(str, options.batches)]
+        return script("batch", size, *seconds, *sizes, "--contestants", *contestants)
+
+    def profile(size: str) -> list[str]:
+        return script("step_profile", size, "--position", str(options.position))
+
+    codec = ["--seconds", str(options.seconds), str(6 * options.seconds), "--rounds", "3"]
+    codec += ["--contestants", "musicgen", "at once", "stream", "transformers"]
+    largest, callers = max(options.batches), (1, *options.batches)
+    return {
+        "tests": (100, _TESTS),
+        "decode-large": (170, decode("large")),
+        "profile-large": (80, profile("large")),
+        "batch-large": (150, batch("large", _OURS, "transformers bfloat16")),
+        "kernels": (60, ["bench/kernels.py", "--device", options.device]),
+        "precision": (90, script("gpu_precision", "small", "--frames", str(options.frames))),
+        "profile-small": (50, profile("small")),
+        "batch-small": (90, batch("small", "musicgen float32", _OURS, "transformers bfloat16")),
+        "decode-small": (80, decode("small")),
+        "decode-medium": (110, decode("medium")),
+        "cold-start": (150, script("gpu_cold_start", "large", *seconds, *rounds)),
+        "serve-small": (150, serve("small", callers)),
+        "serve-large": (140, serve("large", (1, largest // 2))),
+        "codec": (70, script("codec", "small", *codec)),
+    }
+
+
+STEPS = build_steps(FULL)
+CALLS = {
+    "call-1": ("tests", "decode-large", "profile-large", "batch-large"),
+    "call-2": (
+        *("kernels", "precision", "profile-small", "batch-small"),
+        *("decode-small", "decode-medium"),
+    ),
+    "call-3": ("cold-start", "serve-small", "serve-large", "codec"),
+}
+"""Steps of one command each, most valuable first."""
+
+
+def build_dry_steps() -> dict[str, Step]:
+    """Return the same steps with toy weights on the processor."""
+    steps = build_steps(DRY, model="toy")
+    small = ["--warm-up", "2", "--steps", "3", "--precision", "float32"]
+    for name in ("profile-large", "profile-small"):
+        steps[name] = (steps[name][0], [*steps[name][1], *small])
+    steps["kernels"] = (steps["kernels"][0], [*steps["kernels"][1], "--sizes", "toy"])
+    return steps
+
+
+def find_steps(names: Sequence[str]) -> list[str]:
+    """Return the steps of `names`, which may be calls. Raises: `KeyError` for an unknown name."""
+    found: list[str] = []
+    for name in names:
+        if name not in CALLS and name not in STEPS:
+            raise KeyError(name)
+        found += CALLS.get(name, (name,))
+    return found

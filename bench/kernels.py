@@ -1,0 +1,151 @@
+"""Compare the Triton kernels with their twins in PyTorch: results and times on a GPU.
+
+    python bench/kernels.py --device cuda:0
+
+Each case has the shapes of one layer. "twin" is the kernel's meaning in plain PyTorch, and "engine"
+the operators that a step runs today: LayerNorm and a bfloat16 product, or PyTorch's attention over
+the rounded length with a mask. Times are microseconds of one call in a CUDA graph, medians; ratios
+are the engine's time over the kernel's. On a processor the twins alone run. The last line is one
+JSON object, saved after each case.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+if not __package__:  # run as a script: the repository root is not on the path
+    sys.path.insert(0, str(ROOT))
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.decode import machine
+from musicgen.engine.pytorch.cuda.kernels import twins
+
+SIZES = {"large": (2048, 32), "small": (1024, 16), "toy": (64, 4)}
+"""Hidden size and heads."""
+CALLS, ROUNDS = 50, 7
+
+
+def build_product(size: int, rows: int, device: str) -> dict[str, Callable[[], Tensor]]:
+    """Return the forms of LayerNorm and the product with query, key and value."""
+    x = torch.randn(rows, size, device=device, dtype=torch.bfloat16)
+    gain, bias = torch.ones_like(x[0]), torch.zeros_like(x[0])
+    weight = torch.randn(3 * size, size, device=device, dtype=torch.bfloat16) / size**0.5
+    given = (x, gain, bias, *twins.quantize_rows(weight))
+    forms = {
+        "engine": lambda: F.linear(F.layer_norm(x, (size,), gain, bias), weight),
+        "twin": lambda: twins.normalize_multiply(*given),
+    }
+    if device != "cpu" and find_spec("triton"):
+        from musicgen.engine.pytorch.cuda.kernels.products import normalize_multiply
+
+        forms["kernel"] = lambda: normalize_multiply(*given)
+    return forms
+
+
+def build_attention(size: int, heads: int, rows: int, device: str) -> Any:
+    """Return the forms of attention to 700 of 1504 columns; the engine reads 768."""
+    shape = (rows, heads, 1504, size // heads)
+    query = torch.randn(rows, heads, size // heads, device=device, dtype=torch.bfloat16)
+    keys, values = (torch.randn(shape, device=device, dtype=torch.bfloat16) for _ in range(2))
+    first = torch.zeros(rows, device=device, dtype=torch.int64)
+    end = torch.full_like(first, 700)
+    given = (query, keys, values, first, end)
+    mask = torch.zeros(rows, 1, 1, 768, device=device, dtype=torch.bfloat16)
+    mask[..., 700:] = float("-inf")
+    near = keys[:, :, :768], values[:, :, :768]
+    forms = {
+        "engine": lambda: F.scaled_dot_product_attention(query[:, :, None], *near, mask)[:, :, 0],
+        "twin": lambda: twins.attend_live(*given),
+    }
+    if device != "cpu" and find_spec("triton"):
+        from musicgen.engine.pytorch.cuda.kernels.attention import attend_live
+
+        forms["kernel"] = lambda: attend_live(*given)
+    return forms
+
+
+def time_call(call: Callable[[], Tensor], device: str) -> float | None:
+    """Return the microseconds of one call, the median of rounds, or None on a processor."""
+    if device == "cpu":
+        return None
+    for _ in range(3):
+        call()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for _ in range(CALLS):
+            call()
+    times = []
+    for _ in range(ROUNDS):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        graph.replay()
+        end.record()
+        torch.cuda.synchronize()
+        times.append(1000 * start.elapsed_time(end) / CALLS)
+    return round(statistics.median(times), 3)
+
+
+@torch.inference_mode()
+def measure(forms: dict[str, Callable[[], Tensor]], device: str) -> dict[str, Any]:
+    """Return times and relative errors against the twin."""
+    expected = forms["twin"]().float()
+    figures: dict[str, Any] = {}
+    for name, call in forms.items():
+        found = call().float()
+        error = float((found - expected).norm() / expected.norm())
+        figures[name] = {
+            "microseconds": time_call(call, device),
+            "relative_error": round(error, 6),
+        }
+    if figures.get("kernel", {}).get("microseconds"):
+        ours, theirs = figures["kernel"]["microseconds"], figures["engine"]["microseconds"]
+        figures["engine over kernel"] = round(theirs / ours, 3)
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=("large", "small"))
+    parser.add_argument("--rows", nargs="+", type=int, default=(2, 16, 64))
+    parser.add_argument("--save", type=Path, help="also write the JSON to this file")
+    options = parser.parse_args()
+    cases: dict[str, Any] = {}
+    report = {
+        "name": "kernels",
+        "machine": machine(options.device, torch.get_num_threads()),
+        "cases": cases,
+    }
+    for size in options.sizes:
+        hidden, heads = SIZES[size]
+        for rows in options.rows:
+            builders = {
+                "product": build_product(hidden, rows, options.device),
+                "attention": build_attention(hidden, heads, rows, options.device),
+            }
+            for kind, forms in builders.items():
+                label = f"{kind}, {size}, {rows} rows"
+                try:
+                    cases[label] = measure(forms, options.device)
+                except Exception as error:  # the other cases must still be measured
+                    cases[label] = {"error": f"{type(error).__name__}: {error}"[:300]}
+                print(label, json.dumps(cases[label]), flush=True)
+                if options.save is not None:
+                    options.save.write_text(json.dumps(report, indent=1) + "\n")
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()

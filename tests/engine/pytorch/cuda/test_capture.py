@@ -1,0 +1,138 @@
+"""Captures that fail, planned memory and number formats: what a GPU needs, on a machine without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from musicgen.engine.interface import GenerationJob, Row
+from musicgen.engine.pytorch.cuda import graphs
+from musicgen.engine.pytorch.cuda.graphs import SlotRunner
+from musicgen.engine.pytorch.cuda.memory import ALIGNMENT, compute_slot_capacity
+from musicgen.engine.pytorch.cuda.slots import RowSlots, StepShape
+from musicgen.engine.pytorch.loading import build_engine, use_exact_float32
+from musicgen.model.layers import attend, build_additive_mask
+from musicgen.process.resources import free_memory
+from musicgen.request import SamplingParams
+from tests.support import engines
+from tests.support.checkpoints import FAMILIES
+
+JOB = GenerationJob((Row("piano", 1, SamplingParams(1.0, 30, 0.0, 3.0)),), 30)
+
+
+class _Replay:
+    """Stands in for a captured graph, which needs a GPU: runs the step of its shape."""
+
+    def __init__(self, slots: RowSlots, shape: StepShape) -> None:
+        self.replays, self._slots, self._shape = 0, slots, shape
+
+    def replay(self) -> None:
+        self.replays += 1
+        self._slots.step(self._shape)
+
+
+class _Runner(SlotRunner):
+    """Captures `_Replay` graphs; the first `failures` captures run out of memory."""
+
+    def __init__(self, slots: RowSlots, failures: int) -> None:
+        super().__init__(slots, capture=True)
+        self.failures, self.attempts = failures, 0
+
+    def _capture(self, shape: StepShape) -> _Replay:  # type: ignore[override]
+        self.attempts += 1
+        if self.attempts <= self.failures:
+            try:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            finally:
+                # Its end raises while the graph is incomplete.
+                raise RuntimeError("operation failed due to a previous error during capture")
+        return _Replay(self.slots, shape)  # type: ignore[arg-type]
+
+
+def test_a_capture_without_memory_is_tried_again(
+    checkpoints: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One full moment must not leave the process on slow steps for good."""
+    monkeypatch.setattr(graphs, "STEPS_BETWEEN_CAPTURES", 10)
+    known = engines.engine(checkpoints("musicgen-small"), compiled=False)
+    model = engines.model_of(known)
+    runner = _Runner(RowSlots(model.decoder, 4, 300, 24), failures=2)
+    tokenize = engines.backend_of(known).tokenize
+    engine = build_engine(model, tokenize, "float32", rows=4, runner=runner)
+    np.testing.assert_array_equal(engines.run(engine, JOB).codes, engines.run(known, JOB).codes)
+    assert runner.attempts == 3
+    # 33 steps: two failures with ten steps after each, then the graph.
+    assert [graph.replays for graph in runner._graphs.values()] == [11]  # type: ignore[attr-defined]
+    assert sum("No memory for a CUDA graph" in record.message for record in caplog.records) == 2
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_slots_end_where_attention_kernels_need_no_copy(
+    checkpoints: Callable[[str], Path], name: str
+) -> None:
+    model = engines.model(checkpoints(name))
+    capacity = compute_slot_capacity(model)
+    assert capacity % ALIGNMENT == 0
+    decoder = model.config.decoder
+    delay = decoder.codebooks // decoder.channels - 1
+    assert capacity >= model.config.window_frames + delay
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("length", [1, 5], ids=["step", "prefill"])
+def test_an_additive_mask_is_the_boolean_one(dtype: torch.dtype, length: int) -> None:
+    query, key, value = (torch.randn(2, 3, steps, 8).to(dtype) for steps in (length, 7, 7))
+    allowed = torch.rand(2, 1, length, 7) > 0.4
+    allowed[..., 0] = True
+    found = attend(query, key, value, build_additive_mask(allowed, dtype))
+    assert torch.equal(found, attend(query, key, value, allowed))
+
+
+def test_a_step_converts_no_mask_in_its_layers(checkpoints: Callable[[str], Path]) -> None:
+    """A GPU would run a kernel for it in each layer."""
+    engine = engines.engine(checkpoints("musicgen-small"), compiled=False)
+    slots = RowSlots(engines.model_of(engine).decoder, 2, 32, 16)
+    seen = []
+
+    def record(x, positions, cache, prompts):  # type: ignore[no-untyped-def]
+        seen.extend([positions.mask, positions.prompt_mask])
+        return x
+
+    slots._layers = record  # type: ignore[assignment]
+    features = graphs.SamplerFeatures(random=False, largest_k=0, top_p=False)
+    slots.step(StepShape(rows=2, length=32, tokens=16, features=features))
+    assert [mask.dtype for mask in seen] == [torch.float32] * 2
+
+
+def test_cached_memory_counts_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a closed engine leaves in PyTorch's allocator must not refuse the next model."""
+    cached = 700
+    monkeypatch.setattr(
+        torch.cuda, "mem_get_info", lambda device: (1000 - cached, 1000), raising=True
+    )
+
+    def empty() -> None:
+        nonlocal cached
+        cached = 0
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", empty)
+    assert free_memory("cuda:0") == 1000
+
+
+def test_float32_is_exact_on_a_gpu() -> None:
+    parts = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [part.allow_tf32 for part in parts]
+    try:
+        for part in parts:
+            part.allow_tf32 = True
+        use_exact_float32()
+        assert [part.allow_tf32 for part in parts] == [False, False]
+    finally:
+        for part, value in zip(parts, before, strict=True):
+            part.allow_tf32 = value
