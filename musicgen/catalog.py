@@ -16,6 +16,8 @@ DEMO = "demo"
 DIFFUSION = "facebook/multiband-diffusion"
 """Hub name of the models of multi-band diffusion. Their licence is `MUSICGEN_LICENCE` by the text
 of their card; its front matter says cc-by-4.0, which is not relied on."""
+MERT = "m-a-p/MERT-v1-95M"
+"""Hub name of the feature extractor of style models. Its licence is `MUSICGEN_LICENCE`."""
 DIFFUSION_FILE = "mbd_musicgen_32khz.th"
 DIFFUSION_SAMPLE_RATE = 32_000
 
@@ -25,16 +27,21 @@ class CatalogEntry:
     """Checkpoint with a name.
 
     `source` is a hub name, or "package" for the embedded one. `memory` is in bytes by precision,
-    for one 30 s clip with guidance, weights included.
+    for one clip of `window_seconds` with guidance, weights included. `text_encoder`: hub name of
+    the text encoder, or of the model with it and the codec, for a model that `musicgen convert`
+    must convert first, else None.
     """
 
     name: str
     source: str
-    family: Literal["text", "melody"]
+    family: Literal["text", "melody", "style"]
     channels: int
     licence: str
     parameters: int
     memory: dict[str, int]
+    sample_rate: int = 32_000
+    window_seconds: float = 30.0
+    text_encoder: str | None = None
 
 
 def _build_meta_entry(
@@ -99,6 +106,33 @@ CATALOG: dict[str, CatalogEntry] = {
         ),
     )
 }
+"""Models that load by their name."""
+
+CONVERTIBLE: dict[str, CatalogEntry] = {
+    "audiogen-medium": CatalogEntry(
+        "audiogen-medium",
+        "facebook/audiogen-medium",
+        "text",
+        1,
+        MUSICGEN_LICENCE,
+        2_231_930_561,
+        {"float32": 9_600_106_244, "bfloat16": 5_630_080_772, "int8": 4_087_436_036},
+        sample_rate=16_000,
+        window_seconds=10.0,
+        text_encoder="google-t5/t5-large",
+    ),
+    "musicgen-style": CatalogEntry(
+        "musicgen-style",
+        "facebook/musicgen-style",
+        "style",
+        1,
+        MUSICGEN_LICENCE,
+        1_677_040_961,
+        {"float32": 9_530_051_844, "bfloat16": 5_434_098_948, "int8": 5_376_778_500},
+        text_encoder="facebook/musicgen-small",
+    ),
+}
+"""Models published in audiocraft's format alone; each loads after `musicgen convert NAME`."""
 
 
 def describe_licence(licence: str) -> str:
@@ -115,3 +149,17 @@ def find(name: str) -> CatalogEntry | None:
     """Return the entry of "small", "musicgen-small" or "facebook/musicgen-small", or None."""
     short = name.removeprefix("facebook/").removeprefix("musicgen-")
     return CATALOG.get(short)
+
+
+def describe_conversion(entry: CatalogEntry) -> str:
+    """Return what to do before a model of `CONVERTIBLE` loads."""
+    return (
+        f"{entry.source} is published in audiocraft's format and must be converted once: run "
+        f"`musicgen convert {entry.name} -o {entry.name}`, and name the new folder "
+        f"./{entry.name} as the model."
+    )
+
+
+def find_convertible(name: str) -> CatalogEntry | None:
+    """Return the entry of "audiogen-medium" or "facebook/audiogen-medium", or None."""
+    return CONVERTIBLE.get(name.removeprefix("facebook/"))

@@ -1,4 +1,4 @@
-"""`musicgen convert`: a fine-tune by audiocraft to a loadable checkpoint."""
+"""`musicgen convert`: a model in audiocraft's format to a loadable checkpoint."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import sys
 from pathlib import Path
 
 from handlers.cli.options import Commands
+from musicgen.catalog import CONVERTIBLE, MERT, UNKNOWN_LICENCE, find_convertible
+from musicgen.checkpoints.card import CARD
+from musicgen.checkpoints.locate import Source
+from musicgen.errors import CheckpointNotFound
 from musicgen.process.lazy_torch import import_torch
 from musicgen.settings import Settings
 
@@ -15,19 +19,22 @@ def add(commands: Commands) -> None:
     """Add the command `convert`."""
     parser = commands.add_parser(
         "convert",
-        help="turn a fine-tune by audiocraft into a checkpoint",
+        help="turn a model in audiocraft's format into a checkpoint",
         description="Turns a folder with audiocraft's state_dict.bin (and optionally "
         "compression_state_dict.bin) into a Hugging Face checkpoint. The settings of the run are "
         "read from the files; one that a checkpoint cannot hold is refused by its name. The other "
-        "weights and the licence come from the base model. Meta's models have the licence "
-        "CC-BY-NC-4.0: no commercial use.",
+        "weights and the licence come from the base model. A name in place of the folder downloads "
+        f"a published model and its text encoder: {', '.join(CONVERTIBLE)}. Meta's models have the "
+        "licence CC-BY-NC-4.0: no commercial use.",
     )
     add = parser.add_argument
-    add("files", type=Path, metavar="FOLDER", help="folder with state_dict.bin")
+    add(
+        "files", metavar="FOLDER", help=f"folder with state_dict.bin, or {' or '.join(CONVERTIBLE)}"
+    )
     add(
         "--base",
-        required=True,
-        help="base model: a name from `musicgen models`, a folder or a hub name",
+        help="base model: a name from `musicgen models`, a folder or a hub name; for files with "
+        "their own codec also a T5",
     )
     add("-o", "--output", type=Path, required=True, metavar="FOLDER", help="a new folder")
     add(
@@ -35,19 +42,62 @@ def add(commands: Commands) -> None:
         action="store_true",
         help="for files without settings: the run changed none of the base model's",
     )
+    add(
+        "--features",
+        default=None,
+        help=f"for a style model: MERT, a folder or a hub name (default {MERT})",
+    )
     parser.set_defaults(run=_convert)
 
 
 def _convert(options: argparse.Namespace, settings: Settings) -> int:
     import_torch("musicgen convert")
     from musicgen.checkpoints.audiocraft.convert import convert
-    from musicgen.checkpoints.locate import locate
 
-    base = locate(options.base, settings.revision)
-    done = convert(options.files, base, options.output, settings_of_base=options.settings_of_base)
+    files, base, licence = _find_inputs(options, settings)
+    done = convert(
+        files,
+        base,
+        options.output,
+        settings_of_base=options.settings_of_base,
+        licence=licence,
+        locate_features=lambda: _locate_features(options.features or MERT),
+    )
     codec = "its own codec" if done.own_codec else f"the codec of {base.label}"
     own = ", its own text encoder" if done.own_text_encoder else ""
     sys.stdout.write(
         f"{done.folder}: {done.tensors} tensors, with {codec}{own} (licence {done.licence})\n"
     )
     return 0
+
+
+def _locate_features(name: str) -> Source:
+    """Return MERT from a folder or the hub. Raises: `CheckpointNotFound`."""
+    from musicgen.checkpoints.card import read_licence
+    from musicgen.checkpoints.hub import download_snapshot
+    from musicgen.checkpoints.locate import Source
+
+    folder = Path(name)
+    if not folder.exists():
+        folder = download_snapshot(name, None, ["config.json", "pytorch_model.bin", CARD])
+    return Source(name, folder, read_licence(folder))
+
+
+def _find_inputs(options: argparse.Namespace, settings: Settings) -> tuple[Path, Source, str]:
+    """Return the folder of the files, the base model, and the licence of the files if known.
+
+    Raises: `CheckpointNotFound`, `UnknownModel`.
+    """
+    from musicgen.checkpoints.audiocraft.files import COMPRESSION_MODEL, LANGUAGE_MODEL
+    from musicgen.checkpoints.hub import download_snapshot
+    from musicgen.checkpoints.locate import locate
+
+    files = Path(options.files)
+    entry = None if files.exists() else find_convertible(options.files)
+    if entry is None:
+        if options.base is None:
+            raise CheckpointNotFound(f"{files} needs a base model: name one with --base")
+        return files, locate(options.base, settings.revision), UNKNOWN_LICENCE
+    base = locate(str(options.base or entry.text_encoder))
+    names = [LANGUAGE_MODEL, COMPRESSION_MODEL, CARD]
+    return download_snapshot(entry.source, settings.revision, names), base, entry.licence

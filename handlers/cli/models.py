@@ -19,7 +19,7 @@ def add(commands: Commands) -> None:
 
 
 def _models(options: argparse.Namespace, _: Settings) -> int:
-    entries = list(catalog.CATALOG.values())
+    entries = [*catalog.CATALOG.values(), *catalog.CONVERTIBLE.values()]
     if options.json:
         from dataclasses import asdict
 
@@ -32,8 +32,10 @@ def _models(options: argparse.Namespace, _: Settings) -> int:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         sys.stdout.write("  ".join(cells).rstrip() + "\n")
     sys.stdout.write(
-        "\nMemory: weights and one clip of 30 s. "
+        "\nMemory: weights and the longest clip of one window, 30 s, or 10 s for audiogen-medium. "
         f"{catalog.MUSICGEN_LICENCE} forbids commercial use.\n"
+        "To be converted first, as by `musicgen convert audiogen-medium -o audiogen-medium`: "
+        f"{', '.join(catalog.CONVERTIBLE)}.\n"
     )
     return 0
 

@@ -99,6 +99,8 @@ def find_repository(name: str) -> str | None:
     entry = catalog.find(name)
     if entry is not None:
         return None if entry.source == "package" else entry.source
+    if catalog.find_convertible(name) is not None:
+        return None
     return name if name.count("/") == 1 and not name.startswith((".", "/")) else None
 
 
@@ -135,7 +137,7 @@ def _find_cached(repository: str, revision: str | None) -> Path:
 def locate_own(name: str, revision: str | None = None) -> Source:
     """Find a model's own folder as `locate` does, an adapter's without its base model.
 
-    Raises: `UnknownModel`, `CheckpointNotFound`.
+    Raises: `UnknownModel`; `CheckpointNotFound`, also for a model that must be converted first.
     """
     path = Path(name)
     if name and name not in catalog.CATALOG and path.exists():
@@ -153,6 +155,8 @@ def locate_own(name: str, revision: str | None = None) -> Source:
         return Source(entry.name, _DEMO_FOLDER, entry.licence)
     if entry is not None:
         return Source(entry.name, _from_hub(entry.source, revision), entry.licence)
+    if (raw := catalog.find_convertible(name)) is not None:
+        raise CheckpointNotFound(catalog.describe_conversion(raw))
     if name.count("/") == 1 and not name.startswith((".", "/")):
         folder = _from_hub(name, revision)
         return Source(name, folder, read_licence(folder))

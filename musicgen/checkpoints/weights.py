@@ -71,7 +71,10 @@ def recipes(config: MusicGenConfig) -> dict[str, Recipe]:
         **_decoder_recipes(config),
     }
     with torch.device("meta"):
-        codec_names = [n for n in MusicGen(config).state_dict() if n.startswith("codec.")]
+        names = list(MusicGen(config).state_dict())
+    codec_names = [name for name in names if name.startswith("codec.")]
+    # No other library has the style encoder, so its tensors have our names.
+    table |= {name: Recipe((name,)) for name in names if name.startswith("style_encoder.")}
     table |= {name: Recipe((_codec_source(name),)) for name in codec_names}
     table["codec.codebooks"] = Recipe(
         tuple(

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from musicgen.engine.interface import Pcm, Row
+from musicgen.engine.interface import Pcm, Row, StyleExcerpt
 from musicgen.model.config import MusicGenConfig
 
 Codes = NDArray[np.int64]
@@ -112,8 +112,10 @@ class Backend(Protocol):
         """Encode PCM with the model's channels to codes (codebooks, frames)."""
         ...
 
-    def build_conditioning(self, rows: Sequence[Row], melody: Pcm | None) -> Any:
-        """Encode the prompts of all rows, and the melody all of them follow."""
+    def build_conditioning(
+        self, rows: Sequence[Row], melody: Pcm | None, style: StyleExcerpt | None = None
+    ) -> Any:
+        """Encode the prompts of all rows, and the melody or the style all of them follow."""
         ...
 
     def start_window(

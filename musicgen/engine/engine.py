@@ -93,7 +93,7 @@ class MusicGenEngine:
             waiting = watch.lap()
             with backend.translate_errors():
                 run = JobRun(backend, job, self._thread)
-            stream = StreamDecoder(backend, len(job.rows), self._thread) if is_live else None
+                stream = StreamDecoder(backend, len(job.rows), self._thread) if is_live else None
             done = 0
             for window in run.windows:
                 for decoded in self._decode_window(ticket, run, window, stream):

@@ -22,6 +22,9 @@ Pcm = NDArray[np.float32]
 NOT_A_MELODY = "cannot be a melody here: this model follows text only"
 MELODY_ADVICE = "Choose a melody model, or set continuation to continue the clip."
 
+NEEDS_STYLE = "needs a style model: this one has no style encoder"
+STYLE_ADVICE = "Choose musicgen-style, or leave the field out."
+
 NEEDS_PYTORCH = "must be encodec on this server"
 ENGINE_ADVICE = (
     "Multi-band diffusion needs the engine musicgen in PyTorch: its operator can load the model's "
@@ -54,6 +57,17 @@ class PromptSpan:
 
 
 @dataclass(frozen=True)
+class StyleExcerpt:
+    """Excerpt of a recording whose style all rows take, PCM (samples, channels).
+
+    `codebooks`: codebooks of the bottleneck to use, None for the checkpoint's default.
+    """
+
+    pcm: Pcm
+    codebooks: int | None = None
+
+
+@dataclass(frozen=True)
 class GenerationJob:
     """Rows to decode together, all `frames` frames long, the audio prompt included.
 
@@ -63,7 +77,7 @@ class GenerationJob:
     start after the audio prompt and cover all remaining frames; their prompts replace those of the
     rows. `stride_seconds`: distance between the windows of a long clip, see
     `musicgen.engine.windows`. `diffusion`: weights of multi-band diffusion, to decode the codes by
-    it.
+    it. `style`: at the model's sampling rate.
     """
 
     rows: tuple[Row, ...]
@@ -75,6 +89,7 @@ class GenerationJob:
     spans: tuple[PromptSpan, ...] = ()
     stride_seconds: float = STRIDE_DEFAULT_SECONDS
     diffusion: str | None = None
+    style: StyleExcerpt | None = None
 
 
 @dataclass(frozen=True)
@@ -188,6 +203,8 @@ def check_job(job: GenerationJob, config: MusicGenConfig) -> None:
             )
     if job.melody is not None and config.family != "melody":
         raise InvalidInputAudio("input_audio", NOT_A_MELODY, advice=MELODY_ADVICE)
+    if job.style is not None and config.family != "style":
+        raise InvalidInputAudio("input_audio", NEEDS_STYLE, advice=STYLE_ADVICE)
     frames = count_known_frames(job, config)
     if frames >= job.frames:
         raise InvalidInputAudio(

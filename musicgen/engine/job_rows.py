@@ -9,12 +9,16 @@ from musicgen.engine.interface import GenerationJob, Row
 
 
 def count_decoder_rows(job: GenerationJob) -> int:
-    """Return the decoder rows a job reserves: its clips and their unconditional rows.
+    """Return the decoder rows a job reserves: its clips, and the rows of their guidance.
 
     For a job with several prompt spans this is the maximum over the spans.
     """
-    has_melody = job.melody is not None
-    return max(len(rows) + len(find_guided(rows, has_melody)) for rows in build_span_rows(job))
+    has_style = job.style is not None
+    hears = has_style or job.melody is not None
+    return max(
+        len(rows) + len(find_guided(rows, hears)) + len(find_styled(rows, has_style))
+        for rows in build_span_rows(job)
+    )
 
 
 def build_span_rows(job: GenerationJob) -> list[tuple[Row, ...]]:
@@ -33,3 +37,12 @@ def is_guided(row: Row, has_melody: bool) -> bool:
     """Return whether guidance has an effect: not for a row without any condition."""
     has_condition = has_melody or row.prompt.strip() or row.negative_prompt.strip()
     return row.sampling.guidance != 1 and bool(has_condition)
+
+
+def find_styled(rows: Sequence[Row], has_style: bool) -> tuple[int, ...]:
+    """Return the indices of the guided rows whose text is guided apart from the style."""
+    return tuple(
+        i
+        for i in find_guided(rows, has_style)
+        if has_style and rows[i].sampling.text_guidance is not None and rows[i].prompt.strip()
+    )

@@ -74,7 +74,10 @@ class JobRun:
         return codes, known.shape[1]
 
     def _get_conditioning(self, window: Window) -> Any:
-        """Return the conditioning of a window's prompt span; a melody advances by window."""
+        """Return the conditioning of a window's prompt span.
+
+        A melody advances by window, a style is the same in all of them.
+        """
         has_melody = self._job.melody is not None
         place = (window.span, window.start if has_melody else 0)
         if self._cached is None or self._cached[:2] != place:
@@ -82,7 +85,9 @@ class JobRun:
             if has_melody:
                 melody = select_melody(self._job, window, self._backend.config)
             rows = build_span_rows(self._job)[window.span]
-            conditioning = self._run(self._backend.build_conditioning, rows, melody)
+            conditioning = self._run(
+                self._backend.build_conditioning, rows, melody, self._job.style
+            )
             self._cached = (*place, conditioning)
         return self._cached[2]
 

@@ -34,6 +34,7 @@ from musicgen.errors import (
     MissingDependency,
     NonFiniteLogits,
     SettingsError,
+    UnsupportedCheckpoint,
 )
 from musicgen.model.chroma import compute_chroma
 from musicgen.model.config import MusicGenConfig
@@ -160,11 +161,18 @@ def check_precision(precision: str) -> None:
 
 
 def load_base(folder: Path, config: MusicGenConfig, precision: str) -> Any:
-    """Load transformers' model of a checkpoint folder. Raises: `MissingDependency`."""
+    """Load transformers' model of a checkpoint folder.
+
+    Raises: `MissingDependency`, `UnsupportedCheckpoint`.
+    """
     try:
         import transformers
     except ImportError:
         raise MissingDependency("transformers", "engine=transformers", "transformers") from None
+    if config.family == "style":
+        raise UnsupportedCheckpoint(
+            f"{folder} has a style encoder, unknown to transformers: use MUSICGEN_ENGINE=musicgen."
+        )
     classes: dict[str, Any] = {
         "text": transformers.MusicgenForConditionalGeneration,
         "melody": transformers.MusicgenMelodyForConditionalGeneration,

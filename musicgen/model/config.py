@@ -10,11 +10,16 @@ from typing import Any, Literal
 
 from musicgen.errors import UnsupportedCheckpoint
 from musicgen.model.json_file import read_json
+from musicgen.model.style.config import StyleConfig
 
 WINDOW_FRAMES, SHORTEST_WINDOW_FRAMES = 1500, 250
 """30 s, and the shortest plausible window; shorter values are leftovers of experiments."""
-Family = Literal["text", "melody"]
-_FAMILIES: dict[str, Family] = {"musicgen": "text", "musicgen_melody": "melody"}
+Family = Literal["text", "melody", "style"]
+_FAMILIES: dict[str, Family] = {
+    "musicgen": "text",
+    "musicgen_melody": "melody",
+    "musicgen_style": "style",
+}
 
 
 @dataclass(frozen=True)
@@ -96,8 +101,9 @@ class CodecConfig:
 class MusicGenConfig:
     """Configuration of a whole checkpoint.
 
-    `chroma_*` are 0 for the text family. `window_frames` is the clip length used in training, and
-    so the longest context of the decoder.
+    `chroma_*` are 0 but for the melody family. `style` is None but for the style family, unknown to
+    transformers. `window_frames` is the clip length used in training, and so the longest context of
+    the decoder.
     """
 
     family: Family
@@ -107,6 +113,7 @@ class MusicGenConfig:
     window_frames: int = WINDOW_FRAMES
     chroma_bins: int = 0
     chroma_frames: int = 0
+    style: StyleConfig | None = None
 
     @property
     def sample_rate(self) -> int:
@@ -159,7 +166,7 @@ def _parse(raw: Mapping[str, Any], generation: Mapping[str, Any]) -> MusicGenCon
             f"model_type must be one of {', '.join(_FAMILIES)} (was {raw.get('model_type')!r})."
         )
     has_melody = family == "melody"
-    decoder = _parse_decoder(raw["decoder"], generation, cross_attention=not has_melody)
+    decoder = _parse_decoder(raw["decoder"], generation, cross_attention=family == "text")
     codec = _parse_codec(raw["audio_encoder"])
     _check_codec_fits(decoder, codec)
     return MusicGenConfig(
@@ -170,6 +177,7 @@ def _parse(raw: Mapping[str, Any], generation: Mapping[str, Any]) -> MusicGenCon
         window_frames=_parse_window_frames(generation),
         chroma_bins=int(raw.get("num_chroma", 12)) if has_melody else 0,
         chroma_frames=int(raw.get("chroma_length", 235)) if has_melody else 0,
+        style=StyleConfig.from_json(raw["style_encoder"]) if family == "style" else None,
     )
 
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from musicgen.model import positions
 from musicgen.model.config import DecoderConfig
 from musicgen.model.layers import LayerNorm, Linear, attend, get_activation
+from musicgen.model.upload import upload
 
 
 class KVCache(Protocol):
@@ -45,7 +46,7 @@ class CrossAttentionCache:
     """Keys and values of the prompts, for the first `rows` rows of a segment.
 
     `keys`, `values`: (layers, rows, heads, tokens, head_dim). `lengths`: tokens of each prompt.
-    `mask`: (rows, 1, 1, tokens), true at real tokens; None when no prompt is padded.
+    `mask`: (rows, 1, 1, tokens), see `attend`; None when no prompt is padded.
     """
 
     keys: Tensor
@@ -64,7 +65,7 @@ class Segment:
     """Consecutive rows of a batch that belong to one request.
 
     Rows of different segments share only the products with weights. `mask`: (rows or 1, 1, length,
-    steps so far), true where attention is allowed; None without restriction. `padding`: the same as
+    steps so far), see `attend`; None without restriction. `padding`: the same as
     numbers of padded steps at the beginning of each row.
     """
 
@@ -145,17 +146,23 @@ class Decoder(nn.Module):
         return flat.view(-1, self.config.codebooks, self.config.vocab_size)
 
     def build_cross_attention_cache(
-        self, states: Tensor, mask: Tensor | None = None
+        self, states: Tensor, lengths: Sequence[int] | None = None
     ) -> CrossAttentionCache:
-        """Compute keys and values of encoded prompts (rows, tokens, hidden), once per request."""
+        """Compute keys and values of encoded prompts (rows, tokens, hidden), once per request.
+
+        `lengths`: tokens of each prompt; None when no prompt is padded.
+        """
         blocks = [cast(DecoderLayer, layer).cross_attention for layer in self.layers]
         pairs = [block.project_keys_values(states) for block in blocks]
         keys, values = (
             torch.stack(tensors).to(self.cache_dtype) for tensors in zip(*pairs, strict=True)
         )
         rows, tokens = states.shape[:2]
-        lengths = [tokens] * rows if mask is None else mask.sum(dim=(1, 2, 3)).tolist()
-        return CrossAttentionCache(keys, values, tuple(lengths), mask)
+        if lengths is None or min(lengths) == tokens:
+            return CrossAttentionCache(keys, values, (tokens,) * rows, None)
+        ends = upload(lengths, states.device)
+        mask = torch.arange(tokens, device=states.device) < ends[:, None]
+        return CrossAttentionCache(keys, values, tuple(lengths), mask[:, None, None])
 
 
 class DecoderLayer(nn.Module):

@@ -83,8 +83,17 @@ class Linear(nn.Module):
         return F.linear(x, self.weight)
 
 
+def build_additive_mask(allowed: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return 0 where `allowed` is true and minus infinity elsewhere."""
+    zeros = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
+    return zeros.masked_fill(~allowed, float("-inf"))
+
+
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """Compute attention of queries (rows, heads, length, head_dim); `mask` is true where allowed.
+    """Compute attention of queries (rows, heads, length, head_dim).
+
+    `mask` is true where attention is allowed, or is added to the scores and has the queries' type.
+    A GPU converts the former into the latter at each call, so a step of many layers passes sums.
 
     A single query on a CPU uses two plain products. They read keys and values faster than the fused
     kernel, designed for blocks of queries.
@@ -92,6 +101,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Te
     if query.shape[2] > 1 or query.device.type != "cpu":
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(2, 3)
-    if mask is not None:
+    if mask is not None and mask.dtype == torch.bool:
         scores = scores.masked_fill(~mask, float("-inf"))
+    elif mask is not None:
+        scores = scores + mask
     return scores.softmax(-1) @ value

@@ -14,6 +14,7 @@ from musicgen.model.config import MusicGenConfig
 from musicgen.model.decoder import Decoder
 from musicgen.model.encodec import Codec
 from musicgen.model.layers import Affine
+from musicgen.model.style.encoder import StyleEncoder
 from musicgen.model.text_encoder import TextEncoder
 
 
@@ -37,6 +38,7 @@ class MusicGen(nn.Module):
         if config.family == "melody":
             bins = config.chroma_bins
             self.chroma_projection = Affine(bins, size) if bins != size else nn.Identity()
+        self.style_encoder = None if config.style is None else StyleEncoder(config.style, size)
         self.decoder = Decoder(config.decoder)
         self.codec = Codec(config.codec)
         self.native_prompts: PromptEncoder | None = None
@@ -78,3 +80,13 @@ class MusicGen(nn.Module):
         repeats = -(-length // chroma.shape[0])
         whole = chroma.to(self.device, torch.float32).repeat(repeats, 1)[:length]
         return self.chroma_projection(whole[None]).to(self.dtype)
+
+    def encode_style(self, samples: Tensor | None, codebooks: int | None = None) -> Tensor:
+        """Encode an excerpt (samples,) at MERT's rate to states (1, length, hidden).
+
+        `codebooks`: see `StyleEncoder`. None is no style: a single state of zeros, without the
+        projection's bias.
+        """
+        if samples is None or self.style_encoder is None:
+            return self.build_null_text_states()
+        return self.style_encoder(samples[None].to(self.device), codebooks).to(self.dtype)

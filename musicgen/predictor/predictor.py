@@ -40,6 +40,7 @@ from musicgen.process.stopwatch import Stopwatch
 from musicgen.process.threads import use_threads
 from musicgen.request import GenerationRequest, SamplingParams, StreamForm
 from musicgen.request.limits import SEED_MAX
+from musicgen.request.rules import check_bitrate
 from musicgen.result import GenerationResult, Progress
 from musicgen.settings import Delivery, Settings
 from musicgen.storage.base import JOB_ID, JOB_ID_ALLOWED, Storage
@@ -201,6 +202,7 @@ class Predictor:
         engine, source = self._engine, self._source
         config, watch = engine.config, Stopwatch()
         audio_format = request.audio_format.with_rate(config.sample_rate)
+        check_bitrate(audio_format.output_format, audio_format.bitrate, audio_format.rate)
         samples = round(request.seconds * audio_format.rate)
         size = compute_max_size(samples, config.channels, audio_format)
         stems = check_parts(request, self._separator)
@@ -265,7 +267,7 @@ class Predictor:
 
     def _open_storage(self, delivery: Delivery) -> Storage:
         if delivery.bucket is None:
-            return InlineStorage(INLINE_MAX_BYTES)
+            return InlineStorage(delivery.inline_bytes or INLINE_MAX_BYTES)
         if delivery.is_callers:
             return open_callers_bucket(delivery.bucket, self._settings)
         return open_bucket(delivery.bucket, self._settings.spool_dir)

@@ -27,6 +27,7 @@ from musicgen.engine.windows import compute_stride_frames
 from musicgen.errors import InvalidInputAudio, InvalidRequest
 from musicgen.model.config import MusicGenConfig
 from musicgen.notes import ResultNote
+from musicgen.predictor.style import check_style, read_style
 from musicgen.request import GenerationRequest, seed_of_variation
 from musicgen.request.limits import CONTINUATION_TO_THE_END
 
@@ -89,8 +90,12 @@ def prepare(
     if sections:
         texts = (BETWEEN_PROMPTS.join(section.prompt for section in sections),) * len(texts)
     job = GenerationJob(rows, frames, spans=sections, stride_seconds=request.extend_stride)
+    check_style(request, config)
     if request.input_audio is None:
         return PreparedJob(job, texts)
+    if config.family == "style" and not request.continuation:
+        style = read_style(request.input_audio, request, config)
+        return PreparedJob(replace(job, style=style), texts)
     if not request.continuation:
         melody, note = _read_melody(request.input_audio, request, config, extract_melody)
         return PreparedJob(replace(job, melody=melody), texts, (note,))

@@ -23,11 +23,15 @@ RANDOM_SEED = -1
 """Asks for a random seed, as callers of MusicGen on Replicate do. 0 is an ordinary seed."""
 TOP_K_DEFAULT, TOP_K_MAX = 250, 2048
 GUIDANCE_DEFAULT = 3.0
+STYLE_MIN_SECONDS, STYLE_MAX_SECONDS = 1.5, 4.5
+STYLE_MAX_DETAIL = 6
+TEXT_GUIDANCE_MAX = 20.0
 
 BPM_MIN, BPM_MAX = 30.0, 300.0
 BEATS_DEFAULT, BEATS_MIN, BEATS_MAX = 4, 2, 12
 FADE_MAX_SECONDS = 30.0
 LOUDNESS_DEFAULT_LUFS, LOUDNESS_MIN_LUFS, LOUDNESS_MAX_LUFS = -14.0, -40.0, -5.0
+TRUE_PEAK_DEFAULT_DBTP, TRUE_PEAK_MIN_DBTP, TRUE_PEAK_MAX_DBTP = -1.0, -12.0, -0.1
 SEAM_SECONDS = 0.11
 """Extra music after the end of a loop, crossfaded into its beginning."""
 
@@ -39,8 +43,10 @@ FORMATS_WITH_BIT_DEPTH = ("wav", "flac")
 FORMATS_WITH_BITRATE = ("mp3", "opus")
 FORMATS_WITH_TOKENS = ("wav", "flac")
 BIT_DEPTHS = ("16", "24", "float")
-SAMPLE_RATES = (32_000, 44_100, 48_000)
+SAMPLE_RATES = (16_000, 32_000, 44_100, 48_000)
 """Hz."""
 OPUS_SAMPLE_RATE = 48_000
 BITRATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 """kbit/s, as in MPEG-1 layer III."""
+MPEG_1_MIN_RATE, MPEG_2_BITRATES = 32_000, (8, 160)
+"""Below this rate in Hz an mp3 is MPEG-2 layer III, with these lowest and highest bitrates."""

@@ -92,8 +92,9 @@ class MusicFields:
     extend_stride: float = fields.declare(
         "number",
         limits.STRIDE_DEFAULT_SECONDS,
-        help="Clips over 30 s are made in windows of 30 s: seconds of new music in each. A lower "
-        "value gives the model more context and takes longer.",
+        help="Clips over 30 s are made in windows of 30 s: seconds of new music in each, a third "
+        "of it in AudioGen's windows of 10 s. A lower value gives the model more context and takes "
+        "longer.",
         label="Stride, seconds",
         group="Sampling",
         example={"prompt": "slow ambient pads", "duration": 215.5, "extend_stride": 15},
@@ -132,7 +133,8 @@ class MusicFields:
     )
     input_audio: Path | None = fields.declare(
         "audio",
-        help="With continuation: music to continue. Without: melody to follow (melody models).",
+        help="With continuation: music to continue. Without: melody to follow (melody models), "
+        "or music whose style to take (style models).",
         label="A sound file, at most 100 MB",
         group="Input audio",
         example={"prompt": "epic orchestra", "input_audio": "https://example.com/whistling.wav"},

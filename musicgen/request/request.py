@@ -28,13 +28,15 @@ class SamplingParams:
 
     `temperature` 0 is greedy. `top_p` above 0 overrides `top_k`, as in audiocraft; with 0 for both
     all tokens take part. `guidance` is the classifier-free guidance scale; 1 switches guidance (and
-    its second row) off, and 0 ignores the prompt.
+    its second row) off, and 0 ignores the prompt. `text_guidance` is the weight of the prompt
+    beside a style, None for one guidance of both.
     """
 
     temperature: float = 1.0
     top_k: int = limits.TOP_K_DEFAULT
     top_p: float = 0.0
     guidance: float = limits.GUIDANCE_DEFAULT
+    text_guidance: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +121,7 @@ class GenerationRequest(RequestFields):
             self.top_k,
             float(self.top_p),
             float(self.classifier_free_guidance),
+            None if self.text_guidance is None else float(self.text_guidance),
         )
 
     def _parse_lists(self) -> None:

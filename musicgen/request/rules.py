@@ -20,12 +20,18 @@ from musicgen.request.limits import (
     FORMATS_WITH_BITRATE,
     FORMATS_WITH_TOKENS,
     LOUDNESS_DEFAULT_LUFS,
+    MPEG_1_MIN_RATE,
+    MPEG_2_BITRATES,
     OPUS_SAMPLE_RATE,
     PROMPT_MAX_CHARACTERS,
     SEAM_SECONDS,
+    TRUE_PEAK_DEFAULT_DBTP,
     VARIATIONS_MAX,
 )
 from musicgen.request.table import RequestFields
+
+STYLE_FIELDS = ("style_seconds", "style_detail", "text_guidance")
+"""Fields that only style models have."""
 
 
 def check_rules(request: RequestFields) -> float:
@@ -42,6 +48,7 @@ def check_rules(request: RequestFields) -> float:
         _check_is_given("prompt", request.prompt, request)
     _check_sampling(request)
     _check_input_audio(request)
+    _check_style(request)
     _check_loop(request)
     _check_finish(request, duration)
     _check_file(request)
@@ -127,6 +134,14 @@ def _check_input_audio(request: RequestFields) -> None:
         raise InvalidContinuation("continuation", "needs input_audio, the clip to continue")
 
 
+def _check_style(request: RequestFields) -> None:
+    given = [name for name in STYLE_FIELDS if getattr(request, name) is not None]
+    if given and (request.input_audio is None or request.continuation):
+        raise InvalidRequest(given[0], "needs input_audio, without continuation")
+    if request.text_guidance is not None and request.classifier_free_guidance <= 1:
+        raise InvalidRequest("text_guidance", "needs classifier_free_guidance above 1")
+
+
 def _check_loop(request: RequestFields) -> None:
     if request.loop and request.bpm is None:
         raise InvalidRequest("loop", "needs bpm")
@@ -149,6 +164,10 @@ def _check_finish(request: RequestFields, duration: float) -> None:
     if request.target_loudness != LOUDNESS_DEFAULT_LUFS and strategy != "loudness":
         problem = f"needs normalization_strategy loudness (it is {strategy})"
         raise InvalidRequest("target_loudness", problem)
+    if request.true_peak_ceiling != TRUE_PEAK_DEFAULT_DBTP and strategy == "none":
+        raise InvalidRequest(
+            "true_peak_ceiling", "cannot be combined with normalization_strategy none"
+        )
 
 
 def _check_file(request: RequestFields) -> None:
@@ -166,3 +185,16 @@ def _check_file(request: RequestFields) -> None:
     if request.bitrate is not None and form not in FORMATS_WITH_BITRATE:
         problem = f"applies only to {' and '.join(FORMATS_WITH_BITRATE)} (output_format is {form})"
         raise InvalidRequest("bitrate", problem)
+    if request.sample_rate is not None:
+        check_bitrate(form, request.bitrate, request.sample_rate)
+
+
+def check_bitrate(output_format: str, bitrate: int | None, sample_rate: int) -> None:
+    """Refuse a bitrate that an mp3 cannot have at its sample rate. Raises: `InvalidRequest`."""
+    highest = MPEG_2_BITRATES[1]
+    if output_format != "mp3" or bitrate is None or sample_rate >= MPEG_1_MIN_RATE:
+        return
+    if bitrate > highest:
+        problem = f"must be at most {highest} for an mp3 of {sample_rate} Hz"
+        advice = f"Choose a sample_rate of {MPEG_1_MIN_RATE} or more for higher ones."
+        raise InvalidRequest("bitrate", problem, value=bitrate, advice=advice)

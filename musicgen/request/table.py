@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from musicgen.request.fields import FieldSpec, read_specs
 from musicgen.request.music_fields import MusicFields
 from musicgen.request.output_fields import OutputFields
+from musicgen.request.style_fields import StyleFields
 
 
 @dataclass(frozen=True, kw_only=True)
-class RequestFields(OutputFields, MusicFields):
+class RequestFields(OutputFields, StyleFields, MusicFields):
     """Every field of a request, not yet validated."""
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from musicgen.catalog import MERT
 from musicgen.checkpoints.audiocraft.codec import count_codebooks, limit_codebooks, read_codec
 from musicgen.checkpoints.audiocraft.files import COMPRESSION_MODEL, LANGUAGE_MODEL, Package
 from musicgen.checkpoints.audiocraft.language_model import (
@@ -16,14 +16,17 @@ from musicgen.checkpoints.audiocraft.language_model import (
     read_language_model,
 )
 from musicgen.checkpoints.audiocraft.settings import RunSettings
+from musicgen.checkpoints.audiocraft.style import read_mert_config, read_style
+from musicgen.checkpoints.audiocraft.text_base import build_base, is_text_encoder
 from musicgen.checkpoints.locate import Source
 from musicgen.errors import CheckpointMismatch, UnsupportedCheckpoint
-from musicgen.model.config import MusicGenConfig
+from musicgen.model.config import Family, MusicGenConfig
 from musicgen.model.json_file import read_json
 
 CONFIG, GENERATION_CONFIG = "config.json", "generation_config.json"
 PUBLISHED_CODEC = "facebook/encodec_32khz"
 _PRETRAINED = "//pretrained/"
+_NOT_STYLE = ("architectures", "num_chroma", "chroma_length")
 _NAME = "_name_or_path"
 _OF_BASE = " Or say --settings-of-base if the run changed no setting of its base model."
 # Width, layers and feed-forward width of the T5 encoders that audiocraft knows.
@@ -42,17 +45,34 @@ class Parts:
     """Configuration of a converted checkpoint.
 
     `files`: JSON by file name. `codec_codebooks`: codebooks to keep of the codec. `own_*`: the
-    weights come from the fine-tune, not from the base.
+    weights come from the fine-tune, not from the base. `is_base_text_encoder`: the base is a T5.
+    `features`: MERT, for a style model.
     """
 
     files: Mapping[str, Mapping[str, Any]]
     own_text_encoder: bool
     own_codec: bool
     codec_codebooks: int
+    is_base_text_encoder: bool = False
+    features: Source | None = None
+
+
+LocateFeatures = Callable[[], Source]
+"""Finds MERT, downloaded first if necessary."""
+
+
+def require_features() -> Source:
+    """Refuse a style model without MERT. Raises: `CheckpointMismatch`."""
+    raise CheckpointMismatch(f"a style model needs MERT too: name {MERT} with --features")
 
 
 def build_configuration(
-    base: Source, language_model: Package, codec: Package | None, *, settings_of_base: bool
+    base: Source,
+    language_model: Package,
+    codec: Package | None,
+    *,
+    settings_of_base: bool,
+    locate_features: LocateFeatures = require_features,
 ) -> Parts:
     """Build the configuration of a fine-tune with a base.
 
@@ -60,23 +80,22 @@ def build_configuration(
     `CheckpointMismatch`, `CheckpointIncomplete`, `CheckpointCorrupt`.
     """
     raw = dict(read_json(base.folder / CONFIG))
+    is_plain = is_text_encoder(raw)
+    if is_plain:
+        raw = build_base(raw, codec, base.label)
     own_codec = codec is not None and codec.pretrained is None
     if own_codec and codec is not None:
         raw["audio_encoder"] = raw["audio_encoder"] | read_codec(codec.require_settings(""))
         raw["audio_encoder"][_NAME] = COMPRESSION_MODEL
-    if language_model.settings is None and settings_of_base:
+    if language_model.settings is None and settings_of_base and not is_plain:
         if codec is not None and codec.pretrained is not None:
             _check_published_codec(codec.path.name, "pretrained", codec.pretrained, raw)
         return Parts({CONFIG: raw}, False, own_codec, count_codebooks(raw["audio_encoder"]))
-    settings = language_model.require_settings(_OF_BASE)
+    settings = language_model.require_settings("" if is_plain else _OF_BASE)
     model = read_language_model(settings)
-    _check_family(base, model)
-    if codec is None:
-        _check_published_codec(
-            language_model.path.name, "compression_model_checkpoint", model.codec, raw
-        )
-    elif codec.pretrained is not None:
-        _check_published_codec(codec.path.name, "pretrained", codec.pretrained, raw)
+    family = "text" if is_plain else MusicGenConfig.from_folder(base.folder).family
+    _check_family(family, base, model)
+    _check_codec_name(language_model, codec, model, raw)
     if model.codec_codebooks is not None and own_codec:
         _limit_codebooks(settings, model.codec_codebooks, raw["audio_encoder"])
     _check_codec_fits(settings, model, raw["audio_encoder"])
@@ -86,32 +105,55 @@ def build_configuration(
     raw["decoder"] = raw["decoder"] | model.to_config()
     if model.family == "melody":
         raw |= {"num_chroma": model.chroma_bins, "chroma_length": model.count_chroma_frames()}
-    generation = _build_generation_config(base.folder, settings, model, raw["audio_encoder"])
+    features = None
+    if model.family == "style":
+        features = locate_features()
+        raw = _add_style(raw, settings, features)
+    path = base.folder / GENERATION_CONFIG
+    # That of a T5 is about its own decoder.
+    generation = dict(read_json(path)) if path.is_file() and not is_plain else {}
+    generation |= _build_generation_config(settings, model, raw["audio_encoder"])
     return Parts(
         {CONFIG: raw, GENERATION_CONFIG: generation},
         model.has_own_text_encoder,
         own_codec,
         count_codebooks(raw["audio_encoder"]),
+        is_plain,
+        features,
     )
+
+
+def _add_style(raw: Mapping[str, Any], settings: RunSettings, features: Source) -> dict[str, Any]:
+    """Return the configuration of a base as that of a style model."""
+    encoder = read_style(settings) | {"feature_extractor": read_mert_config(features)}
+    kept = {name: value for name, value in raw.items() if name not in _NOT_STYLE}
+    return kept | {"model_type": "musicgen_style", "style_encoder": encoder}
+
+
+def _check_codec_name(
+    language_model: Package, codec: Package | None, model: LanguageModel, raw: Mapping[str, Any]
+) -> None:
+    """Check that a codec that is only named is the base's. Raises: `UnsupportedCheckpoint`."""
+    if codec is None:
+        _check_published_codec(
+            language_model.path.name, "compression_model_checkpoint", model.codec, raw
+        )
+    elif codec.pretrained is not None:
+        _check_published_codec(codec.path.name, "pretrained", codec.pretrained, raw)
 
 
 def _build_generation_config(
-    folder: Path, settings: RunSettings, model: LanguageModel, codec: Mapping[str, Any]
+    settings: RunSettings, model: LanguageModel, codec: Mapping[str, Any]
 ) -> dict[str, Any]:
-    path = folder / GENERATION_CONFIG
-    generation = dict(read_json(path)) if path.is_file() else {}
     frame_rate = math.ceil(codec["sampling_rate"] / math.prod(codec["upsampling_ratios"]))
     names = ("decoder_start_token_id", "pad_token_id", "bos_token_id")
-    return (
-        generation
-        | dict.fromkeys(names, model.vocab_size)
-        | {"max_length": count_window_frames(settings, frame_rate)}
-    )
+    length = {"max_length": count_window_frames(settings, frame_rate)}
+    return dict.fromkeys(names, model.vocab_size) | length
 
 
-def _check_family(base: Source, model: LanguageModel) -> None:
-    family = MusicGenConfig.from_folder(base.folder).family
-    if family != model.family:
+def _check_family(family: Family, base: Source, model: LanguageModel) -> None:
+    # Of its base a style model takes text encoder and codec alone, and every family has those.
+    if model.family not in (family, "style"):
         raise CheckpointMismatch(
             f"the fine-tune does not fit {base.label}, a {family} model: name a {model.family} "
             "model with --base"

@@ -22,7 +22,14 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from musicgen.checkpoints.audiocraft.configuration import CONFIG, Parts, build_configuration
+from musicgen.catalog import UNKNOWN_LICENCE
+from musicgen.checkpoints.audiocraft.configuration import (
+    CONFIG,
+    LocateFeatures,
+    Parts,
+    build_configuration,
+    require_features,
+)
 from musicgen.checkpoints.audiocraft.files import (
     COMPRESSION_MODEL,
     LANGUAGE_MODEL,
@@ -34,6 +41,9 @@ from musicgen.checkpoints.audiocraft.names import (
     rename_codec,
     rename_language_model,
 )
+from musicgen.checkpoints.audiocraft.style import read_mert_tensors
+from musicgen.checkpoints.audiocraft.style_names import CONDITIONER, rename_style
+from musicgen.checkpoints.audiocraft.text_base import choose_tensors, combine_with_encoder
 from musicgen.checkpoints.card import CARD, combine_licences, read_licence, render_licence
 from musicgen.checkpoints.folder_files import SAFETENSORS
 from musicgen.checkpoints.locate import Source
@@ -63,13 +73,20 @@ class Conversion:
 
 
 def convert(
-    files: Path, base: Source, output: Path, *, settings_of_base: bool = False
+    files: Path,
+    base: Source,
+    output: Path,
+    *,
+    settings_of_base: bool = False,
+    licence: str = UNKNOWN_LICENCE,
+    locate_features: LocateFeatures = require_features,
 ) -> Conversion:
     """Convert audiocraft's `files`, a folder, to a checkpoint in the new folder `output`.
 
-    `base`: a checkpoint of the same family, for all that the files only name. `settings_of_base`:
-    files without settings have those of the base. The licence is the base model's, and that of a
-    model card among `files`.
+    `base`: a checkpoint of the same family, for all that the files only name, or a T5 for files
+    with their own codec. `settings_of_base`: files without settings have those of the base.
+    `licence`: that of `files`, by default the one of a model card among them. The checkpoint has
+    it and the base model's. `locate_features`: finds MERT, for a style model.
     Raises: a `CheckpointError`, `DiskFull`, `NotWritable`.
     """
     if output.exists():
@@ -79,14 +96,24 @@ def convert(
     weights = language_model.weights
     compression = files / COMPRESSION_MODEL
     codec = read_package(compression) if compression.is_file() else None
-    parts = build_configuration(base, language_model, codec, settings_of_base=settings_of_base)
+    parts = build_configuration(
+        base,
+        language_model,
+        codec,
+        settings_of_base=settings_of_base,
+        locate_features=locate_features,
+    )
     tuned = _rename(weights, files / LANGUAGE_MODEL, codec, parts)
     kept = _read_kept(base, parts)
     with translate_disk_errors(output.parent, _ADVICE):
         output.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(mkdtemp(prefix=f".{output.name}.", dir=output.parent))
         try:
-            licence = combine_licences(read_licence(files), base.licence)
+            own = read_licence(files) if licence == UNKNOWN_LICENCE else licence
+            combine = combine_with_encoder if parts.is_base_text_encoder else combine_licences
+            licence = combine(own, base.licence)
+            if parts.features is not None and parts.features.licence not in licence:
+                licence = combine_licences(licence, parts.features.licence)
             _write(partial, kept | tuned, parts, base, licence)
             _check(partial, tuned, base)
             partial.chmod(0o755)
@@ -114,7 +141,11 @@ def _rename(
     weights: Mapping[str, Tensor], path: Path, codec: Package | None, parts: Parts
 ) -> dict[str, Tensor]:
     """Return the fine-tune's tensors by their new names."""
-    tuned = rename_language_model(weights, path, with_text_encoder=parts.own_text_encoder)
+    style: dict[str, Tensor] = {}
+    if parts.features is not None:
+        style = {**rename_style(weights, path), **read_mert_tensors(parts.features)}
+        weights = {n: t for n, t in weights.items() if not n.startswith(CONDITIONER)}
+    tuned = rename_language_model(weights, path, with_text_encoder=parts.own_text_encoder) | style
     if parts.own_text_encoder and not any(name.startswith(_TEXT_ENCODER) for name in tuned):
         raise CheckpointIncomplete(
             f"{path} has no tensors of the text encoder, although "
@@ -128,6 +159,9 @@ def _rename(
 def _read_kept(base: Source, parts: Parts) -> dict[str, Tensor]:
     """Return the base's tensors that the fine-tune only names."""
     files = TensorFiles(base.folder)
+    if parts.is_base_text_encoder:
+        names = [] if parts.own_text_encoder else choose_tensors(files.names)
+        return {f"{_TEXT_ENCODER}{name}": files[name] for name in names}
     prefixes = {_TEXT_ENCODER: parts.own_text_encoder, _CODEC: parts.own_codec}
     kept = tuple(prefix for prefix, is_own in prefixes.items() if not is_own)
     return {name: files[name] for name in files.names if name.startswith(kept)}
@@ -142,7 +176,8 @@ def _write(
     for name, content in parts.files.items():
         (folder / name).write_text(_render_json(content), encoding="utf-8")
     _save({n: t.contiguous() for n, t in tensors.items()}, folder / SAFETENSORS)
-    card = f"---\n{render_licence(licence)}---\n\nA fine-tune of {base.label}.\n"
+    kind = "A model of audiocraft with" if parts.is_base_text_encoder else "A fine-tune of"
+    card = f"---\n{render_licence(licence)}---\n\n{kind} {base.label}.\n"
     (folder / CARD).write_text(card, encoding="utf-8")
 
 

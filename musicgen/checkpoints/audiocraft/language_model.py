@@ -46,6 +46,7 @@ _FIXED: dict[str, tuple[Any, tuple[Any, ...]]] = {
 _FUSED: dict[Family, dict[str, list[str]]] = {
     "text": {"prepend": [], "cross": ["description"]},
     "melody": {"prepend": ["description", "self_wav"], "cross": []},
+    "style": {"prepend": ["description", "self_wav"], "cross": []},
 }
 
 
@@ -165,6 +166,8 @@ def _read_family(settings: RunSettings) -> Family:
     """Return the family of the conditioners, and check how they reach the decoder."""
     conditioners = {name for name in settings.section("conditioners") if name != "args"}
     family: Family = "melody" if "self_wav" in conditioners else "text"
+    if family == "melody" and settings.get("conditioners.self_wav.model") == "style":
+        family = "style"
     names = ("description",) if family == "text" else ("description", "self_wav")
     settings.require_known("conditioners", (*names, "args"))
     settings.require_known("conditioners.args", ("merge_text_conditions_p", "drop_desc_p"))

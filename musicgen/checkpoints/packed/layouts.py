@@ -54,6 +54,11 @@ class Packing:
                 f"the native step does not support the activation {config.decoder.activation}: "
                 f"choose {PLAIN}bfloat16 or {PLAIN}float32"
             )
+        if self._native is not None and config.family == "style":
+            raise UnsupportedCheckpoint(
+                "the native engine has no style encoder: choose "
+                f"{PLAIN}bfloat16 or {PLAIN}float32, and PyTorch"
+            )
         with torch.device("meta"):
             model = MusicGen(config)
         self._linears = {n for n, m in model.named_modules() if isinstance(m, Linear)}

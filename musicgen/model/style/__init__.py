@@ -1,0 +1,1 @@
+"""Style conditioning of MusicGen-Style: an excerpt of a recording as states of the decoder."""
