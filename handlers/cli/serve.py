@@ -1,4 +1,4 @@
-"""`musicgen serve all|api|worker|relay`: the job API and its workers."""
+"""`musicgen serve all|api|worker|relay|model`: the job API, its workers, and one model."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from handlers.cli.options import (
     Commands,
     add_server_options,
 )
+from handlers.cli.serve_model import serve_model
 from handlers.doctor.plan import PARTS, ServerPlan
 from handlers.doctor.service_checks import PASSING
 from handlers.doctor.start import check_start
@@ -53,9 +54,9 @@ def add(commands: Commands) -> None:
         help="serve the job API and its web page",
         description="`api` accepts jobs, `worker` generates here, `relay` generates on a remote "
         "platform; `all` starts the parts required by the settings. Without DATABASE_URL they "
-        "share an embedded PostgreSQL in the data folder.",
+        "share an embedded PostgreSQL in the data folder. `model` needs no database.",
     )
-    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("part", choices=(*PARTS, "model"))
     add_server_options(parser)
     parser.add_argument("--socket", type=int, action="append", help=argparse.SUPPRESS)
     parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
@@ -70,7 +71,8 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
     if options.supervised:
         end_with_parent()
     try:
-        return _serve_part(options, settings)
+        is_model = options.part == "model"
+        return serve_model(options, settings) if is_model else _serve_part(options, settings)
     except MusicGenError as error:
         sys.stderr.write(f"musicgen: {error}\n")
         return EXIT_AWAY if isinstance(error, PASSING) else EXIT_MISCONFIGURED

@@ -66,6 +66,11 @@ RECIPES = (
         # This machine's own index.
         {"BASE": BASE, "PIP_EXTRA_INDEX_URL": ""},
     ),
+    ImageRecipe(
+        "musicgen-model",
+        "infra/docker/model.Dockerfile",
+        {"BASE": BASE, "FORM": "native-int8", "TORCH": _TORCH},
+    ),
     ImageRecipe("musicgen-runpod", ".runpod/Dockerfile", {"PYTHON": PYTHON_TAG, "TORCH": _TORCH}),
     *(
         ImageRecipe(name, f"{_STAND_INS}/{name}.Dockerfile", {"BASE": BASE}, [_STAND_INS])

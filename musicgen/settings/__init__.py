@@ -6,6 +6,7 @@ Importing this package imports every declaration: `Settings.from_env` knows all 
 from musicgen.settings.bucket import BucketSettings, Delivery
 from musicgen.settings.credentials import CredentialSettings
 from musicgen.settings.job_api import ApiSettings, ClientSettings, TracingSettings
+from musicgen.settings.model_server import ModelServerSettings
 from musicgen.settings.remote import RemoteTokens
 from musicgen.settings.settings import DEFAULT_MODEL, ENGINES, PRECISIONS, Settings
 
@@ -18,6 +19,7 @@ __all__ = [
     "ClientSettings",
     "CredentialSettings",
     "Delivery",
+    "ModelServerSettings",
     "RemoteTokens",
     "Settings",
     "TracingSettings",

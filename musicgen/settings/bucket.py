@@ -157,8 +157,10 @@ class BucketSettings:
 class Delivery:
     """Destination of one request's clips: a bucket, or with None the answer itself.
 
-    `is_callers`: the caller brought the bucket, its address and its key.
+    `is_callers`: the caller brought the bucket, its address and its key. `inline_bytes`: limit of
+    all clips in the answer, None for the usual one.
     """
 
     bucket: BucketSettings | None
     is_callers: bool = False
+    inline_bytes: int | None = None

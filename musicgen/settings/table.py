@@ -9,6 +9,7 @@ from musicgen.settings.bucket import BucketSettings
 from musicgen.settings.credentials import CredentialSettings
 from musicgen.settings.declaration import Declaration, read_declarations
 from musicgen.settings.job_api import ApiSettings, ClientSettings, TracingSettings
+from musicgen.settings.model_server import ModelServerSettings
 from musicgen.settings.remote import RemoteSettings, RemoteTokens
 from musicgen.settings.settings import Settings
 
@@ -19,6 +20,7 @@ GROUPS: Mapping[str, type[Any]] = {
     "Remote deployment": RemoteSettings,
     "Tokens": RemoteTokens,
     "Job API": ApiSettings,
+    "Model server": ModelServerSettings,
     "Client": ClientSettings,
     "Tracing": TracingSettings,
 }

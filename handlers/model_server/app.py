@@ -1,0 +1,189 @@
+"""ASGI application of the model server, answering health checks before the model is loaded."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from handlers.contract import ServedPredictor, find_status
+from handlers.job_api.errors import build_error_body
+from handlers.model_server import answers
+from handlers.model_server.bodies import BODY_MAX_BYTES, Call, read_call
+from handlers.model_server.calls import ModelCalls
+from handlers.model_server.errors import NotReady
+from handlers.reply import build_reply, choose_delivery
+from musicgen.errors import GenerationCancelled, InvalidRequest, MusicGenError
+from musicgen.settings import Delivery, ModelServerSettings, Settings
+
+BATCH_MAX_MB = 100
+"""SageMaker's limit of payload size times concurrent calls of a batch transform."""
+_CODES = {404: "not_found", 405: "method_not_allowed"}
+_HANG_UP = find_status(GenerationCancelled())
+
+logger = logging.getLogger(__name__)
+
+
+class ModelServer:
+    """Routes of one model, which `open` hands over once it is loaded."""
+
+    def __init__(self, settings: Settings, server: ModelServerSettings) -> None:
+        self._settings, self._server = settings, server
+        self._bucket = choose_delivery(settings.bucket)
+        self._calls: ModelCalls | None = None
+        self._is_stopping = False
+
+    def open(self, predictor: ServedPredictor) -> ModelCalls:
+        """Take calls for `predictor`, from the event loop."""
+        self._calls = ModelCalls(predictor, self._settings, self._server)
+        return self._calls
+
+    def begin_stop(self) -> None:
+        """Refuse new calls, and end the running ones in time for their answers."""
+        self._is_stopping = True
+        if self._calls is not None:
+            grace = max(0.5, self._server.stop_seconds - 1.5)
+            asyncio.get_running_loop().call_later(grace, self._calls.stop)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether calls are taken."""
+        calls = self._calls
+        return not (calls is None or self._is_stopping or calls.lost_device.is_set())
+
+    async def ping(self, _: Request) -> Response:
+        """Answer a health check."""
+        state = "ready" if self.is_ready else "not ready"
+        return JSONResponse({"status": state}, 200 if self.is_ready else 503)
+
+    async def execution_parameters(self, _: Request) -> Response:
+        """Answer SageMaker's question for the limits of a batch transform."""
+        slots = self._find_calls().slots
+        payload = min(BODY_MAX_BYTES // 1_000_000, max(1, BATCH_MAX_MB // slots))
+        content = {"MaxConcurrentTransforms": slots, "BatchStrategy": "SINGLE_RECORD"}
+        return JSONResponse({**content, "MaxPayloadInMB": payload})
+
+    async def invoke(self, request: Request) -> Response:
+        """Answer a call."""
+        began = time.monotonic()
+        try:
+            calls = self._find_calls()
+            with calls.admit():
+                response = await self._answer(request, calls)
+        except ClientDisconnect:
+            # Nobody reads it.
+            return Response(status_code=_HANG_UP)
+        except Exception as error:
+            if not isinstance(error, MusicGenError) and not hasattr(error, "status"):
+                logger.exception("a call failed unexpectedly")
+            response = answers.build_failure(error)
+        seconds = time.monotonic() - began
+        logger.info("call answered status=%d seconds=%.1f", response.status_code, seconds)
+        return response
+
+    async def _answer(self, request: Request, calls: ModelCalls) -> Response:
+        call = await read_call(request)
+        most = self._server.answer_bytes
+        gone = asyncio.ensure_future(_wait_for_hang_up(request))
+        try:
+            if call.shape == "lines":
+                return answers.build_lines(await self._run_lines(call, calls, gone), most)
+            items = [item for item in call.items if isinstance(item, dict)]
+            if call.shape == "instances":
+                delivery = self._deliver(len(items))
+                results = await calls.run_all(items, delivery, gone)
+                content = {"predictions": [build_reply(result) for result in results]}
+                return await asyncio.to_thread(answers.build_json, content, most)
+            fields = items[0]
+            form = answers.choose_audio(request.headers.get("accept"), fields)
+            if form is None:
+                result = await calls.run(fields, self._deliver(1), gone)
+                return await asyncio.to_thread(answers.build_json, build_reply(result), most)
+            _check_one_clip(fields)
+            delivery = Delivery(None, inline_bytes=most)
+            result = await calls.run({**fields, "output_format": form}, delivery, gone)
+            return await asyncio.to_thread(answers.build_audio, result, most)
+        finally:
+            gone.cancel()
+
+    async def _run_lines(
+        self, call: Call, calls: ModelCalls, gone: asyncio.Future[Any]
+    ) -> list[Any]:
+        """Return each line's reply or error; one line's error does not stop the others."""
+        delivery = self._deliver(len(call.items))
+        runs = [calls.run(item, delivery, gone) for item in call.items if isinstance(item, dict)]
+        outcomes = iter(await asyncio.gather(*runs, return_exceptions=True))
+        return [
+            answers.build_item(next(outcomes) if isinstance(item, dict) else item)
+            for item in call.items
+        ]
+
+    def _deliver(self, number: int) -> Delivery:
+        """Return the delivery of each of `number` requests with one answer."""
+        if self._bucket.bucket is not None:
+            return self._bucket
+        room = max(1, self._server.answer_bytes - answers.JSON_OVERHEAD)
+        return Delivery(None, inline_bytes=max(1, room * 3 // 4 // number))
+
+    def _find_calls(self) -> ModelCalls:
+        if self._calls is None or not self.is_ready:
+            text = "The server stops." if self._is_stopping else "The model is being loaded."
+            raise NotReady(f"{text} Send the same call again later.")
+        return self._calls
+
+
+def make_app(server: ModelServer, lifespan: Any, settings: ModelServerSettings) -> Starlette:
+    """Return the application. `lifespan`: asynchronous context of its running time."""
+    pings = {"/ping", settings.health_route or "/ping"}
+    invocations = {"/invocations", settings.predict_route or "/invocations"}
+    routes = [
+        *(Route(path, server.ping, methods=["GET"]) for path in sorted(pings)),
+        *(Route(path, server.invoke, methods=["POST"]) for path in sorted(invocations)),
+        Route("/execution-parameters", server.execution_parameters, methods=["GET"]),
+    ]
+
+    @asynccontextmanager
+    async def run(_: Starlette) -> AsyncIterator[None]:
+        async with lifespan():
+            yield
+
+    handlers: Any = {HTTPException: _answer_http_error, NotReady: _answer_failure}
+    return Starlette(routes=routes, lifespan=run, exception_handlers=handlers)
+
+
+async def _answer_failure(_: Request, error: Exception) -> Response:
+    return answers.build_failure(error)
+
+
+async def _answer_http_error(_: Request, error: HTTPException) -> Response:
+    code = _CODES.get(error.status_code, "refused")
+    body = build_error_body(error.status_code, code, str(error.detail))
+    return JSONResponse(body, error.status_code, dict(error.headers or {}))
+
+
+async def _wait_for_hang_up(request: Request) -> None:
+    """Return once the caller has hung up. Its body was read before."""
+    while (await request.receive())["type"] != "http.disconnect":
+        continue
+
+
+def _check_one_clip(fields: dict[str, Any]) -> None:
+    """Refuse several clips in an answer that is one file. Raises: `InvalidRequest`."""
+    if fields.get("variations") not in (None, 1):
+        raise InvalidRequest(
+            "variations", "must be 1 for an answer in audio", advice="Accept application/json."
+        )
+    for name in ("prompts", "stems", "midi"):
+        if fields.get(name):
+            raise InvalidRequest(
+                name, "cannot be answered in audio", advice="Accept application/json."
+            )

@@ -1,0 +1,136 @@
+"""Bodies of calls: read with limits of size, time and number of values."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from starlette.requests import Request
+
+from handlers.hf_endpoint import parse_query
+from handlers.job_api.errors import BodyTooLarge
+from handlers.model_server.errors import BodyTooSlow, WrongMediaType
+from musicgen.errors import InvalidRequest
+
+BODY_MAX_BYTES = 20_000_000
+"""About 15 MB of sound in base64."""
+BODY_SECONDS = 60.0
+VALUES_MAX = 100_000
+"""Each value of JSON needs a separator, so counting these bounds the memory of the parsed body.
+Base64 has none of them."""
+ITEMS_MAX = 16
+"""Longest list of instances, and most lines of one body."""
+JSON_LINES = ("application/jsonlines", "application/x-jsonlines", "application/x-ndjson")
+_SEPARATORS = (b",", b"[", b"{", b":")
+
+Shape = Literal["object", "instances", "lines"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """Requests of one call: the fields of each, and the shape of the body.
+
+    An item that cannot be read is its error; only lines have those.
+    """
+
+    shape: Shape
+    items: list[dict[str, Any] | InvalidRequest]
+
+
+async def read_call(request: Request) -> Call:
+    """Read the body of a call.
+
+    Raises: `InvalidRequest`, `BodyTooLarge`, `BodyTooSlow`, `WrongMediaType`.
+    """
+    kind = request.headers.get("content-type", "application/json").partition(";")[0]
+    kind = kind.strip().lower()
+    is_sound = kind.startswith("audio/")
+    if not (is_sound or kind == "application/json" or kind in JSON_LINES):
+        raise WrongMediaType(
+            f"Content-Type {kind[:60]!r} is not read. Send application/json, "
+            "application/jsonlines or audio/..."
+        )
+    body = await _read_body(request)
+    if is_sound:
+        fields = parse_query(dict(request.query_params))
+        if "input_audio" in fields:
+            raise InvalidRequest("input_audio", "must be in the body or in the query, not in both")
+        return Call("object", [{"input_audio": body, **fields}])
+    if sum(map(body.count, _SEPARATORS)) > VALUES_MAX:
+        raise BodyTooLarge(f"The body has more than {VALUES_MAX} values, the limit.")
+    return await asyncio.to_thread(_parse_lines if kind in JSON_LINES else _parse_object, body)
+
+
+async def _read_body(request: Request) -> bytes:
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > BODY_MAX_BYTES:
+                    raise BodyTooLarge(
+                        f"The body is larger than {BODY_MAX_BYTES / 1e6:g} MB, the limit. "
+                        "Send the address of the sound instead."
+                    )
+    except TimeoutError:
+        raise BodyTooSlow("The body was not received in time.") from None
+    return bytes(body)
+
+
+def _parse_object(body: bytes) -> Call:
+    parsed = _load(body)
+    if "instances" in parsed:
+        return Call("instances", [*_read_instances(parsed)])
+    return Call("object", [parsed])
+
+
+def _parse_lines(body: bytes) -> Call:
+    lines = [line for line in body.splitlines() if line.strip()]
+    if not 1 <= len(lines) <= ITEMS_MAX:
+        raise InvalidRequest("body", f"must have 1 to {ITEMS_MAX} lines, not {len(lines)}")
+    return Call("lines", [_load_line(line) for line in lines])
+
+
+def _load_line(line: bytes) -> dict[str, Any] | InvalidRequest:
+    try:
+        return _load(line)
+    except InvalidRequest as error:
+        return error
+
+
+def _read_instances(parsed: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the fields of each instance, with the shared parameters."""
+    for name in parsed:
+        if name not in ("instances", "parameters"):
+            raise InvalidRequest(
+                name, "is not a part of a call", advice="Put request fields into parameters."
+            )
+    instances, parameters = parsed["instances"], parsed.get("parameters")
+    parameters = {} if parameters is None else parameters
+    if not isinstance(parameters, dict):
+        raise InvalidRequest("parameters", "must be a mapping of request fields")
+    if not isinstance(instances, list) or not 1 <= len(instances) <= ITEMS_MAX:
+        raise InvalidRequest("instances", f"must be a list of 1 to {ITEMS_MAX} objects")
+    items = []
+    for instance in instances:
+        fields = {"prompt": instance} if isinstance(instance, str) else instance
+        if not isinstance(fields, dict):
+            raise InvalidRequest("instances", "must be prompts or mappings of request fields")
+        for name in fields:
+            if name in parameters:
+                raise InvalidRequest(name, "must be in instances or in parameters, not in both")
+        items.append(fields | parameters)
+    return items
+
+
+def _load(text: bytes) -> dict[str, Any]:
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError):
+        raise InvalidRequest("body", 'must be JSON, such as {"prompt": "calm piano"}') from None
+    if not isinstance(parsed, dict):
+        raise InvalidRequest("body", "must be a JSON object with the fields of a request")
+    return parsed

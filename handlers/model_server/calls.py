@@ -1,0 +1,100 @@
+"""Calls as running generations: as many as the server takes, each until its end or a reason."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from handlers.contract import ServedPredictor
+from handlers.job_api.errors import ServerBusy
+from handlers.model_server.errors import CallTooLong, StoppedByServer
+from handlers.serving import Serving
+from musicgen.errors import DeviceFault, GenerationCancelled
+from musicgen.result import GenerationResult
+from musicgen.settings import Delivery, ModelServerSettings, Settings
+
+
+class ModelCalls:
+    """Calls of one loaded model. The requests of all calls share the predictor's batch.
+
+    `lost_device`: set after a fault of the device; only a new process can work again.
+    """
+
+    def __init__(
+        self, predictor: ServedPredictor, settings: Settings, server: ModelServerSettings
+    ) -> None:
+        self._serving = Serving(predictor, settings.input_networks)
+        self._room = predictor.slots + server.calls_waiting
+        self._seconds = server.call_seconds
+        self._stops = asyncio.Event()
+        self._open = 0
+        self.lost_device = asyncio.Event()
+
+    @property
+    def slots(self) -> int:
+        """Number of requests decoded at once."""
+        return self._serving.slots
+
+    @contextmanager
+    def admit(self) -> Iterator[None]:
+        """Count a call for the time of this context. Raises: `ServerBusy`."""
+        if self._open >= self._room:
+            raise ServerBusy(f"The server has {self._open} calls, its limit. Try again later.", 10)
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
+
+    def stop(self) -> None:
+        """End the running calls with `StoppedByServer`."""
+        self._stops.set()
+
+    async def run_all(
+        self,
+        items: Sequence[Mapping[str, Any]],
+        delivery: Delivery,
+        gone: asyncio.Future[Any],
+    ) -> list[GenerationResult]:
+        """Run the requests of a call side by side. The first error stops the others.
+
+        Raises: the errors of `run`.
+        """
+        tasks = [asyncio.create_task(self.run(item, delivery, gone)) for item in items]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def run(
+        self, fields: Mapping[str, Any], delivery: Delivery, gone: asyncio.Future[Any]
+    ) -> GenerationResult:
+        """Run one request. `gone` ends once its caller has hung up, which stops the decode.
+
+        Raises: the errors of a generation, `StoppedByServer`, `CallTooLong`.
+        """
+        try:
+            async with self._serving.follow(fields, delivery=delivery) as generation:
+                result = asyncio.create_task(generation.result())
+                stops = asyncio.create_task(self._stops.wait())
+                try:
+                    await asyncio.wait(
+                        {result, stops, gone},
+                        timeout=self._seconds,
+                        return_when=asyncio.FIRST_COMPLETED,
+                    )
+                    if result.done():
+                        return result.result()
+                    if gone.done():
+                        raise GenerationCancelled("The caller hung up.")
+                    raise StoppedByServer if stops.done() else CallTooLong(self._seconds)
+                finally:
+                    stops.cancel()
+                    result.cancel()
+        except DeviceFault:
+            self.lost_device.set()
+            raise

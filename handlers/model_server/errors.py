@@ -1,0 +1,49 @@
+"""Errors of calls to the model server, beside those of a request."""
+
+from __future__ import annotations
+
+from handlers.job_api.errors import ApiError
+
+
+class NotReady(ApiError):
+    """The model is not loaded yet, or the server stops."""
+
+    status, code, retry_after = 503, "not_ready", 10
+
+
+class StoppedByServer(ApiError):
+    """The server was told to stop, and the time for running calls is over."""
+
+    status, code, retry_after = 503, "server_stopping", 1
+
+    def __init__(self) -> None:
+        super().__init__("The server stops and could not finish this call. Send it again.")
+
+
+class CallTooLong(ApiError):
+    """The call took longer than the limit."""
+
+    status, code = 504, "call_too_long"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"The call took longer than {seconds:g} s, the limit. Ask for a shorter clip."
+        )
+
+
+class BodyTooSlow(ApiError):
+    """The body did not arrive in time."""
+
+    status, code = 408, "body_too_slow"
+
+
+class WrongMediaType(ApiError):
+    """The body is of a type that is not read."""
+
+    status, code = 415, "wrong_media_type"
+
+
+class NotAcceptable(ApiError):
+    """The caller accepts no type of answer that the server has."""
+
+    status, code = 406, "not_acceptable"
