@@ -5,12 +5,16 @@
     python -m infra.deploy replicate OWNER/MODEL --deployment OWNER/NAME
     python -m infra.deploy runpod NAME --image ghcr.io/OWNER/NAME@sha256:...
     python -m infra.deploy huggingface OWNER/NAME --endpoint NAME --model small
+    python -m infra.deploy modal --model small --gpu L4
+    python -m infra.deploy sagemaker NAME --image ECR@sha256:... --role ARN --async --output s3://...
+    python -m infra.deploy cloudrun NAME --image REGION-docker.pkg.dev/...@sha256:...
+    python -m infra.deploy vertex NAME --image REGION-docker.pkg.dev/...@sha256:...
     python -m infra.deploy kubernetes --overlay production --rollback
 
-First it checks the credentials, cluster, driver, memory and bucket. If a check fails, it changes
-nothing and exits with status 2. A deployment that fails later exits with status 1. The same command
-again changes nothing. After SIGTERM the history has the change so far. Meta's weights are licensed
-CC-BY-NC-4.0: no commercial use.
+First it checks the credentials, cluster, driver, memory and bucket, and lists everything that is
+missing. If a check fails, it changes nothing and exits with status 2. A deployment that fails later
+exits with status 1. The same command again changes nothing. After SIGTERM the history has the
+change so far. Meta's weights are licensed CC-BY-NC-4.0: no commercial use.
 """
 
 from __future__ import annotations

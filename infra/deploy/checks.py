@@ -53,9 +53,20 @@ def check_writable(settings: BucketSettings) -> Check:
     return Check(name, True, "writable")
 
 
-def show_licence(model: str) -> Check:
-    """Return a check without a condition, to show the licence to the operator."""
-    licence = find_licence(Settings(model=model), asks_hub=True)
+def check_image(image: str | None) -> Check:
+    """Check an image's reference: a tag could name another image tomorrow."""
+    if image is None:
+        return Check("image", False, "none is given: add --image NAME@sha256:...")
+    is_pinned = "@sha256:" in image
+    return Check("image", is_pinned, f"{image}{'' if is_pinned else ': name it by its digest'}")
+
+
+def show_licence(model: str, asks_hub: bool = True) -> Check:
+    """Return a check without a condition, to show the licence to the operator.
+
+    `asks_hub`: also ask Hugging Face's hub about a model outside the catalog.
+    """
+    licence = find_licence(Settings(model=model), asks_hub=asks_hub)
     return Check(f"licence of {model}", True, catalog.describe_licence(licence))
 
 

@@ -50,6 +50,12 @@ METRICS = {
 }
 """API of each type of metric of an autoscaler: of metrics-server, and of prometheus-adapter."""
 
+_BUILT_IN = (
+    *("apps", "batch", "policy", "autoscaling"),
+    *("networking.k8s.io", "scheduling.k8s.io", "rbac.authorization.k8s.io", "storage.k8s.io"),
+)
+"""Groups of Kubernetes itself."""
+
 Secret = Callable[[str], dict[str, str] | None]
 """Takes a name; returns the data of the Secret in base64, or None without one of that name."""
 
@@ -96,6 +102,19 @@ def check_secrets(objects: Objects, secret: Secret) -> Iterator[Check]:
             yield from check_endpoint(objects, _decode(data).get("endpoint-url", ""))
         if name == "musicgen-database" and data and not missing:
             yield check_database(objects, _decode(data)["url"])
+
+
+def list_needs(objects: Objects) -> Iterator[Check]:
+    """Return what a cluster must have, as checks that are not met: there is no cluster to ask."""
+    for name, keys in sorted(_list_secrets(objects).items()):
+        detail = f"needs {', '.join(sorted(keys))}" if keys else "needed"
+        yield Check(f"Secret {name}", False, f"{detail}: docs/kubernetes.md")
+    groups = {entry["apiVersion"] for entry in objects if "." in entry["apiVersion"]}
+    operators = sorted(group for group in groups if group.partition("/")[0] not in _BUILT_IN)
+    if operators:
+        yield Check("API versions", False, f"needed: {', '.join(operators)}")
+    for issuer in sorted(list_issuers(objects)):
+        yield Check(f"ClusterIssuer {issuer}", False, "needed: docs/kubernetes.md, Certificates")
 
 
 def check_gpus(objects: Objects, nodes: Sequence[dict[str, Any]], gpus_come: bool) -> Check:

@@ -6,12 +6,14 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from infra.check.tools import ROOT
 from infra.deploy import checks
 from infra.deploy.shell import build_step, read_output, run_command
 from infra.deploy.target import Check, DeployError, Step
 
 FILE = "infra/compose/compose.yaml"
 CPU_FILE = "infra/compose/compose.cpu.yaml"
+ENV_FILE = "infra/compose/.env"
 OURS = ("api", "worker")
 WAIT_SECONDS = 900
 """Most of it for the worker's image and weights."""
@@ -33,9 +35,13 @@ class Compose:
 
     def preflight(self, builds: bool) -> Iterator[Check]:
         """Check Docker, the settings and the memory; for a GPU also its toolkit and driver."""
-        status, output = run_command("docker", "info", "--format", "{{json .Runtimes}}")
+        try:
+            status, output = run_command("docker", "info", "--format", "{{json .Runtimes}}")
+        except DeployError as error:
+            status, output = 1, f"{error}. Install Docker with its plugin compose."
         yield Check("docker", status == 0, "responds" if status == 0 else output)
         if status:
+            yield from self._check_without_docker()
             return
         if not self._is_on_cpu:
             has_toolkit = "nvidia" in output
@@ -49,6 +55,13 @@ class Compose:
         yield checks.check_local_memory(model) if self._is_on_cpu else checks.check_local_gpu(model)
         if model:
             yield checks.show_licence(model)
+
+    def _check_without_docker(self) -> Iterator[Check]:
+        """Check what can be checked without Docker: its file of settings, the GPU or the memory."""
+        file = ROOT / ENV_FILE
+        detail = "" if file.is_file() else "missing: copy .env.example, docs/compose.md"
+        yield Check(ENV_FILE, file.is_file(), detail)
+        yield checks.check_local_memory(None) if self._is_on_cpu else checks.check_local_gpu(None)
 
     def find_current_release(self) -> str | None:
         """Return the images of the running services, or None."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.check.security import is_secret
 from infra.deploy import checks
-from infra.deploy.target import Check, CheckError, DeployError, Step
+from infra.deploy.target import Check, DeployError, Step
 from infra.huggingface.layout import PACKAGES, LayoutError, lay_out
 from musicgen.errors import MusicGenError
 
@@ -45,42 +45,41 @@ class HuggingFaceOptions:
 
 
 class HuggingFace:
-    """Inference Endpoint. A release is a commit of its repository.
-
-    Raises: `CheckError` without a token.
-    """
+    """Inference Endpoint. A release is a commit of its repository."""
 
     def __init__(self, options: HuggingFaceOptions, token: str | None) -> None:
         from huggingface_hub import HfApi
 
-        if not token:
-            raise CheckError(
-                "HF_TOKEN is not set. Set it to a token with write access to repositories and "
-                "endpoints."
-            )
         self._options = options
-        self._api: HfApi = HfApi(token=token)
+        self._has_token = bool(token)
+        # Without one, the library would take the token of another account from a file.
+        self._api: HfApi = HfApi(token=token or False)
         self._commit: str | None = None
         self.name = f"huggingface/{options.endpoint}"
 
     def preflight(self, builds: bool) -> Iterator[Check]:
         """Check the token's account, then show the licence and check the bucket."""
+        yield self._check_token()
+        if not builds:
+            return
+        yield checks.show_licence(self._options.model, asks_hub=self._has_token)
+        yield from checks.check_bucket(self._options.env)
+
+    def _check_token(self) -> Check:
+        if not self._has_token:
+            detail = "set it to a token with write access to repositories and endpoints"
+            return Check("HF_TOKEN", False, detail)
         try:
             with _explain_errors():
                 account = self._api.whoami()
         except DeployError as error:
-            yield Check("HF_TOKEN", False, str(error))
-            return
+            return Check("HF_TOKEN", False, str(error))
         names = [account["name"], *(member["name"] for member in account.get("orgs", []))]
         has_access = self._namespace in names
         detail = f"account {account['name']}"
         if not has_access:
             detail += f" may not write to {self._namespace}"
-        yield Check("HF_TOKEN", has_access, detail)
-        if not builds:
-            return
-        yield checks.show_licence(self._options.model)
-        yield from checks.check_bucket(self._options.env)
+        return Check("HF_TOKEN", has_access, detail)
 
     def find_current_release(self) -> str | None:
         """Return the commit served by the endpoint, or None."""

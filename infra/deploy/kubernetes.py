@@ -8,12 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from infra.check.tools import find_tool
 from infra.deploy import cluster, neighbours
 from infra.deploy.rollout import measure_rollout
 from infra.deploy.shell import build_step, read_output, run_command
 from infra.deploy.stale import SELECTOR, find_stale
 from infra.deploy.target import Check, DeployError, Step
 
+ANSWER_SECONDS = 3
+"""Time for the first answer of a cluster."""
 FOLDER = Path("infra/k8s/overlays")
 NAMESPACE = "musicgen"
 REVISION = "deployment.kubernetes.io/revision"
@@ -40,16 +43,20 @@ class Kubernetes:
 
     def preflight(self, builds: bool) -> Iterator[Check]:
         """Check the cluster, the rights, the objects, the Secrets and the GPUs."""
-        status, output = run_command(*self._kubectl, "version", "--output=json")
-        yield Check("cluster", status == 0, self.name if status == 0 else output)
-        if status:
+        cluster_check = self._check_cluster()
+        yield cluster_check
+        if find_tool("kubectl") is None:
             return
-        for verb in ("create", "patch", "delete"):
-            yield self._check_right(verb)
+        if cluster_check.is_met:
+            for verb in ("create", "patch", "delete"):
+                yield self._check_right(verb)
         if not builds:
             return
         yield cluster.check_manifests(self._objects)
         yield cluster.check_placeholders(self._objects)
+        if not cluster_check.is_met:
+            yield from cluster.list_needs(self._objects)
+            return
         yield cluster.check_api_versions(self._objects, self._served)
         yield from cluster.check_secrets(self._objects, self._read_secret)
         nodes = json.loads(read_output(*self._kubectl, "get", "nodes", "--output=json"))
@@ -58,6 +65,14 @@ class Kubernetes:
         yield from neighbours.check_namespaces(self._objects, namespaces["items"])
         yield from neighbours.check_issuers(self._objects, self._exists)
         yield self._check_admission()
+
+    def _check_cluster(self) -> Check:
+        try:
+            limit = f"--request-timeout={ANSWER_SECONDS}s"
+            status, output = run_command(*self._kubectl, "version", "--output=json", limit)
+        except DeployError as error:
+            return Check("cluster", False, f"{error}. Install kubectl, then choose its context.")
+        return Check("cluster", status == 0, self.name if status == 0 else output)
 
     def find_current_release(self) -> str | None:
         """Return the revisions of the overlay's workloads in the cluster, or None."""
@@ -188,6 +203,8 @@ class Kubernetes:
         return read_output(*self._kubectl, "--namespace", NAMESPACE, "get", *arguments)
 
     def _current_context(self) -> str:
+        if find_tool("kubectl") is None:
+            return "no kubectl"
         status, output = run_command("kubectl", "config", "current-context")
         return output if status == 0 else "no context"
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 from typing import TYPE_CHECKING, Any
 
+from infra.deploy.cloud_options import CLOUDS
+from infra.deploy.option_types import add_env as _add_env
+from infra.deploy.option_types import add_limits as _add_limits
 from infra.deploy.target import Target
 from musicgen.settings import RemoteTokens
 
@@ -18,7 +20,7 @@ else:
 def add_targets(parser: argparse.ArgumentParser) -> None:
     """Add a subcommand for every target; it sets `target`, a function of the parsed options."""
     targets = parser.add_subparsers(metavar="TARGET", required=True)
-    for add in (_kubernetes, _compose, _replicate, _runpod, _huggingface):
+    for add in (_kubernetes, _compose, _replicate, _runpod, _huggingface, *CLOUDS):
         add(targets)
     for target in targets.choices.values():
         target.add_argument(
@@ -103,6 +105,10 @@ def _runpod(targets: Targets) -> None:
     parser.add_argument(
         "--registry", metavar="ID", help="RunPod's id of the credentials for a private image"
     )
+    parser.add_argument(
+        "--volume", nargs="+", metavar="ID", help="network volumes, at /runpod-volume in a worker"
+    )
+    parser.add_argument("--data-center", nargs="+", metavar="ID", help="(new endpoint: all)")
     _add_env(parser, "{{ RUNPOD_SECRET_NAME }} refers to a secret kept by RunPod")
     parser.set_defaults(target=_to_runpod)
 
@@ -119,6 +125,8 @@ def _to_runpod(options: argparse.Namespace) -> Target:
         options.idle,
         dict(options.env),
         options.registry,
+        tuple(options.volume) if options.volume else None,
+        tuple(options.data_center) if options.data_center else None,
     )
     return RunPod(target, RemoteTokens.from_env().runpod)
 
@@ -167,28 +175,3 @@ def _to_huggingface(options: argparse.Namespace) -> Target:
         dict(options.env),
     )
     return HuggingFace(target, RemoteTokens.from_env().huggingface)
-
-
-def _add_limits(parser: argparse.ArgumentParser, unit: str) -> None:
-    """Add `--min` and `--max` of a new deployment; an existing one keeps its own."""
-    for name, word, default in (("--min", "fewest", 0), ("--max", "most", 1)):
-        text = f"{word} {unit} of a new deployment (default: %(default)s)"
-        parser.add_argument(name, type=int, default=default, help=text)
-
-
-def _add_env(parser: argparse.ArgumentParser, note: str) -> None:
-    parser.add_argument(
-        "--env",
-        action="append",
-        default=[],
-        type=_parse_variable,
-        metavar="NAME=VALUE",
-        help=f"a setting of README.md; NAME alone copies the value of this shell; {note}",
-    )
-
-
-def _parse_variable(text: str) -> tuple[str, str]:
-    name, is_given, value = text.partition("=")
-    if not is_given and name not in os.environ:
-        raise argparse.ArgumentTypeError(f"{name} is not set in this shell. Use {name}=VALUE.")
-    return name, value if is_given else os.environ[name]

@@ -42,21 +42,36 @@ class Replicate:
 
     def preflight(self, builds: bool) -> Iterator[Check]:
         """Check the token, Cog and the model's page, then show the licence."""
-        account = self._api.get("/v1/account")
-        yield Check("REPLICATE_API_TOKEN", True, f"account {account.get('username')}")
+        token = self._check_token()
+        yield token
         if not builds:
             return
         try:
             yield Check("cog", True, find_cog())
         except PushError as error:
             yield Check("cog", False, str(error))
+        if token.is_met:
+            yield self._check_page()
+        yield checks.show_licence(
+            self._options.weights or "stereo-melody-large", asks_hub=token.is_met
+        )
+
+    def _check_token(self) -> Check:
+        token = self._api.token_check
+        if not token.is_met:
+            return token
+        try:
+            account = self._api.get("/v1/account")
+        except DeployError as error:
+            return Check(token.name, False, str(error))
+        return Check(token.name, True, f"account {account.get('username')}")
+
+    def _check_page(self) -> Check:
         page = self._api.find(f"/v1/models/{self._options.model}")
         if page is None:
             detail = f"create {self._options.model} as a private model at replicate.com/create"
-            yield Check("page", False, detail)
-            return
-        yield Check("page", True, f"{self._options.model}, {page.get('visibility')}")
-        yield checks.show_licence(self._options.weights or "stereo-melody-large")
+            return Check("page", False, detail)
+        return Check("page", True, f"{self._options.model}, {page.get('visibility')}")
 
     def find_current_release(self) -> str | None:
         """Return the version of the deployment; without a deployment, the latest version."""

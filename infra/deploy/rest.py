@@ -7,23 +7,25 @@ from typing import Any
 
 import httpx
 
-from infra.deploy.target import CheckError, DeployError
+from infra.deploy.target import Check, CheckError, DeployError
 from musicgen.http_errors import list_http_errors
 
 SECONDS = 60.0
+TOKEN_HINT = "a token of the platform."
 
 
 class Rest:
     """HTTP client of one platform.
 
-    Raises: `CheckError` without a token; the message names `variable`. The methods raise
-    `DeployError` with the platform's own words.
+    The methods raise `DeployError` with the platform's own words, and `CheckError` without a
+    token; the message names `variable`.
     """
 
     def __init__(self, base_url: str, token: str | None, variable: str) -> None:
-        if not token:
-            raise CheckError(f"{variable} is not set. Set it to a token of the platform.")
-        headers = {"Authorization": f"Bearer {token}"}
+        self._missing = None if token else f"{variable} is not set. Set it to {TOKEN_HINT}"
+        self.token_check = Check(variable, bool(token), "" if token else f"set it to {TOKEN_HINT}")
+        """Whether there is a token; asks nobody."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._client = httpx.Client(base_url=base_url, headers=headers, timeout=SECONDS)
 
     def get(self, path: str) -> Any:
@@ -47,6 +49,8 @@ class Rest:
         return _read(self._send(method, path, body))
 
     def _send(self, method: str, path: str, body: Any = None) -> httpx.Response:
+        if self._missing:
+            raise CheckError(self._missing)
         try:
             return self._client.request(method, path, json=body)
         except list_http_errors() as error:

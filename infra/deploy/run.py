@@ -82,12 +82,13 @@ def _show(target: Target, release: str | None) -> int:
 
 def _check_all(target: Target, builds: bool) -> bool:
     try:
-        return _show_checks(target.preflight(builds))
+        return show_checks(target.preflight(builds))
     except DeployError as error:
         raise CheckError(str(error)) from error
 
 
-def _show_checks(checks: Iterable[Check]) -> bool:
+def show_checks(checks: Iterable[Check]) -> bool:
+    """Print each check as it is made, and return whether all are met."""
     are_met = True
     for check in checks:
         are_met &= check.is_met

@@ -42,6 +42,8 @@ class RunPodOptions:
     idle_seconds: int | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     registry: str | None = None
+    volumes: tuple[str, ...] | None = None
+    data_centres: tuple[str, ...] | None = None
 
 
 class RunPod:
@@ -54,13 +56,19 @@ class RunPod:
 
     def preflight(self, builds: bool) -> Iterator[Check]:
         """Check the key, the image's digest and the bucket, and show the licence."""
-        yield Check("RUNPOD_API_KEY", True, f"endpoints: {len(self._list_endpoints())}")
-        if builds and self._options.image is not None:
-            is_pinned = "@sha256:" in self._options.image
-            hint = "" if is_pinned else ": name it by its digest"
-            yield Check("image", is_pinned, f"{self._options.image}{hint}")
-        env = self._merge_env()
-        yield checks.show_licence(env.get("MUSICGEN_MODEL", "demo"))
+        endpoint, token = None, self._api.token_check
+        if token.is_met:
+            try:
+                endpoint = self._find_endpoint()
+                token = Check(token.name, True, f"endpoints: {len(self._list_endpoints())}")
+            except DeployError as error:
+                token = Check(token.name, False, str(error))
+        yield token
+        if builds and (self._options.image is not None or endpoint is None):
+            yield checks.check_image(self._options.image)
+        yield from self._check_volumes(token.is_met)
+        env = self._merge_env(endpoint or {})
+        yield checks.show_licence(env.get("MUSICGEN_MODEL", "demo"), asks_hub=token.is_met)
         if SECRET not in "".join(env.values()):
             yield from checks.check_bucket(env)
 
@@ -119,7 +127,8 @@ class RunPod:
             "timeout": LONGEST_JOB_MS,
             "flashboot": "FLASHBOOT",
         }
-        return body | ({"registry": options.registry} if options.registry else {})
+        registry = {"registry": options.registry} if options.registry else {}
+        return body | registry | self._places()
 
     def _workers(self) -> dict[str, int]:
         """Return the given limits of workers, without the others."""
@@ -128,6 +137,29 @@ class RunPod:
             WORKERS, (options.workers_min, options.workers_max, options.idle_seconds), strict=True
         )
         return {name: value for name, value in limits if value is not None}
+
+    def _places(self) -> dict[str, list[str]]:
+        """Return the given network volumes and data centres, without the others."""
+        options = self._options
+        given = {"networkVolumes": options.volumes, "dataCenterIds": options.data_centres}
+        return {name: list(ids) for name, ids in given.items() if ids is not None}
+
+    def _check_volumes(self, has_token: bool) -> Iterator[Check]:
+        """Check that each network volume exists and lies in one of the data centres."""
+        volumes = self._options.volumes or ()
+        if not has_token:
+            for volume in volumes:
+                yield Check(f"volume {volume}", False, "not checked without a token")
+            return
+        found = self._api.get("/v2/network-volumes")["networkVolumes"] if volumes else []
+        centres = {each["id"]: each["dataCenter"] for each in found}
+        for volume in volumes:
+            centre, allowed = centres.get(volume), self._options.data_centres
+            detail = f"in {centre}" if centre else f"missing: {', '.join(centres) or 'none'} exist"
+            is_met = centre is not None and (not allowed or centre in allowed)
+            if centre and not is_met:
+                detail += f", not in {', '.join(allowed or ())}: workers there cannot mount it"
+            yield Check(f"volume {volume}", is_met, detail)
 
     def _compare(self, endpoint: Mapping[str, Any]) -> dict[str, Any]:
         """Return the body of a PATCH with the differences alone.
@@ -144,6 +176,9 @@ class RunPod:
         if options.pools is not None and tuple(gpu.get("pools", ())) != options.pools:
             excluded = {"excludedTypes": gpu["excludedTypes"]} if gpu.get("excludedTypes") else {}
             changes["gpu"] = {"pools": list(options.pools)} | excluded
+        for name, ids in self._places().items():
+            if sorted(ids) != sorted(endpoint.get(name) or []):
+                changes[name] = ids
         env = self._merge_env(endpoint)
         if env != endpoint.get("env", {}):
             changes["env"] = env

@@ -20,6 +20,8 @@ MOST_JOBS = 20_000
 """Simulated jobs for each offer; more would change no printed digit."""
 MOST_WORKERS = 10_000
 SERVERLESS_IDLE = 60.0
+IDLE = {"cloudrun": 900.0, "sagemaker": 300.0}
+"""Idle seconds until a worker stops, where the platform or infra/deploy has other ones."""
 KUBERNETES_IDLE, KUBERNETES_DRAINS_EVERY = 300.0, 120.0
 """As in infra/k8s/base/worker-scaling.yaml, without the last worker's longer idle time."""
 
@@ -102,15 +104,14 @@ def assess(load: Workload, offer: Offer, pace: Pace) -> Assessment:
     replicas = _find_fewest(load, pace, run)
     p95 = run(keep_workers(replicas)).percentile(0.95) if replicas else math.inf
     most = max(1, 2 * (replicas or _compute_minimum(load, pace)))
-    scaling = Scaling(0, most, load.slots, load.cold_start, idle=SERVERLESS_IDLE)
+    idle = IDLE.get(offer.platform, SERVERLESS_IDLE)
+    scaling = Scaling(0, most, load.slots, load.cold_start, idle=idle)
     if offer.platform == "kubernetes":
         scaling = replace(scaling, idle=KUBERNETES_IDLE, drains_every=KUBERNETES_DRAINS_EVERY)
     scaled = run(scaling)
     minutes = load.jobs_per_hour * load.seconds / 60
     hours = scaled.worker_seconds / 3600
-    alone = (
-        (load.cold_start + SERVERLESS_IDLE + _seconds_alone(load, pace)) / 3600 * offer.usd_per_hour
-    )
+    alone = (load.cold_start + idle + _seconds_alone(load, pace)) / 3600 * offer.usd_per_hour
     break_even = offer.always_on / alone
     reachable = 3600 * pace.of(load.slots) / (load.seconds + load.overhead)
     return Assessment(

@@ -130,7 +130,8 @@ def test_a_machine_without_docker_is_told(
 ) -> None:
     monkeypatch.setattr(shell, "find_tool", lambda name: None)
     assert main(["compose"]) == 2
-    assert "`docker` is not installed" in capsys.readouterr().err
+    out = capsys.readouterr().out
+    assert "NO  docker: `docker` is not installed" in out and "NO  GPU: " in out
 
 
 def test_a_release_that_is_none_is_refused(

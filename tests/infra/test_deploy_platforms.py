@@ -128,6 +128,29 @@ def test_a_dry_run_shows_the_call_and_no_secret(
     assert "secret-value" not in out and not endpoints.calls
 
 
+def test_volumes_and_data_centres_are_set_and_changed(endpoints: RunPodManagement) -> None:
+    endpoints.volumes = [{"id": "vol1", "dataCenter": "EU-RO-1", "name": "weights", "size": 20}]
+    command = ["runpod", "music", "--image", IMAGE, "--data-center", "EU-RO-1", "US-KS-2"]
+    assert main([*command, "--volume", "vol1"]) == 0
+    [made] = endpoints.endpoints
+    assert made["networkVolumes"] == ["vol1"]
+    assert made["dataCenterIds"] == ["EU-RO-1", "US-KS-2"]
+    assert main(["runpod", "music", "--data-center", "EU-RO-1"]) == 0
+    assert endpoints.calls[-1][2] == {"dataCenterIds": ["EU-RO-1"]}
+    assert made["networkVolumes"] == ["vol1"]
+
+
+def test_a_volume_elsewhere_or_nowhere_is_refused(
+    endpoints: RunPodManagement, capsys: pytest.CaptureFixture[str]
+) -> None:
+    endpoints.volumes = [{"id": "vol1", "dataCenter": "EU-RO-1", "name": "weights", "size": 20}]
+    command = ["runpod", "music", "--image", IMAGE, "--volume", "vol1", "vol2"]
+    assert main([*command, "--data-center", "US-KS-2"]) == 2
+    out = capsys.readouterr().out
+    assert "NO  volume vol1: in EU-RO-1, not in US-KS-2" in out
+    assert "NO  volume vol2: missing" in out and not endpoints.calls
+
+
 def test_an_image_that_may_move_is_refused(
     endpoints: RunPodManagement, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -140,7 +163,7 @@ def test_two_endpoints_of_one_name_are_not_guessed_at(
 ) -> None:
     endpoints.endpoints += [{"id": "a", "name": "music"}, {"id": "b", "name": "music"}]
     assert main(["runpod", "music", "--image", IMAGE]) == 2
-    assert "rename one" in capsys.readouterr().err
+    assert "rename one" in capsys.readouterr().out
 
 
 def test_what_a_platform_refuses_is_told(
@@ -152,22 +175,26 @@ def test_what_a_platform_refuses_is_told(
 
 
 @pytest.mark.parametrize(
-    ("command", "variable"),
+    ("command", "variable", "also"),
     [
-        (["runpod", "music"], "RUNPOD_API_KEY"),
-        (["replicate", "me/music"], "REPLICATE_API_TOKEN"),
-        (["huggingface", "me/music", "--endpoint", "music"], "HF_TOKEN"),
+        (["runpod", "music", "--volume", "vol1"], "RUNPOD_API_KEY", ("image", "volume vol1")),
+        (["replicate", "me/music"], "REPLICATE_API_TOKEN", ("cog",)),
+        (["huggingface", "me/music", "--endpoint", "music"], "HF_TOKEN", ()),
     ],
 )
-def test_a_missing_token_is_named(
+def test_a_missing_token_is_named_with_all_else_that_is_missing(
     command: list[str],
     variable: str,
+    also: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.delenv(variable)
-    assert main(command) == 2
-    assert variable in capsys.readouterr().err
+    assert main([*command, "--dry-run"]) == 2
+    out = capsys.readouterr().out
+    assert f"NO  {variable}: set it to a token" in out
+    for name in also:
+        assert f"NO  {name}: " in out
 
 
 def test_a_push_is_served_by_a_deployment_that_goes_back(

@@ -28,11 +28,14 @@ class RunPodManagement:
 
     endpoints: list[dict[str, Any]] = field(default_factory=list)
     calls: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+    volumes: list[dict[str, Any]] = field(default_factory=list)
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> Answer:
         if method != "GET":
             self.calls.append((method, path, body))
         match (method, path.strip("/").split("/")):
+            case ("GET", ["v2", "network-volumes"]):
+                return 200, {"networkVolumes": self.volumes}
             case ("GET", ["v2", "serverless"]):
                 return 200, {"endpoints": self.endpoints}
             case ("POST", ["v2", "serverless"]):

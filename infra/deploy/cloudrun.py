@@ -1,0 +1,163 @@
+"""Deployment to a service of Cloud Run with a GPU, by its Admin API v2.
+
+A release is a revision. Its name contains a hash of its content, so the same options give the same
+revision, and a rollback sends the traffic to an earlier one. Source:
+https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+from infra.deploy import checks
+from infra.deploy.google_cloud import (
+    HEALTH_ROUTE,
+    PORT,
+    GoogleApi,
+    GoogleOptions,
+    check_options,
+    hide_values,
+    name_release,
+)
+from infra.deploy.target import Check, DeployError, Step
+
+BASE_URL = "https://run.googleapis.com"
+REGISTRIES = ("docker.pkg.dev", "gcr.io", "docker.io")
+GPUS = {"nvidia-l4": ("4", "16Gi"), "nvidia-rtx-pro-6000": ("20", "80Gi")}
+"""GPU with its fewest processors and its least memory."""
+DRIVERS = {"nvidia-l4": 535, "nvidia-rtx-pro-6000": 580}
+"""NVIDIA drivers of Cloud Run, both tables read on 2026-11-29.
+Source: https://cloud.google.com/run/docs/configuring/services/gpu"""
+WITHOUT_GPU = ("4", "8Gi")
+LONGEST_CALL = "1200s"
+PROBE_SECONDS, PROBES = 10, 24
+"""Together 240 s, the longest time that Cloud Run waits for a start."""
+_BY_REVISION = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
+_LATEST = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST"
+
+
+class CloudRun:
+    """Service of Cloud Run. A release is the name of a revision."""
+
+    def __init__(self, options: GoogleOptions) -> None:
+        self._options = options
+        self._api = GoogleApi(BASE_URL, options.project)
+        self.name = f"cloudrun/{options.name}"
+
+    def preflight(self, builds: bool) -> Iterator[Check]:
+        """Check token, project, image, GPU and limits, then show the licence."""
+        yield from self._api.check(self._path)
+        if not builds:
+            return
+        yield from check_options(self._options, REGISTRIES, least=0)
+        yield self._check_gpu()
+        env = self._options.env
+        yield checks.show_licence(env.get("MUSICGEN_MODEL", "demo"), asks_hub=self._api.has_token)
+        yield from checks.check_bucket(env)
+
+    def _check_gpu(self) -> Check:
+        """Check the GPU's name, and its driver for the CUDA of the image."""
+        gpu = self._options.gpu
+        if gpu is None:
+            return Check("GPU", True, "none: the processor serves")
+        if gpu not in GPUS:
+            return Check("GPU", False, f"{gpu} is unknown: {', '.join(GPUS)}, or --no-gpu")
+        driver = self._options.driver or DRIVERS[gpu]
+        if driver < checks.DRIVER:
+            others = ", ".join(name for name, number in DRIVERS.items() if number >= checks.DRIVER)
+            detail = f"{gpu} has driver {driver}, and the image's CUDA needs {checks.DRIVER}"
+            advice = f"choose {others}, or name a newer driver of Cloud Run with --driver"
+            return Check("GPU", False, f"{detail}: {advice}")
+        return Check("GPU", True, f"{gpu}, driver {driver}")
+
+    def find_current_release(self) -> str | None:
+        """Return the revision with all traffic, or None."""
+        service = self._service
+        if service is None:
+            return None
+        first = (service.get("traffic") or [{}])[0]
+        revision = first.get("revision") or service.get("latestReadyRevision")
+        return str(revision).rpartition("/")[2] if revision else None
+
+    def predict_release(self) -> str | None:
+        """Return the revision of these options."""
+        return name_release(self._options.name, self._template)
+
+    def preview(self) -> str:
+        """Return "": Cloud Run shows no differences."""
+        return ""
+
+    def plan_steps(self, release: str | None) -> list[Step]:
+        """Return one call: a new service, a new revision, or the traffic to an earlier one."""
+        own = name_release(self._options.name, self._template)
+        if release is None and self._service is None:
+            path = f"{self._parent}?serviceId={self._options.name}"
+            return [self._step("POST", path, {"template": self._template | {"revision": own}})]
+        if self._service is None:
+            raise DeployError(f"The service {self._options.name} does not exist yet.")
+        if release is not None or self._has_revision(own):
+            traffic = [{"type": _BY_REVISION, "revision": release or own, "percent": 100}]
+            return [self._step("PATCH", f"{self._path}?updateMask=traffic", {"traffic": traffic})]
+        body = {
+            "template": self._template | {"revision": own},
+            "traffic": [{"type": _LATEST, "percent": 100}],
+        }
+        return [self._step("PATCH", f"{self._path}?updateMask=template,traffic", body)]
+
+    @property
+    def _parent(self) -> str:
+        return f"/v2/projects/{self._api.project}/locations/{self._options.region}/services"
+
+    @property
+    def _path(self) -> str:
+        return f"{self._parent}/{self._options.name}"
+
+    @property
+    def _service(self) -> Any:
+        return self._api.rest.find(self._path)
+
+    def _has_revision(self, name: str) -> bool:
+        return self._api.rest.find(f"{self._path}/revisions/{name}") is not None
+
+    @cached_property
+    def _template(self) -> dict[str, Any]:
+        options = self._options
+        processors, memory = GPUS.get(options.gpu or "", WITHOUT_GPU)
+        gpu: dict[str, Any] = {}
+        limits = {"cpu": processors, "memory": memory}
+        if options.gpu:
+            limits["nvidia.com/gpu"] = "1"
+            gpu = {
+                "nodeSelector": {"accelerator": options.gpu},
+                "gpuZonalRedundancyDisabled": True,
+            }
+        container = {
+            "image": options.image,
+            "ports": [{"containerPort": PORT}],
+            "env": options.variables,
+            "resources": {"limits": limits, "cpuIdle": False, "startupCpuBoost": True},
+            "startupProbe": {
+                "httpGet": {"path": HEALTH_ROUTE, "port": PORT},
+                "periodSeconds": PROBE_SECONDS,
+                "timeoutSeconds": PROBE_SECONDS,
+                "failureThreshold": PROBES,
+            },
+        }
+        account = {"serviceAccount": options.account} if options.account else {}
+        return {
+            "containers": [container],
+            "scaling": {"minInstanceCount": options.min, "maxInstanceCount": options.max},
+            "maxInstanceRequestConcurrency": options.slots,
+            "timeout": LONGEST_CALL,
+            **gpu,
+            **account,
+        }
+
+    def _step(self, method: str, path: str, body: dict[str, Any]) -> Step:
+        def run() -> None:
+            send = self._api.rest.post if method == "POST" else self._api.rest.patch
+            self._api.wait(send(path, body), "/v2")
+
+        return Step(f"{method} {BASE_URL}{path} {hide_values(body)}", run)

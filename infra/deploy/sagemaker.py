@@ -1,0 +1,198 @@
+"""Deployment to an endpoint of Amazon SageMaker, real-time or asynchronous.
+
+A release is the name of an endpoint configuration. It contains a hash of everything in it, so the
+same options give the same release, and an earlier one stays for a rollback. Source:
+https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference.html, .../endpoint-auto-scaling.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+from infra.deploy import checks
+from infra.deploy.aws import IMAGE, call, check_credentials, is_missing, open_session
+from infra.deploy.sagemaker_plan import SageMakerOptions, SageMakerPlan
+from infra.deploy.target import Check, DeployError, Step
+
+WAIT = {"Delay": 15, "MaxAttempts": 160}
+"""At most 40 minutes: an instance, an image and weights."""
+
+
+class SageMaker:
+    """Endpoint of SageMaker. A release is the name of its configuration."""
+
+    def __init__(self, options: SageMakerOptions) -> None:
+        self._options = options
+        self._plan = SageMakerPlan(options)
+        self._session = open_session(options.region)
+        self._clients: dict[tuple[str, str | None], Any] = {}
+        self.name = f"sagemaker/{options.name}"
+
+    def preflight(self, builds: bool) -> Iterator[Check]:
+        """Check credentials, region, image, role and options, then show the licence."""
+        if self._session is None:
+            yield Check("boto3", False, "not installed: pip install -e '.[s3]'")
+        region = self._region
+        detail = region or "none: add --region, or set AWS_REGION"
+        yield Check("region", region is not None, detail)
+        credentials = check_credentials(self._session, region)
+        yield credentials
+        if not builds:
+            return
+        yield from self._check_options()
+        if credentials.is_met:
+            yield self._check_image()
+        yield checks.show_licence(
+            self._options.env.get("MUSICGEN_MODEL", "demo"), asks_hub=credentials.is_met
+        )
+        yield from checks.check_bucket(self._options.env)
+
+    def find_current_release(self) -> str | None:
+        """Return the configuration of the endpoint, or None."""
+        endpoint = self._find_endpoint()
+        return None if endpoint is None else str(endpoint["EndpointConfigName"])
+
+    def predict_release(self) -> str | None:
+        """Return the name of this configuration; None if the scaling differs."""
+        return self._plan.release if self._is_scaled() else None
+
+    def preview(self) -> str:
+        """Return "": SageMaker shows no differences."""
+        return ""
+
+    def plan_steps(self, release: str | None) -> list[Step]:
+        """Return the calls for a new configuration, the endpoint and its scaling."""
+        steps: list[Step] = []
+        if release is None:
+            release = self._plan.release
+            if not self._has("describe_model", ModelName=release):
+                steps.append(self._step("sagemaker", "create_model", self._plan.build_model()))
+            if not self._has("describe_endpoint_config", EndpointConfigName=release):
+                body = self._plan.build_config()
+                steps.append(self._step("sagemaker", "create_endpoint_config", body))
+            return [*steps, *self._serve(release), *self._scale()]
+        return self._serve(release)
+
+    def _scale(self) -> list[Step]:
+        steps = [self._step(*each) for each in self._plan.build_scaling()]
+        if self._options.min == 0:
+            shown = self._plan.build_first_instance()
+            command = f"application-autoscaling.put_scaling_policy({shown}), cloudwatch alarm"
+            steps.append(Step(command, self._scale_from_zero))
+        return steps
+
+    def _scale_from_zero(self) -> None:
+        scaler = self._client("application-autoscaling")
+        made = call(scaler.put_scaling_policy, **self._plan.build_first_instance())
+        alarm = self._plan.build_alarm(made["PolicyARN"])
+        call(self._client("cloudwatch").put_metric_alarm, **alarm)
+
+    def _serve(self, release: str) -> list[Step]:
+        endpoint = self._find_endpoint()
+        body: dict[str, Any] = {
+            "EndpointName": self._options.name,
+            "EndpointConfigName": release,
+        }
+        if endpoint is not None and endpoint["EndpointConfigName"] == release:
+            return []
+        if endpoint is None:
+            first = self._step("sagemaker", "create_endpoint", body)
+        else:
+            # The autoscaler's own count, not the one at the first deployment.
+            body |= {"RetainAllVariantProperties": True}
+            first = self._step("sagemaker", "update_endpoint", body)
+        command = f"aws sagemaker wait endpoint-in-service --endpoint-name {self._options.name}"
+        return [first, Step(command, self._wait)]
+
+    def _wait(self) -> None:
+        waiter = self._client("sagemaker").get_waiter("endpoint_in_service")
+        call(waiter.wait, EndpointName=self._options.name, WaiterConfig=WAIT)
+
+    def _check_options(self) -> Iterator[Check]:
+        options = self._options
+        yield checks.check_image(options.image)
+        if options.image and not IMAGE.match(options.image):
+            detail = "not in ECR: push it to ACCOUNT.dkr.ecr.REGION.amazonaws.com"
+            yield Check("registry", False, detail)
+        detail = options.role or "none: add --role ARN, a role that SageMaker may assume"
+        yield Check("role", options.role is not None, detail)
+        if options.is_async:
+            detail = options.output or "none: add --output s3://BUCKET/PREFIX for the answers"
+            yield Check("output", options.output is not None, detail)
+        if self._session is not None:
+            yield self._check_instance_type()
+        problem = options.find_problem()
+        yield Check("instances", problem is None, problem or f"{options.min} to {options.max}")
+
+    def _check_instance_type(self) -> Check:
+        """Check the name against boto3's own description of SageMaker; asks nobody."""
+        client = self._client("sagemaker", self._region or "us-east-1")
+        known = client.meta.service_model.shape_for("ProductionVariantInstanceType").enum
+        name = self._options.instance_type
+        detail = name if name in known else f"{name} is unknown to boto3: update it, or choose one"
+        return Check("instance type", name in known, detail)
+
+    def _check_image(self) -> Check:
+        """Ask ECR for the image: SageMaker reports a missing one after minutes."""
+        match = IMAGE.match(self._options.image or "")
+        if match is None:
+            return Check("image in ECR", True, "not checked")
+        try:
+            call(
+                self._client("ecr", match["region"]).describe_images,
+                registryId=match["account"],
+                repositoryName=match["repository"],
+                imageIds=[{"imageDigest": match["digest"]}],
+            )
+        except DeployError as error:
+            return Check("image in ECR", False, str(error))
+        return Check("image in ECR", True, "found")
+
+    def _is_scaled(self) -> bool:
+        found = call(
+            self._client("application-autoscaling").describe_scalable_targets,
+            ServiceNamespace="sagemaker",
+            ResourceIds=[self._plan.resource],
+        )["ScalableTargets"]
+        limits = (self._options.min, self._options.max)
+        return any((each["MinCapacity"], each["MaxCapacity"]) == limits for each in found)
+
+    def _find_endpoint(self) -> Any:
+        try:
+            return call(
+                self._client("sagemaker").describe_endpoint, EndpointName=self._options.name
+            )
+        except DeployError as error:
+            if is_missing(error):
+                return None
+            raise
+
+    def _has(self, method: str, **arguments: str) -> bool:
+        try:
+            call(getattr(self._client("sagemaker"), method), **arguments)
+        except DeployError as error:
+            if is_missing(error):
+                return False
+            raise
+        return True
+
+    def _step(self, service: str, method: str, body: dict[str, Any]) -> Step:
+        shown = self._plan.hide(body)
+        return Step(
+            f"{service}.{method}({shown})",
+            lambda: call(getattr(self._client(service), method), **body),
+        )
+
+    @cached_property
+    def _region(self) -> str | None:
+        return self._options.region or (self._session.region_name if self._session else None)
+
+    def _client(self, service: str, region: str | None = None) -> Any:
+        if self._session is None:
+            raise DeployError("boto3 is not installed: pip install -e '.[s3]'")
+        key = service, region or self._region
+        if key not in self._clients:
+            self._clients[key] = self._session.client(service, region_name=key[1])
+        return self._clients[key]

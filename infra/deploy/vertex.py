@@ -1,0 +1,160 @@
+"""Deployment to an endpoint of Vertex AI, by its REST API v1.
+
+A release is the ID of a model. It contains a hash of the model's content, so the same options give
+the same model; a rollback deploys an earlier one again. Source:
+https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from infra.deploy import checks
+from infra.deploy.google_cloud import (
+    HEALTH_ROUTE,
+    PORT,
+    GoogleApi,
+    GoogleOptions,
+    check_options,
+    hide_values,
+    name_release,
+)
+from infra.deploy.target import Check, Step
+
+HOST = "https://{region}-aiplatform.googleapis.com"
+REGISTRIES = ("docker.pkg.dev", "gcr.io")
+MACHINES = {
+    "NVIDIA_TESLA_T4": "n1-standard-4",
+    "NVIDIA_L4": "g2-standard-4",
+    "NVIDIA_TESLA_A100": "a2-highgpu-1g",
+    "NVIDIA_A100_80GB": "a2-ultragpu-1g",
+    "NVIDIA_H100_80GB": "a3-highgpu-1g",
+}
+"""Smallest machine for one GPU. Source: https://cloud.google.com/vertex-ai/docs/predictions/
+configure-compute"""
+WITHOUT_GPU = "n2-standard-4"
+PREDICT_ROUTE = "/predict"
+BUSY = 60
+"""Use of the GPU or the processor, in percent, above which another replica starts."""
+
+
+class Vertex:
+    """Endpoint of Vertex AI. A release is the ID of a model."""
+
+    def __init__(self, options: GoogleOptions) -> None:
+        self._options = options
+        self._url = HOST.format(region=options.region)
+        self._api = GoogleApi(self._url, options.project)
+        self.name = f"vertex/{options.name}"
+
+    def preflight(self, builds: bool) -> Iterator[Check]:
+        """Check token, project, image, GPU and limits, then show the licence."""
+        yield from self._api.check(self._endpoint_path)
+        if not builds:
+            return
+        yield from check_options(self._options, REGISTRIES, least=1)
+        gpu = self._options.gpu
+        is_known = gpu is None or gpu in MACHINES
+        detail = gpu or "none: the processor serves"
+        remedy = f"{gpu} is unknown: {', '.join(MACHINES)}, or --no-gpu"
+        yield Check("GPU", is_known, detail if is_known else remedy)
+        env = self._options.env
+        yield checks.show_licence(env.get("MUSICGEN_MODEL", "demo"), asks_hub=self._api.has_token)
+        yield from checks.check_bucket(env)
+
+    def find_current_release(self) -> str | None:
+        """Return the ID of the deployed model, or None."""
+        deployed = self._list_deployed()
+        return _read_model(deployed[-1]) if deployed else None
+
+    def predict_release(self) -> str | None:
+        """Return the ID of the model of these options, with the machine in its hash."""
+        content = [self._container(), self._resources(), self._options.account]
+        return name_release(self._options.name, content)
+
+    def preview(self) -> str:
+        """Return "": Vertex AI shows no differences."""
+        return ""
+
+    def plan_steps(self, release: str | None) -> list[Step]:
+        """Return the upload of the model, its deployment, and the end of the one before."""
+        steps: list[Step] = []
+        goal = release or str(self.predict_release())
+        parent = self._parent
+        if release is None and self._api.rest.find(f"{parent}/models/{goal}") is None:
+            model = {"displayName": self._options.name, "containerSpec": self._container()}
+            body: dict[str, Any] = {"modelId": goal, "model": model}
+            steps.append(self._step(f"{parent}/models:upload", body))
+        if self._find_endpoint() is None:
+            body = {"displayName": self._options.name, "dedicatedEndpointEnabled": True}
+            steps.append(self._step(f"{parent}/endpoints?endpointId={self._options.name}", body))
+        deployed = {
+            "model": f"{parent.removeprefix('/v1/')}/models/{goal}",
+            "displayName": goal,
+            "dedicatedResources": self._resources(),
+        }
+        if self._options.account:
+            deployed["serviceAccount"] = self._options.account
+        body = {"deployedModel": deployed, "trafficSplit": {"0": 100}}
+        steps.append(self._step(f"{self._endpoint_path}:deployModel", body))
+        for old in self._list_deployed():
+            body = {"deployedModelId": old["id"]}
+            steps.append(self._step(f"{self._endpoint_path}:undeployModel", body))
+        return steps
+
+    @property
+    def _parent(self) -> str:
+        return f"/v1/projects/{self._api.project}/locations/{self._options.region}"
+
+    @property
+    def _endpoint_path(self) -> str:
+        return f"{self._parent}/endpoints/{self._options.name}"
+
+    def _find_endpoint(self) -> Any:
+        return self._api.rest.find(self._endpoint_path)
+
+    def _list_deployed(self) -> list[dict[str, Any]]:
+        """Return the deployed models, the one with the traffic last."""
+        endpoint = self._find_endpoint() or {}
+        split = endpoint.get("trafficSplit") or {}
+        deployed = endpoint.get("deployedModels") or []
+        return sorted(deployed, key=lambda each: split.get(each["id"], 0))
+
+    def _container(self) -> dict[str, Any]:
+        return {
+            "imageUri": self._options.image,
+            "env": self._options.variables,
+            "ports": [{"containerPort": PORT}],
+            "healthRoute": HEALTH_ROUTE,
+            "predictRoute": PREDICT_ROUTE,
+        }
+
+    def _resources(self) -> dict[str, Any]:
+        gpu = self._options.gpu
+        machine: dict[str, Any] = {"machineType": MACHINES.get(gpu or "", WITHOUT_GPU)}
+        metric = "cpu/utilization"
+        if gpu:
+            machine |= {"acceleratorType": gpu, "acceleratorCount": 1}
+            metric = "accelerator/duty_cycle"
+        return {
+            "machineSpec": machine,
+            "minReplicaCount": self._options.min,
+            "maxReplicaCount": self._options.max,
+            "autoscalingMetricSpecs": [
+                {
+                    "metricName": f"aiplatform.googleapis.com/prediction/online/{metric}",
+                    "target": BUSY,
+                }
+            ],
+        }
+
+    def _step(self, path: str, body: dict[str, Any]) -> Step:
+        def run() -> None:
+            self._api.wait(self._api.rest.post(path, body), "/v1")
+
+        return Step(f"POST {self._url}{path} {hide_values(body)}", run)
+
+
+def _read_model(deployed: dict[str, Any]) -> str:
+    return str(deployed["model"]).rpartition("/")[2].partition("@")[0]

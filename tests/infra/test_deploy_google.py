@@ -1,0 +1,160 @@
+"""Deployments to Cloud Run and Vertex AI, with fakes of their described APIs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.deploy import cloudrun, google_cloud, vertex
+from infra.deploy.__main__ import main
+from tests.support.google_apis import CloudRunApi, VertexApi
+from tests.support.json_server import TOKEN
+from tests.support.platform_apis import served
+
+IMAGE = "us-docker.pkg.dev/mine/music/musicgen-model@sha256:" + "1" * 64
+NEWER = "us-docker.pkg.dev/mine/music/musicgen-model@sha256:" + "2" * 64
+
+
+@pytest.fixture(autouse=True)
+def _surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("GOOGLE_OAUTH_ACCESS_TOKEN", TOKEN)
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "mine")
+    monkeypatch.setattr(google_cloud, "POLL_SECONDS", 0.01)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[CloudRunApi]:
+    api = CloudRunApi()
+    with served(api) as url:
+        monkeypatch.setattr(cloudrun, "BASE_URL", url)
+        yield api
+
+
+@pytest.fixture
+def models(monkeypatch: pytest.MonkeyPatch) -> Iterator[VertexApi]:
+    api = VertexApi()
+    with served(api) as url:
+        monkeypatch.setattr(vertex, "HOST", url)
+        yield api
+
+
+def _current(run: CloudRunApi) -> str | None:
+    options = google_cloud.GoogleOptions("music")
+    return cloudrun.CloudRun(options).find_current_release()
+
+
+def test_a_service_gets_a_gpu_and_the_same_again_changes_nothing(
+    run: CloudRunApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["cloudrun", "music", "--image", IMAGE, "--env", "MUSICGEN_MODEL=small"]
+    assert main(command) == 0
+    [body] = run.bodies
+    template = body["template"]
+    [container] = template["containers"]
+    assert template["nodeSelector"] == {"accelerator": "nvidia-rtx-pro-6000"}
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert container["resources"]["cpuIdle"] is False
+    assert container["startupProbe"]["httpGet"]["path"] == "/ping"
+    assert template["scaling"] == {"minInstanceCount": 0, "maxInstanceCount": 2}
+    assert {"name": "MUSICGEN_MODEL", "value": "small"} in container["env"]
+    assert main(command) == 0
+    assert len(run.bodies) == 1 and "nothing to do" in capsys.readouterr().out
+
+
+def test_a_gpu_whose_driver_is_too_old_for_the_image_is_refused(
+    run: CloudRunApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["cloudrun", "music", "--image", IMAGE, "--gpu", "nvidia-l4"]
+    assert main(command) == 2
+    assert "driver 535" in capsys.readouterr().out
+    assert main([*command, "--driver", "580"]) == 0
+
+
+def test_traffic_goes_back_to_the_revision_before_and_forward_again(run: CloudRunApi) -> None:
+    assert main(["cloudrun", "music", "--image", IMAGE]) == 0
+    before = _current(run)
+    newer = ["cloudrun", "music", "--image", NEWER]
+    assert main(newer) == 0
+    after = _current(run)
+    assert after != before
+    assert main(["cloudrun", "music", "--rollback"]) == 0
+    assert _current(run) == before and run.bodies[-1].keys() == {"traffic"}
+    assert main(newer) == 0
+    assert _current(run) == after and run.bodies[-1].keys() == {"traffic"}
+
+
+def test_a_service_without_a_gpu_names_none(run: CloudRunApi) -> None:
+    assert main(["cloudrun", "music", "--image", IMAGE, "--no-gpu"]) == 0
+    template = run.bodies[0]["template"]
+    assert "nodeSelector" not in template
+    assert "nvidia.com/gpu" not in template["containers"][0]["resources"]["limits"]
+
+
+def test_a_revision_that_does_not_start_is_an_error(
+    run: CloudRunApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.fails = "The container failed to start"
+    assert main(["cloudrun", "music", "--image", IMAGE]) == 1
+    assert "The container failed to start" in capsys.readouterr().err
+
+
+def test_a_model_is_uploaded_deployed_and_the_one_before_goes(
+    models: VertexApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["vertex", "music", "--image", IMAGE]) == 0
+    assert models.calls == ["models:upload", "endpoints", "music:deployModel"]
+    [first] = models.endpoints["music"]["deployedModels"]
+    machine = first["dedicatedResources"]["machineSpec"]
+    assert machine["machineType"] == "g2-standard-4" and machine["acceleratorCount"] == 1
+    assert main(["vertex", "music", "--image", IMAGE]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert main(["vertex", "music", "--image", NEWER]) == 0
+    assert models.calls[3:] == ["models:upload", "music:deployModel", "music:undeployModel"]
+    [second] = models.endpoints["music"]["deployedModels"]
+    assert second["model"] != first["model"]
+    assert main(["vertex", "music", "--image", NEWER, "--rollback"]) == 0
+    [third] = models.endpoints["music"]["deployedModels"]
+    assert third["model"] == first["model"] and len(models.models) == 2
+
+
+@pytest.mark.parametrize("target", ["cloudrun", "vertex"])
+def test_every_missing_thing_is_listed_at_once(
+    target: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("GOOGLE_OAUTH_ACCESS_TOKEN", "GOOGLE_CLOUD_PROJECT"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(google_cloud, "find_tool", lambda name: None)
+    assert main([target, "music", "--gpu", "K80", "--min", "9", "--dry-run"]) == 2
+    out = capsys.readouterr().out
+    for name in ("project", "Google token", "image", "instances", "GPU"):
+        assert f"NO  {name}: " in out
+
+
+@pytest.mark.parametrize(("target", "api"), [("cloudrun", "run"), ("vertex", "models")])
+def test_a_dry_run_shows_the_calls_and_no_secret(
+    target: str, api: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request.getfixturevalue(api)
+    secret = "--env=MUSICGEN_INPUT_NETWORKS=secret-value"
+    assert main([target, "music", "--image", IMAGE, secret, "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "would run: POST" in out and "MUSICGEN_INPUT_NETWORKS" in out
+    assert "secret-value" not in out
+
+
+def test_a_registry_that_the_platform_cannot_read_is_named(
+    run: CloudRunApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["cloudrun", "music", "--image", f"ghcr.io/me/m@sha256:{'1' * 64}"]) == 2
+    assert "NO  registry: ghcr.io" in capsys.readouterr().out
+
+
+def test_a_refused_token_is_no_crash(
+    run: CloudRunApi, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GOOGLE_OAUTH_ACCESS_TOKEN", "another")
+    assert main(["cloudrun", "music", "--image", IMAGE]) == 2
+    assert "NO  Google token: " in capsys.readouterr().out

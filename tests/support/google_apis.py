@@ -1,0 +1,151 @@
+"""The parts of Google's HTTP APIs that deploy, as their discovery documents describe them.
+
+Read on 2026-11-29: run.v2 and aiplatform.v1, of google-api-python-client. An unknown field is
+refused as Google refuses it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from tests.support.json_server import Answer
+
+RUN = {
+    "": {"template", "traffic", "labels", "annotations", "ingress", "launchStage", "scaling"},
+    "template": {
+        *("revision", "containers", "scaling", "maxInstanceRequestConcurrency", "timeout"),
+        *("nodeSelector", "gpuZonalRedundancyDisabled", "serviceAccount", "volumes", "labels"),
+    },
+    "containers": {
+        *("image", "ports", "env", "resources", "startupProbe", "livenessProbe", "name"),
+        *("command", "args", "volumeMounts"),
+    },
+    "resources": {"limits", "cpuIdle", "startupCpuBoost"},
+    "startupProbe": {
+        *("httpGet", "periodSeconds", "timeoutSeconds", "failureThreshold"),
+        *("initialDelaySeconds", "tcpSocket", "grpc"),
+    },
+    "httpGet": {"path", "port", "httpHeaders"},
+    "nodeSelector": {"accelerator"},
+    "traffic": {"type", "revision", "percent", "tag"},
+    "ports": {"containerPort", "name"},
+    "env": {"name", "value", "valueSource"},
+}
+VERTEX = {
+    "": {
+        *("model", "modelId", "parentModel", "serviceAccount", "displayName", "trafficSplit"),
+        *("dedicatedEndpointEnabled", "deployedModel", "deployedModelId"),
+    },
+    "containerSpec": {
+        *("imageUri", "command", "args", "env", "ports", "healthRoute", "predictRoute"),
+        *("deploymentTimeout", "startupProbe", "healthProbe", "sharedMemorySizeMb"),
+    },
+    "deployedModel": {"model", "displayName", "dedicatedResources", "serviceAccount"},
+    "dedicatedResources": {
+        *("machineSpec", "minReplicaCount", "maxReplicaCount", "autoscalingMetricSpecs", "spot"),
+    },
+    "machineSpec": {"machineType", "acceleratorType", "acceleratorCount"},
+    "autoscalingMetricSpecs": {"metricName", "target"},
+    "ports": {"containerPort"},
+    "env": {"name", "value"},
+}
+
+
+def find_unknown(body: Any, known: dict[str, set[str]], part: str = "") -> list[str]:
+    """Return the fields of a body that the API does not have."""
+    if isinstance(body, list):
+        return [name for each in body for name in find_unknown(each, known, part)]
+    if not isinstance(body, dict):
+        return []
+    unknown = [f"{part}.{key}" for key in body if part in known and key not in known[part]]
+    return unknown + [
+        name for key, value in body.items() for name in find_unknown(value, known, key)
+    ]
+
+
+@dataclass
+class CloudRunApi:
+    """One project and region. An operation is done at the second look."""
+
+    services: dict[str, dict[str, Any]] = field(default_factory=dict)
+    revisions: set[str] = field(default_factory=set)
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    fails: str = ""
+
+    def answer(self, method: str, path: str, body: dict[str, Any]) -> Answer:
+        parts = urlsplit(path)
+        query = parse_qs(parts.query)
+        match (method, parts.path.strip("/").split("/")[1:]):
+            case ("GET", ["operations", _]):
+                error = {"error": {"code": 3, "message": self.fails}} if self.fails else {}
+                return 200, {"name": "operations/one", "done": True, **error}
+            case ("GET", ["projects", "mine", "locations", _, "services", name]):
+                found = self.services.get(name)
+                return (200, found) if found else (404, {"error": {"message": "not found"}})
+            case ("GET", [*_, "revisions", name]):
+                return (200, {}) if name in self.revisions else (404, {})
+            case ("POST", ["projects", "mine", "locations", _, "services"]):
+                return self._change(query["serviceId"][0], body)
+            case ("PATCH", ["projects", "mine", "locations", _, "services", name]):
+                assert query["updateMask"] == [",".join(body)]
+                return self._change(name, body)
+        return 404, {"error": {"message": path}}
+
+    def _change(self, name: str, body: dict[str, Any]) -> Answer:
+        if unknown := find_unknown(body, RUN):
+            return 400, {"error": {"message": f"Unknown name {unknown}"}}
+        self.bodies.append(body)
+        service = self.services.setdefault(name, {})
+        if template := body.get("template"):
+            if template["revision"] in self.revisions:
+                return 409, {"error": {"message": "revision exists"}}
+            self.revisions.add(template["revision"])
+            service["latestReadyRevision"] = f"{name}/revisions/{template['revision']}"
+        service["traffic"] = body.get("traffic", service.get("traffic"))
+        return 200, {"name": "operations/one", "done": False}
+
+
+@dataclass
+class VertexApi:
+    """One project and region."""
+
+    models: dict[str, dict[str, Any]] = field(default_factory=dict)
+    endpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    count: int = 0
+
+    def answer(self, method: str, path: str, body: dict[str, Any]) -> Answer:
+        parts = urlsplit(path)
+        if unknown := find_unknown(body, VERTEX):
+            return 400, {"error": {"message": f"Unknown name {unknown}"}}
+        last = parts.path.rpartition("/")[2]
+        if method == "GET":
+            kind = parts.path.split("/")[-2]
+            found = {"models": self.models, "endpoints": self.endpoints}.get(kind, {}).get(last)
+            return (404, {"error": {"message": "not found"}}) if found is None else (200, found)
+        self.calls.append(last)
+        name, _, verb = last.partition(":")
+        if verb == "upload":
+            self.models[body["modelId"]] = body["model"]
+        elif verb == "deployModel":
+            self._deploy(self.endpoints[name], body)
+        elif verb == "undeployModel":
+            kept = [
+                each
+                for each in self.endpoints[name]["deployedModels"]
+                if each["id"] != body["deployedModelId"]
+            ]
+            self.endpoints[name]["deployedModels"] = kept
+        else:
+            self.endpoints[parse_qs(parts.query)["endpointId"][0]] = {"deployedModels": []}
+        return 200, {"name": "operations/one", "done": True, "response": {}}
+
+    def _deploy(self, endpoint: dict[str, Any], body: dict[str, Any]) -> None:
+        self.count += 1
+        made = body["deployedModel"] | {"id": str(self.count)}
+        endpoint["deployedModels"].append(made)
+        endpoint["trafficSplit"] = {
+            made["id"] if key == "0" else key: share for key, share in body["trafficSplit"].items()
+        }
