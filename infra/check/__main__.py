@@ -10,12 +10,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from infra.check import files, house, licences, openapi, overlays, policy, secret_scan
+from infra.check import files, house, licences, openapi, overlays, policy, secret_scan, terraform
 from infra.lock import check as locks
 
 CHECKS = {
     "house": house.problems,
     "manifests": overlays.problems,
+    "terraform": terraform.problems,
     "dockerfiles": files.check_dockerfiles,
     "scripts": files.check_scripts,
     "workflows": files.check_workflows,

@@ -56,6 +56,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("request", "settings", "process", "net", "audio", "midi", "remote"),
         *("handlers", "handlers.mcp", "handlers.job_api", "handlers.job_api.store"),
     ),
+    "handlers.model_server": ("request", "settings", "handlers", "handlers.job_api"),
     "handlers.doctor": (
         *("settings", "process", "checkpoints", "net", "model", "storage", "midi"),
         "credentials",
@@ -69,7 +70,7 @@ NO_TORCH = (
     *("musicgen.request", "musicgen.settings", CLIENT, "musicgen.result"),
     *("musicgen.catalog", "handlers.contract", "handlers.serving", "handlers.cli.main"),
     *("handlers.job_api.api.app", "handlers.doctor.checks", "handlers.doctor.start"),
-    "handlers.mcp.server",
+    *("handlers.mcp.server", "handlers.model_server.app"),
 )
 """Importing one of these must not import torch."""
 

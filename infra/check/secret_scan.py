@@ -16,7 +16,7 @@ GUESSES = (
     "HexHighEntropyString",
     "Base64HighEntropyString",
 )
-NO_SECRETS = r"^(musicgen/database|musicgen-tls|url|whsec_|PASSWORD)$"
+NO_SECRETS = r"^(musicgen/database|musicgen-(tls|database|bucket)|url|whsec_|PASSWORD)$"
 """A vault's path, the names of Secrets and of their keys, the prefix of webhook secrets, a form."""
 
 

@@ -14,7 +14,7 @@ from infra.lock.files import FILES
 from tests.support import ROOT
 
 FOLDER = ROOT / ".github" / "workflows"
-IMAGES = ("api", "worker", "processor", "runpod")
+IMAGES = ("api", "worker", "processor", "model", "runpod")
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -78,6 +78,7 @@ def test_the_supported_pythons_are_the_same_everywhere() -> None:
     [
         "infra/docker/worker.Dockerfile",
         "infra/docker/processor.Dockerfile",
+        "infra/docker/model.Dockerfile",
         ".runpod/Dockerfile",
     ],
 )

@@ -1,0 +1,97 @@
+"""List everything that `make cluster` lacks, before it makes anything.
+
+    python -m infra.terraform.preflight aws
+
+The exit status is 2 where something is missing. Nothing is read from the cloud but the identity
+behind AWS's credentials.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from infra.check.terraform.modules import FOLDER, parse, read_module
+from infra.check.tools import find_tool
+from infra.deploy.aws import check_credentials, open_session
+from infra.deploy.run import show_checks
+from infra.deploy.target import Check, DeployError
+
+CLOUDS = ("aws", "google")
+VALUES = "terraform.tfvars"
+EXIT_MISSING = 2
+_PROGRAMS = {
+    "tofu": "install OpenTofu (https://opentofu.org), or set TOFU=terraform",
+    "kubectl": "install it (https://kubernetes.io/docs/tasks/tools); it deploys afterwards",
+}
+_GOOGLE_FILE = ".config/gcloud/application_default_credentials.json"
+
+
+def list_checks(
+    cloud: str, environment: Mapping[str, str], folder: Path = FOLDER
+) -> Iterator[Check]:
+    """Yield the checks of a cluster on `cloud`: programs, credentials and variables."""
+    for program, remedy in _PROGRAMS.items():
+        name = environment.get("TOFU", program) if program == "tofu" else program
+        is_there = shutil.which(name, path=environment.get("PATH")) or find_tool(name)
+        yield Check(name, bool(is_there), "" if is_there else remedy)
+    yield _check_aws(environment) if cloud == "aws" else _check_google(environment)
+    yield from _check_variables(folder / cloud, environment)
+
+
+def _check_aws(environment: Mapping[str, str]) -> Check:
+    try:
+        session = open_session(None)
+        if session is not None:
+            return check_credentials(session, None)
+    except DeployError as error:
+        return Check("AWS credentials", False, str(error))
+    # boto3 asks whose they are; OpenTofu does without it.
+    home = Path(environment.get("HOME", "~")) / ".aws"
+    are_there = "AWS_ACCESS_KEY_ID" in environment or (home / "credentials").is_file()
+    are_there = are_there or (home / "config").is_file()
+    remedy = "none: run `aws sso login`, or set AWS_ACCESS_KEY_ID and so on"
+    return Check("AWS credentials", are_there, "" if are_there else remedy)
+
+
+def _check_google(environment: Mapping[str, str]) -> Check:
+    given = environment.get("GOOGLE_APPLICATION_CREDENTIALS")
+    path = Path(given) if given else Path(environment.get("HOME", "~")) / _GOOGLE_FILE
+    is_there = path.is_file() or bool(environment.get("GOOGLE_OAUTH_ACCESS_TOKEN"))
+    remedy = "none: run `gcloud auth application-default login`"
+    return Check("Google credentials", is_there, "" if is_there else remedy)
+
+
+def _check_variables(folder: Path, environment: Mapping[str, str]) -> Iterator[Check]:
+    """Check that each variable without a default has a value; OpenTofu checks the value."""
+    path = folder / VALUES
+    values = parse(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if isinstance(values, int):
+        yield Check(VALUES, False, f"{path}:{values}: no valid HCL")
+        return
+    for variable in read_module(folder).select("variable"):
+        [name] = variable.labels
+        if "default" in variable.body:
+            continue
+        is_given = name in values or f"TF_VAR_{name}" in environment
+        remedy = f"add {name} = ... to infra/terraform/{folder.name}/{VALUES}"
+        yield Check(f"variable {name}", is_given, "" if is_given else remedy)
+
+
+def main() -> int:
+    """Run the command line."""
+    summary = (__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.terraform.preflight", description=summary
+    )
+    parser.add_argument("cloud", choices=CLOUDS)
+    options = parser.parse_args()
+    return 0 if show_checks(list_checks(options.cloud, os.environ)) else EXIT_MISSING
+
+
+if __name__ == "__main__":
+    sys.exit(main())
