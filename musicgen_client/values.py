@@ -213,8 +213,8 @@ class DeletedCounts:
 class Model:
     """Model of a server. `licence`: that of its weights; CC-BY-NC-4.0 forbids commercial use.
 
-    `follows`: "text", "text and melody" or "unknown". `memory_gb`: by precision. `error`: reason of
-    the last failed load.
+    `follows`: "text", "text and melody", "text and style" or "unknown". `memory_gb`: by precision.
+    `error`: reason of the last failed load.
     """
 
     id: str

@@ -38,10 +38,11 @@ def test_every_make_target_exists(target: str) -> None:
 def test_the_table_of_models_is_the_catalog() -> None:
     table = _table("name")
     published = [entry for entry in catalog.CATALOG.values() if entry.source != "package"]
+    published += catalog.CONVERTIBLE.values()
     assert len(table) == len(published) + 1
     for entry in published:
         follows, sound, *memory, licence = table[entry.name]
-        assert follows == ("text" if entry.family == "text" else "text and melody")
+        assert follows == ("text" if entry.family == "text" else f"text and {entry.family}")
         assert sound == ("stereo" if entry.channels == 2 else "mono")
         assert memory == [f"{size / 1e9:.1f} GB" for size in entry.memory.values()]
         assert licence == entry.licence

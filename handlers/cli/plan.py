@@ -8,7 +8,7 @@ from pathlib import Path
 
 from handlers.cli.options import EXIT_FAILED, Commands
 from musicgen.capacity.plan import PRICES, Assessment, Workload, assess, cheapest, offers
-from musicgen.capacity.throughput import EFFICIENCY, Pace, estimate, from_bench
+from musicgen.capacity.throughput import EFFICIENCY, READ_GB, Pace, estimate, from_bench
 from musicgen.errors import SettingsError
 from musicgen.settings import Settings
 
@@ -27,7 +27,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--p95", type=float, default=60.0, help="latency target in seconds for 95 %% of the jobs"
     )
-    parser.add_argument("--model", default="small", help="small, medium or large, for estimates")
+    parser.add_argument("--model", default="small", help=f"{' or '.join(READ_GB)}, for estimates")
     parser.add_argument("--gpu", help="only offers with this GPU")
     parser.add_argument("--slots", type=int, default=8, help="concurrent jobs of a worker")
     parser.add_argument("--cold-start", type=float, default=30.0, help="seconds to start a worker")

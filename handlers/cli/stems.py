@@ -33,7 +33,8 @@ def add(commands: Commands) -> None:
 
 def _write_stems(options: argparse.Namespace, settings: Settings) -> int:
     from musicgen.audio.decode import read_audio
-    from musicgen.audio.encode import encode
+    from musicgen.audio.lossy_peaks import encode_within
+    from musicgen.audio.normalize import normalize
     from musicgen.audio.tags import AudioTags, read_tags
     from musicgen.engine.loading import resolve_device
     from musicgen.predictor.parts import build_stem_tags
@@ -52,9 +53,12 @@ def _write_stems(options: argparse.Namespace, settings: Settings) -> int:
     for stem, sound in stems.items():
         target = folder / f"{path.stem}-{stem}.{options.format}"
         own = build_stem_tags(tags, stem)
+        if options.format != "wav":
+            # A stem may peak higher than its mix. Only a wav of floats has room beyond full scale.
+            sound = normalize(sound, rate, "clip").pcm
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(encode(sound, audio_format, own))
+            target.write_bytes(encode_within(sound, audio_format, own))
         except OSError as error:
             raise NotWritable(f"cannot write {target}: {error.strerror}") from error
         sys.stdout.write(f"{target}\n")

@@ -39,11 +39,13 @@ RULES: tuple[dict[str, Any], ...] = (
     {"prompt": "piano", "loop": True, "bpm": 100, "duration": 300},
     {"prompt": "piano", "fade_in": 5, "fade_out": 4},
     {"prompt": "piano", "target_loudness": -16, "normalization_strategy": "peak"},
+    {"prompt": "piano", "true_peak_ceiling": -3, "normalization_strategy": "none"},
     {"prompt": "piano", "output_format": "opus", "sample_rate": 44100},
     {"prompt": "piano", "save_tokens": True, "output_format": "mp3"},
     {"prompt": "piano", "save_tokens": True, "loop": True, "bpm": 120},
     {"prompt": "piano", "save_tokens": True, "decoder": "multi_band_diffusion"},
     {"prompt": "piano", "bitrate": 128},
+    {"prompt": "rain", "output_format": "mp3", "sample_rate": 16000, "bitrate": 192},
 )
 """What concerns several fields, or none that is known."""
 

@@ -75,6 +75,8 @@ def _find_name(model: str) -> Source:
     entry = catalog.find(model)
     if entry is not None:
         return Source(entry.name, ROOT / PACKAGES[1], entry.licence)
+    if not Path(model).exists() and (raw := catalog.find_convertible(model)) is not None:
+        raise LayoutError(f"model: {catalog.describe_conversion(raw)}")
     if Path(model).is_dir() or hub_name(model) is None:
         raise LayoutError(
             f"model: {model} is not a name of the catalog or the hub. Without weights, use one of "

@@ -163,6 +163,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parse_model(model: str) -> str:
     try:
+        raw = None if Path(model).exists() else catalog.find_convertible(model)
+        if raw is not None:
+            raise argparse.ArgumentTypeError(catalog.describe_conversion(raw))
         if model not in catalog.CATALOG:
             read_header(Path(model))
     except MusicGenError as error:

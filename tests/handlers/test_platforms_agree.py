@@ -6,21 +6,25 @@ import asyncio
 import inspect
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from handlers.cog_run import CogRun, PredictionError
 from handlers.contract import describe_error
 from handlers.hf_endpoint import EndpointCalls, EndpointError
+from handlers.modal_calls import ModalCalls
+from handlers.model_server.app import ModelServer, make_app
 from handlers.runpod_job import RunPodJobs
 from infra.replicate.predict_inputs import read_inputs
 from musicgen import errors
 from musicgen.errors import MusicGenError
 from musicgen.request import GenerationRequest, limits, request_fields
 from musicgen.request.fields import FieldSpec
-from musicgen.settings import Settings
+from musicgen.settings import ModelServerSettings, Settings
 from tests.support import ROOT
 from tests.support.fake_predictor import FakePredictor
 
@@ -68,7 +72,12 @@ BEYOND: list[dict[str, Any]] = [
     {"trim_silence": "yes"},
     {"steady_level": "yes"},
     {"decoder": "diffusion"},
+    {"style_seconds": limits.STYLE_MAX_SECONDS + 0.1},
+    {"style_detail": limits.STYLE_MAX_DETAIL + 1},
+    {"text_guidance": 3.0},
     {"target_loudness": limits.LOUDNESS_MAX_LUFS + 0.1},
+    {"true_peak_ceiling": limits.TRUE_PEAK_MAX_DBTP + 0.1},
+    {"true_peak_ceiling": -2, "normalization_strategy": "none"},
     {"sample_rate": 22_050},
     {"bitrate": 128},
     {"save_tokens": True, "output_format": "mp3"},
@@ -103,12 +112,38 @@ def _hugging_face(predictor: FakePredictor, given: dict[str, Any]) -> str | None
     return None
 
 
+def _model_server(predictor: FakePredictor, given: dict[str, Any]) -> str | None:
+    async def send() -> httpx.Response:
+        server = ModelServer(Settings(), ModelServerSettings())
+        server.open(predictor)
+        app = make_app(server, nullcontext, ModelServerSettings())
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://model") as client:
+            kind = {"Content-Type": "application/json"}
+            return await client.post("/invocations", content=json.dumps(given), headers=kind)
+
+    answer = asyncio.run(send()).json()
+    error = answer.get("error")
+    return None if error is None else f"{error['code']}: {error['message']}"
+
+
+def _modal(predictor: FakePredictor, given: dict[str, Any]) -> str | None:
+    reply = asyncio.run(ModalCalls(predictor, Settings()).generate(given))
+    return reply.get("error")
+
+
 EVERYWHERE = [
     spec for spec in request_fields().values() if spec.on_cog and "input_audio" not in spec.example
 ]
 """Fields of every platform that need no sound; those with one: test_input_audio.py."""
 
-PLATFORMS: dict[str, Ask] = {"cog": _cog, "runpod": _runpod, "hugging face": _hugging_face}
+PLATFORMS: dict[str, Ask] = {
+    "cog": _cog,
+    "runpod": _runpod,
+    "hugging face": _hugging_face,
+    "model server": _model_server,
+    "modal": _modal,
+}
 
 
 @pytest.fixture

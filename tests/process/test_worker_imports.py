@@ -17,6 +17,7 @@ import pytest
 from tests.process.test_hot_path_imports import FORBIDDEN, OPTIONAL
 from tests.support import ROOT
 from tests.support.job_server import data_folder, job_server
+from tests.support.model_server import start_model_server
 from tests.support.packs import pack_folder
 
 WRITE_MODULES = """
@@ -119,3 +120,15 @@ def test_a_worker_of_the_job_api_answers_without_torch(
         assert job["status"] == "completed"
         time.sleep(1)  # longer than the pause between two lists
     assert list_modules() & ((FORBIDDEN | OPTIONAL | {"torch"}) - JOB_WORKER) == set()
+
+
+def test_a_model_server_answers_without_torch(
+    tmp_path: Path, list_modules: Callable[[], set[str]], model: str
+) -> None:
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    with start_model_server(tmp_path, PYTHONPATH=path, MUSICGEN_MODEL=model) as server:
+        server.wait_until_ready()
+        answer = server.http.post("/invocations", json={"prompt": "piano", "duration": 0.2})
+        assert answer.status_code == 200
+        time.sleep(1)  # longer than the pause between two lists
+    assert list_modules() & ((FORBIDDEN | OPTIONAL | {"torch"}) - {"uvicorn"}) == set()

@@ -99,6 +99,8 @@ BAD: list[tuple[type[errors.InvalidRequest], dict[str, Any]]] = [
     (errors.InvalidRequest, {"steady_level": 0}),
     *[(errors.InvalidRequest, {"target_loudness": value}) for value in (-41, 0, NAN)],
     (errors.InvalidRequest, {"target_loudness": -20.0, "normalization_strategy": "peak"}),
+    *[(errors.InvalidRequest, {"true_peak_ceiling": value}) for value in (-12.1, 0, NAN)],
+    (errors.InvalidRequest, {"true_peak_ceiling": -2.0, "normalization_strategy": "none"}),
     *[(errors.InvalidRequest, {"sample_rate": value}) for value in (22_050, 0, "48000", True)],
     (errors.InvalidRequest, {"sample_rate": 44_100, "output_format": "opus"}),
     (errors.InvalidRequest, {"bitrate": 128}),

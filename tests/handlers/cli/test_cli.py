@@ -176,10 +176,10 @@ def test_the_format_may_not_contradict_the_file(
 def test_models_shows_every_licence(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["models"]) == 0
     table = capsys.readouterr().out
-    assert table.count("CC-BY-NC-4.0") == 11
+    assert table.count("CC-BY-NC-4.0") == 13
     assert "stereo-melody-large" in table and "13.1 GB" in table
     assert cli.main(["models", "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)) == 11
+    assert len(json.loads(capsys.readouterr().out)) == 13
 
 
 def test_verify_says_identical(

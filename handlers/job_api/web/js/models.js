@@ -8,7 +8,7 @@ let known = [];
 
 const chosen = () => known.find((model) => model.id === $("f-model_version").value);
 
-export const modelFollowsMelody = () => chosen()?.follows.includes("melody") ?? false;
+export const modelFollowsMelody = () => /melody|style/.test(chosen()?.follows ?? "");
 
 function stateOf({ available, loaded, loading }) {
   if (!available) return say("models.not-here");
@@ -16,9 +16,14 @@ function stateOf({ available, loaded, loading }) {
   return loading ? say("models.loading") : null;
 }
 
+function conditions({ follows }) {
+  if (follows.includes("melody")) return say("models.melody");
+  return follows.includes("style") ? say("models.style") : say("models.text");
+}
+
 function label(model) {
   const facts = [
-    model.follows.includes("melody") ? say("models.melody") : say("models.text"),
+    conditions(model),
     model.channels === 2 ? say("models.stereo") : say("models.mono"),
     stateOf(model),
     model.licence,

@@ -144,6 +144,7 @@ export default {
   "models.not-loaded": "Noch nicht geladen, der erste Clip dauert also länger.",
   "models.ready": "bereit",
   "models.stereo": "stereo",
+  "models.style": "Text und Stil",
   "models.text": "Text",
   "notice.again": "Noch einmal versuchen",
   "notice.again-in": "Noch einmal versuchen ({seconds})",

@@ -141,6 +141,7 @@ export default {
   "models.not-loaded": "Not loaded yet, so the first clip takes longer.",
   "models.ready": "ready",
   "models.stereo": "stereo",
+  "models.style": "text and style",
   "models.text": "text",
   "notice.again": "Try again",
   "notice.again-in": "Try again ({seconds})",

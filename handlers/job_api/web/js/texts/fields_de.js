@@ -34,8 +34,8 @@ export const FIELDS_DE = {
   extend_stride: {
     label: "Schrittweite, Sekunden",
     hint:
-      "Clips über 30 s entstehen in Fenstern von 30 s: Sekunden neuer Musik in jedem. Ein kleinerer " +
-      "Wert gibt dem Modell mehr Zusammenhang und dauert länger. 1 bis 29 Sekunden.",
+      "Clips über 30 s entstehen in Fenstern von 30 s: Sekunden neuer Musik in jedem, ein Drittel " +
+      "davon in AudioGens Fenstern von 10 s. Ein kleinerer Wert gibt dem Modell mehr Zusammenhang und dauert länger. 1 bis 29 Sekunden.",
   },
   variations: {
     label: "Varianten",
@@ -49,7 +49,7 @@ export const FIELDS_DE = {
   },
   input_audio: {
     label: "Audiodatei, höchstens 100 MB",
-    hint: "Beim Fortsetzen: die Musik davor. Sonst: eine Melodie zum Folgen (Melodie-Modelle).",
+    hint: "Beim Fortsetzen: die Musik davor. Sonst: eine Melodie (Melodie-Modelle) oder ein Stil (Stil-Modelle).",
   },
   continuation: {
     label: "Diesen Clip fortsetzen",
@@ -62,6 +62,24 @@ export const FIELDS_DE = {
   continuation_end: {
     label: "Bis Sekunde",
     hint: "Ende dieses Ausschnitts; -1 ist das Ende der Datei. Braucht eigenes Audio.",
+  },
+  style_seconds: {
+    label: "Stil: gehörte Sekunden",
+    hint:
+      "Länge des Ausschnitts, dessen Stil übernommen wird, aus der Mitte des Audios; sonst 3. " +
+      "1,5 bis 4,5 Sekunden. Braucht ein Stil-Modell und eigenes Audio.",
+  },
+  style_detail: {
+    label: "Stil: Genauigkeit",
+    hint:
+      "Mit 1 ähnelt die Musik dem Ausschnitt nur ungefähr, mit mehr genauer; sonst 3. 1 bis 6. " +
+      "Braucht ein Stil-Modell und eigenes Audio.",
+  },
+  text_guidance: {
+    label: "Stil: Gewicht der Beschreibung",
+    hint:
+      "Über 1 zählt die Beschreibung mehr als der Stil. Leer werden beide als eins geführt; getrennt " +
+      "dauert es um die Hälfte länger. 0 bis 20. Braucht Stil-Modell, Audio und Beschreibung.",
   },
   top_k: {
     label: "Top k",
@@ -118,6 +136,12 @@ export const FIELDS_DE = {
     label: "Lautheit, LUFS",
     hint: "Angestrebte Lautheit. -40 bis -5 LUFS. Braucht den Pegel nach loudness.",
   },
+  true_peak_ceiling: {
+    label: "Höchster Spitzenwert, dBTP",
+    hint:
+      "Höchster Wert der Wellenform, auch zwischen den Abtastwerten. Ein Limiter hält ihn ein. " +
+      "-12 bis -0,1 dBTP. Geht nicht mit dem Pegel nach none.",
+  },
   output_format: { label: "Format", hint: "Dateiformat." },
   bit_depth: {
     label: "Bittiefe",
@@ -125,7 +149,7 @@ export const FIELDS_DE = {
   },
   sample_rate: {
     label: "Abtastrate, Hz",
-    hint: "Standard ist die des Modells, 32000. opus hat immer 48000.",
+    hint: "Standard ist die des Modells, 32000 oder 16000. opus hat immer 48000.",
   },
   bitrate: {
     label: "Bitrate, kbit/s",

@@ -119,13 +119,16 @@ export default {
     "Das Modell demo ist ein Spielzeug. Es spielt kurze künstliche Stücke, keine richtige Musik.",
   "note.from_tokens": "Fortgesetzt aus den Tokens in der Datei des Clips.",
   "note.inaudible": "Der ganze Clip ist zu leise, um ihn zu hören. Sein Pegel bleibt, wie er ist.",
-  "note.limited": "{count} Abtastwerte haben übersteuert und wurden begrenzt.",
   "note.loop_gap":
     "In diesem Format machen Player zwischen den Runden eines Loops womöglich eine Pause, bei wav nicht.",
+  "note.loudness_missed":
+    "Die Lautheit beträgt {level} LUFS. Mehr lässt der höchste Spitzenwert nicht zu.",
   "note.no_loudness":
     "Ein Clip unter {seconds} s hat keine Lautheit. Sein Pegel richtet sich nach dem Effektivwert.",
   "note.out_of_phase":
     "In Mono löschen sich die Kanäle aus. Der Pegel wurde an jedem Kanal gemessen.",
+  "note.rms_missed":
+    "Der Effektivwert beträgt {level} dBFS. Mehr lässt der höchste Spitzenwert nicht zu.",
   "note.separated":
     "Die Melodie stammt aus Gesang und übrigen Instrumenten, ohne Schlagzeug und Bass.",
   "note.silent": "Der Clip ist still.",

@@ -99,11 +99,12 @@ export default {
   "note.demo": "The demo model is a toy. It plays short synthetic pieces, not real music.",
   "note.from_tokens": "Continued from the tokens in the clip's file.",
   "note.inaudible": "The whole clip is too quiet to be heard. Its level is unchanged.",
-  "note.limited": "{count} samples were beyond full scale and were limited.",
   "note.loop_gap":
     "Players of this format may pause between rounds of a loop. With wav they do not.",
+  "note.loudness_missed": "The loudness is {level} LUFS. The highest peak allows no more.",
   "note.no_loudness": "A clip under {seconds} s has no loudness. Its level was set by its RMS.",
   "note.out_of_phase": "The channels cancel in mono. The level was measured on each channel.",
+  "note.rms_missed": "The RMS is {level} dBFS. The highest peak allows no more.",
   "note.separated":
     "The melody was taken from the vocals and other instruments, without drums and bass.",
   "note.silent": "The clip is silent.",
