@@ -31,7 +31,11 @@ if TYPE_CHECKING:
 
 BODY_MAX_BYTES = 20_000_000
 """Largest body of the web address, as on the job API."""
-TOO_LARGE = f"larger than {BODY_MAX_BYTES // 10**6} MB. Send the input audio by its URL."
+TOO_LARGE = (
+    f"body_too_large: The body is larger than {BODY_MAX_BYTES // 10**6} MB, the limit. "
+    "Send the address of the sound instead."
+)
+"""The error of the job API and of the model server, with their status 413."""
 
 logger = logging.getLogger(__name__)
 
@@ -105,23 +109,30 @@ class ModalCalls:
         from starlette.responses import JSONResponse
 
         try:
-            fields = await _read_body(request)
+            body = await _read_body(request)
+            if body is None:
+                return JSONResponse({"error": TOO_LARGE}, 413)
+            fields = _parse(body)
         except InvalidRequest as error:
             return JSONResponse(_build_failure(error), find_status(error))
         status, reply = await self._answer(fields)
         return JSONResponse(reply, status)
 
 
-async def _read_body(request: Request) -> object:
-    """Return the JSON of a body. Raises: `InvalidRequest`."""
-    pieces, size = [], 0
+async def _read_body(request: Request) -> bytes | None:
+    """Return the body, or None if it is too large."""
+    body = bytearray()
     async for piece in request.stream():
-        size += len(piece)
-        if size > BODY_MAX_BYTES:
-            raise InvalidRequest("body", f"is {TOO_LARGE}")
-        pieces.append(piece)
+        body += piece
+        if len(body) > BODY_MAX_BYTES:
+            return None
+    return bytes(body)
+
+
+def _parse(body: bytes) -> object:
+    """Return the JSON of a body. Raises: `InvalidRequest`."""
     try:
-        return json.loads(b"".join(pieces))
+        return json.loads(body)
     except (ValueError, RecursionError):
         raise InvalidRequest("body", "must be JSON") from None
 
