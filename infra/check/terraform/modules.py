@@ -83,7 +83,7 @@ def parse(text: str) -> Body | int:
     try:
         content: Body = hcl2.loads(text, serialization_options=options)
     except UnexpectedInput as error:
-        return error.line
+        return int(error.line)
     return content
 
 
