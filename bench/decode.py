@@ -18,7 +18,10 @@ checkout, in processes that import nothing of this one.
 
 "share of the roofline" is the time to read a step's weights and cache, over the time of the step
 (`bench/roofline.py`); the median of rounds. Other machines share the memory, so its bandwidth is
-measured directly before and after each run, and the mean of both counts.
+measured directly before and after each run, and the mean of both counts. That bandwidth is the best
+of several reads: the least time that this machine allows. A step's time is the mean over a clip and
+includes moments in which other machines use the memory. "share of the median read" therefore
+compares with the median of the same reads.
 
 Each contestant has its own process and so its own peak memory. Rounds are interleaved: every
 contestant runs once per round, in turn, and the others sleep. Ratios are of medians, a peer's time
@@ -49,7 +52,7 @@ import torch
 from bench.contestants import ENGINES, Run
 from bench.graph_contestants import select_installed
 from bench.previous import PREVIOUS, add_previous, start
-from bench.roofline import bytes_of_step, count_cached_bytes, read_bandwidth
+from bench.roofline import bytes_of_step, count_cached_bytes, measure_bandwidth
 from musicgen.model.config import MusicGenConfig
 
 CONTESTANTS = (
@@ -100,16 +103,18 @@ def contestant(
 
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, list[Run]]:
-    """Return all runs by contestant without the warm-ups; "bandwidth" is in bytes/s."""
+    """Return all runs by contestant without the warm-ups; bandwidths are in bytes/s."""
     pipes = {name: start_contestant(name, options, folder) for name in options.contestants}
     runs: dict[str, list[Run]] = {name: [] for name in pipes}
     for seed in range(options.rounds + 1):
-        before = read_bandwidth(options.device)
+        before = measure_bandwidth(options.device)
         for name, pipe in pipes.items():
             pipe.send(seed)
             result = pipe.recv()
-            after = read_bandwidth(options.device)
-            result["bandwidth"], before = (before + after) / 2, after
+            after = measure_bandwidth(options.device)
+            result["bandwidth"] = (before.best + after.best) / 2
+            result["median_bandwidth"] = (before.median + after.median) / 2
+            before = after
             print(
                 f"round {seed} {name:22} {result['total']:7.2f} s "
                 f"{1000 * result['step']:7.2f} ms/step",
@@ -155,12 +160,14 @@ def report(
         if not mine.startswith(PEERS) and peer.startswith(PEERS)
     }
     bandwidths = [run["bandwidth"] for results in runs.values() for run in results]
-    shares = {}
+    shares: dict[str, float] = {}
+    median_shares: dict[str, float] = {}
     for name, results in runs.items():
         middle, cached = options.seconds * config.frame_rate / 2, count_cached_bytes(name)
         read = bytes_of_step(config.decoder, name.split()[1], middle, cached_bytes=cached)
-        of_rounds = [read / run["bandwidth"] / run["step"] for run in results]
-        shares[name] = round(statistics.median(of_rounds), 3)
+        for found, key in ((shares, "bandwidth"), (median_shares, "median_bandwidth")):
+            of_rounds = [read / run[key] / run["step"] for run in results]
+            found[name] = round(statistics.median(of_rounds), 3)
     return {
         "name": "decode",
         "machine": machine(options.device, options.threads),
@@ -170,6 +177,7 @@ def report(
         "ratios": ratios,
         "bandwidth_gb_per_second": round(statistics.median(bandwidths) / 1e9, 2),
         "share_of_the_roofline": shares,
+        "share_of_the_median_read": median_shares,
         "medians": medians,
         "runs": runs,
     }

@@ -7,14 +7,16 @@ part of the roofline model).
 
 from __future__ import annotations
 
+import statistics
 import time
+from typing import NamedTuple
 
 import torch
 
 from musicgen.model.config import DecoderConfig
 
 PROBE_BYTES = 1 << 30
-PROBE_REPEATS = 5
+PROBE_REPEATS = 15
 WEIGHT_BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
 _CACHED_BYTES = {
     ("musicgen", "int8"): 2,
@@ -27,15 +29,27 @@ _CACHED_BYTES = {
 """Bytes of a key or value where they differ from those of `WEIGHT_BYTES`, by engine and form."""
 
 
-def read_bandwidth(device: str = "cpu") -> float:
-    """Return the bytes a second of reading a gibibyte with all threads; the best of a few."""
+class Bandwidth(NamedTuple):
+    """Bytes a second of several reads: of the best one, and their median."""
+
+    best: float
+    median: float
+
+
+def measure_bandwidth(device: str = "cpu") -> Bandwidth:
+    """Read a gibibyte with all threads several times."""
     x = torch.ones(PROBE_BYTES // 4, device=device)
-    best = 0.0
+    rates = []
     for _ in range(PROBE_REPEATS):
         started = time.perf_counter()
         x.sum().item()
-        best = max(best, PROBE_BYTES / (time.perf_counter() - started))
-    return best
+        rates.append(PROBE_BYTES / (time.perf_counter() - started))
+    return Bandwidth(max(rates), statistics.median(rates))
+
+
+def read_bandwidth(device: str = "cpu") -> float:
+    """Return the bytes a second of the best read."""
+    return measure_bandwidth(device).best
 
 
 def count_cached_bytes(contestant: str) -> int:
