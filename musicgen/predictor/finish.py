@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicgen.audio.embedded_tokens import SavedTokens, compute_checksum
-from musicgen.audio.lossy_peaks import LOSSY_FORMATS, ROUNDS, LossyFit
+from musicgen.audio.lossy_peaks import LOSSY_FORMATS, fit_lossy
 from musicgen.audio.normalize import Normalized
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.postprocess import set_level, shape_clip
@@ -71,20 +71,15 @@ def level_clip(
 
     A lossy file above its ceiling is made anew, from a lower ceiling.
     """
-    clip, margin = set_level(pcm, sample_rate, request), 0.0
     is_lossy = request.output_format in LOSSY_FORMATS
     if not is_lossy or request.normalization_strategy == "none":
-        return clip, None
-    audio_format = request.audio_format.with_rate(sample_rate)
-    for _ in range(ROUNDS):
-        fit = LossyFit(clip.pcm, audio_format, tags)
-        excess = fit.measure_excess_db(request.true_peak_ceiling)
-        if not excess:
-            break
-        margin += excess
-        clip = set_level(pcm, sample_rate, request, margin)
-    else:
-        fit = LossyFit(clip.pcm, audio_format, tags)
+        return set_level(pcm, sample_rate, request), None
+    clip, fit = fit_lossy(
+        lambda margin: set_level(pcm, sample_rate, request, margin),
+        request.audio_format.with_rate(sample_rate),
+        tags,
+        request.true_peak_ceiling,
+    )
     return replace(clip, true_peak=fit.true_peak), fit.data
 
 

@@ -42,7 +42,7 @@ class ClipStream:
         check_live_format(audio_format.output_format)
         self._limiter = None
         if ceiling is not None:
-            ceiling *= 10 ** (-estimate_overshoot_db(audio_format) / 20)
+            ceiling *= 10 ** (-estimate_overshoot_db(audio_format, channels) / 20)
             self._limiter = LiveLimiter(channels, audio_format.rate, ceiling)
         self._audio_format = audio_format
         self._left = samples

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,12 +21,15 @@ from musicgen.request.limits import FORMATS_WITH_BITRATE, NORMALIZATION_STRATEGI
 from musicgen.settings import Settings
 from tests.support.dense_music import make_dense_music
 from tests.support.ebur128 import measure_ebur128
+from tests.support.ffmpeg_files import decode_with_ffmpeg
 
 PROMPTS = (
     *("upbeat electronic music", "80s pop track with bassy drums and synth", "calm piano"),
     *("fast drums", "slow sad strings", "techno groove", "loud guitar with drums"),
     *("soft flute melody", "heavy bass and drums in C minor", "happy bells"),
 )
+INEXACT_OPUS = {"opus": (32,)}
+"""ffmpeg's decoder differs from libopus here, in packets of the voice codec."""
 LIMITED = tuple(name for name in NORMALIZATION_STRATEGIES if name != "none")
 
 
@@ -54,8 +58,11 @@ def _check_clip(demo: Predictor, number: int, strategy: str, output_format: str)
     loudness, peak = measure_ebur128(pcm, rate)
     case = f"clip {number} {request}"
     assert np.count_nonzero(np.abs(pcm) >= 1 - 2**-15) == 0, case
-    assert peak <= (-0.5 if is_lossy else -1.0) + 0.1, case
+    assert peak <= (-0.5 if is_lossy else -1.0 + 0.1), case
     assert clip.true_peak_dbtp == pytest.approx(peak, abs=0.15), case
+    if is_lossy and fields.get("bitrate") not in INEXACT_OPUS.get(output_format, ()):
+        other, rate = decode_with_ffmpeg(Path(clip.address).read_bytes())
+        assert measure_ebur128(other, rate)[1] <= -0.5, case
     assert clip.clipped_samples == 0
     assert clip.loudness_lufs == pytest.approx(loudness, abs=1.0 if is_lossy else 0.2), case
     is_missed = any("loudness is" in note for note in result.notes)
