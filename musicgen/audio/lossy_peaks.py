@@ -25,7 +25,7 @@ ROUNDS = 7
 _METER_DB = 0.05
 # A second encoding of a lower level overshoots differently, so each round reserves twice as much.
 _FIRST_RESERVE_DB = 0.1
-# Live sound cannot be measured first. These are measured on dense drums, worse than music: overshoot
+# Live sound cannot be measured first. On dense drums, which are worse than music: overshoot
 # over the tolerance in dB, up to a bitrate in kbit/s of each channel.
 _LIVE_MP3_OVERSHOOT = ((64, 1.2), (112, 0.5), (math.inf, 0.2))
 _LIVE_OGG_OVERSHOOT = 0.1
