@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as a script
     sys.path.insert(0, str(ROOT))
 
-from bench.quality_tables import continuity_table, precision_table
+from bench.quality_tables import continuity_table, limiter_table, precision_table
 from bench.serve_plot import plot_serve
 from bench.table_lines import head, line
 
@@ -214,6 +214,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "continuity": continuity_table,
     "image-diet": diet_table,
     "image_speed": image_speed_table,
+    "limiter": limiter_table,
 }
 
 

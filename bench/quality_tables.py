@@ -1,4 +1,4 @@
-"""Tables of what precisions and windows cost in quality."""
+"""Tables of what precisions and windows cost in quality, and what the level costs in time."""
 
 from __future__ import annotations
 
@@ -45,3 +45,18 @@ def continuity_table(result: dict[str, Any]) -> str:
         seam = f"{figures['seam']:.2f}"
         lines.append(line(name, f"{figures['steps']:.2f}", scale, *cells, seam))
     return "\n".join([*lines, "", f"{result['model']}, {result['prompts']} prompts."])
+
+
+def limiter_table(result: dict[str, Any]) -> str:
+    sounds = result["sounds"]
+    lines = head("milliseconds of processor time", *sounds)
+    for strategy in next(iter(sounds.values()))["level_ms"]:
+        lines.append(line(strategy, *(f"{s['level_ms'][strategy]:.1f}" for s in sounds.values())))
+    limiter = (f"{s['limiter_ms']:.1f}" for s in sounds.values())
+    lines.append(line("of `loudness`, the limiter", *limiter))
+    shares = (f"{s['limiter_share']:.2%}" for s in sounds.values())
+    lines.append(line("the limiter's share of the generation", *shares))
+    conditions = f"{result['model']} in {result['precision']}, {result['seconds_of_audio']:g} s"
+    generation = f"{result['generation_ms'] / 1000:.2f} s of generation"
+    lines += ["", f"{conditions}; {generation}; the least of {result['rounds']} rounds."]
+    return "\n".join(lines)

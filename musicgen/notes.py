@@ -22,10 +22,12 @@ TEXTS: Mapping[str, str] = MappingProxyType(
         "from_tokens": "continued from the tokens that the clip carries",
         "inaudible": "the whole clip is inaudible by BS.1770: its level is unchanged",
         "loop_gap": "players of this format may pause between rounds of a loop: wav does not",
-        "loudness_missed": "the loudness is {level} LUFS: the true-peak ceiling allows no more",
+        "loudness_missed": "the loudness is {level} LUFS: for more, the limiter would have to "
+        "flatten the music",
         "no_loudness": "a clip under {seconds} s has no loudness: scaled by its RMS",
         "out_of_phase": "the channels cancel in mono: RMS measured over each channel",
-        "rms_missed": "the RMS is {level} dBFS: the true-peak ceiling allows no more",
+        "rms_missed": "the RMS is {level} dBFS: for more, the limiter would have to flatten the "
+        "music",
         "separated": "the melody was taken from the vocals and other instruments, without drums "
         "and bass",
         "silent": "the clip is silent",

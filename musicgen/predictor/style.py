@@ -53,8 +53,7 @@ def read_style(path: Path, request: GenerationRequest, config: MusicGenConfig) -
     if len(pcm) < least * rate:
         raise InvalidInputAudio(
             "input_audio",
-            f"must have at least {least:g} s for its style",
-            value=f"{len(pcm) / rate:g} s",
+            f"must have at least {least:g} s for its style (this part has {len(pcm) / rate:.2f} s)",
         )
     # A margin, since a resampler needs some samples around what it makes.
     part = cut_excerpt(to_channels(pcm, 1), rate, seconds + 0.2)

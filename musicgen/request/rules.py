@@ -140,6 +140,10 @@ def _check_style(request: RequestFields) -> None:
         raise InvalidRequest(given[0], "needs input_audio, without continuation")
     if request.text_guidance is not None and request.classifier_free_guidance <= 1:
         raise InvalidRequest("text_guidance", "needs classifier_free_guidance above 1")
+    texts = request.prompts or (request.prompt,)
+    has_prompt = request.sections is not None or any(text.strip() for text in texts)
+    if request.text_guidance is not None and not has_prompt:
+        raise InvalidRequest("text_guidance", "needs a prompt")
 
 
 def _check_loop(request: RequestFields) -> None:

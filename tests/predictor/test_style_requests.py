@@ -75,6 +75,15 @@ def test_a_part_too_short_for_a_style_is_refused(
         prepare(request, 0, style_model)
 
 
+@pytest.mark.parametrize("prompt", ["", " "])
+def test_guidance_by_a_text_needs_a_text(recording: Path, prompt: str) -> None:
+    """It guided by nothing, and took half as long again."""
+    with pytest.raises(errors.InvalidRequest, match="text_guidance needs a prompt"):
+        replace(_ask(recording, text_guidance=5), prompt=prompt)
+    several = {"prompts": ["techno", prompt]}
+    replace(_ask(recording, text_guidance=5), prompt="", **several)
+
+
 @pytest.mark.parametrize(
     "fields", [{"style_seconds": 2.0}, {"style_detail": 2}, {"text_guidance": 5.0}]
 )

@@ -122,13 +122,13 @@ export default {
   "note.loop_gap":
     "In diesem Format machen Player zwischen den Runden eines Loops womöglich eine Pause, bei wav nicht.",
   "note.loudness_missed":
-    "Die Lautheit beträgt {level} LUFS. Mehr lässt der höchste Spitzenwert nicht zu.",
+    "Die Lautheit beträgt {level} LUFS. Für mehr müsste der Limiter die Musik flach drücken.",
   "note.no_loudness":
     "Ein Clip unter {seconds} s hat keine Lautheit. Sein Pegel richtet sich nach dem Effektivwert.",
   "note.out_of_phase":
     "In Mono löschen sich die Kanäle aus. Der Pegel wurde an jedem Kanal gemessen.",
   "note.rms_missed":
-    "Der Effektivwert beträgt {level} dBFS. Mehr lässt der höchste Spitzenwert nicht zu.",
+    "Der Effektivwert beträgt {level} dBFS. Für mehr müsste der Limiter die Musik flach drücken.",
   "note.separated":
     "Die Melodie stammt aus Gesang und übrigen Instrumenten, ohne Schlagzeug und Bass.",
   "note.silent": "Der Clip ist still.",

@@ -101,10 +101,12 @@ export default {
   "note.inaudible": "The whole clip is too quiet to be heard. Its level is unchanged.",
   "note.loop_gap":
     "Players of this format may pause between rounds of a loop. With wav they do not.",
-  "note.loudness_missed": "The loudness is {level} LUFS. The highest peak allows no more.",
+  "note.loudness_missed":
+    "The loudness is {level} LUFS. For more, the limiter would have to flatten the music.",
   "note.no_loudness": "A clip under {seconds} s has no loudness. Its level was set by its RMS.",
   "note.out_of_phase": "The channels cancel in mono. The level was measured on each channel.",
-  "note.rms_missed": "The RMS is {level} dBFS. The highest peak allows no more.",
+  "note.rms_missed":
+    "The RMS is {level} dBFS. For more, the limiter would have to flatten the music.",
   "note.separated":
     "The melody was taken from the vocals and other instruments, without drums and bass.",
   "note.silent": "The clip is silent.",
