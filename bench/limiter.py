@@ -2,7 +2,7 @@
 
     python bench/limiter.py --save bench/results/limiter-epyc.json
 
-Generates one clip of the model, the fastest of five times. It then sets its level again and again by
+Generates one clip of the model, the fastest of five times. It then sets its level anew by
 each strategy, from its own samples and from dense drums that need more limiting. The last line is
 one JSON object: milliseconds of processor time, and the share of the generation's time.
 `limiter_ms` is the time of `loudness` without its measurement of the loudness.

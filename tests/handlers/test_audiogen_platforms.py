@@ -13,6 +13,7 @@ import soundfile as sf
 from handlers.cog_run import CogRun
 from handlers.hf_endpoint import EndpointCalls
 from handlers.runpod_job import RunPodJobs
+from handlers.serving import Serving
 from musicgen.predictor import Predictor
 from musicgen.settings import Settings
 from tests.support import audiogen
@@ -54,6 +55,15 @@ def test_platforms_give_the_same_sound(predictor: Predictor, tmp_path: Path) -> 
     read = [sf.read(io.BytesIO(sound), dtype="int16") for sound in sounds]
     assert [rate for _, rate in read] == [audiogen.SAMPLE_RATE] * 3
     assert len({samples.tobytes() for samples, _ in read}) == 1
+
+
+def test_one_server_keeps_it_beside_a_model_of_the_catalog(model: Path, tmp_path: Path) -> None:
+    settings = Settings(model=str(model), threads=1, data_dir=tmp_path, models_kept=2)
+    serving = Serving(Predictor.load(settings))
+    for name, expected in ((None, "audiogen-medium"), ("demo", "demo"), (None, "audiogen-medium")):
+        with serving.open_generation(SHORT | ({"model_version": name} if name else {})) as made:
+            assert made.result().model == expected
+    assert set(serving.models) == {"audiogen-medium", "demo"}
 
 
 def test_the_job_api_serves_it(model: Path) -> None:
