@@ -5,34 +5,41 @@
     sh build/gpu-kit/run.sh tests decode-large
     sh build/gpu-kit/run.sh --dry-run         # every step, on the processor, with toy weights
 
-The kit is one folder of at most 64 MB: wheels of the packages that may be missing there, and the
+The kit is one folder of at most 30 MB: wheels of the packages that may be missing there, and the
 sources. `run.sh` unpacks them, installs missing packages, and runs the named steps or calls of
 `bench/gpu_steps.py`. Each step has a limit in seconds; the steps of a call stay below ten minutes
-together, and its files are at most eight. A step's figures and exit status are in $OUT/STEP.json
-and $OUT/kit.json, written as soon as they are there. Random weights are drawn on the GPU and kept
-in the folder $GPU_KIT_WORK (default /tmp/gpu-kit) for later steps and calls.
+together, and its files are at most eight. A step's figures are in $OUT/STEP.json; its exit status
+and the end of its output are in $OUT/kit.json, written as soon as they are there. Random weights
+are drawn on the GPU and kept in the folder $GPU_KIT_WORK (default /tmp/gpu-kit) for later steps and
+calls.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from bench.gpu_steps import CALLS, MODELS, STEPS, Step, build_dry_steps, find_steps
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = "3.12"
-MAX_BYTES = 64_000_000
+MAX_BYTES = 30_000_000
+"""Half of what travels to the machine: a checkout of the sources may travel with the kit."""
+OUTPUT_LINES, MAX_LINE = 40, 400
+"""Kept of a step's output."""
 PACKAGES = (
     *("cffi", "filelock", "httpx", "httpx-secure", "huggingface-hub", "hypothesis", "pycparser"),
     *("pytest", "pyyaml", "safetensors", "sentencepiece", "soundfile", "soxr", "tokenizers"),
@@ -41,6 +48,8 @@ PACKAGES = (
 LEFT_OUT = ("numpy-", "hf_xet-")
 """Large packages that PyTorch and transformers bring along."""
 SOURCES = ("bench", "musicgen", "tests", "pyproject.toml")
+UNUSED_SOURCES = ("musicgen/demo/checkpoint/model.safetensors", "tests/data", "tests/browser")
+"""Large ones that no step reads."""
 PLATFORMS = ("2_28", "2_27", "2_24", "2_17")
 
 RUN = """#!/bin/sh
@@ -88,7 +97,7 @@ def write_sources(path: Path) -> None:
 
     def select(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
         is_compiled = "__pycache__" in member.name or member.name.endswith(".so")
-        return None if is_compiled or "/tests/browser" in f"/{member.name}" else member
+        return None if is_compiled or member.name.startswith(UNUSED_SOURCES) else member
 
     with tarfile.open(path, "w:gz") as archive:
         for name in SOURCES:
@@ -128,22 +137,48 @@ def run(names: Sequence[str], out: Path, steps: Mapping[str, Step]) -> dict[str,
             command = [*command, "--save", str(out / f"{name}.json")]
         print(f"+ {name}: python {' '.join(command)}", flush=True)
         started = time.monotonic()
-        status = _run_step([sys.executable, *command], limit)
-        outcomes[name] = {"status": status, "seconds": round(time.monotonic() - started, 1)}
+        status, output = _run_step([sys.executable, *command], limit)
+        seconds = round(time.monotonic() - started, 1)
+        outcomes[name] = {"status": status, "seconds": seconds, "output": output}
+        print(f"= {name}: {status} after {seconds} s", flush=True)
         (out / "kit.json").write_text(json.dumps(outcomes, indent=1) + "\n")
     return outcomes
 
 
-def _run_step(command: list[str], limit: int) -> str:
-    """Run a command and return its exit status. At its limit its children end with it."""
+def _run_step(command: list[str], limit: int) -> tuple[str, list[str]]:
+    """Run a command and return its exit status and its last lines.
+
+    At its limit its children end with it.
+    """
     # Contestants are processes of their own, and would keep the card's memory from the next step.
-    process = subprocess.Popen(command, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    assert process.stdout is not None
+    last: deque[str] = deque(maxlen=OUTPUT_LINES)
+    reader = threading.Thread(target=_copy_output, args=(process.stdout, last), daemon=True)
+    reader.start()
     try:
-        return str(process.wait(limit))
+        status = str(process.wait(limit))
     except subprocess.TimeoutExpired:
+        status = "stopped at its limit"
+    # Also after an orderly end: a contestant whose parent failed would wait for it forever.
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return "stopped at its limit"
+    process.wait()
+    reader.join(timeout=5)
+    return status, list(last)
+
+
+def _copy_output(stream: IO[str], last: deque[str]) -> None:
+    for line in stream:
+        print(line, end="", flush=True)
+        last.append(line.rstrip()[:MAX_LINE])
 
 
 def main() -> None:
@@ -170,7 +205,8 @@ def main() -> None:
         except KeyError as error:
             sys.exit(f"Unknown step {error}. Choose from {', '.join([*CALLS, *STEPS])}.")
         table = build_dry_steps() if options.dry_run else STEPS
-        print(json.dumps(run(steps, Path(os.environ["OUT"]), table)))
+        outcomes = run(steps, Path(os.environ["OUT"]), table)
+        print(json.dumps({name: outcome["status"] for name, outcome in outcomes.items()}))
 
 
 if __name__ == "__main__":

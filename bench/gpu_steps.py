@@ -2,7 +2,8 @@
 
 A lent GPU has little time: half an hour, ten minutes for each command, eight files back. The first
 call shows whether everything runs and how far large is from its limits; the second measures what
-would make it faster; the third measures service.
+would make it faster; the third measures service. transformers' compiled mode comes last and in
+steps of its own: compiling all layers takes minutes, and a step that is stopped loses its figures.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ Step = tuple[int, list[str]]
 MODELS = "{models}"
 """Stands for the folder with the random weights."""
 _OURS = "musicgen bfloat16"
-_TESTS = ["-m", "pytest", "-q", "-m", "gpu", "tests/gpu", "-p", "no:cacheprovider"]
+_PEER, _COMPILED = "transformers bfloat16", "transformers-static bfloat16"
+_TESTS = ["-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "--tb=short"]
+_TEST_FILES = ["tests/gpu/test_cuda_oracle.py", "tests/gpu/test_cuda.py"]
+_PROCESSOR_SLOWNESS = 4
 
 
 @dataclass(frozen=True)
@@ -54,13 +58,12 @@ def build_steps(options: StepOptions, *, model: str | None = None) -> dict[str, 
 
     seconds = ["--seconds", str(options.seconds)]
 
-    def decode(size: str) -> list[str]:
-        contestants = [_OURS, "transformers bfloat16", "transformers-static bfloat16"]
-        return script("decode", size, *seconds, *rounds, "--contestants", *contestants)
+    def decode(size: str, peer: str = _PEER) -> list[str]:
+        return script("decode", size, *seconds, *rounds, "--contestants", _OURS, peer)
 
     def serve(size: str, callers: Sequence[int]) -> list[str]:
         options_ = ["--rounds", "1", "--callers", *map(str, callers)]
-        contestants = ["--contestants", _OURS, "transformers bfloat16"]
+        contestants = ["--contestants", _OURS, _PEER]
         return script("serve", size, "--seconds", str(2 * options.seconds), *options_, *contestants)
 
     def batch(size: str, *contestants: str) -> list[str]:
@@ -74,20 +77,22 @@ def build_steps(options: StepOptions, *, model: str | None = None) -> dict[str, 
     codec += ["--contestants", "musicgen", "at once", "stream", "transformers"]
     largest, callers = max(options.batches), (1, *options.batches)
     return {
-        "tests": (100, _TESTS),
-        "decode-large": (170, decode("large")),
-        "profile-large": (80, profile("large")),
-        "batch-large": (150, batch("large", _OURS, "transformers bfloat16")),
+        "tests": (150, [*_TESTS, *_TEST_FILES]),
+        "decode-large": (100, decode("large")),
+        "profile-large": (100, profile("large")),
+        "batch-large": (150, batch("large", _OURS, _PEER)),
         "kernels": (60, ["bench/kernels.py", "--device", options.device]),
         "precision": (90, script("gpu_precision", "small", "--frames", str(options.frames))),
-        "profile-small": (50, profile("small")),
-        "batch-small": (90, batch("small", "musicgen float32", _OURS, "transformers bfloat16")),
-        "decode-small": (80, decode("small")),
-        "decode-medium": (110, decode("medium")),
+        "profile-small": (60, profile("small")),
+        "batch-small": (90, batch("small", "musicgen float32", _OURS, _PEER)),
+        "decode-small": (60, decode("small")),
+        "decode-medium": (90, decode("medium")),
         "cold-start": (150, script("gpu_cold_start", "large", *seconds, *rounds)),
         "serve-small": (150, serve("small", callers)),
         "serve-large": (140, serve("large", (1, largest // 2))),
         "codec": (70, script("codec", "small", *codec)),
+        "compiled-small": (150, decode("small", _COMPILED)),
+        "compiled-large": (250, decode("large", _COMPILED)),
     }
 
 
@@ -99,18 +104,20 @@ CALLS = {
         *("decode-small", "decode-medium"),
     ),
     "call-3": ("cold-start", "serve-small", "serve-large", "codec"),
+    "call-4": ("compiled-small", "compiled-large"),
 }
 """Steps of one command each, most valuable first."""
 
 
 def build_dry_steps() -> dict[str, Step]:
-    """Return the same steps with toy weights on the processor."""
+    """Return the same steps with toy weights on the processor; tests are collected, not run."""
     steps = build_steps(DRY, model="toy")
+    steps["tests"] = (steps["tests"][0], [*steps["tests"][1], "--collect-only"])
     small = ["--warm-up", "2", "--steps", "3", "--precision", "float32"]
     for name in ("profile-large", "profile-small"):
         steps[name] = (steps[name][0], [*steps[name][1], *small])
     steps["kernels"] = (steps["kernels"][0], [*steps["kernels"][1], "--sizes", "toy"])
-    return steps
+    return {name: (_PROCESSOR_SLOWNESS * limit, step) for name, (limit, step) in steps.items()}
 
 
 def find_steps(names: Sequence[str]) -> list[str]:

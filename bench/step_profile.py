@@ -33,6 +33,7 @@ from bench.decode import machine
 from bench.roofline import bytes_of_step, read_bandwidth
 from musicgen.engine.interface import Row
 from musicgen.engine.pytorch.cuda.graphs import SlotRunner
+from musicgen.engine.pytorch.cuda.memory import ALIGNMENT
 from musicgen.engine.pytorch.cuda.slots import RowSlots
 from musicgen.engine.pytorch.decode_state import DecodeState
 from musicgen.engine.pytorch.loading import load_checkpoint
@@ -64,7 +65,9 @@ def start_state(engine: Any, runner: SlotRunner, clips: int, frames: int) -> Dec
 def measure(options: argparse.Namespace, engine: Any, form: str) -> dict[str, Any]:
     """Return times and kernels of a step, with `options.clips` guided clips."""
     config, device = engine.config, options.device
-    capacity = options.position + options.warm_up + 2 * options.steps + 16
+    steps = options.position + options.warm_up + 2 * options.steps + 16
+    # As the engine plans it: for another length, attention would copy its mask in each layer.
+    capacity = -(-steps // ALIGNMENT) * ALIGNMENT
     decoder = engine.backend.model.decoder
     slots = RowSlots(decoder, 2 * options.clips, capacity, 64, compiled="compiled" in form)
     runner = SlotRunner(slots, capture="graph" in form and device != "cpu")

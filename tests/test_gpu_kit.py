@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.gpu_kit import run, write_sources
+from bench.gpu_kit import OUTPUT_LINES, run, write_sources
 from bench.gpu_steps import CALLS, STEPS, build_dry_steps, find_steps
 from tests.support import ROOT
 
@@ -20,8 +20,9 @@ def test_sources_hold_what_the_steps_run_and_nothing_compiled(tmp_path: Path) ->
     with tarfile.open(tmp_path / "sources.tar.gz") as archive:
         names = archive.getnames()
     for _, command in STEPS.values():
-        script = command[0] if command[0].endswith(".py") else "tests/gpu/test_cuda.py"
-        assert script in names
+        scripts = [part for part in command if part.endswith(".py")]
+        assert scripts
+        assert set(scripts) <= set(names)
     assert not [name for name in names if name.endswith((".so", ".pyc"))]
 
 
@@ -45,10 +46,9 @@ def test_every_step_runs_on_the_processor(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("GPU_KIT_WORK", str(tmp_path / "work"))
     steps = build_dry_steps()
-    names = [name for name in steps if name != "tests"]
-    outcomes = run(names, tmp_path, steps)
-    assert {outcome["status"] for outcome in outcomes.values()} == {"0"}
-    for name in names:
+    outcomes = run(list(steps), tmp_path, steps)
+    assert {outcome["status"] for outcome in outcomes.values()} == {"0"}, outcomes
+    for name in steps.keys() - {"tests"}:
         text = (tmp_path / f"{name}.json").read_text()
         assert json.loads(text)["machine"]["torch"] == torch.__version__
         assert '"error"' not in text, f"{name}: {text}"
@@ -74,9 +74,19 @@ def test_a_step_that_fails_or_hangs_leaves_its_outcome(tmp_path: Path) -> None:
     steps = {
         "fails": (20, ["-c", "raise SystemExit(3)"]),
         "hangs": (1, ["-c", "import time; time.sleep(60)"]),
-        "works": (20, ["-c", "pass"]),
+        "works": (20, ["-c", "for i in range(100): print('line', i)"]),
     }
     run(list(steps), tmp_path, steps)
     outcomes = json.loads((tmp_path / "kit.json").read_text())
     statuses = [outcomes[name]["status"] for name in steps]
     assert statuses == ["3", "stopped at its limit", "0"]
+    assert outcomes["works"]["output"][-1] == "line 99"
+    assert len(outcomes["works"]["output"]) == OUTPUT_LINES
+
+
+def test_output_of_a_stopped_step_is_kept(tmp_path: Path) -> None:
+    """Without figures, its last lines tell how far it came."""
+    program = "import time; print('half done', flush=True); time.sleep(60)"
+    outcome = run(["slow"], tmp_path, {"slow": (3, ["-c", program])})["slow"]
+    assert outcome["status"] == "stopped at its limit"
+    assert outcome["output"] == ["half done"]
