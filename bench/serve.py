@@ -177,6 +177,8 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, dict[int, li
                     f"second, first sound after {first:6.2f} s",
                     flush=True,
                 )
+        if options.save is not None:
+            options.save.write_text(json.dumps(report(options, rounds), indent=1) + "\n")
     for pipe in pipes.values():
         pipe.send(None)
     return rounds
@@ -204,7 +206,9 @@ def report(
     """Return the medians of all contestants and their ratios."""
     medians: dict[str, dict[str, dict[str, float]]] = {
         name: {
-            str(callers): _figures(options, callers, served) for callers, served in loads.items()
+            str(callers): _figures(options, callers, served)
+            for callers, served in loads.items()
+            if served
         }
         for name, loads in rounds.items()
     }
