@@ -215,7 +215,7 @@ class SlotRunner:
 
     def _capture(self, shape: StepShape) -> torch.cuda.CUDAGraph:
         """Capture a graph while no row is active, so warm-up and capture change no state."""
-        active = self.slots.active.clone()
+        active, previous = self.slots.active.clone(), torch.cuda.current_stream()
         self.slots.active.zero_()
         try:
             graph = torch.cuda.CUDAGraph()
@@ -235,6 +235,9 @@ class SlotRunner:
             ):
                 self.slots.step(shape)
         finally:
+            # A capture that fails at its end leaves its own stream current. Later steps there would
+            # race with the prefills and readers of other threads.
+            torch.cuda.set_stream(previous)
             self.slots.active.copy_(active)
         return graph
 

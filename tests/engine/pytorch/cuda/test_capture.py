@@ -72,6 +72,60 @@ def test_a_capture_without_memory_is_tried_again(
     assert sum("No memory for a CUDA graph" in record.message for record in caplog.records) == 2
 
 
+class _BrokenGraph:
+    """A graph whose capture fails at its end, as any forbidden operator makes it."""
+
+    def capture_begin(self, *pool: object, **options: object) -> None:
+        """Begin."""
+
+    def capture_end(self) -> None:
+        raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+
+class _Stream:
+    """Stands in for a stream, and is the context that makes it current."""
+
+    current: _Stream
+
+    def __enter__(self) -> None:
+        self._before, _Stream.current = _Stream.current, self
+
+    def __exit__(self, *_: object) -> None:
+        _Stream.current = self._before
+
+    def wait_stream(self, other: _Stream) -> None:
+        """Wait."""
+
+
+def test_a_failed_capture_leaves_the_steps_on_their_stream(
+    checkpoints: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch's own context is real here; it keeps the capture's stream when its end fails.
+
+    Steps on another stream than prefills and readers would race with them.
+    """
+    engine = engines.engine(checkpoints("musicgen-small"), compiled=False)
+    runner = SlotRunner(RowSlots(engines.model_of(engine).decoder, 2, 32, 16), capture=True)
+    runner.slots.active[0] = True
+    usual = _Stream.current = _Stream()
+    for name, stand_in in {
+        "CUDAGraph": _BrokenGraph,
+        "Stream": _Stream,
+        "stream": lambda stream: stream,
+        "current_stream": lambda: _Stream.current,
+        "set_stream": lambda stream: setattr(_Stream, "current", stream),
+        "synchronize": lambda: None,
+        "empty_cache": lambda: None,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    monkeypatch.setattr(torch._C, "_host_emptyCache", lambda: None, raising=False)
+    features = graphs.SamplerFeatures(random=False, largest_k=0, top_p=False)
+    runner._try_capture(StepShape(rows=2, length=32, tokens=16, features=features))
+    assert not runner._can_capture
+    assert _Stream.current is usual
+    assert runner.slots.active.tolist() == [True, False]
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_slots_end_where_attention_kernels_need_no_copy(
     checkpoints: Callable[[str], Path], name: str
