@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -73,6 +74,16 @@ def test_a_packed_file_gives_the_checkpoint_s_tokens(
     found = engines.codes(load_engine(path, "small", settings), ["piano"], 30, SAMPLED, seeds=[5])
     wanted = engines.codes(_cuda(folder, "float32"), ["piano"], 30, SAMPLED, seeds=[5])
     assert torch.equal(found, wanted)
+
+
+def test_the_codec_reads_its_weights_where_they_are(checkpoints: Callable[[str], Path]) -> None:
+    """cuDNN warns of an LSTM whose weights it copies at each call."""
+    engine = _cuda(checkpoints("musicgen-small"), "float32")
+    job = GenerationJob((Row("piano", 1, SAMPLED),), 60, stream=True)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        engines.run(engine, job)
+    assert not [str(warning.message) for warning in found if "contiguous" in str(warning.message)]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

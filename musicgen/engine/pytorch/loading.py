@@ -93,10 +93,21 @@ def use_exact_float32() -> None:
     torch.backends.cudnn.allow_tf32 = False
 
 
+def join_recurrent_weights(model: MusicGen) -> None:
+    """Join the weights of each LSTM in one block of memory, as cuDNN reads them.
+
+    It would copy weights that were loaded one by one into a block at every call, with a warning.
+    """
+    for module in model.modules():
+        if isinstance(module, torch.nn.LSTM):
+            module.flatten_parameters()
+
+
 def _build_for_device(
     model: MusicGen, tokenize: Tokenize, precision: str, rows: int, torch_compile: bool
 ) -> MusicGenEngine:
     if model.device.type == "cuda":
         use_exact_float32()
+        join_recurrent_weights(model)
     runner, rows = choose_runner(model, str(model.device), rows, torch_compile=torch_compile)
     return build_engine(model, tokenize, precision, rows=rows, runner=runner)

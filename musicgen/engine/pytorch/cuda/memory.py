@@ -40,8 +40,9 @@ def choose_runner(
     row_bytes = RowSlots.compute_row_bytes(decoder.config, capacity, PROMPT_TOKENS, size)
     free = free_memory(device) or 0
     longest = math.ceil(DURATION_MAX_SECONDS * model.config.frame_rate)
-    spare = free * (1 - RESERVED_FRACTION) - estimate_codec_memory(model.config, longest)
-    fitting_rows = min(rows, int(spare // row_bytes))
+    fitting_rows = min(
+        rows, count_rows(free, row_bytes, estimate_codec_memory(model.config, longest))
+    )
     if fitting_rows < 2:
         logger.warning("Too little memory for slots (%.1f GB free); steps are slower.", free / 1e9)
         return EagerRunner(), rows
@@ -49,6 +50,16 @@ def choose_runner(
         logger.warning("Memory for %d of %d rows in a batch.", fitting_rows, rows)
     slots = RowSlots(decoder, fitting_rows, capacity, PROMPT_TOKENS, compiled=torch_compile)
     return SlotRunner(slots, capture=True), fitting_rows
+
+
+def count_rows(free: int, row_bytes: int, codec_bytes: int) -> int:
+    """Return the rows that fit into `free` bytes, with `codec_bytes` for each clip's waveform.
+
+    Callers decode their clips in their own threads, so clips that end together are decoded
+    together. A guided clip has two rows; at least one clip is decoded.
+    """
+    spare = free * (1 - RESERVED_FRACTION)
+    return min(int(spare // (row_bytes + codec_bytes / 2)), int((spare - codec_bytes) // row_bytes))
 
 
 def compute_slot_capacity(model: MusicGen) -> int:

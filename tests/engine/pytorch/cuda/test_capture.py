@@ -12,7 +12,12 @@ import torch
 from musicgen.engine.interface import GenerationJob, Row
 from musicgen.engine.pytorch.cuda import graphs
 from musicgen.engine.pytorch.cuda.graphs import SlotRunner
-from musicgen.engine.pytorch.cuda.memory import ALIGNMENT, compute_slot_capacity
+from musicgen.engine.pytorch.cuda.memory import (
+    ALIGNMENT,
+    RESERVED_FRACTION,
+    compute_slot_capacity,
+    count_rows,
+)
 from musicgen.engine.pytorch.cuda.slots import RowSlots, StepShape
 from musicgen.engine.pytorch.loading import build_engine, use_exact_float32
 from musicgen.model.layers import attend, build_additive_mask
@@ -177,6 +182,19 @@ def test_cached_memory_counts_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(torch.cuda, "empty_cache", empty)
     assert free_memory("cuda:0") == 1000
+
+
+@pytest.mark.parametrize("free", [3e9, 24e9, 140e9])
+@pytest.mark.parametrize(("row", "codec"), [(160e6, 250e6), (630e6, 250e6), (50e6, 900e6)])
+def test_planned_rows_leave_memory_for_all_their_codecs(
+    free: float, row: float, codec: float
+) -> None:
+    """Clips that end together are decoded together, each by its caller."""
+    rows = count_rows(int(free), int(row), int(codec))
+    clips = max(1, rows // 2)
+    assert rows * row + clips * codec <= free * (1 - RESERVED_FRACTION)
+    more = rows + 1
+    assert more * row + max(1, more / 2) * codec > free * (1 - RESERVED_FRACTION)
 
 
 def test_float32_is_exact_on_a_gpu() -> None:
