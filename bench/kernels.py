@@ -3,10 +3,10 @@
     python bench/kernels.py --device cuda:0
 
 Each case has the shapes of one layer. "twin" is the kernel's meaning in plain PyTorch, and "engine"
-the operators that a step runs today: LayerNorm and a bfloat16 product, or PyTorch's attention over
-the rounded length with a mask. Times are microseconds of one call in a CUDA graph, medians; ratios
-are the engine's time over the kernel's. On a processor the twins alone run. The last line is one
-JSON object, saved after each case.
+the operators that a step runs without kernels: LayerNorm and a bfloat16 product, attention over the
+rounded length with a mask, or guidance and top-k sampling. Times are microseconds of one call in a
+CUDA graph, medians; ratios are the engine's time over the kernel's. On a processor the twins alone
+run. The last line is one JSON object, saved after each case.
 """
 
 from __future__ import annotations
@@ -30,6 +30,13 @@ from torch import Tensor
 
 from bench.decode import machine
 from musicgen.engine.pytorch.cuda.kernels import twins
+from musicgen.engine.pytorch.sampling import (
+    SamplerFeatures,
+    SamplingTensors,
+    guide_logits,
+    sample_tokens,
+)
+from musicgen.request import SamplingParams
 
 SIZES = {"large": (2048, 32), "small": (1024, 16), "toy": (64, 4)}
 """Hidden size and heads."""
@@ -72,6 +79,32 @@ def build_attention(size: int, heads: int, rows: int, device: str) -> Any:
         from musicgen.engine.pytorch.cuda.kernels.attention import attend_live
 
         forms["kernel"] = lambda: attend_live(*given)
+    return forms
+
+
+def build_sampling(size: int, rows: int, device: str) -> dict[str, Callable[[], Any]]:
+    """Return the forms of guidance and top-k sampling: `rows`, half of them unconditional."""
+    logits = 3 * torch.randn(rows, 4, 2048, device=device)
+    params = [SamplingParams(1.0, 250, 0.0, 3.0)] * rows
+    sampler = SamplingTensors.from_params(params, torch.device(device))
+    other = torch.arange(rows, device=device).roll(rows // 2)
+    scale = torch.full((rows, 1, 1), 3.0, device=device)
+    uniform = torch.rand(rows, 4, device=device, dtype=torch.float64)
+    given = (logits, other, scale, sampler, uniform)
+    features = SamplerFeatures(random=True, largest_k=256, top_p=False)
+
+    def engine() -> Tensor:
+        guided = guide_logits(logits, logits[other], scale)
+        return sample_tokens(guided, sampler, features, uniform)
+
+    forms: dict[str, Callable[[], Any]] = {
+        "engine": engine,
+        "twin": lambda: twins.sample_guided(*given)[0],
+    }
+    if device != "cpu" and find_spec("triton"):
+        from musicgen.engine.pytorch.cuda.kernels.sampling import sample_guided
+
+        forms["kernel"] = lambda: sample_guided(*given)[0]
     return forms
 
 
@@ -134,6 +167,7 @@ def main() -> None:
             builders = {
                 "product": build_product(hidden, rows, options.device),
                 "attention": build_attention(hidden, heads, rows, options.device),
+                "sampling": build_sampling(hidden, rows, options.device),
             }
             for kind, forms in builders.items():
                 label = f"{kind}, {size}, {rows} rows"

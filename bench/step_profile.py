@@ -2,7 +2,8 @@
 
     python bench/step_profile.py --device cuda:0 --model musicgen-large
 
-Runs the engine's steps in slots, eagerly and as CUDA graphs, and reads PyTorch's profiler.
+Runs the engine's steps in slots, eagerly and as CUDA graphs, also with this project's kernels, and
+reads PyTorch's profiler.
 "step_ms" is measured without the profiler. "busy_ms" is the union of the kernels' times in one
 step, and "gap_ms" the rest of the span from the first kernel to the last: launches cause gaps.
 Kernels stand with calls and microseconds of one step, longest first. On a processor (a dry run) the
@@ -33,6 +34,7 @@ from bench.decode import machine
 from bench.roofline import bytes_of_step, read_bandwidth
 from musicgen.engine.interface import Row
 from musicgen.engine.pytorch.cuda.graphs import SlotRunner
+from musicgen.engine.pytorch.cuda.kernels.choice import load_kernels
 from musicgen.engine.pytorch.cuda.memory import ALIGNMENT
 from musicgen.engine.pytorch.cuda.slots import RowSlots
 from musicgen.engine.pytorch.decode_state import DecodeState
@@ -41,7 +43,7 @@ from musicgen.model.config import MusicGenConfig
 from musicgen.model.native.draws import NumpyDraws
 from musicgen.request import SamplingParams
 
-FORMS = ("eager", "graph", "compiled graph")
+FORMS = ("eager", "graph", "kernel graph", "compiled graph")
 LARGEST = 25
 
 
@@ -69,7 +71,12 @@ def measure(options: argparse.Namespace, engine: Any, form: str) -> dict[str, An
     # As the engine plans it: for another length, attention would copy its mask in each layer.
     capacity = -(-steps // ALIGNMENT) * ALIGNMENT
     decoder = engine.backend.model.decoder
-    slots = RowSlots(decoder, 2 * options.clips, capacity, 64, compiled="compiled" in form)
+    kernels = None
+    if "kernel" in form:
+        kernels = load_kernels(decoder.embeddings.device, config.decoder, decoder.cache_dtype)
+    slots = RowSlots(
+        decoder, 2 * options.clips, capacity, 64, compiled="compiled" in form, kernels=kernels
+    )
     runner = SlotRunner(slots, capture="graph" in form and device != "cpu")
     state = start_state(engine, runner, options.clips, capacity - config.decoder.codebooks)
     for _ in range(options.position + options.warm_up):
@@ -100,6 +107,7 @@ def measure(options: argparse.Namespace, engine: Any, form: str) -> dict[str, An
         "host_ms": round(1000 * queued / options.steps, 4),
         "roofline_ms": round(1000 * read / read_bandwidth(device), 4),
         "captured": bool(runner._graphs),
+        "own_kernels": kernels is not None,
         **read_events(profiler.events(), device, options.steps),
     }
     runner.release(state)

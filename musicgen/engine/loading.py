@@ -80,6 +80,7 @@ def load_engine(
                 precision,
                 rows=_count_rows(settings.slots),
                 torch_compile=settings.compile,
+                kernels=settings.kernels,
                 adapter=adapter,
             )
         except UnsupportedCheckpoint as error:
@@ -113,12 +114,20 @@ def _load_packed(
 
         if settings.compile:
             logger.warning("MUSICGEN_COMPILE has no effect on a CPU.")
+        if settings.kernels:
+            logger.warning("MUSICGEN_KERNELS has no effect on a CPU.")
         return load_native(pack, config, precision, rows=rows)
     import_torch()
     from musicgen.engine.pytorch.loading import load_packed_file
 
     return load_packed_file(
-        pack, config, device, precision, rows=rows, torch_compile=settings.compile
+        pack,
+        config,
+        device,
+        precision,
+        rows=rows,
+        torch_compile=settings.compile,
+        kernels=settings.kernels,
     )
 
 

@@ -112,6 +112,12 @@ class Settings:
         help="1 compiles the decoder with torch.compile, on a GPU. `TORCHINDUCTOR_CACHE_DIR` keeps "
         "the result.",
     )
+    kernels: bool = setting(
+        "MUSICGEN_KERNELS",
+        "switch",
+        False,
+        help="1 decodes with this project's Triton kernels, on a GPU. Off until they are measured.",
+    )
     threads: int | None = setting(
         "MUSICGEN_THREADS",
         "integer",

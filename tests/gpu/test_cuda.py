@@ -30,8 +30,9 @@ pytestmark = pytest.mark.gpu
 SAMPLED = SamplingParams(temperature=1.0, top_k=30, guidance=3.0)
 
 
-def _cuda(folder: Path, precision: str) -> MusicGenEngine:
-    return load_checkpoint(folder, MusicGenConfig.from_folder(folder), "cuda:0", precision)
+def _cuda(folder: Path, precision: str, *, kernels: bool = False) -> MusicGenEngine:
+    config = MusicGenConfig.from_folder(folder)
+    return load_checkpoint(folder, config, "cuda:0", precision, kernels=kernels)
 
 
 @pytest.fixture(autouse=True)
@@ -125,3 +126,16 @@ def test_recorded_steps_draw_the_tokens_of_unrecorded_ones(
             assert np.array_equal(each.result(300).codes, engines.run(plain, job).codes)
     assert isinstance(engines.backend_of(recorded).runner, SlotRunner)
     assert engines.backend_of(recorded).runner._graphs, "nothing was recorded"
+
+
+@pytest.mark.parametrize("name", ["musicgen-small", "musicgen-stereo-melody"])
+def test_triton_kernels_draw_the_tokens_of_pytorch(
+    checkpoints: Callable[[str], Path], name: str
+) -> None:
+    folder = checkpoints(name)
+    job = GenerationJob((Row("piano", 1, SAMPLED), Row("drums and bass", 2, SAMPLED)), 30)
+    engine = _cuda(folder, "float32", kernels=True)
+    slots = engines.backend_of(engine).runner.slots
+    assert slots is not None and slots._kernels is not None, "the kernels do not run here"
+    found, wanted = (engines.run(e, job).codes for e in (engine, _cuda(folder, "float32")))
+    assert np.array_equal(found, wanted)

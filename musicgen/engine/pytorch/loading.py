@@ -29,12 +29,14 @@ def load_checkpoint(
     rows: int = BATCH_ROWS,
     compiled: bool = True,
     torch_compile: bool = False,
+    kernels: bool = False,
     adapter: Path | None = None,
 ) -> MusicGenEngine:
     """Load a checkpoint folder and optionally merge an `adapter` folder into it.
 
     `rows`: limit of decoder rows in one batch. `compiled=False` avoids this project's own C++.
     `torch_compile=True` lets torch.compile fuse the operations between matrix products on a GPU.
+    `kernels=True` attends and samples with Triton kernels there.
 
     Raises: a subclass of `CheckpointError`.
     """
@@ -43,7 +45,7 @@ def load_checkpoint(
     dtype = torch.bfloat16 if precision == "bfloat16" and pack is None else torch.float32
     model = load_model(folder, config, torch.device(device), dtype, pack=pack, adapter=adapter)
     return_free_memory()
-    return _build_for_device(model, tokenize, precision, rows, torch_compile)
+    return _build_for_device(model, tokenize, precision, rows, torch_compile, kernels)
 
 
 def load_packed_file(
@@ -54,6 +56,7 @@ def load_packed_file(
     *,
     rows: int = BATCH_ROWS,
     torch_compile: bool = False,
+    kernels: bool = False,
 ) -> MusicGenEngine:
     """Load a packed file of a plain form suitable for `device` and `precision`.
 
@@ -65,7 +68,7 @@ def load_packed_file(
     repack = choose_packing(precision) if device == "cpu" else None
     if repack is not None:
         repack(model)
-    return _build_for_device(model, tokenize, precision, rows, torch_compile)
+    return _build_for_device(model, tokenize, precision, rows, torch_compile, kernels)
 
 
 def build_engine(
@@ -104,10 +107,17 @@ def join_recurrent_weights(model: MusicGen) -> None:
 
 
 def _build_for_device(
-    model: MusicGen, tokenize: Tokenize, precision: str, rows: int, torch_compile: bool
+    model: MusicGen,
+    tokenize: Tokenize,
+    precision: str,
+    rows: int,
+    torch_compile: bool,
+    kernels: bool,
 ) -> MusicGenEngine:
     if model.device.type == "cuda":
         use_exact_float32()
         join_recurrent_weights(model)
-    runner, rows = choose_runner(model, str(model.device), rows, torch_compile=torch_compile)
+    runner, rows = choose_runner(
+        model, str(model.device), rows, torch_compile=torch_compile, kernels=kernels
+    )
     return build_engine(model, tokenize, precision, rows=rows, runner=runner)

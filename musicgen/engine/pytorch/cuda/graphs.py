@@ -175,7 +175,7 @@ class SlotRunner:
                 _round_to_power_of_two(1 + max(max(rows) for rows in self._rows.values())),
                 slots.rows,
             ),
-            length=min(-(-longest // LENGTH_BUCKET) * LENGTH_BUCKET, slots.capacity),
+            length=slots.round_length(longest, LENGTH_BUCKET),
             tokens=min(max(_round_to_power_of_two(tokens), MIN_TOKENS), slots.tokens),
             features=SamplerFeatures(
                 random=any(part.random for part in features),
@@ -215,10 +215,10 @@ class SlotRunner:
 
     def _capture(self, shape: StepShape) -> torch.cuda.CUDAGraph:
         """Capture a graph while no row is active, so warm-up and capture change no state."""
+        graph = torch.cuda.CUDAGraph()
         active, previous = self.slots.active.clone(), torch.cuda.current_stream()
         self.slots.active.zero_()
         try:
-            graph = torch.cuda.CUDAGraph()
             # One stream for all captures: cuBLAS keeps a workspace for each stream it ever used.
             if self._stream is None:
                 self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]

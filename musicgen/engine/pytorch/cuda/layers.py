@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from musicgen.engine.pytorch.cuda.kernels.choice import Attend
 from musicgen.model.decoder import CrossAttentionCache, Decoder, Segment
 
 MAX_SHAPES = 64
@@ -29,12 +30,30 @@ class RowPositions:
 
     `column`: (rows,) the cache column to write. `mask`: (rows, 1, 1, length), added to the scores:
     0 at the cache columns a row attends to, minus infinity elsewhere. `prompt_mask`: (rows, 1, 1,
-    tokens), the same for the tokens of its prompt.
+    tokens), the same for the tokens of its prompt. `attention`: attention to the rows' own steps,
+    in place of `mask`.
     """
 
     column: Tensor
-    mask: Tensor
+    mask: Tensor | None
     prompt_mask: Tensor | None
+    attention: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
+
+
+class LiveAttention:
+    """Attention of one query per row to the steps from its `padding` to its `column`.
+
+    `attend` reads the live steps alone, so no mask is needed.
+    """
+
+    def __init__(self, attend: Attend, padding: Tensor, column: Tensor) -> None:
+        self._attend = attend
+        # A row attends to itself even in its padding, because no softmax may be empty.
+        self._first, self._end = torch.minimum(padding, column), column + 1
+
+    def __call__(self, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Attend from queries (rows, heads, 1, head_dim)."""
+        return self._attend(query[:, :, 0], keys, values, self._first, self._end)[:, :, None]
 
 
 KeysValues = tuple[Tensor, Tensor]
@@ -103,7 +122,10 @@ def _run_layer(
         # carries the same information.
         cross = CrossAttentionCache(keys, values, (), positions.prompt_mask)
     layer_cache = _SlotLayerCache(cache, positions.column)
-    out: Tensor = layer(x, 0, [Segment(slice(None), layer_cache, cross, positions.mask)])
+    segment = Segment(
+        slice(None), layer_cache, cross, positions.mask, attention=positions.attention
+    )
+    out: Tensor = layer(x, 0, [segment])
     return out
 
 

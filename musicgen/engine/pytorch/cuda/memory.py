@@ -6,6 +6,7 @@ import logging
 import math
 
 from musicgen.engine.pytorch.cuda.graphs import EagerRunner, SlotRunner, StepRunner
+from musicgen.engine.pytorch.cuda.kernels.choice import load_kernels
 from musicgen.engine.pytorch.cuda.slots import RowSlots
 from musicgen.model.delay_pattern import DelayPattern
 from musicgen.model.memory import estimate_codec_memory
@@ -24,16 +25,23 @@ logger = logging.getLogger(__name__)
 
 
 def choose_runner(
-    model: MusicGen, device: str, rows: int, *, torch_compile: bool = False
+    model: MusicGen,
+    device: str,
+    rows: int,
+    *,
+    torch_compile: bool = False,
+    kernels: bool = False,
 ) -> tuple[StepRunner, int]:
     """Return the step runner for `device` and its number of rows, at most `rows`.
 
     If two rows fit, a GPU gets slots for whole windows with CUDA graphs. `torch_compile` compiles
-    their layers before capture.
+    their layers before capture; `kernels` runs Triton kernels in them.
     """
     if device == "cpu":
         if torch_compile:
             logger.warning("MUSICGEN_COMPILE has no effect on a CPU.")
+        if kernels:
+            logger.warning("MUSICGEN_KERNELS has no effect on a CPU.")
         return EagerRunner(), rows
     decoder, capacity = model.decoder, compute_slot_capacity(model)
     size = decoder.embeddings.element_size()
@@ -48,7 +56,10 @@ def choose_runner(
         return EagerRunner(), rows
     if fitting_rows < rows:
         logger.warning("Memory for %d of %d rows in a batch.", fitting_rows, rows)
-    slots = RowSlots(decoder, fitting_rows, capacity, PROMPT_TOKENS, compiled=torch_compile)
+    chosen = load_kernels(model.device, decoder.config, model.dtype) if kernels else None
+    slots = RowSlots(
+        decoder, fitting_rows, capacity, PROMPT_TOKENS, compiled=torch_compile, kernels=chosen
+    )
     return SlotRunner(slots, capture=True), fitting_rows
 
 

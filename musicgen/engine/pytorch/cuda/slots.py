@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from musicgen.engine.pytorch.conditioning import Conditioning
-from musicgen.engine.pytorch.cuda.layers import RowPositions, SlotLayers
+from musicgen.engine.pytorch.cuda.kernels.choice import StepKernels
+from musicgen.engine.pytorch.cuda.layers import LiveAttention, RowPositions, SlotLayers
 from musicgen.engine.pytorch.decode_state import DecodeState
 from musicgen.engine.pytorch.sampling import (
     SamplerFeatures,
@@ -46,17 +47,24 @@ class StepShape:
 class RowSlots:
     """`rows` slots with a KV cache of `capacity` steps and prompts of up to `tokens` tokens.
 
-    `compiled`: run the layers through torch.compile.
+    `compiled`: run the layers through torch.compile. `kernels`: attend and sample with these.
     """
 
     def __init__(
-        self, decoder: Decoder, rows: int, capacity: int, tokens: int, *, compiled: bool = False
+        self,
+        decoder: Decoder,
+        rows: int,
+        capacity: int,
+        tokens: int,
+        *,
+        compiled: bool = False,
+        kernels: StepKernels | None = None,
     ) -> None:
         config, device = decoder.config, decoder.embeddings.device
         dtype = decoder.embeddings.dtype
         self.decoder, self.rows, self.capacity, self.tokens = decoder, rows, capacity, tokens
         self._layers = SlotLayers(decoder, compiled=compiled)
-        books = config.codebooks
+        self._kernels, books = kernels, config.codebooks
 
         def zeros(*shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
             return torch.zeros(shape, dtype=dtype, device=device)
@@ -91,6 +99,12 @@ class RowSlots:
         """Return the bytes of one slot's keys and values, at `size` bytes per value."""
         steps = capacity + (tokens if config.cross_attention else 0)
         return 2 * config.layers * config.hidden_size * steps * size
+
+    def round_length(self, longest: int, bucket: int) -> int:
+        """Return the cache length of a step. Kernels take all and read the live part alone."""
+        if self._kernels is not None:
+            return self.capacity
+        return min(-(-longest // bucket) * bucket, self.capacity)
 
     def can_hold(self, conditioning: Conditioning, length: int, capacity: int) -> bool:
         """Return whether a job fits into the slots."""
@@ -160,9 +174,9 @@ class RowSlots:
         logits = self.logits[first]
         # A free slot may still refer to a row outside this shape.
         unconditional = self.unconditional[first].clamp(max=shape.rows - 1)
-        guided = guide_logits(logits, logits[unconditional], self.scale[first])
-        self.finite[first] &= guided.isfinite().flatten(1).all(1) | ~active
-        column = self._sample_column(guided, shape)
+        tokens, finite = self._sample(logits, unconditional, shape)
+        self.finite[first] &= finite.all(1) | ~active
+        column = self._store_column(tokens, shape)
         x = self.decoder.embed(column[:, :, None]) + self._select_positions(first)
         hidden = self.decoder.norm(self._run_layers(x, shape))
         predicted = self.decoder.compute_logits(hidden[:, -1])
@@ -170,16 +184,26 @@ class RowSlots:
         for counter in (self.column, self.length, self.step_number):
             counter[first] += active
 
-    def _sample_column(self, guided: Tensor, shape: StepShape) -> Tensor:
-        """Return the next column (rows, codebooks), stored in the sequences of active rows."""
-        first = slice(shape.rows)
-        books = self.sequence.shape[1]
+    def _sample(
+        self, logits: Tensor, unconditional: Tensor, shape: StepShape
+    ) -> tuple[Tensor, Tensor]:
+        """Return the next tokens, and whether the guided logits are finite: (rows, codebooks)."""
+        first, books = slice(shape.rows), self.sequence.shape[1]
         number = self.step_number[first].clamp(max=self.capacity - 1)
         uniform = self.draws[first].gather(1, number[:, None, None].expand(-1, 1, books))[:, 0]
         sampler = SamplingTensors(
             **{f.name: getattr(self.sampler, f.name)[first] for f in fields(SamplingTensors)}
         )
-        tokens = sample_tokens(guided, sampler, shape.features, uniform)
+        scale, features = self.scale[first], shape.features
+        if self._kernels is not None and not features.top_p:
+            return self._kernels.sample(logits, unconditional, scale, sampler, uniform)
+        guided = guide_logits(logits, logits[unconditional], scale)
+        tokens = sample_tokens(guided, sampler, features, uniform)
+        return tokens, guided.isfinite().all(-1)
+
+    def _store_column(self, tokens: Tensor, shape: StepShape) -> Tensor:
+        """Return the next column (rows, codebooks), stored in the sequences of active rows."""
+        first, books = slice(shape.rows), self.sequence.shape[1]
         index = self.column[first].clamp(max=self.capacity - 1)[:, None, None].expand(-1, books, 1)
         known = self.sequence[first].gather(2, index)[..., 0]
         column = torch.where(known == UNKNOWN, tokens, known)
@@ -195,9 +219,6 @@ class RowSlots:
         """Run all layers, with each row masked to its own past."""
         first = slice(shape.rows)
         column = self.length[first].clamp(max=shape.length - 1)
-        steps, own = torch.arange(shape.length, device=column.device), column[:, None]
-        # A row attends to itself even in its padding, because no softmax may be empty.
-        mask = (steps <= own) & (steps >= self.padding[first, None]) | (steps == own)
         cache = self.keys[:, first, :, : shape.length], self.values[:, first, :, : shape.length]
         prompts = prompt_mask = None
         if self.decoder.config.cross_attention:
@@ -206,8 +227,19 @@ class RowSlots:
             tokens = torch.arange(shape.tokens, device=column.device)
             allowed = (tokens < self.cross_length[first, None])[:, None, None]
             prompt_mask = build_additive_mask(allowed, x.dtype)
-        own_mask = build_additive_mask(mask[:, None, None], x.dtype)
-        return self._layers(x, RowPositions(column, own_mask, prompt_mask), cache, prompts)
+        if self._kernels is None:
+            positions = RowPositions(column, self._build_mask(column, shape, x.dtype), prompt_mask)
+        else:
+            live = LiveAttention(self._kernels.attend, self.padding[first], column)
+            positions = RowPositions(column, None, prompt_mask, live)
+        return self._layers(x, positions, cache, prompts)
+
+    def _build_mask(self, column: Tensor, shape: StepShape, dtype: torch.dtype) -> Tensor:
+        """Return the additive mask (rows, 1, 1, length) of the rows' own steps."""
+        steps, own = torch.arange(shape.length, device=column.device), column[:, None]
+        # A row attends to itself even in its padding, because no softmax may be empty.
+        mask = (steps <= own) & (steps >= self.padding[: shape.rows, None]) | (steps == own)
+        return build_additive_mask(mask[:, None, None], dtype)
 
 
 class RowLease:

@@ -1,5 +1,5 @@
 """Triton kernels for decode steps, each with a twin in plain PyTorch.
 
-No step uses them yet: `bench/kernels.py` compares them with their twins on a GPU. Importing
-`attention` or `products` needs Triton; `twins` does not.
+`choice` loads those of a step for `MUSICGEN_KERNELS=1`; `bench/kernels.py` compares all with their
+twins on a GPU. Importing `attention`, `products` or `sampling` needs Triton; the others do not.
 """

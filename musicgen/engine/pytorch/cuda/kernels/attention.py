@@ -17,15 +17,17 @@ BLOCK_COLUMNS = 64
 
 @triton.jit
 def _attend(  # type: ignore[no-untyped-def]
-    query_at, keys_at, values_at, first_at, end_at, out_at, heads, row_stride, head_stride, scale,
+    query_at, keys_at, values_at, first_at, end_at, out_at,
+    heads, query_stride, row_stride, head_stride, scale,
     dim: tl.constexpr, padded: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
     head, row = tl.program_id(0), tl.program_id(1)
     first, end = tl.load(first_at + row), tl.load(end_at + row)
     dims, columns = tl.arange(0, padded), tl.arange(0, block)
     is_dim = dims < dim
-    query = tl.load(query_at + (row * heads + head) * dim + dims, is_dim, 0.0).to(tl.float32)
-    base = row * row_stride + head * head_stride
+    query = tl.load(query_at + row * query_stride + head * dim + dims, is_dim, 0.0).to(tl.float32)
+    # The cache of a large batch has more numbers than 32 bits count.
+    base = row.to(tl.int64) * row_stride + head * head_stride
     largest, total = tl.full([], float("-inf"), tl.float32), tl.zeros([], tl.float32)
     mixed = tl.zeros([padded], tl.float32)
     start = first
@@ -50,11 +52,11 @@ def _attend(  # type: ignore[no-untyped-def]
 def attend_live(query: Tensor, keys: Tensor, values: Tensor, first: Tensor, end: Tensor) -> Tensor:
     """Compute `twins.attend_live`.
 
-    `query` is contiguous. `keys` and `values` have equal strides, and contiguous steps and heads.
+    `query` has contiguous heads. `keys` and `values` have equal strides and contiguous steps.
     """
     rows, heads, dim = query.shape
-    out = torch.empty_like(query)
-    strides = (keys.stride(0), keys.stride(1))
+    out = torch.empty(query.shape, dtype=query.dtype, device=query.device)
+    strides = (query.stride(0), keys.stride(0), keys.stride(1))
     _attend[(heads, rows)](
         query, keys, values, first, end, out, heads, *strides, dim**-0.5,
         dim, triton.next_power_of_2(dim), BLOCK_COLUMNS,

@@ -6,6 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from musicgen.engine.pytorch.sampling import (
+    SamplerFeatures,
+    SamplingTensors,
+    guide_logits,
+    sample_tokens,
+)
+
 
 def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Round each row of `weight` (outputs, inputs) to 8-bit integers times a scale.
@@ -39,3 +46,17 @@ def attend_live(query: Tensor, keys: Tensor, values: Tensor, first: Tensor, end:
     scores = torch.einsum("rhd,rhcd->rhc", query.float(), keys.float()) * query.shape[-1] ** -0.5
     scores = scores.masked_fill(~allowed[:, None], float("-inf"))
     return torch.einsum("rhc,rhcd->rhd", scores.softmax(-1), values.float()).to(query.dtype)
+
+
+def sample_guided(
+    logits: Tensor, unconditional: Tensor, scale: Tensor, rows: SamplingTensors, uniform: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Guide the logits (rows, codebooks, vocabulary) and sample a token of each row and codebook.
+
+    `unconditional`: (rows,) the rows to guide away from, with `scale` (rows, 1, 1). `rows`: without
+    top_p. `uniform`: float64 numbers (rows, codebooks). Returns: tokens (rows, codebooks), and
+    whether all guided logits were finite, of the same shape.
+    """
+    guided = guide_logits(logits, logits[unconditional], scale)
+    features = SamplerFeatures(random=True, largest_k=logits.shape[-1], top_p=False)
+    return sample_tokens(guided, rows, features, uniform), guided.isfinite().all(-1)
