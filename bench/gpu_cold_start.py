@@ -154,8 +154,9 @@ def pack_checkpoint(options: argparse.Namespace, folder: Path) -> Path:
     """Write the packed file for the device, unless it is there."""
     from musicgen.checkpoints.locate import locate
     from musicgen.checkpoints.pack import pack
+    from musicgen.model.native.step_file import has_native_step
 
-    kind = "native" if options.device == "cpu" else "plain"
+    kind = "native" if options.device == "cpu" and has_native_step() else "plain"
     target = folder.with_name(f"{folder.name}.{kind}-{options.precision}.packed")
     if not target.exists():
         pack(locate(str(folder)), f"{kind}-{options.precision}", target)
