@@ -28,12 +28,13 @@ logger = logging.getLogger(__name__)
 class RowPositions:
     """Positions and attention masks of the rows in one step.
 
-    `column`: (rows,) the cache column to write. `mask`: (rows, 1, 1, length), added to the scores:
-    0 at the cache columns a row attends to, minus infinity elsewhere. `prompt_mask`: (rows, 1, 1,
-    tokens), the same for the tokens of its prompt. `attention`: attention to the rows' own steps,
-    in place of `mask`.
+    `rows`: (rows,) their numbers. `column`: (rows,) the cache column to write. `mask`: (rows, 1, 1,
+    length), added to the scores: 0 at the cache columns a row attends to, minus infinity elsewhere.
+    `prompt_mask`: (rows, 1, 1, tokens), the same for the tokens of its prompt. `attention`:
+    attention to the rows' own steps, in place of `mask`.
     """
 
+    rows: Tensor
     column: Tensor
     mask: Tensor | None
     prompt_mask: Tensor | None
@@ -121,7 +122,7 @@ def _run_layer(
         # Prompt lengths would make the number of rows a constant of the compiled code. The mask
         # carries the same information.
         cross = CrossAttentionCache(keys, values, (), positions.prompt_mask)
-    layer_cache = _SlotLayerCache(cache, positions.column)
+    layer_cache = _SlotLayerCache(cache, positions)
     segment = Segment(
         slice(None), layer_cache, cross, positions.mask, attention=positions.attention
     )
@@ -132,15 +133,14 @@ def _run_layer(
 class _SlotLayerCache:
     """KV cache of one layer; each row is written at its own column."""
 
-    def __init__(self, cache: KeysValues, column: Tensor) -> None:
+    def __init__(self, cache: KeysValues, positions: RowPositions) -> None:
         self.keys, self.values = cache
         self.length = cache[0].shape[2]
-        self._column = column
+        self._rows, self._column = positions.rows, positions.column
 
     def update(self, _layer: int, key: Tensor, value: Tensor) -> KeysValues:
         # Index assignment instead of scatter: the compiler runs the former in place, and the latter
         # on a copy of the whole cache.
-        rows = torch.arange(len(key), device=key.device)
-        self.keys[rows, :, self._column] = key[:, :, 0]
-        self.values[rows, :, self._column] = value[:, :, 0]
+        self.keys[self._rows, :, self._column] = key[:, :, 0]
+        self.values[self._rows, :, self._column] = value[:, :, 0]
         return self.keys, self.values

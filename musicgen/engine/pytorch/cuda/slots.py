@@ -87,6 +87,8 @@ class RowSlots:
         )
         self.scale = zeros(rows, 1, 1, dtype=torch.float32) + 1
         # A clip's row samples; its unconditional row takes the same tokens from `source`.
+        # Numbers from 0, as each step needs them: of the rows, the cache columns, the tokens.
+        self._numbers = torch.arange(max(rows, capacity, tokens), device=device)
         self.source = torch.arange(rows, device=device)
         self.unconditional = torch.arange(rows, device=device)
         self.column, self.length = zeros(rows), zeros(rows)
@@ -224,19 +226,19 @@ class RowSlots:
         if self.decoder.config.cross_attention:
             width = slice(shape.tokens)
             prompts = self.cross_keys[:, first, :, width], self.cross_values[:, first, :, width]
-            tokens = torch.arange(shape.tokens, device=column.device)
-            allowed = (tokens < self.cross_length[first, None])[:, None, None]
+            allowed = (self._numbers[width] < self.cross_length[first, None])[:, None, None]
             prompt_mask = build_additive_mask(allowed, x.dtype)
+        mask = live = None
         if self._kernels is None:
-            positions = RowPositions(column, self._build_mask(column, shape, x.dtype), prompt_mask)
+            mask = self._build_mask(column, shape, x.dtype)
         else:
             live = LiveAttention(self._kernels.attend, self.padding[first], column)
-            positions = RowPositions(column, None, prompt_mask, live)
+        positions = RowPositions(self._numbers[first], column, mask, prompt_mask, live)
         return self._layers(x, positions, cache, prompts)
 
     def _build_mask(self, column: Tensor, shape: StepShape, dtype: torch.dtype) -> Tensor:
         """Return the additive mask (rows, 1, 1, length) of the rows' own steps."""
-        steps, own = torch.arange(shape.length, device=column.device), column[:, None]
+        steps, own = self._numbers[: shape.length], column[:, None]
         # A row attends to itself even in its padding, because no softmax may be empty.
         mask = (steps <= own) & (steps >= self.padding[: shape.rows, None]) | (steps == own)
         return build_additive_mask(mask[:, None, None], dtype)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from musicgen.engine.interface import GenerationJob, Row
 from musicgen.engine.pytorch.cuda import graphs
@@ -167,6 +169,26 @@ def test_a_step_converts_no_mask_in_its_layers(checkpoints: Callable[[str], Path
     features = graphs.SamplerFeatures(random=False, largest_k=0, top_p=False)
     slots.step(StepShape(rows=2, length=32, tokens=16, features=features))
     assert [mask.dtype for mask in seen] == [torch.float32] * 2
+
+
+class _CountedRanges(TorchDispatchMode):
+    ranges = 0
+
+    def __torch_dispatch__(  # type: ignore[no-untyped-def]
+        self, func, types, args=(), kwargs=None
+    ) -> Any:
+        self.ranges += func.overloadpacket is torch.ops.aten.arange
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_counts_no_rows_in_its_layers(checkpoints: Callable[[str], Path]) -> None:
+    """Each range is a kernel; only the embedding makes one."""
+    engine = engines.engine(checkpoints("musicgen-small"), compiled=False)
+    slots = RowSlots(engines.model_of(engine).decoder, 2, 32, 16)
+    features = graphs.SamplerFeatures(random=True, largest_k=8, top_p=False)
+    with torch.inference_mode(), _CountedRanges() as counted:
+        slots.step(StepShape(rows=2, length=32, tokens=16, features=features))
+    assert counted.ranges == 1
 
 
 def test_cached_memory_counts_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
