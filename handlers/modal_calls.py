@@ -13,29 +13,25 @@ other languages cannot read one.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from handlers.call_body import check_values, parse_object, read_body, wait_for_hang_up
+from handlers.call_errors import HTTP_CODES, RETRY_SECONDS, ApiError
 from handlers.contract import ServedPredictor, find_status
 from handlers.reply import build_reply, choose_delivery, format_error
 from handlers.serving import Serving
-from musicgen.errors import DeviceFault, InvalidRequest, MusicGenError
+from musicgen.errors import DeviceFault, GenerationCancelled, InvalidRequest, MusicGenError
 from musicgen.settings import Settings
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
+    from starlette.exceptions import HTTPException
     from starlette.requests import Request
     from starlette.responses import Response
 
-BODY_MAX_BYTES = 20_000_000
-"""Largest body of the web address, as on the job API."""
-TOO_LARGE = (
-    f"body_too_large: The body is larger than {BODY_MAX_BYTES // 10**6} MB, the limit. "
-    "Send the address of the sound instead."
-)
-"""The error of the job API and of the model server, with their status 413."""
+_HANG_UP = find_status(GenerationCancelled())
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +53,7 @@ class ModalCalls:
         settings: Settings,
         replace_container: Callable[[], object] = _do_nothing,
     ) -> None:
+        self._predictor = predictor
         self._serving = Serving(predictor, settings.input_networks)
         self._delivery = choose_delivery(settings.bucket)
         self._replace_container = replace_container
@@ -68,14 +65,21 @@ class ModalCalls:
     def build_web_app(self) -> Starlette:
         """Return the ASGI application of the web address: POST / for a clip, GET / for health."""
         from starlette.applications import Starlette
+        from starlette.exceptions import HTTPException
         from starlette.routing import Route
 
+        handlers: Any = {HTTPException: _answer_http_error}
         return Starlette(
             routes=[
                 Route("/", self._post, methods=["POST"]),
                 Route("/", self._get, methods=["GET"]),
-            ]
+            ],
+            exception_handlers=handlers,
         )
+
+    def close(self) -> None:
+        """Free the weights."""
+        self._predictor.close()
 
     async def _answer(self, fields: object) -> tuple[int, dict[str, Any]]:
         """Return the HTTP status and the reply."""
@@ -106,35 +110,45 @@ class ModalCalls:
         )
 
     async def _post(self, request: Request) -> Response:
-        from starlette.responses import JSONResponse
+        """Answer a call; a caller who hangs up stops the decode."""
+        from starlette.requests import ClientDisconnect
+        from starlette.responses import JSONResponse, Response
 
         try:
-            body = await _read_body(request)
-            if body is None:
-                return JSONResponse({"error": TOO_LARGE}, 413)
-            fields = _parse(body)
+            body = await read_body(request)
+            check_values(body)
+            fields = await asyncio.to_thread(parse_object, body)
+        except ClientDisconnect:
+            return Response(status_code=_HANG_UP)
+        except ApiError as error:
+            return JSONResponse({"error": f"{error.code}: {error}"}, error.status)
         except InvalidRequest as error:
             return JSONResponse(_build_failure(error), find_status(error))
-        status, reply = await self._answer(fields)
-        return JSONResponse(reply, status)
+        answer = asyncio.create_task(self._answer(fields))
+        gone = asyncio.create_task(wait_for_hang_up(request))
+        try:
+            await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                return Response(status_code=_HANG_UP)
+            status, reply = answer.result()
+        finally:
+            for task in (answer, gone):
+                task.cancel()
+            await asyncio.gather(answer, gone, return_exceptions=True)
+        return JSONResponse(reply, status, _advise_retry(status))
 
 
-async def _read_body(request: Request) -> bytes | None:
-    """Return the body, or None if it is too large."""
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > BODY_MAX_BYTES:
-            return None
-    return bytes(body)
+async def _answer_http_error(_: Request, error: HTTPException) -> Response:
+    """Answer an unknown path or method in the form of the other errors."""
+    from starlette.responses import JSONResponse
+
+    code = HTTP_CODES.get(error.status_code, ApiError.code)
+    body = {"error": f"{code}: {error.detail}. Send POST / or GET /."}
+    return JSONResponse(body, error.status_code, dict(error.headers or {}))
 
 
-def _parse(body: bytes) -> object:
-    """Return the JSON of a body. Raises: `InvalidRequest`."""
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        raise InvalidRequest("body", "must be JSON") from None
+def _advise_retry(status: int) -> dict[str, str]:
+    return {"Retry-After": str(RETRY_SECONDS)} if status == 503 else {}
 
 
 def _build_failure(error: Exception) -> dict[str, Any]:

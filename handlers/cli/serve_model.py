@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from handlers.call_body import BODY_SECONDS
 from handlers.cli.options import EXIT_FAILED
 from handlers.hf_endpoint import find_model
 from musicgen.errors import MissingDependency
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 ARTIFACTS = Path("/opt/ml/model")
 """Folder with the contents of a SageMaker model's archive."""
 KEEP_ALIVE_SECONDS = 75
-BODY_SECONDS = 60.0
 
 logger = logging.getLogger(__name__)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
+
+from handlers.call_errors import ApiError as ApiError
+from handlers.call_errors import BodyTooLarge as BodyTooLarge
 
 RETRY_MAX_SECONDS = 600
 
@@ -20,26 +22,6 @@ def build_error_body(status: int, code: str, message: str, **details: Any) -> di
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     error = {"code": code, "message": message, "type": kind, "param": details.get("field")}
     return {"error": {**error, **details}}
-
-
-class ApiError(Exception):
-    """A refused call, answered with the HTTP `status` and the stable `code`.
-
-    `retry_after`: seconds for the Retry-After header, where trying again can help.
-    `field`: field of the body with the trouble. `headers`: further headers of the answer.
-    `expected_seconds`: the wait of a job submitted now, where the queue is the reason.
-    """
-
-    status = 400
-    code = "refused"
-    retry_after: int | None = None
-    expected_seconds: float | None = None
-    field: str | None = None
-    headers: Mapping[str, str] = {}
-
-    def __init__(self, message: str, retry_after: int | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
 
 
 class Unauthorized(ApiError):
@@ -122,12 +104,6 @@ class RangeNotSatisfiable(ApiError):
     def __init__(self, size: int) -> None:
         super().__init__(f"The range is outside the file. The file has {size} bytes.")
         self.size = size
-
-
-class BodyTooLarge(ApiError):
-    """The body of a call is too large."""
-
-    status, code = 413, "body_too_large"
 
 
 class CapacityExceeded(ApiError):

@@ -9,8 +9,9 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
+from handlers.call_errors import RETRY_SECONDS, ApiError
 from handlers.contract import ErrorReport, describe_error
-from handlers.job_api.errors import ApiError, build_error_body
+from handlers.job_api.errors import build_error_body
 from handlers.model_server.errors import NotAcceptable
 from handlers.reply import build_reply
 from musicgen.errors import InlineTooLarge
@@ -101,7 +102,7 @@ def build_item(outcome: GenerationResult | BaseException) -> Mapping[str, Any]:
 def build_failure(error: BaseException) -> JSONResponse:
     """Return the answer to a failed call, and log what its caller does not get."""
     report, body = describe(error)
-    after = getattr(error, "retry_after", None) or (10 if report.status == 503 else None)
+    after = getattr(error, "retry_after", None) or (RETRY_SECONDS if report.status == 503 else None)
     headers = {} if after is None else {"Retry-After": str(after)}
     return JSONResponse(body, report.status, headers)
 

@@ -15,10 +15,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from handlers.call_body import BODY_MAX_BYTES, wait_for_hang_up
+from handlers.call_errors import HTTP_CODES, ApiError
 from handlers.contract import ServedPredictor, find_status
 from handlers.job_api.errors import build_error_body
 from handlers.model_server import answers
-from handlers.model_server.bodies import BODY_MAX_BYTES, Call, read_call
+from handlers.model_server.bodies import Call, read_call
 from handlers.model_server.calls import ModelCalls
 from handlers.model_server.errors import NotReady
 from handlers.reply import build_reply, choose_delivery
@@ -27,7 +29,6 @@ from musicgen.settings import Delivery, ModelServerSettings, Settings
 
 BATCH_MAX_MB = 100
 """SageMaker's limit of payload size times concurrent calls of a batch transform."""
-_CODES = {404: "not_found", 405: "method_not_allowed"}
 _HANG_UP = find_status(GenerationCancelled())
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ class ModelServer:
     async def _answer(self, request: Request, calls: ModelCalls) -> Response:
         call = await read_call(request)
         most = self._server.answer_bytes
-        gone = asyncio.ensure_future(_wait_for_hang_up(request))
+        gone = asyncio.ensure_future(wait_for_hang_up(request))
         try:
             if call.shape == "lines":
                 return answers.build_lines(await self._run_lines(call, calls, gone), most)
@@ -165,15 +166,9 @@ async def _answer_failure(_: Request, error: Exception) -> Response:
 
 
 async def _answer_http_error(_: Request, error: HTTPException) -> Response:
-    code = _CODES.get(error.status_code, "refused")
+    code = HTTP_CODES.get(error.status_code, ApiError.code)
     body = build_error_body(error.status_code, code, str(error.detail))
     return JSONResponse(body, error.status_code, dict(error.headers or {}))
-
-
-async def _wait_for_hang_up(request: Request) -> None:
-    """Return once the caller has hung up. Its body was read before."""
-    while (await request.receive())["type"] != "http.disconnect":
-        continue
 
 
 def _check_one_clip(fields: dict[str, Any]) -> None:

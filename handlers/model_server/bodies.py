@@ -1,30 +1,22 @@
-"""Bodies of calls: read with limits of size, time and number of values."""
+"""Bodies of calls as the requests within."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from starlette.requests import Request
 
+from handlers.call_body import check_values, parse_object, read_body
 from handlers.hf_endpoint import parse_query
-from handlers.job_api.errors import BodyTooLarge
-from handlers.model_server.errors import BodyTooSlow, WrongMediaType
+from handlers.model_server.errors import WrongMediaType
 from musicgen.errors import InvalidRequest
 
-BODY_MAX_BYTES = 20_000_000
-"""About 15 MB of sound in base64."""
-BODY_SECONDS = 60.0
-VALUES_MAX = 100_000
-"""Each value of JSON needs a separator, so counting these bounds the memory of the parsed body.
-Base64 has none of them."""
 ITEMS_MAX = 16
 """Longest list of instances, and most lines of one body."""
 JSON_LINES = ("application/jsonlines", "application/x-jsonlines", "application/x-ndjson")
-_SEPARATORS = (b",", b"[", b"{", b":")
 
 Shape = Literal["object", "instances", "lines"]
 
@@ -53,35 +45,18 @@ async def read_call(request: Request) -> Call:
             f"Content-Type {kind[:60]!r} is not read. Send application/json, "
             "application/jsonlines or audio/..."
         )
-    body = await _read_body(request)
+    body = await read_body(request)
     if is_sound:
         fields = parse_query(dict(request.query_params))
         if "input_audio" in fields:
             raise InvalidRequest("input_audio", "must be in the body or in the query, not in both")
         return Call("object", [{"input_audio": body, **fields}])
-    if sum(map(body.count, _SEPARATORS)) > VALUES_MAX:
-        raise BodyTooLarge(f"The body has more than {VALUES_MAX} values, the limit.")
+    check_values(body)
     return await asyncio.to_thread(_parse_lines if kind in JSON_LINES else _parse_object, body)
 
 
-async def _read_body(request: Request) -> bytes:
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > BODY_MAX_BYTES:
-                    raise BodyTooLarge(
-                        f"The body is larger than {BODY_MAX_BYTES / 1e6:g} MB, the limit. "
-                        "Send the address of the sound instead."
-                    )
-    except TimeoutError:
-        raise BodyTooSlow("The body was not received in time.") from None
-    return bytes(body)
-
-
 def _parse_object(body: bytes) -> Call:
-    parsed = _load(body)
+    parsed = parse_object(body)
     if "instances" in parsed:
         return Call("instances", [*_read_instances(parsed)])
     return Call("object", [parsed])
@@ -96,7 +71,7 @@ def _parse_lines(body: bytes) -> Call:
 
 def _load_line(line: bytes) -> dict[str, Any] | InvalidRequest:
     try:
-        return _load(line)
+        return parse_object(line)
     except InvalidRequest as error:
         return error
 
@@ -124,13 +99,3 @@ def _read_instances(parsed: Mapping[str, Any]) -> list[dict[str, Any]]:
                 raise InvalidRequest(name, "must be in instances or in parameters, not in both")
         items.append(fields | parameters)
     return items
-
-
-def _load(text: bytes) -> dict[str, Any]:
-    try:
-        parsed = json.loads(text)
-    except (ValueError, RecursionError):
-        raise InvalidRequest("body", 'must be JSON, such as {"prompt": "calm piano"}') from None
-    if not isinstance(parsed, dict):
-        raise InvalidRequest("body", "must be a JSON object with the fields of a request")
-    return parsed

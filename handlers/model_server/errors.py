@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from handlers.job_api.errors import ApiError
+from handlers.call_errors import ApiError
 
 
 class NotReady(ApiError):
@@ -29,12 +29,6 @@ class CallTooLong(ApiError):
         super().__init__(
             f"The call took longer than {seconds:g} s, the limit. Ask for a shorter clip."
         )
-
-
-class BodyTooSlow(ApiError):
-    """The body did not arrive in time."""
-
-    status, code = 408, "body_too_slow"
 
 
 class WrongMediaType(ApiError):

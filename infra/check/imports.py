@@ -43,7 +43,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "handlers": ("request", "settings", "process", "checkpoints", "net"),
     "handlers.mcp": ("request",),
-    "handlers.job_api": ("request",),
+    "handlers.job_api": ("request", "handlers"),
     "handlers.job_api.store": (
         *("request", "settings", "audio", "midi", "storage", "credentials"),
         "handlers.job_api",

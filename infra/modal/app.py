@@ -100,6 +100,12 @@ class MusicGenApp:
         """
         self._open()
 
+    @modal.exit()
+    def close(self) -> None:
+        """Free the model. Modal calls it once the running calls have ended."""
+        if hasattr(self, "_calls"):
+            self._calls.close()
+
     @modal.method()
     async def generate(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Return the reply to the fields of a request, or {"error": "code: text"}."""

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from musicgen.errors import InvalidRequest, PromptTooLong, find_nearest
 from musicgen.request.limits import PROMPT_MAX_CHARACTERS
+from musicgen.request.texts import check_text
 
 Kind = Literal[
     "text", "model", "texts", "sections", "audio", "integer", "number", "boolean", "choice"
@@ -122,6 +123,7 @@ class FieldSpec:
             raise PromptTooLong(
                 self.name, f"must have at most {PROMPT_MAX_CHARACTERS} characters", value=value
             )
+        check_text(self.name, value)
 
     def _is_allowed(self, value: object) -> bool:
         # bool is an int in Python: `duration: true` would otherwise pass as one second.

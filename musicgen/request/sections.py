@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from musicgen.errors import OMITTED, InvalidRequest
 from musicgen.request.limits import SECTION_MIN_SECONDS, SECTIONS_MAX
+from musicgen.request.texts import check_text
 
 _SECTIONS = 'must be a list of {"prompt": text, "duration": seconds}'
 _PROMPTS = "must be a list of texts"
@@ -38,6 +39,7 @@ def parse_prompts(value: object) -> tuple[str, ...]:
     for entry in entries:
         if not isinstance(entry, str):
             raise InvalidRequest("prompts", _PROMPTS, value=entry)
+        check_text("prompts", entry)
     return tuple(str(entry) for entry in entries)
 
 
@@ -63,6 +65,7 @@ def _parse_section(entry: object) -> Section:
     prompt, duration = entry["prompt"], entry["duration"]
     if not isinstance(prompt, str):
         raise InvalidRequest("sections", _SECTIONS, value=entry)
+    check_text("sections", prompt)
     is_number = isinstance(duration, (int, float)) and not isinstance(duration, bool)
     if not is_number or not SECTION_MIN_SECONDS <= duration <= 1e6:
         problem = f"must each last {SECTION_MIN_SECONDS:g} seconds or more"

@@ -32,6 +32,7 @@ COG = {field.name: field for field in read_inputs((ROOT / "predict.py").read_tex
 # Each just beyond the limit, or of a wrong type.
 BEYOND: list[dict[str, Any]] = [
     {"prompt": ""},
+    {"prompt": "a lone \ud800"},
     {"prompt": "x" * (limits.PROMPT_MAX_CHARACTERS + 1)},
     {"duration": limits.DURATION_MAX_SECONDS + 0.01},
     {"duration": limits.DURATION_MIN_SECONDS - 0.01},
@@ -64,6 +65,10 @@ BEYOND: list[dict[str, Any]] = [
     {"extend_stride": limits.STRIDE_MAX_SECONDS + 0.1},
     {"negative_prompt": "x" * (limits.PROMPT_MAX_CHARACTERS + 1)},
     {"sections": "[]"},
+    {"sections": r'[{"prompt": "\ud800", "duration": 2}]'},
+    {"prompts": r'["\ud800"]', "prompt": ""},
+    {"negative_prompt": "\ud800"},
+    {"model_version": "\ud800"},
     {"loop": True},
     {"bpm": limits.BPM_MAX + 1},
     {"beats_per_bar": limits.BEATS_MAX + 1},
@@ -81,6 +86,8 @@ BEYOND: list[dict[str, Any]] = [
     {"sample_rate": 22_050},
     {"bitrate": 128},
     {"save_tokens": True, "output_format": "mp3"},
+    {"stems": "drums"},
+    {"midi": 1},
 ]
 Ask = Callable[[FakePredictor, dict[str, Any]], str | None]
 """Runs a request on one platform and returns the error that its caller reads, None of success."""
@@ -135,7 +142,9 @@ def _modal(predictor: FakePredictor, given: dict[str, Any]) -> str | None:
 EVERYWHERE = [
     spec for spec in request_fields().values() if spec.on_cog and "input_audio" not in spec.example
 ]
-"""Fields of every platform that need no sound; those with one: test_input_audio.py."""
+"""Fields of every platform that need no sound."""
+WITH_SOUND = [spec for spec in request_fields().values() if "input_audio" in spec.example]
+NOT_ON_COG = [spec for spec in request_fields().values() if not spec.on_cog]
 
 PLATFORMS: dict[str, Ask] = {
     "cog": _cog,
@@ -144,6 +153,8 @@ PLATFORMS: dict[str, Ask] = {
     "model server": _model_server,
     "modal": _modal,
 }
+
+OTHERS = {name: ask for name, ask in PLATFORMS.items() if name != "cog"}
 
 
 @pytest.fixture
@@ -167,6 +178,34 @@ def test_every_field_reaches_the_predictor_as_it_was_sent(
         payload["sections"] = json.dumps(payload["sections"])
     assert ask(predictor, payload) is None
     assert predictor.requests == [GenerationRequest.from_mapping(payload)]
+
+
+@pytest.mark.parametrize("ask", OTHERS.values(), ids=OTHERS)
+@pytest.mark.parametrize("spec", NOT_ON_COG, ids=lambda spec: spec.name)
+def test_a_field_that_cog_lacks_reaches_the_predictor_elsewhere(
+    predictor: FakePredictor, ask: Ask, spec: FieldSpec
+) -> None:
+    payload = {"prompt": "" if spec.name == "prompts" else "x", **spec.example}
+    assert ask(predictor, payload) is None
+    assert predictor.requests == [GenerationRequest.from_mapping(payload)]
+
+
+@pytest.mark.parametrize("ask", OTHERS.values(), ids=OTHERS)
+@pytest.mark.parametrize("spec", WITH_SOUND, ids=lambda spec: spec.name)
+def test_a_field_of_a_sound_reaches_the_predictor(
+    predictor: FakePredictor, ask: Ask, spec: FieldSpec
+) -> None:
+    sound = {"input_audio": "data:audio/wav;base64,UklGRg=="}
+    assert ask(predictor, {"prompt": "x", **spec.example} | sound) is None
+    (request,) = predictor.requests
+    assert isinstance(request.input_audio, Path)
+    given = {"prompt": "x", **spec.example, "input_audio": request.input_audio}
+    assert request == GenerationRequest.from_mapping(given)
+
+
+def test_every_field_has_a_value_to_refuse() -> None:
+    """Guards against a new field whose limit only some platforms know."""
+    assert set(request_fields()) <= {name for given in BEYOND for name in given}
 
 
 @pytest.mark.parametrize("given", BEYOND, ids=str)

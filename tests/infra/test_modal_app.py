@@ -119,7 +119,7 @@ def test_a_bad_body_gets_the_status_of_its_error(build: Build) -> None:
         for body, told in (
             (b"{", "body must be JSON"),
             (b"[" * 100_000, "body must be JSON"),
-            (b"[1]", "body must be an object"),
+            (b"[1]", "body must be a JSON object"),
             (json.dumps({"duration": 1}).encode(), "prompt must not be empty"),
             (b" " * 20_000_001, "Send the address of the sound instead"),
         ):

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from handlers import call_body
 from handlers.model_server import bodies
 from handlers.model_server.app import ModelServer, make_app
 from musicgen.errors import DeviceFault
@@ -160,9 +161,9 @@ def test_a_sound_as_body_is_the_input_audio(predictor: FakePredictor) -> None:
 
 def test_bodies_are_limited(predictor: FakePredictor, monkeypatch: pytest.MonkeyPatch) -> None:
     json_type = {"Content-Type": "application/json"}
-    many = post(predictor, content=b"[" * (bodies.VALUES_MAX + 1), headers=json_type)
+    many = post(predictor, content=b"[" * (call_body.VALUES_MAX + 1), headers=json_type)
     assert (many.status_code, code_of(many)) == (413, "body_too_large")
-    monkeypatch.setattr(bodies, "BODY_MAX_BYTES", 1000)
+    monkeypatch.setattr(call_body, "BODY_MAX_BYTES", 1000)
     large = post(predictor, json={"prompt": "x" * 1000})
     assert (large.status_code, code_of(large)) == (413, "body_too_large")
     deep = post(predictor, content=b"[" * 90_000, headers=json_type)
