@@ -88,6 +88,13 @@ class AsyncGeneration(AsyncIterator[Progress]):
             self._room.release()
         return progress
 
+    async def read_audio(self) -> AsyncIterator[bytes]:
+        """Yield the pieces of the first clip's stream. Raises: the error of the generation."""
+        async for progress in self:
+            if progress.audio and progress.audio[0]:
+                yield progress.audio[0]
+        await self.result()
+
     def cancel(self) -> None:
         """Stop the decode without waiting for it, where the `async with` cannot be left."""
         self._cancelled.set()

@@ -8,6 +8,8 @@ from handlers.contract import describe_error
 from musicgen.result import GenerationResult
 from musicgen.settings import BucketSettings, Delivery
 
+LIVE_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg", "ogg": "audio/ogg"}
+"""Content types of live sound by output_format."""
 _DATA_URI = "data:"
 
 

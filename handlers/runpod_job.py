@@ -27,7 +27,7 @@ from typing import Any
 
 from handlers.async_generation import AsyncGeneration
 from handlers.contract import ServedPredictor
-from handlers.reply import build_reply, choose_delivery, format_error
+from handlers.reply import LIVE_TYPES, build_reply, choose_delivery, format_error
 from handlers.runpod_bucket import read_bucket
 from handlers.runpod_progress import ProgressPosts
 from handlers.serving import Serving
@@ -38,7 +38,6 @@ from musicgen.settings import Delivery, Settings
 
 PIECE_MAX_BYTES = 600_000
 """RunPod accepts 1 MB for one piece of a stream, and base64 adds a third."""
-LIVE_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg", "ogg": "audio/ogg"}
 STREAMED_NOTE = "Without a bucket the audio is only in the stream: join the pieces of each index."
 _FILE_FACTS = (
     *("audio", "bytes", "sha256"),

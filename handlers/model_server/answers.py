@@ -12,14 +12,13 @@ from starlette.responses import JSONResponse, Response
 from handlers.call_errors import RETRY_SECONDS, ApiError
 from handlers.contract import ErrorReport, describe_error
 from handlers.job_api.errors import build_error_body
+from handlers.model_server.bodies import ATTRIBUTES
 from handlers.model_server.errors import NotAcceptable
 from handlers.reply import build_reply
 from musicgen.errors import InlineTooLarge
 from musicgen.request.limits import OUTPUT_FORMATS
 from musicgen.result import GenerationResult
 
-ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
-"""The one header of a container that SageMaker hands on; at most 1,024 visible characters."""
 JSON_OVERHEAD = 64_000
 """Room in an answer for the facts about its clips."""
 _ATTRIBUTES_MAX = 1024
@@ -75,9 +74,19 @@ def build_audio(result: GenerationResult, most: int) -> Response:
         "licence": result.licence,
         "model": result.model,
     }
+    return Response(sound, media_type=clip.content_type, headers=build_attributes(facts))
+
+
+def build_attributes(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Return the header with facts about an answer in audio."""
     text = ";".join(f"{name}={value}" for name, value in facts.items())
-    visible = "".join(c for c in text if "!" <= c <= "~")[:_ATTRIBUTES_MAX]
-    return Response(sound, media_type=clip.content_type, headers={ATTRIBUTES: visible})
+    return {ATTRIBUTES: "".join(c for c in text if "!" <= c <= "~")[:_ATTRIBUTES_MAX]}
+
+
+def require_json(accept: str | None) -> None:
+    """Refuse audio as the answer to several requests. Raises: `NotAcceptable`."""
+    if choose_audio(accept, {}) is not None:
+        raise NotAcceptable("Several requests are answered in JSON. Accept application/json.")
 
 
 def build_json(content: Mapping[str, Any], most: int) -> Response:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
+import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from starlette.applications import Starlette
@@ -23,12 +25,17 @@ from handlers.model_server import answers
 from handlers.model_server.bodies import Call, read_call
 from handlers.model_server.calls import ModelCalls
 from handlers.model_server.errors import NotReady
-from handlers.reply import build_reply, choose_delivery
+from handlers.model_server.streams import LiveSound
+from handlers.reply import LIVE_TYPES, build_reply, choose_delivery
 from musicgen.errors import GenerationCancelled, InvalidRequest, MusicGenError
+from musicgen.request import GenerationRequest
+from musicgen.request.limits import SEED_MAX
 from musicgen.settings import Delivery, ModelServerSettings, Settings
 
 BATCH_MAX_MB = 100
 """SageMaker's limit of payload size times concurrent calls of a batch transform."""
+UNSENT_MAX_BYTES = 10**9
+"""Limit of the whole clip behind a stream, which is encoded but not sent without a bucket."""
 _HANG_UP = find_status(GenerationCancelled())
 
 logger = logging.getLogger(__name__)
@@ -78,8 +85,9 @@ class ModelServer:
         began = time.monotonic()
         try:
             calls = self._find_calls()
-            with calls.admit():
-                response = await self._answer(request, calls)
+            async with AsyncExitStack() as held:
+                held.enter_context(calls.admit())
+                response = await self._answer(request, calls, held)
         except ClientDisconnect:
             # Nobody reads it.
             return Response(status_code=_HANG_UP)
@@ -91,30 +99,59 @@ class ModelServer:
         logger.info("call answered status=%d seconds=%.1f", response.status_code, seconds)
         return response
 
-    async def _answer(self, request: Request, calls: ModelCalls) -> Response:
+    async def _answer(self, request: Request, calls: ModelCalls, held: AsyncExitStack) -> Response:
+        """Return the answer; live sound keeps what is in `held` until its end."""
         call = await read_call(request)
         most = self._server.answer_bytes
+        accept = request.headers.get("accept")
         gone = asyncio.ensure_future(wait_for_hang_up(request))
+        held.callback(gone.cancel)
+        if call.shape == "lines":
+            answers.require_json(accept)
+            return answers.build_lines(await self._run_lines(call, calls, gone), most)
+        items = [item for item in call.items if isinstance(item, dict)]
+        if call.shape == "instances":
+            answers.require_json(accept)
+            results = await calls.run_all(items, self._deliver(len(items)), gone)
+            content = {"predictions": [build_reply(result) for result in results]}
+            return await asyncio.to_thread(answers.build_json, content, most)
+        fields = items[0]
+        form = answers.choose_audio(accept, fields)
+        if call.is_streamed:
+            fields = fields if form is None else {**fields, "output_format": form}
+            return await self._open_stream(fields, calls, gone, held)
+        if form is None:
+            result = await calls.run(fields, self._deliver(1), gone)
+            return await asyncio.to_thread(answers.build_json, build_reply(result), most)
+        _check_one_clip(fields)
+        delivery = Delivery(None, inline_bytes=most)
+        result = await calls.run({**fields, "output_format": form}, delivery, gone)
+        return await asyncio.to_thread(answers.build_audio, result, most)
+
+    async def _open_stream(
+        self,
+        fields: dict[str, Any],
+        calls: ModelCalls,
+        gone: asyncio.Future[Any],
+        held: AsyncExitStack,
+    ) -> Response:
+        """Return live sound once its first piece is there, so that an early error is an error."""
+        _check_one_clip(fields)
+        job_id = uuid.uuid4().hex
+        if fields.get("seed") is None:
+            fields = {**fields, "seed": secrets.randbelow(SEED_MAX + 1)}
+        delivery = self._bucket
+        if delivery.bucket is None:
+            delivery = Delivery(None, inline_bytes=UNSENT_MAX_BYTES)
+        pieces = calls.stream(fields, job_id, delivery, gone)
         try:
-            if call.shape == "lines":
-                return answers.build_lines(await self._run_lines(call, calls, gone), most)
-            items = [item for item in call.items if isinstance(item, dict)]
-            if call.shape == "instances":
-                delivery = self._deliver(len(items))
-                results = await calls.run_all(items, delivery, gone)
-                content = {"predictions": [build_reply(result) for result in results]}
-                return await asyncio.to_thread(answers.build_json, content, most)
-            fields = items[0]
-            form = answers.choose_audio(request.headers.get("accept"), fields)
-            if form is None:
-                result = await calls.run(fields, self._deliver(1), gone)
-                return await asyncio.to_thread(answers.build_json, build_reply(result), most)
-            _check_one_clip(fields)
-            delivery = Delivery(None, inline_bytes=most)
-            result = await calls.run({**fields, "output_format": form}, delivery, gone)
-            return await asyncio.to_thread(answers.build_audio, result, most)
-        finally:
-            gone.cancel()
+            first = await anext(pieces, b"")
+        except BaseException:
+            await pieces.aclose()
+            raise
+        kind = LIVE_TYPES[fields.get("output_format") or GenerationRequest.output_format]
+        facts = answers.build_attributes({"job_id": job_id, "seed": fields["seed"]})
+        return LiveSound(first, pieces, held.pop_all(), calls.seconds, kind, facts)
 
     async def _run_lines(
         self, call: Call, calls: ModelCalls, gone: asyncio.Future[Any]

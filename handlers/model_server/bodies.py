@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
@@ -18,6 +19,14 @@ ITEMS_MAX = 16
 """Longest list of instances, and most lines of one body."""
 JSON_LINES = ("application/jsonlines", "application/x-jsonlines", "application/x-ndjson")
 
+UNTYPED = ("application/octet-stream", "binary/octet-stream")
+"""Types of S3 and of clients for a body of no declared type."""
+ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+"""The one header of a caller, and of a container, handed on by SageMaker; at most 1,024 visible
+characters."""
+_STREAM = "stream"
+_SWITCHES: Mapping[object, bool] = {True: True, False: False, "true": True, "false": False}
+
 Shape = Literal["object", "instances", "lines"]
 
 
@@ -25,11 +34,13 @@ Shape = Literal["object", "instances", "lines"]
 class Call:
     """Requests of one call: the fields of each, and the shape of the body.
 
-    An item that cannot be read is its error; only lines have those.
+    An item that cannot be read is its error; only lines have those. `is_streamed`: the only item is
+    to be answered by live sound.
     """
 
     shape: Shape
     items: list[dict[str, Any] | InvalidRequest]
+    is_streamed: bool = False
 
 
 async def read_call(request: Request) -> Call:
@@ -40,26 +51,61 @@ async def read_call(request: Request) -> Call:
     kind = request.headers.get("content-type", "application/json").partition(";")[0]
     kind = kind.strip().lower()
     is_sound = kind.startswith("audio/")
-    if not (is_sound or kind == "application/json" or kind in JSON_LINES):
-        raise WrongMediaType(
-            f"Content-Type {kind[:60]!r} is not read. Send application/json, "
-            "application/jsonlines or audio/..."
-        )
+    if not (is_sound or kind == "application/json" or kind in (*JSON_LINES, *UNTYPED)):
+        raise _refuse_type(kind)
     body = await read_body(request)
     if is_sound:
-        fields = parse_query(dict(request.query_params))
-        if "input_audio" in fields:
-            raise InvalidRequest("input_audio", "must be in the body or in the query, not in both")
-        return Call("object", [{"input_audio": body, **fields}])
+        return _build_object({"input_audio": body, **_read_parameters(request)})
+    if kind in UNTYPED and not body.lstrip().startswith(b"{"):
+        raise _refuse_type(kind)
     check_values(body)
     return await asyncio.to_thread(_parse_lines if kind in JSON_LINES else _parse_object, body)
 
 
+def _refuse_type(kind: str) -> WrongMediaType:
+    return WrongMediaType(
+        f"Content-Type {kind[:60]!r} is not read. Send application/json, "
+        "application/jsonlines or audio/..."
+    )
+
+
+def _read_parameters(request: Request) -> dict[str, Any]:
+    """Return the fields beside a sound, of the query or of SageMaker's only header.
+
+    Raises: `InvalidRequest`.
+    """
+    given = [
+        *request.query_params.multi_items(),
+        *parse_qsl(request.headers.get(ATTRIBUTES, ""), keep_blank_values=True),
+    ]
+    for name, _ in given:
+        if name == "input_audio":
+            raise InvalidRequest("input_audio", "must be in the body or in the query, not in both")
+        if sum(name == other for other, _ in given) > 1:
+            raise InvalidRequest(name, "must be given once")
+    return parse_query(dict(given))
+
+
+def _build_object(fields: dict[str, Any]) -> Call:
+    """Return a call of one request. Raises: `InvalidRequest`."""
+    wish = fields.pop(_STREAM, False)
+    if not isinstance(wish, (bool, str)) or wish not in _SWITCHES:
+        raise InvalidRequest(_STREAM, "must be true or false", value=wish)
+    return Call("object", [fields], _SWITCHES[wish])
+
+
 def _parse_object(body: bytes) -> Call:
-    parsed = parse_object(body)
+    try:
+        parsed = parse_object(body)
+    except InvalidRequest:
+        lines = body.split(b"\n")
+        if lines[1:] and all(line.startswith(b"{") for line in lines if line.strip()):
+            advice = "Send several lines as Content-Type application/jsonlines."
+            raise InvalidRequest("body", "must be one object", advice=advice) from None
+        raise
     if "instances" in parsed:
         return Call("instances", [*_read_instances(parsed)])
-    return Call("object", [parsed])
+    return _build_object(parsed)
 
 
 def _parse_lines(body: bytes) -> Call:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from handlers.contract import ServedPredictor
 from handlers.job_api.errors import ServerBusy
@@ -15,11 +15,14 @@ from musicgen.errors import DeviceFault, GenerationCancelled
 from musicgen.result import GenerationResult
 from musicgen.settings import Delivery, ModelServerSettings, Settings
 
+Result = TypeVar("Result")
+
 
 class ModelCalls:
     """Calls of one loaded model. The requests of all calls share the predictor's batch.
 
-    `lost_device`: set after a fault of the device; only a new process can work again.
+    `seconds`: longest time of a call. `lost_device`: set after a fault of the device; only a new
+    process can work again.
     """
 
     def __init__(
@@ -27,7 +30,7 @@ class ModelCalls:
     ) -> None:
         self._serving = Serving(predictor, settings.input_networks)
         self._room = predictor.slots + server.calls_waiting
-        self._seconds = server.call_seconds
+        self.seconds = server.call_seconds
         self._stops = asyncio.Event()
         self._open = 0
         self.lost_device = asyncio.Event()
@@ -79,22 +82,55 @@ class ModelCalls:
         """
         try:
             async with self._serving.follow(fields, delivery=delivery) as generation:
-                result = asyncio.create_task(generation.result())
-                stops = asyncio.create_task(self._stops.wait())
-                try:
-                    await asyncio.wait(
-                        {result, stops, gone},
-                        timeout=self._seconds,
-                        return_when=asyncio.FIRST_COMPLETED,
-                    )
-                    if result.done():
-                        return result.result()
-                    if gone.done():
-                        raise GenerationCancelled("The caller hung up.")
-                    raise StoppedByServer if stops.done() else CallTooLong(self._seconds)
-                finally:
-                    stops.cancel()
-                    result.cancel()
+                return await self._wait(generation.result(), gone, self.seconds)
         except DeviceFault:
             self.lost_device.set()
             raise
+
+    async def stream(
+        self,
+        fields: Mapping[str, Any],
+        job_id: str,
+        delivery: Delivery,
+        gone: asyncio.Future[Any],
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the pieces of a request's only clip as one file, while it is made.
+
+        Raises: the errors of `run`, also after some pieces.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self.seconds
+        try:
+            async with self._serving.follow(
+                fields, job_id, stream="joined", delivery=delivery
+            ) as generation:
+                pieces = generation.read_audio()
+                while piece := await self._wait(_read_next(pieces), gone, end - loop.time()):
+                    yield piece
+        except DeviceFault:
+            self.lost_device.set()
+            raise
+
+    async def _wait(
+        self, work: Coroutine[Any, Any, Result], gone: asyncio.Future[Any], seconds: float
+    ) -> Result:
+        """Return the result of `work`, or raise the reason to stop waiting for it."""
+        task = asyncio.create_task(work)
+        stops = asyncio.create_task(self._stops.wait())
+        try:
+            await asyncio.wait(
+                {task, stops, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            if task.done():
+                return task.result()
+            if gone.done():
+                raise GenerationCancelled("The caller hung up.")
+            raise StoppedByServer if stops.done() else CallTooLong(self.seconds)
+        finally:
+            stops.cancel()
+            task.cancel()
+
+
+async def _read_next(pieces: AsyncIterator[bytes]) -> bytes:
+    """Return the next piece, and nothing after the last one."""
+    return await anext(pieces, b"")

@@ -70,7 +70,7 @@ class FakePredictor:
                 time.sleep(0.001)
                 yield Progress(1, STEPS)
             for done in range(1, STEPS + 1):
-                heard = stream == "files" and done % 10 == 0
+                heard = stream is not None and done % 10 == 0
                 yield Progress(done, STEPS, (b"%d" % done,) if heard else ())
             if self.fails:
                 raise self.fails

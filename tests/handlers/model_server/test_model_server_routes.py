@@ -257,3 +257,98 @@ def test_a_request_is_the_same_in_each_shape(predictor: FakePredictor) -> None:
         headers={"Content-Type": "application/jsonlines"},
     )
     assert predictor.requests == [GenerationRequest.from_mapping(fields)] * 3
+
+
+def test_a_stream_has_the_bytes_of_the_live_sound_and_facts_about_it(
+    predictor: FakePredictor,
+) -> None:
+    answer = post(predictor, json=FIELDS | {"stream": True, "seed": 5})
+    assert answer.content == b"10203040"
+    assert answer.headers["content-type"] == "audio/wav"
+    assert "seed=5" in answer.headers["X-Amzn-SageMaker-Custom-Attributes"]
+    unseeded = post(predictor, json=FIELDS | {"stream": True}, headers={"Accept": "audio/mpeg"})
+    assert unseeded.headers["content-type"] == "audio/mpeg"
+    request = predictor.requests[-1]
+    assert f"seed={request.seed}" in unseeded.headers["X-Amzn-SageMaker-Custom-Attributes"]
+    assert request.output_format == "mp3"
+
+
+def test_a_stream_that_fails_has_no_end(predictor: FakePredictor) -> None:
+    """Guards against a part of a clip that is taken for the whole."""
+    predictor.fails = DeviceFault("the GPU fell off the bus")
+    server = ModelServer(Settings(), ModelServerSettings())
+    messages: list[Any] = []
+
+    async def run() -> None:
+        server.open(predictor)
+        app = make_app(server, nothing, ModelServerSettings())
+        body = json.dumps(FIELDS | {"stream": True}).encode()
+        coming = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive() -> Any:
+            return coming.pop() if coming else await asyncio.Event().wait()
+
+        async def send(message: Any) -> None:
+            messages.append(message)
+
+        headers = [(b"content-type", b"application/json")]
+        scope = {"type": "http", "method": "POST", "path": "/invocations", "headers": headers}
+        await app({**scope, "query_string": b"", "http_version": "1.1"}, receive, send)
+
+    asyncio.run(run())
+    assert messages[0]["status"] == 200 and messages[-1]["more_body"]
+    assert not server.is_ready
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [({"variations": 2}, 422), ({"stream": "maybe"}, 422), ({"stream": 1}, 422), ({"x": 1}, 422)],
+)
+def test_a_stream_that_cannot_begin_is_an_error(
+    predictor: FakePredictor, fields: dict[str, Any], status: int
+) -> None:
+    answer = post(predictor, json={"stream": True, **FIELDS, **fields})
+    assert (answer.status_code, predictor.requests) == (status, [])
+
+
+def test_a_sound_on_sagemaker_brings_its_fields_in_the_only_header(
+    predictor: FakePredictor,
+) -> None:
+    """SageMaker hands on no query string."""
+    headers = {
+        "Content-Type": "audio/wav",
+        "X-Amzn-SageMaker-Custom-Attributes": "prompt=calm%20piano%3B&continuation=true&top_k=5",
+    }
+    assert post(predictor, content=b"RIFF", headers=headers).status_code == 200
+    request = predictor.requests[0]
+    assert (request.prompt, request.continuation, request.top_k) == ("calm piano;", True, 5)
+    twice = post(predictor, "/invocations?top_k=5", content=b"RIFF", headers=headers)
+    assert (twice.status_code, code_of(twice)) == (422, "invalid_request")
+    other = {"X-Amzn-SageMaker-Custom-Attributes": "trace=7"}
+    assert post(predictor, json=FIELDS, headers=other).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["application/octet-stream", "binary/octet-stream"])
+def test_an_input_from_s3_without_a_type_is_read_as_json(
+    predictor: FakePredictor, kind: str
+) -> None:
+    headers = {"Content-Type": kind}
+    assert post(predictor, content=json.dumps(FIELDS), headers=headers).status_code == 200
+    other = post(predictor, content=b"RIFF", headers=headers)
+    assert (other.status_code, code_of(other)) == (415, "wrong_media_type")
+
+
+def test_lines_sent_as_one_object_are_told_their_type(predictor: FakePredictor) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = post(predictor, content=b'{"prompt": "x"}\n{"prompt": "y"}\n', headers=headers)
+    assert answer.status_code == 422
+    assert "application/jsonlines" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("kind", ["application/jsonlines", "application/json"])
+def test_several_requests_are_not_answered_in_audio(predictor: FakePredictor, kind: str) -> None:
+    """Guards against an Accept that is read and ignored."""
+    body = json.dumps(FIELDS if kind.endswith("lines") else {"instances": [FIELDS]})
+    headers = {"Content-Type": kind, "Accept": "audio/wav"}
+    answer = post(predictor, content=body, headers=headers)
+    assert (answer.status_code, code_of(answer)) == (406, "not_acceptable")
