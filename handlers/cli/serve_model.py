@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import hashlib
 import logging
 import socket
 import threading
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 from handlers.call_body import BODY_SECONDS
 from handlers.cli.options import EXIT_FAILED
 from handlers.hf_endpoint import find_model
-from musicgen.errors import MissingDependency
+from musicgen.errors import CheckpointNotFound, MissingDependency
 from musicgen.net.listen import bind_sockets
 from musicgen.process import startup
 from musicgen.settings import ModelServerSettings, Settings
@@ -60,7 +61,7 @@ def serve_model(options: argparse.Namespace, settings: Settings) -> int:
     sockets = bind_sockets(host, port)
     logger.info("model server address=%s:%d platform=%s", host, port, platform)
     model_server = ModelServer(settings, server_settings)
-    run = _ServerLife(model_server, settings)
+    run = _ServerLife(model_server, settings, server_settings.storage_uri)
     config = uvicorn.Config(
         make_app(model_server, run.live, server_settings),
         http=build_protocol(BODY_SECONDS),
@@ -92,8 +93,11 @@ def serve_model(options: argparse.Namespace, settings: Settings) -> int:
 class _ServerLife:
     """Life of one model server: its load in a thread, and the reason of its end."""
 
-    def __init__(self, model_server: ModelServer, settings: Settings) -> None:
+    def __init__(
+        self, model_server: ModelServer, settings: Settings, artifacts: str | None
+    ) -> None:
         self._server, self._settings = model_server, settings
+        self._artifacts = artifacts
         self.error: BaseException | None = None
         self.lost_device = False
         self.end: Callable[[], None] = lambda: None
@@ -142,7 +146,10 @@ class _ServerLife:
                 loaded.set_result(predictor)
 
         try:
-            predictor = Predictor.load(self._settings)
+            settings = self._settings
+            if self._artifacts:
+                settings = replace(settings, model=_fetch_artifacts(self._artifacts, settings))
+            predictor = Predictor.load(settings)
             predictor.warm_up()
         except Exception as error:
             outcome: tuple[Predictor | None, BaseException | None] = None, error
@@ -150,3 +157,21 @@ class _ServerLife:
             outcome = predictor, None
         with contextlib.suppress(RuntimeError):  # The loop has ended.
             loop.call_soon_threadsafe(settle, *outcome)
+
+
+def _fetch_artifacts(address: str, settings: Settings) -> str:
+    """Download Vertex AI's copy of a model's artifacts, and return the model in it.
+
+    Raises: `CheckpointNotFound`, `DiskFull`, `NotWritable`.
+    """
+    from musicgen.checkpoints.google_bucket import fetch_folder
+
+    name = hashlib.sha256(address.encode()).hexdigest()[:16]
+    folder = fetch_folder(address, settings.weights_dir.expanduser() / f"vertex-{name}")
+    found = find_model(folder)
+    if found is None:
+        raise CheckpointNotFound(
+            f"{address} has no model: upload a packed file, or a folder with config.json, as the "
+            "artifacts"
+        )
+    return found

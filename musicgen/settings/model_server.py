@@ -103,6 +103,12 @@ class ModelServerSettings:
         unset="that of `--port`",
         help="Port of the model server on Vertex AI.",
     )
+    storage_uri: str | None = setting(
+        "AIP_STORAGE_URI",
+        "text",
+        help="Vertex AI's address (`gs://`) of the model's artifacts: a packed file or a folder in "
+        "Hugging Face format. Replaces MUSICGEN_MODEL.",
+    )
     sagemaker_port: int | None = setting(
         "SAGEMAKER_BIND_TO_PORT",
         "integer",

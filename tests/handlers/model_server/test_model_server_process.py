@@ -28,9 +28,12 @@ import pytest
 import soundfile
 from botocore.config import Config
 
+from musicgen.checkpoints import locate
+from tests.support.google_storage import GoogleStorage, serve_storage
 from tests.support.job_server import free_port
 from tests.support.model_server import ModelServerProcess, start_model_server
 
+DEMO = Path(locate.__file__).parents[1] / "demo" / "checkpoint"
 FIELDS = {"prompt": "fast high bells", "duration": 1, "seed": 7}
 LONG = {"prompt": "fast high bells", "duration": 300, "output_format": "mp3"}
 VERTEX_ROUTE = "/v1/endpoints/12/deployedModels/34:predict"
@@ -154,6 +157,25 @@ def test_vertex_names_port_and_routes(tmp_path: Path) -> None:
         # rawPredict hands on any body.
         raw = server.http.post(VERTEX_ROUTE, json=FIELDS, headers={"Accept": "audio/wav"})
         assert raw.headers["content-type"] == "audio/wav"
+
+
+def test_vertex_hands_over_the_model_as_a_folder_in_a_bucket(tmp_path: Path) -> None:
+    files = {f"models/7/{path.name}": path.read_bytes() for path in DEMO.iterdir()}
+    with serve_storage(GoogleStorage(files)) as storage:
+        env = {
+            "AIP_STORAGE_URI": "gs://music/models/7",
+            "STORAGE_EMULATOR_HOST": storage.address,
+            "MUSICGEN_WEIGHTS_DIR": tmp_path / "weights",
+            "MUSICGEN_MODEL": "small",
+        }
+        with start_model_server(tmp_path, **env) as server:
+            server.wait_until_ready()
+            reply = server.http.post("/invocations", json=FIELDS).json()
+            assert reply["clips"][0]["audio"]
+        env["AIP_STORAGE_URI"] = "gs://music/nothing"
+        with start_model_server(tmp_path, **env) as server:
+            assert server.process.wait(60) not in (0, 1)
+            assert "gs://music/nothing has no files" in server.log.splitlines()[-1]
 
 
 @pytest.mark.slow
