@@ -61,7 +61,7 @@ def serve_model(options: argparse.Namespace, settings: Settings) -> int:
     sockets = bind_sockets(host, port)
     logger.info("model server address=%s:%d platform=%s", host, port, platform)
     model_server = ModelServer(settings, server_settings)
-    run = _ServerLife(model_server, settings, server_settings.storage_uri)
+    run = _ServerLife(model_server, settings, server_settings)
     config = uvicorn.Config(
         make_app(model_server, run.live, server_settings),
         http=build_protocol(BODY_SECONDS),
@@ -94,10 +94,10 @@ class _ServerLife:
     """Life of one model server: its load in a thread, and the reason of its end."""
 
     def __init__(
-        self, model_server: ModelServer, settings: Settings, artifacts: str | None
+        self, model_server: ModelServer, settings: Settings, own: ModelServerSettings
     ) -> None:
         self._server, self._settings = model_server, settings
-        self._artifacts = artifacts
+        self._own = own
         self.error: BaseException | None = None
         self.lost_device = False
         self.end: Callable[[], None] = lambda: None
@@ -147,8 +147,9 @@ class _ServerLife:
 
         try:
             settings = self._settings
-            if self._artifacts:
-                settings = replace(settings, model=_fetch_artifacts(self._artifacts, settings))
+            if self._own.storage_uri:
+                model = _fetch_artifacts(self._own.storage_uri, self._own, settings.weights_dir)
+                settings = replace(settings, model=model)
             predictor = Predictor.load(settings)
             predictor.warm_up()
         except Exception as error:
@@ -159,7 +160,7 @@ class _ServerLife:
             loop.call_soon_threadsafe(settle, *outcome)
 
 
-def _fetch_artifacts(address: str, settings: Settings) -> str:
+def _fetch_artifacts(address: str, own: ModelServerSettings, weights: Path) -> str:
     """Download Vertex AI's copy of a model's artifacts, and return the model in it.
 
     Raises: `CheckpointNotFound`, `DiskFull`, `NotWritable`.
@@ -167,7 +168,8 @@ def _fetch_artifacts(address: str, settings: Settings) -> str:
     from musicgen.checkpoints.google_bucket import fetch_folder
 
     name = hashlib.sha256(address.encode()).hexdigest()[:16]
-    folder = fetch_folder(address, settings.weights_dir.expanduser() / f"vertex-{name}")
+    target = weights.expanduser() / f"vertex-{name}"
+    folder = fetch_folder(address, target, own.storage_emulator, own.metadata_host)
     found = find_model(folder)
     if found is None:
         raise CheckpointNotFound(

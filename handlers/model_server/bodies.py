@@ -19,8 +19,8 @@ ITEMS_MAX = 16
 """Longest list of instances, and most lines of one body."""
 JSON_LINES = ("application/jsonlines", "application/x-jsonlines", "application/x-ndjson")
 
-UNTYPED = ("application/octet-stream", "binary/octet-stream")
-"""Types of S3 and of clients for a body of no declared type."""
+UNTYPED = ("application/octet-stream", "binary/octet-stream", "file-path/raw-bytes")
+"""Types of S3 and of SageMaker's Python SDK for a body of no declared type."""
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 """The one header of a caller, and of a container, handed on by SageMaker; at most 1,024 visible
 characters."""

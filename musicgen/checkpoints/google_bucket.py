@@ -8,7 +8,6 @@ https://cloud.google.com/compute/docs/access/authenticate-workloads#applications
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -25,19 +24,21 @@ if TYPE_CHECKING:
 ATTEMPTS = 4
 PAUSE_SECONDS = 0.5
 TIMEOUT_SECONDS = 30.0
+METADATA_HOST = "metadata.google.internal"
 _API = "https://storage.googleapis.com"
-_METADATA = "metadata.google.internal"
 _TOKEN = "/computeMetadata/v1/instance/service-accounts/default/token"
 _ADVICE = "set MUSICGEN_WEIGHTS_DIR to a writable folder with enough room"
 
 logger = logging.getLogger(__name__)
 
 
-def fetch_folder(address: str, folder: Path) -> Path:
+def fetch_folder(
+    address: str, folder: Path, emulator: str | None = None, metadata_host: str = METADATA_HOST
+) -> Path:
     """Download the files below `gs://bucket/prefix` into `folder`, and return it.
 
-    Files already there with their size are kept. `STORAGE_EMULATOR_HOST` and `GCE_METADATA_HOST`
-    replace the addresses of the services, as in Google's own libraries.
+    Files already there with their size are kept. `emulator`: address in place of Google's, used
+    without a token.
 
     Raises: `CheckpointNotFound`, `DiskFull`, `NotWritable`.
     """
@@ -48,17 +49,18 @@ def fetch_folder(address: str, folder: Path) -> Path:
         raise CheckpointNotFound(f"{address} must be gs://BUCKET/FOLDER")
     prefix = parts.path.strip("/")
     prefix = f"{prefix}/" if prefix else ""
-    emulator = os.environ.get("STORAGE_EMULATOR_HOST")
+    # Of the connection, or an answer that is not Google's.
+    failures: tuple[type[Exception], ...] = (*list_http_errors(), ValueError, KeyError)
     with httpx.Client(base_url=emulator or _API, timeout=TIMEOUT_SECONDS) as client:
         try:
             if not emulator:
-                client.headers["Authorization"] = f"Bearer {_read_token(client)}"
+                client.headers["Authorization"] = f"Bearer {_read_token(client, metadata_host)}"
             files = list(_list_files(client, parts.netloc, prefix))
             with translate_disk_errors(folder, _ADVICE):
                 for file in files:
                     name = PurePosixPath(str(file["name"]).removeprefix(prefix))
                     _save(client, parts.netloc, file, _place(folder, name, address))
-        except (*list_http_errors(), ValueError, KeyError) as error:
+        except failures as error:
             raise CheckpointNotFound(_describe(address, error)) from error
     if not files:
         raise CheckpointNotFound(f"{address} has no files: check the folder of the model")
@@ -66,8 +68,7 @@ def fetch_folder(address: str, folder: Path) -> Path:
     return folder
 
 
-def _read_token(client: httpx.Client) -> str:
-    host = os.environ.get("GCE_METADATA_HOST", _METADATA)
+def _read_token(client: httpx.Client, host: str) -> str:
     answer = client.get(f"http://{host}{_TOKEN}", headers={"Metadata-Flavor": "Google"})
     answer.raise_for_status()
     return str(answer.json()["access_token"])

@@ -109,6 +109,18 @@ class ModelServerSettings:
         help="Vertex AI's address (`gs://`) of the model's artifacts: a packed file or a folder in "
         "Hugging Face format. Replaces MUSICGEN_MODEL.",
     )
+    storage_emulator: str | None = setting(
+        "STORAGE_EMULATOR_HOST",
+        "text",
+        help="Address of an emulator of Google Cloud Storage, read without a token, as in Google's "
+        "libraries.",
+    )
+    metadata_host: str = setting(
+        "GCE_METADATA_HOST",
+        "text",
+        "metadata.google.internal",
+        help="Host of Google's metadata server, which gives the token for AIP_STORAGE_URI.",
+    )
     sagemaker_port: int | None = setting(
         "SAGEMAKER_BIND_TO_PORT",
         "integer",

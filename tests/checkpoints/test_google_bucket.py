@@ -25,10 +25,9 @@ def storage(monkeypatch: pytest.MonkeyPatch) -> GoogleStorage:
     return GoogleStorage(dict(FILES))
 
 
-def _fetch(storage: GoogleStorage, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def _fetch(storage: GoogleStorage, folder: Path) -> Path:
     with serve_storage(storage):
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage.address)
-        return google_bucket.fetch_folder("gs://music/m", folder)
+        return google_bucket.fetch_folder("gs://music/m", folder, storage.address)
 
 
 def _read(folder: Path) -> dict[str, bytes]:
@@ -37,13 +36,13 @@ def _read(folder: Path) -> dict[str, bytes]:
 
 
 def test_all_files_of_the_folder_are_fetched_over_interruptions(
-    storage: GoogleStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    storage: GoogleStorage, tmp_path: Path
 ) -> None:
     storage.cut = 2
-    found = _read(_fetch(storage, tmp_path, monkeypatch))
+    found = _read(_fetch(storage, tmp_path))
     assert found == {n: c for n, c in FILES.items() if n.startswith("m/") and n != "m/"}
     before = len(storage.calls)
-    _fetch(storage, tmp_path, monkeypatch)
+    _fetch(storage, tmp_path)
     assert not any("alt=media" in call for call in storage.calls[before:]), "files are kept"
 
 
@@ -51,11 +50,10 @@ def test_the_token_of_the_machine_opens_the_bucket(
     storage: GoogleStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage.token = "ya29.x"
-    monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
     with serve_storage(storage):
         monkeypatch.setattr(google_bucket, "_API", storage.address)
-        monkeypatch.setenv("GCE_METADATA_HOST", storage.address.removeprefix("http://"))
-        assert _read(google_bucket.fetch_folder("gs://music/m", tmp_path))
+        host = storage.address.removeprefix("http://")
+        assert _read(google_bucket.fetch_folder("gs://music/m", tmp_path, None, host))
 
 
 @pytest.mark.parametrize(
@@ -71,22 +69,17 @@ def test_the_token_of_the_machine_opens_the_bucket(
 def test_a_folder_that_cannot_be_fetched_is_told(
     storage: GoogleStorage,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     address: str,
     files: dict[str, bytes],
     told: str,
 ) -> None:
     storage.files |= files
-    with serve_storage(storage):
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage.address)
-        with pytest.raises(CheckpointNotFound, match=told):
-            google_bucket.fetch_folder(address, tmp_path)
+    with serve_storage(storage), pytest.raises(CheckpointNotFound, match=told):
+        google_bucket.fetch_folder(address, tmp_path, storage.address)
 
 
-def test_a_file_that_never_ends_right_is_an_error(
-    storage: GoogleStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_never_ends_right_is_an_error(storage: GoogleStorage, tmp_path: Path) -> None:
     storage.cut = 100
     with pytest.raises(CheckpointNotFound, match="could not be fetched"):
-        _fetch(storage, tmp_path, monkeypatch)
+        _fetch(storage, tmp_path)
     assert not (tmp_path / "sub folder/a.bin").exists()

@@ -328,7 +328,7 @@ def test_a_sound_on_sagemaker_brings_its_fields_in_the_only_header(
     assert post(predictor, json=FIELDS, headers=other).status_code == 200
 
 
-@pytest.mark.parametrize("kind", ["application/octet-stream", "binary/octet-stream"])
+@pytest.mark.parametrize("kind", bodies.UNTYPED)
 def test_an_input_from_s3_without_a_type_is_read_as_json(
     predictor: FakePredictor, kind: str
 ) -> None:
@@ -352,3 +352,12 @@ def test_several_requests_are_not_answered_in_audio(predictor: FakePredictor, ki
     headers = {"Content-Type": kind, "Accept": "audio/wav"}
     answer = post(predictor, content=body, headers=headers)
     assert (answer.status_code, code_of(answer)) == (406, "not_acceptable")
+
+
+def test_whole_numbers_of_vertex_come_as_fractions(predictor: FakePredictor) -> None:
+    """Its client sends protobuf values, which know doubles only."""
+    fields = {"prompt": "x", "seed": 7, "top_k": 5, "duration": 4, "variations": 2}
+    wide = {n: float(v) if isinstance(v, int) else v for n, v in fields.items()}
+    assert post(predictor, json={"instances": [wide]}).status_code == 200
+    assert predictor.requests == [GenerationRequest.from_mapping(fields)]
+    assert isinstance(predictor.requests[0].seed, int)
