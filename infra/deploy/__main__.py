@@ -13,8 +13,8 @@
 
 First it checks the credentials, cluster, driver, memory and bucket, and lists everything that is
 missing. If a check fails, it changes nothing and exits with status 2. A deployment that fails later
-exits with status 1. The same command again changes nothing. After SIGTERM the history has the
-change so far. Meta's weights are licensed CC-BY-NC-4.0: no commercial use.
+exits with status 1. The same command again changes nothing. After SIGTERM or Ctrl-C the history has
+the change so far. Meta's weights are licensed CC-BY-NC-4.0: no commercial use.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import NoReturn
 
 from infra.deploy.options import add_targets
 from infra.deploy.run import DeployOptions, deploy
-from infra.deploy.target import CheckError, DeployError
+from infra.deploy.target import CheckError, DeployError, Target
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,12 +44,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return deploy(
-            options.target(options),
-            DeployOptions(options.dry_run, options.rollback, options.to),
+            _build_target(options), DeployOptions(options.dry_run, options.rollback, options.to)
         )
     except DeployError as error:
         sys.stderr.write(f"{error}\n")
         return 2 if isinstance(error, CheckError) else 1
+
+
+def _build_target(options: argparse.Namespace) -> Target:
+    """Return the target. Raises: `CheckError`, because nothing has changed yet."""
+    try:
+        target: Target = options.target(options)
+    except DeployError as error:
+        raise CheckError(str(error)) from error
+    return target
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
@@ -59,6 +67,6 @@ def _end(number: int, frame: FrameType | None) -> NoReturn:
 
 
 if __name__ == "__main__":
-    for _ending in (signal.SIGTERM, signal.SIGHUP):
+    for _ending in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(_ending, _end)
     sys.exit(main())

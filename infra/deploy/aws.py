@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from infra.deploy.target import Check, DeployError
@@ -18,27 +18,24 @@ IMAGE = re.compile(
 _MISSING = ("Could not find", "does not exist", "NotFound", "not found")
 
 
-def open_session(region: str | None) -> Any:
-    """Return a session of boto3, or None where boto3 is not installed.
-
-    Raises: `DeployError` for an unknown profile.
-    """
+def open_session(region: str | None) -> tuple[Any, str]:
+    """Return a session of boto3 and "", or None and the reason, which is "" without boto3."""
     if importlib.util.find_spec("boto3") is None:
-        return None
+        return None, ""
     import boto3
     from botocore.exceptions import BotoCoreError
 
     try:
-        return boto3.Session(region_name=region or os.environ.get("AWS_REGION"))
+        return boto3.Session(region_name=region or os.environ.get("AWS_REGION")), ""
     except BotoCoreError as error:
-        raise DeployError(f"AWS: {error}") from error
+        return None, f"AWS: {error}. Correct AWS_PROFILE, or run `aws configure`."
 
 
 def check_credentials(session: Any, region: str | None) -> Check:
     """Check the credentials: whether there are any, and whose they are."""
     name = "AWS credentials"
     if session is None:
-        return Check(name, False, "not checked without boto3")
+        return Check(name, False, "not checked without a session of boto3")
     try:
         credentials = call(session.get_credentials)
     except DeployError as error:
@@ -62,6 +59,15 @@ def call(method: Callable[..., Any], **arguments: Any) -> Any:
         return method(**arguments)
     except (BotoCoreError, ClientError) as error:
         raise DeployError(f"AWS: {' '.join(str(error).split())}") from error
+
+
+def list_instance_types() -> Sequence[str]:
+    """Return the instance types that boto3 knows for SageMaker. A client would want credentials."""
+    from botocore.session import get_session
+
+    shape = get_session().get_service_model("sagemaker").shape_for("ProductionVariantInstanceType")
+    types: Sequence[str] = shape.enum
+    return types
 
 
 def is_missing(error: DeployError) -> bool:

@@ -16,6 +16,8 @@ from musicgen.settings import BucketSettings, Settings
 
 DRIVER = 580
 """Oldest NVIDIA driver for CUDA 13; the torch of the images is built for CUDA 13."""
+IMAGE = re.compile(r"[a-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)+(:[\w.-]+)?@sha256:[0-9a-f]{64}")
+"""Reference of an image by its digest."""
 
 
 def check_bucket(env: Mapping[str, str]) -> Iterator[Check]:
@@ -57,8 +59,17 @@ def check_image(image: str | None) -> Check:
     """Check an image's reference: a tag could name another image tomorrow."""
     if image is None:
         return Check("image", False, "none is given: add --image NAME@sha256:...")
-    is_pinned = "@sha256:" in image
-    return Check("image", is_pinned, f"{image}{'' if is_pinned else ': name it by its digest'}")
+    if IMAGE.fullmatch(image):
+        return Check("image", True, image)
+    advice = "name it by its digest, HOST/NAME@sha256: and 64 digits, as a push prints it"
+    return Check("image", False, f"{image}: {advice}")
+
+
+def check_limits(unit: str, least: int, most: int) -> Check:
+    """Check the fewest and the most instances of a deployment."""
+    is_range = 0 <= least <= most and most >= 1
+    remedy = "" if is_range else ": --min must be 0 to --max, and --max at least 1"
+    return Check(unit, is_range, f"{least} to {most}{remedy}")
 
 
 def show_licence(model: str, asks_hub: bool = True) -> Check:
@@ -79,7 +90,10 @@ def check_local_gpu(model: str | None) -> Check:
         return Check("GPU", False, f"{error}: install NVIDIA's driver, {DRIVER} or newer")
     if status or not output:
         return Check("GPU", False, f"nvidia-smi: {output}")
-    driver, memory = (part.strip() for part in output.splitlines()[0].split(","))
+    driver, _, memory = (part.strip() for part in output.splitlines()[0].partition(","))
+    if not driver.partition(".")[0].isdigit() or not memory.isdigit():
+        detail = f"nvidia-smi: {output.splitlines()[0]}: no driver version and memory in MiB"
+        return Check("GPU", False, f"{detail}. A part of a GPU (MIG) does not report its memory.")
     return check_gpu(driver, int(memory) * 2**20, model)
 
 

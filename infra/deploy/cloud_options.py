@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from infra.deploy.option_types import add_env
+from infra.deploy.option_types import add_env, require_form
 from infra.deploy.target import CheckError, Target
 
 if TYPE_CHECKING:
@@ -14,6 +14,19 @@ if TYPE_CHECKING:
     Targets = argparse._SubParsersAction[argparse.ArgumentParser]
 else:
     Targets = Any
+
+_ENDPOINT = require_form(
+    r"[A-Za-z0-9](-*[A-Za-z0-9]){0,62}", "a name of at most 63 letters, digits and hyphens"
+)
+_AWS_REGION = require_form(r"[a-z]{2}(-[a-z]+)+-\d", "a region such as us-east-1")
+_SERVICE = require_form(
+    r"[a-z]([a-z0-9-]{0,47}[a-z0-9])?",
+    "a name of at most 49 lower-case letters, digits and hyphens, beginning with a letter",
+)
+_GOOGLE_REGION = require_form(r"[a-z]+-[a-z]+\d+", "a region such as us-central1")
+_ACCOUNT = require_form(
+    r"[^@\s]+@[^@\s]+\.[^@\s]+", "an address such as NAME@PROJECT.iam.gserviceaccount.com"
+)
 
 
 def _modal(targets: Targets) -> None:
@@ -70,10 +83,12 @@ def _to_modal(options: argparse.Namespace) -> Target:
 
 def _sagemaker(targets: Targets) -> None:
     parser = targets.add_parser("sagemaker", help="an endpoint of Amazon SageMaker")
-    parser.add_argument("name", help="name of the endpoint, created if missing")
+    parser.add_argument("name", type=_ENDPOINT, help="name of the endpoint, created if missing")
     parser.add_argument("--image", help="image in ECR, by its digest")
     parser.add_argument("--role", metavar="ARN", help="role of the endpoint")
-    parser.add_argument("--region", help="(default: AWS_REGION, or the profile's)")
+    parser.add_argument(
+        "--region", type=_AWS_REGION, help="(default: AWS_REGION, or the profile's)"
+    )
     parser.add_argument("--instance-type", default="ml.g6.xlarge", help="(default: %(default)s)")
     parser.add_argument(
         "--async", dest="is_async", action="store_true", help="queue calls; may scale to zero"
@@ -113,10 +128,12 @@ def _add_google(
     targets: Targets, name: str, text: str, gpu: str, least: int
 ) -> argparse.ArgumentParser:
     parser = targets.add_parser(name, help=text)
-    parser.add_argument("name", help="lower case, created if missing")
+    parser.add_argument("name", type=_SERVICE, help="lower case, created if missing")
     parser.add_argument("--image", help="image in the Artifact Registry, by its digest")
     parser.add_argument("--project", help="(default: GOOGLE_CLOUD_PROJECT, or gcloud's)")
-    parser.add_argument("--region", default="us-central1", help="(default: %(default)s)")
+    parser.add_argument(
+        "--region", type=_GOOGLE_REGION, default="us-central1", help="(default: %(default)s)"
+    )
     parser.add_argument("--gpu", default=gpu, help="(default: %(default)s)")
     parser.add_argument("--no-gpu", action="store_true", help="serve on the processor")
     parser.add_argument(
@@ -124,7 +141,9 @@ def _add_google(
     )
     parser.add_argument("--min", type=int, default=least, help="(default: %(default)s)")
     parser.add_argument("--max", type=int, default=2, help="(default: %(default)s)")
-    parser.add_argument("--account", metavar="EMAIL", help="service account of the container")
+    parser.add_argument(
+        "--account", type=_ACCOUNT, metavar="EMAIL", help="service account of the container"
+    )
     add_env(parser, "variables of the container")
     return parser
 

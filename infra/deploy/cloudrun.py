@@ -73,11 +73,13 @@ class CloudRun:
         return Check("GPU", True, f"{gpu}, driver {driver}")
 
     def find_current_release(self) -> str | None:
-        """Return the revision with all traffic, or None."""
+        """Return the revision with the most traffic, or None."""
         service = self._service
         if service is None:
             return None
-        first = (service.get("traffic") or [{}])[0]
+        shares = service.get("traffic") or [{}]
+        # A tag has an entry of its own, without traffic.
+        first = max(shares, key=lambda share: share.get("percent", 0))
         revision = first.get("revision") or service.get("latestReadyRevision")
         return str(revision).rpartition("/")[2] if revision else None
 

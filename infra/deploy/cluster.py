@@ -64,7 +64,11 @@ def check_manifests(objects: Objects) -> Check:
     """Run the checks of `python -m infra.check` on rendered objects."""
     from infra.check.overlays import problems_of
 
-    problems = problems_of(objects)
+    try:
+        problems = problems_of(objects)
+    except ModuleNotFoundError as error:
+        detail = f"not checked: {error.name} is not installed: pip install -e '.[infra]'"
+        return Check("manifests", False, detail)
     return Check("manifests", not problems, "; ".join(problems[:3]))
 
 

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from infra.deploy.target import CheckError
+
 
 @dataclass(frozen=True)
 class Change:
@@ -43,13 +45,23 @@ def append_change(place: str, before: str | None, after: str | None) -> None:
 
 
 def read_changes(place: str) -> list[Change]:
-    """Return the changes of one place, the oldest first."""
+    """Return the changes of one place, the oldest first. Raises: `CheckError` for a bad line."""
     try:
         lines = history_file().read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return []
-    changes = [Change(**json.loads(line)) for line in lines if line.strip()]
+    changes = [_parse(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     return [change for change in changes if change.place == place]
+
+
+def _parse(number: int, line: str) -> Change:
+    try:
+        return Change(**json.loads(line))
+    except (ValueError, TypeError) as error:
+        raise CheckError(
+            f"{history_file()}: line {number} is no change of a deployment. "
+            "Delete it, or name a release with --to."
+        ) from error
 
 
 def find_previous(place: str, current: str | None) -> str | None:

@@ -62,6 +62,8 @@ class HuggingFace:
         yield self._check_token()
         if not builds:
             return
+        limits = self._options.replicas_min, self._options.replicas_max
+        yield checks.check_limits("replicas", *limits)
         yield checks.show_licence(self._options.model, asks_hub=self._has_token)
         yield from checks.check_bucket(self._options.env)
 

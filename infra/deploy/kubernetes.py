@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from infra.check.tools import find_tool
+from infra.check.tools import ROOT, find_tool
 from infra.deploy import cluster, neighbours
 from infra.deploy.rollout import measure_rollout
 from infra.deploy.shell import build_step, read_output, run_command
@@ -52,7 +52,11 @@ class Kubernetes:
                 yield self._check_right(verb)
         if not builds:
             return
-        yield cluster.check_manifests(self._objects)
+        try:
+            yield cluster.check_manifests(self._objects)
+        except DeployError as error:
+            yield Check("overlay", False, self._explain(error))
+            return
         yield cluster.check_placeholders(self._objects)
         if not cluster_check.is_met:
             yield from cluster.list_needs(self._objects)
@@ -72,7 +76,16 @@ class Kubernetes:
             status, output = run_command(*self._kubectl, "version", "--output=json", limit)
         except DeployError as error:
             return Check("cluster", False, f"{error}. Install kubectl, then choose its context.")
-        return Check("cluster", status == 0, self.name if status == 0 else output)
+        remedy = f"{output} Choose a context: `kubectl config get-contexts`, or --context."
+        return Check("cluster", status == 0, self.name if status == 0 else remedy)
+
+    def _explain(self, error: DeployError) -> str:
+        if (ROOT / self._folder).is_dir():
+            return str(error)
+        made = "`make cluster` writes it: docs/cluster.md"
+        others = ", ".join(sorted(each.name for each in (ROOT / FOLDER).iterdir()))
+        remedy = made if self._folder.endswith("/cluster") else f"there are {others}"
+        return f"{self._folder} is missing: {remedy}"
 
     def find_current_release(self) -> str | None:
         """Return the revisions of the overlay's workloads in the cluster, or None."""

@@ -93,7 +93,10 @@ class Modal:
         name, remedy = f"secret {secret}", f"modal secret create {secret} NAME=VALUE"
         if not may_ask:
             return Check(name, False, f"not checked without a token. To create it: {remedy}")
-        is_there = secret in self._secrets
+        try:
+            is_there = secret in self._secrets
+        except DeployError as error:
+            return Check(name, False, str(error))
         return Check(name, is_there, "" if is_there else f"missing: {remedy}")
 
     @cached_property

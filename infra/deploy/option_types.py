@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+from collections.abc import Callable
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def add_limits(parser: argparse.ArgumentParser, unit: str) -> None:
@@ -25,8 +29,27 @@ def add_env(parser: argparse.ArgumentParser, note: str) -> None:
     )
 
 
+def require_form(pattern: str, form: str) -> Callable[[str], str]:
+    """Return a type of argparse: a text that matches the whole `pattern`, described by `form`.
+
+    A name or a region becomes a part of an address. A wrong one could send the token elsewhere.
+    """
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {form}.")
+        return text
+
+    return check
+
+
+parse_owner_name = require_form(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", "of the form OWNER/NAME")
+
+
 def _parse_variable(text: str) -> tuple[str, str]:
     name, is_given, value = text.partition("=")
+    if not _VARIABLE.fullmatch(name):
+        raise argparse.ArgumentTypeError(f"{name!r} is no name of a variable. Use NAME=VALUE.")
     if not is_given and name not in os.environ:
         raise argparse.ArgumentTypeError(f"{name} is not set in this shell. Use {name}=VALUE.")
     return name, value if is_given else os.environ[name]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from infra.deploy.cloud_options import CLOUDS
 from infra.deploy.option_types import add_env as _add_env
 from infra.deploy.option_types import add_limits as _add_limits
+from infra.deploy.option_types import parse_owner_name
 from infra.deploy.target import Target
 from musicgen.settings import RemoteTokens
 
@@ -65,8 +66,15 @@ def _to_compose(options: argparse.Namespace) -> Target:
 
 def _replicate(targets: Targets) -> None:
     parser = targets.add_parser("replicate", help="a model on Replicate, and its deployment")
-    parser.add_argument("model", metavar="OWNER/MODEL", help="an existing page on Replicate")
-    parser.add_argument("--deployment", metavar="OWNER/NAME", help="created if missing")
+    parser.add_argument(
+        "model",
+        type=parse_owner_name,
+        metavar="OWNER/MODEL",
+        help="an existing page on Replicate",
+    )
+    parser.add_argument(
+        "--deployment", type=parse_owner_name, metavar="OWNER/NAME", help="created if missing"
+    )
     parser.add_argument("--model", dest="weights", help="a name from `musicgen models`, or a file")
     parser.add_argument("--streaming", action="store_true", help="use the streaming runner")
     parser.add_argument("--hardware", default="gpu-l40s", help="(default: %(default)s)")
@@ -133,7 +141,12 @@ def _to_runpod(options: argparse.Namespace) -> Target:
 
 def _huggingface(targets: Targets) -> None:
     parser = targets.add_parser("huggingface", help="an Inference Endpoint and its repository")
-    parser.add_argument("repository", metavar="OWNER/NAME", help="created as private if missing")
+    parser.add_argument(
+        "repository",
+        type=parse_owner_name,
+        metavar="OWNER/NAME",
+        help="created as private if missing",
+    )
     parser.add_argument("--endpoint", required=True, metavar="NAME")
     parser.add_argument("--model", default="small", help="(default: %(default)s)")
     parser.add_argument(

@@ -52,6 +52,8 @@ class Replicate:
             yield Check("cog", False, str(error))
         if token.is_met:
             yield self._check_page()
+        limits = self._options.instances_min, self._options.instances_max
+        yield checks.check_limits("instances", *limits)
         yield checks.show_licence(
             self._options.weights or "stereo-melody-large", asks_hub=token.is_met
         )
@@ -67,7 +69,10 @@ class Replicate:
         return Check(token.name, True, f"account {account.get('username')}")
 
     def _check_page(self) -> Check:
-        page = self._api.find(f"/v1/models/{self._options.model}")
+        try:
+            page = self._api.find(f"/v1/models/{self._options.model}")
+        except DeployError as error:
+            return Check("page", False, str(error))
         if page is None:
             detail = f"create {self._options.model} as a private model at replicate.com/create"
             return Check("page", False, detail)

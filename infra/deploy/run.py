@@ -26,8 +26,8 @@ def deploy(target: Target, options: DeployOptions) -> int:
     """Check the preconditions, then show and run the steps.
 
     Returns: 0 for a deployed release, 2 for a failed check without any change.
-    Raises: `CheckError` for a check without an answer; `DeployError` for a failed step. The history
-    then has the release from before the change.
+    Raises: `CheckError` for a check without an answer, or without a release to go back to;
+    `DeployError` for a failed step. The history then has the release from before the change.
     """
     if not _check_all(target, builds=not (options.rollback or options.to)):
         _say(f"Nothing {'would be' if options.dry_run else 'was'} changed.")
@@ -49,15 +49,33 @@ def _change(target: Target, current: str | None, release: str | None) -> int:
         for step in target.plan_steps(release):
             _say(f"$ {step.command}")
             step.run()
-    finally:
-        # A failed change is recorded too, because a rollback needs the release from before it.
-        after = target.find_current_release()
-        if after != current:
-            history.append_change(target.name, current, after)
+    except BaseException:
+        _record_failure(target, current)
+        raise
+    after = _record(target, current)
     _say(f"{target.name}: the current release is {after}")
     if current is not None and after != current:
         _say("To go back to the previous release, run the command again with --rollback.")
     return 0
+
+
+def _record(target: Target, current: str | None) -> str | None:
+    after = target.find_current_release()
+    if after != current:
+        history.append_change(target.name, current, after)
+    return after
+
+
+def _record_failure(target: Target, current: str | None) -> None:
+    """Record a failed change too, because a rollback needs the release from before it.
+
+    The error of the change is the one to show, so an error here only gets a line.
+    """
+    try:
+        _record(target, current)
+    except DeployError as error:
+        _say(f"The release after the failure is unknown: {error}")
+        _say(f"Before the failure it was {current or 'none'}; --to deploys a release by name.")
 
 
 def _choose_release(target: Target, options: DeployOptions, current: str | None) -> str | None:
@@ -65,7 +83,9 @@ def _choose_release(target: Target, options: DeployOptions, current: str | None)
         return options.to
     release = options.to or history.find_previous(target.name, current)
     if release is None:
-        raise DeployError(
+        if current is None:
+            raise CheckError(f"{target.name}: nothing is deployed, so there is no way back.")
+        raise CheckError(
             f"The history of this machine has no release of {target.name} before {current}: "
             "name one with --to"
         )

@@ -66,6 +66,8 @@ class RunPod:
         yield token
         if builds and (self._options.image is not None or endpoint is None):
             yield checks.check_image(self._options.image)
+        if builds:
+            yield self._check_limits(endpoint or {})
         yield from self._check_volumes(token.is_met)
         env = self._merge_env(endpoint or {})
         yield checks.show_licence(env.get("MUSICGEN_MODEL", "demo"), asks_hub=token.is_met)
@@ -134,9 +136,15 @@ class RunPod:
         """Return the given limits of workers, without the others."""
         options = self._options
         limits = zip(
-            WORKERS, (options.workers_min, options.workers_max, options.idle_seconds), strict=True
+            ("min", "max", "idleTimeout"),
+            (options.workers_min, options.workers_max, options.idle_seconds),
+            strict=True,
         )
         return {name: value for name, value in limits if value is not None}
+
+    def _check_limits(self, endpoint: Mapping[str, Any]) -> Check:
+        limits = WORKERS | endpoint.get("workers", {}) | self._workers()
+        return checks.check_limits("workers", limits["min"], limits["max"])
 
     def _places(self) -> dict[str, list[str]]:
         """Return the given network volumes and data centres, without the others."""
@@ -151,7 +159,11 @@ class RunPod:
             for volume in volumes:
                 yield Check(f"volume {volume}", False, "not checked without a token")
             return
-        found = self._api.get("/v2/network-volumes")["networkVolumes"] if volumes else []
+        try:
+            found = self._api.get("/v2/network-volumes")["networkVolumes"] if volumes else []
+        except DeployError as error:
+            yield Check("volumes", False, str(error))
+            return
         centres = {each["id"]: each["dataCenter"] for each in found}
         for volume in volumes:
             centre, allowed = centres.get(volume), self._options.data_centres

@@ -7,17 +7,29 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference.html, .../endpoi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
 from infra.deploy import checks
-from infra.deploy.aws import IMAGE, call, check_credentials, is_missing, open_session
+from infra.deploy.aws import (
+    IMAGE,
+    call,
+    check_credentials,
+    is_missing,
+    list_instance_types,
+    open_session,
+)
 from infra.deploy.sagemaker_plan import SageMakerOptions, SageMakerPlan
 from infra.deploy.target import Check, DeployError, Step
 
 WAIT = {"Delay": 15, "MaxAttempts": 160}
 """At most 40 minutes: an instance, an image and weights."""
+IN_SERVICE = "InService"
+FAILED = ("Failed", "UpdateRollbackFailed")
+ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
+OUTPUT = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?")
 
 
 class SageMaker:
@@ -26,14 +38,14 @@ class SageMaker:
     def __init__(self, options: SageMakerOptions) -> None:
         self._options = options
         self._plan = SageMakerPlan(options)
-        self._session = open_session(options.region)
+        self._session, self._profile_problem = open_session(options.region)
         self._clients: dict[tuple[str, str | None], Any] = {}
         self.name = f"sagemaker/{options.name}"
 
     def preflight(self, builds: bool) -> Iterator[Check]:
         """Check credentials, region, image, role and options, then show the licence."""
         if self._session is None:
-            yield Check("boto3", False, "not installed: pip install -e '.[s3]'")
+            yield Check("boto3", False, self._no_session)
         region = self._region
         detail = region or "none: add --region, or set AWS_REGION"
         yield Check("region", region is not None, detail)
@@ -50,13 +62,17 @@ class SageMaker:
         yield from checks.check_bucket(self._options.env)
 
     def find_current_release(self) -> str | None:
-        """Return the configuration of the endpoint, or None."""
+        """Return the configuration of the endpoint; None for a failed one, which serves nothing."""
         endpoint = self._find_endpoint()
-        return None if endpoint is None else str(endpoint["EndpointConfigName"])
+        if endpoint is None or endpoint["EndpointStatus"] in FAILED:
+            return None
+        return str(endpoint["EndpointConfigName"])
 
     def predict_release(self) -> str | None:
-        """Return the name of this configuration; None if the scaling differs."""
-        return self._plan.release if self._is_scaled() else None
+        """Return this configuration's name; None for another scaling or an endpoint not ready."""
+        endpoint = self._find_endpoint()
+        is_ready = endpoint is not None and endpoint["EndpointStatus"] == IN_SERVICE
+        return self._plan.release if is_ready and self._is_scaled() else None
 
     def preview(self) -> str:
         """Return "": SageMaker shows no differences."""
@@ -90,24 +106,36 @@ class SageMaker:
         call(self._client("cloudwatch").put_metric_alarm, **alarm)
 
     def _serve(self, release: str) -> list[Step]:
+        """Return the steps until the endpoint serves `release`, from whatever state it is in."""
         endpoint = self._find_endpoint()
-        body: dict[str, Any] = {
-            "EndpointName": self._options.name,
-            "EndpointConfigName": release,
-        }
-        if endpoint is not None and endpoint["EndpointConfigName"] == release:
-            return []
+        name = {"EndpointName": self._options.name}
+        body: dict[str, Any] = name | {"EndpointConfigName": release}
+        ready = self._wait_step("endpoint_in_service")
         if endpoint is None:
-            first = self._step("sagemaker", "create_endpoint", body)
-        else:
-            # The autoscaler's own count, not the one at the first deployment.
-            body |= {"RetainAllVariantProperties": True}
-            first = self._step("sagemaker", "update_endpoint", body)
-        command = f"aws sagemaker wait endpoint-in-service --endpoint-name {self._options.name}"
-        return [first, Step(command, self._wait)]
+            return [self._step("sagemaker", "create_endpoint", body), ready]
+        status = endpoint["EndpointStatus"]
+        if status in FAILED:
+            # Amazon allows nothing but the deletion of a failed endpoint.
+            delete = self._step("sagemaker", "delete_endpoint", name)
+            create = self._step("sagemaker", "create_endpoint", body)
+            return [delete, self._wait_step("endpoint_deleted"), create, ready]
+        # After an interrupted run: Amazon refuses a change before the end of another.
+        before = [] if status == IN_SERVICE else [ready]
+        if _find_goal(endpoint) == release:
+            return before
+        # The autoscaler's own count, not the one at the first deployment.
+        update = self._step(
+            "sagemaker", "update_endpoint", body | {"RetainAllVariantProperties": True}
+        )
+        return [*before, update, ready]
 
-    def _wait(self) -> None:
-        waiter = self._client("sagemaker").get_waiter("endpoint_in_service")
+    def _wait_step(self, state: str) -> Step:
+        shown = state.replace("_", "-")
+        command = f"aws sagemaker wait {shown} --endpoint-name {self._options.name}"
+        return Step(command, lambda: self._wait(state))
+
+    def _wait(self, state: str) -> None:
+        waiter = self._client("sagemaker").get_waiter(state)
         call(waiter.wait, EndpointName=self._options.name, WaiterConfig=WAIT)
 
     def _check_options(self) -> Iterator[Check]:
@@ -116,11 +144,10 @@ class SageMaker:
         if options.image and not IMAGE.match(options.image):
             detail = "not in ECR: push it to ACCOUNT.dkr.ecr.REGION.amazonaws.com"
             yield Check("registry", False, detail)
-        detail = options.role or "none: add --role ARN, a role that SageMaker may assume"
-        yield Check("role", options.role is not None, detail)
+        yield _check_form("role", options.role, ROLE, "add --role ARN, a role of SageMaker's")
         if options.is_async:
-            detail = options.output or "none: add --output s3://BUCKET/PREFIX for the answers"
-            yield Check("output", options.output is not None, detail)
+            advice = "add --output s3://BUCKET/PREFIX for the answers"
+            yield _check_form("output", options.output, OUTPUT, advice)
         if self._session is not None:
             yield self._check_instance_type()
         problem = options.find_problem()
@@ -128,8 +155,7 @@ class SageMaker:
 
     def _check_instance_type(self) -> Check:
         """Check the name against boto3's own description of SageMaker; asks nobody."""
-        client = self._client("sagemaker", self._region or "us-east-1")
-        known = client.meta.service_model.shape_for("ProductionVariantInstanceType").enum
+        known = list_instance_types()
         name = self._options.instance_type
         detail = name if name in known else f"{name} is unknown to boto3: update it, or choose one"
         return Check("instance type", name in known, detail)
@@ -185,14 +211,33 @@ class SageMaker:
             lambda: call(getattr(self._client(service), method), **body),
         )
 
+    @property
+    def _no_session(self) -> str:
+        return self._profile_problem or "not installed: pip install -e '.[s3]'"
+
     @cached_property
     def _region(self) -> str | None:
         return self._options.region or (self._session.region_name if self._session else None)
 
     def _client(self, service: str, region: str | None = None) -> Any:
         if self._session is None:
-            raise DeployError("boto3 is not installed: pip install -e '.[s3]'")
+            raise DeployError(f"boto3: {self._no_session}")
         key = service, region or self._region
         if key not in self._clients:
-            self._clients[key] = self._session.client(service, region_name=key[1])
+            self._clients[key] = call(
+                self._session.client, service_name=service, region_name=key[1]
+            )
         return self._clients[key]
+
+
+def _find_goal(endpoint: dict[str, Any]) -> str:
+    """Return the configuration that the endpoint has, or the one that a running update brings."""
+    pending = endpoint.get("PendingDeploymentSummary") or {}
+    return str(pending.get("EndpointConfigName") or endpoint["EndpointConfigName"])
+
+
+def _check_form(name: str, value: str | None, form: re.Pattern[str], advice: str) -> Check:
+    if value is None:
+        return Check(name, False, f"none: {advice}")
+    is_met = form.fullmatch(value) is not None
+    return Check(name, is_met, value if is_met else f"{value!r} is not of that form: {advice}")

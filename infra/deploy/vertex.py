@@ -69,7 +69,14 @@ class Vertex:
         return _read_model(deployed[-1]) if deployed else None
 
     def predict_release(self) -> str | None:
-        """Return the ID of the model of these options, with the machine in its hash."""
+        """Return the ID of the model of these options; None while an earlier one is there too.
+
+        A deployment that was interrupted leaves the earlier model, which costs as much.
+        """
+        return self._name_model() if len(self._list_deployed()) < 2 else None
+
+    def _name_model(self) -> str:
+        """Return the ID of the model, with the machine in its hash."""
         content = [self._container(), self._resources(), self._options.account]
         return name_release(self._options.name, content)
 
@@ -80,7 +87,7 @@ class Vertex:
     def plan_steps(self, release: str | None) -> list[Step]:
         """Return the upload of the model, its deployment, and the end of the one before."""
         steps: list[Step] = []
-        goal = release or str(self.predict_release())
+        goal = release or self._name_model()
         parent = self._parent
         if release is None and self._api.rest.find(f"{parent}/models/{goal}") is None:
             model = {"displayName": self._options.name, "containerSpec": self._container()}
@@ -96,9 +103,13 @@ class Vertex:
         }
         if self._options.account:
             deployed["serviceAccount"] = self._options.account
-        body = {"deployedModel": deployed, "trafficSplit": {"0": 100}}
-        steps.append(self._step(f"{self._endpoint_path}:deployModel", body))
-        for old in self._list_deployed():
+        others = self._list_deployed()
+        if others and _read_model(others[-1]) == goal:
+            others.pop()
+        else:
+            body = {"deployedModel": deployed, "trafficSplit": {"0": 100}}
+            steps.append(self._step(f"{self._endpoint_path}:deployModel", body))
+        for old in others:
             body = {"deployedModelId": old["id"]}
             steps.append(self._step(f"{self._endpoint_path}:undeployModel", body))
         return steps

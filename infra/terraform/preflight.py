@@ -2,7 +2,7 @@
 
     python -m infra.terraform.preflight aws
 
-The exit status is 2 where something is missing. It asks neither cloud; OpenTofu does.
+The exit status is 2 where something is missing. It asks no cloud; OpenTofu does.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from infra.check.terraform.modules import FOLDER, parse, read_module
@@ -26,6 +27,7 @@ _PROGRAMS = {
     "tofu": "install OpenTofu (https://opentofu.org), or set TOFU=terraform",
     "kubectl": "install it (https://kubernetes.io/docs/tasks/tools); it deploys afterwards",
 }
+_AWS_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _GOOGLE_FILE = ".config/gcloud/application_default_credentials.json"
 
 
@@ -42,12 +44,14 @@ def list_checks(
 
 
 def _check_aws(environment: Mapping[str, str]) -> Check:
-    """Check that there are credentials where OpenTofu looks; it asks AWS whose they are."""
+    """Check that there are credentials where OpenTofu looks; OpenTofu asks AWS whose they are."""
     folder = Path(environment.get("HOME", "~")) / ".aws"
-    are_there = "AWS_ACCESS_KEY_ID" in environment or any(
-        (folder / name).is_file() for name in ("credentials", "config")
-    )
-    remedy = "none: run `aws sso login`, or set AWS_ACCESS_KEY_ID and so on"
+    keys = {name: bool(environment.get(name)) for name in _AWS_KEYS}
+    if any(keys.values()):
+        missing = ", ".join(name for name, is_set in keys.items() if not is_set)
+        return Check("AWS credentials", not missing, missing and f"set {missing} too")
+    are_there = any((folder / name).is_file() for name in ("credentials", "config"))
+    remedy = f"none: run `aws sso login`, or set {' and '.join(_AWS_KEYS)}"
     return Check("AWS credentials", are_there, "" if are_there else remedy)
 
 
@@ -55,12 +59,17 @@ def _check_google(environment: Mapping[str, str]) -> Check:
     given = environment.get("GOOGLE_APPLICATION_CREDENTIALS")
     path = Path(given) if given else Path(environment.get("HOME", "~")) / _GOOGLE_FILE
     is_there = path.is_file() or bool(environment.get("GOOGLE_OAUTH_ACCESS_TOKEN"))
-    remedy = "none: run `gcloud auth application-default login`"
+    found = f"GOOGLE_APPLICATION_CREDENTIALS names {given}, which is missing" if given else "none"
+    remedy = f"{found}: run `gcloud auth application-default login`"
     return Check("Google credentials", is_there, "" if is_there else remedy)
 
 
 def _check_variables(folder: Path, environment: Mapping[str, str]) -> Iterator[Check]:
     """Check that each variable without a default has a value; OpenTofu checks the value."""
+    if find_spec("hcl2") is None:
+        remedy = "the package python-hcl2 is missing: pip install -e '.[infra]'"
+        yield Check("variables", False, f"not checked: {remedy}")
+        return
     path = folder / VALUES
     values = parse(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if isinstance(values, int):

@@ -10,7 +10,7 @@ import pytest
 
 from infra.deploy import checks, history
 from infra.deploy.run import DeployOptions, deploy
-from infra.deploy.target import Check, DeployError, Step
+from infra.deploy.target import Check, CheckError, DeployError, Step
 from tests.support.s3_server import Bucket, s3_server
 
 
@@ -85,6 +85,64 @@ def test_a_rollback_to_what_nobody_remembers_wants_a_name() -> None:
     assert shelf.current == "one"
     assert deploy(shelf, DeployOptions(rollback=True, to="zero")) == 0
     assert shelf.current == "zero"
+
+
+def test_a_rollback_without_a_deployment_is_a_failed_check() -> None:
+    with pytest.raises(CheckError, match="nothing is deployed"):
+        deploy(Shelf("two"), DeployOptions(rollback=True))
+
+
+def test_a_bad_line_of_the_history_is_named() -> None:
+    history.append_change("shelf", "one", "two")
+    with history.history_file().open("a") as file:
+        file.write('{"at": "now"}\n')
+    with pytest.raises(CheckError, match="line 2 is no change"):
+        deploy(Shelf("three", "two"), DeployOptions(rollback=True))
+
+
+def test_the_error_of_a_step_is_shown_though_the_platform_is_gone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A second error, from the question for the release, hid the first one."""
+    shelf = Shelf("two", "one")
+
+    def fail() -> None:
+        shelf.find_current_release = _raise_gone  # type: ignore[method-assign]
+        raise DeployError("the push failed")
+
+    shelf.plan_steps = lambda release: [Step("push", fail)]  # type: ignore[method-assign]
+    with pytest.raises(DeployError, match="the push failed"):
+        deploy(shelf, DeployOptions())
+    assert "Before the failure it was one" in capsys.readouterr().out
+
+
+def _raise_gone() -> str | None:
+    raise DeployError("no answer")
+
+
+@pytest.mark.parametrize(
+    ("image", "is_met"),
+    [
+        ("ghcr.io/me/music@sha256:" + 64 * "a", True),
+        ("localhost:5000/me/music:1.2@sha256:" + 64 * "a", True),
+        ("ghcr.io/OWNER/NAME@sha256:...", False),
+        ("ghcr.io/me/music:latest", False),
+        ("ghcr.io/me/music@sha256:" + 63 * "a", False),
+    ],
+)
+def test_an_image_has_its_whole_digest(image: str, is_met: bool) -> None:
+    """The docs' own placeholder passed."""
+    assert checks.check_image(image).is_met == is_met
+
+
+def test_an_answer_without_memory_is_no_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho '580.1, [N/A]'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert "no driver version and memory" in checks.check_local_gpu(None).detail
 
 
 def test_a_check_that_fails_keeps_everything_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:

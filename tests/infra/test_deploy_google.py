@@ -120,6 +120,48 @@ def test_a_model_is_uploaded_deployed_and_the_one_before_goes(
     assert third["model"] == first["model"] and len(models.models) == 2
 
 
+def test_the_earlier_model_of_an_interrupted_run_goes_with_the_next(models: VertexApi) -> None:
+    """It stayed, and cost as much: the new model had the traffic, so nothing seemed to do."""
+    command = ["vertex", "music", "--image", IMAGE]
+    assert main(command) == 0
+    [new] = models.endpoints["music"]["deployedModels"]
+    old = new | {"id": "old", "model": "projects/mine/locations/us-central1/models/old"}
+    models.endpoints["music"]["deployedModels"].insert(0, old)
+    assert main(command) == 0
+    assert models.calls[3:] == ["music:undeployModel"]
+    assert models.endpoints["music"]["deployedModels"] == [new]
+    assert main(command) == 0 and len(models.calls) == 4
+
+
+def test_the_traffic_counts_and_not_the_order_of_its_shares(run: CloudRunApi) -> None:
+    assert main(["cloudrun", "music", "--image", IMAGE]) == 0
+    current = _current(run)
+    shares = [{"revision": "tagged", "tag": "try"}, {"revision": current, "percent": 100}]
+    run.services["music"]["traffic"] = shares
+    assert _current(run) == current
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--region", "us-central1.example.com/x"],
+        ["--account", "nobody"],
+        ["--env", "a b=c"],
+        ["music/../other"],
+    ],
+)
+@pytest.mark.parametrize("target", ["cloudrun", "vertex"])
+def test_a_part_of_an_address_has_its_form(
+    target: str, wrong: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A region with a host name in it would send the token there."""
+    name = [] if len(wrong) == 1 else ["music"]
+    with pytest.raises(SystemExit) as ended:
+        main([target, *name, *wrong, "--image", IMAGE])
+    assert ended.value.code == 2
+    assert " is " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("target", ["cloudrun", "vertex"])
 def test_every_missing_thing_is_listed_at_once(
     target: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -141,4 +141,6 @@ def test_an_overlay_that_is_not_there_is_said(
     cluster: Cluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["kubernetes", "--overlay", "none"]) == 2
-    assert "none" in capsys.readouterr().err
+    assert "NO  overlay: " in (out := capsys.readouterr().out) and "there are local, mine, " in out
+    assert main(["kubernetes", "--overlay", "cluster"]) == 2
+    assert "make cluster" in capsys.readouterr().out

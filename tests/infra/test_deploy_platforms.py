@@ -169,7 +169,7 @@ def test_two_endpoints_of_one_name_are_not_guessed_at(
 def test_what_a_platform_refuses_is_told(
     endpoints: RunPodManagement, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(runpod, "WORKERS", {"least": 1, "max": 3, "idleTimeout": 60})
+    monkeypatch.setattr(runpod, "WORKERS", runpod.WORKERS | {"least": 1})
     assert main(["runpod", "music", "--image", IMAGE]) == 1
     assert "additional properties 'least' not allowed" in capsys.readouterr().err
 
@@ -280,3 +280,57 @@ def test_another_s_repository_is_not_touched(hub: Hub, capsys: pytest.CaptureFix
     command: list[Any] = ["huggingface", "you/music", *HF[2:]]
     assert main(command) == 2
     assert "may not write to you" in capsys.readouterr().out and not hub.commits
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["replicate", "model-without-owner"],
+        ["replicate", "me/music", "--deployment", "me/music/more"],
+        ["huggingface", "../music", "--endpoint", "music"],
+        ["runpod", "music", "--env", "=value"],
+    ],
+)
+def test_a_malformed_name_is_refused_before_any_call(command: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "unit"),
+    [
+        (["replicate", "me/music"], "instances"),
+        (["huggingface", "me/music", "--endpoint", "music"], "replicas"),
+        (["runpod", "music", "--image", IMAGE], "workers"),
+    ],
+)
+def test_limits_that_are_no_range_are_listed(
+    command: list[str],
+    unit: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("RUNPOD_API_KEY", "REPLICATE_API_TOKEN", "HF_TOKEN"):
+        monkeypatch.delenv(name)
+    assert main([*command, "--min", "4", "--max", "2", "--dry-run"]) == 2
+    assert f"NO  {unit}: 4 to 2: --min" in capsys.readouterr().out
+
+
+def test_a_platform_away_in_the_middle_of_the_checks_ends_no_list(
+    endpoints: RunPodManagement,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answer = endpoints.answer
+    monkeypatch.setattr(
+        endpoints,
+        "answer",
+        lambda method, path, body: (
+            (503, {"detail": "maintenance"}) if "volumes" in path else answer(method, path, body)
+        ),
+    )
+    assert main(["runpod", "music", "--image", IMAGE, "--volume", "v1", "--dry-run"]) == 2
+    out = capsys.readouterr().out
+    assert "NO  volumes: " in out and "maintenance" in out and "licence of demo" in out
+    assert TOKEN not in out

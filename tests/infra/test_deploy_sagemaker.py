@@ -119,7 +119,68 @@ def test_an_endpoint_that_fails_to_start_is_an_error(aws: list[str]) -> None:
     with Stubber(target._client("sagemaker")) as answers:
         answers.add_response("describe_endpoint", _describe("new", "Failed"))
         with pytest.raises(DeployError, match="EndpointInService"):
-            target._wait()
+            target._wait("endpoint_in_service")
+
+
+@pytest.mark.parametrize(
+    ("config", "status", "calls"),
+    [
+        ("new", "Creating", ["wait endpoint-in-service"]),
+        ("new", "InService", []),
+        ("old", "Updating", ["wait endpoint-in-service", "update_", "wait endpoint-in-service"]),
+        (
+            "new",
+            "Failed",
+            ["delete_", "wait endpoint-deleted", "create_", "wait endpoint-in-service"],
+        ),
+    ],
+)
+def test_an_interrupted_or_failed_run_is_taken_up_again(
+    aws: list[str], config: str, status: str, calls: list[str]
+) -> None:
+    """A failed endpoint counted as deployed, so the same command said that nothing was to do."""
+    target = sagemaker.SageMaker(SageMakerOptions("music", region=REGION))
+    with Stubber(target._client("sagemaker")) as answers:
+        answers.add_response("describe_endpoint", _describe(config, status))
+        commands = [step.command for step in target.plan_steps("new")]
+        answers.add_response("describe_endpoint", _describe(config, status))
+        assert (target.find_current_release() is None) == (status == "Failed")
+    assert len(commands) == len(calls)
+    for command, part in zip(commands, calls, strict=True):
+        assert part in command
+
+
+def test_a_running_update_counts_as_its_goal(aws: list[str]) -> None:
+    target = sagemaker.SageMaker(SageMakerOptions("music", region=REGION))
+    pending = {"PendingDeploymentSummary": {"EndpointConfigName": "new"}}
+    with Stubber(target._client("sagemaker")) as answers:
+        answers.add_response("describe_endpoint", _describe("old", "Updating") | pending)
+        [step] = target.plan_steps("new")
+    assert "wait endpoint-in-service" in step.command
+
+
+def test_an_unknown_profile_is_listed_with_all_else(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    command = ["sagemaker", "music", "--role", "ARN", "--async", "--output", "s3://BUCKET/answers"]
+    assert main([*command, "--dry-run"]) == 2
+    out = capsys.readouterr().out
+    assert "NO  boto3: AWS: The config profile (no-such-profile) could not be found." in out
+    for name in ("region", "AWS credentials", "image", "role", "output"):
+        assert f"NO  {name}: " in out
+
+
+def test_half_a_pair_of_keys_is_a_missing_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "half-of-it")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY", raising=False)
+    assert main(["sagemaker", "music", "--dry-run"]) == 2
+    out = capsys.readouterr().out
+    assert "NO  AWS credentials: AWS: Partial credentials found" in out
+    assert "NO  image: " in out
 
 
 def _describe(config: str, status: str) -> dict[str, Any]:

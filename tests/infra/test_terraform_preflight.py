@@ -13,7 +13,10 @@ from infra.terraform import preflight
 from tests.support import ROOT
 
 VARIABLES = {"aws": ["host", "email", "callers"], "google": ["project", "host", "email", "callers"]}
-KEYS = {"aws": "AWS_ACCESS_KEY_ID", "google": "GOOGLE_OAUTH_ACCESS_TOKEN"}
+KEYS = {
+    "aws": {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"},
+    "google": {"GOOGLE_OAUTH_ACCESS_TOKEN": "x"},
+}
 
 
 @pytest.mark.parametrize("cloud", preflight.CLOUDS)
@@ -47,7 +50,7 @@ def test_values_come_from_the_file_or_the_environment(cloud: str, tmp_path: Path
     first, *others = VARIABLES[cloud]
     values = "".join(f'{name} = "x" # given\n' for name in others)
     (tmp_path / cloud / preflight.VALUES).write_text(values)
-    environment = {"HOME": str(tmp_path), KEYS[cloud]: "x", f"TF_VAR_{first}": "y"}
+    environment = {"HOME": str(tmp_path), **KEYS[cloud], f"TF_VAR_{first}": "y"}
     found = {c.name: c.is_met for c in preflight.list_checks(cloud, environment, tmp_path)}
     found.pop("tofu")
     found.pop("kubectl")
@@ -55,3 +58,28 @@ def test_values_come_from_the_file_or_the_environment(cloud: str, tmp_path: Path
     (tmp_path / cloud / preflight.VALUES).write_text("host = = 1\n")
     [broken] = [c for c in preflight.list_checks(cloud, environment, tmp_path) if "HCL" in c.detail]
     assert not broken.is_met and preflight.VALUES in broken.name
+
+
+@pytest.mark.parametrize(
+    ("cloud", "environment", "words"),
+    [
+        ("aws", {"AWS_ACCESS_KEY_ID": "x"}, "set AWS_SECRET_ACCESS_KEY too"),
+        ("aws", {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "none: run"),
+        ("google", {"GOOGLE_APPLICATION_CREDENTIALS": "/no/key.json"}, "/no/key.json, which is"),
+    ],
+)
+def test_half_set_credentials_are_named(
+    cloud: str, environment: dict[str, str], words: str, tmp_path: Path
+) -> None:
+    found = preflight.list_checks(cloud, {"HOME": str(tmp_path), **environment})
+    [check] = [each for each in found if "credentials" in each.name]
+    assert not check.is_met and words in check.detail
+
+
+def test_a_missing_parser_is_a_missing_thing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the extra `infra`, the list ended in a traceback."""
+    monkeypatch.setattr(preflight, "find_spec", lambda name: None)
+    *_, last = preflight.list_checks("aws", {"HOME": str(tmp_path)})
+    assert not last.is_met and ".[infra]" in last.detail
