@@ -125,7 +125,7 @@ def _make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     options = ("-o", ".venv/infra-installed", f"BIN={Path(sys.executable).parent}")
     command = ("make", "cluster", *options, f"OVERLAY={folder.name}", *arguments)
     given = {f"TF_VAR_{name}": "x" for name in ("host", "email", "callers")}
-    env = {**os.environ, **given, "AWS_ACCESS_KEY_ID": "x"}
+    env = {**os.environ, **given, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"}
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, env=env)
 
 
