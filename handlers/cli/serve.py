@@ -214,7 +214,7 @@ async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
             predictor.device,
             FetchStage(pool, app, files.uploads, rules, metrics),
             serving.licences,
-            lambda: survey.missing,
+            *(lambda: survey.missing, predictor.find_missing_parts),
         )
         worker = Worker(pool, app, role, api.drain, api.data_dir, metrics)
         worker.stop_on_signals()

@@ -19,15 +19,29 @@ AUDIO_MAX_BYTES = 500_000
 _FOR_PEOPLE = Annotations(audience=["user"])
 
 
-class ClipReply(BaseModel):
-    """One finished clip."""
+class FileLink(BaseModel):
+    """One finished file."""
 
-    url: str = Field(description="address of the audio file")
-    file: str | None = Field(None, description="path of the saved file on the user's machine")
-    seed: int | None = None
-    seconds: float | None = None
+    url: str = Field(description="address of the file")
+    file: str | None = Field(
+        default=None, description="path of the saved file on the user's machine"
+    )
     content_type: str | None = None
     bytes: int | None = None
+
+
+class PartReply(FileLink):
+    """Stem or notes of a clip."""
+
+    name: str = Field(description="such as drums, bass, vocals, other or midi")
+
+
+class ClipReply(FileLink):
+    """One finished clip."""
+
+    seed: int | None = None
+    seconds: float | None = None
+    parts: list[PartReply] = Field([], description="stems and notes, if they were requested")
 
 
 class JobReply(BaseModel):
@@ -86,9 +100,19 @@ def describe_job(status: Mapping[str, Any], public_url: str) -> JobReply:
             ClipReply(
                 **{name: clip.get(name) for name in ("seed", "seconds", "content_type", "bytes")},
                 url=f"{public_url}{clip['url']}",
+                parts=[_describe_part(part, public_url) for part in clip.get("parts") or ()],
             )
             for clip in result.get("clips", ())
         ],
+    )
+
+
+def _describe_part(part: Mapping[str, Any], public_url: str) -> PartReply:
+    return PartReply(
+        name=part["name"],
+        url=f"{public_url}{part['url']}",
+        content_type=part.get("content_type"),
+        bytes=part.get("bytes"),
     )
 
 
@@ -98,26 +122,23 @@ async def build_result(
     """Return the result of a tool for one job.
 
     `with_audio`: include the sound of clips up to `AUDIO_MAX_BYTES` together. `folder`: save the
-    clips there.
+    clips and their parts there.
     """
     reply = describe_job(status, calls.public_url)
     content: list[Any] = []
     room = AUDIO_MAX_BYTES if with_audio else 0
     for clip in reply.clips:
-        path = clip.url.removeprefix(calls.public_url)
-        kind = clip.content_type or "audio/wav"
-        if folder is not None:
-            clip.file = str(await _save(calls, path, folder))
-        content.append(
-            ResourceLink(
-                name=path.rpartition("/")[2], uri=clip.url, mime_type=kind, size=clip.bytes
-            )
-        )
+        files: list[FileLink] = [clip, *clip.parts]
+        for file in files:
+            if folder is not None:
+                file.file = str(await _save(calls, _path(file, calls), folder))
+            content.append(_link(file))
         if clip.bytes is not None and clip.bytes <= room:
-            sound = await calls.download(path, room)
+            sound = await calls.download(_path(clip, calls), room)
             if sound is not None:
                 room -= len(sound)
                 data = base64.b64encode(sound).decode()
+                kind = clip.content_type or "audio/wav"
                 content.append(AudioContent(data=data, mime_type=kind, annotations=_FOR_PEOPLE))
     return CallToolResult(
         content=[TextContent(text=_write_text(reply, calls)), *content],
@@ -126,8 +147,17 @@ async def build_result(
     )
 
 
+def _path(file: FileLink, calls: JobCalls) -> str:
+    return file.url.removeprefix(calls.public_url)
+
+
+def _link(file: FileLink) -> ResourceLink:
+    name, kind = file.url.rpartition("/")[2], file.content_type or "audio/wav"
+    return ResourceLink(name=name, uri=file.url, mime_type=kind, size=file.bytes)
+
+
 async def _save(calls: JobCalls, path: str, folder: Path) -> Path:
-    """Save a clip and return its path. Raises: `ToolError`."""
+    """Save a file and return its path. Raises: `ToolError`."""
     sound = await calls.download(path, 2**40)
     assert sound is not None
     target = folder.expanduser().absolute() / path.rpartition("/")[2]
@@ -136,7 +166,7 @@ async def _save(calls: JobCalls, path: str, folder: Path) -> Path:
         await anyio.Path(target).write_bytes(sound)
     except OSError as error:
         raise ToolError(
-            f"Cannot write {target}: {error.strerror}. The clip is at {path}."
+            f"Cannot write {target}: {error.strerror}. The file is at {path}."
         ) from None
     return target
 
@@ -147,8 +177,8 @@ def _write_text(reply: JobReply, calls: JobCalls) -> str:
     if reply.status == "completed":
         lines = [f"{name} is completed ({reply.model}, licence of the weights: {reply.licence})."]
         for clip in reply.clips:
-            saved = f", saved as {clip.file}" if clip.file else ""
-            lines.append(f"- {clip.url}: {clip.seconds:g} s, seed {clip.seed}{saved}")
+            lines.append(f"- {clip.url}: {clip.seconds:g} s, seed {clip.seed}{_tell_saved(clip)}")
+            lines += [f"  - {part.name}: {part.url}{_tell_saved(part)}" for part in clip.parts]
         if calls.needs_key:
             lines.append("The links need the header Authorization: Bearer KEY.")
         return "\n".join(lines + [f"Note: {note}" for note in reply.notes])
@@ -164,6 +194,10 @@ def _write_text(reply: JobReply, calls: JobCalls) -> str:
         f"{name} is not finished: {where}.{left} Call get_clip with this job_id and "
         "wait_seconds to wait for it, or cancel to stop it."
     )
+
+
+def _tell_saved(file: FileLink) -> str:
+    return f", saved as {file.file}" if file.file else ""
 
 
 def describe_progress(status: str, progress: float, position: int | None) -> str:

@@ -20,6 +20,7 @@ MusicGenError
 │   ├── InvalidBitDepth
 │   ├── UnknownModel
 │   │   └── ModelUnavailable       of the catalog, but no worker can load it
+│   ├── PartUnavailable        stems or notes without their packages
 │   ├── UnknownFormat
 │   └── UnknownStrategy
 ├── SettingsError             the operator can correct it: an environment variable
@@ -106,6 +107,7 @@ from musicgen.errors.request import (
     InvalidTopP,
     InvalidVariations,
     ModelUnavailable,
+    PartUnavailable,
     PromptTooLong,
     UnknownField,
     UnknownFormat,
@@ -157,6 +159,7 @@ __all__ = [
     "ObjectMissing",
     "OutOfMemory",
     "OutdatedLibrary",
+    "PartUnavailable",
     "PromptTooLong",
     "RemoteError",
     "SettingsError",

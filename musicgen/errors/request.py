@@ -161,6 +161,15 @@ class ModelUnavailable(UnknownModel):
         )
 
 
+class PartUnavailable(InvalidRequest):
+    """Stems or notes need packages or weights that are missing. `advice`: how to get them."""
+
+    code = "part_unavailable"
+
+    def __init__(self, field: str, advice: str) -> None:
+        super().__init__(field, "cannot be made by this server", advice=advice)
+
+
 class UnknownFormat(InvalidRequest):
     """No output format has this name."""
 

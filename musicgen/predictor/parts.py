@@ -15,7 +15,7 @@ from musicgen.audio.lossy_peaks import LOSSY_FORMATS, encode_within
 from musicgen.audio.normalize import Normalized, normalize
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.tags import AudioTags
-from musicgen.errors import InvalidRequest, MissingDependency, SettingsError
+from musicgen.errors import MissingDependency, PartUnavailable, SettingsError
 from musicgen.midi import packages as midi
 from musicgen.predictor.separation import MelodySeparator
 from musicgen.request import AudioFormat, GenerationRequest
@@ -47,20 +47,29 @@ class MadePart:
             yield block
 
 
+def find_missing_parts(separator: MelodySeparator) -> dict[str, str]:
+    """Return the fields of parts that this machine cannot make, each with what to do about it.
+
+    Loads nothing: a model of stems that turns out to be unusable is found by its first request.
+    """
+    missing = {midi.PART: midi.find_missing(), "stems": separator.find_missing()}
+    return {field: str(error) for field, error in missing.items() if error is not None}
+
+
 def check_parts(request: GenerationRequest, separator: MelodySeparator) -> int:
     """Return the number of stems of each clip, and load what makes the parts of a request.
 
-    Raises: `InvalidRequest` with the field of parts that this machine cannot make.
+    Raises: `PartUnavailable` for parts that this machine cannot make.
     """
     error = midi.find_missing() if request.midi else None
     if error is not None:
-        raise _refuse(midi.PART, error)
+        raise PartUnavailable(midi.PART, str(error))
     if not request.stems:
         return 0
     try:
         return len(_list_stems(separator))
     except (MissingDependency, SettingsError) as failure:
-        raise _refuse("stems", failure) from failure
+        raise PartUnavailable("stems", str(failure)) from failure
 
 
 def make_parts(
@@ -128,10 +137,6 @@ def _list_stems(separator: MelodySeparator) -> Sequence[str]:
         problem = "must be a model whose stems have plain names"
         raise SettingsError("MUSICGEN_SEPARATION", problem, value=", ".join(names))
     return names
-
-
-def _refuse(field: str, error: Exception) -> InvalidRequest:
-    return InvalidRequest(field, "cannot be made by this server", advice=str(error))
 
 
 def _write(blocks: Iterable[bytes]) -> BinaryIO:

@@ -28,7 +28,7 @@ from musicgen.predictor.diffusion import add_licence, choose_diffusion
 from musicgen.predictor.finish import finish_output
 from musicgen.predictor.manifest import list_versions
 from musicgen.predictor.notes import build_notes
-from musicgen.predictor.parts import check_parts
+from musicgen.predictor.parts import check_parts, find_missing_parts
 from musicgen.predictor.prepare import BETWEEN_PROMPTS, check_saved_tokens, prepare
 from musicgen.predictor.sealing import prepare_sealing
 from musicgen.predictor.separation import MelodySeparator
@@ -186,6 +186,10 @@ class Predictor:
         )
         logger.info("loaded %s (licence %s)", source.name, source.licence)
         return Predictor(engine, source, settings, self._storage, self._separator, self._signer)
+
+    def find_missing_parts(self) -> dict[str, str]:
+        """Return the fields of parts that cannot be made here, each with what to do about it."""
+        return find_missing_parts(self._separator)
 
     def close(self) -> None:
         """Free the weights."""

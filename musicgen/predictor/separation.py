@@ -70,6 +70,28 @@ class MelodySeparator:
             self._melodies.move_to_end(key)
             return self._melodies[key]
 
+    def find_missing(self) -> MissingDependency | SettingsError | None:
+        """Return why there are no stems, or None. Loads nothing."""
+        if self._model == OFF:
+            return SettingsError(
+                SEPARATION, f"is {OFF}", advice=f"Set it to {AUTO} or a model of Demucs."
+            )
+        if self._failed_to_load:
+            return SettingsError(
+                SEPARATION,
+                f"is {AUTO}, and Demucs could not load its model {DEFAULT_MODEL}",
+                advice="Its weights are in no cache here, or cannot be downloaded. "
+                "Name a local model, or start again with a network.",
+            )
+        if self._model.endswith(EXTENSION):
+            is_missing = find_spec("onnxruntime") is None
+            return MissingDependency("onnxruntime", "stems", "stems") if is_missing else None
+        if find_spec("demucs") is not None:
+            return None
+        if self._model == AUTO:
+            return MissingDependency("demucs", "stems", "demucs", "Its weights are needed too.")
+        return MissingDependency("demucs", f"{SEPARATION}={self._model}", "demucs")
+
     def list_stems(self) -> tuple[str, ...]:
         """Load the model, and return the names of its stems. Raises: the errors of `separate`."""
         with self._lock:
@@ -91,21 +113,10 @@ class MelodySeparator:
         }
 
     def _require(self) -> Any:
-        separator = self._load()
-        if separator is not None:
-            return separator
-        if self._model == OFF:
-            raise SettingsError(
-                SEPARATION, f"is {OFF}", advice=f"Set it to {AUTO} or a model of Demucs."
-            )
-        if self._failed_to_load:
-            raise SettingsError(
-                SEPARATION,
-                f"is {AUTO}, and Demucs could not load its model {DEFAULT_MODEL}",
-                advice="Its weights are in no cache here, or cannot be downloaded. "
-                "Name a local model, or start again with a network.",
-            )
-        raise MissingDependency("demucs", "stems", "demucs", "Its weights are needed too.")
+        separator, missing = self._load(), self.find_missing()
+        if missing is not None:
+            raise missing
+        return separator
 
     def _load(self) -> Any:
         if self._separator is not None or self._unavailable:
@@ -113,8 +124,8 @@ class MelodySeparator:
         if self._model.endswith(EXTENSION):
             self._separator = OnnxDemucs(Path(self._model))
             return self._separator
-        if find_spec("demucs") is None:
-            raise MissingDependency("demucs", f"{SEPARATION}={self._model}", "demucs")
+        if (missing := self.find_missing()) is not None:
+            raise missing
         import_torch("demucs")
         from demucs.api import Separator
 

@@ -19,7 +19,7 @@ from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.models import AvailableModels
 from handlers.job_api.store.texts import is_storable, list_texts
 from handlers.job_api.store.upload_files import UPLOAD
-from musicgen.errors import InvalidRequest, ModelUnavailable, UnknownModel
+from musicgen.errors import InvalidRequest, ModelUnavailable, PartUnavailable, UnknownModel
 from musicgen.request import GenerationRequest
 from musicgen.request.fields import to_integer
 
@@ -56,6 +56,7 @@ def accept(
     request = GenerationRequest.from_mapping(checked)
     if request.model_version is not None:
         _check_model(request.model_version, available)
+    _check_parts(request, available)
     fields = request.to_mapping()
     _check_storable(fields)
     sound = None
@@ -89,6 +90,13 @@ def _check_model(name: str, available: AvailableModels) -> None:
     if available.is_missing(name):
         at_hand = available.names - available.missing
         raise ModelUnavailable("model_version", name, at_hand)
+
+
+def _check_parts(request: GenerationRequest, available: AvailableModels) -> None:
+    """Refuse parts that no worker can make. Raises: `PartUnavailable`."""
+    for name, advice in available.missing_parts.items():
+        if getattr(request, name):
+            raise PartUnavailable(name, advice)
 
 
 def _check_storable(fields: Mapping[str, Any]) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from handlers.job_api.store import queue
 from handlers.job_api.store.database import Pool, query
 from handlers.job_api.store.status import ALIVE_SECONDS
 from handlers.job_api.store.texts import escape, to_jsonb
@@ -20,6 +21,7 @@ class AvailableModels:
     `default`: for requests without a model. `loaded`, `loading`: by any living worker. `failures`:
     reasons by model, for a requested model with a failed load. `licences`: by model, of loaded ones
     outside the catalog. `missing`: names of the catalog that no living worker can have.
+    `missing_parts`: fields of parts that no living worker can make, each with what to do about it.
     """
 
     default: str
@@ -28,6 +30,7 @@ class AvailableModels:
     failures: Mapping[str, str]
     licences: Mapping[str, str]
     missing: frozenset[str] = frozenset()
+    missing_parts: Mapping[str, str] = field(default_factory=dict)
 
     def is_available(self, name: str) -> bool:
         """Return whether a request may name this model, by any name of the catalog."""
@@ -48,7 +51,7 @@ async def find_available_models(pool: Pool, default_model: str) -> AvailableMode
     """Return the models of the living workers. `default_model`: the default without a worker."""
     rows = await query(
         pool,
-        "SELECT models, loading, licences, missing FROM musicgen_workers "
+        "SELECT models, loading, licences, missing, makes, missing_parts FROM musicgen_workers "
         "WHERE seen_at > now() - make_interval(secs => %s) ORDER BY name",
         ALIVE_SECONDS,
     )
@@ -58,19 +61,25 @@ async def find_available_models(pool: Pool, default_model: str) -> AvailableMode
     licences = {name: text for row in rows for name, text in row["licences"].items()}
     every = [frozenset(row["missing"]) for row in rows]
     missing = frozenset.intersection(*every) - loaded if every else frozenset()
+    found = licences, missing, join_missing_parts(rows)
     requested = await read_requested_model(pool)
     # The requested model becomes the default only once a worker has loaded it.
     if requested is None or requested.name in loaded:
-        return AvailableModels(
-            requested.name if requested else first, loaded, loading, {}, licences, missing
-        )
+        return AvailableModels(requested.name if requested else first, loaded, loading, {}, *found)
     default = requested.before if requested.before and requested.before in loaded else first
     if requested.error is not None:
         # The worker's row may still say "loading": it is written only every few seconds.
         failures = {requested.name: requested.error}
         others = loading - {requested.name}
-        return AvailableModels(default, loaded, others, failures, licences, missing)
-    return AvailableModels(default, loaded, loading | {requested.name}, {}, licences, missing)
+        return AvailableModels(default, loaded, others, failures, *found)
+    return AvailableModels(default, loaded, loading | {requested.name}, {}, *found)
+
+
+def join_missing_parts(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the parts missing on every worker of local jobs: no other worker makes parts."""
+    every = [row["missing_parts"] for row in rows if row["makes"] == queue.LOCAL]
+    first = every[0] if every else {}
+    return {name: text for name, text in first.items() if all(name in one for one in every)}
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,7 @@ class WorkerRow:
 
     `makes`: its queue. `licences`: by model, of those outside the catalog. `fetches`: whether it
     fetches the sounds of waiting jobs. `missing`: names of the catalog that it cannot have.
+    `missing_parts`: fields of parts that it cannot make, each with what to do about it.
     """
 
     name: str
@@ -89,6 +99,7 @@ class WorkerRow:
     licences: Mapping[str, str]
     fetches: bool = False
     missing: Sequence[str] = ()
+    missing_parts: Mapping[str, str] = field(default_factory=dict)
 
 
 async def write_worker(pool: Pool, row: WorkerRow) -> None:
@@ -96,13 +107,15 @@ async def write_worker(pool: Pool, row: WorkerRow) -> None:
     await query(
         pool,
         "INSERT INTO musicgen_workers (name, slots, makes, models, loading, licences, fetches, "
-        "missing, seen_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, now()) "
+        "missing, missing_parts, seen_at) "
+        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, now()) "
         "ON CONFLICT (name) DO UPDATE SET slots = excluded.slots, "
         "makes = excluded.makes, models = excluded.models, loading = excluded.loading, "
         "licences = excluded.licences, "
-        "fetches = excluded.fetches, missing = excluded.missing, seen_at = now()",
+        "fetches = excluded.fetches, missing = excluded.missing, "
+        "missing_parts = excluded.missing_parts, seen_at = now()",
         *(row.name, row.slots, row.makes, list(row.models), row.loading),
-        *(to_jsonb(row.licences), row.fetches, list(row.missing)),
+        *(to_jsonb(row.licences), row.fetches, list(row.missing), to_jsonb(row.missing_parts)),
     )
 
 

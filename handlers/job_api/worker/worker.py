@@ -62,7 +62,8 @@ class WorkerRole:
     `queue_name`: the queue it serves. `slots`: number of jobs run at once. `models`: returns the
     names of the loaded models, `loading` the name of the model in loading. `device`: the place of
     its jobs in the log, such as cuda:0. `fetch_stage`: None for remote jobs. `licences`: by model,
-    of those outside the catalog. `missing`: returns the names of the catalog that it cannot have.
+    of those outside the catalog. `missing`: returns the names of the catalog that it cannot have,
+    `missing_parts` the fields of parts that it cannot make, each with what to do about it.
     """
 
     queue_name: str
@@ -74,6 +75,7 @@ class WorkerRole:
     fetch_stage: FetchStage | None = None
     licences: Mapping[str, str] = field(default_factory=dict)
     missing: Callable[[], tuple[str, ...]] = tuple
+    missing_parts: Callable[[], Mapping[str, str]] = dict
 
 
 class Worker:
@@ -276,4 +278,4 @@ class Worker:
         models, loading = list(role.models()), role.loading()
         fetches = role.fetch_stage is not None
         facts = (self.name, role.slots, makes, models, loading, role.licences, fetches)
-        return WorkerRow(*facts, role.missing())
+        return WorkerRow(*facts, role.missing(), role.missing_parts())

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 import soundfile as sf
+from mcp_types import ResourceLink
 
 from musicgen.midi import packages
 from musicgen_client import MusicGenClient
+from tests.support.agents import fields, on_stdio, run, text
 from tests.support.bucket_settings import bucket_settings
 from tests.support.job_server import JobServer, data_folder, job_server
 from tests.support.onnx_stems import write_model
@@ -133,3 +135,18 @@ def test_a_deleted_job_leaves_no_part(
     )
     assert api.http.delete(f"/v1/jobs/{job_id}").status_code == 204
     assert list_files() == []
+
+
+def test_an_agent_gets_and_saves_the_parts(api: JobServer, tmp_path: Path) -> None:
+    async def work() -> None:
+        async with on_stdio(api.url, "--folder", str(tmp_path)) as agent:
+            asked = {"prompt": "bells", "duration": 1, "options": {"stems": True, "midi": True}}
+            made = await agent.call_tool("generate_music", asked)
+        clip = fields(made)["clips"][0]
+        assert [part["name"] for part in clip["parts"]] == PARTS
+        links = {part.uri for part in made.content if isinstance(part, ResourceLink)}
+        for part in clip["parts"]:
+            assert part["url"] in links and part["url"] in text(made)
+            assert api.http.get(part["url"]).content == Path(part["file"]).read_bytes()
+
+    run(work)

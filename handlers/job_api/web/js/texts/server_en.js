@@ -64,6 +64,8 @@ export default {
   "error.out_of_memory":
     "This was too much for the machine. Try a shorter clip or fewer variations.",
   "error.outdated_library": "The server is set up wrongly. Tell its operator.",
+  "error.part_unavailable":
+    "No machine here can make this: packages are missing. Tell the operator.",
   "error.prompt_too_long": "The description is too long. Make it shorter.",
   "error.queue_full": "The queue is full right now.",
   "error.range_not_satisfiable": "This part of the file does not exist.",
