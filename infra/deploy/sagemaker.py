@@ -22,12 +22,13 @@ from infra.deploy.aws import (
     open_session,
 )
 from infra.deploy.sagemaker_plan import SageMakerOptions, SageMakerPlan
-from infra.deploy.target import Check, DeployError, Step
+from infra.deploy.target import Check, CheckError, DeployError, Step
 
 WAIT = {"Delay": 15, "MaxAttempts": 160}
 """At most 40 minutes: an instance, an image and weights."""
 IN_SERVICE = "InService"
-FAILED = ("Failed", "UpdateRollbackFailed")
+FAILED = "Failed"
+HALF_UPDATED = "UpdateRollbackFailed"
 ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 OUTPUT = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?")
 
@@ -64,7 +65,7 @@ class SageMaker:
     def find_current_release(self) -> str | None:
         """Return the configuration of the endpoint; None for a failed one, which serves nothing."""
         endpoint = self._find_endpoint()
-        if endpoint is None or endpoint["EndpointStatus"] in FAILED:
+        if endpoint is None or endpoint["EndpointStatus"] == FAILED:
             return None
         return str(endpoint["EndpointConfigName"])
 
@@ -106,7 +107,10 @@ class SageMaker:
         call(self._client("cloudwatch").put_metric_alarm, **alarm)
 
     def _serve(self, release: str) -> list[Step]:
-        """Return the steps until the endpoint serves `release`, from whatever state it is in."""
+        """Return the steps until the endpoint serves `release`, from whatever state it is in.
+
+        Raises: `CheckError` for a state that only its owner can end.
+        """
         endpoint = self._find_endpoint()
         name = {"EndpointName": self._options.name}
         body: dict[str, Any] = name | {"EndpointConfigName": release}
@@ -114,7 +118,13 @@ class SageMaker:
         if endpoint is None:
             return [self._step("sagemaker", "create_endpoint", body), ready]
         status = endpoint["EndpointStatus"]
-        if status in FAILED:
+        if status == HALF_UPDATED:
+            raise CheckError(
+                f"{self.name}: a rolling update and its way back have failed. The endpoint still "
+                "serves, with old and new instances. Repair it as Amazon's page on rolling "
+                "deployments says, then run this again."
+            )
+        if status == FAILED:
             # Amazon allows nothing but the deletion of a failed endpoint.
             delete = self._step("sagemaker", "delete_endpoint", name)
             create = self._step("sagemaker", "create_endpoint", body)

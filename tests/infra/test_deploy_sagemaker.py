@@ -15,7 +15,7 @@ from moto import mock_aws
 from infra.deploy import sagemaker
 from infra.deploy.__main__ import main
 from infra.deploy.sagemaker_plan import SageMakerOptions, SageMakerPlan
-from infra.deploy.target import DeployError
+from infra.deploy.target import CheckError, DeployError
 
 REGION = "us-east-1"
 REPOSITORY = "123456789012.dkr.ecr.us-east-1.amazonaws.com/musicgen"
@@ -148,6 +148,18 @@ def test_an_interrupted_or_failed_run_is_taken_up_again(
     assert len(commands) == len(calls)
     for command, part in zip(commands, calls, strict=True):
         assert part in command
+
+
+def test_an_endpoint_between_two_releases_is_left_to_its_owner(aws: list[str]) -> None:
+    """It still serves callers, so it must not be deleted as a failed one is."""
+    target = sagemaker.SageMaker(SageMakerOptions("music", region=REGION))
+    described = _describe("old", "UpdateRollbackFailed")
+    with Stubber(target._client("sagemaker")) as answers:
+        answers.add_response("describe_endpoint", described)
+        assert target.find_current_release() == "old"
+        answers.add_response("describe_endpoint", described)
+        with pytest.raises(CheckError, match="still serves"):
+            target.plan_steps("new")
 
 
 def test_a_running_update_counts_as_its_goal(aws: list[str]) -> None:
