@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match, Mount
 
 from handlers.contract import describe_error, find_status
 from handlers.job_api.api.context import Context
@@ -25,6 +26,7 @@ from musicgen.process.logs import get_request_id
 
 HANG_UP = find_status(GenerationCancelled())
 """Status of a call whose caller hung up before its body was complete."""
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST")
 _CODES = {404: "not_found", 405: "method_not_allowed", **body_limit.CODES}
 
 logger = logging.getLogger(__name__)
@@ -62,6 +64,8 @@ def add_error_handlers(app: FastAPI) -> None:
     async def handle_http_exception(request: Request, error: HTTPException) -> JSONResponse:
         code, headers = _CODES.get(error.status_code, "refused"), dict(error.headers or {})
         count_refusal(request.app, code)
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_list_methods(request)) or headers.get("Allow", "")
         return _build_error(error.status_code, code, str(error.detail), headers=headers)
 
     async def handle_disconnect(_: Request, error: Exception) -> JSONResponse:
@@ -77,6 +81,18 @@ def add_error_handlers(app: FastAPI) -> None:
     async def handle_hang_up(_: Request, error: ClientDisconnect) -> Response:
         # Nobody reads it; it is for the metrics alone.
         return Response(status_code=HANG_UP)
+
+
+def _list_methods(request: Request) -> list[str]:
+    """Return the methods of all routes of a path: Starlette names those of the first one alone."""
+    routes = [route for route in request.app.routes if not isinstance(route, Mount)]
+    return [
+        method
+        for method in _METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes
+        )
+    ]
 
 
 def answer_unexpected_error(error: Exception) -> JSONResponse:

@@ -68,3 +68,14 @@ def test_a_health_port_answers_head() -> None:
                 assert http.head(path).status_code == http.get(path).status_code
     finally:
         port.close()
+
+
+def test_a_refused_method_comes_with_all_methods_of_its_path(server: JobServer) -> None:
+    """Starlette names the methods of the first route of a path alone."""
+    paths = server.http.get("/openapi.json").json()["paths"]
+    for path, methods in paths.items():
+        refused = server.http.put(path.format(job_id="0" * 32, name="demo", upload_id="0"))
+        assert refused.status_code == 405, path
+        allowed = set(refused.headers["allow"].split(", "))
+        assert {method.upper() for method in methods} <= allowed, path
+        assert ("HEAD" in allowed) == ("GET" in allowed), path
