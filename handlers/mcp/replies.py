@@ -111,6 +111,7 @@ def _describe_part(part: Mapping[str, Any], public_url: str) -> PartReply:
     return PartReply(
         name=part["name"],
         url=f"{public_url}{part['url']}",
+        file=None,
         content_type=part.get("content_type"),
         bytes=part.get("bytes"),
     )

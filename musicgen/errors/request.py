@@ -167,7 +167,7 @@ class PartUnavailable(InvalidRequest):
     code = "part_unavailable"
 
     def __init__(self, field: str, advice: str) -> None:
-        super().__init__(field, "cannot be made by this server", advice=advice)
+        super().__init__(field, "cannot be made here", advice=advice)
 
 
 class UnknownFormat(InvalidRequest):

@@ -37,7 +37,7 @@ class OnnxDemucs:
         try:
             import onnxruntime
         except ImportError:
-            raise MissingDependency("onnxruntime", "stems", "stems") from None
+            raise MissingDependency("onnxruntime", "Making stems", "stems") from None
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or cpu_quota()

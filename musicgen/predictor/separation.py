@@ -85,11 +85,13 @@ class MelodySeparator:
             )
         if self._model.endswith(EXTENSION):
             is_missing = find_spec("onnxruntime") is None
-            return MissingDependency("onnxruntime", "stems", "stems") if is_missing else None
+            return MissingDependency("onnxruntime", "Making stems", "stems") if is_missing else None
         if find_spec("demucs") is not None:
             return None
         if self._model == AUTO:
-            return MissingDependency("demucs", "stems", "demucs", "Its weights are needed too.")
+            return MissingDependency(
+                "demucs", "Making stems", "demucs", "Its weights are needed too."
+            )
         return MissingDependency("demucs", f"{SEPARATION}={self._model}", "demucs")
 
     def list_stems(self) -> tuple[str, ...]:
