@@ -14,24 +14,22 @@ import hashlib
 import io
 import json
 import signal
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-import boto3
 import httpx
 import psutil
 import pytest
 import soundfile
-from botocore.config import Config
 
 from musicgen.checkpoints import locate
 from tests.support.google_storage import GoogleStorage, serve_storage
 from tests.support.job_server import free_port
 from tests.support.model_server import ModelServerProcess, start_model_server
+from tests.support.sagemaker import open_sagemaker
 
 DEMO = Path(locate.__file__).parents[1] / "demo" / "checkpoint"
 FIELDS = {"prompt": "fast high bells", "duration": 1, "seed": 7}
@@ -75,27 +73,11 @@ class SageMakerFront(BaseHTTPRequestHandler):
         pass
 
 
-def open_sagemaker(server: ModelServerProcess) -> tuple[Any, ThreadingHTTPServer]:
-    handler = type("Front", (SageMakerFront,), {"container": server.http})
-    front = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=front.serve_forever, daemon=True).start()
-    client = boto3.client(
-        "sagemaker-runtime",
-        endpoint_url=f"http://127.0.0.1:{front.server_port}",
-        region_name="eu-west-1",
-        aws_access_key_id="key",
-        aws_secret_access_key="secret",
-        config=Config(retries={"max_attempts": 0}),
-    )
-    return client, front
-
-
 def test_sagemaker_starts_it_and_boto3_calls_it(tmp_path: Path) -> None:
     with start_model_server(tmp_path, MUSICGEN_PLATFORM="sagemaker", PORT=free_port()) as server:
         statuses = server.wait_until_ready()
         assert set(statuses) <= {0, 503, 200} and 503 in statuses, statuses
-        client, front = open_sagemaker(server)
-        try:
+        with open_sagemaker(SageMakerFront, server.http) as client:
             call = {"EndpointName": "music", "ContentType": "application/json"}
             body = json.dumps(FIELDS)
             made = client.invoke_endpoint(Body=body, **call)
@@ -115,9 +97,6 @@ def test_sagemaker_starts_it_and_boto3_calls_it(tmp_path: Path) -> None:
             with pytest.raises(client.exceptions.ModelError) as caught:
                 client.invoke_endpoint(Body=json.dumps(FIELDS | {"duration": 80}), **call)
             assert caught.value.response["OriginalStatusCode"] == 413
-        finally:
-            front.shutdown()
-            front.server_close()
 
 
 @pytest.mark.slow

@@ -10,19 +10,18 @@ import io
 import json
 import signal
 import struct
-import threading
 import zlib
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
-import boto3
 import httpx
 import pytest
 import soundfile
 
 from tests.support.callers import send_partial_body, wait_until_idle
 from tests.support.model_server import ModelServerProcess, start_model_server
+from tests.support.sagemaker import open_sagemaker
 
 FIELDS = {"prompt": "fast high bells", "duration": 10, "seed": 7, "stream": True}
 LONG = FIELDS | {"duration": 300}
@@ -69,24 +68,11 @@ def _build_event(payload: bytes) -> bytes:
 
 
 def test_boto3_reads_the_parts_of_one_file(server: ModelServerProcess) -> None:
-    handler = type("Front", (StreamFront,), {"container": server.http})
-    front = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=front.serve_forever, daemon=True).start()
-    client = boto3.client(
-        "sagemaker-runtime",
-        endpoint_url=f"http://127.0.0.1:{front.server_port}",
-        region_name="eu-west-1",
-        aws_access_key_id="key",
-        aws_secret_access_key="secret",
-    )
-    try:
+    with open_sagemaker(StreamFront, server.http) as client:
         answer = client.invoke_endpoint_with_response_stream(
             EndpointName="music", Body=json.dumps(FIELDS), ContentType="application/json"
         )
         parts = [event["PayloadPart"]["Bytes"] for event in answer["Body"]]
-    finally:
-        front.shutdown()
-        front.server_close()
     assert len(parts) > 5
     sound, rate = soundfile.read(io.BytesIO(b"".join(parts)))
     assert len(sound) / rate == FIELDS["duration"]
