@@ -53,7 +53,8 @@ class PackFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._layout, self.manifest = read_header(path)
-        self._bytes = map_file(path)[: self._layout.total]
+        self._mapped = map_memory(path)
+        self._bytes = np.frombuffer(self._mapped, np.uint8)[: self._layout.total]
 
     def __contains__(self, name: str) -> bool:
         return name in self._layout.places
@@ -72,6 +73,17 @@ class PackFile:
         array = FILE_PREFIX + name
         return self[array].tobytes() if array in self else None
 
+    def release(self, name: str) -> None:
+        """Give back the memory of an array; whoever still reads it gets it from the file again.
+
+        It must be as in the file: what was written to it is lost.
+        """
+        start, shape = self._layout.places[name]
+        first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
+        length = (start + shape.bytes - first) // mmap.PAGESIZE * mmap.PAGESIZE
+        if length > 0 and hasattr(mmap, "MADV_DONTNEED"):
+            self._mapped.madvise(mmap.MADV_DONTNEED, first, length)
+
     def check(self) -> None:
         """Read the whole file into memory and compare its sums. Raises: `CheckpointCorrupt`."""
         span = self._layout.sum_range
@@ -82,11 +94,15 @@ class PackFile:
             raise CheckpointCorrupt(f"{self.path} is damaged between bytes {at} and {end}: {AGAIN}")
 
 
-def map_file(path: Path) -> NDArray[np.uint8]:
-    """Map a file that is not empty; what is written to the array stays in this process."""
+def map_memory(path: Path) -> mmap.mmap:
+    """Map a file that is not empty; what is written to the memory stays in this process."""
     with path.open("rb") as file:
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    return np.frombuffer(mapped, np.uint8)
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+
+
+def map_file(path: Path) -> NDArray[np.uint8]:
+    """Map a file as an array of bytes, like `map_memory`."""
+    return np.frombuffer(map_memory(path), np.uint8)
 
 
 def compute_sums(data: NDArray[np.uint8], threads: int = _THREADS) -> NDArray[np.int64]:

@@ -22,13 +22,16 @@ using namespace native;
 ANY float number(float value) { return value; }
 ANY float number(uint16_t value) { return from_bfloat16(value); }
 
+constexpr int PAGE = 4096;
+
 // Keys and values of one row and head: [count][head size].
 template <typename T>
 struct Past {
     const T *keys, *values;
     int count;
 
-    // Prefetches one line of each page, as `touch_pages` of a product.
+    // Prefetches one line of each page. A prefetch waits for the address of its page. Several at
+    // once wait together, and the prefetches of the other lines then find the addresses.
     void touch_pages(int size) const {
         const int step = std::max(PAGE / int(sizeof(T)) / size, 1);
         for (const T* part : {keys, values})
@@ -91,7 +94,7 @@ template <typename T>
 inline void fetch(const T* numbers) {
     constexpr int LINES = HEAD_SIZE * int(sizeof(T)) / CACHE_LINE;
     for (int i = 0; i < LINES; ++i)
-        _mm_prefetch(reinterpret_cast<const char*>(numbers) + i * CACHE_LINE, _MM_HINT_T0);
+        fetch_once(reinterpret_cast<const char*>(numbers) + i * CACHE_LINE);
 }
 
 // Prefetches the beginning of short keys and values.

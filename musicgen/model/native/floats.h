@@ -29,7 +29,7 @@ AVX2 inline __m256 load_half_block(const uint16_t* weights) {
 template <typename T>
 ANY const char* fetch_ahead(const char* ahead, int64_t step) {
     for (int at = 0; at < 2 * BLOCK * int(sizeof(T)); at += CACHE_LINE, ahead += step)
-        _mm_prefetch(ahead, _MM_HINT_T0);
+        fetch_once(ahead);
     return ahead;
 }
 

@@ -18,6 +18,7 @@ from musicgen.model.native.generation_bindings import (
     NativeJob,
     bind_generation,
 )
+from musicgen.model.native.huge_pages import reserve_huge_pages
 from musicgen.model.native.library import (
     BFLOAT16_CACHE,
     FLOAT32_CACHE,
@@ -33,6 +34,8 @@ from musicgen.model.positions import build_sinusoidal_positions
 ACTIVATIONS = {"gelu": 0, "relu": 1}
 COLUMNS_AT_ONCE = 8
 """Columns per call during prefill. More would need more memory and save no weight reads."""
+LEAST_MOVED = 2**25
+"""Bytes of weights below which the caches of many processors hold all of them."""
 Codes = NDArray[np.int64]
 
 
@@ -94,6 +97,23 @@ class NativeDecoderModel:
             config.codebooks,
             config.vocab_size,
         )
+
+    def move_weights(self) -> list[str]:
+        """Move what every step reads to huge pages, also while steps run; return their names.
+
+        Without huge pages, or for a model that caches hold, nothing moves.
+        """
+        products = [p for p in self._kept if isinstance(p, NativeProduct)]
+        products = [p for p in products if p not in self._key_values]
+        size = sum(p.bytes for p in products)
+        memory = reserve_huge_pages(size) if size >= LEAST_MOVED else None
+        if memory is None:
+            return []
+        at = 0
+        for product in products:
+            product.move(memory[at : at + product.bytes])
+            at += product.bytes
+        return [product.name for product in products]
 
     def build_prompt_keys(self, states: Floats) -> PromptKeys:
         """Compute keys and values of an encoded prompt (tokens, hidden)."""

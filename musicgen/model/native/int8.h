@@ -53,7 +53,7 @@ VNNI void int8_vnni(const Linear& w, const Operand& x, int row, const int* block
     for (int g = 0; g < groups; ++g) {
         __m512i values[COUNT];
         for (int c = 0; c < COUNT; ++c) {
-            _mm_prefetch(FULL ? ahead[c] : weights[c] + size_t(g) * 64 + AHEAD, _MM_HINT_T0);
+            fetch_once(FULL ? ahead[c] : weights[c] + size_t(g) * 64 + AHEAD);
             ahead[c] += step;
             values[c] = _mm512_loadu_si512(weights[c] + size_t(g) * 64);
         }
@@ -99,7 +99,7 @@ AVX2 void int8_blocks_avx_vnni(const Linear& w, const Operand& x, int row, const
         __m256i values[COUNT][2];
         for (int c = 0; c < COUNT; ++c) {
             const auto* here = reinterpret_cast<const __m256i*>(weights[c] + size_t(g) * 64);
-            _mm_prefetch(ahead[c], _MM_HINT_T0);
+            fetch_once(ahead[c]);
             ahead[c] += step;
             for (int half = 0; half < 2; ++half) values[c][half] = _mm256_loadu_si256(here + half);
         }
@@ -149,7 +149,7 @@ AVX2 void int8_block_avx2(const Linear& w, const Operand& x, int row, int block,
     const __m256i zero = _mm256_set1_epi16(ZERO);
     for (int g = 0; g < groups; ++g) {
         __m256i values[4];
-        _mm_prefetch(weights + x.ahead + int64_t(g) * x.step, _MM_HINT_T0);
+        fetch_once(weights + x.ahead + int64_t(g) * x.step);
         for (int q = 0; q < 4; ++q) {
             const void* part = weights + size_t(g) * 64 + q * 16;
             values[q] = _mm256_cvtepi8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(part)));

@@ -17,6 +17,8 @@ Array = NDArray[Any]
 Floats = NDArray[np.float32]
 Arrays = Mapping[str, Array]
 """Weights of a model by the names of a packed file."""
+_FIELDS = {"weight": "weights", "scales": "scales", "sums": "sums"}
+_CACHE_LINE = 64
 _FORMS = {"int8": INT8, "float16": FLOAT16, "float32": FLOAT32}
 
 
@@ -33,7 +35,7 @@ class NativeProduct:
         self, library: Library, arrays: Arrays, name: str, outputs: int, inputs: int
     ) -> None:
         self._library = library
-        self.outputs, self.inputs = outputs, inputs
+        self.name, self.outputs, self.inputs = name, outputs, inputs
         weight = take_array(arrays, f"{name}.weight")
         if weight.ndim == 2:
             check_array(f"{name}.weight", weight, np.dtype(np.float32), (outputs, inputs))
@@ -46,19 +48,37 @@ class NativeProduct:
                 parts[part] = take_array(arrays, f"{name}.{part}")
                 check_array(f"{name}.{part}", parts[part], described.dtype, described.shape)
         self._parts = {part: np.ascontiguousarray(array) for part, array in parts.items()}
+        self._former: list[dict[str, Array]] = []
         bias = f"{name}.bias"
         self._bias = take_vector(arrays, bias, outputs) if bias in arrays else None
-        pointers = (
-            self._parts[part].ctypes.data if part in self._parts else None
-            for part in ("weight", "scales", "sums")
-        )
-        self.fields = LinearFields(outputs, inputs, self.form, 0, *pointers)
+        pointers = {_FIELDS[part]: array.ctypes.data for part, array in self._parts.items()}
+        self.fields = LinearFields(outputs, inputs, self.form, 0, **pointers)
         """The native struct, valid for the lifetime of this object."""
 
     @property
     def address(self) -> int:
         """Address of the native struct."""
         return ctypes.addressof(self.fields)
+
+    @property
+    def bytes(self) -> int:
+        """Memory for `move`: of the parts, each from a new cache line."""
+        return sum(_round_up(array.nbytes) for array in self._parts.values())
+
+    def move(self, memory: NDArray[np.uint8]) -> None:
+        """Move the weights to `memory`, of `bytes` bytes, also while a product is underway.
+
+        That product may still read the former weights, so they live as long as this object.
+        """
+        moved, at = {}, 0
+        for part, array in self._parts.items():
+            moved[part] = memory[at : at + array.nbytes].view(array.dtype).reshape(array.shape)
+            moved[part][...] = array
+            at += _round_up(array.nbytes)
+        self._former.append(self._parts)
+        self._parts = moved
+        for part, array in moved.items():
+            setattr(self.fields, _FIELDS[part], array.ctypes.data)
 
     def __call__(self, x: Floats) -> Floats:
         """Multiply `x` (..., inputs)."""
@@ -71,6 +91,10 @@ class NativeProduct:
         if self._bias is not None:
             out += self._bias
         return out.reshape(*x.shape[:-1], self.outputs)
+
+
+def _round_up(size: int) -> int:
+    return -(-size // _CACHE_LINE) * _CACHE_LINE
 
 
 def take_vector(arrays: Arrays, name: str, size: int) -> Floats:

@@ -72,13 +72,6 @@ Kernel kernel_of(const Linear& w, int rows) {
     }
 }
 
-// Prefetches one line of each page of a block. A prefetch waits for the address of its page. Several
-// at once wait together, and the prefetches of the other lines then find the addresses.
-inline void touch_pages(const Linear& w, int block) {
-    const char* first = static_cast<const char*>(w.weights) + block * w.block_bytes();
-    for (int64_t at = 0; at < w.block_bytes(); at += PAGE) __builtin_prefetch(first + at);
-}
-
 // Product of all rows with `COUNT` blocks; calls `take(outputs)` for each block. Several
 // passes over a block share the prefetching of the next one, so the memory is busy in all of them.
 template <int COUNT, typename Take>
@@ -90,9 +83,6 @@ void blocks_product(const Linear& w, const Operand& x, int rows, const int* bloc
         most = (rows + passes - 1) / passes;
     }
     Operand part = x;
-    // Of large blocks, so many prefetches at once would delay the others.
-    if (w.block_bytes() <= 4 * PAGE)
-        for (int c = 0; c < COUNT; ++c) touch_pages(w, block[c] + 2);
     for (int row = 0, pass = 0; row < rows; row += most, ++pass) {
         int tile = std::min(most, rows - row);
         if (rows > most) {
