@@ -26,7 +26,7 @@ from musicgen.process.resources import free_memory
 from musicgen.settings import Settings
 
 if TYPE_CHECKING:
-    pass
+    from musicgen.engine.pytorch.cuda.kernels.options import KernelOptions
 
 # A guided clip needs two rows; one request may have eight variations.
 ROWS_PER_SLOT, MIN_ROWS = 2, 16
@@ -80,7 +80,7 @@ def load_engine(
                 precision,
                 rows=_count_rows(settings.slots),
                 torch_compile=settings.compile,
-                kernels=settings.kernels,
+                kernels=_read_kernel_options(settings),
                 adapter=adapter,
             )
         except UnsupportedCheckpoint as error:
@@ -127,8 +127,18 @@ def _load_packed(
         precision,
         rows=rows,
         torch_compile=settings.compile,
-        kernels=settings.kernels,
+        kernels=_read_kernel_options(settings),
     )
+
+
+def _read_kernel_options(settings: Settings) -> KernelOptions | None:
+    """Return the options of the step kernels, or None without them."""
+    from musicgen.engine.pytorch.cuda.kernels.options import KernelOptions
+
+    if not settings.kernels:
+        return None
+    weights = "" if settings.kernel_weights == "own" else settings.kernel_weights
+    return KernelOptions(weights, settings.kernel_overlap)
 
 
 def _log_kernels(form: str, device: str) -> None:

@@ -12,7 +12,7 @@ padding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -66,8 +66,7 @@ class Segment:
 
     Rows of different segments share only the products with weights. `mask`: (rows or 1, 1, length,
     steps so far), see `attend`; None without restriction. `padding`: the same as
-    numbers of padded steps at the beginning of each row. `attention`: in place of `attend` with
-    `mask` for queries, keys and values of self-attention.
+    numbers of padded steps at the beginning of each row.
     """
 
     rows: slice
@@ -75,7 +74,6 @@ class Segment:
     cross: CrossAttentionCache | None
     mask: Tensor | None = None
     padding: tuple[int, ...] | None = None
-    attention: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
 
 
 class FusedStep(Protocol):
@@ -219,10 +217,7 @@ class SelfAttention(nn.Module):
         mixed = []
         for segment in segments:
             keys, values = segment.cache.update(layer, key[segment.rows], value[segment.rows])
-            if segment.attention is None:
-                mixed.append(attend(query[segment.rows], keys, values, segment.mask))
-            else:
-                mixed.append(segment.attention(query[segment.rows], keys, values))
+            mixed.append(attend(query[segment.rows], keys, values, segment.mask))
         return self.out(_join_heads(_concatenate(mixed)))
 
 

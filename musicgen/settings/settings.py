@@ -118,6 +118,22 @@ class Settings:
         False,
         help="1 decodes with this project's Triton kernels, on a GPU. Off until they are measured.",
     )
+    kernel_weights: str = setting(
+        "MUSICGEN_KERNEL_WEIGHTS",
+        "text",
+        "own",
+        choices=("own", "int8", "fp8"),
+        help="Weights read by the kernels of `MUSICGEN_KERNELS`. `own` are the model's; `int8` and "
+        "`fp8` are rounded to 8 bits, with a scale for each output. `fp8` needs compute capability "
+        "8.9.",
+    )
+    kernel_overlap: bool = setting(
+        "MUSICGEN_KERNEL_OVERLAP",
+        "switch",
+        False,
+        help="1 starts each kernel of `MUSICGEN_KERNELS` while the one before ends, from compute "
+        "capability 9.0.",
+    )
     threads: int | None = setting(
         "MUSICGEN_THREADS",
         "integer",

@@ -12,6 +12,7 @@ from musicgen.checkpoints.weights import load_model
 from musicgen.engine.engine import BATCH_ROWS, MAX_WAITING, MusicGenEngine
 from musicgen.engine.pytorch.backend import TorchBackend
 from musicgen.engine.pytorch.cuda.graphs import StepRunner
+from musicgen.engine.pytorch.cuda.kernels.options import KernelOptions
 from musicgen.engine.pytorch.cuda.memory import choose_runner
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.kernels import choose_packing
@@ -29,14 +30,14 @@ def load_checkpoint(
     rows: int = BATCH_ROWS,
     compiled: bool = True,
     torch_compile: bool = False,
-    kernels: bool = False,
+    kernels: KernelOptions | None = None,
     adapter: Path | None = None,
 ) -> MusicGenEngine:
     """Load a checkpoint folder and optionally merge an `adapter` folder into it.
 
     `rows`: limit of decoder rows in one batch. `compiled=False` avoids this project's own C++.
     `torch_compile=True` lets torch.compile fuse the operations between matrix products on a GPU.
-    `kernels=True` attends and samples with Triton kernels there.
+    `kernels` runs steps with Triton kernels there.
 
     Raises: a subclass of `CheckpointError`.
     """
@@ -56,7 +57,7 @@ def load_packed_file(
     *,
     rows: int = BATCH_ROWS,
     torch_compile: bool = False,
-    kernels: bool = False,
+    kernels: KernelOptions | None = None,
 ) -> MusicGenEngine:
     """Load a packed file of a plain form suitable for `device` and `precision`.
 
@@ -112,7 +113,7 @@ def _build_for_device(
     precision: str,
     rows: int,
     torch_compile: bool,
-    kernels: bool,
+    kernels: KernelOptions | None,
 ) -> MusicGenEngine:
     if model.device.type == "cuda":
         use_exact_float32()

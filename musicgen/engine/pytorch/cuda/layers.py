@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from musicgen.engine.pytorch.cuda.kernels.choice import Attend
 from musicgen.model.decoder import CrossAttentionCache, Decoder, Segment
 
 MAX_SHAPES = 64
@@ -30,31 +29,13 @@ class RowPositions:
 
     `rows`: (rows,) their numbers. `column`: (rows,) the cache column to write. `mask`: (rows, 1, 1,
     length), added to the scores: 0 at the cache columns a row attends to, minus infinity elsewhere.
-    `prompt_mask`: (rows, 1, 1, tokens), the same for the tokens of its prompt. `attention`:
-    attention to the rows' own steps, in place of `mask`.
+    `prompt_mask`: (rows, 1, 1, tokens), the same for the tokens of its prompt.
     """
 
     rows: Tensor
     column: Tensor
-    mask: Tensor | None
+    mask: Tensor
     prompt_mask: Tensor | None
-    attention: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
-
-
-class LiveAttention:
-    """Attention of one query per row to the steps from its `padding` to its `column`.
-
-    `attend` reads the live steps alone, so no mask is needed.
-    """
-
-    def __init__(self, attend: Attend, padding: Tensor, column: Tensor) -> None:
-        self._attend = attend
-        # A row attends to itself even in its padding, because no softmax may be empty.
-        self._first, self._end = torch.minimum(padding, column), column + 1
-
-    def __call__(self, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Attend from queries (rows, heads, 1, head_dim)."""
-        return self._attend(query[:, :, 0], keys, values, self._first, self._end)[:, :, None]
 
 
 KeysValues = tuple[Tensor, Tensor]
@@ -123,9 +104,7 @@ def _run_layer(
         # carries the same information.
         cross = CrossAttentionCache(keys, values, (), positions.prompt_mask)
     layer_cache = _SlotLayerCache(cache, positions)
-    segment = Segment(
-        slice(None), layer_cache, cross, positions.mask, attention=positions.attention
-    )
+    segment = Segment(slice(None), layer_cache, cross, positions.mask)
     out: Tensor = layer(x, 0, [segment])
     return out
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import math
 
+from musicgen.engine.pytorch.cuda.fused import FusedLayers
 from musicgen.engine.pytorch.cuda.graphs import EagerRunner, SlotRunner, StepRunner
 from musicgen.engine.pytorch.cuda.kernels.choice import load_kernels
+from musicgen.engine.pytorch.cuda.kernels.options import KernelOptions
 from musicgen.engine.pytorch.cuda.slots import RowSlots
 from musicgen.model.delay_pattern import DelayPattern
 from musicgen.model.memory import estimate_codec_memory
@@ -30,20 +32,22 @@ def choose_runner(
     rows: int,
     *,
     torch_compile: bool = False,
-    kernels: bool = False,
+    kernels: KernelOptions | None = None,
 ) -> tuple[StepRunner, int]:
     """Return the step runner for `device` and its number of rows, at most `rows`.
 
     If two rows fit, a GPU gets slots for whole windows with CUDA graphs. `torch_compile` compiles
-    their layers before capture; `kernels` runs Triton kernels in them.
+    their layers before capture; `kernels` runs Triton kernels instead of them.
     """
     if device == "cpu":
         if torch_compile:
             logger.warning("MUSICGEN_COMPILE has no effect on a CPU.")
-        if kernels:
+        if kernels is not None:
             logger.warning("MUSICGEN_KERNELS has no effect on a CPU.")
         return EagerRunner(), rows
     decoder, capacity = model.decoder, compute_slot_capacity(model)
+    # Rounded weights lie beside the model's own, so before the free memory is read.
+    fused = None if kernels is None else fuse_layers(model, kernels)
     size = decoder.embeddings.element_size()
     row_bytes = RowSlots.compute_row_bytes(decoder.config, capacity, PROMPT_TOKENS, size)
     free = free_memory(device) or 0
@@ -56,11 +60,19 @@ def choose_runner(
         return EagerRunner(), rows
     if fitting_rows < rows:
         logger.warning("Memory for %d of %d rows in a batch.", fitting_rows, rows)
-    chosen = load_kernels(model.device, decoder.config, model.dtype) if kernels else None
     slots = RowSlots(
-        decoder, fitting_rows, capacity, PROMPT_TOKENS, compiled=torch_compile, kernels=chosen
+        decoder, fitting_rows, capacity, PROMPT_TOKENS, compiled=torch_compile, fused=fused
     )
     return SlotRunner(slots, capture=True), fitting_rows
+
+
+def fuse_layers(model: MusicGen, options: KernelOptions) -> FusedLayers | None:
+    """Return the model's layers for Triton kernels, or None where those do not run."""
+    kernels = load_kernels(model.device, model.decoder.config, model.dtype, options)
+    if kernels is None:
+        return None
+    weights = options.weights if kernels.multiply is not None else ""
+    return FusedLayers(model.decoder, kernels, weights=weights)
 
 
 def count_rows(free: int, row_bytes: int, codec_bytes: int) -> int:

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from musicgen.engine.pytorch.conditioning import Conditioning
-from musicgen.engine.pytorch.cuda.kernels.choice import StepKernels
-from musicgen.engine.pytorch.cuda.layers import LiveAttention, RowPositions, SlotLayers
+from musicgen.engine.pytorch.cuda.fused import FusedLayers
+from musicgen.engine.pytorch.cuda.layers import RowPositions, SlotLayers
 from musicgen.engine.pytorch.decode_state import DecodeState
 from musicgen.engine.pytorch.sampling import (
     SamplerFeatures,
@@ -47,7 +47,7 @@ class StepShape:
 class RowSlots:
     """`rows` slots with a KV cache of `capacity` steps and prompts of up to `tokens` tokens.
 
-    `compiled`: run the layers through torch.compile. `kernels`: attend and sample with these.
+    `compiled`: run the layers through torch.compile. `fused`: run these layers and their kernels.
     """
 
     def __init__(
@@ -58,13 +58,13 @@ class RowSlots:
         tokens: int,
         *,
         compiled: bool = False,
-        kernels: StepKernels | None = None,
+        fused: FusedLayers | None = None,
     ) -> None:
         config, device = decoder.config, decoder.embeddings.device
         dtype = decoder.embeddings.dtype
         self.decoder, self.rows, self.capacity, self.tokens = decoder, rows, capacity, tokens
         self._layers = SlotLayers(decoder, compiled=compiled)
-        self._kernels, books = kernels, config.codebooks
+        self._fused, books = fused, config.codebooks
 
         def zeros(*shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
             return torch.zeros(shape, dtype=dtype, device=device)
@@ -74,7 +74,7 @@ class RowSlots:
         prompt = (config.layers, rows, config.heads, tokens, config.head_dim)
         if config.cross_attention:
             self.cross_keys, self.cross_values = (zeros(*prompt, dtype=dtype) for _ in range(2))
-        self.cross_length = zeros(rows)
+        self.cross_length, self._no_padding = zeros(rows), zeros(rows)
         self.positions = build_sinusoidal_positions(capacity, config.hidden_size).to(device, dtype)
         self.sequence = zeros(rows, books, capacity)
         self.draws = zeros(rows, capacity, books, dtype=torch.float64)
@@ -104,7 +104,7 @@ class RowSlots:
 
     def round_length(self, longest: int, bucket: int) -> int:
         """Return the cache length of a step. Kernels take all and read the live part alone."""
-        if self._kernels is not None:
+        if self._fused is not None:
             return self.capacity
         return min(-(-longest // bucket) * bucket, self.capacity)
 
@@ -180,8 +180,7 @@ class RowSlots:
         self.finite[first] &= finite.all(1) | ~active
         column = self._store_column(tokens, shape)
         x = self.decoder.embed(column[:, :, None]) + self._select_positions(first)
-        hidden = self.decoder.norm(self._run_layers(x, shape))
-        predicted = self.decoder.compute_logits(hidden[:, -1])
+        predicted = self._predict(x[:, 0], shape)
         logits.copy_(torch.where(active[:, None, None], predicted, logits))
         for counter in (self.column, self.length, self.step_number):
             counter[first] += active
@@ -197,8 +196,8 @@ class RowSlots:
             **{f.name: getattr(self.sampler, f.name)[first] for f in fields(SamplingTensors)}
         )
         scale, features = self.scale[first], shape.features
-        if self._kernels is not None and not features.top_p:
-            return self._kernels.sample(logits, unconditional, scale, sampler, uniform)
+        if self._fused is not None and not features.top_p:
+            return self._fused.kernels.sample(logits, unconditional, scale, sampler, uniform)
         guided = guide_logits(logits, logits[unconditional], scale)
         tokens = sample_tokens(guided, sampler, features, uniform)
         return tokens, guided.isfinite().all(-1)
@@ -217,24 +216,30 @@ class RowSlots:
         steps = (self.length[first] - self.padding[first]).clamp(0, self.capacity - 1)
         return self.positions[steps][:, None]
 
-    def _run_layers(self, x: Tensor, shape: StepShape) -> Tensor:
-        """Run all layers, with each row masked to its own past."""
-        first = slice(shape.rows)
+    def _predict(self, x: Tensor, shape: StepShape) -> Tensor:
+        """Return logits (rows, codebooks, vocabulary) from `x` (rows, hidden).
+
+        Each row attends to its own past.
+        """
+        first, prompts = slice(shape.rows), None
         column = self.length[first].clamp(max=shape.length - 1)
         cache = self.keys[:, first, :, : shape.length], self.values[:, first, :, : shape.length]
-        prompts = prompt_mask = None
         if self.decoder.config.cross_attention:
             width = slice(shape.tokens)
             prompts = self.cross_keys[:, first, :, width], self.cross_values[:, first, :, width]
-            allowed = (self._numbers[width] < self.cross_length[first, None])[:, None, None]
+        if self._fused is not None:
+            # A row attends to itself even in its padding, because no softmax may be empty.
+            live = torch.minimum(self.padding[first], column), column + 1
+            prompt_live = self._no_padding[first], self.cross_length[first]
+            return self._fused(x, live, cache, prompts, prompt_live).view_as(self.logits[first])
+        prompt_mask = None
+        if prompts is not None:
+            allowed = (self._numbers[: shape.tokens] < self.cross_length[first, None])[:, None, None]
             prompt_mask = build_additive_mask(allowed, x.dtype)
-        mask = live = None
-        if self._kernels is None:
-            mask = self._build_mask(column, shape, x.dtype)
-        else:
-            live = LiveAttention(self._kernels.attend, self.padding[first], column)
-        positions = RowPositions(self._numbers[first], column, mask, prompt_mask, live)
-        return self._layers(x, positions, cache, prompts)
+        mask = self._build_mask(column, shape, x.dtype)
+        positions = RowPositions(self._numbers[first], column, mask, prompt_mask)
+        hidden = self.decoder.norm(self._layers(x[:, None], positions, cache, prompts))
+        return self.decoder.compute_logits(hidden[:, -1])
 
     def _build_mask(self, column: Tensor, shape: StepShape, dtype: torch.dtype) -> Tensor:
         """Return the additive mask (rows, 1, 1, length) of the rows' own steps."""

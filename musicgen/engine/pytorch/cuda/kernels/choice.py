@@ -4,83 +4,186 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from musicgen.engine.pytorch.cuda.kernels import twins
+from musicgen.engine.pytorch.cuda.kernels.options import KernelOptions
+from musicgen.engine.pytorch.cuda.kernels.weights import FUSED_ACTIVATIONS, Product, build_product
 from musicgen.engine.pytorch.sampling import SamplingTensors
 from musicgen.model.config import DecoderConfig
 from musicgen.request import SamplingParams
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+Multiply = Callable[[Tensor, Product, "Tensor | None"], Tensor]
 Sample = Callable[[Tensor, Tensor, Tensor, SamplingTensors, Tensor], tuple[Tensor, Tensor]]
 TOLERANCE = 0.05
-"""Largest relative error of attention in the check: a wrong kernel is far from it."""
+"""Largest relative error of attention and products in the check: a wrong kernel is far from it."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class StepKernels:
-    """Kernels of a step, with the arguments and results of `twins`."""
+    """Kernels of a step, with the arguments and results of `twins`.
+
+    `multiply` takes at most `most_rows` rows; without it all rows take PyTorch's operators.
+    """
 
     attend: Attend
+    append_attend: Attend
     sample: Sample
+    multiply: Multiply | None
+    most_rows: int = 16
 
 
-TWINS = StepKernels(twins.attend_live, twins.sample_guided)
+TWINS = StepKernels(twins.attend_live, twins.append_attend, twins.sample_guided, twins.multiply)
+OVERLAP_CAPABILITY, FP8_CAPABILITY = (9, 0), (8, 9)
+"""Compute capabilities from which a GPU has them."""
 
 
 def load_kernels(
-    device: torch.device, config: DecoderConfig, dtype: torch.dtype
+    device: torch.device, config: DecoderConfig, dtype: torch.dtype, options: KernelOptions
 ) -> StepKernels | None:
     """Return Triton's kernels after a run of each on `device`, which also compiles it.
 
     None if they do not run there or give other results: steps then use PyTorch's operators.
     """
-    try:
-        from musicgen.engine.pytorch.cuda.kernels.attention import attend_live
-        from musicgen.engine.pytorch.cuda.kernels.sampling import sample_guided
-
-        kernels = StepKernels(attend_live, sample_guided)
-        check_kernels(kernels, device, config, dtype)
-    except Exception as error:  # Triton's compiler has many; no request may fail for one
-        logger.warning(
-            "The Triton kernels do not run on %s; steps use PyTorch's operators: %s: %s",
-            *(device, type(error).__name__, error),
-        )
-        return None
-    logger.info("steps use Triton kernels: attention and sampling")
+    # Triton launches on the thread's current GPU.
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+        try:
+            kernels = _import_kernels(device, options)
+            check_kernels(kernels, device, config, dtype)
+        except Exception as error:  # Triton's compiler has many; no request may fail for one
+            logger.warning(
+                "The Triton kernels do not run on %s; steps use PyTorch's operators: %s: %s",
+                *(device, type(error).__name__, error),
+            )
+            return None
+        try:
+            check_products(kernels, device, config, dtype, options.weights)
+        except Exception as error:
+            logger.warning(
+                "Triton's products do not run on %s; steps use cuBLAS, weights unchanged: %s: %s",
+                *(device, type(error).__name__, error),
+            )
+            return replace(kernels, multiply=None)
+    logger.info("steps use Triton kernels, weights: %s", options.weights or dtype)
     return kernels
+
+
+def _import_kernels(device: torch.device, options: KernelOptions) -> StepKernels:
+    """Import the kernels. Raises: `ValueError` if the device cannot overlap them."""
+    from musicgen.engine.pytorch.cuda.kernels.attention import append_attend, attend_live
+    from musicgen.engine.pytorch.cuda.kernels.products import MAX_ROWS, multiply
+    from musicgen.engine.pytorch.cuda.kernels.sampling import sample_guided
+
+    if device.type == "cuda":
+        capability = torch.cuda.get_device_capability(device)
+        if options.overlap and capability < OVERLAP_CAPABILITY:
+            raise ValueError(f"overlap needs compute capability 9.0; this GPU has {capability}")
+    kernels = StepKernels(attend_live, append_attend, sample_guided, multiply, MAX_ROWS)
+    if not options.overlap:
+        return kernels
+    return replace(
+        kernels,
+        attend=partial(attend_live, early=True),
+        append_attend=partial(append_attend, early=True),
+        multiply=partial(multiply, early=True),
+    )
 
 
 @torch.inference_mode()
 def check_kernels(
-    kernels: StepKernels, device: torch.device, config: DecoderConfig, dtype: torch.dtype
+    kernels: StepKernels,
+    device: torch.device,
+    config: DecoderConfig,
+    dtype: torch.dtype,
 ) -> None:
-    """Compare the kernels with their twins on the model's sizes. Raises: `ValueError`."""
-    generator = torch.Generator().manual_seed(0)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator).to(device, dtype)
-
-    heads, dim = config.heads, config.head_dim
-    query, keys, values = draw(2, heads, dim), draw(2, heads, 80, dim), draw(2, heads, 80, dim)
-    first, end = torch.tensor([0, 3], device=device), torch.tensor([70, 4], device=device)
-    given = query, keys, values, first, end
-    found, wanted = kernels.attend(*given).float(), twins.attend_live(*given).float()
-    # An error that is not a number is not below the tolerance either.
-    if not float((found - wanted).norm() / wanted.norm()) <= TOLERANCE:
-        raise ValueError("attention differs from PyTorch's")
+    """Compare attention and sampling with their twins on the model's sizes. Raises: `ValueError`."""
+    draw = _Draw(device, dtype)
+    _check_attention(kernels, draw, config)
     logits = draw(3, config.codebooks, config.vocab_size).float()
     params = [SamplingParams(1.0, 20, 0.0, 3.0), SamplingParams(0.7, 0), SamplingParams(0.0, 0)]
     rows = SamplingTensors.from_params(params, device)
     scale = torch.tensor([3.0, 1.0, 1.0], device=device)[:, None, None]
     other = torch.tensor([2, 1, 2], device=device)
-    uniform = torch.rand(3, config.codebooks, generator=generator, dtype=torch.float64).to(device)
-    chosen = logits, other, scale, rows, uniform
+    uniform = torch.rand(3, config.codebooks, generator=draw.generator, dtype=torch.float64)
+    chosen = logits, other, scale, rows, uniform.to(device)
     for ours, theirs in zip(kernels.sample(*chosen), twins.sample_guided(*chosen), strict=True):
         if not torch.equal(ours, theirs):
             raise ValueError("sampling differs from PyTorch's")
+
+
+class _Draw:
+    """Normal random numbers of one type, the same on every device."""
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self.generator = torch.Generator().manual_seed(0)
+        self._device, self._dtype = device, dtype
+
+    def __call__(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self.generator).to(self._device, self._dtype)
+
+
+def _compare(found: Tensor, wanted: Tensor, name: str) -> None:
+    found, wanted = found.float(), wanted.float()
+    # An error that is not a number is not below the tolerance either.
+    if not float((found - wanted).norm() / wanted.norm()) <= TOLERANCE:
+        raise ValueError(f"{name} differs from PyTorch's")
+
+
+def _check_attention(kernels: StepKernels, draw: _Draw, config: DecoderConfig) -> None:
+    """Compare both forms of attention, over more columns than one program reads at once."""
+    heads, dim = config.heads, config.head_dim
+    keys, values = draw(2, heads, 600, dim), draw(2, heads, 600, dim)
+    first, end = (torch.tensor(ends, device=keys.device) for ends in ([0, 3], [590, 4]))
+    live = first, end
+    query = draw(2, heads, dim)
+    found, wanted = (
+        attend(query, keys, values, *live) for attend in (kernels.attend, twins.attend_live)
+    )
+    _compare(found, wanted, "attention")
+    joined, copies = draw(2, 3 * heads * dim), (keys.clone(), values.clone())
+    found = kernels.append_attend(joined, keys, values, *live)
+    _compare(found, twins.append_attend(joined, *copies, *live), "attention")
+    if not (torch.equal(keys, copies[0]) and torch.equal(values, copies[1])):
+        raise ValueError("the stored keys and values differ from PyTorch's")
+
+
+@torch.inference_mode()
+def check_products(
+    kernels: StepKernels,
+    device: torch.device,
+    config: DecoderConfig,
+    dtype: torch.dtype,
+    weights: str,
+) -> None:
+    """Compare the product of a normed row with an activation, and the one with a sum.
+
+    Raises: `ValueError`, also for `weights` that `device` cannot compute with.
+    """
+    if kernels.multiply is None:
+        return
+    if weights == "fp8" and device.type == "cuda":
+        capability = torch.cuda.get_device_capability(device)
+        if capability < FP8_CAPABILITY:
+            raise ValueError(f"fp8 needs compute capability 8.9; this GPU has {capability}")
+    draw, size, wide = _Draw(device, dtype), config.hidden_size, config.ffn_size
+    norm = nn.LayerNorm(size, dtype=dtype, device=device)
+    norm.weight.copy_(1 + draw(size) / 4)
+    norm.bias.copy_(draw(size))
+    activation = FUSED_ACTIVATIONS.get(config.activation, "")
+    up = build_product(
+        draw(wide, size) / size**0.5, form=weights, norm=norm, activation=activation
+    )
+    down = build_product(draw(size, wide) / wide**0.5, form=weights)
+    for rows in (2, kernels.most_rows):
+        x = draw(rows, size)
+        inner = kernels.multiply(x, up, None)
+        _compare(inner, twins.multiply(x, up), "a product with LayerNorm")
+        _compare(kernels.multiply(inner, down, x), twins.multiply(inner, down, x), "a product")

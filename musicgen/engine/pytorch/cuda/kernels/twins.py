@@ -6,33 +6,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from musicgen.engine.pytorch.cuda.kernels.weights import Product
 from musicgen.engine.pytorch.sampling import (
     SamplerFeatures,
     SamplingTensors,
     guide_logits,
     sample_tokens,
 )
+from musicgen.model.layers import get_activation
 
 
-def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Round each row of `weight` (outputs, inputs) to 8-bit integers times a scale.
+def multiply(x: Tensor, product: Product, added: Tensor | None = None) -> Tensor:
+    """Compute `product` of `x` (rows, inputs), plus `added` (rows, outputs).
 
-    Returns: int8 of the same shape, and float32 scales (outputs,).
+    Returns: (rows, outputs) in the product's type. All sums are in float32.
     """
-    scale = weight.float().abs().amax(1).clamp(min=1e-12) / 127
-    return torch.round(weight.float() / scale[:, None]).to(torch.int8), scale
-
-
-def normalize_multiply(
-    x: Tensor, gain: Tensor, bias: Tensor, weight: Tensor, scale: Tensor
-) -> Tensor:
-    """Normalise `x` (rows, inputs) as LayerNorm does, and multiply by 8-bit weights.
-
-    `gain`, `bias`: (inputs,) of the norm. `weight`: int8 (outputs, inputs) with `scale` (outputs,).
-    Returns: (rows, outputs) in the type of `x`.
-    """
-    normal = F.layer_norm(x.float(), x.shape[-1:], gain.float(), bias.float())
-    return (normal @ weight.float().t() * scale).to(x.dtype)
+    exact, weight = x.float(), product.weight.float()
+    if product.gain is not None and product.bias is not None:
+        norm = product.gain.float(), product.bias.float()
+        exact = F.layer_norm(exact, x.shape[-1:], *norm, eps=product.epsilon)
+    if product.scale is not None:
+        weight = weight * product.scale[:, None]
+    result = exact @ weight.t()
+    if product.activation:
+        result = get_activation(product.activation)(result)
+    if added is not None:
+        result = result + added.float()
+    return result.to(product.out_dtype)
 
 
 def attend_live(query: Tensor, keys: Tensor, values: Tensor, first: Tensor, end: Tensor) -> Tensor:
@@ -46,6 +46,19 @@ def attend_live(query: Tensor, keys: Tensor, values: Tensor, first: Tensor, end:
     scores = torch.einsum("rhd,rhcd->rhc", query.float(), keys.float()) * query.shape[-1] ** -0.5
     scores = scores.masked_fill(~allowed[:, None], float("-inf"))
     return torch.einsum("rhc,rhcd->rhd", scores.softmax(-1), values.float()).to(query.dtype)
+
+
+def append_attend(
+    joined: Tensor, keys: Tensor, values: Tensor, first: Tensor, end: Tensor
+) -> Tensor:
+    """Store a key and a value of each row at column `end` - 1 of its cache, and `attend_live`.
+
+    `joined`: (rows, 3 * heads * head_dim), the queries, keys and values of one step.
+    """
+    rows = torch.arange(len(joined), device=joined.device)
+    query, key, value = joined.view(len(joined), 3, keys.shape[1], keys.shape[3]).unbind(1)
+    keys[rows, :, end - 1], values[rows, :, end - 1] = key, value
+    return attend_live(query, keys, values, first, end)
 
 
 def sample_guided(
