@@ -19,7 +19,8 @@ from torch import Tensor
 
 from musicgen.engine.pytorch.conditioning import Conditioning
 from musicgen.engine.pytorch.cuda.fused import FusedLayers
-from musicgen.engine.pytorch.cuda.layers import RowPositions, SlotLayers
+from musicgen.engine.pytorch.cuda.kernels.twins import ColumnState
+from musicgen.engine.pytorch.cuda.layers import KeysValues, RowPositions, SlotLayers
 from musicgen.engine.pytorch.decode_state import DecodeState
 from musicgen.engine.pytorch.sampling import (
     SamplerFeatures,
@@ -74,7 +75,8 @@ class RowSlots:
         prompt = (config.layers, rows, config.heads, tokens, config.head_dim)
         if config.cross_attention:
             self.cross_keys, self.cross_values = (zeros(*prompt, dtype=dtype) for _ in range(2))
-        self.cross_length, self._no_padding = zeros(rows), zeros(rows)
+        # A softmax over no token would be no number, also in rows that nobody reads.
+        self.cross_length, self._no_padding = zeros(rows) + 1, zeros(rows)
         self.positions = build_sinusoidal_positions(capacity, config.hidden_size).to(device, dtype)
         self.sequence = zeros(rows, books, capacity)
         self.draws = zeros(rows, capacity, books, dtype=torch.float64)
@@ -91,10 +93,13 @@ class RowSlots:
         self._numbers = torch.arange(max(rows, capacity, tokens), device=device)
         self.source = torch.arange(rows, device=device)
         self.unconditional = torch.arange(rows, device=device)
-        self.column, self.length = zeros(rows), zeros(rows)
-        self.step_number, self.padding = zeros(rows), zeros(rows)
-        self.active = zeros(rows, dtype=torch.bool)
-        self.finite = zeros(rows, dtype=torch.bool)
+        self._counters, self.padding = zeros(3, rows), zeros(rows)
+        self.column, self.length, self.step_number = self._counters
+        self.active, self.finite = (zeros(rows, dtype=torch.bool) for _ in range(2))
+        self._column_state = ColumnState(
+            *(self.active, self.source, self.column, self.length, self.padding, self.sequence),
+            *(self.finite, decoder.embeddings, self.positions),
+        )
 
     @staticmethod
     def compute_row_bytes(config: DecoderConfig, capacity: int, tokens: int, size: int) -> int:
@@ -177,13 +182,13 @@ class RowSlots:
         # A free slot may still refer to a row outside this shape.
         unconditional = self.unconditional[first].clamp(max=shape.rows - 1)
         tokens, finite = self._sample(logits, unconditional, shape)
-        self.finite[first] &= finite.all(1) | ~active
-        column = self._store_column(tokens, shape)
-        x = self.decoder.embed(column[:, :, None]) + self._select_positions(first)
-        predicted = self._predict(x[:, 0], shape)
-        logits.copy_(torch.where(active[:, None, None], predicted, logits))
-        for counter in (self.column, self.length, self.step_number):
-            counter[first] += active
+        if self._fused is None:
+            self.finite[first].logical_and_(finite.all(1) | ~active)
+            predicted = self._predict(self._store_column(tokens, shape), shape)
+        else:
+            predicted = self._predict_fused(self._fused, tokens, finite, shape)
+        torch.where(active[:, None, None], predicted, logits, out=logits)
+        self._counters[:, first].add_(active)
 
     def _sample(
         self, logits: Tensor, unconditional: Tensor, shape: StepShape
@@ -216,30 +221,41 @@ class RowSlots:
         steps = (self.length[first] - self.padding[first]).clamp(0, self.capacity - 1)
         return self.positions[steps][:, None]
 
-    def _predict(self, x: Tensor, shape: StepShape) -> Tensor:
-        """Return logits (rows, codebooks, vocabulary) from `x` (rows, hidden).
+    def _predict(self, tokens: Tensor, shape: StepShape) -> Tensor:
+        """Return logits (rows, codebooks, vocabulary) after the column `tokens`.
 
         Each row attends to its own past.
         """
-        first, prompts = slice(shape.rows), None
-        column = self.length[first].clamp(max=shape.length - 1)
-        cache = self.keys[:, first, :, : shape.length], self.values[:, first, :, : shape.length]
-        if self.decoder.config.cross_attention:
-            width = slice(shape.tokens)
-            prompts = self.cross_keys[:, first, :, width], self.cross_values[:, first, :, width]
-        if self._fused is not None:
-            # A row attends to itself even in its padding, because no softmax may be empty.
-            live = torch.minimum(self.padding[first], column), column + 1
-            prompt_live = self._no_padding[first], self.cross_length[first]
-            return self._fused(x, live, cache, prompts, prompt_live).view_as(self.logits[first])
-        prompt_mask = None
+        first = slice(shape.rows)
+        x = self.decoder.embed(tokens[:, :, None]) + self._select_positions(first)
+        column, prompt_mask = self.length[first].clamp(max=shape.length - 1), None
+        cache, prompts = self._select_caches(shape)
         if prompts is not None:
-            allowed = (self._numbers[: shape.tokens] < self.cross_length[first, None])[:, None, None]
-            prompt_mask = build_additive_mask(allowed, x.dtype)
+            allowed = self._numbers[: shape.tokens] < self.cross_length[first, None]
+            prompt_mask = build_additive_mask(allowed[:, None, None], x.dtype)
         mask = self._build_mask(column, shape, x.dtype)
         positions = RowPositions(self._numbers[first], column, mask, prompt_mask)
-        hidden = self.decoder.norm(self._layers(x[:, None], positions, cache, prompts))
+        hidden = self.decoder.norm(self._layers(x, positions, cache, prompts))
         return self.decoder.compute_logits(hidden[:, -1])
+
+    def _predict_fused(
+        self, fused: FusedLayers, tokens: Tensor, finite: Tensor, shape: StepShape
+    ) -> Tensor:
+        """Store `tokens` and return the logits after them, by kernels."""
+        place = fused.kernels.place_column
+        x, *live = place(self._column_state, tokens, finite, shape.length)
+        first = slice(shape.rows)
+        prompt_live = self._no_padding[first], self.cross_length[first]
+        predicted = fused(x, (live[0], live[1]), *self._select_caches(shape), prompt_live)
+        return predicted.view_as(self.logits[first])
+
+    def _select_caches(self, shape: StepShape) -> tuple[KeysValues, KeysValues | None]:
+        """Return the parts of both caches that a step of `shape` reads."""
+        first, length, width = slice(shape.rows), slice(shape.length), slice(shape.tokens)
+        cache = self.keys[:, first, :, length], self.values[:, first, :, length]
+        if not self.decoder.config.cross_attention:
+            return cache, None
+        return cache, (self.cross_keys[:, first, :, width], self.cross_values[:, first, :, width])
 
     def _build_mask(self, column: Tensor, shape: StepShape, dtype: torch.dtype) -> Tensor:
         """Return the additive mask (rows, 1, 1, length) of the rows' own steps."""

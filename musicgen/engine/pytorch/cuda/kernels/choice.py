@@ -13,14 +13,17 @@ from torch import Tensor, nn
 
 from musicgen.engine.pytorch.cuda.kernels import twins
 from musicgen.engine.pytorch.cuda.kernels.options import KernelOptions
+from musicgen.engine.pytorch.cuda.kernels.twins import ColumnState
 from musicgen.engine.pytorch.cuda.kernels.weights import FUSED_ACTIVATIONS, Product, build_product
 from musicgen.engine.pytorch.sampling import SamplingTensors
 from musicgen.model.config import DecoderConfig
+from musicgen.model.delay_pattern import UNKNOWN
 from musicgen.request import SamplingParams
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 Multiply = Callable[[Tensor, Product, "Tensor | None"], Tensor]
 Sample = Callable[[Tensor, Tensor, Tensor, SamplingTensors, Tensor], tuple[Tensor, Tensor]]
+Place = Callable[[ColumnState, Tensor, Tensor, int], tuple[Tensor, Tensor, Tensor]]
 TOLERANCE = 0.05
 """Largest relative error of attention and products in the check: a wrong kernel is far from it."""
 
@@ -37,11 +40,18 @@ class StepKernels:
     attend: Attend
     append_attend: Attend
     sample: Sample
+    place_column: Place
     multiply: Multiply | None
     most_rows: int = 16
 
 
-TWINS = StepKernels(twins.attend_live, twins.append_attend, twins.sample_guided, twins.multiply)
+TWINS = StepKernels(
+    twins.attend_live,
+    twins.append_attend,
+    twins.sample_guided,
+    twins.place_column,
+    twins.multiply,
+)
 OVERLAP_CAPABILITY, FP8_CAPABILITY = (9, 0), (8, 9)
 """Compute capabilities from which a GPU has them."""
 
@@ -79,6 +89,7 @@ def load_kernels(
 def _import_kernels(device: torch.device, options: KernelOptions) -> StepKernels:
     """Import the kernels. Raises: `ValueError` if the device cannot overlap them."""
     from musicgen.engine.pytorch.cuda.kernels.attention import append_attend, attend_live
+    from musicgen.engine.pytorch.cuda.kernels.columns import place_column
     from musicgen.engine.pytorch.cuda.kernels.products import MAX_ROWS, multiply
     from musicgen.engine.pytorch.cuda.kernels.sampling import sample_guided
 
@@ -86,7 +97,9 @@ def _import_kernels(device: torch.device, options: KernelOptions) -> StepKernels
         capability = torch.cuda.get_device_capability(device)
         if options.overlap and capability < OVERLAP_CAPABILITY:
             raise ValueError(f"overlap needs compute capability 9.0; this GPU has {capability}")
-    kernels = StepKernels(attend_live, append_attend, sample_guided, multiply, MAX_ROWS)
+    kernels = StepKernels(
+        attend_live, append_attend, sample_guided, place_column, multiply, MAX_ROWS
+    )
     if not options.overlap:
         return kernels
     return replace(
@@ -107,6 +120,7 @@ def check_kernels(
     """Compare attention and sampling with their twins on the model's sizes. Raises: `ValueError`."""
     draw = _Draw(device, dtype)
     _check_attention(kernels, draw, config)
+    _check_columns(kernels, draw, config)
     logits = draw(3, config.codebooks, config.vocab_size).float()
     params = [SamplingParams(1.0, 20, 0.0, 3.0), SamplingParams(0.7, 0), SamplingParams(0.0, 0)]
     rows = SamplingTensors.from_params(params, device)
@@ -153,6 +167,45 @@ def _check_attention(kernels: StepKernels, draw: _Draw, config: DecoderConfig) -
     _compare(found, twins.append_attend(joined, *copies, *live), "attention")
     if not (torch.equal(keys, copies[0]) and torch.equal(values, copies[1])):
         raise ValueError("the stored keys and values differ from PyTorch's")
+
+
+def _check_columns(kernels: StepKernels, draw: _Draw, config: DecoderConfig) -> None:
+    """Compare the columns of a clip, of its unconditional row, and of an inactive row."""
+    device, books = draw(1).device, config.codebooks
+    words = books * (config.vocab_size + 1)
+    embeddings, positions = draw(words, config.hidden_size), draw(8, config.hidden_size)
+
+    def upload(*numbers: int) -> Tensor:
+        return torch.tensor(numbers, device=device)
+
+    states = [
+        ColumnState(
+            active=upload(1, 1, 0).bool(),
+            source=upload(0, 0, 2),
+            column=upload(3, 0, 7),
+            length=upload(5, 5, 7),
+            padding=upload(0, 2, 7),
+            sequence=torch.full((3, books, 8), UNKNOWN, device=device),
+            finite=upload(1, 1, 1).bool(),
+            embeddings=embeddings,
+            positions=positions,
+        )
+        for _ in range(2)
+    ]
+    tokens, finite = upload(*range(3 * books)).view(3, books), upload(*[1] * 3 * books).bool()
+    finite = finite.view(3, books)
+    finite[0, 0] = finite[2, 0] = False
+    states[0].sequence[0, 0, 3] = states[1].sequence[0, 0, 3] = 1
+    found, wanted = (
+        place(state, tokens, finite, 8)
+        for place, state in zip(
+            (kernels.place_column, twins.place_column), states, strict=True
+        )
+    )
+    _compare(found[0], wanted[0], "embedding")
+    pairs = [*zip(found[1:], wanted[1:], strict=True), (states[0].sequence, states[1].sequence)]
+    if not all(torch.equal(*pair) for pair in (*pairs, (states[0].finite, states[1].finite))):
+        raise ValueError("stored columns differ from PyTorch's")
 
 
 @torch.inference_mode()

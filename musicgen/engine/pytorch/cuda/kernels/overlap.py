@@ -25,3 +25,20 @@ def wait_for_previous(early: tl.constexpr):  # type: ignore[no-untyped-def]
     """Wait until the previous kernel has ended; every program of a kernel calls it."""
     if early:
         gdc_wait()
+
+
+@triton.jit
+def prefetch(addresses, early: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Fetch the lines at `addresses` into the L2 cache while the previous kernel runs.
+
+    Only for what no kernel of the step writes: weights.
+    """
+    if early:
+        tl.inline_asm_elementwise(
+            "prefetch.global.L2 [$1]; mov.u32 $0, 0;",
+            "=r,l",
+            [addresses.to(tl.int64)],
+            dtype=tl.int32,
+            is_pure=False,
+            pack=1,
+        )

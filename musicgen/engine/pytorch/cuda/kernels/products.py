@@ -17,12 +17,17 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from musicgen.engine.pytorch.cuda.kernels.overlap import start_next, wait_for_previous
+from musicgen.engine.pytorch.cuda.kernels.overlap import (
+    prefetch,
+    start_next,
+    wait_for_previous,
+)
 from musicgen.engine.pytorch.cuda.kernels.tiles import FEW_ROWS, Shape, Tile, choose_tile
 from musicgen.engine.pytorch.cuda.kernels.weights import Product
 
 MAX_ROWS = 16
 """Rows of a tensor core's tile; more rows are multiplied by cuBLAS."""
+LINE_BYTES = 128
 _ACTIVATIONS = {"": 0, "gelu": 1, "relu": 2}
 
 
@@ -32,11 +37,15 @@ def _multiply(  # type: ignore[no-untyped-def]
     epsilon, inputs: tl.constexpr, padded: tl.constexpr, block_out: tl.constexpr,
     block_in: tl.constexpr, stages: tl.constexpr, dots: tl.constexpr, scaled: tl.constexpr,
     normed: tl.constexpr, activation: tl.constexpr, adds: tl.constexpr, kind: tl.constexpr,
-    early: tl.constexpr,
+    line: tl.constexpr, lines_padded: tl.constexpr, early: tl.constexpr,
 ):  # fmt: skip
     outs, row = tl.program_id(0) * block_out + tl.arange(0, block_out), tl.arange(0, padded)
     columns, is_out, is_row = tl.arange(0, block_in), outs < outputs, row < rows
     start_next(early)
+    if early:
+        lines = tl.minimum(tl.arange(0, lines_padded) * line, inputs - 1)
+        near = tl.minimum(outs, outputs - 1)
+        prefetch(weight_at + near[:, None] * inputs + lines[None, :], early)
     wait_for_previous(early)
     if dots:
         total = tl.zeros([padded, block_out], tl.float32)
@@ -100,13 +109,15 @@ def multiply(
     out = torch.empty(rows, outputs, dtype=product.out_dtype, device=x.device)
     # Triton's interpreter multiplies the bits of bfloat16, so it gets float32.
     kind = tl.bfloat16 if x.dtype == torch.bfloat16 and x.device.type != "cpu" else tl.float32
+    line = LINE_BYTES // product.weight.element_size()
     pointers = [product.scale, product.gain, product.sums, product.offsets, added]
     _multiply[(triton.cdiv(outputs, tile.outputs),)](
         x, product.weight, *(unused if p is None else p for p in pointers), out, rows, outputs,
         product.epsilon, inputs, MAX_ROWS if dots else triton.next_power_of_2(rows), tile.outputs,
         min(tile.inputs, triton.next_power_of_2(inputs)), tile.stages, dots,
         product.scale is not None, product.gain is not None, _ACTIVATIONS[product.activation],
-        added is not None, kind, early, num_warps=tile.warps, launch_pdl=early,
+        added is not None, kind, line,
+        triton.next_power_of_2(triton.cdiv(inputs, line)), early, num_warps=tile.warps, launch_pdl=early,
     )  # fmt: skip
     return out
 

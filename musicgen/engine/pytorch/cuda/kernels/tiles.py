@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 FEW_ROWS = 2
 """Rows multiplied without tensor cores, by tiles that do so: one guided clip has two."""
 
@@ -37,6 +39,8 @@ CANDIDATES = (
     Tile(4, 1024, 4, 2, dots=False),
     Tile(16, 256, 4, 3, dots=False),
 )
+FLOAT32_TILE = Tile(16, 128, 4, 3, dots=True)
+"""Fits into the shared memory of every GPU; float32 is for comparisons."""
 MANY_OUTPUTS = 4096
 
 Shape = tuple[int, int, int, int]
@@ -49,6 +53,8 @@ def choose_tile(shape: Shape) -> Tile:
     known = _measured.get(shape)
     if known is not None:
         return known
+    if shape[2] == torch.float32.itemsize:
+        return FLOAT32_TILE
     # 132 multiprocessors share 2,048 outputs in tiles of 16; four stages keep 32 KiB in flight.
     return CANDIDATES[3] if shape[0] > MANY_OUTPUTS else CANDIDATES[0]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,7 +15,28 @@ from musicgen.engine.pytorch.sampling import (
     guide_logits,
     sample_tokens,
 )
+from musicgen.model.delay_pattern import UNKNOWN
 from musicgen.model.layers import get_activation
+
+
+@dataclass(frozen=True)
+class ColumnState:
+    """Tensors of all slots, of which a step uses the first rows.
+
+    `active`, `source`, `column`, `length`, `padding`, `finite`: (slots,), see `RowSlots`.
+    `sequence`: (slots, codebooks, capacity). `embeddings`: (codebooks * (vocabulary + 1), hidden).
+    `positions`: (capacity, hidden).
+    """
+
+    active: Tensor
+    source: Tensor
+    column: Tensor
+    length: Tensor
+    padding: Tensor
+    sequence: Tensor
+    finite: Tensor
+    embeddings: Tensor
+    positions: Tensor
 
 
 def multiply(x: Tensor, product: Product, added: Tensor | None = None) -> Tensor:
@@ -73,3 +96,29 @@ def sample_guided(
     guided = guide_logits(logits, logits[unconditional], scale)
     features = SamplerFeatures(random=True, largest_k=logits.shape[-1], top_p=False)
     return sample_tokens(guided, rows, features, uniform), guided.isfinite().all(-1)
+
+
+def place_column(
+    state: ColumnState, tokens: Tensor, finite: Tensor, limit: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Store the next tokens of active rows where the sequence has none yet, and embed the column.
+
+    `tokens`, `finite`: (rows, codebooks), as from `sample_guided`. `limit`: columns of the cache.
+    Returns: `x` (rows, hidden) with positions, and the first column and the end (rows,) of each
+    row's past with the new step.
+    """
+    rows, (books, capacity) = len(tokens), state.sequence.shape[1:]
+    active, length, padding = (t[:rows] for t in (state.active, state.length, state.padding))
+    state.finite[:rows] &= finite.all(1) | ~active
+    index = state.column[:rows].clamp(max=capacity - 1)[:, None, None].expand(-1, books, 1)
+    known = state.sequence[:rows].gather(2, index)[..., 0]
+    column = torch.where(known == UNKNOWN, tokens, known)
+    updated = torch.where(active[:, None], column, known)
+    state.sequence[:rows].scatter_(2, index, updated[..., None])
+    column = column[state.source[:rows].clamp(max=rows - 1)]
+    words = len(state.embeddings) // books
+    numbers = column + torch.arange(0, words * books, words, device=column.device)
+    x = F.embedding(numbers, state.embeddings).sum(1)
+    x = x + state.positions[(length - padding).clamp(0, capacity - 1)]
+    last = length.clamp(max=limit - 1)
+    return x, torch.minimum(padding, last), last + 1

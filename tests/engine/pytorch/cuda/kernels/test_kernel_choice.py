@@ -39,7 +39,7 @@ def test_steps_with_kernels_draw_the_tokens_of_steps_without(
     """The kernels' twins stand in for them; top_p has no kernel."""
     known = engines.engine(checkpoints(name), compiled=False)
     model = engines.model_of(known)
-    slots = RowSlots(model.decoder, 8, 320, 24, fused=FusedLayers(model.decoder, kernels))
+    slots = RowSlots(model.decoder, 8, 320, 24, fused=FusedLayers(model.decoder, TWINS))
     runner = SlotRunner(slots, capture=False)
     engine = build_engine(
         model, engines.backend_of(known).tokenize, "float32", rows=8, runner=runner
