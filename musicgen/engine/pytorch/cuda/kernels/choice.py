@@ -198,9 +198,7 @@ def _check_columns(kernels: StepKernels, draw: _Draw, config: DecoderConfig) -> 
     states[0].sequence[0, 0, 3] = states[1].sequence[0, 0, 3] = 1
     found, wanted = (
         place(state, tokens, finite, 8)
-        for place, state in zip(
-            (kernels.place_column, twins.place_column), states, strict=True
-        )
+        for place, state in zip((kernels.place_column, twins.place_column), states, strict=True)
     )
     _compare(found[0], wanted[0], "embedding")
     pairs = [*zip(found[1:], wanted[1:], strict=True), (states[0].sequence, states[1].sequence)]
@@ -231,9 +229,7 @@ def check_products(
     norm.weight.copy_(1 + draw(size) / 4)
     norm.bias.copy_(draw(size))
     activation = FUSED_ACTIVATIONS.get(config.activation, "")
-    up = build_product(
-        draw(wide, size) / size**0.5, form=weights, norm=norm, activation=activation
-    )
+    up = build_product(draw(wide, size) / size**0.5, form=weights, norm=norm, activation=activation)
     down = build_product(draw(size, wide) / wide**0.5, form=weights)
     for rows in (2, kernels.most_rows):
         x = draw(rows, size)

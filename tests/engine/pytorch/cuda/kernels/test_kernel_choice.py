@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from musicgen.engine.interface import GenerationJob, Row
+from musicgen.engine.pytorch.cuda.fused import FusedLayers
 from musicgen.engine.pytorch.cuda.graphs import SlotRunner
 from musicgen.engine.pytorch.cuda.kernels import choice, twins
-from musicgen.engine.pytorch.cuda.kernels.choice import TWINS, check_kernels, load_kernels
-from musicgen.engine.pytorch.cuda.slots import RowSlots
+from musicgen.engine.pytorch.cuda.kernels.choice import (
+    TWINS,
+    StepKernels,
+    check_kernels,
+    check_products,
+    load_kernels,
+)
+from musicgen.engine.pytorch.cuda.kernels.options import KernelOptions
+from musicgen.engine.pytorch.cuda.kernels.weights import Product
+from musicgen.engine.pytorch.cuda.slots import RowSlots, StepShape
 from musicgen.engine.pytorch.loading import build_engine
+from musicgen.engine.pytorch.sampling import SamplerFeatures
 from musicgen.model.config import MusicGenConfig
 from musicgen.request import SamplingParams
 from musicgen.settings import Settings
@@ -32,14 +45,18 @@ SAMPLINGS = [
 ]
 
 
+WITHOUT_PRODUCTS = replace(TWINS, multiply=None)
+
+
+@pytest.mark.parametrize("kernels", [TWINS, WITHOUT_PRODUCTS], ids=["all", "without products"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_steps_with_kernels_draw_the_tokens_of_steps_without(
-    checkpoints: Callable[[str], Path], name: str
+    checkpoints: Callable[[str], Path], name: str, kernels: StepKernels
 ) -> None:
-    """The kernels' twins stand in for them; top_p has no kernel."""
+    """The kernels' twins stand in for them; top_p has no kernel, and nor have many rows."""
     known = engines.engine(checkpoints(name), compiled=False)
     model = engines.model_of(known)
-    slots = RowSlots(model.decoder, 8, 320, 24, fused=FusedLayers(model.decoder, TWINS))
+    slots = RowSlots(model.decoder, 8, 320, 24, fused=FusedLayers(model.decoder, kernels))
     runner = SlotRunner(slots, capture=False)
     engine = build_engine(
         model, engines.backend_of(known).tokenize, "float32", rows=8, runner=runner
@@ -53,7 +70,7 @@ def test_kernels_serve_all_lengths_with_one_shape(checkpoints: Callable[[str], P
     decoder = engines.model(checkpoints("musicgen-small")).decoder
     lengths = [1, 256, 257, 500]
     with_kernels, without = (
-        RowSlots(decoder, 2, 512, 16, kernels=kernels) for kernels in (TWINS, None)
+        RowSlots(decoder, 2, 512, 16, fused=fused) for fused in (FusedLayers(decoder, TWINS), None)
     )
     assert {with_kernels.round_length(length, 256) for length in lengths} == {512}
     assert [without.round_length(length, 256) for length in lengths] == [256, 256, 512, 512]
@@ -69,11 +86,92 @@ def test_wrong_kernels_are_found(checkpoints: Callable[[str], Path]) -> None:
         tokens, finite = twins.sample_guided(*given)  # type: ignore[arg-type]
         return tokens.flip(0), finite
 
+    def place(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
+        x, first, end = twins.place_column(*given)
+        return x, first, end - 1
+
+    def append(joined: Tensor, *given: Tensor) -> Tensor:
+        return twins.append_attend(joined.roll(1, 1), *given)
+
     config = MusicGenConfig.from_folder(checkpoints("musicgen-small")).decoder
     check_kernels(TWINS, CPU, config, torch.float32)
-    for wrong in (replace(TWINS, attend=attend), replace(TWINS, sample=sample)):
-        with pytest.raises(ValueError, match="differs from PyTorch's"):
+    for wrong in (
+        replace(TWINS, attend=attend),
+        replace(TWINS, sample=sample),
+        replace(TWINS, place_column=place),
+        replace(TWINS, append_attend=append),
+    ):
+        with pytest.raises(ValueError, match=r"differs? from PyTorch's"):
             check_kernels(wrong, CPU, config, torch.float32)
+
+
+@pytest.mark.parametrize("weights", ["", "int8", "fp8"])
+def test_wrong_products_are_found(checkpoints: Callable[[str], Path], weights: str) -> None:
+    def multiply(x: Tensor, product: Product, added: Tensor | None = None) -> Tensor:
+        return twins.multiply(x, product, None)
+
+    config = MusicGenConfig.from_folder(checkpoints("musicgen-small")).decoder
+    check_products(TWINS, CPU, config, torch.float32, weights)
+    with pytest.raises(ValueError, match="a product differs from PyTorch's"):
+        check_products(replace(TWINS, multiply=multiply), CPU, config, torch.float32, weights)
+
+
+class _CountOperators(TorchDispatchMode):
+    """Counts operators that a GPU runs as kernels, and calls of the step's own kernels."""
+
+    NO_KERNELS = ("view", "slice", "select", "unsqueeze", "expand", "transpose", "t", "detach")
+    NO_KERNELS += ("split", "unbind", "empty", "flatten", "to", "alias", "chunk", "view_as")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, function: Any, _types: Any, given: Any = (), named: Any = None
+    ) -> Any:
+        self.count += function.overloadpacket.__name__ not in self.NO_KERNELS
+        return function(*given, **(named or {}))
+
+    def wrap(self, kernel: Callable[..., Any]) -> Callable[..., Any]:
+        """Count calls of `kernel` as one."""
+
+        def call(*given: Any) -> Any:
+            before = self.count
+            result = kernel(*given)
+            self.count = before + 1
+            return result
+
+        return call
+
+
+def test_a_layer_takes_eight_kernels_and_the_rest_eight(checkpoints: Callable[[str], Path]) -> None:
+    """Each costs a microsecond or two, as much as a tenth of a layer's reads.
+
+    Attention that is split over its length takes one more.
+    """
+    decoder = engines.model(checkpoints("musicgen-small")).decoder
+    counter = _CountOperators()
+    names = ("attend", "append_attend", "sample", "place_column", "multiply")
+    counted = replace(TWINS, **{name: counter.wrap(getattr(TWINS, name)) for name in names})
+    slots = RowSlots(decoder, 2, 64, 16, fused=FusedLayers(decoder, counted))
+    features = SamplerFeatures(random=True, largest_k=256, top_p=False)
+    with torch.inference_mode(), counter:
+        slots.step(StepShape(2, 64, 16, features))
+    # Two clamps, the random numbers, sampling, the column, the heads, the logits, the counters.
+    assert counter.count == 8 * decoder.config.layers + 8
+
+
+def test_rounded_weights_are_those_of_prefills_too(checkpoints: Callable[[str], Path]) -> None:
+    """A clip must not sound otherwise in a batch too large for the kernels."""
+    decoder = copy.deepcopy(engines.model(checkpoints("musicgen-small")).decoder)
+    before = decoder.layers[0].up.weight.clone()  # type: ignore[union-attr]
+    fused = FusedLayers(decoder, TWINS, weights="int8")
+    product = fused._layers[0].up
+    assert product.scale is not None
+    rounded = product.weight.float() * product.scale[:, None]
+    assert torch.equal(decoder.layers[0].up.weight, rounded)  # type: ignore[union-attr]
+    assert not torch.equal(before, rounded)
+    assert torch.allclose(before, rounded, atol=float(product.scale.max()))
 
 
 def test_without_triton_steps_use_pytorch(
@@ -86,14 +184,34 @@ def test_without_triton_steps_use_pytorch(
     def fail(*_: object) -> None:
         raise RuntimeError("no compiler for this card")
 
-    monkeypatch.setattr(choice, "check_kernels", fail)
+    monkeypatch.setattr(choice, "_import_kernels", fail)
     config = MusicGenConfig.from_folder(checkpoints("musicgen-small")).decoder
     with caplog.at_level(logging.INFO):
-        assert load_kernels(CPU, config, torch.float32) is None
+        assert load_kernels(CPU, config, torch.float32, KernelOptions()) is None
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "PyTorch's operators" in caplog.text
 
 
+def test_without_the_product_kernel_the_others_stay(
+    checkpoints: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*_: object) -> Tensor:
+        raise RuntimeError("fp8 is not supported on this card")
+
+    monkeypatch.setattr(choice, "_import_kernels", lambda *_: replace(TWINS, multiply=fail))
+    config = MusicGenConfig.from_folder(checkpoints("musicgen-small")).decoder
+    kernels = load_kernels(CPU, config, torch.float32, KernelOptions("fp8"))
+    assert kernels == WITHOUT_PRODUCTS
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "fp8 is not supported on this card" in caplog.text
+
+
 def test_kernels_are_off_unless_asked_for() -> None:
-    assert not Settings.from_env({}).kernels
+    """Nothing that no GPU ever ran is on by default."""
+    settings = Settings.from_env({})
+    assert not settings.kernels
+    assert not settings.kernel_overlap
+    assert settings.kernel_weights == "own"
     assert Settings.from_env({"MUSICGEN_KERNELS": "1"}).kernels
