@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,13 @@ import torch
 from bench.contestants import GUIDANCE, PROMPT, TOP_K, synchronize
 from bench.decode import machine
 from bench.roofline import bytes_of_step, count_cached_bytes, read_bandwidth
+from musicgen.engine.pytorch.cuda.kernels.options import KernelOptions
 from musicgen.model.config import MusicGenConfig
 
 CONTESTANTS = (
     "musicgen float32",
     "musicgen bfloat16",
+    "musicgen-kernels bfloat16",
     "transformers float32",
     "transformers bfloat16",
 )
@@ -47,7 +50,12 @@ Run = dict[str, Any]
 
 
 def load_ours(
-    folder: Path, device: str, precision: str, seconds: float, most: int
+    folder: Path,
+    device: str,
+    precision: str,
+    seconds: float,
+    most: int,
+    kernels: KernelOptions | None = None,
 ) -> Callable[[int], Run]:
     """Load this engine with slots for `most` guided clips."""
     from musicgen.engine.interface import GenerationJob, Row, run_to_end
@@ -55,7 +63,7 @@ def load_ours(
     from musicgen.request import SamplingParams
 
     config = MusicGenConfig.from_folder(folder)
-    engine = load_checkpoint(folder, config, device, precision, rows=2 * most)
+    engine = load_checkpoint(folder, config, device, precision, rows=2 * most, kernels=kernels)
     sampling, frames = SamplingParams(1.0, TOP_K, 0.0, GUIDANCE), round(seconds * config.frame_rate)
     alone: dict[int, Any] = {}
 
@@ -108,7 +116,12 @@ def run_contestant(pipe: Connection, name: str, folder: Path, options: argparse.
     """Load a contestant in its own process, then make every batch from `pipe`."""
     torch.set_num_threads(options.threads)
     engine, precision = name.split()
-    load = {"musicgen": load_ours, "transformers": load_transformers}[engine]
+    loaders = {
+        "musicgen": load_ours,
+        "musicgen-kernels": partial(load_ours, kernels=KernelOptions()),
+        "transformers": load_transformers,
+    }
+    load = loaders[engine]
     run = load(folder, options.device, precision, options.seconds, max(options.batches))
     pipe.send("loaded")
     for batch in iter(pipe.recv, None):

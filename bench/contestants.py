@@ -21,7 +21,7 @@ Run = dict[str, float]
 
 
 def load_ours(
-    folder: Path, device: str, precision: str, seconds: float, **options: bool
+    folder: Path, device: str, precision: str, seconds: float, **options: Any
 ) -> Callable[[int], Run]:
     """Load this engine from a checkpoint's folder."""
     from musicgen.engine.pytorch.loading import load_checkpoint
@@ -79,6 +79,13 @@ def load_plain(folder: Path, device: str, precision: str, seconds: float) -> Cal
 def load_fused(folder: Path, device: str, precision: str, seconds: float) -> Callable[[int], Run]:
     """Load this engine with layers compiled by torch, for a GPU."""
     return load_ours(folder, device, precision, seconds, torch_compile=True)
+
+
+def load_kernels(folder: Path, device: str, precision: str, seconds: float) -> Callable[[int], Run]:
+    """Load this engine with its Triton kernels, for a GPU."""
+    from musicgen.engine.pytorch.cuda.kernels.options import KernelOptions
+
+    return load_ours(folder, device, precision, seconds, kernels=KernelOptions())
 
 
 def load_static(folder: Path, device: str, precision: str, seconds: float) -> Callable[[int], Run]:
@@ -159,6 +166,7 @@ def load_onnxruntime(
 ENGINES: dict[str, Callable[[Path, str, str, float], Callable[[int], Run]]] = {
     "musicgen": load_ours,
     "musicgen-compiled": load_fused,
+    "musicgen-kernels": load_kernels,
     "onnxruntime": load_onnxruntime,
     "openvino": load_openvino,
     "packed": load_packed,

@@ -63,6 +63,7 @@ CONTESTANTS = (
     "packed bfloat16",
     "packed int8",
     "musicgen-compiled bfloat16",
+    "musicgen-kernels bfloat16",
     "pytorch int8",
     "transformers float32",
     "transformers bfloat16",
@@ -74,7 +75,11 @@ CONTESTANTS = (
     "onnxruntime int8",
 )
 PEERS = ("transformers", "openvino", "onnxruntime", PREVIOUS)
-FOR_GPUS = ("musicgen-compiled bfloat16", "transformers-static bfloat16")
+FOR_GPUS = (
+    "musicgen-compiled bfloat16",
+    "musicgen-kernels bfloat16",
+    "transformers-static bfloat16",
+)
 DEFAULT = tuple(name for name in CONTESTANTS if name not in FOR_GPUS)
 
 

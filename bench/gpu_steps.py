@@ -16,7 +16,7 @@ Step = tuple[int, list[str]]
 
 MODELS = "{models}"
 """Stands for the folder with the random weights."""
-_OURS = "musicgen bfloat16"
+_OURS, _KERNELS = "musicgen bfloat16", "musicgen-kernels bfloat16"
 _PEER, _COMPILED = "transformers bfloat16", "transformers-static bfloat16"
 _TESTS = ["-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "--tb=short"]
 _TEST_FILES = ["tests/gpu/test_cuda_oracle.py", "tests/gpu/test_cuda.py"]
@@ -59,7 +59,7 @@ def build_steps(options: StepOptions, *, model: str | None = None) -> dict[str, 
     seconds = ["--seconds", str(options.seconds)]
 
     def decode(size: str, peer: str = _PEER) -> list[str]:
-        return script("decode", size, *seconds, *rounds, "--contestants", _OURS, peer)
+        return script("decode", size, *seconds, *rounds, "--contestants", _OURS, _KERNELS, peer)
 
     def serve(size: str, callers: Sequence[int]) -> list[str]:
         options_ = ["--rounds", "1", "--callers", *map(str, callers)]
@@ -80,11 +80,11 @@ def build_steps(options: StepOptions, *, model: str | None = None) -> dict[str, 
         "tests": (150, [*_TESTS, *_TEST_FILES]),
         "decode-large": (100, decode("large")),
         "profile-large": (100, profile("large")),
-        "batch-large": (150, batch("large", _OURS, _PEER)),
+        "batch-large": (150, batch("large", _OURS, _KERNELS, _PEER)),
         "kernels": (60, ["bench/kernels.py", "--device", options.device]),
         "precision": (90, script("gpu_precision", "small", "--frames", str(options.frames))),
         "profile-small": (60, profile("small")),
-        "batch-small": (90, batch("small", "musicgen float32", _OURS, _PEER)),
+        "batch-small": (90, batch("small", "musicgen float32", _OURS, _KERNELS, _PEER)),
         "decode-small": (60, decode("small")),
         "decode-medium": (90, decode("medium")),
         "cold-start": (150, script("gpu_cold_start", "large", *seconds, *rounds)),

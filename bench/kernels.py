@@ -16,6 +16,7 @@ import json
 import statistics
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from torch import Tensor
 
 from bench.decode import machine
 from musicgen.engine.pytorch.cuda.kernels import twins
+from musicgen.engine.pytorch.cuda.kernels.tiles import CANDIDATES
+from musicgen.engine.pytorch.cuda.kernels.weights import FORMS, build_product
 from musicgen.engine.pytorch.sampling import (
     SamplerFeatures,
     SamplingTensors,
@@ -41,22 +44,30 @@ from musicgen.request import SamplingParams
 SIZES = {"large": (2048, 32), "small": (1024, 16), "toy": (64, 4)}
 """Hidden size and heads."""
 CALLS, ROUNDS = 50, 7
+MAX_ROWS = 16
+"""Rows of the product kernel, whose module needs Triton."""
 
 
-def build_product(size: int, rows: int, device: str) -> dict[str, Callable[[], Tensor]]:
+@torch.inference_mode()
+def build_products(size: int, rows: int, device: str) -> dict[str, Callable[[], Tensor]]:
     """Return the forms of LayerNorm and the product with query, key and value."""
     x = torch.randn(rows, size, device=device, dtype=torch.bfloat16)
-    gain, bias = torch.ones_like(x[0]), torch.zeros_like(x[0])
+    norm = torch.nn.LayerNorm(size, device=device, dtype=torch.bfloat16)
     weight = torch.randn(3 * size, size, device=device, dtype=torch.bfloat16) / size**0.5
-    given = (x, gain, bias, *twins.quantize_rows(weight))
+    product = build_product(weight, norm=norm)
     forms = {
-        "engine": lambda: F.linear(F.layer_norm(x, (size,), gain, bias), weight),
-        "twin": lambda: twins.normalize_multiply(*given),
+        "engine": lambda: F.linear(norm(x), weight),
+        "twin": lambda: twins.multiply(x, product),
     }
-    if device != "cpu" and find_spec("triton"):
-        from musicgen.engine.pytorch.cuda.kernels.products import normalize_multiply
+    if device != "cpu" and find_spec("triton") and rows <= MAX_ROWS:
+        from musicgen.engine.pytorch.cuda.kernels.products import multiply
 
-        forms["kernel"] = lambda: normalize_multiply(*given)
+        forms["kernel"] = lambda: multiply(x, product)
+        for number, tile in enumerate(CANDIDATES):
+            forms[f"tile {number}"] = partial(multiply, x, product, tile=tile)
+        for name in FORMS:
+            rounded = build_product(weight.clone(), form=name, norm=norm)
+            forms[f"kernel {name}"] = partial(multiply, x, rounded)
     return forms
 
 
@@ -165,7 +176,7 @@ def main() -> None:
         hidden, heads = SIZES[size]
         for rows in options.rows:
             builders = {
-                "product": build_product(hidden, rows, options.device),
+                "product": build_products(hidden, rows, options.device),
                 "attention": build_attention(hidden, heads, rows, options.device),
                 "sampling": build_sampling(hidden, rows, options.device),
             }

@@ -34,8 +34,8 @@ from bench.decode import machine
 from bench.roofline import bytes_of_step, read_bandwidth
 from musicgen.engine.interface import Row
 from musicgen.engine.pytorch.cuda.graphs import SlotRunner
-from musicgen.engine.pytorch.cuda.kernels.choice import load_kernels
-from musicgen.engine.pytorch.cuda.memory import ALIGNMENT
+from musicgen.engine.pytorch.cuda.kernels.options import KernelOptions
+from musicgen.engine.pytorch.cuda.memory import ALIGNMENT, fuse_layers
 from musicgen.engine.pytorch.cuda.slots import RowSlots
 from musicgen.engine.pytorch.decode_state import DecodeState
 from musicgen.engine.pytorch.loading import load_checkpoint
@@ -43,7 +43,7 @@ from musicgen.model.config import MusicGenConfig
 from musicgen.model.native.draws import NumpyDraws
 from musicgen.request import SamplingParams
 
-FORMS = ("eager", "graph", "kernel graph", "compiled graph")
+FORMS = ("eager", "graph", "kernel graph", "overlap kernel graph", "compiled graph")
 LARGEST = 25
 
 
@@ -71,11 +71,11 @@ def measure(options: argparse.Namespace, engine: Any, form: str) -> dict[str, An
     # As the engine plans it: for another length, attention would copy its mask in each layer.
     capacity = -(-steps // ALIGNMENT) * ALIGNMENT
     decoder = engine.backend.model.decoder
-    kernels = None
+    fused = None
     if "kernel" in form:
-        kernels = load_kernels(decoder.embeddings.device, config.decoder, decoder.cache_dtype)
+        fused = fuse_layers(engine.backend.model, KernelOptions(overlap="overlap" in form))
     slots = RowSlots(
-        decoder, 2 * options.clips, capacity, 64, compiled="compiled" in form, kernels=kernels
+        decoder, 2 * options.clips, capacity, 64, compiled="compiled" in form, fused=fused
     )
     runner = SlotRunner(slots, capture="graph" in form and device != "cpu")
     state = start_state(engine, runner, options.clips, capacity - config.decoder.codebooks)
@@ -107,7 +107,8 @@ def measure(options: argparse.Namespace, engine: Any, form: str) -> dict[str, An
         "host_ms": round(1000 * queued / options.steps, 4),
         "roofline_ms": round(1000 * read / read_bandwidth(device), 4),
         "captured": bool(runner._graphs),
-        "own_kernels": kernels is not None,
+        "own_kernels": fused is not None,
+        "own_products": fused is not None and fused.kernels.multiply is not None,
         **read_events(profiler.events(), device, options.steps),
     }
     runner.release(state)

@@ -18,6 +18,8 @@ from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import GenerationJob, Row
 from musicgen.engine.loading import load_engine
 from musicgen.engine.pytorch.cuda.graphs import SlotRunner
+from musicgen.engine.pytorch.cuda.kernels.choice import OVERLAP_CAPABILITY
+from musicgen.engine.pytorch.cuda.kernels.options import KernelOptions
 from musicgen.engine.pytorch.loading import build_engine, load_checkpoint
 from musicgen.model.config import MusicGenConfig
 from musicgen.process.resources import free_memory
@@ -30,7 +32,7 @@ pytestmark = pytest.mark.gpu
 SAMPLED = SamplingParams(temperature=1.0, top_k=30, guidance=3.0)
 
 
-def _cuda(folder: Path, precision: str, *, kernels: bool = False) -> MusicGenEngine:
+def _cuda(folder: Path, precision: str, *, kernels: KernelOptions | None = None) -> MusicGenEngine:
     config = MusicGenConfig.from_folder(folder)
     return load_checkpoint(folder, config, "cuda:0", precision, kernels=kernels)
 
@@ -128,14 +130,19 @@ def test_recorded_steps_draw_the_tokens_of_unrecorded_ones(
     assert engines.backend_of(recorded).runner._graphs, "nothing was recorded"
 
 
+@pytest.mark.parametrize("overlap", [False, True])
 @pytest.mark.parametrize("name", ["musicgen-small", "musicgen-stereo-melody"])
 def test_triton_kernels_draw_the_tokens_of_pytorch(
-    checkpoints: Callable[[str], Path], name: str
+    checkpoints: Callable[[str], Path], name: str, overlap: bool
 ) -> None:
+    if overlap and torch.cuda.get_device_capability() < OVERLAP_CAPABILITY:
+        pytest.skip("kernels overlap from compute capability 9.0")
+    options = KernelOptions(overlap=overlap)
     folder = checkpoints(name)
     job = GenerationJob((Row("piano", 1, SAMPLED), Row("drums and bass", 2, SAMPLED)), 30)
-    engine = _cuda(folder, "float32", kernels=True)
+    engine = _cuda(folder, "float32", kernels=options)
     slots = engines.backend_of(engine).runner.slots
-    assert slots is not None and slots._kernels is not None, "the kernels do not run here"
+    assert slots is not None and slots._fused is not None, "the kernels do not run here"
+    assert slots._fused.kernels.multiply is not None, "the products do not run here"
     found, wanted = (engines.run(e, job).codes for e in (engine, _cuda(folder, "float32")))
     assert np.array_equal(found, wanted)

@@ -11,6 +11,9 @@ import torch
 from bench.full_size import build_full_size
 from musicgen.engine.pytorch.cuda.graphs import SlotRunner
 from musicgen.engine.pytorch.cuda.kernels import twins
+from musicgen.engine.pytorch.cuda.kernels.choice import FP8_CAPABILITY
+from musicgen.engine.pytorch.cuda.kernels.tiles import CANDIDATES, Tile
+from musicgen.engine.pytorch.cuda.kernels.weights import build_product
 from musicgen.engine.pytorch.loading import load_checkpoint
 from musicgen.model.config import MusicGenConfig
 from tests.support import engines, oracle
@@ -48,14 +51,41 @@ def test_triton_attention_is_its_twin(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_triton_product_is_its_twin(dtype: torch.dtype) -> None:
-    products = pytest.importorskip("musicgen.engine.pytorch.cuda.kernels.products")
-    x, gain, bias = (
-        torch.randn(size, device=DEVICE, dtype=dtype) for size in ((3, 1024), 1024, 1024)
+@torch.inference_mode()
+def test_triton_attention_stores_the_new_column(dtype: torch.dtype) -> None:
+    """Few heads over a long cache, so that splits are combined."""
+    attention = pytest.importorskip("musicgen.engine.pytorch.cuda.kernels.attention")
+    joined = torch.randn(2, 3 * 4 * 64, device=DEVICE, dtype=dtype)
+    cache = torch.randn(2, 2, 4, 1504, 64, device=DEVICE, dtype=dtype)
+    first, end = torch.tensor([0, 3], device=DEVICE), torch.tensor([1, 1400], device=DEVICE)
+    copies = cache.clone()
+    _assert_close(
+        lambda: attention.append_attend(joined, *cache, first, end),
+        lambda: twins.append_attend(joined, *copies, first, end),
     )
-    weight = torch.randn(3072, 1024, device=DEVICE) / 32
-    given = (x, gain, bias, *twins.quantize_rows(weight))
-    _assert_close(products.normalize_multiply, twins.normalize_multiply, *given)
+    assert torch.equal(cache, copies)
+
+
+@pytest.mark.parametrize("tile", [None, *CANDIDATES])
+@pytest.mark.parametrize("form", ["", "int8", "fp8"])
+@torch.inference_mode()
+def test_triton_products_are_their_twins(form: str, tile: Tile | None) -> None:
+    products = pytest.importorskip("musicgen.engine.pytorch.cuda.kernels.products")
+    if form == "fp8" and torch.cuda.get_device_capability() < FP8_CAPABILITY:
+        pytest.skip("fp8 needs compute capability 8.9")
+    kind = {"device": DEVICE, "dtype": torch.bfloat16}
+    norm = torch.nn.LayerNorm(1000, **kind)
+    norm.weight.normal_(1, 0.3)
+    norm.bias.normal_()
+    weight = torch.randn(3000, 1000, **kind) / 32
+    normed = build_product(weight.clone(), form=form, norm=norm, activation="gelu")
+    plain = build_product(weight.clone(), form=form)
+    for rows in (1, 2, 3, 16):
+        x, added = torch.randn(rows, 1000, **kind), torch.randn(rows, 3000, **kind)
+        found = products.multiply(x, normed, tile=tile)
+        torch.testing.assert_close(found, twins.multiply(x, normed), rtol=5e-2, atol=5e-2)
+        found = products.multiply(x, plain, added, tile=tile)
+        torch.testing.assert_close(found, twins.multiply(x, plain, added), rtol=5e-2, atol=5e-2)
 
 
 def _assert_close(

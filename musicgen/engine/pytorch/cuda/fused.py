@@ -18,7 +18,7 @@ from torch import Tensor
 from musicgen.engine.pytorch.cuda.kernels.choice import StepKernels
 from musicgen.engine.pytorch.cuda.kernels.weights import (
     FUSED_ACTIVATIONS,
-    Product,
+    StepProduct,
     build_product,
 )
 from musicgen.model.decoder import Decoder, DecoderLayer
@@ -31,12 +31,12 @@ KeysValues = tuple[Tensor, Tensor]
 class LayerProducts:
     """Products of one layer; `query` and `prompt_out` are of cross-attention, or None."""
 
-    joined: Product
-    out: Product
-    query: Product | None
-    prompt_out: Product | None
-    up: Product
-    down: Product
+    joined: StepProduct
+    out: StepProduct
+    query: StepProduct | None
+    prompt_out: StepProduct | None
+    up: StepProduct
+    down: StepProduct
 
 
 class FusedLayers:
@@ -106,13 +106,13 @@ class FusedLayers:
             x = self._multiply(wide, layer.down, x)
         return self._multiply(x, self._predict)
 
-    def _multiply(self, x: Tensor, product: Product, added: Tensor | None = None) -> Tensor:
+    def _multiply(self, x: Tensor, product: StepProduct, added: Tensor | None = None) -> Tensor:
         if self.kernels.multiply is not None and len(x) <= self.kernels.most_rows:
             return self.kernels.multiply(x, product, added)
         return multiply_many(x, product, added)
 
 
-def multiply_many(x: Tensor, product: Product, added: Tensor | None = None) -> Tensor:
+def multiply_many(x: Tensor, product: StepProduct, added: Tensor | None = None) -> Tensor:
     """Compute `product` by PyTorch's operators. `added` is overwritten: the sum needs no kernel."""
     if product.gain is not None:
         x = F.layer_norm(x, x.shape[-1:], product.gain, product.bias, product.epsilon)

@@ -3,7 +3,7 @@
 A captured step attends to a rounded length and masks what lies beyond. This kernel reads the length
 from the device, so one graph serves all lengths and nothing beyond is read. The softmax runs online
 (Milakov and Gimelshein 2018). With few rows and heads, programs of one head share its columns, and a
-second kernel combines their partial softmaxes (Dao et al. 2023, "Flash-Decoding"): one program for
+second kernel combines their partial softmaxes ("Flash-Decoding", Dao et al. 2023): one program for
 each head would leave most of a large GPU idle.
 """
 
@@ -65,7 +65,7 @@ def _attend(  # type: ignore[no-untyped-def]
         total = total * shrink + tl.sum(weights, 0)
         largest = higher
         start += block
-    if appends:
+    if appends:  # noqa: SIM102 - Triton decides the outer one when it compiles
         if (begin < end) & (stop == end):
             # The one program with the last column stores it; no other program reads it.
             key, value = tl.load(key_at + own, is_dim, 0.0), tl.load(value_at + own, is_dim, 0.0)
@@ -162,4 +162,4 @@ def choose_splits(programs: int, capacity: int, device: torch.device) -> int:
 def _count_processors(device: torch.device) -> int:
     if device.type != "cuda":
         return 1
-    return torch.cuda.get_device_properties(device).multi_processor_count
+    return int(torch.cuda.get_device_properties(device).multi_processor_count)

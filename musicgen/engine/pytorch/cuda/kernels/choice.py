@@ -14,14 +14,18 @@ from torch import Tensor, nn
 from musicgen.engine.pytorch.cuda.kernels import twins
 from musicgen.engine.pytorch.cuda.kernels.options import KernelOptions
 from musicgen.engine.pytorch.cuda.kernels.twins import ColumnState
-from musicgen.engine.pytorch.cuda.kernels.weights import FUSED_ACTIVATIONS, Product, build_product
+from musicgen.engine.pytorch.cuda.kernels.weights import (
+    FUSED_ACTIVATIONS,
+    StepProduct,
+    build_product,
+)
 from musicgen.engine.pytorch.sampling import SamplingTensors
 from musicgen.model.config import DecoderConfig
 from musicgen.model.delay_pattern import UNKNOWN
 from musicgen.request import SamplingParams
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
-Multiply = Callable[[Tensor, Product, "Tensor | None"], Tensor]
+Multiply = Callable[[Tensor, StepProduct, "Tensor | None"], Tensor]
 Sample = Callable[[Tensor, Tensor, Tensor, SamplingTensors, Tensor], tuple[Tensor, Tensor]]
 Place = Callable[[ColumnState, Tensor, Tensor, int], tuple[Tensor, Tensor, Tensor]]
 TOLERANCE = 0.05
@@ -118,7 +122,7 @@ def check_kernels(
     dtype: torch.dtype,
 ) -> None:
     """Compare attention and sampling with their twins on the model's sizes. Raises: `ValueError`."""
-    draw = _Draw(device, dtype)
+    draw = _NormalDraws(device, dtype)
     _check_attention(kernels, draw, config)
     _check_columns(kernels, draw, config)
     logits = draw(3, config.codebooks, config.vocab_size).float()
@@ -133,7 +137,7 @@ def check_kernels(
             raise ValueError("sampling differs from PyTorch's")
 
 
-class _Draw:
+class _NormalDraws:
     """Normal random numbers of one type, the same on every device."""
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
@@ -151,7 +155,7 @@ def _compare(found: Tensor, wanted: Tensor, name: str) -> None:
         raise ValueError(f"{name} differs from PyTorch's")
 
 
-def _check_attention(kernels: StepKernels, draw: _Draw, config: DecoderConfig) -> None:
+def _check_attention(kernels: StepKernels, draw: _NormalDraws, config: DecoderConfig) -> None:
     """Compare both forms of attention, over more columns than one program reads at once."""
     heads, dim = config.heads, config.head_dim
     keys, values = draw(2, heads, 600, dim), draw(2, heads, 600, dim)
@@ -169,7 +173,7 @@ def _check_attention(kernels: StepKernels, draw: _Draw, config: DecoderConfig) -
         raise ValueError("the stored keys and values differ from PyTorch's")
 
 
-def _check_columns(kernels: StepKernels, draw: _Draw, config: DecoderConfig) -> None:
+def _check_columns(kernels: StepKernels, draw: _NormalDraws, config: DecoderConfig) -> None:
     """Compare the columns of a clip, of its unconditional row, and of an inactive row."""
     device, books = draw(1).device, config.codebooks
     words = books * (config.vocab_size + 1)
@@ -224,7 +228,7 @@ def check_products(
         capability = torch.cuda.get_device_capability(device)
         if capability < FP8_CAPABILITY:
             raise ValueError(f"fp8 needs compute capability 8.9; this GPU has {capability}")
-    draw, size, wide = _Draw(device, dtype), config.hidden_size, config.ffn_size
+    draw, size, wide = _NormalDraws(device, dtype), config.hidden_size, config.ffn_size
     norm = nn.LayerNorm(size, dtype=dtype, device=device)
     norm.weight.copy_(1 + draw(size) / 4)
     norm.bias.copy_(draw(size))

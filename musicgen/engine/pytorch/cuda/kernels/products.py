@@ -23,7 +23,7 @@ from musicgen.engine.pytorch.cuda.kernels.overlap import (
     wait_for_previous,
 )
 from musicgen.engine.pytorch.cuda.kernels.tiles import FEW_ROWS, Shape, Tile, choose_tile
-from musicgen.engine.pytorch.cuda.kernels.weights import Product
+from musicgen.engine.pytorch.cuda.kernels.weights import StepProduct
 
 MAX_ROWS = 16
 """Rows of a tensor core's tile; more rows are multiplied by cuBLAS."""
@@ -32,7 +32,7 @@ _ACTIVATIONS = {"": 0, "gelu": 1, "relu": 2}
 
 
 @triton.jit(do_not_specialize=["rows"])
-def _multiply(  # type: ignore[no-untyped-def]
+def _multiply(  # type: ignore[no-untyped-def]  # noqa: C901 - branches of the compiler
     x_at, weight_at, scale_at, gain_at, sums_at, offsets_at, added_at, out_at, rows, outputs,
     epsilon, inputs: tl.constexpr, padded: tl.constexpr, block_out: tl.constexpr,
     block_in: tl.constexpr, stages: tl.constexpr, dots: tl.constexpr, scaled: tl.constexpr,
@@ -92,7 +92,7 @@ def _multiply(  # type: ignore[no-untyped-def]
 
 def multiply(
     x: Tensor,
-    product: Product,
+    product: StepProduct,
     added: Tensor | None = None,
     *,
     tile: Tile | None = None,
@@ -122,7 +122,7 @@ def multiply(
     return out
 
 
-def describe_shape(product: Product, rows: int) -> Shape:
+def describe_shape(product: StepProduct, rows: int) -> Shape:
     """Return the shape that a tile is chosen for."""
     outputs, inputs = product.weight.shape
     return outputs, inputs, product.weight.element_size(), rows if rows <= FEW_ROWS else MAX_ROWS

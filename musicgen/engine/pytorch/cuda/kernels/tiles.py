@@ -1,4 +1,4 @@
-"""Sizes of the product kernel's tiles: a guess by shape, or the fastest of `CANDIDATES` as measured.
+"""Tile sizes of the product kernel: a guess by shape, or the fastest of `CANDIDATES` as measured.
 
 Measured sizes are kept for the process. They are measured before any graph is captured, never
 inside one.

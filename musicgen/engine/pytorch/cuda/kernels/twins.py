@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from musicgen.engine.pytorch.cuda.kernels.weights import Product
+from musicgen.engine.pytorch.cuda.kernels.weights import StepProduct
 from musicgen.engine.pytorch.sampling import (
     SamplerFeatures,
     SamplingTensors,
@@ -39,7 +39,7 @@ class ColumnState:
     positions: Tensor
 
 
-def multiply(x: Tensor, product: Product, added: Tensor | None = None) -> Tensor:
+def multiply(x: Tensor, product: StepProduct, added: Tensor | None = None) -> Tensor:
     """Compute `product` of `x` (rows, inputs), plus `added` (rows, outputs).
 
     Returns: (rows, outputs) in the product's type. All sums are in float32.

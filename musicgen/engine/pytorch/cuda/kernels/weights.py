@@ -15,8 +15,8 @@ FUSED_ACTIVATIONS = {"gelu": "gelu", "relu": "relu"}
 
 
 @dataclass(frozen=True)
-class Product:
-    """Product with a weight; optionally LayerNorm before it, and an activation after it.
+class StepProduct:
+    """StepProduct with a weight; optionally LayerNorm before it, and an activation after it.
 
     `weight`: (outputs, inputs), of the model's type, int8, or fp8 with `scale` (outputs,) in
     float32. `plain`: the same in the model's type. `gain`, `bias`: (inputs,) of the norm, or None.
@@ -43,7 +43,7 @@ def build_product(
     norm: nn.LayerNorm | None = None,
     activation: str = "",
     out_dtype: torch.dtype | None = None,
-) -> Product:
+) -> StepProduct:
     """Build a product; `form`: "" keeps the weight's type, or a name in `FORMS`.
 
     Rounding changes `weight` itself as well: prefills and large batches use it, and a clip must
@@ -57,7 +57,7 @@ def build_product(
     if norm is not None:
         exact = weight.float() if scale is None else stored.float() * scale[:, None]
         sums, offsets = exact @ norm.weight.float(), exact @ norm.bias.float()
-    return Product(
+    return StepProduct(
         weight=stored,
         plain=weight,
         scale=scale,

@@ -7,6 +7,7 @@ The last line is "compiled".
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import triton
@@ -118,7 +119,7 @@ def main() -> None:
             for weight in forms:
                 compile_product("*bf16", weight, capability, CANDIDATES[0], early=True)
                 compile_product("*bf16", weight, capability, CANDIDATES[5], early=True)
-    print("compiled")
+    sys.stdout.write("compiled\n")
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ def main() -> None:
     check_sampling()
     with torch.inference_mode(False):
         check_job(Path(sys.argv[1]))
-    print("equal")
+    sys.stdout.write("equal\n")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from musicgen.engine.pytorch.cuda.kernels.choice import (
     load_kernels,
 )
 from musicgen.engine.pytorch.cuda.kernels.options import KernelOptions
-from musicgen.engine.pytorch.cuda.kernels.weights import Product
+from musicgen.engine.pytorch.cuda.kernels.weights import StepProduct
 from musicgen.engine.pytorch.cuda.slots import RowSlots, StepShape
 from musicgen.engine.pytorch.loading import build_engine
 from musicgen.engine.pytorch.sampling import SamplerFeatures
@@ -107,7 +107,7 @@ def test_wrong_kernels_are_found(checkpoints: Callable[[str], Path]) -> None:
 
 @pytest.mark.parametrize("weights", ["", "int8", "fp8"])
 def test_wrong_products_are_found(checkpoints: Callable[[str], Path], weights: str) -> None:
-    def multiply(x: Tensor, product: Product, added: Tensor | None = None) -> Tensor:
+    def multiply(x: Tensor, product: StepProduct, added: Tensor | None = None) -> Tensor:
         return twins.multiply(x, product, None)
 
     config = MusicGenConfig.from_folder(checkpoints("musicgen-small")).decoder
