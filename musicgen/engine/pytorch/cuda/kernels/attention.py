@@ -2,9 +2,9 @@
 
 A captured step attends to a rounded length and masks what lies beyond. This kernel reads the length
 from the device, so one graph serves all lengths and nothing beyond is read. The softmax runs online
-(Milakov and Gimelshein 2018). With few rows and heads, programs of one head share its columns, and a
-second kernel combines their partial softmaxes ("Flash-Decoding", Dao et al. 2023): one program for
-each head would leave most of a large GPU idle.
+(Milakov and Gimelshein 2018). With few rows and heads, programs of one head share its columns, and
+a second kernel combines their partial softmaxes ("Flash-Decoding", Dao et al. 2023): one program
+for each head would leave most of a large GPU idle.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ def check_kernels(
     config: DecoderConfig,
     dtype: torch.dtype,
 ) -> None:
-    """Compare attention and sampling with their twins on the model's sizes. Raises: `ValueError`."""
+    """Compare all kernels but the products with their twins. Raises: `ValueError`."""
     draw = _NormalDraws(device, dtype)
     _check_attention(kernels, draw, config)
     _check_columns(kernels, draw, config)

@@ -117,7 +117,8 @@ def multiply(
         min(tile.inputs, triton.next_power_of_2(inputs)), tile.stages, dots,
         product.scale is not None, product.gain is not None, _ACTIVATIONS[product.activation],
         added is not None, kind, line,
-        triton.next_power_of_2(triton.cdiv(inputs, line)), early, num_warps=tile.warps, launch_pdl=early,
+        triton.next_power_of_2(triton.cdiv(inputs, line)), early, num_warps=tile.warps,
+        launch_pdl=early,
     )  # fmt: skip
     return out
 

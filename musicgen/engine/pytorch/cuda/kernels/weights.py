@@ -74,7 +74,8 @@ def build_product(
 def quantize_rows(weight: Tensor, dtype: torch.dtype = torch.int8) -> tuple[Tensor, Tensor]:
     """Round each row of `weight` (outputs, inputs) to `dtype` times a scale.
 
-    `dtype`: int8 or fp8 (E4M3). Returns: that type in the same shape, and float32 scales (outputs,).
+    `dtype`: int8 or fp8 (E4M3). Returns: that type in the same shape, and float32 scales
+    (outputs,).
     """
     scale = weight.float().abs().amax(1).clamp(min=1e-12) / LARGEST[dtype]
     scaled = weight.float() / scale[:, None]
