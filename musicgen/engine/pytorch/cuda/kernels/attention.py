@@ -155,7 +155,7 @@ def choose_splits(programs: int, capacity: int, device: torch.device) -> int:
     """Return the splits of each head, a power of two, for `programs` heads of all rows."""
     wanted = PROGRAMS_PER_PROCESSOR * _count_processors(device) // programs
     most = min(MAX_SPLITS, max(wanted, 1), triton.cdiv(capacity, BLOCK_COLUMNS))
-    return 1 << (most.bit_length() - 1)
+    return 1 << (int(most).bit_length() - 1)
 
 
 @cache
