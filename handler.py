@@ -36,7 +36,7 @@ class EndpointHandler:
         """
         settings = Settings.from_env(default_model=find_model(Path(path)) or DEFAULT_MODEL)
         start_logging(settings.log_level, as_json=settings.logs_json)
-        predictor = Predictor.load(settings)
+        predictor = Predictor.load(settings, answers_clips=True)
         predictor.warm_up()
         self._calls = EndpointCalls(predictor, settings)
         startup.ready()

@@ -49,7 +49,7 @@ def main() -> None:
     try:
         settings = Settings.from_env()
         start_logging(settings.log_level, as_json=settings.logs_json)
-        predictor = Predictor.load(settings)
+        predictor = Predictor.load(settings, answers_clips=True)
         predictor.warm_up()
     except SettingsError as error:
         sys.stderr.write(f"{error.code}: {error}\n")

@@ -150,7 +150,7 @@ class _ServerLife:
             if self._own.storage_uri:
                 model = _fetch_artifacts(self._own.storage_uri, self._own, settings.weights_dir)
                 settings = replace(settings, model=model)
-            predictor = Predictor.load(settings)
+            predictor = Predictor.load(settings, answers_clips=True)
             predictor.warm_up()
         except Exception as error:
             outcome: tuple[Predictor | None, BaseException | None] = None, error

@@ -23,7 +23,7 @@ from handlers.contract import ServedPredictor, find_status
 from handlers.job_api.errors import build_error_body
 from handlers.model_server import answers
 from handlers.model_server.bodies import Call, read_call
-from handlers.model_server.calls import ModelCalls
+from handlers.model_server.calls import CallLife, ModelCalls
 from handlers.model_server.errors import NotReady
 from handlers.model_server.streams import LiveSound
 from handlers.reply import LIVE_TYPES, build_reply, choose_delivery
@@ -87,7 +87,7 @@ class ModelServer:
             calls = self._find_calls()
             async with AsyncExitStack() as held:
                 held.enter_context(calls.admit())
-                response = await self._answer(request, calls, held)
+                response = await self._answer(request, calls, held, began)
         except ClientDisconnect:
             # Nobody reads it.
             return Response(status_code=_HANG_UP)
@@ -99,40 +99,44 @@ class ModelServer:
         logger.info("call answered status=%d seconds=%.1f", response.status_code, seconds)
         return response
 
-    async def _answer(self, request: Request, calls: ModelCalls, held: AsyncExitStack) -> Response:
+    async def _answer(
+        self, request: Request, calls: ModelCalls, held: AsyncExitStack, began: float
+    ) -> Response:
         """Return the answer; live sound keeps what is in `held` until its end."""
         call = await read_call(request)
         most = self._server.answer_bytes
         accept = request.headers.get("accept")
         gone = asyncio.ensure_future(wait_for_hang_up(request))
         held.callback(gone.cancel)
+        seconds = calls.stream_seconds if call.is_streamed else calls.seconds
+        life = CallLife(gone, began + seconds)
         if call.shape == "lines":
             answers.require_json(accept)
-            return answers.build_lines(await self._run_lines(call, calls, gone), most)
+            return answers.build_lines(await self._run_lines(call, calls, life), most)
         items = [item for item in call.items if isinstance(item, dict)]
         if call.shape == "instances":
             answers.require_json(accept)
-            results = await calls.run_all(items, self._deliver(len(items)), gone)
+            results = await calls.run_all(items, self._deliver(len(items)), life)
             content = {"predictions": [build_reply(result) for result in results]}
             return await asyncio.to_thread(answers.build_json, content, most)
         fields = items[0]
         form = answers.choose_audio(accept, fields)
         if call.is_streamed:
             fields = fields if form is None else {**fields, "output_format": form}
-            return await self._open_stream(fields, calls, gone, held)
+            return await self._open_stream(fields, calls, life, held)
         if form is None:
-            result = await calls.run(fields, self._deliver(1), gone)
+            result = await calls.run(fields, self._deliver(1), life)
             return await asyncio.to_thread(answers.build_json, build_reply(result), most)
         _check_one_clip(fields)
         delivery = Delivery(None, inline_bytes=most)
-        result = await calls.run({**fields, "output_format": form}, delivery, gone)
+        result = await calls.run({**fields, "output_format": form}, delivery, life)
         return await asyncio.to_thread(answers.build_audio, result, most)
 
     async def _open_stream(
         self,
         fields: dict[str, Any],
         calls: ModelCalls,
-        gone: asyncio.Future[Any],
+        life: CallLife,
         held: AsyncExitStack,
     ) -> Response:
         """Return live sound once its first piece is there, so that an early error is an error."""
@@ -143,7 +147,7 @@ class ModelServer:
         delivery = self._bucket
         if delivery.bucket is None:
             delivery = Delivery(None, inline_bytes=UNSENT_MAX_BYTES)
-        pieces = calls.stream(fields, job_id, delivery, gone)
+        pieces = calls.stream(fields, job_id, delivery, life)
         try:
             first = await anext(pieces, b"")
         except BaseException:
@@ -151,14 +155,12 @@ class ModelServer:
             raise
         kind = LIVE_TYPES[fields.get("output_format") or GenerationRequest.output_format]
         facts = answers.build_attributes({"job_id": job_id, "seed": fields["seed"]})
-        return LiveSound(first, pieces, held.pop_all(), calls.seconds, kind, facts)
+        return LiveSound(first, pieces, held.pop_all(), life.remaining, kind, facts)
 
-    async def _run_lines(
-        self, call: Call, calls: ModelCalls, gone: asyncio.Future[Any]
-    ) -> list[Any]:
+    async def _run_lines(self, call: Call, calls: ModelCalls, life: CallLife) -> list[Any]:
         """Return each line's reply or error; one line's error does not stop the others."""
         delivery = self._deliver(len(call.items))
-        runs = [calls.run(item, delivery, gone) for item in call.items if isinstance(item, dict)]
+        runs = [calls.run(item, delivery, life) for item in call.items if isinstance(item, dict)]
         outcomes = iter(await asyncio.gather(*runs, return_exceptions=True))
         return [
             answers.build_item(next(outcomes) if isinstance(item, dict) else item)

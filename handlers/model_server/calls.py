@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from handlers.contract import ServedPredictor
@@ -15,14 +17,35 @@ from musicgen.errors import DeviceFault, GenerationCancelled
 from musicgen.result import GenerationResult
 from musicgen.settings import Delivery, ModelServerSettings, Settings
 
+UPLOAD_MARGIN = 2.0
+"""Seconds between the end of an upload and that of its call, for the answer about its failure."""
+
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class CallLife:
+    """Ends of one call: `gone` once its caller hangs up, `end`, a time of `time.monotonic`."""
+
+    gone: asyncio.Future[Any]
+    end: float
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until the end."""
+        return max(0.0, self.end - time.monotonic())
+
+    @property
+    def upload_end(self) -> float:
+        """End of uploads."""
+        return self.end - min(UPLOAD_MARGIN, self.remaining / 4)
 
 
 class ModelCalls:
     """Calls of one loaded model. The requests of all calls share the predictor's batch.
 
-    `seconds`: longest time of a call. `lost_device`: set after a fault of the device; only a new
-    process can work again.
+    `seconds` and `stream_seconds`: longest time of a call, and of one with live sound.
+    `lost_device`: set after a fault of the device; only a new process can work again.
     """
 
     def __init__(
@@ -30,7 +53,7 @@ class ModelCalls:
     ) -> None:
         self._serving = Serving(predictor, settings.input_networks)
         self._room = predictor.slots + server.calls_waiting
-        self.seconds = server.call_seconds
+        self.seconds, self.stream_seconds = server.call_seconds, server.stream_seconds
         self._stops = asyncio.Event()
         self._open = 0
         self.lost_device = asyncio.Event()
@@ -59,13 +82,13 @@ class ModelCalls:
         self,
         items: Sequence[Mapping[str, Any]],
         delivery: Delivery,
-        gone: asyncio.Future[Any],
+        life: CallLife,
     ) -> list[GenerationResult]:
         """Run the requests of a call side by side. The first error stops the others.
 
         Raises: the errors of `run`.
         """
-        tasks = [asyncio.create_task(self.run(item, delivery, gone)) for item in items]
+        tasks = [asyncio.create_task(self.run(item, delivery, life)) for item in items]
         try:
             return await asyncio.gather(*tasks)
         finally:
@@ -74,15 +97,16 @@ class ModelCalls:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def run(
-        self, fields: Mapping[str, Any], delivery: Delivery, gone: asyncio.Future[Any]
+        self, fields: Mapping[str, Any], delivery: Delivery, life: CallLife
     ) -> GenerationResult:
-        """Run one request. `gone` ends once its caller has hung up, which stops the decode.
+        """Run one request. The end of its call stops the decode.
 
         Raises: the errors of a generation, `StoppedByServer`, `CallTooLong`.
         """
         try:
+            delivery = replace(delivery, until=life.upload_end)
             async with self._serving.follow(fields, delivery=delivery) as generation:
-                return await self._wait(generation.result(), gone, self.seconds)
+                return await self._wait(generation.result(), life, self.seconds)
         except DeviceFault:
             self.lost_device.set()
             raise
@@ -92,40 +116,41 @@ class ModelCalls:
         fields: Mapping[str, Any],
         job_id: str,
         delivery: Delivery,
-        gone: asyncio.Future[Any],
+        life: CallLife,
     ) -> AsyncGenerator[bytes, None]:
         """Yield the pieces of a request's only clip as one file, while it is made.
 
         Raises: the errors of `run`, also after some pieces.
         """
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self.seconds
         try:
+            delivery = replace(delivery, until=life.upload_end)
             async with self._serving.follow(
                 fields, job_id, stream="joined", delivery=delivery
             ) as generation:
                 pieces = generation.read_audio()
-                while piece := await self._wait(_read_next(pieces), gone, end - loop.time()):
+                while piece := await self._wait(_read_next(pieces), life, self.stream_seconds):
                     yield piece
         except DeviceFault:
             self.lost_device.set()
             raise
 
     async def _wait(
-        self, work: Coroutine[Any, Any, Result], gone: asyncio.Future[Any], seconds: float
+        self, work: Coroutine[Any, Any, Result], life: CallLife, limit: float
     ) -> Result:
         """Return the result of `work`, or raise the reason to stop waiting for it."""
         task = asyncio.create_task(work)
         stops = asyncio.create_task(self._stops.wait())
         try:
             await asyncio.wait(
-                {task, stops, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+                {task, stops, life.gone},
+                timeout=life.remaining,
+                return_when=asyncio.FIRST_COMPLETED,
             )
             if task.done():
                 return task.result()
-            if gone.done():
+            if life.gone.done():
                 raise GenerationCancelled("The caller hung up.")
-            raise StoppedByServer if stops.done() else CallTooLong(self.seconds)
+            raise StoppedByServer if stops.done() else CallTooLong(limit)
         finally:
             stops.cancel()
             task.cancel()

@@ -27,7 +27,8 @@ class CallTooLong(ApiError):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(
-            f"The call took longer than {seconds:g} s, the limit. Ask for a shorter clip."
+            f"The call took longer than {seconds:g} s, the limit. Ask for a shorter clip, or raise "
+            "MUSICGEN_CALL_SECONDS where the platform waits longer."
         )
 
 

@@ -138,7 +138,7 @@ def load_calls(model: str) -> ModalCalls:
 
     settings = Settings.from_env(os.environ, default_model=choose_model(model))
     start_logging(settings.log_level, as_json=settings.logs_json)
-    predictor = Predictor.load(settings)
+    predictor = Predictor.load(settings, answers_clips=True)
     predictor.warm_up()
     startup.ready()
     return ModalCalls(predictor, settings, replace_container=stop_fetching_inputs)

@@ -77,9 +77,13 @@ class Predictor:
         self._separator = separator or MelodySeparator(settings.separation, engine.device)
 
     @classmethod
-    def load(cls, settings: Settings, storage: Storage | None = None) -> Predictor:
+    def load(
+        cls, settings: Settings, storage: Storage | None = None, *, answers_clips: bool = False
+    ) -> Predictor:
         """Find, check and load the model of `settings`.
 
+        `answers_clips`: without a bucket and `storage`, clips are parts of the answers and not
+        files in the data folder.
         Raises: `UnknownModel`, `ModelTooLarge`, `MissingDependency`, a `CheckpointError`;
         `SettingsError` for a key that cannot sign.
         """
@@ -102,7 +106,7 @@ class Predictor:
             watch.lap(),
         )
         startup.mark("model_loaded")
-        storage = storage or open_storage(settings)
+        storage = storage or open_storage(settings, are_in_answers=answers_clips)
         return cls(engine, source, settings, storage, signer=signer)
 
     @property
@@ -274,7 +278,8 @@ class Predictor:
             return InlineStorage(delivery.inline_bytes or INLINE_MAX_BYTES)
         if delivery.is_callers:
             return open_callers_bucket(delivery.bucket, self._settings)
-        return open_bucket(delivery.bucket, self._settings.spool_dir)
+        bucket = open_bucket(delivery.bucket, self._settings.spool_dir)
+        return bucket.limit_to(delivery.until)
 
     def _check_model(self, request: GenerationRequest) -> None:
         name = request.model_version

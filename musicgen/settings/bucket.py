@@ -158,9 +158,11 @@ class Delivery:
     """Destination of one request's clips: a bucket, or with None the answer itself.
 
     `is_callers`: the caller brought the bucket, its address and its key. `inline_bytes`: limit of
-    all clips in the answer, None for the usual one.
+    all clips in the answer, None for the usual one. `until`: end of the upload to the operator's
+    bucket, a time of `time.monotonic`; None for the bucket's own deadline alone.
     """
 
     bucket: BucketSettings | None
     is_callers: bool = False
     inline_bytes: int | None = None
+    until: float | None = None

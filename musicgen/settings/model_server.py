@@ -19,18 +19,24 @@ class PlatformLimits:
     """Limits of one platform, with the sources in docs/platforms.md.
 
     `answer_bytes`: longest answer. `stop_seconds`: time after SIGTERM, ahead of SIGKILL.
+    `call_seconds`: time of a call until the platform hangs up.
     """
 
     answer_bytes: int
     stop_seconds: int
+    call_seconds: int
 
 
 LIMITS: Mapping[Platform, PlatformLimits] = {
-    "sagemaker": PlatformLimits(6_291_456, 25),
-    "vertex": PlatformLimits(1_500_000, 8),
-    "cloudrun": PlatformLimits(32 * 2**20, 8),
-    "container": PlatformLimits(32 * 2**20, 8),
+    "sagemaker": PlatformLimits(6_291_456, 25, 60),
+    "vertex": PlatformLimits(1_500_000, 8, 60),
+    "cloudrun": PlatformLimits(32 * 2**20, 8, 3600),
+    "container": PlatformLimits(32 * 2**20, 8, 3600),
 }
+LONGEST_SECONDS = 3600
+"""Longest call of a batch transform, and of a stream on every platform."""
+ANSWER_SECONDS = 3
+"""Time kept for the way of an answer, ahead of the platform's hanging up."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +61,15 @@ class ModelServerSettings:
         help="Longest answer of the model server, in megabytes. Raise it for an asynchronous "
         "endpoint, a batch transform or a dedicated endpoint.",
     )
-    call_seconds: float = setting(
+    call_seconds_given: float | None = setting(
         "MUSICGEN_CALL_SECONDS",
         "number",
-        3600.0,
         least=1,
         most=24 * 3600,
         unit="seconds",
-        help="Longest time of one call to the model server, in seconds, its wait included.",
+        unset="57 on SageMaker and Vertex AI, else 3597; 3600 for a stream",
+        help="Longest time of one call to the model server, in seconds, its wait and its upload "
+        "included. Raise it for an asynchronous endpoint or a dedicated endpoint.",
     )
     stop_seconds_given: int | None = setting(
         "MUSICGEN_STOP_SECONDS",
@@ -169,6 +176,19 @@ class ModelServerSettings:
         if self.answer_mb is None:
             return LIMITS[self.platform].answer_bytes
         return int(self.answer_mb * 1e6)
+
+    @property
+    def call_seconds(self) -> float:
+        """Seconds from the arrival of a call to its answer."""
+        limit = LIMITS[self.platform].call_seconds
+        if self.platform == "sagemaker" and self.is_batch:
+            limit = LONGEST_SECONDS
+        return self.call_seconds_given or limit - ANSWER_SECONDS
+
+    @property
+    def stream_seconds(self) -> float:
+        """Seconds from the arrival of a call to the end of its live sound."""
+        return self.call_seconds_given or LONGEST_SECONDS
 
     @property
     def stop_seconds(self) -> int:

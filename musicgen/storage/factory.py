@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from musicgen.errors import MissingDependency
 from musicgen.settings import BucketSettings, Settings
 from musicgen.storage.base import Storage
+from musicgen.storage.inline import InlineStorage
 from musicgen.storage.local import LocalStorage
 
 if TYPE_CHECKING:
@@ -21,13 +22,17 @@ CLIENTS_KEPT = 16
 logger = logging.getLogger(__name__)
 
 
-def open_storage(settings: Settings) -> Storage:
-    """Open the configured bucket, or the data folder, and log the choice.
+def open_storage(settings: Settings, *, are_in_answers: bool = False) -> Storage:
+    """Open the configured bucket, or else the data folder or the answers, and log the choice.
 
+    `are_in_answers`: without a bucket, clips are parts of the answers.
     Raises: `MissingDependency`, `SettingsError`, `BucketRefused`.
     """
     if settings.bucket.name is None:
         sweep_spool(settings.bucket, settings.spool_dir)
+        if are_in_answers:
+            logger.info("clips go into the answers: MUSICGEN_BUCKET is not set")
+            return InlineStorage()
         folder = settings.data_dir.absolute()
         logger.info("clips go to the folder %s: MUSICGEN_BUCKET is not set", folder)
         return LocalStorage(settings.data_dir)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 from musicgen.errors import InlineTooLarge
-from musicgen.storage.base import ClipFile, ClipName, put_all_or_none
+from musicgen.storage.base import ClipFile
 
 INLINE_MAX_BYTES = 7_000_000
 """Limit for all clips of a job. RunPod's /run takes 10 MB of JSON, and base64 adds a third."""
 
 
 class InlineStorage:
-    """Storage for one job; the address of a clip is the clip itself."""
+    """Storage of jobs; the address of a clip is the clip itself."""
 
     def __init__(self, limit_bytes: int = INLINE_MAX_BYTES) -> None:
         self._limit = limit_bytes
-        self._used = 0
 
     def prepare(self, expected_bytes: int) -> None:
         """Check the expected size against the limit. Raises: `InlineTooLarge`."""
@@ -25,22 +24,16 @@ class InlineStorage:
 
     def put_all(self, files: Sequence[ClipFile]) -> list[str]:
         """Return the clips of one job as data: URIs. Raises: `InlineTooLarge`."""
-        return put_all_or_none(self, files)
-
-    def put(
-        self,
-        name: ClipName,
-        blocks: Iterable[bytes],
-        content_type: str,
-        metadata: Mapping[str, str],
-    ) -> str:
-        """Return the clip as a data: URI. Raises: `InlineTooLarge`."""
-        data = b"".join(blocks)
-        self._check(self._used + len(data))
-        self._used += len(data)
-        # A URI has no blanks; a parameter such as codecs=opus may follow one in a header.
-        kind = content_type.replace(" ", "")
-        return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+        addresses: list[str] = []
+        used = 0
+        for file in files:
+            data = b"".join(file.blocks)
+            used += len(data)
+            self._check(used)
+            # A URI has no blanks; a parameter such as codecs=opus may follow one in a header.
+            kind = file.content_type.replace(" ", "")
+            addresses.append(f"data:{kind};base64,{base64.b64encode(data).decode()}")
+        return addresses
 
     def remove(self, address: str) -> None:
         """Do nothing: the clip is in its address."""

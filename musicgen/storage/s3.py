@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import io
+import contextvars
+import copy
 import logging
+import math
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import quote
 
 from musicgen.errors import SettingsError, StorageError, UploadFailed
 from musicgen.settings import BucketSettings
 from musicgen.storage.base import JOB_ID, JOB_ID_ALLOWED, ClipFile, ClipName
+from musicgen.storage.early_upload import EarlyUpload
 from musicgen.storage.local import LocalStorage
 from musicgen.storage.s3_address import ObjectAddresses
 from musicgen.storage.s3_client import (
-    MULTIPART_BYTES,
     check_credentials,
     open_client,
-    read_code,
     send,
     translate_client_error,
-    upload_once,
 )
 from musicgen.storage.spool import Spool, SpoolEntry, UploadTarget
 
@@ -51,6 +52,13 @@ class S3Storage:
         self._spool = spool
         self._client = open_client(bucket) if client is None else client
         self._addresses = ObjectAddresses(bucket, self._client)
+        self._until = math.inf
+
+    def limit_to(self, until: float | None) -> S3Storage:
+        """Return this storage with an earlier end of uploads, a time of `time.monotonic`."""
+        limited = copy.copy(self)
+        limited._until = math.inf if until is None else until
+        return limited
 
     def prepare(self, expected_bytes: int) -> None:
         """Check the spool and the credentials, without a request to the bucket.
@@ -66,8 +74,8 @@ class S3Storage:
         Raises: `BucketRefused` or `UploadFailed`, with the clips left in the spool; `DiskFull` and
         `NotWritable` of the spool, before any upload.
         """
-        deadline = time.monotonic() + self._bucket.deadline
-        uploads = [_EarlyUpload(self._client, self._build_target(file)) for file in files]
+        deadline = min(self._until, time.monotonic() + self._bucket.deadline)
+        uploads = [EarlyUpload(self._client, self._build_target(file)) for file in files]
         entries: list[SpoolEntry] = []
         try:
             for file, early in zip(files, uploads, strict=True):
@@ -105,9 +113,36 @@ class S3Storage:
             raise translate_client_error(error, UploadTarget(self._name, key, "", "")) from error
 
     def _deliver(
-        self, entry: SpoolEntry, early: _EarlyUpload, deadline: float
+        self, entry: SpoolEntry, early: EarlyUpload, deadline: float
     ) -> StorageError | None:
-        """Upload a clip; or leave it in the spool and return the error."""
+        """Upload a clip; or leave it in the spool and return the error, at the deadline at last.
+
+        A server can hold an attempt longer than that. Its thread goes on then, and removes the
+        entry should the clip still arrive.
+        """
+        work: Future[StorageError | None] = Future()
+
+        def run() -> None:
+            try:
+                work.set_result(self._upload(entry, early, deadline))
+            except BaseException as error:
+                work.set_exception(error)
+
+        # In this context, so that its log lines name the same job.
+        task = partial(contextvars.copy_context().run, run)
+        threading.Thread(target=task, name="upload", daemon=True).start()
+        try:
+            return work.result(max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            if work.done():  # The upload's own.
+                raise
+            where = f"bucket {self._name!r} at {self._bucket.endpoint_url or 'AWS'}"
+            logger.warning("upload not done in time, the clip stays in %s", entry.path)
+            return UploadFailed(f"{where} did not take the clip in time.")
+
+    def _upload(
+        self, entry: SpoolEntry, early: EarlyUpload, deadline: float
+    ) -> StorageError | None:
         try:
             if not early.finish():
                 send(self._client, entry.target, lambda: entry.path.open("rb"), deadline)
@@ -154,95 +189,3 @@ def _add_advice(error: StorageError, waiting: Sequence[Path], count: int) -> str
         f"{str(error).rstrip('.')}. Nothing is lost: {len(waiting)} of {count} clips are in "
         f"{', '.join(str(path) for path in waiting)}. Upload them with `{RETRY_COMMAND}`."
     )
-
-
-class _EarlyUpload:
-    """Upload of a large clip, started while its end is still being encoded.
-
-    It reads the spool's file behind the writer, and the writer never waits. After a failure the
-    whole file is sent again.
-    """
-
-    def __init__(self, client: Any, target: UploadTarget) -> None:
-        self.target = target
-        self._client = client
-        self._file: _GrowingFile | None = None
-        self._result: Future[None] = Future()
-
-    def extend(self, file: BinaryIO, size: int) -> None:
-        """Note the new size of the file, after each block; start the upload if it is large."""
-        if self._file is not None:
-            self._file.grow(size)
-        elif size > MULTIPART_BYTES:
-            self._file = _GrowingFile(Path(file.name), size)
-            threading.Thread(target=self._run, args=(self._file,), daemon=True).start()
-
-    def finish(self) -> bool:
-        """Wait for the end of the upload, the clip being complete; return its success.
-
-        False also for an upload never started.
-        """
-        if self._file is None:
-            return False
-        self._file.end()
-        return self._result.exception() is None
-
-    def abandon(self) -> None:
-        """End the upload; its parts never become an object."""
-        if self._file is not None:
-            self._file.end(broken=True)
-
-    def _run(self, file: _GrowingFile) -> None:
-        try:
-            upload_once(self._client, self.target, file)
-        except Exception as error:
-            logger.info(
-                "upload during generation failed, sending the whole clip again: %s",
-                read_code(error),
-            )
-            self._result.set_exception(error)
-        else:
-            self._result.set_result(None)
-        finally:
-            file.close()
-
-
-class _GrowingFile(io.RawIOBase):
-    """File read while it is written; a read waits for its bytes."""
-
-    def __init__(self, path: Path, size: int) -> None:
-        self._file = path.open("rb")
-        self._size = size
-        self._ended = False
-        self._broken = False
-        self._changed = threading.Condition()
-
-    def readable(self) -> bool:
-        """Return True, as `io` asks."""
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """Return `size` bytes, fewer at the end. Raises: `UploadFailed` for an abandoned clip."""
-        with self._changed:
-            end = None if size < 0 else self._file.tell() + size
-            self._changed.wait_for(lambda: self._ended or (end is not None and self._size >= end))
-            if self._broken:
-                raise UploadFailed("the clip was not finished.")
-        return self._file.read(size)
-
-    def grow(self, size: int) -> None:
-        """Note the new size of the file."""
-        with self._changed:
-            self._size = size
-            self._changed.notify_all()
-
-    def end(self, *, broken: bool = False) -> None:
-        """Note that the file is complete, or `broken`."""
-        with self._changed:
-            self._ended, self._broken = True, broken
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-        super().close()

@@ -50,3 +50,9 @@ def test_what_is_too_large_is_refused_before_it_is_made(advice: str) -> None:
 def test_the_limit_leaves_room_in_ten_megabytes_of_json() -> None:
     (address,) = InlineStorage().put_all(_clips(bytes(INLINE_MAX_BYTES)))
     assert len(address) < 9_500_000
+
+
+def test_one_storage_serves_any_number_of_jobs() -> None:
+    storage = InlineStorage(10)
+    for _ in range(3):
+        assert len(storage.put_all(_clips(b"1234567890"))) == 1

@@ -188,7 +188,7 @@ def test_further_calls_are_refused_once_enough_wait(predictor: FakePredictor) ->
     predictor.endless = True
 
     async def run() -> tuple[httpx.Response, httpx.Response]:
-        settings = {"calls_waiting": 0, "call_seconds": 1}
+        settings = {"calls_waiting": 0, "call_seconds_given": 1}
         server = ModelServer(Settings(), ModelServerSettings(**settings))
         server.open(predictor)
         async with client(server) as http:
@@ -231,20 +231,23 @@ def test_the_routes_of_vertex_are_those_of_its_variables(predictor: FakePredicto
 
 
 @pytest.mark.parametrize(
-    ("env", "platform", "stop_seconds"),
+    ("env", "platform", "stop_seconds", "call_seconds"),
     [
-        ({"SAGEMAKER_BATCH": "true"}, "sagemaker", 25),
-        ({"MUSICGEN_PLATFORM": "sagemaker"}, "sagemaker", 25),
-        ({"K_SERVICE": "music", "PORT": "8080"}, "cloudrun", 8),
-        ({}, "container", 8),
-        ({"MUSICGEN_STOP_SECONDS": "100"}, "container", 100),
+        ({"SAGEMAKER_BATCH": "true"}, "sagemaker", 25, 3597),
+        ({"MUSICGEN_PLATFORM": "sagemaker"}, "sagemaker", 25, 57),
+        ({"AIP_HTTP_PORT": "8080"}, "vertex", 8, 57),
+        ({"AIP_HTTP_PORT": "8080", "MUSICGEN_CALL_SECONDS": "595"}, "vertex", 8, 595),
+        ({"K_SERVICE": "music", "PORT": "8080"}, "cloudrun", 8, 3597),
+        ({}, "container", 8, 3597),
+        ({"MUSICGEN_STOP_SECONDS": "100"}, "container", 100, 3597),
     ],
 )
 def test_the_platform_is_found_by_its_variables(
-    env: dict[str, str], platform: str, stop_seconds: int
+    env: dict[str, str], platform: str, stop_seconds: int, call_seconds: float
 ) -> None:
     settings = ModelServerSettings.from_env(env)
     assert (settings.platform, settings.stop_seconds) == (platform, stop_seconds)
+    assert settings.call_seconds == call_seconds
 
 
 def test_a_request_is_the_same_in_each_shape(predictor: FakePredictor) -> None:

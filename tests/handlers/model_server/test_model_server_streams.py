@@ -22,6 +22,7 @@ import soundfile
 from tests.support.callers import send_partial_body, wait_until_idle
 from tests.support.model_server import ModelServerProcess, start_model_server
 from tests.support.sagemaker import open_sagemaker
+from tests.support.silent_server import SilentServer
 
 FIELDS = {"prompt": "fast high bells", "duration": 10, "seed": 7, "stream": True}
 LONG = FIELDS | {"duration": 300}
@@ -142,3 +143,32 @@ def test_a_bucket_out_of_reach_is_told_without_its_address(tmp_path: Path) -> No
         answer = server.http.post("/invocations", json=call)
         assert answer.status_code in (502, 503), answer.text
         assert "127.0.0.1" not in answer.text and "bucket" in answer.json()["error"]["message"]
+
+
+@pytest.mark.slow
+def test_a_bucket_that_never_answers_is_told_before_the_platform_hangs_up(tmp_path: Path) -> None:
+    """The upload had 120 s, and the platform hung up after 60 s without a reason."""
+    platform_seconds = 9
+    bucket = {
+        "MUSICGEN_BUCKET": "music",
+        "MUSICGEN_BUCKET_ENDPOINT_URL": SilentServer().url.removesuffix("/sound.wav"),
+        "MUSICGEN_BUCKET_ACCESS_KEY_ID": "key",
+        "MUSICGEN_BUCKET_SECRET_ACCESS_KEY": "secret",
+        "MUSICGEN_CALL_SECONDS": platform_seconds - 1,
+        "MUSICGEN_PLATFORM": "sagemaker",
+    }
+    with start_model_server(tmp_path, **bucket) as server:
+        server.wait_until_ready()
+        call = FIELDS | {"stream": False, "duration": 1}
+        answer = server.http.post("/invocations", json=call, timeout=platform_seconds)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (502, "upload_failed"), answer.text
+        lines = "".join(f'{{"prompt": "x", "duration": 1, "seed": {n}}}\n' for n in range(2))
+        kind = {"Content-Type": "application/jsonlines"}
+        answer = server.http.post(
+            "/invocations", content=lines, headers=kind, timeout=platform_seconds
+        )
+        errors = [json.loads(line)["error"]["code"] for line in answer.text.splitlines()]
+        assert errors == ["upload_failed"] * 2
+        assert server.http.get("/ping").status_code == 200
+        assert "Traceback" not in server.log
