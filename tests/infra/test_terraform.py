@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -41,6 +42,16 @@ def test_the_schemas_have_the_types_in_use_and_no_others() -> None:
     schemas = read_schemas()
     kept = {(kind, name) for kind in schemas if kind != "providers" for name in schemas[kind]}
     assert kept == list_types()
+
+
+def test_the_layout_is_that_of_the_real_program() -> None:
+    program = shutil.which("tofu") or shutil.which("terraform")
+    if program is None:
+        pytest.skip("needs tofu or terraform")
+    command = [program, "fmt", "-check", "-diff", "-recursive", str(FOLDER)]
+    env = {"CHECKPOINT_DISABLE": "1", "HOME": "/nonexistent"}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
@@ -144,6 +155,18 @@ def test_the_schemas_have_the_types_in_use_and_no_others() -> None:
             "gpu_driver_version is missing",
         ),
         ("google/cluster.tf", "cidr_blocks.value", "cidr_block.value", "unknown resource"),
+        (
+            "google/variables.tf",
+            "  default     = 2",
+            "  default     = 3",
+            "variable system_nodes: default differs between aws and google",
+        ),
+        (
+            "google/outputs.tf",
+            'output "bucket"',
+            'output "clips"',
+            "output bucket: google has none",
+        ),
     ],
 )
 def test_a_mistake_is_found(tree: Path, file: str, old: str, new: str, found: str) -> None:

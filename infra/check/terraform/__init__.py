@@ -2,7 +2,8 @@
 
 They find what `validate` finds: files that are no HCL, names that do not exist, cycles, arguments
 unknown to the providers, missing ones, values of a wrong type; and what `fmt` and common linters
-find: layout, unused names, variables without type, description or a sensible default.
+find: layout, unused names, variables without type, description or a sensible default. Variables and
+outputs of both clouds must agree.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from infra.check.terraform.formatting import check_format
 from infra.check.terraform.modules import FOLDER, FOLDERS, Module, read_module, unquote
 from infra.check.terraform.references import check_calls, check_references
 from infra.check.terraform.schemas import check_schemas, check_versions
+from infra.check.terraform.twins import check_twins
 from infra.check.terraform.variables import check_variables
 
 
@@ -30,6 +32,7 @@ def check_folders(root: Path) -> Iterator[str]:
             yield from (f"{name}/{problem}" for problem in check_format(path))
         for problem in _check_module(name, module, modules):
             yield f"{name}/{problem}"
+    yield from check_twins(modules)
 
 
 def _check_module(name: str, module: Module, modules: dict[str, Module]) -> Iterator[str]:

@@ -1,0 +1,48 @@
+"""Equality of what the folders of both clouds have in common: variables and outputs by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from infra.check.terraform.modules import HclBlock, Module
+
+CLOUDS = ("aws", "google")
+OF_A_CLOUD = {
+    "database_machine": {"default", "validation"},
+    "gpu_machine": {"default", "validation"},
+    "region": {"default", "validation", "description"},
+    "system_machine": {"default"},
+}
+"""Arguments of a common variable with a value for each cloud."""
+
+
+def check_twins(modules: dict[str, Module]) -> Iterator[str]:
+    """Yield the differences between common variables, and outputs missing on one side.
+
+    The documentation and the overlay read either cloud in one way.
+    """
+    first, second = (modules[name] for name in CLOUDS)
+    variables = [_index(module, "variable") for module in (first, second)]
+    for name in sorted(variables[0].keys() & variables[1].keys()):
+        one, other = (
+            _read_arguments(side[name], OF_A_CLOUD.get(name, set())) for side in variables
+        )
+        for argument in sorted(one.keys() | other.keys()):
+            if one.get(argument) != other.get(argument):
+                yield f"variable {name}: {argument} differs between {' and '.join(CLOUDS)}"
+    outputs = [_index(module, "output") for module in (first, second)]
+    for name in sorted(outputs[0].keys() | outputs[1].keys()):
+        missing = [cloud for cloud, side in zip(CLOUDS, outputs, strict=True) if name not in side]
+        if missing:
+            yield f"output {name}: {missing[0]} has none of that name"
+        elif len({str(side[name].body.get("sensitive")) for side in outputs}) > 1:
+            yield f"output {name}: sensitive differs between {' and '.join(CLOUDS)}"
+
+
+def _index(module: Module, kind: str) -> dict[str, HclBlock]:
+    return {block.labels[0]: block for block in module.select(kind)}
+
+
+def _read_arguments(block: HclBlock, without: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in block.body.items() if name not in without}
