@@ -21,7 +21,7 @@ from infra.deploy.google_cloud import (
     hide_values,
     name_release,
 )
-from infra.deploy.target import Check, DeployError, Step
+from infra.deploy.target import Check, CheckError, DeployError, Step
 
 BASE_URL = "https://run.googleapis.com"
 REGISTRIES = ("docker.pkg.dev", "gcr.io", "docker.io")
@@ -31,7 +31,10 @@ DRIVERS = {"nvidia-l4": 535, "nvidia-rtx-pro-6000": 580}
 """NVIDIA drivers of Cloud Run, both tables read on 2026-11-29.
 Source: https://cloud.google.com/run/docs/configuring/services/gpu"""
 WITHOUT_GPU = ("4", "8Gi")
-LONGEST_CALL = "1200s"
+LONGEST_CALL_SECONDS = 1200
+ANSWER_SECONDS = 5
+"""Time kept for the way of an answer, before Cloud Run hangs up."""
+ATTEMPTS_MAX = 20
 PROBE_SECONDS, PROBES = 10, 24
 """Together 240 s, the longest time that Cloud Run waits for a start."""
 _BY_REVISION = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
@@ -85,7 +88,7 @@ class CloudRun:
 
     def predict_release(self) -> str | None:
         """Return the revision of these options."""
-        return name_release(self._options.name, self._template)
+        return self._choose_revision()[0]
 
     def preview(self) -> str:
         """Return "": Cloud Run shows no differences."""
@@ -93,13 +96,18 @@ class CloudRun:
 
     def plan_steps(self, release: str | None) -> list[Step]:
         """Return one call: a new service, a new revision, or the traffic to an earlier one."""
-        own = name_release(self._options.name, self._template)
+        own, is_there = self._choose_revision()
         if release is None and self._service is None:
             path = f"{self._parent}?serviceId={self._options.name}"
             return [self._step("POST", path, {"template": self._template | {"revision": own}})]
         if self._service is None:
             raise DeployError(f"The service {self._options.name} does not exist yet.")
-        if release is not None or self._has_revision(own):
+        if release is not None and (failure := _find_failure(self._find_revision(release))):
+            raise CheckError(
+                f"The revision {release} never started ({failure}): choose another with --to, or "
+                "deploy its image again without --to."
+            )
+        if release is not None or is_there:
             traffic = [{"type": _BY_REVISION, "revision": release or own, "percent": 100}]
             return [self._step("PATCH", f"{self._path}?updateMask=traffic", {"traffic": traffic})]
         body = {
@@ -120,8 +128,26 @@ class CloudRun:
     def _service(self) -> Any:
         return self._api.rest.find(self._path)
 
-    def _has_revision(self, name: str) -> bool:
-        return self._api.rest.find(f"{self._path}/revisions/{name}") is not None
+    def _choose_revision(self) -> tuple[str, bool]:
+        """Return the name of the revision of these options, and whether it exists.
+
+        Cloud Run never starts a failed revision again, so the next attempt has another name.
+        Raises: `DeployError` after 20 failed ones.
+        """
+        for attempt in range(ATTEMPTS_MAX):
+            content: Any = [self._template, attempt] if attempt else self._template
+            name = name_release(self._options.name, content)
+            found = self._find_revision(name)
+            failure = _find_failure(found)
+            if failure is None:
+                return name, found is not None
+        raise DeployError(
+            f"{ATTEMPTS_MAX} revisions with these options have failed, the last one by: {failure}. "
+            "Correct the options, or delete the failed revisions."
+        )
+
+    def _find_revision(self, name: str) -> Any:
+        return self._api.rest.find(f"{self._path}/revisions/{name}")
 
     @cached_property
     def _template(self) -> dict[str, Any]:
@@ -138,7 +164,7 @@ class CloudRun:
         container = {
             "image": options.image,
             "ports": [{"containerPort": PORT}],
-            "env": options.variables,
+            "env": options.build_variables(None, LONGEST_CALL_SECONDS - ANSWER_SECONDS),
             "resources": {"limits": limits, "cpuIdle": False, "startupCpuBoost": True},
             "startupProbe": {
                 "httpGet": {"path": HEALTH_ROUTE, "port": PORT},
@@ -152,7 +178,7 @@ class CloudRun:
             "containers": [container],
             "scaling": {"minInstanceCount": options.min, "maxInstanceCount": options.max},
             "maxInstanceRequestConcurrency": options.slots,
-            "timeout": LONGEST_CALL,
+            "timeout": f"{LONGEST_CALL_SECONDS}s",
             **gpu,
             **account,
         }
@@ -163,3 +189,11 @@ class CloudRun:
             self._api.wait(send(path, body), "/v2")
 
         return Step(f"{method} {BASE_URL}{path} {hide_values(body)}", run)
+
+
+def _find_failure(revision: Any) -> str | None:
+    """Return the reason why a revision never became ready; None if it did, or may yet."""
+    for condition in (revision or {}).get("conditions") or ():
+        if condition.get("type") == "Ready" and condition.get("state") == "CONDITION_FAILED":
+            return str(condition.get("message") or condition.get("reason") or "no reason given")
+    return None

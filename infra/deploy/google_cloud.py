@@ -44,10 +44,15 @@ class GoogleOptions:
     env: Mapping[str, str] = field(default_factory=dict)
     driver: int | None = None
 
-    @property
-    def variables(self) -> list[dict[str, str]]:
-        """Variables of the container, as Google's APIs list them."""
-        values = {"MUSICGEN_SLOTS": str(self.slots)} | dict(self.env)
+    def build_variables(self, answer_mb: int | None, call_seconds: int) -> list[dict[str, str]]:
+        """Return the variables of the container, as Google's APIs list them.
+
+        `answer_mb` and `call_seconds`: limits of an answer and a call, unless `env` has others.
+        """
+        values = {"MUSICGEN_SLOTS": str(self.slots), "MUSICGEN_CALL_SECONDS": str(call_seconds)}
+        if answer_mb is not None:
+            values["MUSICGEN_ANSWER_MB"] = str(answer_mb)
+        values |= self.env
         return [{"name": name, "value": values[name]} for name in sorted(values)]
 
 

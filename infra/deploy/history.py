@@ -17,12 +17,18 @@ from infra.deploy.target import CheckError
 
 @dataclass(frozen=True)
 class Change:
-    """One change of the release of a place, at an ISO 8601 time in UTC."""
+    """One change of the release of a place, at an ISO 8601 time in UTC.
+
+    `failed`: it ended early, so that parts of both releases may be there. `rollback_to`: the
+    release that a failed rollback was to bring back.
+    """
 
     at: str
     place: str
     before: str | None
     after: str | None
+    failed: bool = False
+    rollback_to: str | None = None
 
 
 def history_file() -> Path:
@@ -31,9 +37,17 @@ def history_file() -> Path:
     return Path(home) / "musicgen/deployments.jsonl"
 
 
-def append_change(place: str, before: str | None, after: str | None) -> None:
+def append_change(
+    place: str,
+    before: str | None,
+    after: str | None,
+    *,
+    failed: bool = False,
+    rollback_to: str | None = None,
+) -> None:
     """Append one line in a single write, so that concurrent deployments do not mix their lines."""
-    change = Change(datetime.now(UTC).isoformat(timespec="seconds"), place, before, after)
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    change = Change(at, place, before, after, failed, rollback_to)
     file = history_file()
     file.parent.mkdir(parents=True, exist_ok=True)
     line = (json.dumps(asdict(change)) + "\n").encode()
@@ -62,6 +76,18 @@ def _parse(number: int, line: str) -> Change:
             f"{history_file()}: line {number} is no change of a deployment. "
             "Delete it, or name a release with --to."
         ) from error
+
+
+def find_failure(place: str, current: str | None) -> Change | None:
+    """Return the last change of `place` if it failed and left the current release, else None."""
+    try:
+        changes = read_changes(place)
+    except CheckError:
+        # Only a rollback needs every line.
+        return None
+    if not changes or not changes[-1].failed or changes[-1].after != current:
+        return None
+    return changes[-1]
 
 
 def find_previous(place: str, current: str | None) -> str | None:

@@ -36,52 +36,56 @@ def deploy(target: Target, options: DeployOptions) -> int:
     release = _choose_release(target, options, current)
     _say(f"{target.name}: the current release is {current or 'none'}")
     goal = release or target.predict_release()
-    if goal is not None and goal == current:
+    is_there = goal is not None and goal == current
+    if is_there and history.find_failure(target.name, current) is None:
         _say("This release is already deployed: nothing to do.")
         return 0
     if options.dry_run:
         return _show(target, release)
-    return _change(target, current, release)
+    return _change(target, current, release, release if options.rollback else None)
 
 
-def _change(target: Target, current: str | None, release: str | None) -> int:
+def _change(
+    target: Target, current: str | None, release: str | None, rollback_to: str | None
+) -> int:
+    """Run the steps. They also end what a failed change has left."""
     try:
         for step in target.plan_steps(release):
             _say(f"$ {step.command}")
             step.run()
     except BaseException:
-        _record_failure(target, current)
+        _record_failure(target, current, rollback_to)
         raise
-    after = _record(target, current)
+    after = target.find_current_release()
+    if after != current or history.find_failure(target.name, current):
+        history.append_change(target.name, current, after)
     _say(f"{target.name}: the current release is {after}")
     if current is not None and after != current:
         _say("To go back to the previous release, run the command again with --rollback.")
     return 0
 
 
-def _record(target: Target, current: str | None) -> str | None:
-    after = target.find_current_release()
-    if after != current:
-        history.append_change(target.name, current, after)
-    return after
-
-
-def _record_failure(target: Target, current: str | None) -> None:
+def _record_failure(target: Target, current: str | None, rollback_to: str | None) -> None:
     """Record a failed change too, because a rollback needs the release from before it.
 
     The error of the change is the one to show, so an error here only gets a line.
     """
     try:
-        _record(target, current)
+        after = target.find_current_release()
+        history.append_change(target.name, current, after, failed=True, rollback_to=rollback_to)
     except DeployError as error:
         _say(f"The release after the failure is unknown: {error}")
         _say(f"Before the failure it was {current or 'none'}; --to deploys a release by name.")
 
 
 def _choose_release(target: Target, options: DeployOptions, current: str | None) -> str | None:
-    if not options.rollback:
+    if options.to or not options.rollback:
         return options.to
-    release = options.to or history.find_previous(target.name, current)
+    failure = history.find_failure(target.name, current)
+    if failure and failure.rollback_to:
+        # A second --rollback is to finish the first one, not to undo half of it.
+        return failure.rollback_to
+    release = history.find_previous(target.name, current)
     if release is None:
         if current is None:
             raise CheckError(f"{target.name}: nothing is deployed, so there is no way back.")

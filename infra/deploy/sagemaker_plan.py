@@ -12,6 +12,8 @@ VARIANT = "AllTraffic"
 START_SECONDS = 1200
 """For a download of an image's weights, until the first health check succeeds."""
 IDLE_SECONDS = 300
+ASYNC_LIMITS = {"MUSICGEN_ANSWER_MB": "100", "MUSICGEN_CALL_SECONDS": "3595"}
+"""An asynchronous call may take an hour, and its answer is a file in S3."""
 ASYNC_MAX = 1000
 """Calls at once in one instance of an asynchronous endpoint: SageMaker's limit."""
 
@@ -146,7 +148,10 @@ class SageMakerPlan:
         }
 
     def _container(self) -> dict[str, Any]:
-        env = {"MUSICGEN_SLOTS": str(self._options.slots)} | dict(self._options.env)
+        env = {"MUSICGEN_SLOTS": str(self._options.slots)}
+        if self._options.is_async:
+            env |= ASYNC_LIMITS
+        env |= self._options.env
         return {"Image": self._options.image, "Mode": "SingleModel", "Environment": env}
 
     def _variant(self) -> dict[str, Any]:

@@ -35,6 +35,8 @@ MACHINES = {
 configure-compute"""
 WITHOUT_GPU = "n2-standard-4"
 PREDICT_ROUTE = "/predict"
+ANSWER_MB, CALL_SECONDS = 10, 595
+"""Limits of a dedicated endpoint: 10 MB, and 10 minutes less the way of the answer."""
 BUSY = 60
 """Use of the GPU or the processor, in percent, above which another replica starts."""
 
@@ -104,8 +106,11 @@ class Vertex:
         if self._options.account:
             deployed["serviceAccount"] = self._options.account
         others = self._list_deployed()
-        if others and _read_model(others[-1]) == goal:
-            others.pop()
+        if own := [each for each in others if _read_model(each) == goal]:
+            # Left by an interrupted run, and another one would need another GPU.
+            if own[-1] is not others[-1]:
+                steps.append(self._send_traffic(own[-1]["id"]))
+            others.remove(own[-1])
         else:
             body = {"deployedModel": deployed, "trafficSplit": {"0": 100}}
             steps.append(self._step(f"{self._endpoint_path}:deployModel", body))
@@ -113,6 +118,12 @@ class Vertex:
             body = {"deployedModelId": old["id"]}
             steps.append(self._step(f"{self._endpoint_path}:undeployModel", body))
         return steps
+
+    def _send_traffic(self, deployed_id: str) -> Step:
+        """Return the step that sends all calls to a deployed model."""
+        path = f"{self._endpoint_path}?updateMask=trafficSplit"
+        body = {"trafficSplit": {deployed_id: 100}}
+        return Step(f"PATCH {self._url}{path} {body}", lambda: self._api.rest.patch(path, body))
 
     @property
     def _parent(self) -> str:
@@ -135,7 +146,7 @@ class Vertex:
     def _container(self) -> dict[str, Any]:
         return {
             "imageUri": self._options.image,
-            "env": self._options.variables,
+            "env": self._options.build_variables(ANSWER_MB, CALL_SECONDS),
             "ports": [{"containerPort": PORT}],
             "healthRoute": HEALTH_ROUTE,
             "predictRoute": PREDICT_ROUTE,

@@ -98,6 +98,7 @@ def test_a_bad_line_of_the_history_is_named() -> None:
         file.write('{"at": "now"}\n')
     with pytest.raises(CheckError, match="line 2 is no change"):
         deploy(Shelf("three", "two"), DeployOptions(rollback=True))
+    assert deploy(Shelf("three", "two"), DeployOptions()) == 0
 
 
 def test_the_error_of_a_step_is_shown_though_the_platform_is_gone(
@@ -170,6 +171,41 @@ def test_half_a_change_is_remembered_and_can_be_taken_back() -> None:
     assert shelf.current == "two"
     shelf.breaks_after_step = 2
     deploy(shelf, DeployOptions(rollback=True))
+    assert shelf.current == "one"
+
+
+def test_a_rollback_that_failed_is_finished_by_the_next(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The second `--rollback` went forward again, to the release that was being left."""
+    shelf = Shelf("two", "one")
+    deploy(shelf, DeployOptions())
+    shelf.breaks_after_step = 1
+    for _ in range(2):
+        with pytest.raises(DeployError, match="it fell"):
+            deploy(shelf, DeployOptions(rollback=True))
+        assert shelf.current == "one"
+    shelf.breaks_after_step = 2
+    assert deploy(shelf, DeployOptions(rollback=True)) == 0
+    assert shelf.current == "one" and "$ look at it" in capsys.readouterr().out
+    assert deploy(shelf, DeployOptions(rollback=True)) == 0
+    assert shelf.current == "two"
+
+
+def test_a_release_whose_deployment_failed_is_no_finished_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shelf = Shelf("two", "one")
+    shelf.breaks_after_step = 1
+    with pytest.raises(DeployError, match="it fell"):
+        deploy(shelf, DeployOptions())
+    shelf.breaks_after_step = 2
+    for wish in (DeployOptions(), DeployOptions(to="two")):
+        capsys.readouterr()
+        assert deploy(shelf, wish) == 0
+        out = capsys.readouterr().out
+        assert ("$ look at it" in out) == (wish.to is None)
+    assert deploy(shelf, DeployOptions(rollback=True)) == 0
     assert shelf.current == "one"
 
 

@@ -101,6 +101,31 @@ def test_a_revision_that_does_not_start_is_an_error(
     assert "The container failed to start" in capsys.readouterr().err
 
 
+def test_a_revision_that_never_started_is_made_again_and_not_given_the_traffic(
+    run: CloudRunApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second try sent the traffic to the failed revision, which never starts again."""
+    command = ["cloudrun", "music", "--image", IMAGE]
+    newer = ["cloudrun", "music", "--image", NEWER]
+    run.fails = "bucket music: AccessDenied"
+    assert main(command) == 1 and _current(run) is None
+    assert main(command) == 1
+    run.fails = ""
+    assert main(command) == 0
+    [*failed, good] = run.revisions
+    assert len(failed) == 2 and _current(run) == good
+    assert main(command) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    run.fails = "out of memory"
+    assert main(newer) == 1 and _current(run) == good
+    assert main(["cloudrun", "music", "--to", [*run.revisions][-1]]) == 2
+    assert "out of memory" in capsys.readouterr().err
+    run.fails = ""
+    assert main(newer) == 0
+    assert main(["cloudrun", "music", "--rollback"]) == 0 and _current(run) == good
+    assert len({name for name in run.revisions if len(name) <= 63}) == 5
+
+
 def test_a_model_is_uploaded_deployed_and_the_one_before_goes(
     models: VertexApi, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,6 +156,59 @@ def test_the_earlier_model_of_an_interrupted_run_goes_with_the_next(models: Vert
     assert models.calls[3:] == ["music:undeployModel"]
     assert models.endpoints["music"]["deployedModels"] == [new]
     assert main(command) == 0 and len(models.calls) == 4
+
+
+def _split(models: VertexApi) -> list[tuple[str, int]]:
+    """Return each deployed model with its share of the traffic."""
+    endpoint = models.endpoints["music"]
+    shares = endpoint["trafficSplit"]
+    return [(each["displayName"], shares.get(each["id"], 0)) for each in endpoint["deployedModels"]]
+
+
+def test_a_rollback_after_an_interrupted_run_needs_no_third_gpu(models: VertexApi) -> None:
+    """The earlier model is still deployed, and was deployed a second time."""
+    assert main(["vertex", "music", "--image", IMAGE]) == 0
+    [(earlier, _)] = _split(models)
+    models.breaks_at = "music:undeployModel"
+    assert main(["vertex", "music", "--image", NEWER]) == 1
+    models.breaks_at, models.calls = "", []
+    assert main(["vertex", "music", "--rollback"]) == 0
+    assert models.calls == ["PATCH music", "music:undeployModel"]
+    assert _split(models) == [(earlier, 100)]
+
+
+@pytest.mark.parametrize("way", ["--rollback", "--to"])
+def test_an_interrupted_rollback_is_finished_by_the_next_one(models: VertexApi, way: str) -> None:
+    """It left the later model deployed, at the same cost: `--to` had nothing to do, and
+    `--rollback` went forward again."""
+    assert main(["vertex", "music", "--image", IMAGE]) == 0
+    assert main(["vertex", "music", "--image", NEWER]) == 0
+    earlier, _ = models.models
+    models.breaks_at = "music:undeployModel"
+    assert main(["vertex", "music", "--rollback"]) == 1
+    assert len(_split(models)) == 2
+    models.breaks_at, models.calls = "", []
+    wish = [way] if way == "--rollback" else [way, earlier]
+    assert main(["vertex", "music", *wish, "--dry-run"]) == 0 and models.calls == []
+    assert main(["vertex", "music", *wish]) == 0
+    assert models.calls == ["music:undeployModel"] and _split(models) == [(earlier, 100)]
+    assert main(["vertex", "music", "--rollback"]) == 0
+    assert _split(models)[0][0] != earlier
+
+
+@pytest.mark.parametrize("target", ["cloudrun", "vertex"])
+def test_the_container_knows_the_limits_of_its_platform(
+    target: str, run: CloudRunApi, models: VertexApi
+) -> None:
+    assert main([target, "music", "--image", IMAGE, "--env", "MUSICGEN_SLOTS=2"]) == 0
+    if target == "cloudrun":
+        env = run.bodies[0]["template"]["containers"][0]["env"]
+        limits = {"MUSICGEN_CALL_SECONDS": "1195"}
+    else:
+        [model] = models.models.values()
+        env = model["containerSpec"]["env"]
+        limits = {"MUSICGEN_ANSWER_MB": "10", "MUSICGEN_CALL_SECONDS": "595"}
+    assert {each["name"]: each["value"] for each in env} == {"MUSICGEN_SLOTS": "2"} | limits
 
 
 def test_the_traffic_counts_and_not_the_order_of_its_shares(run: CloudRunApi) -> None:

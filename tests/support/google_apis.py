@@ -70,7 +70,7 @@ class CloudRunApi:
     """One project and region. An operation is done at the second look."""
 
     services: dict[str, dict[str, Any]] = field(default_factory=dict)
-    revisions: set[str] = field(default_factory=set)
+    revisions: dict[str, dict[str, Any]] = field(default_factory=dict)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     fails: str = ""
 
@@ -85,7 +85,8 @@ class CloudRunApi:
                 found = self.services.get(name)
                 return (200, found) if found else (404, {"error": {"message": "not found"}})
             case ("GET", [*_, "revisions", name]):
-                return (200, {}) if name in self.revisions else (404, {})
+                found = self.revisions.get(name)
+                return (404, {}) if found is None else (200, found)
             case ("POST", ["projects", "mine", "locations", _, "services"]):
                 return self._change(query["serviceId"][0], body)
             case ("PATCH", ["projects", "mine", "locations", _, "services", name]):
@@ -101,20 +102,32 @@ class CloudRunApi:
         if template := body.get("template"):
             if template["revision"] in self.revisions:
                 return 409, {"error": {"message": "revision exists"}}
-            self.revisions.add(template["revision"])
-            service["latestReadyRevision"] = f"{name}/revisions/{template['revision']}"
+            self._start(service, name, template["revision"])
+        for share in body.get("traffic", ()):
+            revision = self.revisions.get(share.get("revision"))
+            if revision and revision["conditions"][0]["state"] != "CONDITION_SUCCEEDED":
+                return 400, {"error": {"message": "the revision is not ready"}}
         service["traffic"] = body.get("traffic", service.get("traffic"))
         return 200, {"name": "operations/one", "done": False}
+
+    def _start(self, service: dict[str, Any], name: str, revision: str) -> None:
+        """Make a revision, which starts now or never."""
+        state = "CONDITION_FAILED" if self.fails else "CONDITION_SUCCEEDED"
+        condition = {"type": "Ready", "state": state, "message": self.fails}
+        self.revisions[revision] = {"conditions": [condition]}
+        if not self.fails:
+            service["latestReadyRevision"] = f"{name}/revisions/{revision}"
 
 
 @dataclass
 class VertexApi:
-    """One project and region."""
+    """One project and region. `breaks_at`: the call that fails."""
 
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
     endpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     count: int = 0
+    breaks_at: str = ""
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> Answer:
         parts = urlsplit(path)
@@ -125,19 +138,26 @@ class VertexApi:
             kind = parts.path.split("/")[-2]
             found = {"models": self.models, "endpoints": self.endpoints}.get(kind, {}).get(last)
             return (404, {"error": {"message": "not found"}}) if found is None else (200, found)
-        self.calls.append(last)
+        self.calls.append(last if method == "POST" else f"{method} {last}")
         name, _, verb = last.partition(":")
+        if last == self.breaks_at:
+            return 500, {"error": {"message": "Internal error"}}
         if verb == "upload":
             self.models[body["modelId"]] = body["model"]
         elif verb == "deployModel":
             self._deploy(self.endpoints[name], body)
         elif verb == "undeployModel":
-            kept = [
-                each
-                for each in self.endpoints[name]["deployedModels"]
-                if each["id"] != body["deployedModelId"]
-            ]
-            self.endpoints[name]["deployedModels"] = kept
+            endpoint, gone = self.endpoints[name], body["deployedModelId"]
+            others = [each for each in endpoint["deployedModels"] if each["id"] != gone]
+            if others and endpoint["trafficSplit"].get(gone):
+                return 400, {"error": {"message": f"{gone} still has traffic"}}
+            endpoint["deployedModels"] = others
+        elif method == "PATCH":
+            assert parse_qs(parts.query)["updateMask"] == ["trafficSplit"]
+            known = {each["id"] for each in self.endpoints[name]["deployedModels"]}
+            assert body["trafficSplit"].keys() <= known
+            self.endpoints[name]["trafficSplit"] = body["trafficSplit"]
+            return 200, self.endpoints[name]
         else:
             self.endpoints[parse_qs(parts.query)["endpointId"][0]] = {"deployedModels": []}
         return 200, {"name": "operations/one", "done": True, "response": {}}
