@@ -26,13 +26,13 @@ startup.begin()  # reads the weights during the other imports
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from cog import BaseRunner, Input, Path, streaming
 
 from handlers.cog_run import CogRun
 from handlers.cog_weights import obtain_model
+from musicgen.disk_errors import make_temporary_folder
 from musicgen.predictor import Predictor
 from musicgen.process.logs import start_logging
 from musicgen.settings import Settings
@@ -93,13 +93,13 @@ class _Loaded(BaseRunner):  # type: ignore[misc]
         settings = Settings.from_env()
         # Not sys.stderr: during a prediction Cog sends its text to the caller.
         start_logging(settings.log_level, sys.__stderr__, as_json=settings.logs_json)
-        self.outputs = TemporaryDirectory(prefix="musicgen-outputs-")
+        self.outputs = make_temporary_folder("musicgen-outputs-")
         folder = Path(self.outputs.name)
         # Without a bucket the answer is one file, and a manifest would not be sent.
         manifest = settings.manifest and settings.bucket.name is not None
         settings = replace(settings, data_dir=folder, manifest=manifest)
         if weights:
-            self.weights = TemporaryDirectory(prefix="musicgen-weights-")
+            self.weights = make_temporary_folder("musicgen-weights-")
             model = obtain_model(weights, Path(self.weights.name), settings.input_networks)
             settings = replace(settings, model=model)
         predictor = Predictor.load(settings)

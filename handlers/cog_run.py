@@ -20,6 +20,7 @@ from handlers.contract import ServedPredictor
 from handlers.progress_throttle import ProgressThrottle
 from handlers.reply import format_error
 from handlers.serving import Serving
+from musicgen.disk_errors import translate_full_disk
 from musicgen.errors import DeviceFault, MusicGenError
 from musicgen.request import GenerationRequest
 from musicgen.result import GenerationResult, Progress
@@ -152,10 +153,11 @@ class CogRun:
     def _write_piece(
         self, job_id: str, number: int, arguments: Mapping[str, Any], audio: bytes
     ) -> str:
-        self._folder.mkdir(parents=True, exist_ok=True)
         suffix = arguments.get("output_format") or "wav"
         path = self._folder / f"{job_id}-piece-{number:03d}.{suffix}"
-        path.write_bytes(audio)
+        with translate_full_disk(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(audio)
         return str(path)
 
 

@@ -9,11 +9,11 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeGuard
 from urllib.parse import unquote_to_bytes
 from uuid import uuid4
 
+from musicgen.disk_errors import make_temporary_folder, translate_full_disk
 from musicgen.errors import InputAudioRefused, InputAudioTooLarge, InvalidInputAudio
 from musicgen.net.download_errors import DownloadLimits
 from musicgen.net.fetch import download
@@ -52,7 +52,7 @@ def open_input_audio(
     if fields.get(FIELD) is None or isinstance(fields[FIELD], Path):
         yield fields
         return
-    with TemporaryDirectory(prefix="musicgen-input-") as folder:
+    with make_temporary_folder("musicgen-input-") as folder:
         fields[FIELD] = fetch_input_audio(fields[FIELD], Path(folder), allowed_networks, cancelled)
         yield fields
 
@@ -74,7 +74,7 @@ def fetch_input_audio(
     `musicgen.audio.decode` checks the bytes later.
 
     Raises: `InvalidInputAudio`, `InputAudioRefused`, `InputAudioTooLarge`,
-    `InputAudioUnreachable`, `GenerationCancelled`.
+    `InputAudioUnreachable`, `GenerationCancelled`; `DiskFull`, `NotWritable`.
     """
     if value is None:
         return None
@@ -82,7 +82,9 @@ def fetch_input_audio(
     if is_web_address(value):
         download(value, target, LIMITS, allowed_networks, cancelled)
         return target
-    target.write_bytes(decode_inline_audio(value))
+    data = decode_inline_audio(value)
+    with translate_full_disk(folder):
+        target.write_bytes(data)
     return target
 
 

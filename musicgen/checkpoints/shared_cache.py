@@ -9,6 +9,7 @@ folder may be read-only and may lack refs. Source: docs.runpod.io, cached models
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 RUNPOD_CACHE = Path("/runpod-volume/huggingface-cache/hub")
@@ -47,6 +48,20 @@ def _find_snapshot(folder: Path, revision: str | None) -> Path | None:
 def _is_complete(snapshot: Path) -> bool:
     """Return whether a snapshot has weights and no file of it is missing."""
     files = list(snapshot.iterdir())
-    # A link without its blob does not exist.
+    # A link without its blob does not exist, and a file still on its way has no link.
     has_all = all(file.exists() for file in files)
+    has_all = has_all and all(map(_has_parts, snapshot.glob("*.index.json")))
     return has_all and any(any(snapshot.glob(pattern)) for pattern in _WEIGHTS)
+
+
+def _has_parts(index: Path) -> bool:
+    """Return whether all parts of the weights are there, or no part of PyTorch's form is.
+
+    The loader then takes the other form.
+    """
+    try:
+        names = set(json.loads(index.read_bytes())["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+    present = {(index.parent / str(name)).is_file() for name in names}
+    return present == {True} or (present == {False} and index.name.startswith("pytorch_model"))

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+from musicgen.disk_errors import translate_full_disk
 from musicgen.errors import GenerationCancelled
 from musicgen.net.download_errors import (
     DownloadLimits,
@@ -234,11 +235,13 @@ async def _save(url: str, response: httpx.Response, target: Path, limits: Downlo
                 size += len(piece)
                 if max(size, received) > limits.bytes:
                     raise build_too_large(url, limits)
-                file.write(piece)
+                with translate_full_disk(target.parent):
+                    file.write(piece)
         if unpacking is not None and not unpacking.eof:
             raise build_unreachable(url, "the compressed file ends too early")
-        file.flush()
-        os.fsync(file.fileno())
+        with translate_full_disk(target.parent):
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _decompress(unpacking: zlib._Decompress, block: bytes) -> Iterator[bytes]:

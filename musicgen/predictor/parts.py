@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import BinaryIO, cast
 
 from musicgen.audio.encode import content_type, encode_blocks, file_extension
@@ -15,11 +13,11 @@ from musicgen.audio.lossy_peaks import LOSSY_FORMATS, encode_within
 from musicgen.audio.normalize import Normalized, normalize
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.tags import AudioTags
+from musicgen.disk_errors import find_temporary_folder, translate_full_disk
 from musicgen.errors import MissingDependency, PartUnavailable, SettingsError
 from musicgen.midi import packages as midi
 from musicgen.predictor.separation import MelodySeparator
 from musicgen.request import AudioFormat, GenerationRequest
-from musicgen.storage.local import translate_full_disk
 
 _STEM = re.compile("[a-z][a-z0-9_]{0,23}")
 _IN_MEMORY_BYTES = 4 * 2**20
@@ -140,7 +138,7 @@ def _list_stems(separator: MelodySeparator) -> Sequence[str]:
 
 
 def _write(blocks: Iterable[bytes]) -> BinaryIO:
-    folder = Path(os.path.realpath(tempfile.gettempdir()))
+    folder = find_temporary_folder()
     file = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 - read when stored
     with translate_full_disk(folder):
         file.writelines(blocks)

@@ -17,12 +17,13 @@ from functools import partial
 from typing import BinaryIO, cast
 from urllib.parse import urlsplit
 
+from musicgen.disk_errors import translate_disk_errors
 from musicgen.errors import BucketRefused, InvalidRequest, StorageError
 from musicgen.net.pinned import AddressRefused, PinnedConnections
 from musicgen.settings import BucketSettings
 from musicgen.storage.base import ClipFile
 from musicgen.storage.callers_client import open_callers_client
-from musicgen.storage.local import LocalStorage, translate_disk_errors
+from musicgen.storage.local import LocalStorage
 from musicgen.storage.s3 import S3Storage
 from musicgen.storage.s3_client import read_code, send
 from musicgen.storage.spool import Spool, UploadTarget

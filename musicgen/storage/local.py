@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-from musicgen.errors import DiskFull, NotWritable, StorageError
+from musicgen.disk_errors import translate_disk_errors
+from musicgen.errors import DiskFull, StorageError
 from musicgen.storage.base import ClipFile, ClipName, put_all_or_none
 
 RESERVE_BYTES = 16 * 2**20
 """Free space beyond the expected clips: logs and other jobs write to the same disk."""
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_FORBIDDEN = frozenset({
-    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
-})  # fmt: skip
 
 
 def build_dated_key(name: ClipName) -> str:
@@ -126,37 +122,3 @@ def _replace(path: Path, blocks: Iterable[bytes]) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise
-
-
-@contextmanager
-def translate_full_disk(folder: Path) -> Iterator[None]:
-    """Turn errors of a full or read-only disk into a `StorageError`; let other errors pass.
-
-    For work that also uses a network, whose errors are an OSError too.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _FULL | _FORBIDDEN:
-            raise
-        with translate_disk_errors(folder):
-            raise
-
-
-@contextmanager
-def translate_disk_errors(folder: Path) -> Iterator[None]:
-    """Turn an OSError about `folder` into a `StorageError` with advice."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        if error.errno in _FULL:
-            raise DiskFull(
-                f"no space left in {folder} ({reason}). Free some space or choose another folder."
-            ) from error
-        if error.errno in _FORBIDDEN:
-            raise NotWritable(
-                f"cannot write to {folder} ({reason}). Give this process's user the right to write "
-                "there, or choose another folder."
-            ) from error
-        raise StorageError(f"cannot store a clip in {folder}: {reason}.") from error

@@ -18,9 +18,10 @@ from types import MappingProxyType
 from typing import BinaryIO
 from uuid import uuid4
 
+from musicgen.disk_errors import translate_disk_errors
 from musicgen.errors import StorageError
 from musicgen.settings import BucketSettings
-from musicgen.storage.local import translate_disk_errors, write_atomically
+from musicgen.storage.local import write_atomically
 
 ABANDONED_SECONDS = 24 * 3600
 STRAY_SECONDS = 7 * 24 * 3600

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -57,6 +58,25 @@ def test_another_revision_or_a_part_of_a_model_is_not_used(cache: Path) -> None:
     with pytest.raises(CheckpointNotFound):
         locate("medium")
     (cache / "blobs" / "model.safetensors").unlink()
+    with pytest.raises(CheckpointNotFound):
+        locate("small")
+
+
+def test_weights_of_which_a_part_is_still_on_its_way_are_not_used(cache: Path) -> None:
+    """The worker failed at its start, where it could have downloaded the model."""
+    snapshot = cache / "snapshots" / COMMIT
+    parts = {"a": "model-1-of-2.safetensors", "b": "model-2-of-2.safetensors"}
+    index = snapshot / "model.safetensors.index.json"
+    other = snapshot / "pytorch_model.bin.index.json"
+    other.write_text(json.dumps({"weight_map": {"a": "pytorch_model-1-of-1.bin"}}))
+    assert locate("small").folder == snapshot
+    (snapshot / "model.safetensors").rename(snapshot / parts["a"])
+    index.write_text(json.dumps({"weight_map": parts}))
+    with pytest.raises(CheckpointNotFound):
+        locate("small")
+    (snapshot / parts["b"]).write_bytes(b"")
+    assert locate("small").folder == snapshot
+    index.write_text("{")
     with pytest.raises(CheckpointNotFound):
         locate("small")
 

@@ -108,7 +108,7 @@ def test_a_full_disk_is_said(spool: Spool) -> None:
     if not full.exists():
         pytest.skip("this system has no /dev/full")
     with full.open("wb", buffering=0) as device, pytest.raises(DiskFull):
-        from musicgen.storage.local import translate_disk_errors
+        from musicgen.disk_errors import translate_disk_errors
 
         with translate_disk_errors(spool.folder):
             device.write(b"x")

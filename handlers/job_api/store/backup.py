@@ -29,8 +29,8 @@ import psycopg
 
 from handlers.job_api.store.postgres_tools import read_server_major, run_program
 from musicgen import __version__
+from musicgen.disk_errors import translate_disk_errors
 from musicgen.errors import BackupError
-from musicgen.storage.local import translate_disk_errors
 
 MANIFEST, DATABASE, FILES, END = "manifest.json", "database.sql.gz", "data", "end"
 FORM = 1

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from musicgen.disk_errors import translate_disk_errors
 from musicgen.errors import DiskFull, StorageError
-from musicgen.storage.local import translate_disk_errors
 
 logger = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from handlers.job_api.store.embedded_postgres import EmbeddedServer
 from handlers.job_api.store.postgres_folder import PostgresFolder
 from handlers.job_api.store.postgres_tools import read_server_major, run_program
 from handlers.job_api.store.schema import AppliedMigration, check_compatible
+from musicgen.disk_errors import translate_disk_errors
 from musicgen.errors import BackupError
-from musicgen.storage.local import translate_disk_errors
 
 _NAME = re.compile(rf"{FILES}/(clips/[\w-]+/[\w.-]+|uploads/\w+)")
 _PSQL_OPTIONS = (

@@ -23,12 +23,12 @@ from handlers.job_api.worker.audio_fetch import fetch_audio
 from handlers.job_api.worker.outcome import DROPPED, MOVED, REFUSED, JobOutcome
 from handlers.job_api.worker.progress import ProgressReporter
 from handlers.serving import Serving
+from musicgen.disk_errors import translate_full_disk
 from musicgen.errors import InvalidRequest
 from musicgen.process.tracing import span
 from musicgen.remote.policy import may_be_made_elsewhere
 from musicgen.request import StreamForm
 from musicgen.result import GenerationResult
-from musicgen.storage.local import translate_full_disk
 
 if TYPE_CHECKING:
     from procrastinate import App

@@ -77,6 +77,7 @@ def test_sagemaker_starts_it_and_boto3_calls_it(tmp_path: Path) -> None:
     with start_model_server(tmp_path, MUSICGEN_PLATFORM="sagemaker", PORT=free_port()) as server:
         statuses = server.wait_until_ready()
         assert set(statuses) <= {0, 503, 200} and 503 in statuses, statuses
+        assert "clips go into the answers" in server.log
         with open_sagemaker(SageMakerFront, server.http) as client:
             call = {"EndpointName": "music", "ContentType": "application/json"}
             body = json.dumps(FIELDS)
