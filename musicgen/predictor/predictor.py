@@ -44,8 +44,8 @@ from musicgen.request.rules import check_bitrate
 from musicgen.result import GenerationResult, Progress
 from musicgen.settings import Delivery, Settings
 from musicgen.storage.base import JOB_ID, JOB_ID_ALLOWED, Storage
-from musicgen.storage.factory import open_bucket, open_callers_bucket, open_storage
-from musicgen.storage.inline import INLINE_MAX_BYTES, InlineStorage
+from musicgen.storage.factory import open_delivery, open_storage
+from musicgen.storage.inline import InlineStorage
 
 if TYPE_CHECKING:
     from musicgen.credentials.signing import ContentSigner
@@ -82,8 +82,7 @@ class Predictor:
     ) -> Predictor:
         """Find, check and load the model of `settings`.
 
-        `answers_clips`: without a bucket and `storage`, clips are parts of the answers and not
-        files in the data folder.
+        `answers_clips`: without a bucket and `storage`, clips are parts of the answers.
         Raises: `UnknownModel`, `ModelTooLarge`, `MissingDependency`, a `CheckpointError`;
         `SettingsError` for a key that cannot sign.
         """
@@ -161,7 +160,7 @@ class Predictor:
         job_id = job_id or uuid.uuid4().hex
         if not JOB_ID.fullmatch(job_id):
             raise InvalidRequest("job_id", f"may contain only {JOB_ID_ALLOWED}", value=job_id)
-        storage = self._storage if delivery is None else self._open_storage(delivery)
+        storage = self._storage if delivery is None else open_delivery(delivery, self._settings)
         return Generation(job_id, self._run(request, job_id, storage, stream))
 
     def warm_up(self) -> None:
@@ -272,14 +271,6 @@ class Predictor:
             "precision": engine.precision,
             "versions": list_versions(),
         }
-
-    def _open_storage(self, delivery: Delivery) -> Storage:
-        if delivery.bucket is None:
-            return InlineStorage(delivery.inline_bytes or INLINE_MAX_BYTES)
-        if delivery.is_callers:
-            return open_callers_bucket(delivery.bucket, self._settings)
-        bucket = open_bucket(delivery.bucket, self._settings.spool_dir)
-        return bucket.limit_to(delivery.until)
 
     def _check_model(self, request: GenerationRequest) -> None:
         name = request.model_version

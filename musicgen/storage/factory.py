@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musicgen.errors import MissingDependency
-from musicgen.settings import BucketSettings, Settings
+from musicgen.settings import BucketSettings, Delivery, Settings
 from musicgen.storage.base import Storage
-from musicgen.storage.inline import InlineStorage
+from musicgen.storage.inline import INLINE_MAX_BYTES, InlineStorage
 from musicgen.storage.local import LocalStorage
 
 if TYPE_CHECKING:
@@ -38,6 +38,18 @@ def open_storage(settings: Settings, *, are_in_answers: bool = False) -> Storage
         return LocalStorage(settings.data_dir)
     logger.info("clips go to the bucket %s", settings.bucket.name)
     return open_bucket(settings.bucket, settings.spool_dir)
+
+
+def open_delivery(delivery: Delivery, settings: Settings) -> Storage:
+    """Open the storage of one request's clips.
+
+    Raises: `MissingDependency`, `SettingsError`, `BucketRefused`, `InvalidRequest`.
+    """
+    if delivery.bucket is None:
+        return InlineStorage(delivery.inline_bytes or INLINE_MAX_BYTES)
+    if delivery.is_callers:
+        return open_callers_bucket(delivery.bucket, settings)
+    return open_bucket(delivery.bucket, settings.spool_dir).limit_to(delivery.until)
 
 
 def count_waiting_clips(spool_dir: Path) -> int:
