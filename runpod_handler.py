@@ -14,7 +14,7 @@ startup.begin()  # reads the weights during the imports below
 
 import sys
 
-from handlers.cli.options import EXIT_MISCONFIGURED
+from handlers.cli.statuses import EXIT_MISCONFIGURED
 from handlers.runpod_sdk import preset_processor_name
 from musicgen.errors import MusicGenError, SettingsError
 from musicgen.settings.runpod import check_sdk_settings

@@ -6,11 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from handlers.cli.options import Commands, add_request_options, parse_request
+from handlers.cli.options import Commands, add_request_options, build_number, parse_request
 from musicgen.errors import NotWritable
 from musicgen.settings import RemoteTokens, Settings
 
-TIMEOUT_SECONDS = 900.0
+TIMEOUT_SECONDS, TIMEOUT_MAX = 900.0, 86_400
 
 
 def add(commands: Commands) -> None:
@@ -33,7 +33,7 @@ def add(commands: Commands) -> None:
     )
     add(
         "--timeout",
-        type=float,
+        type=build_number(float, 0, TIMEOUT_MAX, above=True),
         default=TIMEOUT_SECONDS,
         metavar="S",
         help="seconds to wait in total, including a cold start (default: %(default)g)",

@@ -10,7 +10,7 @@ from handlers.cli.options import Commands
 from musicgen.catalog import CONVERTIBLE, MERT, UNKNOWN_LICENCE, find_convertible
 from musicgen.checkpoints.card import CARD
 from musicgen.checkpoints.locate import Source
-from musicgen.errors import CheckpointNotFound
+from musicgen.errors import InvalidRequest
 from musicgen.process.lazy_torch import import_torch
 from musicgen.settings import Settings
 
@@ -86,7 +86,7 @@ def _locate_features(name: str) -> Source:
 def _find_inputs(options: argparse.Namespace, settings: Settings) -> tuple[Path, Source, str]:
     """Return the folder of the files, the base model, and the licence of the files if known.
 
-    Raises: `CheckpointNotFound`, `UnknownModel`.
+    Raises: `InvalidRequest`, `CheckpointNotFound`.
     """
     from musicgen.checkpoints.audiocraft.files import COMPRESSION_MODEL, LANGUAGE_MODEL
     from musicgen.checkpoints.hub import download_snapshot
@@ -95,8 +95,11 @@ def _find_inputs(options: argparse.Namespace, settings: Settings) -> tuple[Path,
     files = Path(options.files)
     entry = None if files.exists() else find_convertible(options.files)
     if entry is None:
+        if not files.is_dir():
+            known = ", ".join(CONVERTIBLE)
+            raise InvalidRequest("FOLDER", f"must be a folder, or one of {known}", value=files)
         if options.base is None:
-            raise CheckpointNotFound(f"{files} needs a base model: name one with --base")
+            raise InvalidRequest("--base", f"must name the base model of {files}")
         return files, locate(options.base, settings.revision), UNKNOWN_LICENCE
     base = locate(str(options.base or entry.text_encoder))
     names = [LANGUAGE_MODEL, COMPRESSION_MODEL, CARD]

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from handlers.cli.options import Commands
+from handlers.cli.options import Commands, build_number
 from musicgen.settings import Settings
 from musicgen.settings.credentials import CERTIFICATE_FILE, KEY_FILE
 
@@ -31,9 +31,8 @@ def add(commands: Commands) -> None:
     new.add_argument("folder", type=Path, metavar="FOLDER", help="no file there is overwritten")
     new.add_argument(
         "--days",
-        type=int,
+        type=build_number(int, 1, DAYS_MAX),
         default=DAYS,
-        choices=range(1, DAYS_MAX + 1),
         metavar="N",
         help=f"validity, 1 to {DAYS_MAX} (default: %(default)s)",
     )

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 
-from handlers.cli.options import EXIT_FAILED, Commands, add_model_options, add_server_options
+from handlers.cli.options import Commands, add_model_options, add_server_options
+from handlers.cli.statuses import EXIT_FAILED
 from handlers.doctor.checks import check_installation
 from handlers.doctor.finding import Finding
 from handlers.doctor.plan import PARTS, ServerPlan

@@ -9,13 +9,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from handlers.cli.options import Commands, add_model_options
-from musicgen.request.limits import TOP_K_DEFAULT
+from handlers.cli.options import Commands, add_model_options, build_number
+from musicgen.request.limits import (
+    DURATION_MAX_SECONDS,
+    DURATION_MIN_SECONDS,
+    TOP_K_DEFAULT,
+    TOP_K_MAX,
+)
 from musicgen.settings import Settings
 
 if TYPE_CHECKING:
     from musicgen.evaluation.evaluate import Evaluation
     from musicgen.evaluation.likelihood import Nats
+
+PAIRS_MAX, SEEDS_MAX, GUIDANCE_MAX = 10_000, 10_000, 100
 
 
 def add(commands: Commands) -> None:
@@ -27,29 +34,34 @@ def add(commands: Commands) -> None:
     add = parser.add_argument
     add(
         "--pairs",
-        type=_positive,
+        type=build_number(int, 1, PAIRS_MAX),
         default=40,
         metavar="N",
         help="pairs of prompts of each kind (default: %(default)s)",
     )
     add(
         "--seeds",
-        type=_positive,
+        type=build_number(int, 1, SEEDS_MAX),
         default=1,
         metavar="N",
         help="seeds for each pair (default: %(default)s)",
     )
     add(
         "--duration",
-        type=float,
+        type=build_number(float, DURATION_MIN_SECONDS, DURATION_MAX_SECONDS),
         default=4.0,
         metavar="S",
         help="seconds of a clip (default: %(default)g)",
     )
-    add("--top-k", type=_positive, default=TOP_K_DEFAULT, help="default: %(default)s")
+    add(
+        "--top-k",
+        type=build_number(int, 1, TOP_K_MAX),
+        default=TOP_K_DEFAULT,
+        help="default: %(default)s",
+    )
     add(
         "--guidance",
-        type=float,
+        type=build_number(float, 0, GUIDANCE_MAX),
         nargs="+",
         default=[1.0, 3.0],
         help="guidance scales to compare (default: 1 3)",
@@ -70,7 +82,7 @@ def _evaluate(options: argparse.Namespace, settings: Settings) -> int:
     from musicgen.evaluation.evaluate import EvaluationPlan, evaluate
 
     plan = EvaluationPlan(options.pairs, options.seeds, 0, options.duration, options.top_k)
-    with tqdm(file=sys.stderr, desc="clips", leave=False) as bar:
+    with tqdm(file=sys.stderr, desc="clips", leave=False, disable=None) as bar:
 
         def show_progress(done: int, total: int) -> None:
             if done < bar.n:
@@ -108,9 +120,3 @@ def _lines(result: Evaluation) -> Iterator[str]:
             f"{adherence.clipped:.3%} of samples clipped, "
             f"{adherence.clicks} clicks at {adherence.borders} borders of streamed pieces"
         )
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError("must be a whole number of at least 1")
-    return int(text)

@@ -19,6 +19,7 @@ from handlers.cli.options import (
     add_model_options,
     add_request_options,
     parse_request,
+    parse_url,
 )
 from handlers.cli.progress import ProgressLine
 from musicgen.errors import MissingDependency, NotWritable
@@ -40,9 +41,14 @@ def add(commands: Commands) -> None:
     add = parser.add_argument
     add("--plot", type=Path, metavar="FILE.png", help="draw waveform and spectrogram")
     add("--manifest", action="store_true", help="write how it was made beside the clips, as JSON")
-    add("--server", metavar="URL", help="have a job API make it; MUSICGEN_API_KEY is its key")
+    add(
+        "--server",
+        type=parse_url,
+        metavar="URL",
+        help="have a job API make it; MUSICGEN_API_KEY is its key",
+    )
     add("--json", action="store_true", help="print the result as JSON")
-    parser.set_defaults(run=_generate)
+    parser.set_defaults(run=_generate, interrupted="Interrupted; nothing was written.")
 
 
 def _generate(options: argparse.Namespace, settings: Settings) -> int:

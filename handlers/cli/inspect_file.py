@@ -9,7 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from handlers.cli.options import EXIT_FAILED, Commands
+from handlers.cli.options import Commands
+from handlers.cli.statuses import EXIT_FAILED
 from musicgen.errors import InvalidInputAudio
 from musicgen.settings import Settings
 
@@ -17,6 +18,8 @@ FILE_MAX = 2**30
 """Limit of a file in bytes: it is read whole."""
 ANCHORS_MAX = 2**24
 """Limit of the file of trusted certificates in bytes; whole trust lists have some 100,000."""
+_SOUNDS = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"ID3", *(bytes([255, n]) for n in range(224, 256)))
+"""First bytes of the formats; an mp3 without a tag begins with the sync word of a frame."""
 _STATES = {
     "none": "none",
     "invalid": "DO NOT HOLD: the file was changed, or its signature is wrong",
@@ -55,6 +58,8 @@ def _inspect(options: argparse.Namespace, settings: Settings) -> int:
 
     require_library()
     data = _read("FILE", options.file, FILE_MAX)
+    if not data.startswith(_SOUNDS):
+        raise InvalidInputAudio("FILE", "is not a wav, flac, mp3, ogg or opus", value=options.file)
     anchors = None if options.trust is None else _read_anchors(options.trust)
     tags, report = read_tags(data), read_credentials(data, anchors)
     found = {

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import math
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from handlers.cli.options import EXIT_FAILED, Commands
+from handlers.cli.options import Commands, build_number
+from handlers.cli.statuses import EXIT_FAILED
 from musicgen.settings import Settings
 from musicgen.settings.job_api import ApiSettings
 
@@ -38,7 +38,9 @@ def add(commands: Commands) -> None:
         help="a permission of the key; may be repeated (default: generate)",
     )
     create.add_argument(
-        "--days", type=_parse_days, help="days of validity (default: until revoked)"
+        "--days",
+        type=build_number(float, 0, DAYS_MAX, above=True),
+        help="days of validity (default: until revoked)",
     )
     create.set_defaults(run=_create)
     actions.add_parser("list", help="list the keys").set_defaults(run=_list)
@@ -68,17 +70,6 @@ def _parse_text(text: str) -> str:
 def _parse_prefix(text: str) -> str:
     """Return the prefix, also from mg_PREFIX, as keys begin."""
     return _parse_text(text).removeprefix("mg_")
-
-
-def _parse_days(text: str) -> float:
-    try:
-        days = float(text)
-    except ValueError:
-        days = math.nan
-    if not 0 < days <= DAYS_MAX:
-        problem = f"must be a number above 0 and at most {DAYS_MAX} (was {text!r})"
-        raise argparse.ArgumentTypeError(problem)
-    return days
 
 
 def _create(options: argparse.Namespace, _: Settings) -> int:

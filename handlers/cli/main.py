@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,7 +29,7 @@ from handlers.cli import (
     uploads,
     verify,
 )
-from handlers.cli.options import (
+from handlers.cli.statuses import (
     EXIT_AWAY,
     EXIT_BAD_INPUT,
     EXIT_FAILED,
@@ -48,6 +48,8 @@ from musicgen.errors import (
 from musicgen.process.logs import start_logging
 from musicgen.settings import Settings
 
+logger = logging.getLogger(__name__)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status; docs/runbook.md lists them."""
@@ -65,12 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(error, EXIT_AWAY)
     except MusicGenError as error:
         return _complain(error, EXIT_FAILED)
-    except BrokenPipeError:
-        # The reader of the output, such as head, has enough.
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
-        return 0
+    except OSError as error:
+        # A file or an address that no command has foreseen.
+        logger.debug("The command failed.", exc_info=True)
+        return _complain(error, EXIT_FAILED)
     except KeyboardInterrupt:
-        return _complain("Interrupted; nothing was written.", EXIT_INTERRUPTED)
+        return _complain(options.interrupted, EXIT_INTERRUPTED)
     return status
 
 
@@ -82,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=f"Meta's MusicGen weights are licensed {catalog.MUSICGEN_LICENCE}: "
         "not for commercial use.",
     )
-    parser.set_defaults(reads_settings=True)
+    parser.set_defaults(reads_settings=True, interrupted="Interrupted.")
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (

@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from handlers.cli.options import HOST, PORT, Commands
-from musicgen.errors import MissingDependency
+from handlers.cli.options import HOST, PORT, Commands, parse_url
+from musicgen.errors import InvalidRequest, MissingDependency
 from musicgen.settings import Settings
 from musicgen.settings.job_api import ClientSettings
 
@@ -31,6 +31,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument(
         "--server",
+        type=parse_url,
         metavar="URL",
         default=f"http://{HOST}:{PORT}",
         help="the job API (default: %(default)s)",
@@ -48,6 +49,8 @@ def _serve_agent(options: argparse.Namespace, _: Settings) -> int:
     from handlers.mcp.job_calls import TIMEOUT, JobCalls
     from handlers.mcp.server import build_server
 
+    if options.folder is not None and options.folder.exists() and not options.folder.is_dir():
+        raise InvalidRequest("--folder", "must be a folder", value=options.folder)
     key = ClientSettings.from_env().api_key
     headers = {"Authorization": f"Bearer {key}"} if key else {}
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from musicgen.errors import InvalidInputAudio, InvalidRequest
+from musicgen.errors import InvalidInputAudio, InvalidRequest, show_value
 from musicgen.request import GenerationRequest, request_fields
 from musicgen.request.fields import FieldSpec
 from musicgen.request.limits import PROMPT_MAX_CHARACTERS
@@ -18,28 +21,61 @@ else:
     Commands = argparse._SubParsersAction
 
 HOST, PORT = "127.0.0.1", 8000
-PORT_MAX = 65_535
-EXIT_FAILED = 1
-EXIT_BAD_INPUT = 2
-EXIT_NOT_COMPARED = 3
-EXIT_AWAY = 75
-"""A service needed at the start is away; the same start may succeed later (EX_TEMPFAIL)."""
-EXIT_MISCONFIGURED = 78
-"""Wrong settings or a wrong installation; the same start fails again (EX_CONFIG)."""
-EXIT_INTERRUPTED = 130
+PORT_MAX, WORKERS_MAX = 65_535, 256
 _TYPES: dict[str, type] = {"integer": int, "number": float, "audio": Path}
 _DEFAULTS = {"seed": "random", "output_format": "FILE's ending, or wav"}
 """Defaults that differ on the command line from those of the request."""
 
 
+def build_number(
+    kind: type[int] | type[float], low: float, high: float, *, above: bool = False
+) -> Callable[[str], int | float]:
+    """Return the type of an option: a finite number from `low`, or `above` it, to `high`."""
+    name = "a whole number" if kind is int else "a number"
+    limits = f"above {low:g} and at most {high}" if above else f"from {low:g} to {high:g}"
+
+    def parse(text: str) -> int | float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if low < value <= high or (value == low and not above):
+            return value
+        raise argparse.ArgumentTypeError(f"must be {name} {limits} (was {show_value(text)})")
+
+    return parse
+
+
+def parse_url(text: str) -> str:
+    """Return the URL of a server, as the type of an option."""
+    try:
+        parts = urlsplit(text)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        (parts.hostname or "").encode("idna")
+    except ValueError:
+        is_url = False
+    if not is_url:
+        problem = f"must be a URL such as http://{HOST}:{PORT} (was {show_value(text)})"
+        raise argparse.ArgumentTypeError(problem)
+    return text
+
+
 def add_server_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a server: address of the API, and number of workers."""
-    parser.add_argument("--host", default=HOST, help="host of the API (default: %(default)s)")
     parser.add_argument(
-        "--port", type=_parse_port, default=PORT, help="port of the API (default: %(default)s)"
+        "--host", type=_parse_host, default=HOST, help="host of the API (default: %(default)s)"
     )
     parser.add_argument(
-        "--workers", type=int, default=1, help="workers of `all` (default: %(default)s)"
+        "--port",
+        type=build_number(int, 1, PORT_MAX),
+        default=PORT,
+        help="port of the API (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=build_number(int, 0, WORKERS_MAX),
+        default=1,
+        help="workers of `all` (default: %(default)s)",
     )
 
 
@@ -78,6 +114,8 @@ def parse_request(options: argparse.Namespace) -> GenerationRequest:
     payload = {name: value for name, value in vars(options).items() if name in known}
     if len(options.prompts) < 2:
         payload["prompt"], payload["prompts"] = "".join(options.prompts), None
+    if options.output is not None and (options.output.is_dir() or not options.output.name):
+        raise InvalidRequest("output", "must be a file, not a folder", value=options.output)
     ending = options.output.suffix.removeprefix(".").lower() if options.output else ""
     payload["output_format"] = payload["output_format"] or ending or None
     audio = payload.get("input_audio")
@@ -90,10 +128,10 @@ def parse_request(options: argparse.Namespace) -> GenerationRequest:
     return request
 
 
-def _parse_port(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= PORT_MAX:
-        raise argparse.ArgumentTypeError(f"must be a number from 1 to {PORT_MAX} (was {text!r})")
-    return int(text)
+def _parse_host(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must be an address; 0.0.0.0 and :: are all of them")
+    return text
 
 
 def _add_option(parser: argparse.ArgumentParser, spec: FieldSpec) -> None:

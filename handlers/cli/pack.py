@@ -43,7 +43,7 @@ def add(commands: Commands) -> None:
         help="only compare a packed file with the hashes in it",
     )
     add("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=_pack)
+    parser.set_defaults(run=_pack, interrupted="Interrupted. The same command resumes.")
 
 
 def _pack(options: argparse.Namespace, settings: Settings) -> int:

@@ -6,11 +6,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from handlers.cli.options import EXIT_FAILED, Commands
+from handlers.cli.options import Commands, build_number
+from handlers.cli.statuses import EXIT_FAILED
 from musicgen.capacity.plan import PRICES, Assessment, Workload, assess, cheapest, offers
 from musicgen.capacity.throughput import EFFICIENCY, READ_GB, Pace, estimate, from_bench
-from musicgen.errors import SettingsError
+from musicgen.errors import InvalidRequest
+from musicgen.request.limits import DURATION_MAX_SECONDS, DURATION_MIN_SECONDS
 from musicgen.settings import Settings
+
+JOBS_MAX, SLOTS_MAX, SECONDS_MAX = 1_000_000, 256, 86_400
 
 
 def add(commands: Commands) -> None:
@@ -22,32 +26,51 @@ def add(commands: Commands) -> None:
         "musicgen/capacity/prices.json). Throughput is a measurement of bench/serve.py on your "
         "GPU, or a marked estimate.",
     )
-    parser.add_argument("--jobs-per-hour", type=float, required=True, metavar="N")
-    parser.add_argument("--seconds", type=float, default=30.0, help="seconds of audio of each job")
-    parser.add_argument(
-        "--p95", type=float, default=60.0, help="latency target in seconds for 95 %% of the jobs"
+    add = parser.add_argument
+    jobs = build_number(float, 0, JOBS_MAX, above=True)
+    add("--jobs-per-hour", type=jobs, required=True, metavar="N", help="jobs to plan for")
+    audio = build_number(float, DURATION_MIN_SECONDS, DURATION_MAX_SECONDS)
+    add("--seconds", type=audio, default=30.0, metavar="S", help="audio of each job (default: 30)")
+    seconds = build_number(float, 0, SECONDS_MAX, above=True)
+    add(
+        *("--p95",),
+        type=seconds,
+        default=60.0,
+        metavar="S",
+        help="target for 95 %% of the jobs, from submission to the clip (default: 60)",
     )
-    parser.add_argument("--model", default="small", help=f"{' or '.join(READ_GB)}, for estimates")
-    parser.add_argument("--gpu", help="only offers with this GPU")
-    parser.add_argument("--slots", type=int, default=8, help="concurrent jobs of a worker")
-    parser.add_argument("--cold-start", type=float, default=30.0, help="seconds to start a worker")
-    parser.add_argument(
-        "--throughput", type=Path, help="a result file of bench/serve.py --save; needs --gpu"
+    models = f"{', '.join(READ_GB)}, for estimates (default: %(default)s)"
+    add("--model", default="small", metavar="NAME", help=models)
+    add("--gpu", metavar="NAME", help="only offers with this GPU")
+    slots = build_number(int, 1, SLOTS_MAX)
+    add(
+        "--slots",
+        type=slots,
+        default=8,
+        metavar="N",
+        help="concurrent jobs of a worker (default: 8)",
     )
-    parser.add_argument("--contestant", help="name in that file, such as 'musicgen bfloat16'")
+    add(
+        *("--cold-start",),
+        type=build_number(float, 0, SECONDS_MAX),
+        default=30.0,
+        metavar="S",
+        help="time to start a worker (default: 30)",
+    )
+    result = "a result file of bench/serve.py --save; needs --gpu"
+    add("--throughput", type=Path, metavar="FILE", help=result)
+    add("--contestant", metavar="NAME", help="one in that file, such as 'musicgen bfloat16'")
     parser.set_defaults(run=_plan)
 
 
 def _plan(options: argparse.Namespace, _: Settings) -> int:
-    for name in ("jobs_per_hour", "seconds", "p95", "slots"):
-        if not getattr(options, name) > 0:
-            option = f"--{name.replace('_', '-')}"
-            raise SettingsError(option, "must be above 0", value=getattr(options, name))
     bandwidths = PRICES["bandwidth_gb_per_second"]
     if options.gpu is not None and options.gpu not in bandwidths:
-        raise SettingsError("--gpu", f"must be one of {', '.join(bandwidths)}", value=options.gpu)
+        raise InvalidRequest("--gpu", f"must be one of {', '.join(bandwidths)}", value=options.gpu)
     if options.throughput is not None and options.gpu is None:
-        raise SettingsError("--throughput", "needs --gpu, the GPU of the measurement")
+        raise InvalidRequest("--throughput", "needs --gpu, the GPU of the measurement")
+    if options.contestant is not None and options.throughput is None:
+        raise InvalidRequest("--contestant", "needs --throughput, the file that has it")
     load = Workload(
         options.jobs_per_hour, options.seconds, options.p95, options.slots, options.cold_start
     )

@@ -13,14 +13,9 @@ import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from handlers.cli.options import (
-    EXIT_AWAY,
-    EXIT_FAILED,
-    EXIT_MISCONFIGURED,
-    Commands,
-    add_server_options,
-)
+from handlers.cli.options import Commands, add_server_options
 from handlers.cli.serve_model import serve_model
+from handlers.cli.statuses import EXIT_AWAY, EXIT_FAILED, EXIT_MISCONFIGURED
 from handlers.doctor.plan import PARTS, ServerPlan
 from handlers.doctor.service_checks import PASSING
 from handlers.doctor.start import check_start

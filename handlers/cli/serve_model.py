@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handlers.call_body import BODY_SECONDS
-from handlers.cli.options import EXIT_FAILED
+from handlers.cli.statuses import EXIT_FAILED
 from handlers.hf_endpoint import find_model
 from musicgen.errors import CheckpointNotFound, MissingDependency
 from musicgen.net.listen import bind_sockets

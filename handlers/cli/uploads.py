@@ -11,7 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from handlers.cli.options import EXIT_FAILED, Commands
+from handlers.cli.options import Commands
+from handlers.cli.statuses import EXIT_FAILED
 from musicgen.settings import Settings
 
 if TYPE_CHECKING:

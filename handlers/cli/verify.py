@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-from handlers.cli.options import EXIT_FAILED, EXIT_NOT_COMPARED, Commands, add_model_options
+from handlers.cli.options import Commands, add_model_options, build_number
+from handlers.cli.statuses import EXIT_FAILED, EXIT_NOT_COMPARED
 from musicgen.process.lazy_torch import import_torch
+from musicgen.request import GenerationRequest
+from musicgen.request.limits import DURATION_MAX_SECONDS, DURATION_MIN_SECONDS
 from musicgen.settings import Settings
 
 
@@ -17,7 +20,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--prompt", default="slow calm piano", help="default: %(default)r")
     parser.add_argument(
         "--duration",
-        type=float,
+        type=build_number(float, DURATION_MIN_SECONDS, DURATION_MAX_SECONDS),
         default=1.0,
         metavar="S",
         help="seconds to decode (default: %(default)g)",
@@ -29,7 +32,8 @@ def _verify(options: argparse.Namespace, settings: Settings) -> int:
     import_torch("musicgen verify")
     from musicgen.evaluation.verify import NotCompared, verify
 
-    difference = verify(settings, options.prompt, options.duration)
+    request = GenerationRequest(prompt=options.prompt, duration=options.duration)
+    difference = verify(settings, request.prompt, request.duration)
     if difference is None:
         sys.stdout.write(f"identical: {settings.model}, {options.duration:g} s, greedy\n")
         return 0

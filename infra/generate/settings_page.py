@@ -44,6 +44,8 @@ def _render_default(declared: Declaration) -> str:
         return _quote(declared.unset)
     if default is None or default == ():
         return ""
+    if isinstance(default, tuple):
+        return f"`{','.join(default)}`"
     if isinstance(default, bool):
         return f"`{int(default)}`"
     if isinstance(default, (int, float)):

@@ -103,7 +103,7 @@ def assess(load: Workload, offer: Offer, pace: Pace) -> Assessment:
 
     replicas = _find_fewest(load, pace, run)
     p95 = run(keep_workers(replicas)).percentile(0.95) if replicas else math.inf
-    most = max(1, 2 * (replicas or _compute_minimum(load, pace)))
+    most = min(MOST_WORKERS, 2 * (replicas or _compute_minimum(load, pace)))
     idle = IDLE.get(offer.platform, SERVERLESS_IDLE)
     scaling = Scaling(0, most, load.slots, load.cold_start, idle=idle)
     if offer.platform == "kubernetes":
@@ -145,6 +145,8 @@ def _find_fewest(
     if _seconds_alone(load, pace) > load.p95:
         return None
     low = high = _compute_minimum(load, pace)
+    if high > MOST_WORKERS:
+        return None
     while run(keep_workers(high)).percentile(0.95) > load.p95:
         low, high = high + 1, 2 * high
         if high > MOST_WORKERS:

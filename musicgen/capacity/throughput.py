@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from musicgen.errors import SettingsError
+from musicgen.errors import InvalidRequest
 
 FRAMES_A_SECOND = 50
 EFFICIENCY = 0.3
@@ -57,19 +57,23 @@ class Pace:
 def from_bench(path: Path, contestant: str | None = None) -> Pace:
     """Return the throughput in a result file of `bench/serve.py --save`.
 
-    Raises: `SettingsError` for another file, or an unknown contestant.
+    Raises: `InvalidRequest` for another file, or an unknown contestant.
     """
     try:
         saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         medians: Mapping[str, Any] = saved["medians"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        paces = {
+            name: sorted((int(n), float(row["throughput"])) for n, row in rows.items())
+            for name, rows in medians.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         problem = "must be a file of bench/serve.py --save"
-        raise SettingsError("--throughput", problem, value=path) from error
-    ours = [name for name in medians if name.startswith("musicgen")]
+        raise InvalidRequest("--throughput", problem, value=path) from error
+    ours = [name for name in paces if name.startswith("musicgen")]
     name = contestant or (ours[-1] if ours else "")
-    if name not in medians:
-        raise SettingsError("--contestant", f"must be one of {', '.join(medians)}", value=name)
-    points = sorted((int(n), float(row["throughput"])) for n, row in medians[name].items())
+    if not paces.get(name):
+        raise InvalidRequest("--contestant", f"must be one of {', '.join(paces)}", value=name)
+    points = paces[name]
     return Pace(tuple(points), f"{name} in {path.name}")
 
 
@@ -77,10 +81,10 @@ def estimate(model: str, gpu: str, bandwidth: float) -> Pace:
     """Estimate the throughput of a GPU from its memory bandwidth in GB a second.
 
     A step takes as long as reading its weights and the clips' keys and values, at `EFFICIENCY` of
-    the bandwidth. Raises: `SettingsError` for an unknown model.
+    the bandwidth. Raises: `InvalidRequest` for an unknown model.
     """
     if model not in READ_GB:
-        raise SettingsError(
+        raise InvalidRequest(
             "--model",
             f"must be one of {', '.join(READ_GB)}",
             value=model,

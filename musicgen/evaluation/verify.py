@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from musicgen.checkpoints.locate import Source, locate
 from musicgen.engine.interface import Engine, GenerationJob, Row, run_to_end
 from musicgen.engine.loading import load_engine
-from musicgen.errors import InvalidDuration, UnsupportedCheckpoint
+from musicgen.errors import UnsupportedCheckpoint
 from musicgen.evaluation.peft_merge import load_merged_by_peft
 from musicgen.process.resources import cpu_quota
 from musicgen.process.threads import use_threads
 from musicgen.request import SamplingParams
-from musicgen.request.limits import DURATION_MAX_SECONDS, DURATION_MIN_SECONDS
 from musicgen.settings import Settings
 
 GUIDANCE_SCALES = (1.0, 3.0)
@@ -46,11 +45,8 @@ def verify(settings: Settings, prompt: str, seconds: float) -> Difference | NotC
     Returns None for equal tokens. The precision is float32 unless the settings name another; only
     in float32 are equal tokens guaranteed. An adapter is merged by PEFT for transformers, and each
     merged weight is compared too. Raises: the errors of loading, `MergeDiffers`,
-    `MissingDependency` without transformers, or without peft for an adapter, `InvalidDuration`.
+    `MissingDependency` without transformers, or without peft for an adapter.
     """
-    if not DURATION_MIN_SECONDS <= seconds <= DURATION_MAX_SECONDS:
-        limits = f"from {DURATION_MIN_SECONDS:g} to {DURATION_MAX_SECONDS:g} seconds"
-        raise InvalidDuration("--duration", f"must be a number {limits}", value=seconds)
     base = settings.base_model, settings.base_revision
     source = locate(settings.model, settings.revision, *base)
     precision = "float32" if settings.precision == "auto" else settings.precision

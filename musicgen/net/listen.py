@@ -12,6 +12,7 @@ from musicgen.errors import SettingsError
 RELEASE_SECONDS = 2.0
 """Time for a predecessor that has just been killed to release its port."""
 _PAUSE_SECONDS = 0.1
+_HOSTS = "Use 127.0.0.1, 0.0.0.0 or an address of this machine as host."
 
 
 def bind_sockets(host: str, port: int, variable: str = "--port") -> list[socket.socket]:
@@ -63,6 +64,7 @@ def _bind_all(host: str, port: int) -> list[socket.socket]:
 
 def _build_error(variable: str, host: str, port: int, error: Exception) -> SettingsError:
     number = error.errno if isinstance(error, OSError) else None
+    reason = error.strerror if isinstance(error, OSError) else str(error)
     problem, advice = {
         errno.EADDRINUSE: (
             f"must be a free port of {host}",
@@ -70,11 +72,11 @@ def _build_error(variable: str, host: str, port: int, error: Exception) -> Setti
         ),
         errno.EADDRNOTAVAIL: (
             f"cannot be opened on {host}, no address of this machine",
-            "Use 127.0.0.1, 0.0.0.0 or an address of this machine as host.",
+            _HOSTS,
         ),
         errno.EACCES: (
             f"must be a port of {host} open to this process's user",
             "Ports below 1024 belong to root.",
         ),
-    }.get(number or 0, (f"cannot be opened on {host}", f"{error}."))
+    }.get(number or 0, (f"cannot be opened on {host}", f"{reason}. {_HOSTS}"))
     return SettingsError(variable, problem, value=port, advice=advice)

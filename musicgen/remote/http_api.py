@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from musicgen.errors import GenerationCancelled, RemoteError
+from musicgen.errors import GenerationCancelled, RemoteError, show_value
 from musicgen.http_errors import list_http_errors
 from musicgen.remote.clips import RemoteClip, decode_base64, decode_data_uri
 from musicgen.remote.errors import RemoteRefusal
@@ -65,9 +65,13 @@ class HttpApi:
         import httpx
 
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._client = httpx.Client(base_url=base_url, headers=headers, follow_redirects=True)
+        try:
+            self._client = httpx.Client(base_url=base_url, headers=headers, follow_redirects=True)
+        except list_http_errors() as error:
+            raise RemoteError(f"{show_value(base_url)} is not a URL: {error}.") from error
         self._end = time.monotonic() + timeout
         self._cancelled = cancelled or threading.Event()
+        self._failure: str | None = None
         self.meter = meter or Meter()
 
     def get(self, path: str) -> Any:
@@ -129,9 +133,9 @@ class HttpApi:
         if self._cancelled.is_set():
             raise GenerationCancelled("cancelled while waiting for the remote deployment")
         if self.seconds_left <= 0:
-            raise RemoteError(
-                "no result in time. Allow more: --timeout or MUSICGEN_REMOTE_TIMEOUT_SECONDS."
-            )
+            reason = f" ({self._failure})" if self._failure else ""
+            advice = "Allow more: --timeout or MUSICGEN_REMOTE_TIMEOUT_SECONDS."
+            raise RemoteError(f"no result in time{reason}. {advice}")
 
     def pause(self) -> None:
         """Wait before the next poll. Raises the errors of `check`."""
@@ -156,13 +160,14 @@ class HttpApi:
                 response = (exchange or self._exchange)(method, path, **options)
             except list_http_errors() as error:
                 failures += 1
+                problem = f"cannot reach {self._client.base_url}: {_describe(error)}"
                 is_final = not isinstance(error, httpx.TransportError)
                 # A POST may have started a job: only a GET is safe to repeat.
                 may_run = method == "POST" and not isinstance(error, unsent)
                 if may_run or is_final or failures >= ATTEMPTS:
                     self.meter.may_be_running = self.meter.may_be_running or may_run
-                    where = self._client.base_url
-                    raise Unreachable(f"cannot reach {where}: {_describe(error)}.") from error
+                    raise Unreachable(f"{problem}.") from error
+                self._failure = problem
             else:
                 if response.status_code not in _STARTING | _BUSY or self.seconds_left <= 0:
                     return response

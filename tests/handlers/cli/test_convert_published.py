@@ -50,8 +50,8 @@ def test_a_style_model_brings_mert_too(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_folder_needs_a_base_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["convert", str(tmp_path), "-o", str(tmp_path / "new")]) != 0
-    assert "name one with --base" in capsys.readouterr().err
+    assert cli.main(["convert", str(tmp_path), "-o", str(tmp_path / "new")]) == 2
+    assert "--base must name the base model" in capsys.readouterr().err
 
 
 def _convert(
