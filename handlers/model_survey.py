@@ -1,4 +1,4 @@
-"""Survey of the catalog: the models that a worker's machine cannot have.
+"""Survey of the catalog: the models, and decoder, that a worker's machine cannot have.
 
 This file is also the program of a survey. A worker runs it as a process, because the hub's package
 takes time and memory that the worker otherwise does not need.
@@ -83,16 +83,15 @@ async def _survey_in_process() -> tuple[str, ...]:
 def find_missing_models() -> tuple[str, ...]:
     """Return the names of the catalog's models that this machine cannot load.
 
-    Files of the catalog need PyTorch. Those outside the hub's cache need the hub.
+    Multi-band diffusion is among them by its name on the hub. Files of the catalog need PyTorch.
+    Those outside the hub's cache need the hub.
     """
     entries = catalog.CATALOG.values()
     if importlib.util.find_spec("torch") is None:
-        return tuple(entry.name for entry in entries)
-    absent = [
-        entry.name
-        for entry in entries
-        if entry.source != "package" and not _is_in_cache(entry.source)
-    ]
+        return *(entry.name for entry in entries), catalog.DIFFUSION
+    sources = {entry.name: entry.source for entry in entries if entry.source != "package"}
+    sources[catalog.DIFFUSION] = catalog.DIFFUSION
+    absent = [name for name, source in sources.items() if not _is_in_cache(source)]
     return () if not absent or is_hub_reachable() else tuple(absent)
 
 

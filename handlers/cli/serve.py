@@ -209,7 +209,7 @@ async def _worker(url: str, api: ApiSettings, settings: Settings) -> int:
             predictor.device,
             FetchStage(pool, app, files.uploads, rules, metrics),
             serving.licences,
-            *(lambda: survey.missing, predictor.find_missing_parts),
+            *(lambda: survey.missing, lambda: predictor.find_missing_parts(survey.missing)),
         )
         worker = Worker(pool, app, role, api.drain, api.data_dir, metrics)
         worker.stop_on_signals()

@@ -7,6 +7,8 @@ from typing import Any
 
 from handlers.call_errors import ApiError as ApiError
 from handlers.call_errors import BodyTooLarge as BodyTooLarge
+from handlers.contract import describe_error
+from musicgen.errors import InvalidRequest
 
 RETRY_MAX_SECONDS = 600
 
@@ -22,6 +24,15 @@ def build_error_body(status: int, code: str, message: str, **details: Any) -> di
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     error = {"code": code, "message": message, "type": kind, "param": details.get("field")}
     return {"error": {**error, **details}}
+
+
+def build_failure(error: BaseException) -> dict[str, Any]:
+    """Return the error of a job's row, without details hidden from callers."""
+    report = describe_error(error)
+    failure = {"code": report.code, "message": report.text}
+    if isinstance(error, InvalidRequest):
+        failure["field"] = error.field
+    return failure
 
 
 class Unauthorized(ApiError):

@@ -162,12 +162,16 @@ class ModelUnavailable(UnknownModel):
 
 
 class PartUnavailable(InvalidRequest):
-    """Stems or notes need packages or weights that are missing. `advice`: how to get them."""
+    """Stems, notes or a decoder need packages or weights that are missing.
+
+    `advice`: how to get them.
+    """
 
     code = "part_unavailable"
 
     def __init__(self, field: str, advice: str) -> None:
-        super().__init__(field, "cannot be made here", advice=advice)
+        problem = "must be encodec here" if field == "decoder" else "cannot be made here"
+        super().__init__(field, problem, advice=advice)
 
 
 class UnknownFormat(InvalidRequest):

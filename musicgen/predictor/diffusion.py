@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from musicgen.catalog import MUSICGEN_LICENCE
-from musicgen.errors import InvalidRequest
+from musicgen.errors import PartUnavailable
 from musicgen.request import GenerationRequest
 from musicgen.request.limits import MULTI_BAND_DIFFUSION
 
 OFF = "off"
+FIELD = "decoder"
+_TURNED_OFF = "Multi-band diffusion is turned off."
+_NO_WEIGHTS = "The weights of multi-band diffusion are in no cache here, or cannot be downloaded."
 
 
 def choose_diffusion(request: GenerationRequest, weights: str) -> str | None:
     """Return the weights of multi-band diffusion for a request, or None for EnCodec's decoder.
 
-    `weights`: as in the settings. Raises: `InvalidRequest`.
+    `weights`: as in the settings. Raises: `PartUnavailable`.
     """
     if request.decoder != MULTI_BAND_DIFFUSION:
         return None
     if weights == OFF:
-        problem, advice = "must be encodec here", "Multi-band diffusion is turned off."
-        raise InvalidRequest("decoder", problem, advice=advice)
+        raise PartUnavailable(FIELD, _TURNED_OFF)
     return weights
+
+
+def find_missing_diffusion(weights: str, absent: Collection[str]) -> str | None:
+    """Return why there is no decoding by diffusion here, or None. Loads nothing.
+
+    `absent`: names of the hub that this machine cannot have.
+    """
+    if weights == OFF:
+        return _TURNED_OFF
+    return _NO_WEIGHTS if weights in absent else None
 
 
 def add_licence(model: str, diffusion: str | None) -> str:

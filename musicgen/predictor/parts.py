@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO, cast
 
@@ -16,6 +16,8 @@ from musicgen.audio.tags import AudioTags
 from musicgen.disk_errors import find_temporary_folder, translate_full_disk
 from musicgen.errors import MissingDependency, PartUnavailable, SettingsError
 from musicgen.midi import packages as midi
+from musicgen.predictor.diffusion import FIELD as DECODER
+from musicgen.predictor.diffusion import find_missing_diffusion
 from musicgen.predictor.separation import MelodySeparator
 from musicgen.request import AudioFormat, GenerationRequest
 
@@ -45,12 +47,20 @@ class MadePart:
             yield block
 
 
-def find_missing_parts(separator: MelodySeparator) -> dict[str, str]:
-    """Return the fields of parts that this machine cannot make, each with what to do about it.
+def find_missing_parts(
+    separator: MelodySeparator, diffusion: str, absent: Collection[str]
+) -> dict[str, str]:
+    """Return the fields that this machine cannot serve, each with what to do about it.
 
-    Loads nothing: a model of stems that turns out to be unusable is found by its first request.
+    They are those of parts of clips, and `decoder` for multi-band diffusion with the weights
+    `diffusion`. `absent`: names of the hub that this machine cannot have. Loads nothing: a model
+    that turns out to be unusable is found by its first request.
     """
-    missing = {midi.PART: midi.find_missing(), "stems": separator.find_missing()}
+    missing: dict[str, object] = {
+        midi.PART: midi.find_missing(),
+        "stems": separator.find_missing(),
+        DECODER: find_missing_diffusion(diffusion, absent),
+    }
     return {field: str(error) for field, error in missing.items() if error is not None}
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import secrets
 import uuid
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -190,9 +190,9 @@ class Predictor:
         logger.info("loaded %s (licence %s)", source.name, source.licence)
         return Predictor(engine, source, settings, self._storage, self._separator, self._signer)
 
-    def find_missing_parts(self) -> dict[str, str]:
-        """Return the fields of parts that cannot be made here, each with what to do about it."""
-        return find_missing_parts(self._separator)
+    def find_missing_parts(self, absent: Collection[str] = ()) -> dict[str, str]:
+        """Return the fields that cannot be served here; see `parts.find_missing_parts`."""
+        return find_missing_parts(self._separator, self._settings.diffusion, absent)
 
     def close(self) -> None:
         """Free the weights."""

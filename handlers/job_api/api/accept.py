@@ -15,11 +15,13 @@ from handlers.job_api.api.request_schema import (
     PRIORITY_MAX,
     WEBHOOK_URL_MAX_CHARACTERS,
 )
+from handlers.job_api.store.abilities import check_needs
 from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.models import AvailableModels
+from handlers.job_api.store.needs import list_needs
 from handlers.job_api.store.texts import is_storable, list_texts
 from handlers.job_api.store.upload_files import UPLOAD
-from musicgen.errors import InvalidRequest, ModelUnavailable, PartUnavailable, UnknownModel
+from musicgen.errors import InvalidRequest, UnknownModel
 from musicgen.request import GenerationRequest
 from musicgen.request.fields import to_integer
 
@@ -55,9 +57,9 @@ def accept(
     checked = dict(sent) if audio is None else {**sent, "input_audio": _PLACEHOLDER}
     request = GenerationRequest.from_mapping(checked)
     if request.model_version is not None:
-        _check_model(request.model_version, available)
-    _check_parts(request, available)
+        check_model(request.model_version, available)
     fields = request.to_mapping()
+    check_needs(list_needs({"model_version": available.default, **fields}), available)
     _check_storable(fields)
     sound = None
     if audio is not None:
@@ -80,23 +82,10 @@ def accept(
     return AcceptedJob(fields, digest, seconds, priority, webhook, sound)
 
 
-def _check_model(name: str, available: AvailableModels) -> None:
-    """Refuse a model that nobody knows, or that no worker can load.
-
-    Raises: `UnknownModel`, `ModelUnavailable`.
-    """
+def check_model(name: str, available: AvailableModels) -> None:
+    """Refuse a model that nobody knows. Raises: `UnknownModel`."""
     if not available.is_available(name):
         raise UnknownModel.for_choice("model_version", name, sorted(available.names))
-    if available.is_missing(name):
-        at_hand = available.names - available.missing
-        raise ModelUnavailable("model_version", name, at_hand)
-
-
-def _check_parts(request: GenerationRequest, available: AvailableModels) -> None:
-    """Refuse parts that no worker can make. Raises: `PartUnavailable`."""
-    for name, advice in available.missing_parts.items():
-        if getattr(request, name):
-            raise PartUnavailable(name, advice)
 
 
 def _check_storable(fields: Mapping[str, Any]) -> None:

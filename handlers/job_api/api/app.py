@@ -49,8 +49,8 @@ from handlers.job_api.store.deletions import finish_deletions
 from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.maintenance import maintain
 from handlers.job_api.store.notifications import JobNotifications
+from handlers.job_api.store.queue_load import QueueLoadMeter
 from handlers.job_api.store.schema import migrate
-from handlers.job_api.store.status import QueueLoadMeter
 from musicgen import __version__
 from musicgen.process.resources import return_free_memory_regularly
 from musicgen.settings.job_api import LOOPBACK, ApiSettings

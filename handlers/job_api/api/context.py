@@ -20,7 +20,8 @@ from handlers.job_api.store.database import Pool
 from handlers.job_api.store.database_meter import DatabaseMeter
 from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.notifications import JobNotifications
-from handlers.job_api.store.status import QueueLoadMeter, build_status
+from handlers.job_api.store.queue_load import QueueLoadMeter
+from handlers.job_api.store.status import build_status
 from musicgen.settings.job_api import ApiSettings
 
 if TYPE_CHECKING:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
+from handlers.job_api.api.accept import check_model
 from handlers.job_api.api.context import Context
 from handlers.job_api.api.routes_jobs import CurrentCaller
 from handlers.job_api.api.schemas import ErrorReply
+from handlers.job_api.store import queue
+from handlers.job_api.store.abilities import check_needs
+from handlers.job_api.store.models import find_available_models
+from handlers.job_api.store.needs import list_needs
 from musicgen.request.limits import (
     DURATION_DEFAULT_SECONDS,
     DURATION_MAX_SECONDS,
     DURATION_MIN_SECONDS,
+    PROMPT_MAX_CHARACTERS,
     VARIATIONS_MAX,
 )
 
@@ -51,23 +57,44 @@ class JobEstimate(BaseModel):
     price: JobPrice | None = Field(description="null where the operator has set no price")
 
 
+ModelName = Annotated[str | None, Query(max_length=PROMPT_MAX_CHARACTERS, description="A model")]
+Decoder = Annotated[Literal["encodec", "multi_band_diffusion"], Query(description="The decoder")]
+Stems = Annotated[bool, Query(description="With stems of each clip")]
+Midi = Annotated[bool, Query(description="With the notes of each clip")]
+
+
 @router.get("/estimate", response_model=JobEstimate, responses=_ERRORS)
 async def estimate_job(
     request: Request,
     caller: CurrentCaller,
     duration: Duration = DURATION_DEFAULT_SECONDS,
     variations: Variations = 1,
+    model_version: ModelName = None,
+    decoder: Decoder = "encodec",
+    stems: Stems = False,
+    midi: Midi = False,
 ) -> JSONResponse:
-    """Estimate time and price of a job, from the queue and the last finished jobs."""
+    """Estimate time and price of a job, from the queue and the last jobs of the same kind.
+
+    A model, a decoder and parts that have never been measured count by an assumption.
+    """
     context: Context = request.app.state.context
+    available = await find_available_models(context.pool, context.default_model)
+    if model_version is not None:
+        check_model(model_version, available)
+    model = model_version or available.default
+    asked = {"model_version": model, "decoder": decoder, "stems": stems, "midi": midi}
+    needs = list_needs(asked)
+    check_needs(needs, available)
     load = await context.meter.read()
     seconds = duration * variations
-    wait = load.wait_seconds
+    wait = load.estimate_wait(needs)
+    pace = load.paces.find_pace(needs, is_remote=context.queue_for_new == queue.REMOTE)
     return JSONResponse(
         {
             "audio_seconds": round(seconds, 3),
             "wait_seconds": None if wait is None else round(wait, 1),
-            "work_seconds": round(seconds * load.pace, 1),
+            "work_seconds": round(seconds * pace, 1),
             "price": _calculate_price(context, seconds),
         }
     )

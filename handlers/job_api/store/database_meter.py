@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from handlers.job_api.store.database import Pool
-from handlers.job_api.store.status import QueueLoad, QueueLoadMeter
+from handlers.job_api.store.queue_load import QueueLoad, QueueLoadMeter
 
 STATES = ("queued", "running", "completed", "failed", "cancelled")
 DEADLINE_SECONDS = 1.5

@@ -19,6 +19,7 @@ from psycopg.types.json import Jsonb
 from handlers.job_api.errors import IdempotencyConflict, QueueFull, TooManyJobs
 from handlers.job_api.store import queue
 from handlers.job_api.store.database import Pool, query, retry_on_disconnect
+from handlers.job_api.store.needs import list_needs
 from handlers.job_api.store.notifications import CANCELLED
 from handlers.job_api.store.texts import to_jsonb
 
@@ -77,6 +78,7 @@ class WorkerRun:
     trace: str | None
     waited: float
     fetched: str | None = None
+    needs: Sequence[str] = ()
 
     @property
     def name(self) -> str:
@@ -148,12 +150,12 @@ async def _submit(pool: Pool, app: App, job: NewJob, limits: JobLimits, to: str)
             )
         await connection.execute(
             "INSERT INTO musicgen_jobs (id, owner, request, request_hash, idempotency_key, "
-            "priority, webhook_url, trace, queue, queue_id, audio_seconds, fetches) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            "priority, webhook_url, trace, queue, queue_id, audio_seconds, fetches, needs) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             [
                 *(job_id, job.owner, Jsonb(dict(job.request)), job.request_hash),
                 *(job.idempotency_key, job.priority, job.webhook_url, job.trace),
-                *(to, queue_id, job.audio_seconds, fetches),
+                *(to, queue_id, job.audio_seconds, fetches, list_needs(job.request)),
             ],
         )
     return job_id
@@ -164,9 +166,9 @@ async def begin(pool: Pool, job_id: str, queue_id: int, worker: str) -> WorkerRu
     rows = await query(
         pool,
         "UPDATE musicgen_jobs SET state = 'running', attempt = attempt + 1, maker = %s, "
-        "progress = 0, streams = false, started_at = now() "
+        "progress = 0, streams = false, started_at = now(), unable_since = NULL "
         f"WHERE id = %s AND queue_id = %s AND {_UNFINISHED} "
-        "RETURNING attempt, owner, request, audio_seconds, trace, fetched, "
+        "RETURNING attempt, owner, request, audio_seconds, trace, fetched, needs, "
         "extract(epoch FROM now() - created_at)::float AS waited",
         *(worker, job_id, queue_id),
         seconds=math.inf,

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from handlers.job_api.store.abilities import fail_unable
 from handlers.job_api.store.database import Pool, query
 from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.life_lock import delete_old_locks
@@ -51,6 +52,7 @@ async def maintain(
                 pool, app, settings.worker_timeout, settings.attempts, orphans_to
             )
             count(counts.requeued)
+            await fail_unable(pool)
             if time.monotonic() >= cleanup_at:
                 cleanup_at = time.monotonic() + CLEANUP_SECONDS
                 gone = max(_GONE_SECONDS, 2 * settings.worker_timeout)

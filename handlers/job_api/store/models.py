@@ -8,7 +8,7 @@ from typing import Any
 
 from handlers.job_api.store import queue
 from handlers.job_api.store.database import Pool, query
-from handlers.job_api.store.status import ALIVE_SECONDS
+from handlers.job_api.store.queue_load import ALIVE_SECONDS
 from handlers.job_api.store.texts import escape, to_jsonb
 from musicgen import catalog
 from musicgen.catalog import UNKNOWN_LICENCE
@@ -21,7 +21,8 @@ class AvailableModels:
     `default`: for requests without a model. `loaded`, `loading`: by any living worker. `failures`:
     reasons by model, for a requested model with a failed load. `licences`: by model, of loaded ones
     outside the catalog. `missing`: names of the catalog that no living worker can have.
-    `missing_parts`: fields of parts that no living worker can make, each with what to do about it.
+    `missing_parts`: fields that no living worker can serve, each with what to do about it.
+    `abilities`: of each living worker of local jobs, None for any job.
     """
 
     default: str
@@ -31,6 +32,12 @@ class AvailableModels:
     licences: Mapping[str, str]
     missing: frozenset[str] = frozenset()
     missing_parts: Mapping[str, str] = field(default_factory=dict)
+    abilities: tuple[frozenset[str] | None, ...] = ()
+
+    def can_make(self, needs: Sequence[str]) -> bool:
+        """Return whether a worker may come to a job: without any worker nothing is known."""
+        able = [known is None or known.issuperset(needs) for known in self.abilities]
+        return not able or any(able)
 
     def is_available(self, name: str) -> bool:
         """Return whether a request may name this model, by any name of the catalog."""
@@ -51,7 +58,8 @@ async def find_available_models(pool: Pool, default_model: str) -> AvailableMode
     """Return the models of the living workers. `default_model`: the default without a worker."""
     rows = await query(
         pool,
-        "SELECT models, loading, licences, missing, makes, missing_parts FROM musicgen_workers "
+        "SELECT models, loading, licences, missing, makes, missing_parts, abilities "
+        "FROM musicgen_workers "
         "WHERE seen_at > now() - make_interval(secs => %s) ORDER BY name",
         ALIVE_SECONDS,
     )
@@ -61,7 +69,9 @@ async def find_available_models(pool: Pool, default_model: str) -> AvailableMode
     licences = {name: text for row in rows for name, text in row["licences"].items()}
     every = [frozenset(row["missing"]) for row in rows]
     missing = frozenset.intersection(*every) - loaded if every else frozenset()
-    found = licences, missing, join_missing_parts(rows)
+    local = [row["abilities"] for row in rows if row["makes"] == queue.LOCAL]
+    abilities = tuple(None if names is None else frozenset(names) for names in local)
+    found = licences, missing, join_missing_parts(rows), abilities
     requested = await read_requested_model(pool)
     # The requested model becomes the default only once a worker has loaded it.
     if requested is None or requested.name in loaded:
@@ -88,7 +98,8 @@ class WorkerRow:
 
     `makes`: its queue. `licences`: by model, of those outside the catalog. `fetches`: whether it
     fetches the sounds of waiting jobs. `missing`: names of the catalog that it cannot have.
-    `missing_parts`: fields of parts that it cannot make, each with what to do about it.
+    `missing_parts`: fields that it cannot serve, each with what to do about it. `abilities`: the
+    needs of jobs that it takes, None for any.
     """
 
     name: str
@@ -100,6 +111,7 @@ class WorkerRow:
     fetches: bool = False
     missing: Sequence[str] = ()
     missing_parts: Mapping[str, str] = field(default_factory=dict)
+    abilities: Sequence[str] | None = None
 
 
 async def write_worker(pool: Pool, row: WorkerRow) -> None:
@@ -107,15 +119,16 @@ async def write_worker(pool: Pool, row: WorkerRow) -> None:
     await query(
         pool,
         "INSERT INTO musicgen_workers (name, slots, makes, models, loading, licences, fetches, "
-        "missing, missing_parts, seen_at) "
-        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, now()) "
+        "missing, missing_parts, abilities, seen_at) "
+        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, now()) "
         "ON CONFLICT (name) DO UPDATE SET slots = excluded.slots, "
         "makes = excluded.makes, models = excluded.models, loading = excluded.loading, "
         "licences = excluded.licences, "
         "fetches = excluded.fetches, missing = excluded.missing, "
-        "missing_parts = excluded.missing_parts, seen_at = now()",
+        "missing_parts = excluded.missing_parts, abilities = excluded.abilities, seen_at = now()",
         *(row.name, row.slots, row.makes, list(row.models), row.loading),
         *(to_jsonb(row.licences), row.fetches, list(row.missing), to_jsonb(row.missing_parts)),
+        None if row.abilities is None else list(row.abilities),
     )
 
 

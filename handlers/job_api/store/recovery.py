@@ -14,7 +14,8 @@ from psycopg.types.json import Jsonb
 from handlers.job_api.store import queue
 from handlers.job_api.store.database import Connection, Pool, query
 from handlers.job_api.store.life_lock import find_dead_workers, forget_workers
-from handlers.job_api.store.status import ALIVE_SECONDS
+from handlers.job_api.store.needs import PARTS
+from handlers.job_api.store.queue_load import ALIVE_SECONDS
 
 if TYPE_CHECKING:
     from procrastinate import App
@@ -48,9 +49,11 @@ _STRANDED = """
     WHERE j.state = 'queued' AND j.queue <> %s
         AND j.created_at < now() - make_interval(secs => %s)
         AND NOT EXISTS (SELECT 1 FROM musicgen_workers w
-            WHERE w.makes = j.queue AND w.seen_at > now() - make_interval(secs => %s))
+            WHERE w.makes = j.queue AND w.seen_at > now() - make_interval(secs => %s)
+                AND (w.abilities IS NULL OR j.needs <@ w.abilities OR j.needs && %s::text[]))
     FOR UPDATE OF j SKIP LOCKED
 """
+# Jobs with parts stay with local workers while there are any: no platform makes parts.
 # Programs without the fetch stage run beside this one during an upgrade.
 _UNFETCHED = """
     SELECT j.id, j.attempt, j.queue, j.queue_id, j.priority, 'todo' AS status
@@ -113,7 +116,7 @@ async def recover(
         orphans += await cursor.fetchall()
         if to is not None:
             cursor = await connection.execute(
-                _STRANDED.encode(), [to, worker_timeout, ALIVE_SECONDS]
+                _STRANDED.encode(), [to, worker_timeout, ALIVE_SECONDS, list(PARTS)]
             )
             orphans += await cursor.fetchall()
         for orphan in orphans:

@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from handlers.input_audio import LIMITS
-from handlers.job_api.errors import TooManyUploads
+from handlers.job_api.errors import TooManyUploads, build_failure
 from handlers.job_api.store import fetches, queue, uploads
 from handlers.job_api.store.database import DISCONNECT_ERRORS, Pool
 from handlers.job_api.store.disk import check_room, hide_disk_errors
 from handlers.job_api.store.upload_files import UploadFiles
-from handlers.job_api.worker.local_executor import build_failure
 from handlers.job_api.worker.outcome import FAILED, MOVED, REFUSED, JobOutcome
 from handlers.job_api.worker.progress import REPORT_SECONDS
 from musicgen.errors import GenerationCancelled, InvalidRequest, MusicGenError, StorageError

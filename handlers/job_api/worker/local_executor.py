@@ -12,12 +12,13 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from handlers.contract import describe_error
 from handlers.input_audio import FIELD
+from handlers.job_api.errors import build_failure
 from handlers.job_api.store import jobs, requeue
 from handlers.job_api.store.database import Pool
 from handlers.job_api.store.files import JobFiles, count_clips
 from handlers.job_api.store.notifications import JobNotifications
+from handlers.job_api.store.paces import JobWork, record_work
 from handlers.job_api.store.upload_files import UPLOAD, UploadFiles
 from handlers.job_api.worker.audio_fetch import fetch_audio
 from handlers.job_api.worker.outcome import DROPPED, MOVED, REFUSED, JobOutcome
@@ -68,6 +69,8 @@ class LocalExecutor:
 
         Raises: `MusicGenError` for a failure of this machine, without a remote queue.
         """
+        is_loaded = self._serving.has_loaded(run.request.get("model_version"))
+        began = time.monotonic()
         try:
             # Live sound is written too, and its file cannot be deleted from a read-only disk.
             with (
@@ -94,8 +97,16 @@ class LocalExecutor:
             is_stored = result is not None
             await asyncio.to_thread(self._files.discard, run, is_stored=is_stored)
             return DROPPED
+        if is_loaded:
+            # The load of a model is no work of the next jobs.
+            await self._record(run, time.monotonic() - began, result.timings.parts)
         audio = result.seconds * len(result.clips)
         return JobOutcome("completed", audio, result.real_time_factor, first_audio)
+
+    async def _record(self, run: jobs.WorkerRun, seconds: float, parts: float) -> None:
+        """Record the work of a job, for estimates. `parts`: seconds for the parts of its clips."""
+        work = JobWork(run.needs, run.audio_seconds, max(0.0, seconds - parts), parts)
+        await record_work(self._pool, work)
 
     async def _generate(self, run: jobs.WorkerRun) -> tuple[GenerationResult | None, float | None]:
         """Return the result and the seconds to the first audio.
@@ -155,15 +166,6 @@ async def open_upload(
         yield fields
     finally:
         await asyncio.to_thread(opened.__exit__, None, None, None)
-
-
-def build_failure(error: BaseException) -> dict[str, Any]:
-    """Return the error of a job's row, without details hidden from callers."""
-    report = describe_error(error)
-    failure = {"code": report.code, "message": report.text}
-    if isinstance(error, InvalidRequest):
-        failure["field"] = error.field
-    return failure
 
 
 def _build_result(result: GenerationResult) -> dict[str, Any]:

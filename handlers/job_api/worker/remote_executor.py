@@ -6,13 +6,16 @@ import asyncio
 import hashlib
 import logging
 import threading
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from handlers.job_api.errors import build_failure
 from handlers.job_api.store import jobs, queue, requeue
 from handlers.job_api.store.database import Pool
 from handlers.job_api.store.files import JobFiles, count_clips
-from handlers.job_api.worker.local_executor import build_failure, open_upload
+from handlers.job_api.store.paces import JobWork, record_work
+from handlers.job_api.worker.local_executor import open_upload
 from handlers.job_api.worker.outcome import DROPPED, FAILED, MOVED, REFUSED, JobOutcome
 from handlers.job_api.worker.progress import REPORT_SECONDS, ProgressReporter
 from musicgen.errors import InvalidRequest, RemoteError
@@ -59,6 +62,7 @@ class RemoteExecutor:
 
     async def execute(self, run: jobs.WorkerRun) -> JobOutcome:
         """Run a job to its end, or move it to a queue."""
+        began = time.monotonic()
         try:
             with span("musicgen.elsewhere", expected=(InvalidRequest,)):
                 made = await self._generate(run)
@@ -70,6 +74,8 @@ class RemoteExecutor:
         if made is None or not await self._complete(run, made):
             logger.info("Job %s was cancelled or taken over; its clips are deleted.", run.id)
             return DROPPED
+        took = time.monotonic() - began
+        await record_work(self._pool, JobWork(run.needs, run.audio_seconds, took, is_remote=True))
         return JobOutcome("completed", sum(clip.seconds or 0.0 for clip in made.clips))
 
     async def _generate(self, run: jobs.WorkerRun) -> RemoteResult | None:

@@ -19,12 +19,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from handlers.job_api.errors import build_failure
 from handlers.job_api.store import jobs, queue, requeue
+from handlers.job_api.store.claims import limit_claims
 from handlers.job_api.store.database import DISCONNECT_ERRORS, Pool, query
 from handlers.job_api.store.life_lock import LifeLock
 from handlers.job_api.store.models import WorkerRow, write_worker
+from handlers.job_api.store.needs import list_abilities
 from handlers.job_api.worker.fetch_stage import FETCHES_AT_ONCE, FetchStage
-from handlers.job_api.worker.local_executor import build_failure
 from handlers.job_api.worker.outcome import FAILED, LEFT, JobOutcome
 from handlers.job_api.worker.queue_loop import HEARTBEAT_SECONDS, QueueLoop
 from musicgen.errors import DeviceFault, GenerationCancelled, MusicGenError
@@ -63,7 +65,7 @@ class WorkerRole:
     names of the loaded models, `loading` the name of the model in loading. `device`: the place of
     its jobs in the log, such as cuda:0. `fetch_stage`: None for remote jobs. `licences`: by model,
     of those outside the catalog. `missing`: returns the names of the catalog that it cannot have,
-    `missing_parts` the fields of parts that it cannot make, each with what to do about it.
+    `missing_parts` the fields that it cannot serve, each with what to do about it.
     """
 
     queue_name: str
@@ -76,6 +78,11 @@ class WorkerRole:
     licences: Mapping[str, str] = field(default_factory=dict)
     missing: Callable[[], tuple[str, ...]] = tuple
     missing_parts: Callable[[], Mapping[str, str]] = dict
+
+    def list_abilities(self) -> list[str]:
+        """Return the needs of local jobs that this worker takes."""
+        models = (*self.models(), *self.licences)
+        return list_abilities(models, self.missing(), self.missing_parts())
 
 
 class Worker:
@@ -106,6 +113,8 @@ class Worker:
         self.lost_device = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stopped_at = 0.0
+        if role.queue_name == queue.LOCAL:
+            limit_claims(app, role.list_abilities)
         app.task(name=queue.GENERATE, pass_context=True)(self._generate)
         if role.fetch_stage is not None:
             role.fetch_stage.name(self.name)
@@ -275,7 +284,8 @@ class Worker:
     def _describe(self) -> WorkerRow:
         role = self._role
         makes = queue.REMOTE if role.queue_name == queue.REMOTE else queue.LOCAL
+        abilities = role.list_abilities() if makes == queue.LOCAL else None
         models, loading = list(role.models()), role.loading()
         fetches = role.fetch_stage is not None
         facts = (self.name, role.slots, makes, models, loading, role.licences, fetches)
-        return WorkerRow(*facts, role.missing(), role.missing_parts())
+        return WorkerRow(*facts, role.missing(), role.missing_parts(), abilities)

@@ -21,8 +21,8 @@ from handlers.job_api.api.metrics import ApiMetrics
 from handlers.job_api.store import database_meter
 from handlers.job_api.store.database import Pool, open_pool, query
 from handlers.job_api.store.database_meter import DatabaseMeter
+from handlers.job_api.store.queue_load import QueueLoadMeter
 from handlers.job_api.store.schema import migrate
-from handlers.job_api.store.status import QueueLoadMeter
 from tests.handlers.job_api.test_security import Guarded
 from tests.support.clips import wav
 from tests.support.job_server import JobServer, data_folder, free_port, job_server

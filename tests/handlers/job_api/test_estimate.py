@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from handlers.job_api.store.paces import ASSUMED
+from musicgen.midi import packages
 from tests.support.job_server import JobServer, data_folder, job_server
 
 
@@ -46,8 +48,37 @@ def test_an_estimate_knows_the_jobs_before(priced: JobServer) -> None:
         priced.http.delete(f"/v1/jobs/{job}")
 
 
+@pytest.mark.skipif(packages.find_missing() is not None, reason="no model of basic-pitch")
+def test_parts_have_a_time_of_their_own_and_it_is_learned(priced: JobServer) -> None:
+    """Of the worker's own figures: what a job has taken is what the next one is estimated at."""
+    assert priced.ended(priced.submit(duration=2))["status"] == "completed"
+
+    def estimate(**fields: object) -> float:
+        time.sleep(1.1)  # the load is looked up once a second
+        answer = priced.http.get("/v1/estimate", params={"duration": 300, **fields})
+        assert answer.status_code == 200, answer.text
+        return float(answer.json()["work_seconds"])
+
+    plain, assumed = estimate(), estimate(midi=True)
+    assert assumed == pytest.approx(plain * (1 + ASSUMED["midi"]), rel=0.05)
+    assert estimate(decoder="multi_band_diffusion") > 5 * plain
+    done = priced.ended(priced.submit(duration=5, midi=True))
+    parts = done["result"]["timings"]["parts"] * 300 / 5
+    assert parts > 0
+    assert estimate(midi=True) - estimate() == pytest.approx(parts, abs=0.2)
+
+
 @pytest.mark.parametrize(
-    "params", [{"duration": 0}, {"duration": 301}, {"variations": 9}, {"duration": "long"}]
+    "params",
+    [
+        {"duration": 0},
+        {"duration": 301},
+        {"variations": 9},
+        {"duration": "long"},
+        {"model_version": "none"},
+        {"decoder": "none"},
+        {"stems": "perhaps"},
+    ],
 )
 def test_a_request_that_would_be_refused_has_no_estimate(
     priced: JobServer, params: dict[str, object]

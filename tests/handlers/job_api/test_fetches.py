@@ -11,7 +11,7 @@ import pytest
 from handlers.job_api.store import fetches, jobs, queue, recovery, requeue, retention
 from handlers.job_api.store.database import Pool, query
 from handlers.job_api.store.files import JobFiles
-from handlers.job_api.store.status import QueueLoadMeter
+from handlers.job_api.store.queue_load import QueueLoadMeter
 
 LIMITS = jobs.JobLimits(queue_max=100, jobs_per_key=100)
 URL = "http://example.com/sound.wav"

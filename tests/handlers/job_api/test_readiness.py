@@ -12,8 +12,8 @@ import psycopg
 
 from handlers.job_api.api.routes_service import READY_SECONDS
 from handlers.job_api.store.database import open_pool
+from handlers.job_api.store.queue_load import QueueLoadMeter
 from handlers.job_api.store.schema import migrate
-from handlers.job_api.store.status import QueueLoadMeter
 from tests.support.job_server import job_server
 
 

@@ -68,9 +68,8 @@ export function freshKey() {
 export const session = () => call("GET", "/session");
 export const signIn = (key) => call("POST", "/session", { json: { key } });
 export const signOut = () => call("DELETE", "/session");
-/** `seconds` of each of `clips` clips. */
-export const estimate = (seconds, clips) =>
-  call("GET", `/v1/estimate?${new URLSearchParams({ duration: seconds, variations: clips })}`);
+/** `fields`: those of the request, such as duration and variations. */
+export const estimate = (fields) => call("GET", `/v1/estimate?${new URLSearchParams(fields)}`);
 export const models = () => call("GET", "/v1/models");
 export const generate = (body, key) =>
   call("POST", "/v1/generate", { json: body, headers: { "Idempotency-Key": key } });

@@ -15,7 +15,10 @@ const AGAIN_MS = 30000;
 let timer = 0;
 let asked = 0;
 
-/** Seconds of each clip and the number of clips; null where the form cannot be sent as it is. */
+/** Fields of a request that take a time of their own. */
+const KINDS = ["model_version", "decoder", "stems", "midi"];
+
+/** What the estimate depends on; null where the form cannot be sent as it is. */
 function sizeOf() {
   let body;
   try {
@@ -28,7 +31,9 @@ function sizeOf() {
   const seconds = total ?? body.duration ?? FIELDS.duration.default;
   const clips = (body.variations ?? 1) * (body.prompts?.length ?? 1);
   const isInside = seconds >= FIELDS.duration.min && seconds <= FIELDS.duration.max;
-  return isInside && clips >= 1 && clips <= FIELDS.variations.max ? { seconds, clips } : null;
+  if (!isInside || clips < 1 || clips > FIELDS.variations.max) return null;
+  const kind = KINDS.filter((name) => body[name]).map((name) => [name, body[name]]);
+  return { duration: seconds, variations: clips, ...Object.fromEntries(kind) };
 }
 
 function priceOf({ amount, currency }) {
@@ -56,7 +61,7 @@ async function update() {
   const mine = asked;
   let text = "";
   try {
-    if (size) text = textOf(await api.estimate(size.seconds, size.clips));
+    if (size) text = textOf(await api.estimate(size));
   } catch {
     // The form works without an estimate, and `submit` tells what is wrong.
   }
