@@ -9,6 +9,7 @@ from handlers.call_errors import ApiError as ApiError
 from handlers.call_errors import BodyTooLarge as BodyTooLarge
 from handlers.contract import describe_error
 from musicgen.errors import InvalidRequest
+from musicgen.errors.sound_reasons import SoundReason
 
 RETRY_MAX_SECONDS = 600
 
@@ -29,10 +30,16 @@ def build_error_body(status: int, code: str, message: str, **details: Any) -> di
 def build_failure(error: BaseException) -> dict[str, Any]:
     """Return the error of a job's row, without details hidden from callers."""
     report = describe_error(error)
-    failure = {"code": report.code, "message": report.text}
+    failure: dict[str, Any] = {"code": report.code, "message": report.text}
     if isinstance(error, InvalidRequest):
         failure["field"] = error.field
-    return failure
+    return failure | find_reason(error)
+
+
+def find_reason(error: BaseException) -> dict[str, Any]:
+    """Return `reason` and `values` of a refused sound, for texts in other languages."""
+    problem = error.problem if isinstance(error, InvalidRequest) else None
+    return problem.to_mapping() if isinstance(problem, SoundReason) else {}
 
 
 class Unauthorized(ApiError):

@@ -17,6 +17,7 @@ from infra.generate.blocks import replace_blocks
 from infra.generate.error_inputs import inputs
 from infra.generate.raises import read_messages
 from musicgen.errors import InvalidRequest, MusicGenError
+from musicgen.errors.sound_reasons import SOUND_REASONS
 from musicgen.request import GenerationRequest
 
 ADVICE = {
@@ -36,6 +37,7 @@ def render(text: str) -> str:
     text = replace_blocks(text, "statuses", _statuses())
     text = replace_blocks(text, "texts", _caller_texts())
     text = replace_blocks(text, "requests", _request_errors())
+    text = replace_blocks(text, "sounds", _sound_reasons())
     return replace_blocks(text, "messages", _messages())
 
 
@@ -85,6 +87,11 @@ def _error_of(payload: Mapping[str, Any]) -> InvalidRequest:
     except InvalidRequest as error:
         return error
     raise ValueError(f"{payload} is a valid request")
+
+
+def _sound_reasons() -> str:
+    rows = [(f"`{code}`", _escape(text)) for code, text in SOUND_REASONS.items()]
+    return _table(("reason", "text"), rows)
 
 
 def _messages() -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from infra.check.tools import ROOT
 from musicgen import errors
+from musicgen.errors.sound_reasons import SOUND_REASONS
 
 COMPOSED = {"ModelTooLarge", "NonFiniteLogits", "UnknownField"}
 """Their classes compose the text: see `musicgen.errors`."""
@@ -75,6 +76,8 @@ def _text(node: ast.expr, known: dict[str, ast.expr]) -> str:
         )
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return _text(node.left, known) + _text(node.right, known)
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "SoundReason":
+        return SOUND_REASONS[ast.literal_eval(node.args[0])]
     if isinstance(node, ast.Name) and node.id in known:
         return _text(known[node.id], {})
     return f"{{{ast.unparse(node)}}}"

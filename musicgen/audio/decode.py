@@ -15,6 +15,7 @@ from musicgen.audio.pcm import Pcm
 from musicgen.audio.sound import Sound, SoundProblem, require_ffmpeg
 from musicgen.audio.sound_layout import find_layout
 from musicgen.errors import InvalidContinuation, InvalidInputAudio
+from musicgen.errors.sound_reasons import SoundReason
 from musicgen.request.limits import (
     INPUT_AUDIO_MAX_CHANNELS,
     INPUT_AUDIO_MAX_RATE,
@@ -63,7 +64,7 @@ def read_audio(
         blocks = _read_blocks(path, sound, None if stop is None else last, max_seconds)
         pcm, read = _collect(blocks, slice(first, last), channels)
         if not read and last:
-            raise _build_error(path, "holds no audio")
+            raise _build_error(path, SoundReason("no_audio"))
         if read <= first < last:
             _refuse_start(first, read, rate)
         return pcm, rate
@@ -79,7 +80,7 @@ def measure_audio(path: Path, *, max_seconds: float = INPUT_AUDIO_MAX_SECONDS) -
     with _open(path, max_seconds, open_sound) as sound:
         samples = sum(len(block) for block in _read_blocks(path, sound, None, max_seconds))
         if not samples:
-            raise _build_error(path, "holds no audio")
+            raise _build_error(path, SoundReason("no_audio"))
         return samples / float(sound.rate)
 
 
@@ -91,14 +92,14 @@ def _open(path: Path, max_seconds: float, open_decoder: Callable[[Path], Sound])
         if not path.is_file():
             raise _build_error(path, "is not an existing file")
         if path.stat().st_size == 0:
-            raise _build_error(path, "is an empty file")
+            raise _build_error(path, SoundReason("empty"))
         with closing(open_decoder(path)) as sound:
             _check_header(path, sound, max_seconds)
             yield sound
     except SoundProblem as error:
         raise _build_error(path, error.problem, error.advice) from error
     except OSError as error:
-        raise _build_error(path, f"cannot be read: {error.strerror}") from error
+        raise _build_error(path, SoundReason("unreadable", why=str(error.strerror))) from error
 
 
 def _open_carefully(path: Path) -> Sound:
@@ -124,13 +125,13 @@ def to_channels(pcm: Pcm, channels: int) -> Pcm:
 
 def _check_header(path: Path, sound: Sound, max_seconds: float) -> None:
     if sound.frames == 0:
-        raise _build_error(path, "holds no audio")
+        raise _build_error(path, SoundReason("no_audio"))
     if sound.channels > INPUT_AUDIO_MAX_CHANNELS:
-        problem = f"has more than {INPUT_AUDIO_MAX_CHANNELS} channels"
+        problem = SoundReason("too_many_channels", most=INPUT_AUDIO_MAX_CHANNELS)
         raise _build_error(path, problem, f"It has {sound.channels}.")
     if not INPUT_AUDIO_MIN_RATE <= sound.rate <= INPUT_AUDIO_MAX_RATE:
-        allowed = f"from {INPUT_AUDIO_MIN_RATE} to {INPUT_AUDIO_MAX_RATE} Hz"
-        problem = f"must have a sample rate {allowed}"
+        limits = {"least": INPUT_AUDIO_MIN_RATE, "most": INPUT_AUDIO_MAX_RATE}
+        problem = SoundReason("bad_rate", **limits)
         raise _build_error(path, problem, f"It has {sound.rate} Hz.")
     if sound.frames is not None:
         _check_length(path, sound, sound.frames, max_seconds)
@@ -139,10 +140,11 @@ def _check_header(path: Path, sound: Sound, max_seconds: float) -> None:
 def _check_length(path: Path, sound: Sound, frames: int, max_seconds: float) -> None:
     seconds = frames / sound.rate
     if seconds > max_seconds:
-        raise _build_error(path, f"is longer than {max_seconds:g} s", f"It has {seconds:.1f} s.")
+        reason = SoundReason("too_long", most=max_seconds)
+        raise _build_error(path, reason, f"It has {seconds:.1f} s.")
     if frames * sound.channels > MAX_VALUES:
         size = f"It has {frames} samples of {sound.channels} channels."
-        raise _build_error(path, "is too large", size)
+        raise _build_error(path, SoundReason("too_large"), size)
 
 
 def _collect(blocks: Iterator[Pcm], part: slice, channels: int) -> tuple[Pcm, int]:
@@ -180,7 +182,7 @@ def _read_blocks(path: Path, sound: Sound, stop: int | None, max_seconds: float)
     for decoded in sound.read_blocks():
         block = decoded if stop is None else decoded[: stop - read]
         if not np.isfinite(block).all():
-            raise _build_error(path, "holds NaN or infinity")
+            raise _build_error(path, SoundReason("not_finite"))
         read += len(block)
         _check_length(path, sound, read, max_seconds)
         yield block

@@ -7,10 +7,12 @@ import resource
 from contextlib import suppress
 from pathlib import Path
 
+from musicgen.errors.sound_reasons import SoundReason
+
 MEMORY_BYTES = 2**30
 """Address space, most of it libraries. Decoding takes some 50 MB of memory."""
 CPU_SECONDS = 30
-OUT_OF_LIMITS = "cannot be decoded within the limits of memory and time"
+OUT_OF_LIMITS = SoundReason("out_of_limits")
 _OOM_SCORE = Path("/proc/self/oom_score_adj")
 
 

@@ -12,8 +12,10 @@ import sys
 from pathlib import Path
 from typing import IO
 
-# NumPy must not be imported before the limits: see `limit_resources`.
 from musicgen.audio.decoder_limits import limit_resources
+
+# NumPy must not be imported before the limits: see `limit_resources`.
+from musicgen.errors.sound_reasons import SoundReason
 
 
 def main() -> int:
@@ -31,9 +33,10 @@ def main() -> int:
             output.write(block.tobytes())
         _write_line(output, end=True)
     except SoundProblem as error:
-        _write_line(output, problem=error.problem, advice=error.advice)
+        _write_line(output, **error.problem.to_mapping(), advice=error.advice)
     except OSError as error:
-        _write_line(output, problem=f"cannot be read: {error.strerror}", advice="")
+        reason = SoundReason("unreadable", why=str(error.strerror))
+        _write_line(output, **reason.to_mapping(), advice="")
     output.flush()
     return 0
 

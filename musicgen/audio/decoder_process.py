@@ -20,6 +20,7 @@ import musicgen
 from musicgen.audio.decoder_limits import OUT_OF_LIMITS
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.sound import SoundProblem
+from musicgen.errors.sound_reasons import SoundReason
 
 _MODULE = "musicgen.audio.decoder_main"
 _ROOT = Path(musicgen.__file__).parents[1]
@@ -74,8 +75,8 @@ class DecoderProcess:
             line: dict[str, Any] = json.loads(self._output.readline())
         except ValueError:
             raise self._report_end() from None
-        if "problem" in line:
-            raise SoundProblem(line["problem"], line["advice"])
+        if "reason" in line:
+            raise SoundProblem(SoundReason.from_mapping(line), line["advice"])
         return line
 
     def _report_end(self) -> SoundProblem:

@@ -15,6 +15,7 @@ import numpy as np
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.sound import BLOCK_SAMPLES, SoundProblem, list_formats
 from musicgen.audio.sound_layout import NOT_AUDIO, SoundLayout
+from musicgen.errors.sound_reasons import SoundReason
 
 _CODECS = frozenset({"aac", "alac", "flac", "mp3", "mp3float", "opus", "libopus", "vorbis"})
 # Of a video only the sound is opened, and ffmpeg must not follow references to other files.
@@ -47,7 +48,7 @@ class FfmpegSound:
             raise
         if self._first is None:
             self.close()
-            raise SoundProblem("holds no audio")
+            raise SoundProblem(SoundReason("no_audio"))
 
     def read_blocks(self) -> Iterator[Pcm]:
         """Iterate over all samples. Raises: `SoundProblem`."""
@@ -89,14 +90,14 @@ class FfmpegSound:
                 if not read:
                     self.rate, self.channels = frame.sample_rate, channels
                 if (frame.sample_rate, channels) != (self.rate, self.channels):
-                    problem = "changes its sample rate or channels"
+                    problem = SoundReason("changing")
                     raise SoundProblem(problem, "Save the file again.")
                 read += frame.samples
                 yield _to_pcm(frame, channels)
         else:
             fault = None if read else fault
         if fault is not None:
-            at = f"is damaged after {read / self.rate:.2f} s" if read else NOT_AUDIO
+            at = SoundReason("damaged", seconds=round(read / self.rate, 2)) if read else NOT_AUDIO
             raise SoundProblem(at, "" if read else list_formats()) from fault
 
     def _join(self, frames: Iterator[Pcm]) -> Iterator[Pcm]:
@@ -116,11 +117,12 @@ def _choose_stream(container: Any) -> Any:
     """Return the main stream of sound. Raises: `SoundProblem`."""
     stream = container.streams.best("audio")
     if stream is None:
-        raise SoundProblem("holds no audio")
+        raise SoundProblem(SoundReason("no_audio"))
     codec = stream.codec_context
     if codec is None or codec.name not in _CODECS:
-        name = "an unknown codec" if codec is None else f"the codec {codec.name}"
-        raise SoundProblem(f"holds {name}, which cannot be read", list_formats())
+        unknown = SoundReason("unknown_codec")
+        reason = unknown if codec is None else SoundReason("codec", codec=codec.name)
+        raise SoundProblem(reason, list_formats())
     codec.thread_count = 1
     return stream
 

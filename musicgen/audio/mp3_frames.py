@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from musicgen.audio.sound import SoundProblem
+from musicgen.errors.sound_reasons import SoundReason
 from musicgen.request.limits import INPUT_AUDIO_MAX_SECONDS
 
 FILE_TYPES = re.compile(rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x10-\xef]")
@@ -91,7 +92,7 @@ def find_pieces(data: bytes, start: int) -> list[Mp3Piece]:
     for frame in _iterate_frames(data, start):
         seconds += frame.samples / frame.stream[2]
         if seconds > INPUT_AUDIO_MAX_SECONDS + _MARGIN_SECONDS:
-            raise SoundProblem(f"is longer than {INPUT_AUDIO_MAX_SECONDS:g} s")
+            raise SoundProblem(SoundReason("too_long", most=INPUT_AUDIO_MAX_SECONDS))
         if _is_info(data, frame):
             pieces += run.build(data) if run else []
             run = _Run(info=frame)
@@ -121,7 +122,7 @@ def _iterate_frames(data: bytes, start: int) -> Iterator[Frame]:
             continue
         misleading += 1
         if misleading > _MISLEADING_MAX:
-            raise SoundProblem("is damaged: a part of it is not MP3", "Save the file again.")
+            raise SoundProblem(SoundReason("damaged_mp3"), "Save the file again.")
         candidate = re.compile(FILE_TYPES.pattern + rb"|ID3|APETAGEX").search(data, at + 1)
         at = len(data) if candidate is None else candidate.start()
 

@@ -1,7 +1,7 @@
 """Measure a caller's sound in a process of its own: `python -m musicgen.audio.probe FILE`.
 
 Decoding a hostile file may take any memory and time, so this process limits both. It prints one
-JSON object: `seconds`, or `problem` and `advice` of a refused file.
+JSON object: `seconds`, or `reason`, `values` and `advice` of a refused file.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ def main() -> int:
     limit_resources()
     from musicgen.audio.decode import measure_audio
     from musicgen.errors import InvalidInputAudio
+    from musicgen.errors.sound_reasons import SoundReason
 
     try:
         answer: dict[str, object] = {"seconds": measure_audio(Path(sys.argv[1]))}
     except InvalidInputAudio as error:
         # Without the name of the file: its owner has never seen it.
-        answer = {"problem": error.problem, "advice": error.advice}
+        assert isinstance(error.problem, SoundReason), "each refusal of a file has its code"
+        answer = {**error.problem.to_mapping(), "advice": error.advice}
     sys.stdout.write(json.dumps(answer))
     return 0
 

@@ -14,12 +14,13 @@ import soundfile as sf
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.sound import BLOCK_SAMPLES, SoundProblem, list_formats
 from musicgen.audio.sound_layout import NOT_AUDIO, Piece, SoundLayout
+from musicgen.errors.sound_reasons import SoundReason
 
 # libsndfile also opens headerless and exotic formats, some of them from almost any bytes.
 _CONTAINERS = frozenset({"WAV", "WAVEX", "RF64", "FLAC", "MP3", "OGG", "AIFF"})
 # Length reported by libsndfile for a streamed FLAC; soundfile cannot read the end of such a file.
 _OPEN_LENGTH = 2**63 - 1
-_INCOMPLETE = "cannot be read to its end"
+_INCOMPLETE = SoundReason("incomplete")
 # libFLAC reads ahead of the sample that it returns.
 _FLAC_AHEAD = 2**17
 
@@ -51,7 +52,7 @@ class SndfileSound:
             with self._open(piece) as sound:
                 if (sound.samplerate, sound.channels) != (self.rate, self.channels):
                     raise SoundProblem(
-                        "is joined of sounds with different sample rates or channels",
+                        SoundReason("joined_sounds"),
                         "Send one of them, or save the file again.",
                     )
                 self.frames += sound.frames
@@ -87,9 +88,9 @@ class SndfileSound:
 
     def _check(self, sound: sf.SoundFile, piece: Piece | None) -> None:
         if sound.format not in _CONTAINERS:
-            raise SoundProblem(f"has an unsupported format, {sound.format}", list_formats())
+            raise SoundProblem(SoundReason("format", format=sound.format), list_formats())
         if sound.frames == _OPEN_LENGTH:
-            raise SoundProblem("has no length in its header", "Save the file again.")
+            raise SoundProblem(SoundReason("no_length"), "Save the file again.")
         # An encoder's delay and padding are at most 4095 samples each.
         if piece is not None and sound.frames + 2 * 4096 + 1152 < piece.least:
             raise SoundProblem(_INCOMPLETE, "Save the file again.")
@@ -108,7 +109,7 @@ class SndfileSound:
         if sound.format == "FLAC" and not self._layout.pieces:
             position = os.lseek(self._file.fileno(), 0, os.SEEK_CUR)
             if self._size - position > _FLAC_AHEAD:
-                raise SoundProblem("is longer than its header says", "Save the file again.")
+                raise SoundProblem(SoundReason("longer_than_header"), "Save the file again.")
 
 
 def _load(file: BinaryIO, piece: Piece) -> io.BytesIO:

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import Protocol
 
 from musicgen.audio.pcm import Pcm
+from musicgen.errors.sound_reasons import SoundReason
 
 BLOCK_SAMPLES = 2**16
 EXTRA = "containers"
@@ -17,7 +18,7 @@ _WITH_EXTRA = "aiff, m4a, aac, mp4 or webm"
 class SoundProblem(Exception):
     """Reason why a file cannot be read, without its name."""
 
-    def __init__(self, problem: str, advice: str = "") -> None:
+    def __init__(self, problem: SoundReason, advice: str = "") -> None:
         super().__init__(problem)
         self.problem, self.advice = problem, advice
 
@@ -51,4 +52,4 @@ def require_ffmpeg(name: str) -> None:
     if not has_ffmpeg():
         install = f"Whoever runs this service can add it: pip install -e '.[{EXTRA}]'."
         advice = f"{install} {list_formats()}"
-        raise SoundProblem(f"is {name}, a format of the extra {EXTRA}", advice)
+        raise SoundProblem(SoundReason("needs_extra", format=name), advice)

@@ -13,9 +13,10 @@ from typing import Literal
 from musicgen.audio.mp3_frames import FILE_TYPES, find_pieces, skip_tag
 from musicgen.audio.ogg_links import find_links
 from musicgen.audio.sound import SoundProblem, list_formats
+from musicgen.errors.sound_reasons import SoundReason
 
 PIECES_MAX = 1000
-NOT_AUDIO = "is not readable audio, or is damaged"
+NOT_AUDIO = SoundReason("not_audio")
 _CHUNK_NAME = re.compile(rb"[ -~]{4}")
 _CHUNKS_MAX = 10_000
 _REST_BYTES = 4_096
@@ -92,7 +93,7 @@ def _split_chunks(data: mmap.mmap, name: bytes) -> SoundLayout:
     rest = data[end : end + _REST_BYTES]
     # Tags may follow, and zeros of a disk that was full.
     if len(rest) == _REST_BYTES and rest.count(0) < _REST_BYTES and rest[:3] not in _TAGS:
-        raise SoundProblem("is longer than its header says", "Save the file again.")
+        raise SoundProblem(SoundReason("longer_than_header"), "Save the file again.")
     return _build_layout("WAV" if name == b"RIFF" else "AIFF", starts, len(data))
 
 
@@ -145,7 +146,8 @@ def _split_mp3(data: mmap.mmap, start: int) -> SoundLayout:
 
 def _check_number(joined: Sized) -> None:
     if len(joined) > PIECES_MAX:
-        raise SoundProblem(f"is joined of more than {PIECES_MAX} sounds", "Save the file again.")
+        reason = SoundReason("too_many_pieces", most=PIECES_MAX)
+        raise SoundProblem(reason, "Save the file again.")
 
 
 def _build_layout(name: str, starts: list[int], end: int) -> SoundLayout:

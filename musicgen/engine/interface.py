@@ -13,16 +13,17 @@ from numpy.typing import NDArray
 
 from musicgen.engine.windows import Window, compute_stride_frames, plan_windows
 from musicgen.errors import InvalidInputAudio, InvalidTopK
+from musicgen.errors.sound_reasons import SoundReason
 from musicgen.model.config import MusicGenConfig
 from musicgen.request import SamplingParams
 from musicgen.request.limits import STRIDE_DEFAULT_SECONDS, TOP_K_DEFAULT
 from musicgen.result import Progress, Timings
 
 Pcm = NDArray[np.float32]
-NOT_A_MELODY = "cannot be a melody here: this model follows text only"
+NOT_A_MELODY = SoundReason("not_a_melody")
 MELODY_ADVICE = "Choose a melody model, or set continuation to continue the clip."
 
-NEEDS_STYLE = "needs a style model: this one has no style encoder"
+NEEDS_STYLE = SoundReason("no_style_model")
 STYLE_ADVICE = "Choose musicgen-style, or leave the field out."
 
 NEEDS_PYTORCH = "must be encodec on this server"

@@ -25,6 +25,7 @@ from musicgen.engine.interface import (
 )
 from musicgen.engine.windows import compute_stride_frames
 from musicgen.errors import InvalidInputAudio, InvalidRequest
+from musicgen.errors.sound_reasons import SoundReason
 from musicgen.model.config import MusicGenConfig
 from musicgen.notes import ResultNote
 from musicgen.predictor.style import check_style, read_style
@@ -134,7 +135,7 @@ def _read_melody(
         stop = min(stop, end)
     pcm, rate = read_audio(path, start=start, stop=stop, max_channels=2, is_foreign=True)
     if not round(len(pcm) * config.sample_rate / rate):
-        problem = "is too short to follow"
+        problem = SoundReason("too_short_to_follow")
         raise InvalidInputAudio("input_audio", problem, value=f"{len(pcm)} samples")
     separated = extract_melody(pcm, rate)
     note = WHOLE_MIX if separated is None else SEPARATED
@@ -203,7 +204,7 @@ def _prepare_continuation(
         least = hop / config.sample_rate
         raise InvalidInputAudio(
             "input_audio",
-            f"must have at least {least:g} s to continue",
+            SoundReason("too_short_to_continue", least=least),
             value=f"{len(clip)} samples",
         )
     offset = len(clip) - frames * hop

@@ -19,6 +19,7 @@ from musicgen.audio.decode import measure_audio, read_audio
 from musicgen.audio.embedded_tokens import SavedTokens, read_tokens
 from musicgen.audio.tags import TEXT_MAX_CHARACTERS, AudioTags, read_tags
 from musicgen.errors import InvalidInputAudio
+from musicgen.errors.sound_reasons import SoundReason
 from tests.support import ROOT
 from tests.support.audio_files import KINDS, encode_file, make_sines
 
@@ -103,7 +104,8 @@ def test_a_refusal_of_the_probe_has_the_parts_of_the_error(tmp_path: Path) -> No
     with pytest.raises(InvalidInputAudio) as caught:
         measure_audio(path)
     told = probe(path)[0]
-    assert (told["problem"], told["advice"]) == (caught.value.problem, caught.value.advice)
+    assert SoundReason.from_mapping(told) == caught.value.problem
+    assert told["advice"] == caught.value.advice
 
 
 def test_tokens_of_a_long_file_are_checked_in_little_memory(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def _check(probe: subprocess.Popen[str], folder: Path, count: int, seed: int) ->
         if measured["output"]:
             assert measured["status"] == 0, (name, measured)
             answer = json.loads(str(measured["output"]))
-            assert set(answer) in ({"seconds"}, {"problem", "advice"}), (name, answer)
+            assert set(answer) in ({"seconds"}, {"reason", "values", "advice"}), (name, answer)
             ends["read" if "seconds" in answer else "refused"] += 1
         else:
             # A crash of a library: a signal, which the API turns into the typed error. An

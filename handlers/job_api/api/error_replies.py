@@ -19,7 +19,7 @@ from handlers.contract import describe_error, find_status
 from handlers.job_api.api.context import Context
 from handlers.job_api.api.middleware import body_limit
 from handlers.job_api.api.middleware.error_body import build_error_body
-from handlers.job_api.errors import ApiError, RangeNotSatisfiable, Unauthorized
+from handlers.job_api.errors import ApiError, RangeNotSatisfiable, Unauthorized, find_reason
 from handlers.job_api.store.database import DISCONNECT_ERRORS
 from musicgen.errors import GenerationCancelled, InvalidRequest, MusicGenError
 from musicgen.process.logs import get_request_id
@@ -50,7 +50,7 @@ def add_error_handlers(app: FastAPI) -> None:
         report = describe_error(error)
         field = error.field if isinstance(error, InvalidRequest) else None
         headers = {"Retry-After": "10"} if report.status == 503 else {}
-        details = _field_detail(field)
+        details = _field_detail(field) | find_reason(error)
         return _build_error(report.status, report.code, report.text, headers=headers, **details)
 
     @app.exception_handler(RequestValidationError)

@@ -31,6 +31,7 @@ from handlers.job_api.store.files import count_clips
 from handlers.job_api.store.upload_files import UPLOAD
 from musicgen.audio.encode import content_type
 from musicgen.errors import InvalidInputAudio
+from musicgen.errors.sound_reasons import SoundReason
 from musicgen.midi import packages as midi
 from musicgen.request.limits import OUTPUT_FORMATS, VARIATIONS_MAX
 
@@ -151,7 +152,7 @@ async def upload_sound(request: Request, caller: CurrentCaller) -> JSONResponse:
     context: Context = request.app.state.context
     require_scope(caller, "generate")
     if request.headers.get("content-type", "").lower().startswith("multipart/"):
-        problem = "must be the audio file itself, not a form"
+        problem = SoundReason("a_form")
         raise InvalidInputAudio("body", problem, advice="With curl: --data-binary @FILE.")
     size = request.headers.get("content-length", "")
     stored = await context.uploads.store_body(

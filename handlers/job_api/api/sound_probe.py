@@ -13,6 +13,7 @@ import musicgen
 from handlers.job_api.api.slots import Slots
 from musicgen.audio.decoder_limits import OUT_OF_LIMITS
 from musicgen.errors import InvalidInputAudio
+from musicgen.errors.sound_reasons import SoundReason
 
 SECONDS_MAX = 60.0
 _FIELD = "body"
@@ -42,8 +43,9 @@ class SoundProbe:
             # Limits too low for this machine look like a bad file to every caller.
             logger.warning("the check of an upload ended early, with status %s", status)
             raise InvalidInputAudio(_FIELD, OUT_OF_LIMITS) from None
-        if "problem" in answer:
-            raise InvalidInputAudio(_FIELD, answer["problem"], advice=answer["advice"])
+        if "reason" in answer:
+            reason = SoundReason.from_mapping(answer)
+            raise InvalidInputAudio(_FIELD, reason, advice=answer["advice"])
         return float(answer["seconds"])
 
 

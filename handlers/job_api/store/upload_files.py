@@ -15,6 +15,7 @@ from handlers.job_api.errors import BodyTooLarge
 from handlers.job_api.store.disk import delete_old_files
 from handlers.job_api.store.upload_storage import UploadStorage
 from musicgen.errors import InvalidInputAudio
+from musicgen.errors.sound_reasons import SoundReason
 
 UPLOAD = "upload:"
 UPLOAD_MAX_BYTES = 100_000_000
@@ -55,7 +56,7 @@ class UploadFiles:
                     block = bytearray()
             await asyncio.to_thread(_write_last, file, block)
         if not size:
-            raise InvalidInputAudio("body", "must be the audio file itself, but is empty")
+            raise InvalidInputAudio("body", SoundReason("empty_body"))
         return size
 
     def write(self, upload_id: str, data: bytes) -> None:

@@ -7,6 +7,7 @@ import json
 import pkgutil
 import re
 from pathlib import Path
+from string import Formatter
 
 import pytest
 
@@ -16,6 +17,7 @@ from handlers.job_api.api.form_fields import build_form_module
 from handlers.job_api.errors import ApiError
 from handlers.job_api.store import recovery
 from musicgen.errors import MusicGenError
+from musicgen.errors.sound_reasons import SOUND_REASONS
 from musicgen.notes import TEXTS as NOTES
 from tests.support import ROOT
 
@@ -62,8 +64,10 @@ def test_each_key_in_use_exists_and_each_text_is_used() -> None:
     used |= set(re.findall(r'"([a-z][a-z-]*\.[a-z][a-z_-]*)"', scripts)) - counted - {"a.past"}
     texts = set(read_table("en"))
     assert used - texts == set()
-    # Those of errors and notes are found by their code.
-    assert {key for key in texts - used if not key.startswith(("error.", "note."))} == set()
+    # Those of errors, notes and reasons are found by their code.
+    assert {
+        key for key in texts - used if not key.startswith(("error.", "note.", "refused."))
+    } == set()
 
 
 def find_codes() -> set[str]:
@@ -89,6 +93,7 @@ def test_each_code_of_the_server_has_a_text_in_each_language() -> None:
         texts = read_table(language)
         assert {code for code in codes if f"error.{code}" not in texts} == set()
         assert {key[5:] for key in texts if key.startswith("note.")} == set(NOTES)
+        assert {key[8:] for key in texts if key.startswith("refused.")} == set(SOUND_REASONS)
 
 
 def test_the_page_is_english_where_it_is_not_translated() -> None:
@@ -114,3 +119,11 @@ def test_each_field_has_a_german_label_and_hint() -> None:
     named = set(re.findall(r"^  (\w+): \{", german, re.MULTILINE))
     assert named == set(fields)
     assert german.count("label:") == german.count("hint:") == len(fields)
+
+
+def test_the_text_of_a_refused_sound_has_only_values_that_the_server_sends() -> None:
+    for language in ("en", "de"):
+        texts = read_table(language)
+        for code, text in SOUND_REASONS.items():
+            sent = {name for _, name, _, _ in Formatter().parse(text) if name}
+            assert set(re.findall(r"\{(\w+)\}", texts[f"refused.{code}"])) <= sent, code

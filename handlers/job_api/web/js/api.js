@@ -7,9 +7,10 @@ const UNEXPECTED_ANSWER = say("api.unexpected");
 
 export class ApiError extends Error {
   /** `status`: 0 without an answer. `retryAfter`: seconds, or null if the server names none. */
-  constructor(message, { status = 0, code = "network", field = null, retryAfter = null } = {}) {
+  constructor(message, { code = "network", ...rest } = {}) {
     super(message);
-    Object.assign(this, { status, code, field, retryAfter });
+    const nothing = { status: 0, field: null, reason: null, values: null, retryAfter: null };
+    Object.assign(this, nothing, { code, ...rest });
   }
 
   get isWorthRepeating() {
@@ -32,8 +33,9 @@ export function errorOf(status, text, retryAfter) {
     // An error page of a proxy is no JSON.
   }
   const message = body?.message ?? say("api.unexpected-status", { status: String(status) });
-  const { code = "unexpected", field = null } = body ?? {};
-  return new ApiError(message, { status, code, field, retryAfter: secondsOf(retryAfter) });
+  const { code = "unexpected", field = null, reason = null, values = null } = body ?? {};
+  const wait = secondsOf(retryAfter);
+  return new ApiError(message, { status, code, field, reason, values, retryAfter: wait });
 }
 
 async function call(method, path, { json, headers = {}, signal } = {}) {

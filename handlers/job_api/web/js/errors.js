@@ -4,8 +4,13 @@ import { rawText, say } from "./language.js";
 import { FIELDS } from "./request_fields.js";
 import { duration, sentence } from "./words.js";
 
-/** The text of an error of a call or a job: `{code, message, field, retryAfter}`. */
+/**
+ * The text of an error of a call or a job: `{code, message, field, retryAfter}`, and of a refused
+ * sound `{reason, values}`.
+ */
 export function tell(error) {
+  const sound = `refused.${error.reason}`;
+  if (error.reason && rawText(sound) !== undefined) return say(sound, error.values ?? {});
   const { min, max } = FIELDS[error.field] ?? {};
   const reason = sentence(withoutField(error));
   const own = `error.${error.code}`;

@@ -1,4 +1,4 @@
-/** German texts of the server's codes, sorted by key: error.CODE, note.CODE. */
+/** German texts of the server's codes, sorted by key: error.CODE, note.CODE, refused.REASON. */
 export default {
   "error.attempts_exhausted":
     "Der Rechner ist daran mehrmals gescheitert. Ein kürzerer Clip gelingt vielleicht.",
@@ -139,4 +139,39 @@ export default {
   "note.stream_level":
     "Beim Mithören hat die Musik den Pegel des Modells. Der fertige Clip ist normalisiert.",
   "note.whole_mix": "Die Melodie stammt aus dem ganzen Mix.",
+  "refused.a_form": "Sende die Audiodatei selbst, nicht ein Formular.",
+  "refused.bad_rate": "Die Abtastrate muss zwischen {least} und {most} Hz liegen.",
+  "refused.changing":
+    "Die Abtastrate oder die Zahl der Kanäle ändert sich mittendrin. Speichere die Datei neu.",
+  "refused.codec":
+    "Die Datei enthält {codec}. Das lässt sich hier nicht lesen. Wähle ein anderes Format.",
+  "refused.damaged": "Die Datei ist nach {seconds} s beschädigt.",
+  "refused.damaged_mp3": "Die Datei ist beschädigt: Ein Teil ist kein MP3. Speichere sie neu.",
+  "refused.empty": "Die Datei ist leer.",
+  "refused.empty_body": "Die Datei ist leer.",
+  "refused.format": "Das Format {format} lässt sich hier nicht lesen. Wähle ein anderes.",
+  "refused.incomplete": "Die Datei lässt sich nicht bis zum Ende lesen. Speichere sie neu.",
+  "refused.joined_sounds":
+    "Die Datei besteht aus Teilen mit verschiedener Abtastrate oder Kanalzahl. Sende einen davon oder speichere sie neu.",
+  "refused.longer_than_header": "Die Datei ist länger, als ihr Kopf angibt. Speichere sie neu.",
+  "refused.needs_extra":
+    "Dieser Server liest {format} nicht. Wähle ein anderes Format, zum Beispiel wav, flac oder mp3.",
+  "refused.no_audio": "Die Datei enthält keinen Ton.",
+  "refused.no_length": "Im Kopf der Datei fehlt die Länge. Speichere sie neu.",
+  "refused.no_style_model":
+    "Dieses Modell übernimmt keinen Stil. Wähle musicgen-style oder entferne das Audio.",
+  "refused.not_a_melody":
+    "Dieses Modell folgt nur Text. Wähle ein Melodie-Modell oder setze den Clip fort.",
+  "refused.not_audio":
+    "Die Datei ist kein lesbares Audio, oder sie ist beschädigt. Wähle eine andere, zum Beispiel wav, flac oder mp3.",
+  "refused.not_finite": "Die Datei enthält ungültige Abtastwerte (NaN oder unendlich).",
+  "refused.out_of_limits": "Die Datei braucht zum Lesen zu viel Speicher oder Zeit.",
+  "refused.too_large": "Die Datei enthält zu viele Abtastwerte. Wähle eine kürzere.",
+  "refused.too_long": "Die Datei ist länger als {most} s.",
+  "refused.too_many_channels": "Die Datei hat mehr als {most} Kanäle.",
+  "refused.too_many_pieces": "Die Datei besteht aus mehr als {most} Teilen. Speichere sie neu.",
+  "refused.too_short_to_continue": "Zum Fortsetzen braucht der Ton mindestens {least} s.",
+  "refused.too_short_to_follow": "Der Ton ist zu kurz, um ihm zu folgen.",
+  "refused.unknown_codec": "Die Datei enthält einen unbekannten Codec. Wähle ein anderes Format.",
+  "refused.unreadable": "Die Datei lässt sich nicht lesen ({why}).",
 };

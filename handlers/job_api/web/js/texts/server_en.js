@@ -1,4 +1,4 @@
-/** English texts of the server's codes, sorted by key: error.CODE, note.CODE. */
+/** English texts of the server's codes, sorted by key: error.CODE, note.CODE, refused.REASON. */
 export default {
   "error.attempts_exhausted": "The machine failed at this several times. A shorter clip may work.",
   "error.backup_error": "A backup cannot be written or read. Tell the operator.",
@@ -115,4 +115,38 @@ export default {
   "note.stream_credentials": "The live sound has no content credentials. The finished clip has.",
   "note.stream_level": "The live sound has the model's own level. The finished clip is normalized.",
   "note.whole_mix": "The melody was taken from the whole mix.",
+  "refused.a_form": "Send the audio file itself, not a form.",
+  "refused.bad_rate": "The sample rate must be from {least} to {most} Hz.",
+  "refused.changing":
+    "The sample rate or number of channels changes within the file. Save it again.",
+  "refused.codec": "The file holds {codec}, which cannot be read here. Choose another format.",
+  "refused.damaged": "The file is damaged after {seconds} s.",
+  "refused.damaged_mp3": "The file is damaged: a part of it is not MP3. Save it again.",
+  "refused.empty": "The file is empty.",
+  "refused.empty_body": "The file is empty.",
+  "refused.format": "The format {format} cannot be read here. Choose another one.",
+  "refused.incomplete": "The file cannot be read to its end. Save it again.",
+  "refused.joined_sounds":
+    "The file is joined of sounds with different sample rates or channels. Send one of them, or save it again.",
+  "refused.longer_than_header": "The file is longer than its header says. Save it again.",
+  "refused.needs_extra":
+    "This server does not read {format}. Choose another format, such as wav, flac or mp3.",
+  "refused.no_audio": "The file holds no sound.",
+  "refused.no_length": "The file has no length in its header. Save it again.",
+  "refused.no_style_model":
+    "This model takes no style. Choose musicgen-style, or remove the sound.",
+  "refused.not_a_melody":
+    "This model follows text only. Choose a melody model, or continue the clip.",
+  "refused.not_audio":
+    "The file is not readable audio, or is damaged. Choose another one, such as wav, flac or mp3.",
+  "refused.not_finite": "The file holds invalid samples (NaN or infinity).",
+  "refused.out_of_limits": "The file takes too much memory or time to read.",
+  "refused.too_large": "The file holds too many samples. Choose a shorter one.",
+  "refused.too_long": "The file is longer than {most} s.",
+  "refused.too_many_channels": "The file has more than {most} channels.",
+  "refused.too_many_pieces": "The file is joined of more than {most} sounds. Save it again.",
+  "refused.too_short_to_continue": "The sound must have at least {least} s to be continued.",
+  "refused.too_short_to_follow": "The sound is too short to follow.",
+  "refused.unknown_codec": "The file holds an unknown codec. Choose another format.",
+  "refused.unreadable": "The file cannot be read ({why}).",
 };

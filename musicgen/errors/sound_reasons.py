@@ -1,0 +1,71 @@
+"""Reasons why a sound is refused, each with a stable code.
+
+A reason is the problem of an `InvalidInputAudio`, an English phrase that follows the field's name.
+Its `code` and `values` are for programs, such as a page in another language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+SOUND_REASONS: Mapping[str, str] = MappingProxyType(
+    {
+        "a_form": "must be the audio file itself, not a form",
+        "bad_rate": "must have a sample rate from {least} to {most} Hz",
+        "changing": "changes its sample rate or channels",
+        "codec": "holds the codec {codec}, which cannot be read",
+        "damaged": "is damaged after {seconds:.2f} s",
+        "damaged_mp3": "is damaged: a part of it is not MP3",
+        "empty": "is an empty file",
+        "empty_body": "must be the audio file itself, but is empty",
+        "format": "has an unsupported format, {format}",
+        "incomplete": "cannot be read to its end",
+        "joined_sounds": "is joined of sounds with different sample rates or channels",
+        "longer_than_header": "is longer than its header says",
+        "needs_extra": "is {format}, a format of the extra containers",
+        "no_audio": "holds no audio",
+        "no_length": "has no length in its header",
+        "no_style_model": "needs a style model: this one has no style encoder",
+        "not_a_melody": "cannot be a melody here: this model follows text only",
+        "not_audio": "is not readable audio, or is damaged",
+        "not_finite": "holds NaN or infinity",
+        "out_of_limits": "cannot be decoded within the limits of memory and time",
+        "too_large": "is too large",
+        "too_long": "is longer than {most:g} s",
+        "too_many_channels": "has more than {most} channels",
+        "too_many_pieces": "is joined of more than {most} sounds",
+        "too_short_to_continue": "must have at least {least:g} s to continue",
+        "too_short_to_follow": "is too short to follow",
+        "unknown_codec": "holds an unknown codec, which cannot be read",
+        "unreadable": "cannot be read: {why}",
+    }
+)
+"""English phrases by code. A value stands in braces."""
+
+
+class SoundReason(str):
+    """English phrase of a reason, with the `code` of its template and the `values` in it."""
+
+    code: str
+    values: Mapping[str, Any]
+
+    def __new__(cls, code: str, **values: Any) -> SoundReason:
+        """Return the reason of a code. Raises: KeyError for an unknown one."""
+        reason = super().__new__(cls, SOUND_REASONS[code].format(**values))
+        reason.code, reason.values = code, MappingProxyType(values)
+        return reason
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> SoundReason:
+        """Return the reason that another process has sent by `to_mapping`."""
+        return cls(mapping["reason"], **mapping["values"])
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return code and values as JSON types."""
+        return {"reason": self.code, "values": dict(self.values)}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what a copy is made of; the text alone would not do."""
+        return SoundReason.from_mapping, (self.to_mapping(),)
