@@ -37,6 +37,15 @@ def make_temporary_folder(prefix: str) -> TemporaryDirectory[str]:
         return TemporaryDirectory(prefix=prefix)
 
 
+def check_replaceable(path: Path) -> None:
+    """Refuse a device or pipe, which the rename of a finished file would remove.
+
+    Raises: `NotWritable`.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise NotWritable(f"{path} is a device or a pipe, which no file may replace. Name a file.")
+
+
 @contextmanager
 def translate_full_disk(folder: Path) -> Iterator[None]:
     """Turn errors of a full or read-only disk into a `StorageError`; let other errors pass.

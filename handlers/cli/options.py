@@ -114,8 +114,9 @@ def parse_request(options: argparse.Namespace) -> GenerationRequest:
     payload = {name: value for name, value in vars(options).items() if name in known}
     if len(options.prompts) < 2:
         payload["prompt"], payload["prompts"] = "".join(options.prompts), None
-    if options.output is not None and (options.output.is_dir() or not options.output.name):
-        raise InvalidRequest("output", "must be a file, not a folder", value=options.output)
+    if options.output is not None and not _is_file_name(options.output):
+        problem = "must be a file, not a folder or a device"
+        raise InvalidRequest("output", problem, value=options.output)
     ending = options.output.suffix.removeprefix(".").lower() if options.output else ""
     payload["output_format"] = payload["output_format"] or ending or None
     audio = payload.get("input_audio")
@@ -126,6 +127,10 @@ def parse_request(options: argparse.Namespace) -> GenerationRequest:
         problem = f"must end in .{request.output_format}, the format"
         raise InvalidRequest("output", problem, value=options.output.name)
     return request
+
+
+def _is_file_name(path: Path) -> bool:
+    return bool(path.name) and (path.is_file() or not path.exists())
 
 
 def _parse_host(text: str) -> str:

@@ -45,6 +45,7 @@ from musicgen.checkpoints.packed.reader import (
     shape_of,
 )
 from musicgen.checkpoints.weights import CheckpointWeights
+from musicgen.disk_errors import check_replaceable
 from musicgen.errors import CheckpointError
 from musicgen.model.config import MusicGenConfig
 
@@ -84,6 +85,7 @@ def pack(
         raise CheckpointError(f"{source.folder} is already a packed file: pack its checkpoint")
     if output.suffix != SUFFIX:
         output = output / f"{source.label.replace('/', '--')}.{form}{SUFFIX}"
+    check_replaceable(output)
     config = MusicGenConfig.from_folder(source.folder)
     job = _PackJob(source, config, form)
     with translate_disk_errors(output.parent, _ADVICE):

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-from musicgen.disk_errors import translate_disk_errors
+from musicgen.disk_errors import check_replaceable, translate_disk_errors
 from musicgen.errors import DiskFull, StorageError
 from musicgen.storage.base import ClipFile, ClipName, put_all_or_none
 
@@ -96,8 +96,10 @@ class LocalStorage:
 def write_atomically(path: Path, blocks: Iterable[bytes]) -> None:
     """Write `blocks` under a temporary name in the folder of `path`, then rename the file.
 
-    Creates missing folders. Removes the file and these folders after an error. Raises: OSError.
+    Creates missing folders. Removes the file and these folders after an error. Raises: OSError,
+    `NotWritable` for a device.
     """
+    check_replaceable(path)
     missing = [folder for folder in path.parents if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

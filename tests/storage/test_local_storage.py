@@ -16,8 +16,17 @@ from hypothesis import strategies as st
 
 from musicgen.errors import DiskFull, NotWritable, StorageError
 from musicgen.storage.base import ClipName
-from musicgen.storage.local import LocalStorage, build_dated_key
+from musicgen.storage.local import LocalStorage, build_dated_key, write_atomically
 from tests.support.disks import CLIP, tree, under
+
+
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    """Guards against a device such as /dev/null that became a clip."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(NotWritable, match="pipe is a device or a pipe"):
+        write_atomically(pipe, [b"music"])
+    assert pipe.is_fifo() and tree(tmp_path) == ["pipe"]
 
 
 def test_a_stored_clip_is_at_its_address(tmp_path: Path) -> None:

@@ -15,10 +15,8 @@ from handlers.job_api.api.request_schema import (
     PRIORITY_MAX,
     WEBHOOK_URL_MAX_CHARACTERS,
 )
-from handlers.job_api.store.abilities import check_needs
 from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.models import AvailableModels
-from handlers.job_api.store.needs import list_needs
 from handlers.job_api.store.texts import is_storable, list_texts
 from handlers.job_api.store.upload_files import UPLOAD
 from musicgen.errors import InvalidRequest, UnknownModel
@@ -59,7 +57,6 @@ def accept(
     if request.model_version is not None:
         check_model(request.model_version, available)
     fields = request.to_mapping()
-    check_needs(list_needs({"model_version": available.default, **fields}), available)
     _check_storable(fields)
     sound = None
     if audio is not None:

@@ -26,8 +26,10 @@ from handlers.job_api.api.request_schema import build_request_schema
 from handlers.job_api.api.schemas import ErrorReply, Jobs, State, Status, Submitted
 from handlers.job_api.errors import ApiError, CapacityExceeded, NotFound
 from handlers.job_api.store import history, jobs, queue
+from handlers.job_api.store.abilities import check_needs
 from handlers.job_api.store.api_keys import ApiCaller
 from handlers.job_api.store.models import find_available_models
+from handlers.job_api.store.needs import list_needs
 from handlers.job_api.store.status import build_status
 from handlers.job_api.store.upload_files import UPLOAD
 from musicgen.errors import InvalidRequest
@@ -111,6 +113,7 @@ async def submit_body(
         )
         if repeated is not None:
             return repeated
+        check_needs(list_needs({"model_version": available.default, **accepted.request}), available)
         sound = None
         if accepted.sound is not None:
             sound = await context.uploads.store_bytes(caller.owner, accepted.sound)

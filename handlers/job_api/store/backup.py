@@ -29,7 +29,7 @@ import psycopg
 
 from handlers.job_api.store.postgres_tools import read_server_major, run_program
 from musicgen import __version__
-from musicgen.disk_errors import translate_disk_errors
+from musicgen.disk_errors import check_replaceable, translate_disk_errors
 from musicgen.errors import BackupError
 
 MANIFEST, DATABASE, FILES, END = "manifest.json", "database.sql.gz", "data", "end"
@@ -111,7 +111,11 @@ def _open_snapshot(url: str) -> Iterator[tuple[psycopg.Connection, str]]:
 
 @contextmanager
 def _new_file(target: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file, readable by its owner only, renamed to `target` at the end."""
+    """Open a temporary file, readable by its owner only, renamed to `target` at the end.
+
+    Raises: `NotWritable` for a device.
+    """
+    check_replaceable(target)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -149,6 +149,7 @@ def test_a_server_that_is_no_url_is_refused(url: str, capsys: pytest.CaptureFixt
 
 FILES = [
     (["generate", "piano", "-o", "."], "output must be a file"),
+    (["generate", "piano", "-o", "pipe.wav"], "output must be a file"),
     (["convert", "nothing", "-o", "out"], "FOLDER must be a folder, or one of audiogen-medium"),
     (["convert", ".", "-o", "out"], "--base must name the base model"),
     (["mcp", "--folder", "file"], "--folder must be a folder"),
@@ -171,6 +172,7 @@ def test_a_wrong_file_is_told_in_a_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe.wav")
     Path("file").write_text('{"medians": {"a": 5}}')
     assert cli.main(arguments) == 2
     error = capsys.readouterr().err

@@ -11,17 +11,21 @@ from tests.support.job_server import JobServer, data_folder, job_server
 
 CLIP = {"prompt": "bells", "duration": 0.3}
 STEMS = {**CLIP, "stems": True}
+ONCE = {"Idempotency-Key": "before the workers came"}
 
 
 def test_stems_without_separation_are_refused_at_once() -> None:
     with data_folder() as folder:
         with job_server(folder, "api") as server:
             # Without a worker nothing is known to be missing.
-            accepted = server.http.post("/v1/generate", json=STEMS)
+            accepted = server.http.post("/v1/generate", json=STEMS, headers=ONCE)
             assert accepted.status_code == 202
             server.http.post(f"/v1/jobs/{accepted.json()['job_id']}/cancel").raise_for_status()
         with job_server(folder, MUSICGEN_SEPARATION="off") as server:
             _check_refusals(server)
+            # A job that exists is answered, whatever its workers can make now.
+            again = server.http.post("/v1/generate", json=STEMS, headers=ONCE)
+            assert again.json()["job_id"] == accepted.json()["job_id"]
 
 
 def _check_refusals(server: JobServer) -> None:
