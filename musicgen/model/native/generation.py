@@ -103,8 +103,9 @@ class NativeDecoderModel:
 
         Without huge pages, or for a model that caches hold, nothing moves.
         """
-        products = [p for p in self._kept if isinstance(p, NativeProduct)]
-        products = [p for p in products if p not in self._key_values]
+        products = [
+            p for p in self._kept if isinstance(p, NativeProduct) and p not in self._key_values
+        ]
         size = sum(p.bytes for p in products)
         memory = reserve_huge_pages(size) if size >= LEAST_MOVED else None
         if memory is None:

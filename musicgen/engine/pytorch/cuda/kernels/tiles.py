@@ -1,8 +1,4 @@
-"""Tile sizes of the product kernel: a guess by shape, or the fastest of `CANDIDATES` as measured.
-
-Measured sizes are kept for the process. They are measured before any graph is captured, never
-inside one.
-"""
+"""Tile sizes of the product kernel: a guess by shape. `bench/kernels.py` measures `CANDIDATES`."""
 
 from __future__ import annotations
 
@@ -45,25 +41,11 @@ MANY_OUTPUTS = 4096
 
 Shape = tuple[int, int, int, int]
 """Outputs, inputs, bytes of a weight, and rows rounded up to those of one tile."""
-_measured: dict[Shape, Tile] = {}
 
 
 def choose_tile(shape: Shape) -> Tile:
-    """Return the measured tile of a shape, or a guess."""
-    known = _measured.get(shape)
-    if known is not None:
-        return known
+    """Return the tile of a shape, a guess."""
     if shape[2] == torch.float32.itemsize:
         return FLOAT32_TILE
     # 132 multiprocessors share 2,048 outputs in tiles of 16; four stages keep 32 KiB in flight.
     return CANDIDATES[3] if shape[0] > MANY_OUTPUTS else CANDIDATES[0]
-
-
-def remember_tile(shape: Shape, tile: Tile) -> None:
-    """Use `tile` for a shape from now on."""
-    _measured[shape] = tile
-
-
-def list_measured() -> dict[Shape, Tile]:
-    """Return the tiles that were measured in this process."""
-    return dict(_measured)
