@@ -20,6 +20,11 @@ ENV = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUF
 FULL = "musicgen: cannot write to standard output: No space left on device\n"
 
 
+def _heed_interrupts() -> None:
+    """Undo that the tests themselves may run in the background, where interrupts are ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def _run_shell(line: str, **more: str) -> subprocess.CompletedProcess[str]:
     command = ["bash", "-c", line]
     return subprocess.run(
@@ -80,7 +85,13 @@ def test_an_interrupt_during_the_imports_ends_in_a_line(place: str) -> None:
     )
     command = [sys.executable, "-c", program]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=ENV
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=ENV,
+        preexec_fn=_heed_interrupts,
     ) as process:
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.readline() == "here\n"
@@ -93,7 +104,12 @@ def test_an_interrupted_clip_leaves_no_file(tmp_path: Path) -> None:
     out = tmp_path / "clip.wav"
     command = [sys.executable, "-m", "handlers.cli", "generate", "piano", "--duration", "60"]
     with subprocess.Popen(
-        [*command, "-o", str(out)], stderr=subprocess.PIPE, text=True, cwd=ROOT, env=ENV
+        [*command, "-o", str(out)],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=ENV,
+        preexec_fn=_heed_interrupts,
     ) as process:
         assert process.stderr is not None
         while not process.stderr.readline().startswith("decoding"):
