@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from contextlib import suppress
 
 from musicgen.checkpoints.packed.reader import PackFile
 from musicgen.engine.engine import BATCH_ROWS, MusicGenEngine
@@ -37,7 +38,8 @@ def load_native(
 
 def _move_weights(backend: NativeBackend, pack: PackFile) -> None:
     if sys.platform == "linux":
-        # The thread must not delay the first request.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOW_PRIORITY)
+        # The thread must not delay the first request. A sandbox may forbid the call.
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOW_PRIORITY)
     for name in backend.move_weights():
         pack.release(f"{name}.weight")
