@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from musicgen.checkpoints.packed.reader import PackFile
 from musicgen.checkpoints.packed.select import config_of
@@ -17,6 +18,7 @@ from musicgen.engine.native.backend import NativeBackend
 from musicgen.model.native import generation
 from musicgen.model.native.huge_pages import HUGE_PAGE, has_huge_pages, reserve_huge_pages
 from musicgen.model.native.library import load_library
+from musicgen.model.native.product import NativeProduct
 from musicgen.model.tokenizer import build_tokenizer
 from musicgen.request import SamplingParams
 
@@ -53,13 +55,34 @@ def generate(backend: NativeBackend) -> list[int]:
 def test_moved_weights_give_the_same_tokens(opened: Opened) -> None:
     pack, backend = opened
     expected = generate(backend)
-    moved = backend.move_weights()
+    moved = list(backend.move_weights())
     assert "decoder.heads" in moved
     assert "decoder.layers.0.self_attention.qkv" in moved
     assert generate(backend) == expected
     for name in moved:
         pack.release(f"{name}.weight")
     assert generate(backend) == expected
+
+
+@native
+@huge
+def test_a_weight_can_be_released_before_the_next_one_moves(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a worker would hold all weights twice for a moment."""
+    _, backend = opened
+    moves: list[str] = []
+    move = NativeProduct.move
+
+    def count(product: NativeProduct, memory: NDArray[np.uint8]) -> None:
+        moves.append(product.name)
+        move(product, memory)
+
+    monkeypatch.setattr(NativeProduct, "move", count)
+    yielded = [(name, tuple(moves)) for name in backend.move_weights()]
+    assert len(yielded) > 1
+    assert all(seen == tuple(moves[: i + 1]) for i, (_, seen) in enumerate(yielded))
+    assert [name for name, _ in yielded] == moves
 
 
 @native
@@ -72,7 +95,7 @@ def test_weights_move_while_steps_run(opened: Opened) -> None:
 
     def move() -> None:
         for _ in range(MOVES):
-            backend.move_weights()
+            list(backend.move_weights())
         done.set()
 
     thread = threading.Thread(target=move)

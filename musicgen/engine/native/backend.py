@@ -50,8 +50,8 @@ class NativeBackend:
         self._conditioner = NativeConditioner(library, config, arrays, self._decoder, tokenize)
         self._codec = NativeCodec(library, config.codec, arrays, config.channels)
 
-    def move_weights(self) -> list[str]:
-        """Move what every step reads to huge pages, also while steps run; return their names."""
+    def move_weights(self) -> Iterator[str]:
+        """Move what every step reads to huge pages, also while steps run; yield each name."""
         return self._decoder.move_weights()
 
     def compute_fingerprint(self) -> str:

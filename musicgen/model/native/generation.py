@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,9 +98,10 @@ class NativeDecoderModel:
             config.vocab_size,
         )
 
-    def move_weights(self) -> list[str]:
-        """Move what every step reads to huge pages, also while steps run; return their names.
+    def move_weights(self) -> Iterator[str]:
+        """Move what every step reads to huge pages, also while steps run; yield the name of each.
 
+        The caller can then give back the memory of that weight, before the next one takes more.
         Without huge pages, or for a model that caches hold, nothing moves.
         """
         products = [
@@ -109,12 +110,12 @@ class NativeDecoderModel:
         size = sum(p.bytes for p in products)
         memory = reserve_huge_pages(size) if size >= LEAST_MOVED else None
         if memory is None:
-            return []
+            return
         at = 0
         for product in products:
             product.move(memory[at : at + product.bytes])
             at += product.bytes
-        return [product.name for product in products]
+            yield product.name
 
     def build_prompt_keys(self, states: Floats) -> PromptKeys:
         """Compute keys and values of an encoded prompt (tokens, hidden)."""
