@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from contextlib import suppress
 
 from musicgen.checkpoints.packed.reader import PackFile
@@ -15,6 +16,8 @@ from musicgen.model.native.library import load_library
 from musicgen.model.tokenizer import build_tokenizer
 
 _LOW_PRIORITY = 10
+_MOVE_AFTER_S = 2.0
+"""A worker often starts for a request that waits: its first audio comes before the move."""
 
 
 def load_native(
@@ -41,5 +44,6 @@ def _move_weights(backend: NativeBackend, pack: PackFile) -> None:
         # The thread must not delay the first request. A sandbox may forbid the call.
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOW_PRIORITY)
+    time.sleep(_MOVE_AFTER_S)
     for name in backend.move_weights():
         pack.release(f"{name}.weight")
