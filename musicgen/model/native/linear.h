@@ -32,6 +32,13 @@ struct Linear {
     const T* block(int index, int inputs_of_a_block) const {
         return static_cast<const T*>(weights) + size_t(index) * inputs_of_a_block * BLOCK;
     }
+    // Prefetches what a kernel needs after the weights of a block. Every step reads it from memory,
+    // and no other work is left to do while it comes.
+    void fetch_factors(int index) const {
+        if (form != INT8) return;
+        __builtin_prefetch(scales + size_t(index) * BLOCK);
+        __builtin_prefetch(sums + size_t(index) * BLOCK);
+    }
 };
 
 // A thread reads its blocks as two streams, from the first block and from the middle one, and

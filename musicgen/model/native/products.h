@@ -82,6 +82,7 @@ void blocks_product(const Linear& w, const Operand& x, int rows, const int* bloc
         passes = (rows + most - 1) / most;
         most = (rows + passes - 1) / passes;
     }
+    for (int c = 0; c < COUNT; ++c) w.fetch_factors(block[c]);
     Operand part = x;
     for (int row = 0, pass = 0; row < rows; row += most, ++pass) {
         int tile = std::min(most, rows - row);
