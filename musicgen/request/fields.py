@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from musicgen.errors import InvalidRequest, PromptTooLong, find_nearest
+from musicgen.errors import InvalidContinuation, InvalidRequest, PromptTooLong, find_nearest
 from musicgen.errors.request_reasons import RequestReason
 from musicgen.request.limits import PROMPT_MAX_CHARACTERS
 from musicgen.request.texts import check_text
@@ -118,7 +118,9 @@ class FieldSpec:
             raise self.error(self.name, self._build_problem(), value=value, advice=advice)
 
     def _build_problem(self) -> str:
-        """Return "must be ..." with the allowed values, as a reason where its text has limits."""
+        """Return "must be ..." with the allowed values: a reason for a field without own error."""
+        if self.error not in (InvalidRequest, InvalidContinuation):
+            return f"must be {self.allowed}"
         if self.kind == "choice":
             choices = f"{', '.join(map(str, self.choices))}{_spaced(self.unit)}"
             return RequestReason("choice", choices=choices)

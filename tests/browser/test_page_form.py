@@ -105,9 +105,15 @@ def test_the_time_is_told_before(page: Any) -> None:
 
 def test_no_time_is_told_that_was_never_measured(page: Any) -> None:
     """A guess stood there, ten times too long or too short."""
-    page.get_by_text("File", exact=True).click()
-    page.locator("#f-decoder").select_option("multi_band_diffusion")
-    text = "How long this takes is known once a clip like it has been made."
+
+    def answer(route: Any) -> None:
+        guess = {"work_seconds": 20, "audio_seconds": 8, "is_measured": False, "price": None}
+        route.fulfill(json={"wait_seconds": 40.2, **guess})
+
+    page.route("**/v1/estimate?*", answer)
+    page.get_by_label("Variations").fill("2")
+    unknown = "How long this takes is known once a clip like it has been made."
+    text = f"Starts in about 41 s. {unknown}"
     page.locator("#estimate", has_text=text).wait_for()
 
 
