@@ -9,7 +9,7 @@ from handlers.call_errors import ApiError as ApiError
 from handlers.call_errors import BodyTooLarge as BodyTooLarge
 from handlers.contract import describe_error
 from musicgen.errors import InvalidRequest
-from musicgen.errors.sound_reasons import SoundReason
+from musicgen.errors.reasons import Reason
 
 RETRY_MAX_SECONDS = 600
 
@@ -37,9 +37,9 @@ def build_failure(error: BaseException) -> dict[str, Any]:
 
 
 def find_reason(error: BaseException) -> dict[str, Any]:
-    """Return `reason` and `values` of a refused sound, for texts in other languages."""
+    """Return `reason` and `values` of a refused field or sound, for texts in other languages."""
     problem = error.problem if isinstance(error, InvalidRequest) else None
-    return problem.to_mapping() if isinstance(problem, SoundReason) else {}
+    return problem.to_mapping() if isinstance(problem, Reason) else {}
 
 
 class Unauthorized(ApiError):

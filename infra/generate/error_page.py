@@ -17,6 +17,7 @@ from infra.generate.blocks import replace_blocks
 from infra.generate.error_inputs import inputs
 from infra.generate.raises import read_messages
 from musicgen.errors import InvalidRequest, MusicGenError
+from musicgen.errors.request_reasons import REQUEST_REASONS
 from musicgen.errors.sound_reasons import SOUND_REASONS
 from musicgen.request import GenerationRequest
 
@@ -90,7 +91,8 @@ def _error_of(payload: Mapping[str, Any]) -> InvalidRequest:
 
 
 def _sound_reasons() -> str:
-    rows = [(f"`{code}`", _escape(text)) for code, text in SOUND_REASONS.items()]
+    reasons = [*SOUND_REASONS.items(), *REQUEST_REASONS.items()]
+    rows = [(f"`{code}`", _escape(text)) for code, text in sorted(reasons)]
     return _table(("reason", "text"), rows)
 
 

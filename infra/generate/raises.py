@@ -9,10 +9,12 @@ from pathlib import Path
 
 from infra.check.tools import ROOT
 from musicgen import errors
+from musicgen.errors.request_reasons import REQUEST_REASONS
 from musicgen.errors.sound_reasons import SOUND_REASONS
 
 COMPOSED = {"ModelTooLarge", "NonFiniteLogits", "UnknownField"}
 """Their classes compose the text: see `musicgen.errors`."""
+_REASONS = {"SoundReason": SOUND_REASONS, "RequestReason": REQUEST_REASONS}
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,8 @@ def _text(node: ast.expr, known: dict[str, ast.expr]) -> str:
         )
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return _text(node.left, known) + _text(node.right, known)
-    if isinstance(node, ast.Call) and ast.unparse(node.func) == "SoundReason":
-        return SOUND_REASONS[ast.literal_eval(node.args[0])]
+    if isinstance(node, ast.Call) and (texts := _REASONS.get(ast.unparse(node.func))):
+        return texts[ast.literal_eval(node.args[0])]
     if isinstance(node, ast.Name) and node.id in known:
         return _text(known[node.id], {})
     return f"{{{ast.unparse(node)}}}"

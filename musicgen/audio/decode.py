@@ -15,6 +15,7 @@ from musicgen.audio.pcm import Pcm
 from musicgen.audio.sound import Sound, SoundProblem, require_ffmpeg
 from musicgen.audio.sound_layout import find_layout
 from musicgen.errors import InvalidContinuation, InvalidInputAudio
+from musicgen.errors.request_reasons import RequestReason
 from musicgen.errors.sound_reasons import SoundReason
 from musicgen.request.limits import (
     INPUT_AUDIO_MAX_CHANNELS,
@@ -166,7 +167,7 @@ def _collect(blocks: Iterator[Pcm], part: slice, channels: int) -> tuple[Pcm, in
 def _refuse_start(start: int, frames: int, rate: int) -> NoReturn:
     raise InvalidContinuation(
         "continuation_start",
-        f"must be before the end of the clip at {frames / rate:.2f} seconds",
+        RequestReason("start_after_end", end=frames / rate),
         value=start / rate,
     )
 

@@ -104,6 +104,11 @@ class Backend(Protocol):
         """Precision of the decoder."""
         ...
 
+    @property
+    def has_diffusion(self) -> bool:
+        """Whether `open_diffusion` can succeed, given the weights."""
+        ...
+
     def compute_fingerprint(self) -> str:
         """Hash the codec's codebooks."""
         ...

@@ -59,6 +59,7 @@ class MusicGenEngine:
         self.config: MusicGenConfig = backend.config
         self.device = backend.device
         self.precision = backend.precision
+        self.has_diffusion = backend.has_diffusion
         self._backend: Backend | None = backend
         self._thread = DeviceThread(self.device)
         self._batch = Batch(self._translate_errors, rows, max_waiting, self._step)

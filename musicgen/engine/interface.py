@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from musicgen.engine.windows import Window, compute_stride_frames, plan_windows
 from musicgen.errors import InvalidInputAudio, InvalidTopK
+from musicgen.errors.request_reasons import RequestReason
 from musicgen.errors.sound_reasons import SoundReason
 from musicgen.model.config import MusicGenConfig
 from musicgen.request import SamplingParams
@@ -26,7 +27,7 @@ MELODY_ADVICE = "Choose a melody model, or set continuation to continue the clip
 NEEDS_STYLE = SoundReason("no_style_model")
 STYLE_ADVICE = "Choose musicgen-style, or leave the field out."
 
-NEEDS_PYTORCH = "must be encodec on this server"
+NEEDS_PYTORCH = RequestReason("decoder_unavailable")
 ENGINE_ADVICE = (
     "Multi-band diffusion needs the engine musicgen in PyTorch: its operator can load the model's "
     "folder instead of a packed native file."
@@ -141,6 +142,11 @@ class Engine(Protocol):
         """Hash of the codec's codebooks, or None if the engine cannot continue from tokens."""
         ...
 
+    @property
+    def has_diffusion(self) -> bool:
+        """Whether it can decode by multi-band diffusion, given the weights."""
+        ...
+
     def generate(self, job: GenerationJob) -> Generator[DecodeProgress, None, EngineOutput]:
         """Yield after every decode step and return the clips.
 
@@ -208,8 +214,5 @@ def check_job(job: GenerationJob, config: MusicGenConfig) -> None:
         raise InvalidInputAudio("input_audio", NEEDS_STYLE, advice=STYLE_ADVICE)
     frames = count_known_frames(job, config)
     if frames >= job.frames:
-        raise InvalidInputAudio(
-            "input_audio",
-            f"must be shorter than duration ({job.frames / config.frame_rate:g} s), because the "
-            f"continuation includes it; it has {frames / config.frame_rate:g} s",
-        )
+        problem = RequestReason("sound_fills_clip", seconds=job.frames / config.frame_rate)
+        raise InvalidInputAudio("input_audio", problem, value=f"{frames / config.frame_rate:g} s")

@@ -36,6 +36,7 @@ from musicgen.errors import (
     SettingsError,
     UnsupportedCheckpoint,
 )
+from musicgen.errors.request_reasons import RequestReason
 from musicgen.model.chroma import compute_chroma
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.delay_pattern import DelayPattern
@@ -52,6 +53,7 @@ class TransformersEngine:
 
     name = "transformers"
     codec_fingerprint = None
+    has_diffusion = False
 
     def __init__(
         self, model: Any, config: MusicGenConfig, tokenize: Tokenize, device: str, precision: str
@@ -184,20 +186,20 @@ def _check_one_window(job: GenerationJob, config: MusicGenConfig) -> None:
     """Reject windows, spans, negative prompts and weak guidance, unsupported by transformers."""
     advice = "Use MUSICGEN_ENGINE=musicgen."
     if job.spans:
-        raise InvalidRequest("sections", "needs the engine musicgen", advice=advice)
+        raise InvalidRequest("sections", RequestReason("needs_engine"), advice=advice)
     if job.frames > config.window_frames:
         seconds = config.window_frames / config.frame_rate
         raise InvalidDuration(
             "duration",
-            f"must be at most {seconds:g} with the engine transformers",
+            RequestReason("engine_seconds", most=seconds),
             value=job.frames / config.frame_rate,
             advice=advice,
         )
     if any(row.negative_prompt.strip() for row in job.rows):
-        raise InvalidRequest("negative_prompt", "needs the engine musicgen", advice=advice)
+        raise InvalidRequest("negative_prompt", RequestReason("needs_engine"), advice=advice)
     scale = min(row.sampling.guidance for row in job.rows)
     if scale < 1:
-        problem = "must be at least 1 with the engine transformers"
+        problem = RequestReason("engine_guidance")
         raise InvalidGuidance("classifier_free_guidance", problem, value=scale, advice=advice)
 
 

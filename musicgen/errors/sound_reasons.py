@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+
+from musicgen.errors.reasons import Reason
 
 SOUND_REASONS: Mapping[str, str] = MappingProxyType(
     {
@@ -45,27 +46,7 @@ SOUND_REASONS: Mapping[str, str] = MappingProxyType(
 """English phrases by code. A value stands in braces."""
 
 
-class SoundReason(str):
+class SoundReason(Reason):
     """English phrase of a reason, with the `code` of its template and the `values` in it."""
 
-    code: str
-    values: Mapping[str, Any]
-
-    def __new__(cls, code: str, **values: Any) -> SoundReason:
-        """Return the reason of a code. Raises: KeyError for an unknown one."""
-        reason = super().__new__(cls, SOUND_REASONS[code].format(**values))
-        reason.code, reason.values = code, MappingProxyType(values)
-        return reason
-
-    @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Any]) -> SoundReason:
-        """Return the reason that another process has sent by `to_mapping`."""
-        return cls(mapping["reason"], **mapping["values"])
-
-    def to_mapping(self) -> dict[str, Any]:
-        """Return code and values as JSON types."""
-        return {"reason": self.code, "values": dict(self.values)}
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Return what a copy is made of; the text alone would not do."""
-        return SoundReason.from_mapping, (self.to_mapping(),)
+    texts = SOUND_REASONS

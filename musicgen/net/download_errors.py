@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from musicgen.errors import InputAudioRefused, InputAudioTooLarge, InputAudioUnreachable
+from musicgen.errors.request_reasons import RequestReason
 from musicgen.http_errors import list_http_errors
 
 FIELD = "input_audio"
@@ -37,9 +38,9 @@ def translate_errors(url: str, limits: DownloadLimits) -> Iterator[None]:
     try:
         yield
     except SSRFProtectionError:
-        raise build_refusal(url, "leads to an address that is not public") from None
+        raise build_refusal(url, RequestReason("address_not_public")) from None
     except (httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeError):
-        raise build_refusal(url, "is not a valid URL") from None
+        raise build_refusal(url, RequestReason("address_invalid")) from None
     except (TimeoutError, httpx.TimeoutException):
         raise build_timeout(url, limits) from None
     except httpx.ConnectError:

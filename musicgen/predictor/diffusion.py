@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from musicgen.catalog import MUSICGEN_LICENCE
+from musicgen.engine.interface import ENGINE_ADVICE
 from musicgen.errors import PartUnavailable
 from musicgen.request import GenerationRequest
 from musicgen.request.limits import MULTI_BAND_DIFFUSION
@@ -27,13 +28,18 @@ def choose_diffusion(request: GenerationRequest, weights: str) -> str | None:
     return weights
 
 
-def find_missing_diffusion(weights: str, absent: Collection[str]) -> str | None:
+def find_missing_diffusion(
+    weights: str, absent: Collection[str], *, has_engine: bool = True
+) -> str | None:
     """Return why there is no decoding by diffusion here, or None. Loads nothing.
 
-    `absent`: names of the hub that this machine cannot have.
+    `absent`: names of the hub that this machine cannot have. `has_engine`: whether the engine of
+    the default model can do it.
     """
     if weights == OFF:
         return _TURNED_OFF
+    if not has_engine:
+        return ENGINE_ADVICE
     return _NO_WEIGHTS if weights in absent else None
 
 

@@ -48,18 +48,23 @@ class MadePart:
 
 
 def find_missing_parts(
-    separator: MelodySeparator, diffusion: str, absent: Collection[str]
+    separator: MelodySeparator,
+    diffusion: str,
+    absent: Collection[str],
+    *,
+    has_diffusion: bool,
 ) -> dict[str, str]:
     """Return the fields that this machine cannot serve, each with what to do about it.
 
     They are those of parts of clips, and `decoder` for multi-band diffusion with the weights
-    `diffusion`. `absent`: names of the hub that this machine cannot have. Loads nothing: a model
-    that turns out to be unusable is found by its first request.
+    `diffusion`. `absent`: names of the hub that this machine cannot have. `has_diffusion`: whether
+    the engine can use them. Loads nothing: a model that turns out to be unusable is found by its
+    first request.
     """
     missing: dict[str, object] = {
         midi.PART: midi.find_missing(),
         "stems": separator.find_missing(),
-        DECODER: find_missing_diffusion(diffusion, absent),
+        DECODER: find_missing_diffusion(diffusion, absent, has_engine=has_diffusion),
     }
     return {field: str(error) for field, error in missing.items() if error is not None}
 

@@ -192,7 +192,8 @@ class Predictor:
 
     def find_missing_parts(self, absent: Collection[str] = ()) -> dict[str, str]:
         """Return the fields that cannot be served here; see `parts.find_missing_parts`."""
-        return find_missing_parts(self._separator, self._settings.diffusion, absent)
+        weights, able = self._settings.diffusion, self._engine.has_diffusion
+        return find_missing_parts(self._separator, weights, absent, has_diffusion=able)
 
     def close(self) -> None:
         """Free the weights."""

@@ -25,6 +25,7 @@ from musicgen.engine.interface import (
 )
 from musicgen.engine.windows import compute_stride_frames
 from musicgen.errors import InvalidInputAudio, InvalidRequest
+from musicgen.errors.request_reasons import RequestReason
 from musicgen.errors.sound_reasons import SoundReason
 from musicgen.model.config import MusicGenConfig
 from musicgen.notes import ResultNote
@@ -153,11 +154,11 @@ def check_saved_tokens(request: GenerationRequest, prepared: PreparedJob, mark: 
         return
     if mark is None:
         advice = "Use MUSICGEN_ENGINE=musicgen."
-        raise InvalidRequest("save_tokens", "needs the engine musicgen", advice=advice)
+        raise InvalidRequest("save_tokens", RequestReason("needs_engine"), advice=advice)
     if prepared.offset:
         raise InvalidRequest(
             "save_tokens",
-            "cannot be combined with this clip to continue",
+            RequestReason("tokens_continued"),
             advice="Its tokens would not reproduce the beginning of the clip.",
         )
 
@@ -182,7 +183,7 @@ def _check_room(seconds: float, request: GenerationRequest) -> None:
     if seconds >= request.duration:
         raise InvalidInputAudio(
             "input_audio",
-            f"must be shorter than duration ({request.duration:g} s), because duration includes it",
+            RequestReason("sound_fills_clip", seconds=request.duration),
             advice="Set a longer duration, or continue a part of the clip with continuation_start "
             "and continuation_end.",
         )

@@ -8,6 +8,7 @@ from musicgen.audio.decode import read_audio, to_channels
 from musicgen.audio.resample import resample
 from musicgen.engine.interface import NEEDS_STYLE, STYLE_ADVICE, StyleExcerpt
 from musicgen.errors import InvalidInputAudio, InvalidRequest
+from musicgen.errors.request_reasons import RequestReason
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.style.excerpt import cut_excerpt
 from musicgen.request import GenerationRequest
@@ -29,7 +30,7 @@ def check_style(request: GenerationRequest, config: MusicGenConfig) -> None:
     for name, (low, high) in limits.items():
         value = getattr(request, name)
         if value is not None and not low <= value <= high:
-            problem = f"must be from {low:g} to {high:g} with this model"
+            problem = RequestReason("style_range", low=low, high=high)
             raise InvalidRequest(name, problem, value=value)
 
 
@@ -51,10 +52,8 @@ def read_style(path: Path, request: GenerationRequest, config: MusicGenConfig) -
     )
     least = config.style.shortest_seconds
     if len(pcm) < least * rate:
-        raise InvalidInputAudio(
-            "input_audio",
-            f"must have at least {least:g} s for its style (this part has {len(pcm) / rate:.2f} s)",
-        )
+        problem = RequestReason("style_too_short", least=least, length=len(pcm) / rate)
+        raise InvalidInputAudio("input_audio", problem)
     # A margin, since a resampler needs some samples around what it makes.
     part = cut_excerpt(to_channels(pcm, 1), rate, seconds + 0.2)
     return StyleExcerpt(

@@ -14,7 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from musicgen.errors import InvalidRequest, PromptTooLong, find_nearest
+from musicgen.errors import InvalidContinuation, InvalidRequest, PromptTooLong, find_nearest
+from musicgen.errors.request_reasons import RequestReason
 from musicgen.request.limits import PROMPT_MAX_CHARACTERS
 from musicgen.request.texts import check_text
 
@@ -114,7 +115,22 @@ class FieldSpec:
         elif not self._is_allowed(value):
             nearest = find_nearest(str(value), map(str, self.choices))
             advice = f"Did you mean {nearest}?" if nearest else ""
-            raise self.error(self.name, f"must be {self.allowed}", value=value, advice=advice)
+            raise self.error(self.name, self._build_problem(), value=value, advice=advice)
+
+    def _build_problem(self) -> str:
+        """Return "must be ..." with the allowed values: a reason for a field without own error."""
+        if self.error not in (InvalidRequest, InvalidContinuation):
+            return f"must be {self.allowed}"
+        if self.kind == "choice":
+            choices = f"{', '.join(map(str, self.choices))}{_spaced(self.unit)}"
+            return RequestReason("choice", choices=choices)
+        if self.kind not in ("integer", "number") or self.low is None:
+            return f"must be {self.allowed}"
+        kind = "whole" if self.kind == "integer" else "number"
+        rest = f"{_spaced(self.unit)}{_spaced(self.note)}"
+        if self.high is None:
+            return RequestReason(f"{kind}_from", low=self.low, rest=rest)
+        return RequestReason(f"{kind}_between", low=self.low, high=self.high, rest=rest)
 
     def _check_text(self, value: object) -> None:
         if not isinstance(value, str):

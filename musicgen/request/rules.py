@@ -12,6 +12,7 @@ from musicgen.errors import (
     InvalidRequest,
     PromptTooLong,
 )
+from musicgen.errors.request_reasons import RequestReason
 from musicgen.request.limits import (
     CONTINUATION_TO_THE_END,
     DURATION_DEFAULT_SECONDS,
@@ -71,10 +72,10 @@ def seconds_to_generate(request: RequestFields) -> float:
 def _check_prompts(request: RequestFields) -> None:
     prompts = request.prompts or ()
     if request.prompt.strip():
-        raise InvalidRequest("prompts", "cannot be combined with prompt")
+        raise InvalidRequest("prompts", RequestReason("prompt_with_prompts"))
     most = VARIATIONS_MAX // request.variations
     if not 1 <= len(prompts) <= most:
-        problem = f"must have 1 to {most} entries with {request.variations} variations each"
+        problem = RequestReason("too_many_prompts", most=most, variations=request.variations)
         raise InvalidRequest("prompts", problem, value=len(prompts))
     for text in prompts:
         _check_length("prompts", text)
@@ -83,24 +84,22 @@ def _check_prompts(request: RequestFields) -> None:
 
 def _check_sections(request: RequestFields) -> float:
     sections = request.sections or ()
-    others = {
-        "prompts": request.prompts,
-        "continuation": request.continuation,
-        "loop": request.loop,
-    }
-    for name, value in others.items():
-        if value:
-            raise InvalidRequest("sections", f"cannot be combined with {name}")
+    if request.prompts:
+        raise InvalidRequest("sections", RequestReason("sections_with_prompts"))
+    if request.continuation:
+        raise InvalidRequest("sections", RequestReason("sections_with_continuation"))
+    if request.loop:
+        raise InvalidRequest("sections", RequestReason("sections_with_loop"))
     for section in sections:
         text = f"{request.prompt} {section.prompt}"
         _check_length("sections", text)
         _check_is_given("sections", text, request)
     total = round(sum(section.duration for section in sections), 6)
     if request.duration not in (DURATION_DEFAULT_SECONDS, total):
-        problem = f"must be left out with sections, which last {total:g} seconds"
+        problem = RequestReason("duration_with_sections", total=total)
         raise InvalidDuration("duration", problem, value=request.duration)
     if total > DURATION_MAX_SECONDS:
-        problem = f"must last at most {DURATION_MAX_SECONDS:g} seconds together"
+        problem = RequestReason("sections_too_long", most=DURATION_MAX_SECONDS)
         raise InvalidDuration("sections", problem, value=total)
     return total
 
@@ -119,75 +118,74 @@ def _check_is_given(field: str, text: str, request: RequestFields) -> None:
 
 def _check_sampling(request: RequestFields) -> None:
     if request.negative_prompt.strip() and request.classifier_free_guidance <= 1:
-        raise InvalidRequest("negative_prompt", "needs classifier_free_guidance above 1")
+        raise InvalidRequest("negative_prompt", RequestReason("needs_guidance"))
 
 
 def _check_input_audio(request: RequestFields) -> None:
     start, end = request.continuation_start, request.continuation_end
     if end != CONTINUATION_TO_THE_END and end <= start:
-        problem = f"must be later than continuation_start ({start:g}), or -1 for the end"
+        problem = RequestReason("end_before_start", start=start)
         raise InvalidContinuation("continuation_end", problem, value=end)
     if request.input_audio is None and (start, end) != (0, CONTINUATION_TO_THE_END):
         name = "continuation_start" if start else "continuation_end"
-        raise InvalidContinuation(name, "needs input_audio")
+        raise InvalidContinuation(name, RequestReason("needs_sound"))
     if request.continuation and request.input_audio is None:
-        raise InvalidContinuation("continuation", "needs input_audio, the clip to continue")
+        raise InvalidContinuation("continuation", RequestReason("needs_sound_to_continue"))
 
 
 def _check_style(request: RequestFields) -> None:
     given = [name for name in STYLE_FIELDS if getattr(request, name) is not None]
     if given and (request.input_audio is None or request.continuation):
-        raise InvalidRequest(given[0], "needs input_audio, without continuation")
+        raise InvalidRequest(given[0], RequestReason("needs_style_sound"))
     if request.text_guidance is not None and request.classifier_free_guidance <= 1:
-        raise InvalidRequest("text_guidance", "needs classifier_free_guidance above 1")
+        raise InvalidRequest("text_guidance", RequestReason("needs_guidance"))
     texts = request.prompts or (request.prompt,)
     has_prompt = request.sections is not None or any(text.strip() for text in texts)
     if request.text_guidance is not None and not has_prompt:
-        raise InvalidRequest("text_guidance", "needs a prompt")
+        raise InvalidRequest("text_guidance", RequestReason("needs_prompt"))
 
 
 def _check_loop(request: RequestFields) -> None:
     if request.loop and request.bpm is None:
-        raise InvalidRequest("loop", "needs bpm")
+        raise InvalidRequest("loop", RequestReason("needs_bpm"))
     if request.loop and (request.trim_silence or request.fade_in or request.fade_out):
-        problem = "cannot be combined with trim_silence, fade_in or fade_out"
-        raise InvalidRequest("loop", problem)
+        raise InvalidRequest("loop", RequestReason("edges_with_loop"))
     seconds = seconds_to_generate(request)
     if request.loop and seconds > DURATION_MAX_SECONDS:
-        problem = f"must give a loop of at most {DURATION_MAX_SECONDS:g} seconds"
+        problem = RequestReason("loop_too_long", most=DURATION_MAX_SECONDS)
         advice = f"Rounded to whole bars, this one has {seconds:g} seconds."
         raise InvalidDuration("duration", problem, value=request.duration, advice=advice)
 
 
 def _check_finish(request: RequestFields, duration: float) -> None:
     if request.fade_in + request.fade_out > duration:
-        fades = f"{request.fade_out:g} + {request.fade_in:g} seconds"
-        problem = f"and fade_in ({fades}) must not exceed the clip's {duration:g} seconds"
-        raise InvalidRequest("fade_out", problem)
+        fades = {"fade_out": request.fade_out, "fade_in": request.fade_in}
+        raise InvalidRequest("fade_out", RequestReason("fades_too_long", **fades, seconds=duration))
     strategy = request.normalization_strategy
     if request.target_loudness != LOUDNESS_DEFAULT_LUFS and strategy != "loudness":
-        problem = f"needs normalization_strategy loudness (it is {strategy})"
+        problem = RequestReason("needs_loudness", strategy=strategy)
         raise InvalidRequest("target_loudness", problem)
     if request.true_peak_ceiling != TRUE_PEAK_DEFAULT_DBTP and strategy == "none":
-        raise InvalidRequest(
-            "true_peak_ceiling", "cannot be combined with normalization_strategy none"
-        )
+        raise InvalidRequest("true_peak_ceiling", RequestReason("peak_without_level"))
 
 
 def _check_file(request: RequestFields) -> None:
     form = request.output_format
     if request.sample_rate not in (None, OPUS_SAMPLE_RATE) and form == "opus":
-        problem = f"must be {OPUS_SAMPLE_RATE} or left out for opus"
+        problem = RequestReason("opus_rate", rate=OPUS_SAMPLE_RATE)
         raise InvalidRequest("sample_rate", problem, value=request.sample_rate)
     if request.save_tokens and form not in FORMATS_WITH_TOKENS:
-        problem = f"needs output_format {' or '.join(FORMATS_WITH_TOKENS)} (it is {form})"
+        formats = " or ".join(FORMATS_WITH_TOKENS)
+        problem = RequestReason("tokens_format", formats=formats, form=form)
         raise InvalidRequest("save_tokens", problem)
     if request.save_tokens and (request.loop or request.trim_silence):
-        raise InvalidRequest("save_tokens", "cannot be combined with loop or trim_silence")
+        raise InvalidRequest("save_tokens", RequestReason("edges_with_tokens"))
     if request.save_tokens and request.decoder != ENCODEC:
-        raise InvalidRequest("save_tokens", f"needs decoder {ENCODEC} (it is {request.decoder})")
+        problem = RequestReason("tokens_decoder", needed=ENCODEC, decoder=request.decoder)
+        raise InvalidRequest("save_tokens", problem)
     if request.bitrate is not None and form not in FORMATS_WITH_BITRATE:
-        problem = f"applies only to {' and '.join(FORMATS_WITH_BITRATE)} (output_format is {form})"
+        formats = " and ".join(FORMATS_WITH_BITRATE)
+        problem = RequestReason("bitrate_format", formats=formats, form=form)
         raise InvalidRequest("bitrate", problem)
     if request.sample_rate is not None:
         check_bitrate(form, request.bitrate, request.sample_rate)
@@ -199,6 +197,6 @@ def check_bitrate(output_format: str, bitrate: int | None, sample_rate: int) -> 
     if output_format != "mp3" or bitrate is None or sample_rate >= MPEG_1_MIN_RATE:
         return
     if bitrate > highest:
-        problem = f"must be at most {highest} for an mp3 of {sample_rate} Hz"
+        problem = RequestReason("mp3_bitrate", most=highest, rate=sample_rate)
         advice = f"Choose a sample_rate of {MPEG_1_MIN_RATE} or more for higher ones."
         raise InvalidRequest("bitrate", problem, value=bitrate, advice=advice)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from musicgen.errors import OMITTED, InvalidRequest
+from musicgen.errors.request_reasons import RequestReason
 from musicgen.request.limits import SECTION_MIN_SECONDS, SECTIONS_MAX
 from musicgen.request.texts import check_text
 
@@ -29,7 +30,8 @@ def parse_sections(value: object) -> tuple[Section, ...]:
     """Read sections from a list of mappings, or from the JSON of one. Raises: `InvalidRequest`."""
     entries = _parse_list("sections", value, _SECTIONS)
     if not 1 <= len(entries) <= SECTIONS_MAX:
-        raise InvalidRequest("sections", f"must have 1 to {SECTIONS_MAX} entries", value=value)
+        problem = RequestReason("sections_count", most=SECTIONS_MAX)
+        raise InvalidRequest("sections", problem, value=value)
     return tuple(_parse_section(entry) for entry in entries)
 
 
@@ -68,6 +70,6 @@ def _parse_section(entry: object) -> Section:
     check_text("sections", prompt)
     is_number = isinstance(duration, (int, float)) and not isinstance(duration, bool)
     if not is_number or not SECTION_MIN_SECONDS <= duration <= 1e6:
-        problem = f"must each last {SECTION_MIN_SECONDS:g} seconds or more"
+        problem = RequestReason("sections_too_short", least=SECTION_MIN_SECONDS)
         raise InvalidRequest("sections", problem, value=duration)
     return Section(prompt, float(duration))

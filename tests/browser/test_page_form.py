@@ -94,6 +94,8 @@ def test_signing_out_empties_the_form(visit: Any, guarded: tuple[str, str]) -> N
 
 
 def test_the_time_is_told_before(page: Any) -> None:
+    submit(page, seconds="1")
+    wait_for_state(page, "completed")
     page.locator("#estimate", has_text="Ready in about").wait_for()
     page.get_by_label("Length in seconds").fill("500")
     page.locator("#estimate:empty").wait_for(state="attached")
@@ -101,8 +103,24 @@ def test_the_time_is_told_before(page: Any) -> None:
     page.locator("#estimate", has_text="about").wait_for()
 
 
+def test_no_time_is_told_that_was_never_measured(page: Any) -> None:
+    """A guess stood there, ten times too long or too short."""
+
+    def answer(route: Any) -> None:
+        guess = {"work_seconds": 20, "audio_seconds": 8, "is_measured": False, "price": None}
+        route.fulfill(json={"wait_seconds": 40.2, **guess})
+
+    page.route("**/v1/estimate?*", answer)
+    page.get_by_label("Variations").fill("2")
+    unknown = "How long this takes is known once a clip like it has been made."
+    text = f"Starts in about 41 s. {unknown}"
+    page.locator("#estimate", has_text=text).wait_for()
+
+
 def test_the_time_follows_the_queue(page: Any) -> None:
     """It still named the wait for a job that had ended."""
+    submit(page, seconds="1")
+    wait_for_state(page, "completed")
     submit(page, "a long one", "300")
     page.locator("#estimate", has_text="Starts in about").wait_for()
     page.get_by_role("button", name="Cancel").click()
@@ -113,7 +131,7 @@ def test_the_time_follows_the_queue(page: Any) -> None:
 def test_the_price_is_told_before(page: Any) -> None:
     def answer(route: Any) -> None:
         price = {"amount": 0.25, "currency": "EUR"}
-        times = {"wait_seconds": 40.2, "work_seconds": 20, "audio_seconds": 8}
+        times = {"wait_seconds": 40.2, "work_seconds": 20, "audio_seconds": 8, "is_measured": True}
         route.fulfill(json={**times, "price": price})
 
     page.route("**/v1/estimate?*", answer)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
-from tests.browser.steps import assert_accessible, wait_for_state
+from tests.browser.steps import assert_accessible, submit, wait_for_state
 
 pytestmark = pytest.mark.browser
 
@@ -32,6 +33,46 @@ def test_the_language_of_the_browser_comes_first(server: str, browser: Any) -> N
     context.close()
 
 
+SPLIT = r"""() => {
+  const units = "s|min|kB|MB|GB|k?Hz|kbit/s|LUFS|dB\\w*|%|seconds|Sekunden|bits?|Bit";
+  const split = new RegExp(`[^\\n]{0,30}\\d (?:${units})(?![\\p{L}\\d])|\\dmin \\d`, "gu");
+  const seen = [document.title, document.body.innerText];
+  for (const each of document.querySelectorAll("[aria-label], [aria-valuetext], [title]")) {
+    seen.push(...["aria-label", "aria-valuetext", "title"].map((name) => each.getAttribute(name)));
+  }
+  return seen.flatMap((text) => text?.match(split) ?? []);
+}"""
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_no_line_breaks_between_a_number_and_its_unit(page: Any, language: str) -> None:
+    submit(page, seconds="1")
+    wait_for_state(page, "completed")
+    page.get_by_label("Language", exact=True).select_option(language)
+    page.wait_for_selector("#studio:not([hidden])")
+    page.wait_for_selector("#job .state[data-state=completed]")
+    page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true })")
+    page.locator("#estimate:not(:empty)").wait_for()
+    # All texts with values, also those not on display.
+    page.evaluate(r"""async () => {
+      const { say, rawText } = await import("/static/js/language.js");
+      const { duration, bytes } = await import("/static/js/words.js");
+      const tables = ["en", "server_en"].map((name) => import(`/static/js/texts/${name}.js`));
+      const keys = (await Promise.all(tables)).flatMap((table) => Object.keys(table.default));
+      const names = (key) => [...rawText(key).matchAll(/\{(\w+)\}/g)].map(([, name]) => [name, 7]);
+      const texts = keys.map((key) => say(key, Object.fromEntries(names(key))));
+      texts.push(duration(3.5), duration(65), duration(59.97), bytes(5000), bytes(5e6));
+      document.body.append(Object.assign(document.createElement("pre"), {
+        textContent: texts.join("\n"),
+      }));
+    }""")
+    text = page.inner_text("body")
+    assert "3.5\u00a0s\n1\u00a0min\u00a005\u00a0s\n1\u00a0min\u00a000\u00a0s" in text.replace(
+        ",", "."
+    )
+    assert page.evaluate(SPLIT) == []
+
+
 @pytest.mark.parametrize("width", [1280, 360])
 def test_a_clip_is_made_in_german(page: Any, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
@@ -43,7 +84,7 @@ def test_a_clip_is_made_in_german(page: Any, width: int) -> None:
     page.locator("#f-duration-error", has_text="Wähle eine Länge von 0,1 bis 300").wait_for()
     page.get_by_label("Länge in Sekunden").fill("1.5")
     page.get_by_label("Varianten").fill("2")
-    page.locator("#estimate", has_text="Fertig in etwa").wait_for()
+    page.locator("#estimate", has_text=re.compile("Fertig in etwa|Wie lange das dauert")).wait_for()
     page.get_by_role("button", name="Musik machen").click()
     wait_for_state(page, "completed")
     page.wait_for_selector(".stage.drawn")

@@ -71,8 +71,33 @@ def test_a_file_beyond_the_limit_blocks_the_job(page: Any, server: str) -> None:
     )
     page.get_by_text("The file is too large (100.0 MB).").wait_for()
     page.get_by_role("button", name="Make music").click()
-    page.wait_for_timeout(300)
+    page.wait_for_timeout(500)
     assert jobs_of(server) == before
+    page.reload()
+    page.get_by_text("The file is too large (100.0 MB).").wait_for()
+
+
+def test_a_refusal_keeps_its_reason_in_each_language(page: Any) -> None:
+    """After a reload the page said that the sound had not reached the server."""
+    error = page.locator("#f-input_audio-error")
+    choose(page, b"no sound at all" * 99)
+    error.get_by_text("The file is not readable audio, or is damaged.").wait_for(timeout=MADE_MS)
+    page.wait_for_timeout(500)
+    page.reload()
+    error.get_by_text("The file is not readable audio, or is damaged.").wait_for()
+    page.get_by_label("Language", exact=True).select_option("de")
+    error.get_by_text("Die Datei ist kein lesbares Audio, oder sie ist beschädigt.").wait_for()
+    page.get_by_role("button", name="Ohne weitermachen").click()
+    page.route("**/v1/uploads", lambda route: route.fulfill(status=503, body=""))
+    page.get_by_label("Audiodatei").set_input_files(
+        {"name": "song.wav", "mimeType": "audio/wav", "buffer": wav(1.0)}
+    )
+    page.get_by_role("button", name="Noch einmal hochladen").wait_for()
+    page.wait_for_timeout(500)
+    page.reload()
+    error.get_by_text("Dieses Audio ist nicht beim Server angekommen.").wait_for()
+    page.get_by_label("Sprache", exact=True).select_option("en")
+    error.get_by_text("This sound did not reach the server.").wait_for()
 
 
 def test_a_part_is_chosen_on_the_waveform(page: Any, server: str) -> None:

@@ -16,6 +16,7 @@ from musicgen.predictor import Predictor
 from musicgen.request import GenerationRequest, StreamForm
 from musicgen.settings import Settings
 from tests.support import diffusion
+from tests.support.packs import pack_folder
 
 SECONDS = 0.4
 STEPS = 20
@@ -156,6 +157,24 @@ def test_missing_weights_are_refused(
     predictor = Predictor.load(replace(settings, diffusion=name))
     assert _is_refused(predictor, text)
     assert predictor.generate(_request(decoder="encodec")).clips
+
+
+@pytest.mark.parametrize("engine", ["native", "transformers"])
+def test_an_engine_without_diffusion_says_so_before_a_job(
+    settings: Settings, demo: Predictor, tmp_path: Path, engine: str
+) -> None:
+    """Workers with such an engine took these jobs and failed them, while others could make them."""
+    assert "decoder" not in demo.find_missing_parts()
+    if engine == "native":
+        settings = replace(
+            settings, model=str(pack_folder(Path("demo"), "native-int8", tmp_path).path)
+        )
+    else:
+        settings = replace(settings, engine="transformers")
+    predictor = Predictor.load(settings)
+    assert "operator can load the model's folder" in predictor.find_missing_parts()["decoder"]
+    assert _is_refused(predictor, "Multi-band diffusion needs the engine musicgen")
+    predictor.close()
 
 
 def test_too_little_memory_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from handlers.job_api.store.models import AvailableModels
 from handlers.job_api.store.texts import is_storable, list_texts
 from handlers.job_api.store.upload_files import UPLOAD
 from musicgen.errors import InvalidRequest, UnknownModel
+from musicgen.errors.request_reasons import RequestReason
 from musicgen.request import GenerationRequest
 from musicgen.request.fields import to_integer
 
@@ -106,7 +107,8 @@ def _parse_priority(value: object) -> int:
         return 0
     value = to_integer(value)
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) > PRIORITY_MAX:
-        problem = f"must be a whole number from {-PRIORITY_MAX} to {PRIORITY_MAX}"
+        limits = {"low": -PRIORITY_MAX, "high": PRIORITY_MAX}
+        problem = RequestReason("whole_between", **limits, rest="")
         raise InvalidRequest("priority", problem, value=value)
     return value
 
@@ -115,7 +117,7 @@ def _parse_webhook(value: object) -> str | None:
     if value is None:
         return None
     if not is_web_address(value) or len(value) > WEBHOOK_URL_MAX_CHARACTERS:
-        problem = f"must be an http(s) URL of at most {WEBHOOK_URL_MAX_CHARACTERS} characters"
+        problem = RequestReason("web_address", most=WEBHOOK_URL_MAX_CHARACTERS)
         raise InvalidRequest("webhook_url", problem, value=value)
     _check_storable({"webhook_url": value})
     return value

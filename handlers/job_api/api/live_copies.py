@@ -15,14 +15,17 @@ from typing import Any
 
 from handlers.job_api.api.bucket_threads import run_in_bucket_thread
 from handlers.job_api.store.database import Pool, query
+from handlers.job_api.store.disk import hide_disk_errors
 from handlers.job_api.store.jobs import build_run_name
 from handlers.job_api.store.live_audio import BucketLive
 from handlers.job_api.store.notifications import JobNotifications
+from musicgen.disk_errors import find_temporary_folder
 from musicgen.errors import BucketUnavailable
 
 CHECK_SECONDS = 5.0
 """Pause between two looks at the job's row if no notification comes."""
 BLOCK_BYTES = 2**16
+_WORK = "live audio"
 
 
 class LiveCopies:
@@ -39,7 +42,8 @@ class LiveCopies:
     ) -> AsyncIterator[bytes]:
         """Yield the live audio of clip `number` (from 1) of a run, from its beginning to its end.
 
-        Raises: `StorageError` if the bucket fails; the listener then gets an incomplete answer.
+        Raises: `StorageError` if the bucket fails or the disk for temporary files is full; the
+        listener then gets an incomplete answer.
         """
         key = (build_run_name(job_id, queue_id), number)
         copy = self._copies.get(key)
@@ -93,10 +97,16 @@ class LiveCopies:
 
 
 class _LiveCopy:
-    """Growing temporary file, read by any number of listeners."""
+    """Growing temporary file, read by any number of listeners.
+
+    Raises: `DiskFull`, `NotWritable`.
+    """
 
     def __init__(self) -> None:
-        self._file = TemporaryFile(prefix="musicgen-live-")  # noqa: SIM115 (closed by `close`)
+        self._folder = find_temporary_folder()
+        with hide_disk_errors(self._folder, _WORK):
+            # Without a buffer: readers see at once what was written. `close` closes it.
+            self._file = TemporaryFile(prefix="musicgen-live-", buffering=0)  # noqa: SIM115
         self._size = 0
         self._has_ended = False
         self._changed = asyncio.Condition()
@@ -105,7 +115,9 @@ class _LiveCopy:
         self.task: asyncio.Task[None] | None = None
 
     async def append(self, data: bytes) -> None:
-        await asyncio.to_thread(os.pwrite, self._file.fileno(), data, self._size)
+        """Append `data`. Raises: `DiskFull`, `NotWritable`."""
+        with hide_disk_errors(self._folder, _WORK):
+            await asyncio.to_thread(_write_all, self._file.fileno(), data, self._size)
         async with self._changed:
             self._size += len(data)
             self._changed.notify_all()
@@ -122,9 +134,9 @@ class _LiveCopy:
                 while position == self._size and not self._has_ended:
                     await self._changed.wait()
             if position < self._size:
-                block = await asyncio.to_thread(
-                    os.pread, self._file.fileno(), BLOCK_BYTES, position
-                )
+                # Not beyond the size: a segment may be on its way into the file.
+                count = min(BLOCK_BYTES, self._size - position)
+                block = await asyncio.to_thread(os.pread, self._file.fileno(), count, position)
                 position += len(block)
                 yield block
             elif self.error is not None:
@@ -138,6 +150,13 @@ class _LiveCopy:
             with contextlib.suppress(asyncio.CancelledError):
                 await self.task
         self._file.close()
+
+
+def _write_all(descriptor: int, data: bytes, position: int) -> None:
+    """Write `data` whole: a disk that is almost full takes a part of it without an error."""
+    done = 0
+    while done < len(data):
+        done += os.pwrite(descriptor, data[done:], position + done)
 
 
 def _count_segments(row: dict[str, Any] | None, number: int) -> int:

@@ -54,6 +54,9 @@ class JobEstimate(BaseModel):
         description="seconds until the job starts; null without a worker"
     )
     work_seconds: float = Field(description="seconds from its start to its end")
+    is_measured: bool = Field(
+        description="whether jobs of the same kind have been measured; else work_seconds is a guess"
+    )
     price: JobPrice | None = Field(description="null where the operator has set no price")
 
 
@@ -76,7 +79,8 @@ async def estimate_job(
 ) -> JSONResponse:
     """Estimate time and price of a job, from the queue and the last jobs of the same kind.
 
-    A model, a decoder and parts that have never been measured count by an assumption.
+    A model, a decoder and parts that have never been measured count by an assumption, and
+    `is_measured` is false.
     """
     context: Context = request.app.state.context
     available = await find_available_models(context.pool, context.default_model)
@@ -89,12 +93,14 @@ async def estimate_job(
     load = await context.meter.read()
     seconds = duration * variations
     wait = load.estimate_wait(needs)
-    pace = load.paces.find_pace(needs, is_remote=context.queue_for_new == queue.REMOTE)
+    is_remote = context.queue_for_new == queue.REMOTE
+    pace = load.paces.find_pace(needs, is_remote=is_remote)
     return JSONResponse(
         {
             "audio_seconds": round(seconds, 3),
             "wait_seconds": None if wait is None else round(wait, 1),
             "work_seconds": round(seconds * pace, 1),
+            "is_measured": load.paces.is_measured(needs, is_remote=is_remote),
             "price": _calculate_price(context, seconds),
         }
     )

@@ -23,7 +23,7 @@ class ErrorBody(BaseModel):
     code: str
     message: str
     field: str | None = None
-    reason: str | None = Field(None, description="why a sound is refused: a stable code")
+    reason: str | None = Field(None, description="why a field or a sound is refused: a stable code")
     values: dict[str, float | str] | None = Field(None, description="values in the reason's text")
     type: str | None = Field(None, description="kind of a call's error, for OpenAI's clients")
     param: str | None = Field(None, description="the same as field, for OpenAI's clients")

@@ -22,7 +22,9 @@ PACE_DEFAULT = 1.0
 REMOTE = "remote"
 """Kind of all jobs made elsewhere: platforms tell nothing of their parts."""
 ASSUMED = {MULTI_BAND_DIFFUSION: 10.0, "stems": 1.0, "midi": 0.2}
-"""Pace of work not measured yet, as a multiple of the pace of the music without it."""
+"""Pace of work not measured yet, as a multiple of the pace of the music without it.
+
+It serves the waits of other jobs; callers are told no time of a job that rests on it."""
 # By the order of the kinds: two workers that end jobs at once would else wait for each other.
 _RECORD = f"""
     INSERT INTO musicgen_paces AS p (kind, audio, work)
@@ -78,6 +80,12 @@ class Paces:
         """Return the pace of a whole job."""
         music = self.find_music_pace(needs, is_remote=is_remote)
         return music + self.find_parts_pace(needs, is_remote=is_remote)
+
+    def is_measured(self, needs: Sequence[str], *, is_remote: bool = False) -> bool:
+        """Return whether the pace of a whole job rests on measurements of the same kind of work."""
+        parts = [] if is_remote else _list_parts(needs)
+        known = " ".join(parts) in self.measured or all(part in self.measured for part in parts)
+        return known and _name_music(needs, is_remote) in self.measured
 
     def _find_usual_pace(self) -> float:
         """Return the middle pace of the models measured, for another one."""

@@ -82,13 +82,12 @@ def restore(url: str, data_dir: Path, source: Path, *, force: bool = False) -> B
         manifest = BackupManifest.from_json(_open_member(archive, source, MANIFEST).read())
         check_compatible([AppliedMigration(**row, age=0.0) for row in manifest.migrations])
         drops = _check_database(url, manifest, force)
-        with tempfile.TemporaryDirectory(prefix=".restore-", dir=_make_folder(data_dir)) as name:
+        with translate_disk_errors(data_dir), _make_folder(data_dir) as name:
             staged = Path(name)
-            with translate_disk_errors(data_dir):
-                _extract_files(archive, source, staged)
-                _restore_database(archive, source, url, manifest, drops, staged)
-                if manifest.has_files:
-                    _replace_files(staged, data_dir)
+            _extract_files(archive, source, staged)
+            _restore_database(archive, source, url, manifest, drops, staged)
+            if manifest.has_files:
+                _replace_files(staged, data_dir)
     return manifest
 
 
@@ -113,10 +112,10 @@ def _open_member(archive: tarfile.TarFile, source: Path, name: str) -> IO[bytes]
     return file
 
 
-def _make_folder(data_dir: Path) -> Path:
-    with translate_disk_errors(data_dir):
-        data_dir.mkdir(parents=True, exist_ok=True)
-    return data_dir
+def _make_folder(data_dir: Path) -> tempfile.TemporaryDirectory[str]:
+    """Make a temporary folder in `data_dir`. Raises: OSError."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(prefix=".restore-", dir=data_dir)
 
 
 def _check_database(url: str, manifest: BackupManifest, force: bool) -> list[str]:

@@ -81,14 +81,21 @@ def _leave_out_hidden(mapping: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _estimate_seconds(row: Mapping[str, Any], load: QueueLoad) -> float | None:
-    """Return the seconds until a job finishes; None if it has finished or no worker can make it."""
+    """Return the seconds until a job finishes.
+
+    None if it has finished, no worker can make it, or no job of its kind has been measured.
+    """
     audio, needs = float(row["audio_seconds"]), row["needs"]
     is_remote = row["queue"] == queue.REMOTE
     music = audio * load.paces.find_music_pace(needs, is_remote=is_remote)
     parts = audio * load.paces.find_parts_pace(needs, is_remote=is_remote)
+    is_measured = load.paces.is_measured(needs, is_remote=is_remote)
     if row["state"] == "running":
-        return round(_estimate_rest(row, music, parts), 1)
-    if row["state"] != "queued":
+        # The progress of the music shows its pace.
+        if is_measured or (not parts and 0 < row["progress"] < 1):
+            return round(_estimate_rest(row, music, parts), 1)
+        return None
+    if row["state"] != "queued" or not is_measured:
         return None
     backlog = load.estimate_backlog(needs, without=music + parts)
     if backlog is None:

@@ -15,6 +15,7 @@ from handlers.job_api.errors import BodyTooLarge
 from handlers.job_api.store.disk import delete_old_files
 from handlers.job_api.store.upload_storage import UploadStorage
 from musicgen.errors import InvalidInputAudio
+from musicgen.errors.request_reasons import RequestReason
 from musicgen.errors.sound_reasons import SoundReason
 
 UPLOAD = "upload:"
@@ -118,9 +119,8 @@ def _read_id(owner: str, value: str) -> str | None:
 
 
 def _build_error(value: str) -> InvalidInputAudio:
-    return InvalidInputAudio(
-        "input_audio", "is not one of your uploads", value=value, advice="Upload the file again."
-    )
+    problem = RequestReason("not_your_upload")
+    return InvalidInputAudio("input_audio", problem, value=value, advice="Upload the file again.")
 
 
 def _write_last(file: BinaryIO, block: bytes | bytearray) -> None:

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from handlers.job_api.store.disk import delete_old_files
+from musicgen.disk_errors import translate_full_disk
 from musicgen.errors import ObjectMissing
 from musicgen.storage.objects import BucketObjects
 
@@ -88,12 +89,15 @@ class BucketUploads:
     @contextmanager
     def open(self, upload_id: str) -> Iterator[Path | None]:
         """Yield a copy of the upload, deleted on leaving the context, or None."""
-        self._scratch.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".", dir=self._scratch) as folder:
+        with translate_full_disk(self._scratch):
+            self._scratch.mkdir(parents=True, exist_ok=True)
+            copies = TemporaryDirectory(prefix=".", dir=self._scratch)
+        with copies as folder:
             path = Path(folder) / upload_id
+            found: Path | None = path
             try:
-                self._objects.download(self._key(upload_id), path)
-                found: Path | None = path
+                with translate_full_disk(self._scratch):
+                    self._objects.download(self._key(upload_id), path)
             except ObjectMissing:
                 found = None
             yield found

@@ -34,6 +34,7 @@ class NativeBackend:
     """
 
     device = "cpu"
+    has_diffusion = False
 
     def __init__(
         self,

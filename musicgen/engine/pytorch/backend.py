@@ -35,6 +35,8 @@ class TorchBackend:
     multiplies 8-bit weights by 8-bit activations.
     """
 
+    has_diffusion = True
+
     def __init__(
         self,
         model: MusicGen,

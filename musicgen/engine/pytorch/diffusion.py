@@ -17,6 +17,7 @@ from musicgen.catalog import DIFFUSION_SAMPLE_RATE
 from musicgen.engine.backend import Codes
 from musicgen.engine.interface import Pcm
 from musicgen.errors import CheckpointError, InvalidRequest, ModelTooLarge, SettingsError
+from musicgen.errors.request_reasons import RequestReason
 from musicgen.model.codec_stream import decode_in_pieces
 from musicgen.model.musicgen import MusicGen
 from musicgen.process.resources import free_memory
@@ -85,7 +86,7 @@ class DiffusionLoader:
         """
         rate = self._model.config.sample_rate
         if rate != DIFFUSION_SAMPLE_RATE:
-            problem = f"must be encodec for this model of {rate} Hz"
+            problem = RequestReason("decoder_rate", rate=rate)
             advice = f"Multi-band diffusion exists for {DIFFUSION_SAMPLE_RATE} Hz."
             raise InvalidRequest(FIELD, problem, advice=advice)
         with self._lock:
@@ -105,14 +106,14 @@ class DiffusionLoader:
         except (CheckpointError, SettingsError, ModelTooLarge) as error:
             logger.warning("Multi-band diffusion is not available: %s", error)
             is_large = isinstance(error, ModelTooLarge)
-            problem = "must be encodec here"
+            problem = RequestReason("decoder_unavailable")
             advice = f"This server has {'too little memory' if is_large else 'no weights'} for "
             raise InvalidRequest(FIELD, problem, advice=f"{advice}multi-band diffusion.") from error
         codec = self._model.config.codec
         if diffusion.sample_rate != codec.sample_rate or diffusion.codec_dims - {
             codec.codebook_dim
         }:
-            problem = "must be encodec for this model"
+            problem = RequestReason("decoder_codec")
             advice = "Its codec is not the one that multi-band diffusion was trained with."
             raise InvalidRequest(FIELD, problem, advice=advice)
         logger.info("loaded %s on %s in %.1f s", name, device, watch.lap())

@@ -21,10 +21,11 @@ from handlers.job_api.store.backup import back_up
 from handlers.job_api.store.database import Pool, query
 from handlers.job_api.store.restore import restore
 from musicgen import __version__
-from musicgen.errors import BackupError, DatabaseTooNew
+from musicgen.errors import BackupError, DatabaseTooNew, DiskFull
 from tests.handlers.job_api.test_security import Guarded
 from tests.support import ROOT
 from tests.support.clips import wav
+from tests.support.disks import full_disk, small_disk
 from tests.support.external_postgres import PROGRAMS, external_postgres
 from tests.support.job_server import data_folder, environment, job_server, start, stop
 
@@ -214,6 +215,18 @@ def test_a_restore_that_fails_keeps_the_old_folder(filled: str, tmp_path: Path) 
         assert _run("restore", data, tmp_path / "none.tar")[0] == 1
         assert (data / "postgres" / "PG_VERSION").exists()
         assert set(before) <= {path.name for path in data.iterdir()}
+
+
+def test_a_restore_to_a_full_disk_names_the_disk(
+    filled: str, external: str, tmp_path: Path
+) -> None:
+    """The message said that the backup could not be read."""
+    back_up(filled, tmp_path, tmp_path / "b.tar", with_files=False)
+    source = _change_manifest(tmp_path / "b.tar", postgres=1)
+    with small_disk(tmp_path / "disk", 1) as disk:
+        (disk / "data").mkdir()
+        with full_disk(disk), pytest.raises(DiskFull, match="no space left"):
+            restore(external, disk / "data", source, force=True)
 
 
 def test_a_backup_of_a_folder_without_a_database_makes_none(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from handlers.job_api.api.file_replies import select_ranges
 from handlers.job_api.store.embedded_postgres import EmbeddedServer
 from tests.support.job_server import JobServer, data_folder, job_server
 from tests.support.open_jobs import open_jobs
@@ -90,3 +91,37 @@ def test_no_part_of_the_page_is_used_without_a_question(
     """Browsers kept the scripts of an old version for days, beside the new page."""
     answer = served[0].http.get(path)
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-cache")
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("bytes=0-1", "bytes=0-1"),
+        ("Bytes= 0-1 ,, -5", "bytes=0-1,-5"),
+        # One range outside the file made all of them unsatisfiable.
+        ("bytes=0-1,100-,-0", "bytes=0-1"),
+        ("bytes=100-,-0", "bytes=100-,-0"),
+        # Python reads these numbers, HTTP does not know them.
+        ("bytes=1_0-20", None),
+        ("bytes=+1-2", None),
+        ("bytes=5-2", None),
+        ("bytes=", None),
+        ("bytes=-", None),
+        ("items=0-1", None),
+        (f"bytes={'9' * 5000}-", f"bytes={'9' * 18}-"),
+        (f"bytes=-{'9' * 5000}", f"bytes=-{'9' * 18}"),
+    ],
+)
+def test_only_ranges_of_the_file_are_kept(sent: str, kept: str | None) -> None:
+    assert select_ranges(sent, 100) == kept
+
+
+def test_a_range_outside_the_file_costs_no_other_range(served: tuple[JobServer, str]) -> None:
+    server, job_id = served
+    address = _address("clip", job_id)
+    whole = server.http.get(address).content
+    mixed = server.http.get(address, headers={"Range": f"bytes=0-9,{len(whole)}-"})
+    assert (mixed.status_code, mixed.content) == (206, whole[:10])
+    assert mixed.headers["content-range"] == f"bytes 0-9/{len(whole)}"
+    odd = server.http.get(address, headers={"Range": f"bytes={'9' * 5000}-"})
+    assert odd.status_code == 416 and odd.json()["error"]["code"] == "range_not_satisfiable"

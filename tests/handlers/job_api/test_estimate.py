@@ -31,6 +31,8 @@ def test_an_estimate_grows_with_the_audio_and_has_the_price(priced: JobServer) -
     assert answer["audio_seconds"] == 60
     assert answer["price"] == {"amount": 0.3, "currency": "EUR"}
     assert answer["wait_seconds"] == 0
+    # The guess of a server that has made nothing yet is told as one.
+    assert answer["is_measured"] is False
     single = priced.http.get("/v1/estimate", params={"duration": 20}).json()
     assert single["work_seconds"] * 3 == pytest.approx(answer["work_seconds"], abs=0.3)
 
@@ -53,10 +55,13 @@ def test_parts_have_a_time_of_their_own_and_it_is_learned(priced: JobServer) -> 
     """Of the worker's own figures: what a job has taken is what the next one is estimated at."""
     assert priced.ended(priced.submit(duration=2))["status"] == "completed"
 
+    known: set[str] = set()
+
     def estimate(**fields: object) -> float:
         time.sleep(1.1)  # the load is looked up once a second
         answer = priced.http.get("/v1/estimate", params={"duration": 300, **fields})
         assert answer.status_code == 200, answer.text
+        assert answer.json()["is_measured"] is (not {*fields} - known)
         return float(answer.json()["work_seconds"])
 
     plain, assumed = estimate(), estimate(midi=True)
@@ -65,6 +70,7 @@ def test_parts_have_a_time_of_their_own_and_it_is_learned(priced: JobServer) -> 
     done = priced.ended(priced.submit(duration=5, midi=True))
     parts = done["result"]["timings"]["parts"] * 300 / 5
     assert parts > 0
+    known.add("midi")
     assert estimate(midi=True) - estimate() == pytest.approx(parts, abs=0.2)
 
 

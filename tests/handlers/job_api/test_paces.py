@@ -51,6 +51,17 @@ def test_a_kind_never_measured_follows_from_the_nearest_ones() -> None:
     assert paces.find_pace(STEMS, is_remote=True) == 0.5
 
 
+def test_only_the_same_kind_of_work_counts_as_measured() -> None:
+    paces = Paces({"model:demo": 0.1, "midi": 0.02, "remote": 0.5})
+    assert paces.is_measured(DEMO) and paces.is_measured(["midi", *DEMO])
+    for needs in (STEMS, BOTH, DIFFUSION, ["model:small"]):
+        assert not paces.is_measured(needs)
+        assert paces.is_measured(needs, is_remote=True)
+    # Parts are measured together where they were made together.
+    assert Paces({"model:demo": 0.1, "midi stems": 1.0}).is_measured(BOTH)
+    assert not Paces().is_measured(DEMO, is_remote=True)
+
+
 def test_the_middle_weighs_jobs_by_their_audio() -> None:
     # The first job has loaded weights, and the short ones have much fixed work.
     assert find_middle([30, 30, 30, 1, 1, 1], [90, 3, 6, 2, 2, 2]) == 0.2
@@ -119,9 +130,17 @@ def test_a_queued_job_does_not_wait_for_itself(with_pool: WithPool) -> None:
             "INSERT INTO musicgen_workers (name, slots, makes, models) "
             "VALUES ('w', 1, 'local', '{demo}')",
         )
-        await record_work(pool, JobWork(STEMS, 10, 10, 20))
         row = await jobs.get(pool, job_id)
         assert row is not None
+        # Nothing is told that rests on an assumption, until the music shows its own pace.
+        guess = await QueueLoadMeter(pool).read()
+        started = datetime.now(UTC) - timedelta(seconds=6)
+        begun = {**row, "state": "running", "started_at": started, "progress": 0.5}
+        assert build_status(row, guess)["expected_seconds"] is None
+        assert build_status(begun, guess)["expected_seconds"] is None
+        plain = {**begun, "needs": DEMO}
+        assert build_status(plain, guess)["expected_seconds"] == pytest.approx(6, abs=0.5)
+        await record_work(pool, JobWork(STEMS, 10, 10, 20))
         load = await QueueLoadMeter(pool).read()
         assert build_status(row, load)["expected_seconds"] == 30
         began = datetime.now(UTC) - timedelta(seconds=6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import pkgutil
@@ -17,10 +18,12 @@ from handlers.job_api.api.form_fields import build_form_module
 from handlers.job_api.errors import ApiError
 from handlers.job_api.store import recovery
 from musicgen.errors import MusicGenError
+from musicgen.errors.request_reasons import REQUEST_REASONS
 from musicgen.errors.sound_reasons import SOUND_REASONS
 from musicgen.notes import TEXTS as NOTES
 from tests.support import ROOT
 
+REASONS = {**SOUND_REASONS, **REQUEST_REASONS}
 WEB = ROOT / "handlers" / "job_api" / "web"
 ENTRY = re.compile(r'^  "([^"]+)":\s+("(?:[^"\\]|\\.)*"),$', re.MULTILINE)
 LITERAL = re.compile(r'"(?:[^"\\\n]|\\.)*"|`(?:[^`\\]|\\.)*`')
@@ -93,7 +96,7 @@ def test_each_code_of_the_server_has_a_text_in_each_language() -> None:
         texts = read_table(language)
         assert {code for code in codes if f"error.{code}" not in texts} == set()
         assert {key[5:] for key in texts if key.startswith("note.")} == set(NOTES)
-        assert {key[8:] for key in texts if key.startswith("refused.")} == set(SOUND_REASONS)
+        assert {key[8:] for key in texts if key.startswith("refused.")} == set(REASONS)
 
 
 def test_the_page_is_english_where_it_is_not_translated() -> None:
@@ -121,9 +124,60 @@ def test_each_field_has_a_german_label_and_hint() -> None:
     assert german.count("label:") == german.count("hint:") == len(fields)
 
 
-def test_the_text_of_a_refused_sound_has_only_values_that_the_server_sends() -> None:
+def test_the_text_of_a_reason_has_only_values_that_the_server_sends() -> None:
     for language in ("en", "de"):
         texts = read_table(language)
-        for code, text in SOUND_REASONS.items():
+        for code, text in REASONS.items():
             sent = {name for _, name, _, _ in Formatter().parse(text) if name}
             assert set(re.findall(r"\{(\w+)\}", texts[f"refused.{code}"])) <= sent, code
+
+
+def test_each_reason_has_one_code() -> None:
+    assert len(REASONS) == len(SOUND_REASONS) + len(REQUEST_REASONS)
+    sources = [
+        path.read_text(encoding="utf-8")
+        for folder in ("musicgen", "handlers")
+        for path in (ROOT / folder).rglob("*.py")
+        if path.name not in ("sound_reasons.py", "request_reasons.py")
+    ]
+    used = {*re.findall(r'Reason\(\s*"(\w+)"', "".join(sources))}
+    by_kind = {f"{kind}_{limits}" for kind in ("number", "whole") for limits in ("from", "between")}
+    assert used | by_kind == {*REASONS}
+
+
+WITH_LIMITS = ("InvalidRequest", "InvalidContinuation", "InvalidInputAudio", "InvalidDuration")
+"""Errors with a text on the page that does not say what is wrong."""
+MADE_FROM_THE_FORM = (
+    "musicgen/request/rules.py",
+    "musicgen/engine/interface.py",
+    "musicgen/engine/transformers_engine.py",
+    "musicgen/engine/native/backend.py",
+    "musicgen/engine/pytorch/diffusion.py",
+    "musicgen/predictor/prepare.py",
+    "musicgen/predictor/style.py",
+    "musicgen/audio/decode.py",
+    "handlers/job_api/store/upload_files.py",
+)
+
+
+@pytest.mark.parametrize("name", MADE_FROM_THE_FORM)
+def test_no_problem_of_the_form_is_english_prose(name: str) -> None:
+    """The German page showed the server's English sentence."""
+    tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
+    prose = [
+        ast.unparse(node)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in WITH_LIMITS
+        and isinstance(node.args[1], (ast.Constant, ast.JoinedStr))
+    ]
+    prose += [
+        ast.unparse(node)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign)
+        and ast.unparse(node.targets[0]) == "problem"
+        and isinstance(node.value, (ast.Constant, ast.JoinedStr))
+        # Errors of settings, and of a text's length, have a text on the page.
+        and not re.search("characters|MUSICGEN_", ast.unparse(node.value))
+    ]
+    assert prose == []

@@ -42,15 +42,22 @@ function priceOf({ amount, currency }) {
   return number(amount, { style: "currency", currency, ...small });
 }
 
-function textOf({ wait_seconds: wait, work_seconds: work, price }) {
-  const about = (seconds) => duration(Math.max(1, Math.ceil(seconds)));
+const about = (seconds) => duration(Math.max(1, Math.ceil(seconds)));
+
+function timeOf(wait, work, isMeasured) {
+  if (!isMeasured) {
+    const start = wait >= 1 ? `${say("estimate.begins", { wait: about(wait) })} ` : "";
+    return start + say("estimate.unknown");
+  }
+  return wait >= 1
+    ? say("estimate.waits", { wait: about(wait), all: about(wait + work) })
+    : say("estimate.starts", { work: about(work) });
+}
+
+function textOf({ wait_seconds: wait, work_seconds: work, is_measured: isMeasured, price }) {
   const cost = price === null ? "" : ` ${say("estimate.price", { price: priceOf(price) })}`;
   if (wait === null) return say("estimate.no-worker") + cost;
-  const time =
-    wait >= 1
-      ? say("estimate.waits", { wait: about(wait), all: about(wait + work) })
-      : say("estimate.starts", { work: about(work) });
-  return time + cost;
+  return timeOf(wait, work, isMeasured) + cost;
 }
 
 async function update() {

@@ -5,7 +5,7 @@ import { clipView } from "./clip.js";
 import { $, announce, h, setText } from "./dom.js";
 import { compareView, showPlayers } from "./compare.js";
 import { tell } from "./errors.js";
-import { number, say } from "./language.js";
+import { keepUnits, number, say } from "./language.js";
 import { liveView } from "./live.js";
 import { watch } from "./watch.js";
 import { tellNotes } from "./notes.js";
@@ -19,7 +19,9 @@ function leftOf(status) {
     : say("job.left", { time: duration(Math.ceil(status.expected_seconds)) });
 }
 
-const percentOf = (status) => `${number(Math.floor((status.progress ?? 0) * 100))} %`;
+function percentOf(status) {
+  return keepUnits(`${number(Math.floor((status.progress ?? 0) * 100))} %`);
+}
 
 /** The line under the progress bar. */
 function lineOf(status) {

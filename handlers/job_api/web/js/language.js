@@ -49,12 +49,22 @@ export function number(value, options = null) {
   return (options ? new Intl.NumberFormat(NAME, options) : precise).format(value);
 }
 
+const UNITS = "s|min|kB|MB|GB|k?Hz|kbit/s|LUFS|dB(?:FS|TP)?|bit|%|Sekunden|seconds|Takte|bars";
+const BEFORE_UNIT = new RegExp(`(\\d) (?=(?:${UNITS})(?![\\p{L}\\p{N}]))`, "giu");
+const AFTER_MINUTES = /(\d\u00a0min) (?=\d)/g;
+
+/** `text` with no-break spaces between numbers and their units. */
+export function keepUnits(text) {
+  return text.replace(BEFORE_UNIT, "$1\u00a0").replace(AFTER_MINUTES, "$1\u00a0");
+}
+
 /** The text of a key, with its values. */
 export function say(key, values = {}) {
-  return table[key].replace(/\{(\w+)\}/g, (_, name) => {
+  const text = table[key].replace(/\{(\w+)\}/g, (_, name) => {
     const value = values[name];
     return typeof value === "number" ? number(value) : value;
   });
+  return keepUnits(text);
 }
 
 /** The text of a key as it stands in the table, or undefined. */

@@ -95,12 +95,12 @@ function described({ name, seconds, size }) {
 
 /**
  * Shows the sound of an earlier upload, which is not here to listen to. `kept` without an `input`:
- * the page was closed before the sound had arrived, or it was refused.
+ * the sound was refused, or the page was closed before it had arrived.
  */
 export function restoreSound(kept) {
   forget();
   if (!kept.input) {
-    Object.assign(state, { refused: say("sound.lost"), kept });
+    Object.assign(state, { refused: reasonOf(kept), kept });
     showRefusal(kept.name, false);
     return;
   }
@@ -110,11 +110,24 @@ export function restoreSound(kept) {
   changed();
 }
 
+/** Why the sound kept as `kept` is not in the form, also in another language after a reload. */
+function reasonOf({ error, tooLarge }) {
+  if (tooLarge) {
+    return say("sound.too-large", { size: bytes(tooLarge), most: bytes(LARGEST_BYTES) });
+  }
+  return error ? tell(error) : say("sound.lost");
+}
+
+/** What `tell` needs of a lasting refusal; another upload may succeed after any other error. */
+function errorToKeep({ isWorthRepeating, code, message, field, reason, values }) {
+  return isWorthRepeating ? null : { code, message, field, reason, values };
+}
+
 function refuse(error, name) {
   if (error.name === "AbortError") return;
   const { blob } = state;
   forget();
-  Object.assign(state, { refused: tell(error), blob, kept: { name } });
+  Object.assign(state, { refused: tell(error), blob, kept: { name, error: errorToKeep(error) } });
   showRefusal(name, error.isWorthRepeating);
   throw error;
 }
@@ -166,8 +179,8 @@ function chosen(file) {
     return;
   }
   forget();
-  const [size, most] = [bytes(file.size), bytes(LARGEST_BYTES)];
-  Object.assign(state, { refused: say("sound.too-large", { size, most }), kept: { name: file.name } });
+  const kept = { name: file.name, tooLarge: file.size };
+  Object.assign(state, { refused: reasonOf(kept), kept });
   showRefusal(file.name, false);
 }
 

@@ -1,6 +1,6 @@
 /** Numbers and states as words. */
 
-import { language, number, say } from "./language.js";
+import { keepUnits, language, number, say } from "./language.js";
 
 /** The keys are written out, so that each can be found. */
 export const STATES = {
@@ -14,9 +14,9 @@ export const FINAL = new Set(["completed", "failed", "cancelled"]);
 
 /** "8 s", "0.4 s", "2 min 05 s". */
 export function duration(seconds) {
-  if (seconds < 60) return `${number(seconds, { maximumFractionDigits: 1 })} s`;
+  if (seconds < 59.95) return keepUnits(`${number(seconds, { maximumFractionDigits: 1 })} s`);
   const whole = Math.round(seconds);
-  return `${Math.floor(whole / 60)} min ${String(whole % 60).padStart(2, "0")} s`;
+  return keepUnits(`${Math.floor(whole / 60)} min ${String(whole % 60).padStart(2, "0")} s`);
 }
 
 /** "1:05" as on a player. */
@@ -37,9 +37,11 @@ export function ago(iso) {
 const ONE_DIGIT = { minimumFractionDigits: 1, maximumFractionDigits: 1 };
 
 export function bytes(count) {
-  return count < 1e6
-    ? `${number(Math.max(1, Math.round(count / 1e3)))} kB`
-    : `${number(count / 1e6, ONE_DIGIT)} MB`;
+  const text =
+    count < 1e6
+      ? `${number(Math.max(1, Math.round(count / 1e3)))} kB`
+      : `${number(count / 1e6, ONE_DIGIT)} MB`;
+  return keepUnits(text);
 }
 
 /** Title of a request in a list: its first prompt. */
@@ -58,7 +60,7 @@ export function licence(name) {
 /** "a note" as "A note." */
 export function sentence(text) {
   const end = /[.!?]$/.test(text) ? "" : ".";
-  return text.charAt(0).toUpperCase() + text.slice(1) + end;
+  return keepUnits(text.charAt(0).toUpperCase() + text.slice(1) + end);
 }
 
 const NAME_CHARACTERS = 48;

@@ -40,9 +40,11 @@ export default {
   "error.network":
     "Der Server ist nicht zu erreichen. Prüfe die Verbindung und versuche es noch einmal.",
   "error.unexpected": "{reason}",
+  "estimate.begins": "Beginnt in etwa {wait}.",
   "estimate.no-worker": "Zurzeit ist kein Rechner bereit. Der Auftrag wartet, bis einer startet.",
   "estimate.price": "Kostet etwa {price}.",
   "estimate.starts": "Fertig in etwa {work}.",
+  "estimate.unknown": "Wie lange das dauert, ist bekannt, sobald ein solcher Clip entstanden ist.",
   "estimate.waits": "Beginnt in etwa {wait}, fertig in etwa {all}.",
   "form.default": "Standard",
   "form.duration": "Länge in Sekunden",

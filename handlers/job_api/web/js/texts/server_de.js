@@ -77,10 +77,8 @@ export default {
   "error.object_missing": "Die Datei ist nicht mehr im Speicher.",
   "error.out_of_memory":
     "Das war zu viel für den Rechner. Versuche es kürzer oder mit weniger Varianten.",
-  "error.outdated_library":
-    "Der Server ist falsch eingerichtet. Wende dich an die Administration.",
-  "error.part_unavailable":
-    "Kein Rechner hier kann das machen: Es fehlen Pakete. Wende dich an die Administration.",
+  "error.outdated_library": "Der Server ist falsch eingerichtet. Wende dich an die Administration.",
+  "error.part_unavailable": "Kein Rechner hier kann das machen. Wende dich an die Administration.",
   "error.prompt_too_long": "Die Beschreibung ist zu lang. Kürze sie.",
   "error.queue_full": "Die Warteschlange ist gerade voll.",
   "error.range_not_satisfiable": "Diesen Teil der Datei gibt es nicht.",
@@ -114,7 +112,8 @@ export default {
   "note.almost_silent": "Der Clip ist fast still. Sein Pegel bleibt, wie er ist.",
   "note.beyond_full_scale": "{count} Abtastwerte übersteuern. Ganzzahlige Formate begrenzen sie.",
   "note.credentials_lost": "Die Herkunftsnachweise deines Klangs gingen verloren.",
-  "note.credentials_too_large": "Die Herkunftsnachweise deines Klangs sind zu groß, um sie zu behalten.",
+  "note.credentials_too_large":
+    "Die Herkunftsnachweise deines Klangs sind zu groß, um sie zu behalten.",
   "note.credentials_unsupported":
     "Ogg und Opus können keine Herkunftsnachweise tragen. WAV, FLAC und MP3 können es.",
   "note.demo":
@@ -140,22 +139,53 @@ export default {
     "Beim Mithören hat die Musik den Pegel des Modells. Der fertige Clip ist normalisiert.",
   "note.whole_mix": "Die Melodie stammt aus dem ganzen Mix.",
   "refused.a_form": "Sende die Audiodatei selbst, nicht ein Formular.",
+  "refused.address_invalid": "Das ist keine gültige Web-Adresse.",
+  "refused.address_not_public": "Die Adresse muss öffentlich im Internet erreichbar sein.",
   "refused.bad_rate": "Die Abtastrate muss zwischen {least} und {most} Hz liegen.",
+  "refused.bitrate_format":
+    "Eine Bitrate haben nur mp3 und opus. Wähle eines dieser Formate oder lass die Bitrate leer.",
   "refused.changing":
     "Die Abtastrate oder die Zahl der Kanäle ändert sich mittendrin. Speichere die Datei neu.",
+  "refused.choice": "Wähle eines davon: {choices}.",
   "refused.codec":
     "Die Datei enthält {codec}. Das lässt sich hier nicht lesen. Wähle ein anderes Format.",
   "refused.damaged": "Die Datei ist nach {seconds} s beschädigt.",
   "refused.damaged_mp3": "Die Datei ist beschädigt: Ein Teil ist kein MP3. Speichere sie neu.",
+  "refused.decoder_codec": "Dieses Modell kann nur mit dem Decoder encodec arbeiten.",
+  "refused.decoder_rate": "Modelle mit {rate} Hz arbeiten nur mit dem Decoder encodec.",
+  "refused.decoder_unavailable": "Dieser Server hat nur den Decoder encodec.",
+  "refused.duration_with_sections": "Die Abschnitte dauern {total} s: Lass die Länge oben leer.",
+  "refused.edges_with_loop":
+    "Ein Loop wird nicht ein- oder ausgeblendet und behält seine Stille. Schalte diese Optionen ab.",
+  "refused.edges_with_tokens":
+    "In einen Loop oder beschnittenen Clip lassen sich keine Tokens einbetten.",
   "refused.empty": "Die Datei ist leer.",
   "refused.empty_body": "Die Datei ist leer.",
+  "refused.end_before_start": "Das Ende muss nach dem Anfang liegen ({start} s).",
+  "refused.engine_guidance": "Auf diesem Server muss die Guidance mindestens 1 sein.",
+  "refused.engine_seconds": "Auf diesem Server hat ein Clip höchstens {most} s.",
+  "refused.fades_too_long":
+    "Ein- und Ausblendung dürfen zusammen nicht länger sein als der Clip ({seconds} s).",
   "refused.format": "Das Format {format} lässt sich hier nicht lesen. Wähle ein anderes.",
   "refused.incomplete": "Die Datei lässt sich nicht bis zum Ende lesen. Speichere sie neu.",
   "refused.joined_sounds":
     "Die Datei besteht aus Teilen mit verschiedener Abtastrate oder Kanalzahl. Sende einen davon oder speichere sie neu.",
   "refused.longer_than_header": "Die Datei ist länger, als ihr Kopf angibt. Speichere sie neu.",
+  "refused.loop_too_long":
+    "Ein Loop hat höchstens {most} s, gerundet auf ganze Takte. Wähle eine kürzere Länge.",
+  "refused.mp3_bitrate": "Eine mp3 mit {rate} Hz hat höchstens {most} kbit/s.",
+  "refused.needs_bpm": "Ein Loop braucht Schläge pro Minute.",
+  "refused.needs_engine": "Dieser Server kann das nicht.",
   "refused.needs_extra":
     "Dieser Server liest {format} nicht. Wähle ein anderes Format, zum Beispiel wav, flac oder mp3.",
+  "refused.needs_guidance": "Das braucht eine Guidance über 1.",
+  "refused.needs_loudness":
+    "Das braucht den Pegel nach loudness. Wähle ihn oder lass dieses Feld, wie es war.",
+  "refused.needs_prompt": "Das braucht eine Beschreibung.",
+  "refused.needs_sound": "Das braucht eigenes Audio.",
+  "refused.needs_sound_to_continue": "Wähle das Audio, das fortgesetzt werden soll.",
+  "refused.needs_style_sound":
+    "Das braucht eigenes Audio, dem die Musik folgt, statt es fortzusetzen.",
   "refused.no_audio": "Die Datei enthält keinen Ton.",
   "refused.no_length": "Im Kopf der Datei fehlt die Länge. Speichere sie neu.",
   "refused.no_style_model":
@@ -165,13 +195,44 @@ export default {
   "refused.not_audio":
     "Die Datei ist kein lesbares Audio, oder sie ist beschädigt. Wähle eine andere, zum Beispiel wav, flac oder mp3.",
   "refused.not_finite": "Die Datei enthält ungültige Abtastwerte (NaN oder unendlich).",
+  "refused.not_your_upload":
+    "Dieses Audio ist nicht mehr auf dem Server. Wähle es noch einmal aus.",
+  "refused.number_between": "Wähle eine Zahl von {low} bis {high}.",
+  "refused.number_from": "Wähle eine Zahl ab {low}.",
+  "refused.opus_rate": "Opus hat immer {rate} Hz. Lass die Abtastrate leer.",
   "refused.out_of_limits": "Die Datei braucht zum Lesen zu viel Speicher oder Zeit.",
+  "refused.peak_without_level":
+    "Ohne Pegel gibt es keinen höchsten Spitzenwert. Wähle einen Pegel oder lass dieses Feld, wie es war.",
+  "refused.prompt_with_prompts": "Mehrere Beschreibungen ersetzen die eine oben.",
+  "refused.sections_count": "Füge 1 bis {most} Abschnitte hinzu.",
+  "refused.sections_too_long": "Alle Abschnitte zusammen haben höchstens {most} s.",
+  "refused.sections_too_short": "Jeder Abschnitt muss mindestens {least} s haben.",
+  "refused.sections_with_continuation":
+    "Ein fortgesetzter Clip hat keine Abschnitte. Entferne sie oder lass die Musik dem Audio folgen.",
+  "refused.sections_with_loop":
+    "Ein Loop hat keine Abschnitte. Entferne sie oder schalte den Loop ab.",
+  "refused.sections_with_prompts":
+    "Wähle entweder Abschnitte oder weitere Beschreibungen, nicht beides.",
+  "refused.sound_fills_clip":
+    "Das Audio ist so lang wie der Clip ({seconds} s) und zählt als Teil davon. Wähle einen längeren Clip oder setze einen Ausschnitt fort.",
+  "refused.start_after_end": "Der Anfang muss vor dem Ende des Audios liegen, bei {end} s.",
+  "refused.style_range": "Wähle mit diesem Modell eine Zahl von {low} bis {high}.",
+  "refused.style_too_short": "Für seinen Stil muss das Audio mindestens {least} s haben.",
+  "refused.tokens_continued":
+    "Wenn dieses Audio fortgesetzt wird, lassen sich keine Tokens einbetten.",
+  "refused.tokens_decoder": "Tokens lassen sich nur mit dem Decoder {needed} einbetten.",
+  "refused.tokens_format": "Tokens lassen sich nur in wav und flac einbetten.",
   "refused.too_large": "Die Datei enthält zu viele Abtastwerte. Wähle eine kürzere.",
   "refused.too_long": "Die Datei ist länger als {most} s.",
   "refused.too_many_channels": "Die Datei hat mehr als {most} Kanäle.",
   "refused.too_many_pieces": "Die Datei besteht aus mehr als {most} Teilen. Speichere sie neu.",
+  "refused.too_many_prompts":
+    "Mit je {variations} Varianten sind höchstens {most} Beschreibungen möglich.",
   "refused.too_short_to_continue": "Zum Fortsetzen braucht der Ton mindestens {least} s.",
   "refused.too_short_to_follow": "Der Ton ist zu kurz, um ihm zu folgen.",
   "refused.unknown_codec": "Die Datei enthält einen unbekannten Codec. Wähle ein anderes Format.",
   "refused.unreadable": "Die Datei lässt sich nicht lesen ({why}).",
+  "refused.web_address": "Gib eine http- oder https-Adresse mit höchstens {most} Zeichen ein.",
+  "refused.whole_between": "Wähle eine ganze Zahl von {low} bis {high}.",
+  "refused.whole_from": "Wähle eine ganze Zahl ab {low}.",
 };
