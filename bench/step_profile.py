@@ -106,7 +106,7 @@ def measure(options: argparse.Namespace, engine: Any, form: str) -> dict[str, An
         "step_ms": round(1000 * step, 4),
         "host_ms": round(1000 * queued / options.steps, 4),
         "roofline_ms": round(1000 * read / read_bandwidth(device), 4),
-        "captured": bool(runner._graphs),
+        "captured": len(runner.graphs) > 0,
         "own_kernels": fused is not None,
         "own_products": fused is not None and fused.kernels.multiply is not None,
         **read_events(profiler.events(), device, options.steps),
