@@ -81,7 +81,7 @@ class GraphCache(Generic[Key]):
                 self._runs_until_capture = RUNS_BETWEEN_CAPTURES
                 return
             logger.warning(
-                "CUDA graph capture of the %s failed; it runs uncaptured, slower: %s",
+                "CUDA graph capture failed; the %s runs uncaptured, slower: %s",
                 *(self._name, error),
             )
             self._enabled = False

@@ -128,9 +128,9 @@ def test_a_failed_capture_leaves_one_line_and_the_work_uncaptured(
         torch.testing.assert_close(joined.push(codes, False), plain.push(codes, False))
     assert torch.cuda.current_stream() is usual
     lines = [record.getMessage() for record in caplog.records]
-    assert [line.partition(" failed")[0] for line in lines] == [
-        "CUDA graph capture of the text encoder",
-        "CUDA graph capture of the codec",
+    assert [line.partition(" runs")[0] for line in lines] == [
+        "CUDA graph capture failed; the text encoder",
+        "CUDA graph capture failed; the codec",
     ]
 
 
