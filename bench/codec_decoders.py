@@ -14,6 +14,7 @@ from torch import Tensor
 
 from musicgen.checkpoints.weights import load_model
 from musicgen.engine.pytorch.cuda.codec import PieceGraph
+from musicgen.engine.pytorch.loading import join_recurrent_weights
 from musicgen.model.codec_stream import CodecStream, decode_in_pieces
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.encodec import Codec
@@ -38,7 +39,10 @@ def load_decoder(name: str, folder: Path, device: str, threads: int) -> Decode |
     if kind == "native":
         return _load_native(folder, form)
     config = MusicGenConfig.from_folder(folder)
-    codec = load_model(folder, config, torch.device(device), torch.float32).codec
+    model = load_model(folder, config, torch.device(device), torch.float32)
+    if device != "cpu":
+        join_recurrent_weights(model)  # as the engine does
+    codec = model.codec
     if kind == "openvino":
         from bench.openvino_models import load_codec
 
