@@ -33,20 +33,13 @@ class GraphCache(Generic[Key]):
     twice must give the same as running it once. Graphs of one cache share memory, so they must
     never run concurrently: the caller holds a lock, or all run in one stream.
 
-    `name`: of the work, for the log. `enabled`: off runs all work uncaptured. `pause`: context of a
-    capture, in which the work changes nothing. After a failed capture all work runs uncaptured.
-    Lack of memory passes with the jobs that cause it, so capture is tried again after
-    `RUNS_BETWEEN_CAPTURES` runs.
+    `name`: of the work, for the log. `enabled`: off runs all work uncaptured, as it is after a
+    failed capture. Lack of memory passes with the jobs that cause it, so capture is tried again
+    after `RUNS_BETWEEN_CAPTURES` runs.
     """
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        enabled: bool,
-        pause: Callable[[], AbstractContextManager[None]] = nullcontext,
-    ) -> None:
-        self._name, self._enabled, self._pause = name, enabled, pause
+    def __init__(self, name: str, *, enabled: bool) -> None:
+        self._name, self._enabled = name, enabled
         self._graphs: dict[Key, torch.cuda.CUDAGraph] = {}
         self._runs_until_capture = 0
         self._stream: torch.cuda.Stream | None = None
@@ -59,21 +52,34 @@ class GraphCache(Generic[Key]):
         """Whether new keys are captured: false after a failed capture."""
         return self._enabled
 
-    def run(self, key: Key, work: Callable[[], None]) -> None:
-        """Run `work`, as the graph of `key` where one can be captured."""
+    def run(
+        self,
+        key: Key,
+        work: Callable[[], None],
+        pause: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """Run `work`, as the graph of `key` where one can be captured.
+
+        `pause`: context of a capture, in which the work changes nothing.
+        """
         if self._runs_until_capture:
             self._runs_until_capture -= 1
         elif self._enabled and key not in self._graphs:
-            self._try_capture(key, work)
+            self._try_capture(key, work, pause)
         graph = self._graphs.get(key)
         if graph is None:
             work()
         else:
             graph.replay()
 
-    def _try_capture(self, key: Key, work: Callable[[], None]) -> None:
+    def _try_capture(
+        self,
+        key: Key,
+        work: Callable[[], None],
+        pause: Callable[[], AbstractContextManager[None]],
+    ) -> None:
         try:
-            with _one_capture, self._pause():
+            with _one_capture, pause():
                 graph = self._capture(work)
         except RuntimeError as error:
             if _is_out_of_memory(error):

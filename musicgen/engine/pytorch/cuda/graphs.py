@@ -93,9 +93,7 @@ class SlotRunner:
 
     def __init__(self, slots: RowSlots, *, capture: bool) -> None:
         self.slots = slots
-        self.graphs: GraphCache[StepShape] = GraphCache(
-            "decode step", enabled=capture, pause=self._pause
-        )
+        self.graphs: GraphCache[StepShape] = GraphCache("decode step", enabled=capture)
         self._lock = threading.Lock()
         self._rows: dict[DecodeState, tuple[int, ...]] = {}
         self._active: frozenset[int] = frozenset()
@@ -124,7 +122,7 @@ class SlotRunner:
             if running:
                 self._set_active(frozenset(row for s in running for row in self._rows[s]))
                 shape = self._choose_shape(running)
-                self.graphs.run(shape, partial(self.slots.step, shape))
+                self.graphs.run(shape, partial(self.slots.step, shape), self._pause)
                 for state in running:
                     state.steps_done += 1
         others = [state for state in states if not state.fits_slots]

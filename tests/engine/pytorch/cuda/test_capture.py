@@ -66,7 +66,7 @@ def test_a_failed_capture_leaves_the_steps_on_their_stream(
     usual = break_captures(monkeypatch)
     features = graphs.SamplerFeatures(random=False, largest_k=0, top_p=False)
     shape = StepShape(rows=2, length=32, tokens=16, features=features)
-    runner.graphs.run(shape, partial(runner.slots.step, shape))
+    runner.graphs.run(shape, partial(runner.slots.step, shape), runner._pause)
     assert not runner.graphs.enabled
     assert torch.cuda.current_stream() is usual
     assert runner.slots.active.tolist() == [True, False]

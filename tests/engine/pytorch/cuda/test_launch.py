@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +13,10 @@ import torch
 
 from musicgen.engine.interface import GenerationJob, Row
 from musicgen.engine.pytorch.cuda.codec import PieceGraph
+from musicgen.engine.pytorch.cuda.graphs import SlotRunner
 from musicgen.engine.pytorch.cuda.launch import LaunchOptions
 from musicgen.engine.pytorch.cuda.prompts import BUCKETS, PromptGraphs
+from musicgen.engine.pytorch.cuda.slots import RowSlots
 from musicgen.engine.pytorch.loading import build_engine, load_checkpoint
 from musicgen.model.codec_stream import CodecStream
 from musicgen.model.config import MusicGenConfig
@@ -144,3 +148,29 @@ def test_a_processor_ignores_launch_options_with_a_warning(
     assert backend.prompts is None
     assert backend.codec.pieces is None
     assert "MUSICGEN_GRAPHS and MUSICGEN_CODEC_STREAM have no effect on a CPU." in caplog.text
+
+
+def test_a_closed_engine_frees_its_buffers_at_once(checkpoints: Callable[[str], Path]) -> None:
+    """A cycle of references would keep a GPU's slots until some later garbage collection."""
+    known = engines.engine(checkpoints("musicgen-small"), compiled=False)
+    model, tokenize = engines.model_of(known), engines.backend_of(known).tokenize
+    runner = SlotRunner(RowSlots(model.decoder, 4, 300, 24), capture=False)
+    engine = build_engine(model, tokenize, "float32", rows=4, runner=runner, launch=EVERYTHING)
+    sampling = SamplingParams(1.0, 30, 0.0, 3.0)
+    engines.run(engine, GenerationJob((Row("piano", 1, sampling),), 110, stream=True))
+    backend = engines.backend_of(engine)
+    assert backend.prompts is not None
+    assert backend.codec.pieces is not None
+    buffers = backend.codec.pieces._buffers
+    assert buffers is not None
+    kept = [
+        weakref.ref(tensor)
+        for tensor in (runner.slots.keys, backend.prompts._states, buffers._before)
+    ]
+    gc.disable()
+    try:
+        engine.close()
+        del engine, backend, runner, buffers
+        assert [reference() for reference in kept] == [None] * 3
+    finally:
+        gc.enable()
