@@ -4,9 +4,10 @@
     python bench/codec.py --previous ../before        # with the build of another checkout
 
 A whole clip ("musicgen") is decoded by PyTorch in pieces of the size of a processor's cache, not
-"at once". A "stream" has even smaller pieces. "native FORM" is the native library with packed
-weights, and "native stream FORM" its stream. "openvino" and "onnxruntime" run the converted network
-at the clip's length; "previous NAME" is the contestant NAME of another checkout.
+"at once". A "stream" has even smaller pieces, which "stream graph" runs as a CUDA graph. "native
+FORM" is the native library with packed weights, and "native stream FORM" its stream. "openvino" and
+"onnxruntime" run the converted network at the clip's length; "previous NAME" is the contestant NAME
+of another checkout.
 
 The float32 forms must give the same samples as transformers. "error_db" is the error against
 float32, in dB (-200 for equal samples): on the random weights of the comparison, and with --music
@@ -50,6 +51,7 @@ CONTESTANTS = (
     "musicgen",
     "at once",
     "stream",
+    "stream graph",
     "native int16",
     "native float32",
     "native stream int16",
@@ -58,6 +60,8 @@ CONTESTANTS = (
     "openvino bfloat16",
     "onnxruntime float32",
 )
+DEFAULT = tuple(name for name in CONTESTANTS if name != "stream graph")
+"""Those for a processor."""
 
 
 def run_contestant(pipe: Connection, name: str, folder: Path, options: argparse.Namespace) -> None:
@@ -183,7 +187,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, nargs="+", default=[5.0, 30.0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=cpu_quota())
-    parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=CONTESTANTS)
+    parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=DEFAULT)
     parser.add_argument("--previous", type=Path, help="checkout of a build to compare with")
     parser.add_argument("--music", type=float, default=0.0, help="seconds of the demo's music")
     parser.add_argument("--save", type=Path, help="also write the JSON to this file")

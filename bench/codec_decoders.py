@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from musicgen.checkpoints.weights import load_model
+from musicgen.engine.pytorch.cuda.codec import PieceGraph
+from musicgen.engine.pytorch.loading import join_recurrent_weights
 from musicgen.model.codec_stream import CodecStream, decode_in_pieces
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.encodec import Codec
@@ -37,7 +39,10 @@ def load_decoder(name: str, folder: Path, device: str, threads: int) -> Decode |
     if kind == "native":
         return _load_native(folder, form)
     config = MusicGenConfig.from_folder(folder)
-    codec = load_model(folder, config, torch.device(device), torch.float32).codec
+    model = load_model(folder, config, torch.device(device), torch.float32)
+    if device != "cpu":
+        join_recurrent_weights(model)  # as the engine does
+    codec = model.codec
     if kind == "openvino":
         from bench.openvino_models import load_codec
 
@@ -49,14 +54,24 @@ def load_decoder(name: str, folder: Path, device: str, threads: int) -> Decode |
     decoders: dict[str, Callable[[Tensor], Tensor]] = {
         "musicgen": lambda codes: decode_in_pieces(codec, codes, 1)[0],
         "at once": lambda codes: codec.decode(codes[None])[0, 0],
-        "stream": lambda codes: _decode_stream(codec, codes),
+        "stream": lambda codes: _decode_stream(CodecStream(codec, 1), codes),
+        "stream graph": _load_stream_graph(codec, config, device),
     }
     decode = decoders[name]
     return lambda codes: decode(torch.from_numpy(codes).to(device)).cpu().numpy()
 
 
-def _decode_stream(codec: Codec, codes: Tensor) -> Tensor:
-    stream, parts = CodecStream(codec, 1), codes.split(STREAM_STEPS, dim=1)
+def _load_stream_graph(
+    codec: Codec, config: MusicGenConfig, device: str
+) -> Callable[[Tensor], Tensor]:
+    """Return the stream whose steady pieces are a CUDA graph, on a GPU."""
+    books = config.decoder.codebooks // config.channels
+    graph = PieceGraph(codec, books, STREAM_STEPS, capture=device != "cpu")
+    return lambda codes: _decode_stream(CodecStream(codec, 1, graph.push), codes)
+
+
+def _decode_stream(stream: CodecStream, codes: Tensor) -> Tensor:
+    parts = codes.split(STREAM_STEPS, dim=1)
     return torch.cat(
         [stream.push(part, last=i == len(parts) - 1)[0] for i, part in enumerate(parts)]
     )

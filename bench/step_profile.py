@@ -3,7 +3,7 @@
     python bench/step_profile.py --device cuda:0 --model musicgen-large
 
 Runs the engine's steps in slots, eagerly and as CUDA graphs, also with this project's kernels, and
-reads PyTorch's profiler.
+reads PyTorch's profiler. "int8" and "fp8" are weights of 8 bits, which "roofline_ms" counts.
 "step_ms" is measured without the profiler. "busy_ms" is the union of the kernels' times in one
 step, and "gap_ms" the rest of the span from the first kernel to the last: launches cause gaps.
 Kernels stand with calls and microseconds of one step, longest first. On a processor (a dry run) the
@@ -43,7 +43,11 @@ from musicgen.model.config import MusicGenConfig
 from musicgen.model.native.draws import NumpyDraws
 from musicgen.request import SamplingParams
 
-FORMS = ("eager", "graph", "kernel graph", "overlap kernel graph", "compiled graph")
+FORMS = (
+    *("eager", "graph", "kernel graph", "overlap kernel graph"),
+    *("int8 kernel graph", "fp8 kernel graph", "compiled graph"),
+)
+ROUNDED = ("int8", "fp8")
 LARGEST = 25
 
 
@@ -71,9 +75,10 @@ def measure(options: argparse.Namespace, engine: Any, form: str) -> dict[str, An
     # As the engine plans it: for another length, attention would copy its mask in each layer.
     capacity = -(-steps // ALIGNMENT) * ALIGNMENT
     decoder = engine.backend.model.decoder
-    fused = None
+    fused, weights = None, next((name for name in ROUNDED if name in form), "")
     if "kernel" in form:
-        fused = fuse_layers(engine.backend.model, KernelOptions(overlap="overlap" in form))
+        kernels = KernelOptions(weights, overlap="overlap" in form)
+        fused = fuse_layers(engine.backend.model, kernels)
     slots = RowSlots(
         decoder, 2 * options.clips, capacity, 64, compiled="compiled" in form, fused=fused
     )
@@ -97,7 +102,7 @@ def measure(options: argparse.Namespace, engine: Any, form: str) -> dict[str, An
         synchronize(device)
     read = bytes_of_step(
         config.decoder,
-        options.precision,
+        "int8" if weights else options.precision,
         options.position,
         rows=2 * options.clips,
         cached_bytes=decoder.embeddings.element_size(),
@@ -106,7 +111,7 @@ def measure(options: argparse.Namespace, engine: Any, form: str) -> dict[str, An
         "step_ms": round(1000 * step, 4),
         "host_ms": round(1000 * queued / options.steps, 4),
         "roofline_ms": round(1000 * read / read_bandwidth(device), 4),
-        "captured": bool(runner._graphs),
+        "captured": len(runner.graphs) > 0,
         "own_kernels": fused is not None,
         "own_products": fused is not None and fused.kernels.multiply is not None,
         **read_events(profiler.events(), device, options.steps),

@@ -39,7 +39,7 @@ def test_all_that_a_gpu_would_run(tmp_path: Path) -> None:
 
 def test_a_short_soak_answers_every_request() -> None:
     """Too short to tell whether memory is flat: a process grows while it warms up."""
-    from bench.soak import SoakClient, soak
+    from bench.soak import Budget, SoakClient, soak
     from musicgen.checkpoints.locate import locate
     from musicgen.engine.engine import MusicGenEngine
     from musicgen.engine.loading import load_engine
@@ -48,10 +48,12 @@ def test_a_short_soak_answers_every_request() -> None:
     engine = load_engine(locate("demo").folder, "demo", Settings(threads=2))
     assert isinstance(engine, MusicGenEngine)
     outcomes, memory, idle = soak(engine, callers=3, seconds=10)
-    assert idle and memory
+    assert idle and memory["resident"]
     answers = {"answered", "given up", "refused as busy"}
     assert outcomes["asked"] == sum(outcomes[name] for name in answers) > 0
-    assert SoakClient(engine, seed=1, until=0.0).run() == {}
+    assert SoakClient(engine, 1, Budget(until=0.0)).run() == {}
+    outcomes, _, idle = soak(engine, callers=3, seconds=60, requests=7, longest=20)
+    assert idle and outcomes["asked"] == 7 == sum(outcomes[name] for name in answers)
 
 
 def test_a_previous_build_beside_this_one(toy: Path) -> None:

@@ -52,6 +52,7 @@ def test_every_step_runs_on_the_processor(tmp_path: Path, monkeypatch: pytest.Mo
         text = (tmp_path / f"{name}.json").read_text()
         assert json.loads(text)["machine"]["torch"] == torch.__version__
         assert '"error"' not in text, f"{name}: {text}"
+    assert json.loads((tmp_path / "soak.json").read_text())["outcomes"]["asked"] == 12
 
 
 def test_a_stopped_step_leaves_no_process(tmp_path: Path) -> None:

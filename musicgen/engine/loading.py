@@ -27,6 +27,7 @@ from musicgen.settings import Settings
 
 if TYPE_CHECKING:
     from musicgen.engine.pytorch.cuda.kernels.options import KernelOptions
+    from musicgen.engine.pytorch.cuda.launch import LaunchOptions
 
 # A guided clip needs two rows; one request may have eight variations.
 ROWS_PER_SLOT, MIN_ROWS = 2, 16
@@ -81,6 +82,7 @@ def load_engine(
                 rows=_count_rows(settings.slots),
                 torch_compile=settings.compile,
                 kernels=_read_kernel_options(settings),
+                launch=_read_launch_options(settings),
                 adapter=adapter,
             )
         except UnsupportedCheckpoint as error:
@@ -128,6 +130,7 @@ def _load_packed(
         rows=rows,
         torch_compile=settings.compile,
         kernels=_read_kernel_options(settings),
+        launch=_read_launch_options(settings),
     )
 
 
@@ -139,6 +142,14 @@ def _read_kernel_options(settings: Settings) -> KernelOptions | None:
         return None
     weights = "" if settings.kernel_weights == "own" else settings.kernel_weights
     return KernelOptions(weights, settings.kernel_overlap)
+
+
+def _read_launch_options(settings: Settings) -> LaunchOptions:
+    """Return the options of the launches beside the steps."""
+    from musicgen.engine.pytorch.cuda.launch import LaunchOptions
+
+    everything = settings.graphs == "all"
+    return LaunchOptions(everything, everything, settings.codec_stream)
 
 
 def _log_kernels(form: str, device: str) -> None:

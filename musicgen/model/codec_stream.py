@@ -7,7 +7,7 @@ convolutions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import torch
@@ -26,10 +26,19 @@ from musicgen.model.memory import PIECE_FRAMES
 
 
 class CodecStream:
-    """Streaming decoder of one clip; stereo runs the mono codec once per channel."""
+    """Streaming decoder of one clip; stereo runs the mono codec once per channel.
 
-    def __init__(self, codec: Codec, channels: int) -> None:
-        self._sides = [_MonoStream(codec) for _ in range(channels)]
+    `push_side`: in place of `MonoStream.push`.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        channels: int,
+        push_side: Callable[[MonoStream, Tensor, bool], Tensor] | None = None,
+    ) -> None:
+        self._sides = [MonoStream(codec) for _ in range(channels)]
+        self._push = push_side or MonoStream.push
 
     @torch.inference_mode()
     def push(self, codes: Tensor, last: bool) -> Tensor:
@@ -39,7 +48,8 @@ class CodecStream:
         `last` all remaining samples.
         """
         step = len(self._sides)
-        return torch.cat([mono.push(codes[i::step], last) for i, mono in enumerate(self._sides)])
+        sides = [self._push(mono, codes[i::step], last) for i, mono in enumerate(self._sides)]
+        return torch.cat(sides)
 
 
 def decode_in_pieces(codec: Codec, codes: Tensor, channels: int) -> Tensor:
@@ -68,10 +78,32 @@ def compute_lag(codec: Codec) -> int:
     return samples
 
 
-class _MonoStream:
+class MonoStream:
+    """Streaming decoder of one channel."""
+
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
         self._layers = [_make_streaming(layer) for layer in codec.decoder]
+
+    @property
+    def state(self) -> tuple[Tensor, ...]:
+        """All that later pieces need of earlier ones."""
+        return tuple(tensor for layer in self._layers for tensor in layer.state)
+
+    def set_state(self, tensors: Sequence[Tensor]) -> None:
+        """Replace the state by one of the same shapes."""
+        rest = list(tensors)
+        for layer in self._layers:
+            count = len(layer.state)
+            layer.state, rest = tuple(rest[:count]), rest[count:]
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether all beginnings are over: equal pieces are then computed alike, but for the last.
+
+        Two steady streams with state of equal shapes compute the same from equal state.
+        """
+        return all(layer.is_steady for layer in self._layers)
 
     def push(self, codes: Tensor, last: bool) -> Tensor:
         """Decode codes (codebooks, frames) to samples (1, samples)."""
@@ -88,6 +120,13 @@ class _MonoStream:
 
 class _StreamingLayer(Protocol):
     """Layer with input (1, channels, frames) in pieces, possibly of no frames."""
+
+    state: tuple[Tensor, ...]
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether the padding or the initial state of the beginning is used up."""
+        ...
 
     def push(self, x: Tensor, last: bool) -> Tensor:
         """Return the outputs no later input can change; with `last` all remaining outputs."""
@@ -107,8 +146,11 @@ def _make_streaming(layer: nn.Module) -> _StreamingLayer:
 
 
 class _Pointwise:
+    is_steady = True
+
     def __init__(self, layer: nn.Module) -> None:
         self._layer = layer
+        self.state: tuple[Tensor, ...] = ()
 
     def push(self, x: Tensor, last: bool) -> Tensor:
         y: Tensor = self._layer(x)
@@ -116,28 +158,30 @@ class _Pointwise:
 
 
 class _StreamingConv:
+    """Convolution: its state is the tail of its input."""
+
     def __init__(self, layer: Conv) -> None:
         self._layer = layer
         self._span = layer.padding_left + layer.padding_right
-        self._tail: Tensor | None = None
-        self._is_padded = False
+        self.state: tuple[Tensor, ...] = ()
+        self.is_steady = False
 
     def push(self, x: Tensor, last: bool) -> Tensor:
         layer = self._layer
-        inputs = x if self._tail is None else torch.cat((self._tail, x), dim=-1)
-        if not self._is_padded:
+        inputs = torch.cat((*self.state, x), dim=-1)
+        if not self.is_steady:
             if last and inputs.shape[-1]:
                 y: Tensor = layer(inputs)
                 return y
             # Reflect padding needs more samples than it mirrors.
             if inputs.shape[-1] <= max(layer.padding_left, layer.padding_right):
-                self._tail = inputs
+                self.state = (inputs,)
                 return _make_empty(x, layer.conv.out_channels)
             inputs = F.pad(inputs, (layer.padding_left, 0), layer.pad_mode)
-            self._is_padded = True
+            self.is_steady = True
         if last:
             inputs = F.pad(inputs, (0, layer.padding_right), layer.pad_mode)
-        self._tail = inputs[..., max(0, inputs.shape[-1] - self._span) :]
+        self.state = (inputs[..., max(0, inputs.shape[-1] - self._span) :],)
         if inputs.shape[-1] <= self._span:
             return _make_empty(x, layer.conv.out_channels)
         return layer.conv(inputs)
@@ -148,14 +192,18 @@ class _StreamingConvTranspose:
 
     def __init__(self, layer: ConvTranspose) -> None:
         self._layer = layer
-        self._tail: Tensor | None = None
+        self.state: tuple[Tensor, ...] = ()
+
+    @property
+    def is_steady(self) -> bool:
+        return bool(self.state)
 
     def push(self, x: Tensor, last: bool) -> Tensor:
-        layer, is_first = self._layer, self._tail is None
-        inputs = x if self._tail is None else torch.cat((self._tail, x), dim=-1)
+        layer, is_first = self._layer, not self.state
+        inputs = torch.cat((*self.state, x), dim=-1)
         if not inputs.shape[-1]:
             return _make_empty(x, layer.conv.out_channels)
-        self._tail = inputs[..., -1:]
+        self.state = (inputs[..., -1:],)
         y = layer.conv(inputs)
         start = layer.trim_left if is_first else layer.ratio
         stop = y.shape[-1] - (layer.trim_right if last else layer.ratio)
@@ -168,14 +216,27 @@ class _StreamingResidualBlock:
     def __init__(self, layer: ResidualBlock) -> None:
         self._layer = layer
         self._narrow = _StreamingConv(layer.narrow)
-        self._pending: Tensor | None = None
+        self._pending: tuple[Tensor, ...] = ()
+
+    @property
+    def state(self) -> tuple[Tensor, ...]:
+        return (*self._pending, *self._narrow.state)
+
+    @state.setter
+    def state(self, tensors: tuple[Tensor, ...]) -> None:
+        pending = len(self._pending)
+        self._pending, self._narrow.state = tensors[:pending], tensors[pending:]
+
+    @property
+    def is_steady(self) -> bool:
+        return self._narrow.is_steady
 
     def push(self, x: Tensor, last: bool) -> Tensor:
         layer = self._layer
-        around = x if self._pending is None else torch.cat((self._pending, x), dim=-1)
+        around = torch.cat((*self._pending, x), dim=-1)
         inner = self._narrow.push(F.elu(x), last)
         ready = inner.shape[-1]
-        self._pending = around[..., ready:]
+        self._pending = (around[..., ready:],)
         if not ready:
             return around[..., :0]
         y: Tensor = layer.shortcut(around[..., :ready]) + layer.widen(F.elu(inner))
@@ -185,13 +246,17 @@ class _StreamingResidualBlock:
 class _StreamingLSTM:
     def __init__(self, layer: ResidualLSTM) -> None:
         self._lstm = layer.lstm
-        self._state: tuple[Tensor, Tensor] | None = None
+        self.state: tuple[Tensor, ...] = ()
+
+    @property
+    def is_steady(self) -> bool:
+        return bool(self.state)
 
     def push(self, x: Tensor, last: bool) -> Tensor:
         if not x.shape[-1]:
             return x
         steps = x.permute(2, 0, 1)
-        y, self._state = self._lstm(steps, self._state)
+        y, self.state = self._lstm(steps, self.state or None)
         return (y + steps).permute(1, 2, 0)
 
 

@@ -53,11 +53,14 @@ class MusicGen(nn.Module):
         """Type of the decoder's activations."""
         return self.decoder.embeddings.dtype
 
-    def encode_text(self, tokens: Tensor) -> Tensor:
-        """Encode the tokens (1, length) of one prompt to states (1, length, hidden)."""
+    def encode_text(self, tokens: Tensor, allowed: Tensor | None = None) -> Tensor:
+        """Encode the tokens (1, length) of one prompt to states (1, length, hidden).
+
+        `allowed` (1, length) is false at padding after the prompt.
+        """
         if self.native_prompts is not None:
             return torch.from_numpy(self.native_prompts.encode(tokens[0].tolist()))[None]
-        return self.text_projection(self.text_encoder(tokens)).to(self.dtype)
+        return self.text_projection(self.text_encoder(tokens, allowed)).to(self.dtype)
 
     def build_null_text_states(self) -> Tensor:
         """Return the states (1, 1, hidden) of an empty prompt.

@@ -9,14 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from musicgen.model.config import TextEncoderConfig
-from musicgen.model.layers import Embedding, Linear, get_activation
+from musicgen.model.layers import Embedding, Linear, build_additive_mask, get_activation
 
 
 class TextEncoder(nn.Module):
     """T5 encoder from tokens (batch, length) to states (batch, length, hidden_size).
 
-    There is no padding mask: prompts are encoded one at a time or at equal length, so the states of
-    a prompt never depend on the rest of the batch.
+    Prompts are encoded one at a time or at equal length, so the states of a prompt never depend on
+    the rest of the batch.
     """
 
     def __init__(self, config: TextEncoderConfig) -> None:
@@ -26,9 +26,11 @@ class TextEncoder(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Encode tokens (batch, length)."""
+    def forward(self, tokens: Tensor, allowed: Tensor | None = None) -> Tensor:
+        """Encode tokens (batch, length). `allowed` is false at padding (batch, length)."""
         bias = self.position_bias(tokens.shape[1])
+        if allowed is not None:
+            bias = bias + build_additive_mask(allowed[:, None, None], bias.dtype)
         x = self.embedding(tokens).float()
         for block in self.blocks:
             x = block(x, bias)

@@ -134,6 +134,21 @@ class Settings:
         help="1 starts each kernel of `MUSICGEN_KERNELS` while the one before ends, from compute "
         "capability 9.0.",
     )
+    graphs: str = setting(
+        "MUSICGEN_GRAPHS",
+        "text",
+        "steps",
+        choices=("steps", "all"),
+        help="Work captured as CUDA graphs on a GPU: decode steps, or also the text encoder and "
+        "the pieces of live audio. `steps` until the others are measured.",
+    )
+    codec_stream: bool = setting(
+        "MUSICGEN_CODEC_STREAM",
+        "switch",
+        False,
+        help="1 decodes sound in a CUDA stream of its own, beside the decode steps. Off until it "
+        "is measured.",
+    )
     threads: int | None = setting(
         "MUSICGEN_THREADS",
         "integer",

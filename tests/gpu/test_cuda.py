@@ -20,6 +20,7 @@ from musicgen.engine.loading import load_engine
 from musicgen.engine.pytorch.cuda.graphs import SlotRunner
 from musicgen.engine.pytorch.cuda.kernels.choice import OVERLAP_CAPABILITY
 from musicgen.engine.pytorch.cuda.kernels.options import KernelOptions
+from musicgen.engine.pytorch.cuda.launch import NO_GRAPHS, LaunchOptions
 from musicgen.engine.pytorch.loading import build_engine, load_checkpoint
 from musicgen.model.config import MusicGenConfig
 from musicgen.process.resources import free_memory
@@ -32,9 +33,15 @@ pytestmark = pytest.mark.gpu
 SAMPLED = SamplingParams(temperature=1.0, top_k=30, guidance=3.0)
 
 
-def _cuda(folder: Path, precision: str, *, kernels: KernelOptions | None = None) -> MusicGenEngine:
+def _cuda(
+    folder: Path,
+    precision: str,
+    *,
+    kernels: KernelOptions | None = None,
+    launch: LaunchOptions = NO_GRAPHS,
+) -> MusicGenEngine:
     config = MusicGenConfig.from_folder(folder)
-    return load_checkpoint(folder, config, "cuda:0", precision, kernels=kernels)
+    return load_checkpoint(folder, config, "cuda:0", precision, kernels=kernels, launch=launch)
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +134,7 @@ def test_recorded_steps_draw_the_tokens_of_unrecorded_ones(
         for each, job in zip(found, jobs, strict=True):
             assert np.array_equal(each.result(300).codes, engines.run(plain, job).codes)
     assert isinstance(engines.backend_of(recorded).runner, SlotRunner)
-    assert engines.backend_of(recorded).runner._graphs, "nothing was recorded"
+    assert len(engines.backend_of(recorded).runner.graphs), "nothing was recorded"
 
 
 @pytest.mark.parametrize("overlap", [False, True])
@@ -146,3 +153,56 @@ def test_triton_kernels_draw_the_tokens_of_pytorch(
     assert slots._fused.kernels.multiply is not None, "the products do not run here"
     found, wanted = (engines.run(e, job).codes for e in (engine, _cuda(folder, "float32")))
     assert np.array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("name", ["musicgen-small", "musicgen-stereo-melody"])
+@pytest.mark.parametrize(
+    "launch",
+    [
+        LaunchOptions(prompt_graphs=True),
+        LaunchOptions(codec_graphs=True),
+        LaunchOptions(True, True, True),
+    ],
+    ids=["prompts", "pieces", "all"],
+)
+def test_captured_prompts_and_pieces_give_the_uncaptured_clip(
+    checkpoints: Callable[[str], Path],
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    launch: LaunchOptions,
+) -> None:
+    """Eight callers at once, so that pieces of several clips pass through the same buffers."""
+    folder = checkpoints(name)
+    engine, plain = _cuda(folder, "float32", launch=launch), _cuda(folder, "float32")
+    jobs = [
+        GenerationJob((Row(engines.PROMPTS[seed % 2], seed, SAMPLED),), 90 + 7 * seed, stream=True)
+        for seed in range(8)
+    ]
+    with ThreadPoolExecutor(len(jobs)) as callers:
+        made = [callers.submit(engines.run, engine, job) for job in jobs]
+        for each, job in zip(made, jobs, strict=True):
+            found, wanted = each.result(300), engines.run(plain, job)
+            assert np.array_equal(found.codes, wanted.codes)
+            np.testing.assert_allclose(found.pcm[0], wanted.pcm[0], atol=1e-4, rtol=0)
+    backend = engines.backend_of(engine)
+    assert backend.prompts is None or len(backend.prompts.graphs), "no prompt was captured"
+    assert backend.codec.pieces is None or len(backend.codec.pieces.graphs), "no piece"
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_a_codec_stream_of_its_own_gives_the_same_sound(
+    checkpoints: Callable[[str], Path],
+) -> None:
+    """Whole clips and live ones, while other jobs step."""
+    folder = checkpoints("musicgen-small")
+    launch = LaunchOptions(codec_stream=True)
+    engine, plain = _cuda(folder, "float32", launch=launch), _cuda(folder, "float32")
+    jobs = [
+        GenerationJob((Row("piano", seed, SAMPLED),), 300, stream=bool(seed % 2))
+        for seed in range(8)
+    ]
+    with ThreadPoolExecutor(len(jobs)) as callers:
+        made = [callers.submit(engines.run, engine, job) for job in jobs]
+        for each, job in zip(made, jobs, strict=True):
+            found, wanted = each.result(300), engines.run(plain, job)
+            np.testing.assert_allclose(found.pcm[0], wanted.pcm[0], atol=1e-4, rtol=0)

@@ -11,16 +11,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from musicgen.engine.backend import Codes, Draws
+from musicgen.engine.engine import STREAM_STEPS
 from musicgen.engine.interface import Pcm, Row, StyleExcerpt
 from musicgen.engine.pytorch.conditioning import Conditioning, build_conditioning
+from musicgen.engine.pytorch.cuda.codec import CodecQueue
 from musicgen.engine.pytorch.cuda.graphs import EagerRunner, StepRunner
+from musicgen.engine.pytorch.cuda.launch import NO_GRAPHS, LaunchOptions
+from musicgen.engine.pytorch.cuda.prompts import PromptGraphs
 from musicgen.engine.pytorch.decode_state import DecodeState
 from musicgen.engine.pytorch.device_errors import translate_device_errors
 from musicgen.engine.pytorch.diffusion import DiffusionLoader, TorchDiffusion
 from musicgen.engine.pytorch.likelihood import compute_negative_log_likelihood
 from musicgen.model.chroma import compute_chroma
-from musicgen.model.codec_stream import CodecStream, decode_pieces
 from musicgen.model.encodec import encode_channels
+from musicgen.model.memory import PIECE_FRAMES
 from musicgen.model.musicgen import MusicGen
 from musicgen.model.style.excerpt import resample_excerpt
 from musicgen.model.tokenizer import Tokenize
@@ -32,7 +36,8 @@ class TorchBackend:
 
     `precision`: float32 is the reference. bfloat16 stores the decoder in 16 bits: bfloat16
     throughout on a GPU, float16 weights with float32 arithmetic on an x86 CPU. int8 (CPU only)
-    multiplies 8-bit weights by 8-bit activations.
+    multiplies 8-bit weights by 8-bit activations. `launch`: of the work beside the steps; without a
+    GPU its graphs run the same work uncaptured.
     """
 
     has_diffusion = True
@@ -43,11 +48,21 @@ class TorchBackend:
         tokenize: Tokenize,
         precision: str,
         runner: StepRunner | None = None,
+        launch: LaunchOptions = NO_GRAPHS,
     ) -> None:
         self.model, self.tokenize, self.precision = model, tokenize, precision
         self.config, self.device = model.config, str(model.device)
         self.runner = runner or EagerRunner()
         self._diffusion = DiffusionLoader(model)
+        on_gpu = model.device.type == "cuda"
+        self.prompts = PromptGraphs(model, capture=on_gpu) if launch.prompt_graphs else None
+        self.codec = CodecQueue(
+            model,
+            STREAM_STEPS,
+            graphs=launch.codec_graphs,
+            capture=on_gpu,
+            own_stream=launch.codec_stream and on_gpu,
+        )
 
     def compute_fingerprint(self) -> str:
         """Hash the codec's codebooks."""
@@ -69,11 +84,17 @@ class TorchBackend:
             rate = self.config.style.features.sample_rate
             samples = resample_excerpt(style.pcm, self.config.sample_rate, rate)
             heard = self.model.encode_style(torch.from_numpy(samples), style.codebooks)
-            return build_conditioning(self.model, self.tokenize, rows, None, heard)
+            return self._build_conditioning(rows, None, heard)
         chroma = None
         if melody is not None:
             chroma = torch.from_numpy(compute_chroma(melody, self.config))
-        return build_conditioning(self.model, self.tokenize, rows, chroma)
+        return self._build_conditioning(rows, chroma)
+
+    def _build_conditioning(
+        self, rows: Sequence[Row], chroma: Tensor | None, style: Tensor | None = None
+    ) -> Conditioning:
+        encode = None if self.prompts is None else self.prompts.encode
+        return build_conditioning(self.model, self.tokenize, rows, chroma, style, encode)
 
     @torch.inference_mode()
     def start_window(
@@ -104,12 +125,14 @@ class TorchBackend:
 
     def open_stream(self) -> TorchCodecStream:
         """Return a streaming codec decoder of one clip."""
-        return TorchCodecStream(self.model)
+        return TorchCodecStream(self.codec, self.model.device)
 
     def decode(self, codes: Codes) -> Iterator[Pcm]:
         """Decode the codes (codebooks, frames) of a clip lazily, in pieces."""
-        tokens = upload(torch.from_numpy(codes), self.model.device)
-        yield from map(_to_pcm, decode_pieces(self.model.codec, tokens, self.config.channels))
+        stream, frames = self.open_stream(), PIECE_FRAMES[self.model.device.type]
+        for start in range(0, codes.shape[1], frames):
+            end = start + frames
+            yield stream.push(codes[:, start:end], end >= codes.shape[1])
 
     def open_diffusion(self, name: str) -> TorchDiffusion:
         """Return multi-band diffusion with the weights `name`. Raises: `InvalidRequest`."""
@@ -127,12 +150,14 @@ class TorchBackend:
 class TorchCodecStream:
     """Streaming codec decoder of one clip."""
 
-    def __init__(self, model: MusicGen) -> None:
-        self._stream, self._device = CodecStream(model.codec, model.config.channels), model.device
+    def __init__(self, codec: CodecQueue, device: torch.device) -> None:
+        self._codec, self._stream, self._device = codec, codec.open(), device
 
     def push(self, codes: Codes, last: bool) -> Pcm:
         """Decode the next codes (codebooks, frames) to the samples no later code can change."""
-        return _to_pcm(self._stream.push(upload(torch.from_numpy(codes), self._device), last))
+        with self._codec.select():
+            tokens = upload(torch.from_numpy(codes), self._device)
+            return _to_pcm(self._stream.push(tokens, last))
 
 
 def _to_pcm(samples: Tensor) -> Pcm:

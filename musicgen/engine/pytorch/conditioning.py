@@ -8,7 +8,7 @@ and masked, so the positions of every row start at 0 as if it were alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +21,9 @@ from musicgen.model.decoder import CrossAttentionCache
 from musicgen.model.musicgen import MusicGen
 from musicgen.model.tokenizer import Tokenize
 from musicgen.model.upload import upload
+
+EncodeTokens = Callable[[Sequence[int]], Tensor]
+"""From the tokens of one prompt to states (1, length, hidden)."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +60,15 @@ def build_conditioning(
     rows: Sequence[Row],
     chroma: Tensor | None,
     style: Tensor | None = None,
+    encode: EncodeTokens | None = None,
 ) -> Conditioning:
     """Encode each distinct prompt once and arrange the results as decoder inputs.
 
     `chroma`: (frames, bins) of the melody shared by all rows, or None. `style`: states (1,
-    length, hidden) shared by all rows, or None.
+    length, hidden) shared by all rows, or None. `encode`: in place of the model's text encoder.
     """
     prompts = {row.prompt for row in rows} | {row.negative_prompt for row in rows}
-    states = {prompt: _encode_prompt(model, tokenize, prompt) for prompt in sorted(prompts)}
+    states = {prompt: _encode_prompt(model, tokenize, prompt, encode) for prompt in sorted(prompts)}
     guided = find_guided(rows, chroma is not None or style is not None)
     positive = [states[row.prompt] for row in rows]
     negative = [states[rows[i].negative_prompt] for i in guided]
@@ -96,9 +100,13 @@ def _select_negative(states: Mapping[str, Tensor], row: Row) -> Tensor:
     return states[negative] if negative.strip() else torch.zeros_like(states[row.prompt])
 
 
-def _encode_prompt(model: MusicGen, tokenize: Tokenize, prompt: str) -> Tensor:
+def _encode_prompt(
+    model: MusicGen, tokenize: Tokenize, prompt: str, encode: EncodeTokens | None
+) -> Tensor:
     if not prompt.strip():
         return model.build_null_text_states()
+    if encode is not None:
+        return encode(tokenize(prompt))
     return model.encode_text(upload([tokenize(prompt)], model.device))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import torch
@@ -13,12 +14,15 @@ from musicgen.engine.engine import BATCH_ROWS, MAX_WAITING, MusicGenEngine
 from musicgen.engine.pytorch.backend import TorchBackend
 from musicgen.engine.pytorch.cuda.graphs import StepRunner
 from musicgen.engine.pytorch.cuda.kernels.options import KernelOptions
+from musicgen.engine.pytorch.cuda.launch import NO_GRAPHS, LaunchOptions
 from musicgen.engine.pytorch.cuda.memory import choose_runner
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.kernels import choose_packing
 from musicgen.model.musicgen import MusicGen
 from musicgen.model.tokenizer import Tokenize, build_tokenizer, load_tokenizer
 from musicgen.process.resources import return_free_memory
+
+logger = logging.getLogger(__name__)
 
 
 def load_checkpoint(
@@ -31,13 +35,14 @@ def load_checkpoint(
     compiled: bool = True,
     torch_compile: bool = False,
     kernels: KernelOptions | None = None,
+    launch: LaunchOptions = NO_GRAPHS,
     adapter: Path | None = None,
 ) -> MusicGenEngine:
     """Load a checkpoint folder and optionally merge an `adapter` folder into it.
 
     `rows`: limit of decoder rows in one batch. `compiled=False` avoids this project's own C++.
     `torch_compile=True` lets torch.compile fuse the operations between matrix products on a GPU.
-    `kernels` runs steps with Triton kernels there.
+    `kernels` runs steps with Triton kernels there; `launch` is of the work beside the steps.
 
     Raises: a subclass of `CheckpointError`.
     """
@@ -46,7 +51,7 @@ def load_checkpoint(
     dtype = torch.bfloat16 if precision == "bfloat16" and pack is None else torch.float32
     model = load_model(folder, config, torch.device(device), dtype, pack=pack, adapter=adapter)
     return_free_memory()
-    return _build_for_device(model, tokenize, precision, rows, torch_compile, kernels)
+    return _build_for_device(model, tokenize, precision, rows, torch_compile, kernels, launch)
 
 
 def load_packed_file(
@@ -58,6 +63,7 @@ def load_packed_file(
     rows: int = BATCH_ROWS,
     torch_compile: bool = False,
     kernels: KernelOptions | None = None,
+    launch: LaunchOptions = NO_GRAPHS,
 ) -> MusicGenEngine:
     """Load a packed file of a plain form suitable for `device` and `precision`.
 
@@ -69,7 +75,7 @@ def load_packed_file(
     repack = choose_packing(precision) if device == "cpu" else None
     if repack is not None:
         repack(model)
-    return _build_for_device(model, tokenize, precision, rows, torch_compile, kernels)
+    return _build_for_device(model, tokenize, precision, rows, torch_compile, kernels, launch)
 
 
 def build_engine(
@@ -80,9 +86,10 @@ def build_engine(
     rows: int = BATCH_ROWS,
     max_waiting: int = MAX_WAITING,
     runner: StepRunner | None = None,
+    launch: LaunchOptions = NO_GRAPHS,
 ) -> MusicGenEngine:
     """Build an engine of a loaded model; without a `runner`, each job keeps its own KV cache."""
-    backend = TorchBackend(model, tokenize, precision, runner)
+    backend = TorchBackend(model, tokenize, precision, runner, launch)
     return MusicGenEngine(backend, rows=rows, max_waiting=max_waiting)
 
 
@@ -114,11 +121,15 @@ def _build_for_device(
     rows: int,
     torch_compile: bool,
     kernels: KernelOptions | None,
+    launch: LaunchOptions,
 ) -> MusicGenEngine:
     if model.device.type == "cuda":
         use_exact_float32()
         join_recurrent_weights(model)
+    elif launch:
+        logger.warning("MUSICGEN_GRAPHS and MUSICGEN_CODEC_STREAM have no effect on a CPU.")
+        launch = NO_GRAPHS
     runner, rows = choose_runner(
         model, str(model.device), rows, torch_compile=torch_compile, kernels=kernels
     )
-    return build_engine(model, tokenize, precision, rows=rows, runner=runner)
+    return build_engine(model, tokenize, precision, rows=rows, runner=runner, launch=launch)

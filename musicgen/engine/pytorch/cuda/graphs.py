@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Protocol
 
 import torch
 
+from musicgen.engine.pytorch.cuda.capture import GraphCache, select_device
 from musicgen.engine.pytorch.cuda.slots import RowSlots, StepShape
 from musicgen.engine.pytorch.decode_state import DecodeState, step_batch
 from musicgen.engine.pytorch.sampling import SamplerFeatures
 from musicgen.model.upload import upload
 
-logger = logging.getLogger(__name__)
-
 # Shapes are rounded up to these values, so few graphs serve all batches.
 LENGTH_BUCKET, MIN_TOKENS, COMMON_TOP_K = 256, 16, 256
-MAX_GRAPHS = 96
-STEPS_BETWEEN_CAPTURES = 500
-"""Steps without captures after one that found no memory: ten seconds of music."""
 MAX_STEPS_IN_FLIGHT = 2
 """Steps queued on the GPU. Prefills, streams and checks queue behind them; two hide the launch."""
 
@@ -92,21 +88,16 @@ class StepsInFlight:
 class SlotRunner:
     """Runner of jobs in `slots`. A job too large for the slots is decoded eagerly.
 
-    `capture`: run steps as CUDA graphs, captured when a shape first occurs. After a failed capture
-    the steps run uncaptured. Lack of memory passes with the jobs that cause it, so capture is tried
-    again after `STEPS_BETWEEN_CAPTURES` steps.
+    `capture`: run steps as CUDA graphs (`GraphCache`), captured when a shape first occurs.
     """
 
     def __init__(self, slots: RowSlots, *, capture: bool) -> None:
         self.slots = slots
-        self._can_capture = capture
+        self.graphs: GraphCache[StepShape] = GraphCache("decode step", enabled=capture)
         self._lock = threading.Lock()
         self._rows: dict[DecodeState, tuple[int, ...]] = {}
         self._active: frozenset[int] = frozenset()
-        self._graphs: dict[StepShape, torch.cuda.CUDAGraph] = {}
         self._device = slots.sequence.device
-        self._steps_until_capture = 0
-        self._stream: torch.cuda.Stream | None = None
         self._in_flight = StepsInFlight()
 
     @torch.inference_mode()
@@ -126,11 +117,12 @@ class SlotRunner:
         """Run one step of each state, in slots or eagerly."""
         if self._device.type == "cuda":
             self._in_flight.wait()
-        with self._lock, self._select_device():
+        with self._lock, select_device(self._device):
             running = [state for state in states if state in self._rows]
             if running:
                 self._set_active(frozenset(row for s in running for row in self._rows[s]))
-                self._run(self._choose_shape(running))
+                shape = self._choose_shape(running)
+                self.graphs.run(shape, partial(self.slots.step, shape), self._pause)
                 for state in running:
                     state.steps_done += 1
         others = [state for state in states if not state.fits_slots]
@@ -140,12 +132,6 @@ class SlotRunner:
             event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record(torch.cuda.current_stream(self._device))
             self._in_flight.add(event.synchronize)
-
-    def _select_device(self) -> AbstractContextManager[None]:
-        """Make the slots' GPU current: streams and graphs belong to the thread's current GPU."""
-        if self._device.type != "cuda":
-            return nullcontext()
-        return torch.cuda.device(self._device)
 
     def release(self, state: DecodeState) -> None:
         """Free the slots of a state."""
@@ -186,69 +172,15 @@ class SlotRunner:
             ),
         )
 
-    def _run(self, shape: StepShape) -> None:
-        if self._steps_until_capture:
-            self._steps_until_capture -= 1
-        elif self._can_capture and shape not in self._graphs:
-            self._try_capture(shape)
-        graph = self._graphs.get(shape)
-        if graph is None:
-            self.slots.step(shape)
-        else:
-            graph.replay()
-
-    def _try_capture(self, shape: StepShape) -> None:
-        try:
-            graph = self._capture(shape)
-        except RuntimeError as error:
-            if _is_out_of_memory(error):
-                logger.warning("No memory for a CUDA graph; trying again later: %s", error)
-                self._steps_until_capture = STEPS_BETWEEN_CAPTURES
-                return
-            logger.warning("CUDA graph capture failed; steps run uncaptured, slower: %s", error)
-            self._can_capture = False
-            self._graphs.clear()
-            return
-        if len(self._graphs) >= MAX_GRAPHS:
-            self._graphs.pop(next(iter(self._graphs)))
-        self._graphs[shape] = graph
-
-    def _capture(self, shape: StepShape) -> torch.cuda.CUDAGraph:
-        """Capture a graph while no row is active, so warm-up and capture change no state."""
-        graph = torch.cuda.CUDAGraph()
-        active, previous = self.slots.active.clone(), torch.cuda.current_stream()
+    @contextmanager
+    def _pause(self) -> Iterator[None]:
+        """Have no row active, so the warm-up and the capture of a step change no state."""
+        active = self.slots.active.clone()
         self.slots.active.zero_()
         try:
-            # One stream for all captures: cuBLAS keeps a workspace for each stream it ever used.
-            if self._stream is None:
-                self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            stream = self._stream
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):
-                self.slots.step(shape)
-            torch.cuda.current_stream().wait_stream(stream)
-            # Graphs share one memory pool: they never run concurrently and keep nothing in it.
-            # Other threads use the GPU during capture, hence "thread_local".
-            pool = next(iter(self._graphs.values())).pool() if self._graphs else None
-            with torch.cuda.graph(
-                graph, pool=pool, stream=stream, capture_error_mode="thread_local"
-            ):
-                self.slots.step(shape)
+            yield
         finally:
-            # A capture that fails at its end leaves its own stream current. Later steps there would
-            # race with the prefills and readers of other threads.
-            torch.cuda.set_stream(previous)
             self.slots.active.copy_(active)
-        return graph
-
-
-def _is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether memory ran out in `error` or before it: the end of a capture raises, too."""
-    while error is not None:
-        if isinstance(error, torch.OutOfMemoryError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _round_to_power_of_two(number: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from musicgen.engine.interface import GenerationJob, Row
-from musicgen.engine.pytorch.cuda import graphs
+from musicgen.engine.pytorch.cuda import capture, graphs
 from musicgen.engine.pytorch.cuda.graphs import SlotRunner
 from musicgen.engine.pytorch.cuda.memory import (
     ALIGNMENT,
@@ -26,38 +27,10 @@ from musicgen.model.layers import attend, build_additive_mask
 from musicgen.process.resources import free_memory
 from musicgen.request import SamplingParams
 from tests.support import engines
+from tests.support.captures import StandInGraphs, break_captures
 from tests.support.checkpoints import FAMILIES
 
 JOB = GenerationJob((Row("piano", 1, SamplingParams(1.0, 30, 0.0, 3.0)),), 30)
-
-
-class _Replay:
-    """Stands in for a captured graph, which needs a GPU: runs the step of its shape."""
-
-    def __init__(self, slots: RowSlots, shape: StepShape) -> None:
-        self.replays, self._slots, self._shape = 0, slots, shape
-
-    def replay(self) -> None:
-        self.replays += 1
-        self._slots.step(self._shape)
-
-
-class _Runner(SlotRunner):
-    """Captures `_Replay` graphs; the first `failures` captures run out of memory."""
-
-    def __init__(self, slots: RowSlots, failures: int) -> None:
-        super().__init__(slots, capture=True)
-        self.failures, self.attempts = failures, 0
-
-    def _capture(self, shape: StepShape) -> _Replay:  # type: ignore[override]
-        self.attempts += 1
-        if self.attempts <= self.failures:
-            try:
-                raise torch.OutOfMemoryError("CUDA out of memory")
-            finally:
-                # Its end raises while the graph is incomplete.
-                raise RuntimeError("operation failed due to a previous error during capture")
-        return _Replay(self.slots, shape)  # type: ignore[arg-type]
 
 
 def test_a_capture_without_memory_is_tried_again(
@@ -66,42 +39,18 @@ def test_a_capture_without_memory_is_tried_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """One full moment must not leave the process on slow steps for good."""
-    monkeypatch.setattr(graphs, "STEPS_BETWEEN_CAPTURES", 10)
+    monkeypatch.setattr(capture, "RUNS_BETWEEN_CAPTURES", 10)
     known = engines.engine(checkpoints("musicgen-small"), compiled=False)
     model = engines.model_of(known)
-    runner = _Runner(RowSlots(model.decoder, 4, 300, 24), failures=2)
+    runner = SlotRunner(RowSlots(model.decoder, 4, 300, 24), capture=True)
+    captured = runner.graphs = StandInGraphs(failures=2)
     tokenize = engines.backend_of(known).tokenize
     engine = build_engine(model, tokenize, "float32", rows=4, runner=runner)
     np.testing.assert_array_equal(engines.run(engine, JOB).codes, engines.run(known, JOB).codes)
-    assert runner.attempts == 3
+    assert captured.attempts == 3
     # 33 steps: two failures with ten steps after each, then the graph.
-    assert [graph.replays for graph in runner._graphs.values()] == [11]  # type: ignore[attr-defined]
+    assert [graph.replays for graph in captured.made] == [11]
     assert sum("No memory for a CUDA graph" in record.message for record in caplog.records) == 2
-
-
-class _BrokenGraph:
-    """A graph whose capture fails at its end, as any forbidden operator makes it."""
-
-    def capture_begin(self, *pool: object, **options: object) -> None:
-        """Begin."""
-
-    def capture_end(self) -> None:
-        raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
-
-
-class _Stream:
-    """Stands in for a stream, and is the context that makes it current."""
-
-    current: _Stream
-
-    def __enter__(self) -> None:
-        self._before, _Stream.current = _Stream.current, self
-
-    def __exit__(self, *_: object) -> None:
-        _Stream.current = self._before
-
-    def wait_stream(self, other: _Stream) -> None:
-        """Wait."""
 
 
 def test_a_failed_capture_leaves_the_steps_on_their_stream(
@@ -114,22 +63,12 @@ def test_a_failed_capture_leaves_the_steps_on_their_stream(
     engine = engines.engine(checkpoints("musicgen-small"), compiled=False)
     runner = SlotRunner(RowSlots(engines.model_of(engine).decoder, 2, 32, 16), capture=True)
     runner.slots.active[0] = True
-    usual = _Stream.current = _Stream()
-    for name, stand_in in {
-        "CUDAGraph": _BrokenGraph,
-        "Stream": _Stream,
-        "stream": lambda stream: stream,
-        "current_stream": lambda: _Stream.current,
-        "set_stream": lambda stream: setattr(_Stream, "current", stream),
-        "synchronize": lambda: None,
-        "empty_cache": lambda: None,
-    }.items():
-        monkeypatch.setattr(torch.cuda, name, stand_in)
-    monkeypatch.setattr(torch._C, "_host_emptyCache", lambda: None, raising=False)
+    usual = break_captures(monkeypatch)
     features = graphs.SamplerFeatures(random=False, largest_k=0, top_p=False)
-    runner._try_capture(StepShape(rows=2, length=32, tokens=16, features=features))
-    assert not runner._can_capture
-    assert _Stream.current is usual
+    shape = StepShape(rows=2, length=32, tokens=16, features=features)
+    runner.graphs.run(shape, partial(runner.slots.step, shape), runner._pause)
+    assert not runner.graphs.enabled
+    assert torch.cuda.current_stream() is usual
     assert runner.slots.active.tolist() == [True, False]
 
 

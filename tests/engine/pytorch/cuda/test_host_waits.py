@@ -15,6 +15,7 @@ import torch
 from musicgen.engine.interface import Row
 from musicgen.engine.pytorch.backend import TorchBackend
 from musicgen.engine.pytorch.cuda.graphs import EagerRunner, SlotRunner, StepRunner
+from musicgen.engine.pytorch.cuda.launch import LaunchOptions
 from musicgen.engine.pytorch.cuda.slots import RowSlots
 from musicgen.engine.pytorch.decode_state import DecodeState
 from musicgen.model.config import MusicGenConfig
@@ -53,8 +54,9 @@ def _start(backend: TorchBackend, params: list[SamplingParams]) -> DecodeState:
 
 
 @pytest.mark.parametrize("in_slots", [True, False], ids=["slots", "eager"])
+@pytest.mark.parametrize("graphs", [True, False], ids=["prompt graphs", "prompts"])
 def test_starting_admitting_and_stepping_never_wait(
-    folder: Path, model: MusicGen, in_slots: bool
+    folder: Path, model: MusicGen, in_slots: bool, graphs: bool
 ) -> None:
     """Jobs of several prompts and samplings come, step together, and one goes."""
     runner: StepRunner = EagerRunner()
@@ -62,7 +64,9 @@ def test_starting_admitting_and_stepping_never_wait(
         if in_slots:
             slots = RowSlots(model.decoder, ROWS, CAPACITY, TOKENS)
             runner = SlotRunner(slots, capture=False)
-        backend = TorchBackend(model, load_tokenizer(folder), "bfloat16", runner)
+        backend = TorchBackend(
+            model, load_tokenizer(folder), "bfloat16", runner, LaunchOptions(graphs)
+        )
         with HostWaits() as waits:
             states = [_start(backend, [SAMPLED, UNGUIDED]), _start(backend, [SAMPLED])]
             for _ in range(3):
