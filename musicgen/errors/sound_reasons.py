@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from musicgen.errors.coded_text import CodedText
+
 SOUND_REASONS: Mapping[str, str] = MappingProxyType(
     {
         "a_form": "must be the audio file itself, not a form",
@@ -45,17 +47,10 @@ SOUND_REASONS: Mapping[str, str] = MappingProxyType(
 """English phrases by code. A value stands in braces."""
 
 
-class SoundReason(str):
+class SoundReason(CodedText):
     """English phrase of a reason, with the `code` of its template and the `values` in it."""
 
-    code: str
-    values: Mapping[str, Any]
-
-    def __new__(cls, code: str, **values: Any) -> SoundReason:
-        """Return the reason of a code. Raises: KeyError for an unknown one."""
-        reason = super().__new__(cls, SOUND_REASONS[code].format(**values))
-        reason.code, reason.values = code, MappingProxyType(values)
-        return reason
+    texts = SOUND_REASONS
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> SoundReason:
@@ -65,7 +60,3 @@ class SoundReason(str):
     def to_mapping(self) -> dict[str, Any]:
         """Return code and values as JSON types."""
         return {"reason": self.code, "values": dict(self.values)}
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Return what a copy is made of; the text alone would not do."""
-        return SoundReason.from_mapping, (self.to_mapping(),)
