@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from musicgen.errors.coded_text import CodedText
+
 TEXTS: Mapping[str, str] = MappingProxyType(
     {
         "almost_silent": "the clip is almost silent: its level is unchanged",
@@ -39,25 +41,11 @@ TEXTS: Mapping[str, str] = MappingProxyType(
 """English texts by code. A value stands in braces."""
 
 
-class ResultNote(str):
+class ResultNote(CodedText):
     """English text of a note, with the `code` of its template and the `values` in it."""
 
-    code: str
+    texts = TEXTS
     values: Mapping[str, float]
-
-    def __new__(cls, code: str, **values: float) -> ResultNote:
-        """Return the note of a code. Raises: KeyError for an unknown one."""
-        note = super().__new__(cls, TEXTS[code].format(**values))
-        note.code, note.values = code, MappingProxyType(values)
-        return note
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Return what a copy is made of; the text alone would not do."""
-        return _restore, (self.code, dict(self.values))
-
-
-def _restore(code: str, values: Mapping[str, float]) -> ResultNote:
-    return ResultNote(code, **values)
 
 
 def describe_notes(notes: Iterable[str]) -> list[dict[str, Any]]:

@@ -12,8 +12,8 @@ import numpy as np
 from musicgen.audio.decoder_process import DecoderProcess
 from musicgen.audio.decoders import open_sound
 from musicgen.audio.pcm import Pcm
-from musicgen.audio.sound import Sound, SoundProblem, require_ffmpeg
-from musicgen.audio.sound_layout import find_layout
+from musicgen.audio.sound import Sound, SoundProblem, list_formats, require_ffmpeg
+from musicgen.audio.sound_layout import NOT_AUDIO, find_layout
 from musicgen.errors import InvalidContinuation, InvalidInputAudio
 from musicgen.errors.request_reasons import RequestReason
 from musicgen.errors.sound_reasons import SoundReason
@@ -65,7 +65,7 @@ def read_audio(
         blocks = _read_blocks(path, sound, None if stop is None else last, max_seconds)
         pcm, read = _collect(blocks, slice(first, last), channels)
         if not read and last:
-            raise _build_error(path, SoundReason("no_audio"))
+            _refuse_nothing(path, sound)
         if read <= first < last:
             _refuse_start(first, read, rate)
         return pcm, rate
@@ -81,7 +81,7 @@ def measure_audio(path: Path, *, max_seconds: float = INPUT_AUDIO_MAX_SECONDS) -
     with _open(path, max_seconds, open_sound) as sound:
         samples = sum(len(block) for block in _read_blocks(path, sound, None, max_seconds))
         if not samples:
-            raise _build_error(path, SoundReason("no_audio"))
+            _refuse_nothing(path, sound)
         return samples / float(sound.rate)
 
 
@@ -162,6 +162,13 @@ def _collect(blocks: Iterator[Pcm], part: slice, channels: int) -> tuple[Pcm, in
         pcm[at : at + len(samples)] = samples
         read += len(block)
     return pcm[: max(0, read - part.start)], read
+
+
+def _refuse_nothing(path: Path, sound: Sound) -> NoReturn:
+    """Refuse a sound without one sample: damaged if its header counts some, otherwise empty."""
+    if sound.frames:
+        raise _build_error(path, NOT_AUDIO, list_formats())
+    raise _build_error(path, SoundReason("no_audio"))
 
 
 def _refuse_start(start: int, frames: int, rate: int) -> NoReturn:

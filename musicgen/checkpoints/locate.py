@@ -160,8 +160,11 @@ def locate_own(name: str, revision: str | None = None) -> Source:
     if name.count("/") == 1 and not name.startswith((".", "/")):
         folder = _from_hub(name, revision)
         return Source(name, folder, read_licence(folder))
-    choices = [*catalog.CATALOG, "a folder", "a packed file", "a hub name such as OWNER/NAME"]
-    raise UnknownModel.for_choice("model", name, choices)
+    if "/" in name:
+        advice = "Check the path, or choose a name from `musicgen models`."
+        raise UnknownModel("model", "is not an existing folder or file", value=name, advice=advice)
+    others = ["an existing folder", "a packed file", "a hub name such as OWNER/NAME"]
+    raise UnknownModel.for_choice("model", name, catalog.CATALOG, others=others)
 
 
 def is_adapter(folder: Path) -> bool:

@@ -28,12 +28,18 @@ class InvalidRequest(MusicGenError):
         self.advice = advice
 
     @classmethod
-    def for_choice(cls, field: str, value: object, choices: Iterable[str]) -> InvalidRequest:
-        """Return the error of a value that is none of `choices`, with the nearest one."""
+    def for_choice(
+        cls, field: str, value: object, choices: Iterable[str], *, others: Iterable[str] = ()
+    ) -> InvalidRequest:
+        """Return the error of a value that is none of `choices`, with the nearest one.
+
+        `others` describe further values, such as "a folder"; none of them is suggested.
+        """
         names = list(choices)
         nearest = find_nearest(str(value), names)
         advice = f"Did you mean {nearest}?" if nearest else ""
-        return cls(field, f"must be one of {', '.join(names)}", value=value, advice=advice)
+        allowed = ", ".join([*names, *others])
+        return cls(field, f"must be one of {allowed}", value=value, advice=advice)
 
 
 class UnknownField(InvalidRequest):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from musicgen.audio.decode import read_audio
 from musicgen.audio.deterministic import set_ogg_serial
+from musicgen.audio.ogg_pages import read_pages
 from musicgen.errors import InvalidInputAudio
 from tests.support.audio_files import (
     KINDS,
@@ -179,6 +181,20 @@ def test_nan_and_infinity_are_refused_wherever_they_are(
 def test_a_header_without_samples_is_refused(upload: Path) -> None:
     upload.write_bytes(encode_file("wav", make_sines(0, 1, 8_000), 8_000))
     assert_refused(upload, "holds no audio")
+
+
+def test_a_vorbis_file_of_damaged_packets_is_not_called_empty(upload: Path) -> None:
+    """Its pages are intact and count samples, so libsndfile reads 0 of them without an error."""
+    vorbis = encode_file("ogg", make_sines(80_000, 1, 8_000), 8_000)
+    pages = [
+        page if page.granule == 0 else replace(page, body=b"\xff" * len(page.body))
+        for page in read_pages(vorbis)
+    ]
+    upload.write_bytes(b"".join(page.to_bytes() for page in pages))
+    with sf.SoundFile(upload) as sound:
+        assert sound.frames > 0
+        assert len(sound.read()) == 0
+    assert_refused(upload, "is not readable audio, or is damaged .* Send wav")
 
 
 def test_the_longest_clip_is_read_and_one_sample_more_is_refused(upload: Path) -> None:

@@ -89,7 +89,7 @@ def test_what_is_not_in_the_cache_is_said_offline(
         locate(name)
 
 
-@pytest.mark.parametrize("name", ["huge", "./nowhere", "/no/such/folder", "a/b/c", ""])
-def test_anything_else_lists_the_choices(name: str) -> None:
+@pytest.mark.parametrize("name", ["huge", ""])
+def test_an_unknown_name_lists_the_choices(name: str) -> None:
     with pytest.raises(UnknownModel, match="demo, small, medium"):
         locate(name)

@@ -75,7 +75,7 @@ SETTINGS = {
     "no such model folder": (
         "worker",
         {"MUSICGEN_MODEL": "/no/such/folder"},
-        "MUSICGEN_MODEL must be one of",
+        "MUSICGEN_MODEL is not an existing folder or file",
     ),
     "a hub name without a hub": (
         "worker",

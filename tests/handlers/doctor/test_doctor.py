@@ -98,7 +98,7 @@ def test_every_fault_is_said_at_once(doctor: Callable[..., Ended], tmp_path: Pat
         "Did you mean MUSICGEN_SLOTS?",
         "MUSICGEN_THREADS must be",
         "must be set together",
-        "MUSICGEN_MODEL must be one of",
+        "MUSICGEN_MODEL is not an existing folder or file",
         "Connection refused",
         "MUSICGEN_DATA_DIR: cannot write",
     ):

@@ -212,7 +212,7 @@ def test_a_model_that_cannot_be_loaded_ends_it_with_one_line(tmp_path: Path) -> 
     with start_model_server(tmp_path, MUSICGEN_MODEL=str(tmp_path / "nowhere")) as server:
         assert server.process.wait(60) == 78
         last = server.log.splitlines()[-1]
-        assert last.startswith("musicgen: model must be one of "), last
+        assert last.startswith("musicgen: model is not an existing folder"), last
         assert "Traceback" not in server.log
 
 
