@@ -6,10 +6,13 @@ of the tests.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
+import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -22,14 +25,15 @@ from tests.support import ROOT
 from tests.support.packs import pack_folder
 
 OWN = "musicgen-serverless"
-Run = Callable[..., subprocess.CompletedProcess[str]]
+Done = subprocess.CompletedProcess[str]
+Run = Callable[..., Done]
 pytestmark = pytest.mark.skipif(load_library() is None, reason="no native library here")
 
 
-def _find_dependencies(name: str, extra: str = "") -> dict[str, Distribution]:
-    """Return the distributions that an installation of `name` brings, by their names."""
+def _find_dependencies(name: str, *chosen: str) -> dict[str, Distribution]:
+    """Return the distributions that `name` with the extras `chosen` brings, by their names."""
     found: dict[str, Distribution] = {}
-    waiting = [(name, {extra, ""})]
+    waiting = [(name, {*chosen, ""})]
     while waiting:
         name, extras = waiting.pop()
         key = re.sub(r"[-_.]+", "-", name).lower()
@@ -44,11 +48,9 @@ def _find_dependencies(name: str, extra: str = "") -> dict[str, Distribution]:
     return found
 
 
-@pytest.fixture(scope="module")
-def lean(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of packages with links to the dependencies' files."""
-    folder = tmp_path_factory.mktemp("lean")
-    for name, found in _find_dependencies(OWN).items():
+def _link(folder: Path, *extras: str) -> Path:
+    """Fill a folder with links to the dependencies' files."""
+    for name, found in _find_dependencies(OWN, *extras).items():
         # An editable installation of this project has hooks that find more than its files.
         names = {path.parts[0] for path in found.files or [] if name != OWN}
         names.add(Path(str(found._path)).name)  # type: ignore[attr-defined]
@@ -59,24 +61,31 @@ def lean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def _start(packages: Path, folder: Path, *arguments: str | Path, **environment: str) -> Done:
+    """Run Python in `folder` with these packages and this project alone."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MUSICGEN_")}
+    paths = os.pathsep.join([str(packages), str(ROOT)])
+    given = {"PYTHONPATH": paths, "MUSICGEN_DATA_DIR": str(folder / "data")}
+    return subprocess.run(
+        [sys._base_executable, "-S", *map(str, arguments)],  # type: ignore[attr-defined]
+        env=kept | given | environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def lean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of packages without any extra."""
+    return _link(tmp_path_factory.mktemp("lean"))
+
+
 @pytest.fixture
 def run(lean: Path, tmp_path: Path) -> Run:
-    """`run(*arguments, **environment)` runs Python with the lean folder and this project alone."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MUSICGEN_")}
-    paths = os.pathsep.join([str(lean), str(ROOT)])
-    given = {"PYTHONPATH": paths, "MUSICGEN_DATA_DIR": str(tmp_path / "data")}
-
-    def start(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys._base_executable, "-S", *map(str, arguments)],  # type: ignore[attr-defined]
-            env=kept | given | environment,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-
-    return start
+    """`run(*arguments, **environment)` runs Python in a lean installation."""
+    return functools.partial(_start, lean, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +93,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pack_folder(Path("demo"), "native-int8", tmp_path_factory.mktemp("packed")).path
 
 
-@pytest.mark.parametrize("extra", ["", "cog", "runpod", "api", "s3"])
+@pytest.mark.parametrize("extra", ["cpu", "cog", "runpod", "api", "s3"])
 def test_no_dependency_brings_torch(extra: str) -> None:
     try:
         found = _find_dependencies(OWN, extra)
@@ -144,3 +153,19 @@ def test_the_endpoint_of_a_packed_file_answers(run: Run, file: Path) -> None:
     )
     done = run("-c", script, MUSICGEN_MODEL=str(file))
     assert done.returncode == 0 and "audio" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_checks_of_a_wheel_pass_with_what_they_install(tmp_path: Path) -> None:
+    """cibuildwheel installs a wheel with `test-extras` alone before it runs `test-command`."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wheels = project["tool"]["cibuildwheel"]
+    packages, folder = tmp_path / "packages", tmp_path / "test"
+    packages.mkdir()
+    folder.mkdir()
+    _link(packages, *wheels["test-extras"])
+    for command in wheels["test-command"]:
+        program, *arguments = shlex.split(command)
+        start = {"python": [], "musicgen": ["-m", "handlers.cli"]}[program]
+        done = _start(packages, folder, *start, *arguments)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+    assert {path.name for path in folder.glob("*.wav")} == {"int8.wav", "float32.wav"}
