@@ -9,6 +9,8 @@ it.
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -22,6 +24,7 @@ class DeviceThread:
 
     def __init__(self, device: str) -> None:
         self._thread = ThreadPoolExecutor(1, "device") if device == "cpu" else None
+        _executors.add(self)
 
     def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `function` and return its result. Must not be called from within such a function.
@@ -36,3 +39,20 @@ class DeviceThread:
         """Wait for the running function and for those already queued."""
         if self._thread is not None:
             self._thread.shutdown()
+
+    def renew(self) -> None:
+        """Start anew in a forked process, which has the queue of its parent without the thread."""
+        if self._thread is not None:
+            self._thread = ThreadPoolExecutor(1, "device")
+
+
+_executors: weakref.WeakSet[DeviceThread] = weakref.WeakSet()
+
+
+def _renew_executors() -> None:
+    for executor in _executors:
+        executor.renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_executors)

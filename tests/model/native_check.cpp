@@ -7,25 +7,16 @@
 #include <deque>
 #include <string>
 
+#include "native_check.h"
 #include "step.cpp"
 
 // In native_codec_check.cpp. Returns whether all kernels of the codec give the plain code's bits.
 bool has_exact_codec_products();
+// In native_prompt_check.cpp: guidance and sampling, and the text encoder.
+void check_sampling(int level);
+void check_text_encoder(void* pool, int level);
 
 namespace {
-
-// Numerical Recipes' linear congruential generator: the same integers everywhere.
-struct Random {
-    uint32_t state;
-    uint32_t next() { return (state = state * 1664525u + 1013904223u) >> 8; }
-    // Returns a multiple of 2^-12 in [-1, 1).
-    float number() { return float(int(next() % 8192) - 4096) / 4096.f; }
-    std::vector<float> numbers(size_t count, float factor = 1.f) {
-        std::vector<float> result(count);
-        for (float& each : result) each = factor * number();
-        return result;
-    }
-};
 
 // float16 bits of a value that float16 can represent, of magnitude at least 2^-14 or zero.
 uint16_t to_float16(float value) {
@@ -68,16 +59,6 @@ struct Weights {
                                            : static_cast<const void*>(floats.data());
     }
 };
-
-void print(const std::string& name, int level, const std::vector<float>& values) {
-    std::printf("%s %d", name.c_str(), level);
-    for (float each : values) {
-        uint32_t bits;
-        std::memcpy(&bits, &each, sizeof bits);
-        std::printf(" %08x", bits);
-    }
-    std::printf("\n");
-}
 
 void require(bool holds, const std::string& name) {
     if (holds) return;
@@ -221,6 +202,8 @@ int main() {
     for (int level = 1; level <= native_level(); ++level) {
         native_limit(level);
         require(has_exact_codec_products(), "codec at level " + std::to_string(level));
+        check_sampling(level);
+        check_text_encoder(pool, level);
         for (int form : {INT8, FLOAT16, FLOAT32}) {
             for (auto shape : {std::pair{1, 1}, {3, 5}, {70, 33}, {50, 130}, {128, 256}})
                 check_product(pool, level, form, shape.first, shape.second);

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+import weakref
 from contextlib import suppress
 
 from musicgen.checkpoints.packed.reader import PackFile
@@ -15,6 +16,8 @@ from musicgen.model.config import MusicGenConfig
 from musicgen.model.native.library import load_library
 from musicgen.model.tokenizer import build_tokenizer
 
+MOVE_THREAD = "move-weights"
+"""Name of the thread that moves weights to huge pages."""
 _LOW_PRIORITY = 10
 _MOVE_AFTER_S = 2.0
 """A worker often starts for a request that waits: its first audio comes before the move."""
@@ -35,15 +38,28 @@ def load_native(
     arrays = {name: pack[name] for name in pack.names()}
     tokenize = build_tokenizer(pack.read, pack.path)
     backend = NativeBackend(library, config, arrays, tokenize, precision)
-    threading.Thread(target=_move_weights, args=(backend, pack), daemon=True).start()
+    _move_later(backend, pack)
     return MusicGenEngine(backend, rows=rows)
 
 
-def _move_weights(backend: NativeBackend, pack: PackFile) -> None:
+def _move_later(backend: NativeBackend, pack: PackFile) -> None:
+    """Start the thread that moves the weights, if the system allows one more."""
+    # A model that is dropped must not stay in memory for its thread.
+    arguments = (weakref.ref(backend), pack)
+    with suppress(RuntimeError):
+        threading.Thread(None, _move_weights, MOVE_THREAD, arguments, daemon=True).start()
+
+
+def _move_weights(find_backend: weakref.ref[NativeBackend], pack: PackFile) -> None:
     if sys.platform == "linux":
         # The thread must not delay the first request. A sandbox may forbid the call.
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOW_PRIORITY)
     time.sleep(_MOVE_AFTER_S)
-    for name in backend.move_weights():
+    backend = find_backend()
+    moves = iter(()) if backend is None else backend.move_weights()
+    del backend
+    for name in moves:
         pack.release(f"{name}.weight")
+        if find_backend() is None:
+            return

@@ -107,6 +107,8 @@ class Library:
         self.threads: int | None = None
         """Threads of the pool, if set before its first use."""
         self.level: int = self.functions.native_limit(max_level)
+        self._free_pool: weakref.finalize[..., Library] | None = None
+        _libraries.add(self)
 
     @functools.cached_property
     def pool(self) -> int:
@@ -117,8 +119,30 @@ class Library:
         pool = c_void_p()
         threads = self.threads or _count_threads()
         check_status(self.functions.native_open_pool(threads, pool), f"{threads} threads")
-        weakref.finalize(self, self.functions.native_free_pool, pool.value)
+        self._free_pool = weakref.finalize(self, self.functions.native_free_pool, pool.value)
         return pool.value or 0
+
+    def forget_pool(self) -> None:
+        """Leave the pool of a parent process: its threads are not in a fork of it.
+
+        A step would wait for them forever, and so would the end of the process.
+        """
+        if self._free_pool is not None:
+            self._free_pool.detach()
+        self._free_pool = None
+        self.__dict__.pop("pool", None)
+
+
+_libraries: weakref.WeakSet[Library] = weakref.WeakSet()
+
+
+def _forget_pools() -> None:
+    for library in _libraries:
+        library.forget_pool()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pools)
 
 
 def check_status(status: int, work: str) -> None:
