@@ -30,6 +30,7 @@ from typing import Any
 
 from cog import BaseRunner, Input, Path, streaming
 
+from handlers.cog_folder import check_cog_folder, is_cog_folder_writable
 from handlers.cog_run import CogRun
 from handlers.cog_weights import obtain_model
 from musicgen.disk_errors import make_temporary_folder
@@ -93,6 +94,7 @@ class _Loaded(BaseRunner):  # type: ignore[misc]
         settings = Settings.from_env()
         # Not sys.stderr: during a prediction Cog sends its text to the caller.
         start_logging(settings.log_level, sys.__stderr__, as_json=settings.logs_json)
+        check_cog_folder()
         self.outputs = make_temporary_folder("musicgen-outputs-")
         folder = Path(self.outputs.name)
         # Without a bucket the answer is one file, and a manifest would not be sent.
@@ -108,8 +110,8 @@ class _Loaded(BaseRunner):  # type: ignore[misc]
         startup.ready()
 
     def healthcheck(self) -> bool:
-        """Return False once the device is lost, so that the platform starts another process."""
-        return self.cog_run.is_healthy
+        """Return False without a device, or a folder for Cog, so that the platform replaces it."""
+        return self.cog_run.is_healthy and is_cog_folder_writable()
 
 
 class Runner(_Loaded):

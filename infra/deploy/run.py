@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from infra.deploy import history
+from infra.deploy.interrupted import mark_ended, mark_running, record_interrupted
 from infra.deploy.target import Check, CheckError, DeployError, Target
 
 
@@ -32,6 +33,8 @@ def deploy(target: Target, options: DeployOptions) -> int:
     if not _check_all(target, builds=not (options.rollback or options.to)):
         _say(f"Nothing {'would be' if options.dry_run else 'was'} changed.")
         return 2
+    if record_interrupted(target.name, target.find_current_release):
+        _say(f"{target.name}: the last run did not reach its end; this one takes up what it left.")
     current = target.find_current_release()
     release = _choose_release(target, options, current)
     _say(f"{target.name}: the current release is {current or 'none'}")
@@ -49,8 +52,10 @@ def _change(
     target: Target, current: str | None, release: str | None, rollback_to: str | None
 ) -> int:
     """Run the steps. They also end what a failed change has left."""
+    steps = target.plan_steps(release)
+    mark_running(target.name, current, rollback_to)
     try:
-        for step in target.plan_steps(release):
+        for step in steps:
             _say(f"$ {step.command}")
             step.run()
     except BaseException:
@@ -59,6 +64,7 @@ def _change(
     after = target.find_current_release()
     if after != current or history.find_failure(target.name, current):
         history.append_change(target.name, current, after)
+    mark_ended(target.name)
     _say(f"{target.name}: the current release is {after}")
     if current is not None and after != current:
         _say("To go back to the previous release, run the command again with --rollback.")
@@ -73,6 +79,7 @@ def _record_failure(target: Target, current: str | None, rollback_to: str | None
     try:
         after = target.find_current_release()
         history.append_change(target.name, current, after, failed=True, rollback_to=rollback_to)
+        mark_ended(target.name)
     except DeployError as error:
         _say(f"The release after the failure is unknown: {error}")
         _say(f"Before the failure it was {current or 'none'}; --to deploys a release by name.")

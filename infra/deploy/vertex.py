@@ -21,6 +21,7 @@ from infra.deploy.google_cloud import (
     name_release,
 )
 from infra.deploy.target import Check, Step
+from infra.deploy.vertex_leftovers import check_leftovers
 
 HOST = "https://{region}-aiplatform.googleapis.com"
 REGISTRIES = ("docker.pkg.dev", "gcr.io")
@@ -53,6 +54,8 @@ class Vertex:
     def preflight(self, builds: bool) -> Iterator[Check]:
         """Check token, project, image, GPU and limits, then show the licence."""
         yield from self._api.check(self._endpoint_path)
+        if self._api.has_token and self._api.project:
+            yield from check_leftovers(self._api, self._parent, self._options, self.name)
         if not builds:
             return
         yield from check_options(self._options, REGISTRIES, least=1)

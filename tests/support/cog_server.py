@@ -94,11 +94,13 @@ def cog_server(
     runner: str = "predict.py:Runner",
     arguments: Sequence[str] = (),
     until: str = "READY",
+    before: Sequence[str] = (),
     **variables: str,
 ) -> Iterator[Server]:
     """The server with the demo model loaded; it keeps to `folder`, which is made.
 
-    `until`: the health to wait for. `variables` are of the environment.
+    `until`: the health to wait for. `before`: a command that runs the server's. `variables` are of
+    the environment.
     """
     folder.mkdir(parents=True, exist_ok=True)
     temporary, log = folder / "temporary", folder / "log"
@@ -122,7 +124,7 @@ def cog_server(
     }
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "cog.server.http", "--host", "127.0.0.1", *arguments],
+            [*before, sys.executable, "-m", "cog.server.http", "--host", "127.0.0.1", *arguments],
             cwd=workplace,
             env=environment,
             stdout=output,

@@ -121,13 +121,14 @@ class CloudRunApi:
 
 @dataclass
 class VertexApi:
-    """One project and region. `breaks_at`: the call that fails."""
+    """One project and region. `breaks_at`: the call that fails. `running`: operations not done."""
 
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
     endpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     count: int = 0
     breaks_at: str = ""
+    running: list[str] = field(default_factory=list)
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> Answer:
         parts = urlsplit(path)
@@ -135,6 +136,8 @@ class VertexApi:
             return 400, {"error": {"message": f"Unknown name {unknown}"}}
         last = parts.path.rpartition("/")[2]
         if method == "GET":
+            if last in ("operations", "models"):
+                return 200, self._list(parts.path, parse_qs(parts.query))
             kind = parts.path.split("/")[-2]
             found = {"models": self.models, "endpoints": self.endpoints}.get(kind, {}).get(last)
             return (404, {"error": {"message": "not found"}}) if found is None else (200, found)
@@ -161,6 +164,24 @@ class VertexApi:
         else:
             self.endpoints[parse_qs(parts.query)["endpointId"][0]] = {"deployedModels": []}
         return 200, {"name": "operations/one", "done": True, "response": {}}
+
+    def _list(self, path: str, query: dict[str, list[str]]) -> dict[str, Any]:
+        if path.endswith("/operations"):
+            done = {"name": f"{path[4:]}/1", "done": True}
+            return {"operations": [done, *({"name": f"{path[4:]}/{n}"} for n in self.running)]}
+        [wish] = query["filter"]
+        deployed = {
+            each["model"].rpartition("/")[2]
+            for endpoint in self.endpoints.values()
+            for each in endpoint["deployedModels"]
+        }
+        found = [
+            name
+            for name, model in self.models.items()
+            if wish == f'display_name="{model["displayName"]}"'
+        ]
+        used = {name: {"deployedModels": [{}]} if name in deployed else {} for name in found}
+        return {"models": [{"name": f"{path[4:]}/{name}"} | used[name] for name in found]}
 
     def _deploy(self, endpoint: dict[str, Any], body: dict[str, Any]) -> None:
         self.count += 1
