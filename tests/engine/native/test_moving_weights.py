@@ -9,7 +9,7 @@ import shutil
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -46,7 +46,7 @@ def file(checkpoints: Callable[[str], Path], tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture
-def moves(monkeypatch: pytest.MonkeyPatch) -> Iterator[Moves]:
+def moves(monkeypatch: pytest.MonkeyPatch) -> Moves:
     """Move even small weights, at once; the list receives the name of each that has moved."""
     moved: Moves = []
     move = NativeProduct.move
