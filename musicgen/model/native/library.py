@@ -92,6 +92,7 @@ _SIGNATURES: Signatures = {
     "native_limit": (c_int, (c_int,)),
     "native_open_pool": (c_int, (c_int, POINTER(c_void_p))),
     "native_free_pool": (None, (c_void_p,)),
+    "native_publish": (None, (c_void_p, c_void_p)),
     "native_multiply": (c_int, (c_void_p, c_void_p, c_void_p, c_int, c_void_p)),
     "native_attend": (None, (*[c_void_p] * 3, *[c_int] * 3, *[c_void_p] * 2)),
     "native_step": (c_int, (c_void_p, c_void_p, c_void_p, c_int, c_void_p)),

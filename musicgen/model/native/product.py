@@ -78,7 +78,8 @@ class NativeProduct:
         self._former.append(self._parts)
         self._parts = moved
         for part, array in moved.items():
-            setattr(self.fields, _FIELDS[part], array.ctypes.data)
+            place = self.address + getattr(LinearFields, _FIELDS[part]).offset
+            self._library.functions.native_publish(place, array.ctypes.data)
 
     def __call__(self, x: Floats) -> Floats:
         """Multiply `x` (..., inputs)."""

@@ -68,6 +68,12 @@ int native_multiply(void* pool, const Linear* linear, const float* x, int rows, 
     });
 }
 
+// Stores a pointer that other threads may read at any time. What it points to is written before it,
+// also for them; Arm processors may otherwise show them the pointer first.
+void native_publish(const void** place, const void* pointer) {
+    __atomic_store_n(place, pointer, __ATOMIC_RELEASE);
+}
+
 // Attention of one query [size] over keys and values [count][size] of type `cache`, for tests;
 // `scores` has room for `count` values.
 void native_attend(const float* query, const void* keys, const void* values, int cache, int count,
