@@ -72,7 +72,8 @@ def unpack(archive: Path, target: Path, limit_bytes: int = UNPACKED_MAX_BYTES) -
                     left -= len(block)
                     if left < 0:
                         raise CheckpointError(
-                            f"{archive.name} holds more than {limit_bytes / 1e9:g} GB unpacked"
+                            f"{archive.name} holds more than {limit_bytes / 1e9:g} GB unpacked: "
+                            "leave out what is not part of the checkpoint"
                         )
                     file.write(block)
     except BaseException as error:
@@ -83,7 +84,9 @@ def unpack(archive: Path, target: Path, limit_bytes: int = UNPACKED_MAX_BYTES) -
         ):
             raise CheckpointCorrupt(f"{archive.name} cannot be unpacked: {error}") from error
         if isinstance(error, FileExistsError):
-            raise CheckpointCorrupt(f"{archive.name} contains the same file name twice") from error
+            raise CheckpointCorrupt(
+                f"{archive.name} contains the same file name twice: pack the folder again"
+            ) from error
         if isinstance(error, OSError):
             raise CheckpointError(
                 f"{archive.name} cannot be unpacked: {error.strerror or error}"
@@ -163,7 +166,7 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
             if kind not in (0, 0o4, 0o10):
                 raise _unsafe(archive, entry.filename)
             if entry.flag_bits & 1:
-                raise CheckpointCorrupt(f"{archive.name} is encrypted")
+                raise CheckpointCorrupt(f"{archive.name} is encrypted: pack it without a password")
             if not entry.is_dir():
                 yield entry.filename, zipped.open(entry)
 

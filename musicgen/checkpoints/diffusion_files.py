@@ -36,5 +36,5 @@ def _download(repository: str, revision: str | None) -> Path:
 def _require(folder: Path) -> Path:
     file = folder / DIFFUSION_FILE
     if not file.is_file():
-        raise CheckpointNotFound(f"{folder} has no {DIFFUSION_FILE}")
+        raise CheckpointNotFound(f"{folder} has no {DIFFUSION_FILE}. Download it from {DIFFUSION}.")
     return file

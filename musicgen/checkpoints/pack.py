@@ -82,7 +82,10 @@ def pack(
     Raises: a `CheckpointError`, `DiskFull`, `NotWritable`.
     """
     if source.folder.is_file():
-        raise CheckpointError(f"{source.folder} is already a packed file: pack its checkpoint")
+        raise CheckpointError(
+            f"{source.folder} is already a packed file: give the folder or the name of the "
+            "checkpoint it was packed from"
+        )
     if output.suffix != SUFFIX:
         output = output / f"{source.label.replace('/', '--')}.{form}{SUFFIX}"
     check_replaceable(output)

@@ -104,7 +104,10 @@ class _Pickled:
     def __init__(self, path: Path) -> None:
         tensors = load_pickle(path, "Download it again.")
         if not holds_tensors(tensors):
-            raise CheckpointCorrupt(f"{path} holds no weights by name.")
+            raise CheckpointCorrupt(
+                f"{path} holds no weights by name. Save the model's state_dict(), or download the "
+                "file again."
+            )
         self._tensors = tensors
 
     def names(self) -> list[str]:

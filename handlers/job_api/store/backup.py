@@ -63,7 +63,9 @@ class BackupManifest:
             values = json.loads(text)
             manifest = cls(**{field.name: values[field.name] for field in fields(cls)})
         except (ValueError, KeyError, TypeError):
-            raise BackupError("The file is not a backup of this program.") from None
+            raise BackupError(
+                "The file is not a backup of this program. Give one from `musicgen backup`."
+            ) from None
         if manifest.form > FORM:
             raise BackupError(
                 f"The backup was made by version {manifest.version}, newer than this program "

@@ -73,7 +73,10 @@ def rename_language_model(
         if renamed is None and with_text_encoder and name.startswith(_TEXT_ENCODER):
             renamed = f"text_encoder.{name.removeprefix(_TEXT_ENCODER)}"
         if renamed is None:
-            raise UnsupportedCheckpoint(f"{where}: {name} is not a tensor of MusicGen")
+            raise UnsupportedCheckpoint(
+                f"{where}: {name} is not a tensor of MusicGen. A model with other "
+                "layers cannot be read."
+            )
         tensors[renamed] = tensor
     return tensors
 

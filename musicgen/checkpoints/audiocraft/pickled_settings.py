@@ -73,5 +73,5 @@ def to_plain(path: Path, settings: object) -> dict[str, Any]:
 
     plain = convert(settings, 0)
     if not isinstance(plain, dict):
-        raise CheckpointCorrupt(f"{path} holds no settings of its models.")
+        raise CheckpointCorrupt(f"{path} holds no settings of its models. Download it again.")
     return plain

@@ -40,7 +40,9 @@ class RunSettings:
             reason = " ".join(str(error).split())
             raise CheckpointCorrupt(f"{file}: {KEY} is not YAML ({reason}).") from error
         if not isinstance(tree, dict) or not _is_small(tree):
-            raise CheckpointCorrupt(f"{file}: {KEY} holds no settings.")
+            raise CheckpointCorrupt(
+                f"{file}: {KEY} holds no settings. Export it again with audiocraft."
+            )
         return cls(file, tree)
 
     def get(self, path: str, default: Any = _ABSENT) -> Any:
@@ -59,7 +61,9 @@ class RunSettings:
         if value is not _ABSENT and value != _MISSING:
             return value
         if default is _ABSENT:
-            raise CheckpointIncomplete(f"{self._file}: {KEY} has no {path}.")
+            raise CheckpointIncomplete(
+                f"{self._file}: {KEY} has no {path}. Export it again with audiocraft."
+            )
         return default
 
     def section(self, path: str) -> Mapping[str, Any]:

@@ -76,7 +76,10 @@ def rename_style(state: Mapping[str, Tensor], where: Path) -> dict[str, Tensor]:
         elif renamed is not None:
             tensors[f"{PREFIX}{renamed}"] = tensor
         elif not _TRAINING.fullmatch(short):
-            raise UnsupportedCheckpoint(f"{where}: {name} is not a tensor of MusicGen-Style")
+            raise UnsupportedCheckpoint(
+                f"{where}: {name} is not a tensor of MusicGen-Style. A model with other "
+                "layers cannot be read."
+            )
     if books:
         tensors[f"{PREFIX}codebooks"] = torch.stack([books[k] for k in sorted(books)])
     return tensors
@@ -97,7 +100,10 @@ def rename_mert(state: Mapping[str, Tensor], where: Path) -> dict[str, Tensor]:
         if renamed is not None:
             tensors[f"{PREFIX}features.{renamed}"] = tensor
         elif not _is_part(name):
-            raise UnsupportedCheckpoint(f"{where}: {name} is not a tensor of MERT")
+            raise UnsupportedCheckpoint(
+                f"{where}: {name} is not a tensor of MERT. A model with other "
+                "layers cannot be read."
+            )
     for magnitude, direction in _WEIGHT_NORM:
         if f"{_POSITIONS}{magnitude}" in state:
             # One magnitude for each place of the kernel, its last dimension.
