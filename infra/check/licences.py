@@ -18,6 +18,7 @@ from infra.lock.files import FILES, normalize, read_inputs
 ALLOWED = (
     r"(3-Clause )?BSD\b.*|0BSD|Apache\b.*|MIT\b.*|ISC\b.*|BSL-1\.0|Zlib|CC0-1\.0|The Unlicense.*",
     r"PSF-2\.0|Python Software Foundation\b.*|MPL-2\.0|Mozilla Public License 2\.0.*|LGPL-.*",
+    r"GNU Lesser General Public License\b.*",
 )
 """LGPL and MPL packages are installed unchanged, and a user can replace them."""
 _ALLOWED = re.compile("|".join(ALLOWED))

@@ -16,6 +16,7 @@ import pytest
 from huggingface_hub import __version__, constants, errors
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import get_session
+from packaging.version import Version
 
 from musicgen.checkpoints import hub
 from musicgen.checkpoints.hub import INTERRUPTIONS, download_snapshot
@@ -32,8 +33,8 @@ BY_THE_HUB = {
     *("ConnectError", "ConnectTimeout", "PoolTimeout", "ReadTimeout", "TimeoutException"),
     "WriteTimeout",
 }
-"""The same, by huggingface_hub's own attempts; version 1 makes them within a body alone."""
-SUCCEEDS = AGAIN | BY_THE_HUB if int(__version__.partition(".")[0]) >= 2 else AGAIN
+"""The same, by huggingface_hub's own attempts; early versions made them within a body alone."""
+SUCCEEDS = AGAIN | BY_THE_HUB if Version(__version__) >= Version("1.31") else AGAIN
 FINAL = {
     *("CookieConflict", "DecodingError", "HTTPError", "HTTPStatusError", "InvalidURL"),
     *("LocalProtocolError", "NetworkError", "ProtocolError", "ProxyError", "RequestError"),
