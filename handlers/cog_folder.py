@@ -7,11 +7,14 @@ slot is lost: every later call is answered with 409.
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from musicgen.errors import NotWritable
 
 COG_FOLDER = Path("/tmp/coglet/predictions")
+KEPT_SECONDS = 86_400.0
+"""Age at which a prediction's folder is surely out of use."""
 
 
 def check_cog_folder() -> None:
@@ -34,3 +37,17 @@ def is_cog_folder_writable() -> bool:
     except NotWritable:
         return False
     return True
+
+
+def delete_old_folders(before: float, folder: Path = COG_FOLDER) -> None:
+    """Delete the folders of predictions that began before `before`, in seconds since 1970.
+
+    Cog never deletes them: three for each prediction, empty without files in its input. A folder
+    with files stays.
+    """
+    with suppress(OSError):
+        old = [each for each in folder.iterdir() if each.stat().st_mtime < before]
+        for each in old:
+            for part in (each / "inputs", each / "outputs", each):
+                with suppress(OSError):
+                    part.rmdir()

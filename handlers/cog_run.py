@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from handlers import cog_folder
 from handlers.cog_callers import translate
 from handlers.contract import ServedPredictor
 from handlers.progress_throttle import ProgressThrottle
@@ -123,11 +124,12 @@ class CogRun:
         return fields
 
     def _begin(self, arguments: Mapping[str, Any]) -> ProgressLog:
-        """Delete old outputs and announce a model switch."""
+        """Delete old outputs and folders of Cog, and announce a model switch."""
         if self._serving.slots == 1:
             _empty_folder(self._folder)
         else:
             _delete_older(self._folder, time.time() - KEPT_SECONDS)
+        cog_folder.delete_old_folders(time.time() - cog_folder.KEPT_SECONDS)
         model = arguments.get("model_version") or self._default_model
         if not self._serving.has_loaded(model):
             self._write_line(f"loading model {_hide_folder(model)}")

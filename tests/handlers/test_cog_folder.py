@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from handlers.cog_folder import COG_FOLDER
+from handlers.cog_folder import COG_FOLDER, delete_old_folders
 from tests.support.cog_server import Server, cog_server
 
 pytest.importorskip("cog")
@@ -58,3 +58,27 @@ def test_a_disk_that_stops_taking_files_makes_the_server_unhealthy(tmp_path: Pat
         _remount(server, "rw")
         server.wait_for("READY", 5)
         server.succeed()
+
+
+def test_folders_of_old_predictions_are_deleted_and_others_stay(tmp_path: Path) -> None:
+    for name, age in (("old", 100), ("with-files", 100), ("new", 0)):
+        for part in ("inputs", "outputs"):
+            (tmp_path / name / part).mkdir(parents=True)
+        if name == "with-files":
+            (tmp_path / name / "outputs" / "clip.wav").touch()
+        changed = (tmp_path / name).stat().st_mtime - age
+        os.utime(tmp_path / name, (changed, changed))
+    delete_old_folders((tmp_path / "new").stat().st_mtime - 50, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"with-files", "new"}
+    assert (tmp_path / "with-files" / "outputs" / "clip.wav").is_file()
+    assert (tmp_path / "new" / "inputs").is_dir()
+    delete_old_folders(0, tmp_path / "missing")
+
+
+def test_cog_still_leaves_the_folders_of_its_predictions(tmp_path: Path) -> None:
+    """Once Cog deletes them itself, `delete_old_folders` can go."""
+    with cog_server(tmp_path / "cog") as server:
+        before = set(COG_FOLDER.iterdir())
+        server.succeed()
+        left = set(COG_FOLDER.iterdir()) - before
+        assert any((folder / "outputs").is_dir() for folder in left)
