@@ -1,4 +1,4 @@
-"""The package with its own dependencies alone, as `pip install musicgen-serverless` leaves it.
+"""The package with its own dependencies alone, as an installation without extras leaves it.
 
 A folder has links to the files of these dependencies. Python runs with it and without the packages
 of the tests.
