@@ -17,7 +17,7 @@ from tests.support.clips import wav
 pytestmark = pytest.mark.browser
 
 MAGIC = {"wav": b"RIFF", "flac": b"fLaC", "mp3": b"", "ogg": b"OggS"}
-ODD_PROMPT = """it's "odd": $HOME `id` \\n 100 % ünï 🎵
+ODD_PROMPT = """it's "odd": $HOME `id` \\n 100% ünï 🎵
 END
 '; DROP"""
 
@@ -66,7 +66,7 @@ def test_the_form_survives_a_reload(page: Any) -> None:
     assert page.get_by_label("Fade in, seconds").input_value() == "3"
     assert page.get_by_label("Cut silence at both ends").is_checked()
     assert page.get_by_label("Continue this clip").is_checked()
-    assert page.locator("#upload-text").inner_text().startswith("song.wav (1 s")
+    assert page.locator("#upload-text").inner_text().startswith("song.wav (1\u00a0s")
     page.get_by_role("button", name="Make music").click()
     wait_for_state(page, "completed")
     assert page.locator(".clip", has_text="12.5 s").count() == 1
