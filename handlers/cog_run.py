@@ -31,6 +31,9 @@ KEPT_SECONDS = 900.0
 """Life of an output file with several slots: Cog reads or uploads it after `run()` has returned,
 and does not report the end of that."""
 
+CLEANING_SECONDS = 3600.0
+"""Time between deletions of Cog's old folders: to list thousands takes a tenth of a second."""
+
 RecordMetric = Callable[[str, Any], None]
 
 logger = logging.getLogger(__name__)
@@ -61,6 +64,7 @@ class CogRun:
         self._clock = clock
         self._default_model = predictor.model
         self._is_healthy = True
+        self._next_cleaning = clock()
 
     @property
     def is_healthy(self) -> bool:
@@ -129,7 +133,9 @@ class CogRun:
             _empty_folder(self._folder)
         else:
             _delete_older(self._folder, time.time() - KEPT_SECONDS)
-        cog_folder.delete_old_folders(time.time() - cog_folder.KEPT_SECONDS)
+        if self._clock() >= self._next_cleaning:
+            self._next_cleaning = self._clock() + CLEANING_SECONDS
+            cog_folder.delete_old_folders(time.time() - cog_folder.KEPT_SECONDS)
         model = arguments.get("model_version") or self._default_model
         if not self._serving.has_loaded(model):
             self._write_line(f"loading model {_hide_folder(model)}")
