@@ -8,9 +8,10 @@ from pathlib import Path
 
 from handlers.cli.options import Commands
 from musicgen.catalog import CONVERTIBLE, MERT, UNKNOWN_LICENCE, find_convertible
+from musicgen.checkpoints.address import is_hub_name
 from musicgen.checkpoints.card import CARD
 from musicgen.checkpoints.locate import Source
-from musicgen.errors import InvalidRequest
+from musicgen.errors import InvalidRequest, UnknownModel
 from musicgen.process.lazy_torch import import_torch
 from musicgen.settings import Settings
 
@@ -51,6 +52,10 @@ def add(commands: Commands) -> None:
 
 
 def _convert(options: argparse.Namespace, settings: Settings) -> int:
+    features = options.features or MERT
+    if not Path(features).exists() and not is_hub_name(features):
+        problem = f"must be an existing folder, or a hub name such as {MERT}"
+        raise InvalidRequest("--features", problem, value=features)
     import_torch("musicgen convert")
     from musicgen.checkpoints.audiocraft.convert import convert
 
@@ -61,7 +66,7 @@ def _convert(options: argparse.Namespace, settings: Settings) -> int:
         options.output,
         settings_of_base=options.settings_of_base,
         licence=licence,
-        locate_features=lambda: _locate_features(options.features or MERT),
+        locate_features=lambda: _locate_features(features),
     )
     codec = "its own codec" if done.own_codec else f"the codec of {base.label}"
     own = ", its own text encoder" if done.own_text_encoder else ""
@@ -90,17 +95,26 @@ def _find_inputs(options: argparse.Namespace, settings: Settings) -> tuple[Path,
     """
     from musicgen.checkpoints.audiocraft.files import COMPRESSION_MODEL, LANGUAGE_MODEL
     from musicgen.checkpoints.hub import download_snapshot
-    from musicgen.checkpoints.locate import locate
 
     files = Path(options.files)
     entry = None if files.exists() else find_convertible(options.files)
     if entry is None:
         if not files.is_dir():
             known = ", ".join(CONVERTIBLE)
-            raise InvalidRequest("FOLDER", f"must be a folder, or one of {known}", value=files)
+            problem = f"must be an existing folder, or one of {known}"
+            raise InvalidRequest("FOLDER", problem, value=options.files)
         if options.base is None:
             raise InvalidRequest("--base", f"must name the base model of {files}")
-        return files, locate(options.base, settings.revision), UNKNOWN_LICENCE
-    base = locate(str(options.base or entry.text_encoder))
+        return files, _locate_base(options.base, settings.revision), UNKNOWN_LICENCE
+    base = _locate_base(options.base or entry.text_encoder)
     names = [LANGUAGE_MODEL, COMPRESSION_MODEL, CARD]
     return download_snapshot(entry.source, settings.revision, names), base, entry.licence
+
+
+def _locate_base(name: str, revision: str | None = None) -> Source:
+    from musicgen.checkpoints.locate import locate
+
+    try:
+        return locate(name, revision)
+    except UnknownModel as error:
+        raise InvalidRequest("--base", error.problem, value=name, advice=error.advice) from None

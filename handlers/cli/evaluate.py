@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handlers.cli.options import Commands, add_model_options, build_number
+from musicgen.errors import InvalidRequest
 from musicgen.request.limits import (
     DURATION_MAX_SECONDS,
     DURATION_MIN_SECONDS,
@@ -81,6 +82,8 @@ def _evaluate(options: argparse.Namespace, settings: Settings) -> int:
 
     from musicgen.evaluation.evaluate import EvaluationPlan, evaluate
 
+    if options.music is not None and not options.music.is_dir():
+        raise InvalidRequest("--music", "must be an existing folder", value=options.music)
     plan = EvaluationPlan(options.pairs, options.seeds, 0, options.duration, options.top_k)
     with tqdm(file=sys.stderr, desc="clips", leave=False, disable=None) as bar:
 

@@ -40,6 +40,7 @@ def _write_midi(options: argparse.Namespace, settings: Settings) -> int:
     target: Path = options.output or path.with_suffix(f".{EXTENSION}")
     midi = transcribe_to_midi(pcm, rate, tags)
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(midi)
     except OSError as error:
         raise NotWritable(f"cannot write {target}: {error.strerror}") from error

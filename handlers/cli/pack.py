@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from handlers.cli.options import Commands
@@ -55,11 +56,10 @@ def _pack(options: argparse.Namespace, settings: Settings) -> int:
     import_torch("musicgen pack")
     from tqdm import tqdm
 
-    from musicgen.checkpoints.locate import locate
+    from musicgen.checkpoints.obtain import obtain
     from musicgen.checkpoints.pack import pack
 
-    base = settings.base_model, settings.base_revision
-    source = locate(options.model, settings.revision, *base)
+    source = obtain(replace(settings, model=options.model))
     with tqdm(unit=" weights", leave=False, disable=None) as bar:
 
         def show_progress(_: str, done: int, total: int) -> None:

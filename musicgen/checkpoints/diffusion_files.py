@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from musicgen.catalog import DIFFUSION, DIFFUSION_FILE
+from musicgen.checkpoints.address import is_hub_name
 from musicgen.checkpoints.hub import download_snapshot
 from musicgen.checkpoints.hub_cache import find_with_commit
 from musicgen.errors import CheckpointNotFound, SettingsError
@@ -20,7 +21,7 @@ def locate_diffusion(name: str) -> Path:
         return path
     if path.is_dir():
         return _require(path)
-    if name.count("/") == 1 and not name.startswith((".", "/")):
+    if is_hub_name(name):
         return _require(find_with_commit(name, None, _download))
     raise SettingsError(
         "MUSICGEN_DIFFUSION",

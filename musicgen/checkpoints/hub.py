@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from musicgen.checkpoints.address import describe_absence
 from musicgen.errors import CheckpointNotFound, DiskFull, MusicGenError
 
 ATTEMPTS = 4
@@ -110,6 +111,8 @@ def is_interruption(error: BaseException) -> bool:
 
 def translate_error(repository: str, error: Exception) -> MusicGenError:
     """Return the error of a failed download, in one line and without the secrets of signed URLs."""
+    from huggingface_hub import constants
+
     causes = list(_list_causes(error))
     if any(isinstance(each, OSError) and each.errno == errno.ENOSPC for each in causes):
         return DiskFull(
@@ -123,9 +126,15 @@ def translate_error(repository: str, error: Exception) -> MusicGenError:
             f"{repository} is not in the cache, and its download broke off ({describe(shown)}). "
             "Check the network and its proxy, then start again: complete files are kept."
         )
+    where = f"{describe_absence(repository)}{repository} is not in the cache"
+    if constants.HF_HUB_OFFLINE:
+        return CheckpointNotFound(
+            f"{where}, and HF_HUB_OFFLINE forbids a download. Unset it, correct the name, or copy "
+            "the model into the cache (HF_HUB_CACHE)."
+        )
     return CheckpointNotFound(
-        f"{repository} is not in the cache and could not be downloaded ({describe(shown)}): check "
-        "the name, the network and its proxy, HF_HUB_OFFLINE, and HF_TOKEN for a private model"
+        f"{where} and could not be downloaded ({describe(shown)}): check "
+        "the name, the network and its proxy, and HF_TOKEN for a private model"
     )
 
 

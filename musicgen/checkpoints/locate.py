@@ -8,10 +8,11 @@ from pathlib import Path
 
 from musicgen import catalog
 from musicgen.checkpoints.adapters.kinds import ADAPTER_CONFIG
+from musicgen.checkpoints.address import is_hub_name
 from musicgen.checkpoints.card import CARD, combine_licences, read_licence
 from musicgen.checkpoints.hub import download_snapshot
 from musicgen.checkpoints.hub_cache import find_with_commit, list_commits
-from musicgen.checkpoints.packed.format import find_packed_files, read_header
+from musicgen.checkpoints.packed.format import SUFFIX, find_packed_files, read_header
 from musicgen.checkpoints.shared_cache import find_shared
 from musicgen.errors import CheckpointIncomplete, CheckpointNotFound, UnknownModel
 
@@ -101,7 +102,7 @@ def find_repository(name: str) -> str | None:
         return None if entry.source == "package" else entry.source
     if catalog.find_convertible(name) is not None:
         return None
-    return name if name.count("/") == 1 and not name.startswith((".", "/")) else None
+    return name if is_hub_name(name) else None
 
 
 def find_in_cache(repository: str, revision: str | None) -> Path | None:
@@ -157,10 +158,10 @@ def locate_own(name: str, revision: str | None = None) -> Source:
         return Source(entry.name, _from_hub(entry.source, revision), entry.licence)
     if (raw := catalog.find_convertible(name)) is not None:
         raise CheckpointNotFound(catalog.describe_conversion(raw))
-    if name.count("/") == 1 and not name.startswith((".", "/")):
+    if is_hub_name(name):
         folder = _from_hub(name, revision)
         return Source(name, folder, read_licence(folder))
-    if "/" in name:
+    if "/" in name or name.endswith(SUFFIX):
         advice = "Check the path, or choose a name from `musicgen models`."
         raise UnknownModel("model", "is not an existing folder or file", value=name, advice=advice)
     others = ["an existing folder", "a packed file", "a hub name such as OWNER/NAME"]

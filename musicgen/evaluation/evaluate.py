@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from musicgen.checkpoints.locate import locate
+from musicgen.checkpoints.obtain import obtain
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import Engine, GenerationJob, Row
 from musicgen.engine.loading import load_engine
@@ -144,8 +144,7 @@ def evaluate(
     Raises: the errors of loading, `InvalidInputAudio` for unusable `music`, `SettingsError` for
     `music` with the transformers engine.
     """
-    base = settings.base_model, settings.base_revision
-    source = locate(settings.model, settings.revision, *base)
+    source = obtain(settings)
     use_threads(settings.threads or cpu_quota())
     engine = load_engine(source.folder, source.name, settings, source.adapter)
     try:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from musicgen.checkpoints.locate import Source, locate
+from musicgen.checkpoints.locate import Source
+from musicgen.checkpoints.obtain import obtain
 from musicgen.engine.interface import Engine, GenerationJob, Row, run_to_end
 from musicgen.engine.loading import load_engine
 from musicgen.errors import UnsupportedCheckpoint
@@ -47,8 +48,7 @@ def verify(settings: Settings, prompt: str, seconds: float) -> Difference | NotC
     merged weight is compared too. Raises: the errors of loading, `MergeDiffers`,
     `MissingDependency` without transformers, or without peft for an adapter.
     """
-    base = settings.base_model, settings.base_revision
-    source = locate(settings.model, settings.revision, *base)
+    source = obtain(settings)
     precision = "float32" if settings.precision == "auto" else settings.precision
     use_threads(settings.threads or cpu_quota())
     tokens = []

@@ -39,6 +39,8 @@ class OnnxDemucs:
         except ImportError:
             raise MissingDependency("onnxruntime", "Making stems", "stems") from None
 
+        if not path.is_file():
+            raise _refuse(path, "is not an existing file")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or cpu_quota()
         providers = ["CPUExecutionProvider"]

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from musicgen import __version__, catalog
 from musicgen.audio.encode import compute_max_size
-from musicgen.checkpoints.address import is_to_be_fetched
 from musicgen.checkpoints.locate import Source, locate
+from musicgen.checkpoints.obtain import obtain
 from musicgen.credentials.opening import open_signer
 from musicgen.engine.interface import Engine, GenerationJob, Row
 from musicgen.engine.loading import load_engine
@@ -89,7 +89,7 @@ class Predictor:
         startup.mark("imported")
         signer = open_signer(settings.credentials)
         use_threads(settings.threads or cpu_quota())
-        source = _locate_model(settings)
+        source = obtain(settings)
         startup.mark("weights_found")
         watch = Stopwatch()
         engine = load_engine(
@@ -183,7 +183,7 @@ class Predictor:
         settings = replace(self._settings, model=name)
         is_first = name == self._settings.model
         base = settings.base_model, settings.base_revision
-        source = _locate_model(settings) if is_first else locate(name, None, *base)
+        source = obtain(settings) if is_first else locate(name, None, *base)
         engine = load_engine(
             source.folder, source.name, settings, source.adapter, on_phase=startup.mark
         )
@@ -280,16 +280,3 @@ class Predictor:
         entry = catalog.find(name)
         if entry is None or entry.name != self.model:
             raise UnknownModel.for_choice("model_version", name, [self._source.label])
-
-
-def _locate_model(settings: Settings) -> Source:
-    """Find the model of `settings`, downloaded first where necessary.
-
-    Raises: the errors of `locate` and `fetch`.
-    """
-    name = settings.model
-    if is_to_be_fetched(name):
-        from musicgen.checkpoints.download import fetch
-
-        name = str(fetch(name, settings))
-    return locate(name, settings.revision, settings.base_model, settings.base_revision)
