@@ -2,7 +2,8 @@
 
 A quarter of the processor time of `import torch` goes into one module: the Python versions of its
 operators for tensors without data. Compiling, exporting and fake tensors need it; generation does
-not. Its import is deferred until it is imported explicitly, or torch's compiler is.
+not. Its import is deferred until it, torch's compiler or a module that depends on it is imported;
+transformers' MusicGen imports such a one.
 
 This relies on internal names of torch. It is done only for tested versions and without a GPU;
 otherwise torch is imported completely.
@@ -26,14 +27,18 @@ from musicgen.process.threads import limit_torch
 SUPPORTED = ("2.13",)
 """Tested versions of torch, as MAJOR.MINOR."""
 DEFERRED = "torch._meta_registrations"
-COMPILER = "torch._dynamo"
+GATEWAYS = (
+    *("torch._dynamo", "torch._decomp", "torch._prims", "torch._prims_common.wrappers"),
+    *("torch._refs", "torch.utils._content_store"),
+)
+"""Modules that need the deferred one first: the compiler, and those in a circle with it."""
 DRIVER = Path("/proc/driver/nvidia")
 UNPACKED = "a model other than a packed native file"
 WITHOUT_TORCH = "Or run `musicgen pack` where torch is installed, and load the packed file here."
 
 
 class _DeferredImport:
-    """Import hook for the deferred module, run before the compiler is imported.
+    """Import hook for the deferred module, run before a module of `GATEWAYS` is imported.
 
     It has no base class, because `importlib.abc` would cost every worker its import.
     """
@@ -44,11 +49,31 @@ class _DeferredImport:
         path: Sequence[str] | None = None,
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
-        """Import the deferred module if the compiler is about to be imported; find nothing."""
-        if fullname == COMPILER:
-            sys.meta_path.remove(self)
-            importlib.import_module(DEFERRED)
-        return None
+        """Import the deferred module if a gateway is about to be imported.
+
+        Returns None, or the loaded gateway if the deferred module has imported it.
+        """
+        if fullname not in GATEWAYS:
+            return None
+        sys.meta_path.remove(self)
+        importlib.import_module(DEFERRED)
+        # Left there, the import would take the module's own spec and run it again.
+        loaded = sys.modules.pop(fullname, None)
+        return None if loaded is None else ModuleSpec(fullname, _LoadedModule(loaded))  # type: ignore[arg-type]
+
+
+class _LoadedModule:
+    """Loader of a module that is in memory, which runs it no second time."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module, self._spec = module, module.__spec__
+
+    def create_module(self, _: ModuleSpec) -> ModuleType:
+        return self._module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Put the module's own spec back, which the import has replaced."""
+        module.__spec__ = self._spec
 
 
 def import_torch(purpose: str = UNPACKED) -> bool:

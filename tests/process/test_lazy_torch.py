@@ -83,6 +83,22 @@ print(exported.module()(torch.ones(1, 2)).shape == (1, 3))
 
 
 @needs_the_quick_way
+@pytest.mark.parametrize("module", [*lazy_torch.GATEWAYS, "torch.distributed.tensor"])
+def test_each_module_that_needs_the_deferred_one_is_imported_whole(module: str) -> None:
+    """Guards a circle of imports: transformers' MusicGen could not be imported after it."""
+    script = f"""
+import importlib, sys
+from musicgen.process import lazy_torch
+assert lazy_torch.import_torch()
+found = importlib.import_module("{module}")
+print(lazy_torch.DEFERRED in sys.modules, found.__spec__.origin == found.__file__)
+import torch._decomp, torch._refs
+print(len(torch._decomp.decomposition_table) > 100, torch._refs.linalg.__name__)
+"""
+    assert _run(script) == ["True True", "True torch._refs.linalg"]
+
+
+@needs_the_quick_way
 def test_a_torch_without_the_expected_names_is_imported_as_a_whole() -> None:
     script = """
 import sys, types
