@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from handlers.cli.options import Commands
-from musicgen.errors import BackupError, MissingDependency
+from handlers.cli.options import Commands, require_database_packages
+from musicgen.errors import BackupError
 from musicgen.settings import Settings
 from musicgen.settings.job_api import ApiSettings
 
@@ -45,7 +45,7 @@ def add(commands: Commands) -> None:
 
 
 def _back_up(options: argparse.Namespace, settings: Settings) -> int:
-    _check_packages()
+    require_database_packages("a backup")
     from handlers.job_api.store.backup import back_up
     from handlers.job_api.store.database import database_url
     from handlers.job_api.store.postgres_folder import PostgresFolder
@@ -67,7 +67,7 @@ def _back_up(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _restore(options: argparse.Namespace, _: Settings) -> int:
-    _check_packages()
+    require_database_packages("a backup")
     from handlers.job_api.store.restore import open_target, restore
 
     api = ApiSettings.from_env()
@@ -80,11 +80,3 @@ def _restore(options: argparse.Namespace, _: Settings) -> int:
 def _describe(manifest: BackupManifest) -> str:
     files = "with clips and uploads" if manifest.has_files else "without clips and uploads"
     return f"{manifest.jobs} jobs, {manifest.keys} keys, {files}"
-
-
-def _check_packages() -> None:
-    try:
-        import procrastinate  # noqa: F401
-        import psycopg  # noqa: F401
-    except ImportError as error:
-        raise MissingDependency(str(error.name), "a backup", "api") from None

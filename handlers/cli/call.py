@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from handlers.cli.options import Commands, add_request_options, build_number, parse_request
+from musicgen.catalog import MUSICGEN_LICENCE
 from musicgen.errors import NotWritable
 from musicgen.settings import RemoteTokens, Settings
 
@@ -29,7 +30,8 @@ def add(commands: Commands) -> None:
     add(
         "--model",
         dest="model_version",
-        help="a name from `musicgen models` (default: the loaded model)",
+        help="a name from `musicgen models` (default: the loaded model). Meta's weights are "
+        f"{MUSICGEN_LICENCE}: no commercial use",
     )
     add(
         "--timeout",

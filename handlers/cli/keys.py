@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from handlers.cli.options import Commands, build_number
+from handlers.cli.options import Commands, build_number, require_database_packages
 from handlers.cli.statuses import EXIT_FAILED
 from musicgen.settings import Settings
 from musicgen.settings.job_api import ApiSettings
@@ -42,13 +42,13 @@ def add(commands: Commands) -> None:
         type=build_number(float, 0, DAYS_MAX, above=True),
         help="days of validity (default: until revoked)",
     )
-    create.set_defaults(run=_create)
-    actions.add_parser("list", help="list the keys").set_defaults(run=_list)
+    create.set_defaults(act=_create)
+    actions.add_parser("list", help="list the keys").set_defaults(act=_list)
     revoke = actions.add_parser("revoke", help="revoke a key immediately")
     revoke.add_argument(
         "prefix", type=_parse_prefix, help="prefix of the key, from `musicgen keys list`"
     )
-    revoke.set_defaults(run=_revoke)
+    revoke.set_defaults(act=_revoke)
     delete = actions.add_parser("delete-data", help="delete all jobs and uploads of a key")
     delete.add_argument(
         "prefix",
@@ -56,7 +56,14 @@ def add(commands: Commands) -> None:
         help="prefix of the key, from `musicgen keys list`; `anonymous` for a server without keys",
     )
     delete.add_argument("--yes", action="store_true", help="delete; without it only count")
-    delete.set_defaults(run=_delete_data)
+    delete.set_defaults(act=_delete_data)
+    parser.set_defaults(run=_keys)
+
+
+def _keys(options: argparse.Namespace, settings: Settings) -> int:
+    require_database_packages("`musicgen keys`")
+    status: int = options.act(options, settings)
+    return status
 
 
 def _parse_text(text: str) -> str:

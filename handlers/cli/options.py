@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from musicgen.errors import InvalidInputAudio, InvalidRequest, show_value
+from musicgen.catalog import MUSICGEN_LICENCE
+from musicgen.errors import InvalidInputAudio, InvalidRequest, MissingDependency, show_value
 from musicgen.request import GenerationRequest, request_fields
 from musicgen.request.fields import FieldSpec
 from musicgen.request.limits import PROMPT_MAX_CHARACTERS
@@ -22,6 +23,10 @@ else:
 
 HOST, PORT = "127.0.0.1", 8000
 PORT_MAX, WORKERS_MAX = 65_535, 256
+MODEL_HELP = (
+    "a name from `musicgen models`, a folder, a hub name, or a packed file or archive, also at a "
+    f"URL. Meta's weights are {MUSICGEN_LICENCE}: no commercial use"
+)
 _TYPES: dict[str, type] = {"integer": int, "number": float, "audio": Path}
 _DEFAULTS = {"seed": "random", "output_format": "FILE's ending, or wav"}
 """Defaults that differ on the command line from those of the request."""
@@ -81,7 +86,7 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose a model and how it runs."""
-    parser.add_argument("--model", help="a name from `musicgen models`, a folder or a hub name")
+    parser.add_argument("--model", help=MODEL_HELP)
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--precision", choices=PRECISIONS, help="see MUSICGEN_PRECISION")
     parser.add_argument("--engine", choices=ENGINES, help="transformers for its own, slower loop")
@@ -127,6 +132,15 @@ def parse_request(options: argparse.Namespace) -> GenerationRequest:
         problem = f"must end in .{request.output_format}, the format"
         raise InvalidRequest("output", problem, value=options.output.name)
     return request
+
+
+def require_database_packages(purpose: str) -> None:
+    """Raise `MissingDependency` if the packages of the job API's database are not installed."""
+    try:
+        import procrastinate  # noqa: F401
+        import psycopg  # noqa: F401
+    except ImportError as error:
+        raise MissingDependency(str(error.name), purpose, "api") from None
 
 
 def _is_file_name(path: Path) -> bool:

@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from handlers.cli.options import Commands
+from handlers.cli.options import MODEL_HELP, Commands
 from musicgen.checkpoints.packed.format import FORMS, check_hashes
 from musicgen.errors import InvalidRequest
 from musicgen.process.lazy_torch import import_torch
@@ -27,7 +27,7 @@ def add(commands: Commands) -> None:
         "folder, or the URL of its upload.",
     )
     add = parser.add_argument
-    add("model", nargs="?", help="a name from `musicgen models`, a folder or a hub name")
+    add("model", nargs="?", help=MODEL_HELP)
     add(
         "-o",
         "--output",

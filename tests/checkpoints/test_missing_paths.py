@@ -50,7 +50,8 @@ def test_a_hub_name_beside_a_folder_of_its_owner_is_told_as_both(
     """`runs/tuned` may be mistyped."""
     (tmp_path / "runs").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CheckpointNotFound, match=r"^the folder runs here has no tuned, runs/tuned "):
+    told = r"^the folder runs here has no tuned, runs/tuned "
+    with pytest.raises(CheckpointNotFound, match=told):
         locate("runs/tuned")
     with pytest.raises(CheckpointNotFound, match=r"^other/tuned is not in the cache"):
         locate("other/tuned")

@@ -17,7 +17,9 @@ from collections.abc import Callable
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from packaging.requirements import Requirement
 
 from musicgen.model.native.library import load_library
@@ -136,6 +138,32 @@ def test_what_needs_torch_says_so_in_one_line(
     assert "Traceback" not in done.stderr, done.stderr
     last = done.stderr.splitlines()[-1]
     assert last.startswith("musicgen: ") and advice in last, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "extra"),
+    [
+        *(("keys create me", "api"), ("keys list", "api"), ("serve all", "api")),
+        *(("serve model", "api"), ("backup b", "api"), ("restore b", "api")),
+        *(("mcp", "mcp"), ("generate bells --plot a.png", "plot"), ("midi a.wav", "midi")),
+        *(("stems a.wav", "demucs"), ("credentials new c", "credentials")),
+        ("inspect a.wav", "credentials"),
+    ],
+)
+def test_a_command_names_the_extra_that_it_needs(
+    run: Run, tmp_path: Path, command: str, extra: str
+) -> None:
+    """Guards the traceback of `keys` in an installation by `make demo`."""
+    soundfile.write(tmp_path / "a.wav", np.zeros(8000), 8000)
+    done = run("-m", "handlers.cli", *command.split())
+    assert done.returncode == 78 and "Traceback" not in done.stderr, done.stderr
+    assert f"pip install -e '.[{extra}]'" in done.stderr.splitlines()[-1]
+
+
+def test_doctor_blames_nothing_else_for_a_missing_extra(run: Run, file: Path) -> None:
+    done = run("-m", "handlers.cli", "doctor", MUSICGEN_MODEL=str(file))
+    errors = [line for line in done.stdout.splitlines() if line.startswith("error")]
+    assert len(errors) == 1 and "pip install -e '.[api]'" in errors[0], done.stdout
 
 
 def test_the_endpoint_of_an_unpacked_model_says_so(run: Run) -> None:

@@ -166,7 +166,10 @@ def test_a_server_that_is_no_url_is_refused(url: str, capsys: pytest.CaptureFixt
 FILES = [
     (["generate", "piano", "-o", "."], "output must be a file"),
     (["generate", "piano", "-o", "pipe.wav"], "output must be a file"),
-    (["convert", "nothing", "-o", "out"], "FOLDER must be a folder, or one of audiogen-medium"),
+    (
+        ["convert", "nothing", "-o", "out"],
+        "FOLDER must be an existing folder, or one of audiogen-medium",
+    ),
     (["convert", ".", "-o", "out"], "--base must name the base model"),
     (["mcp", "--folder", "file"], "--folder must be a folder"),
     (["verify", "--prompt", "\udcff"], "prompt must not contain unpaired surrogates"),
