@@ -26,7 +26,9 @@ def add(commands: Commands) -> None:
         "holds secrets: only its owner can read it.",
     )
     backup.add_argument(
-        "target", type=Path, metavar="FILE", help="a new file, or a folder for a file named by time"
+        "target",
+        metavar="FILE",
+        help="a new file, or a folder (FOLDER/ for a new one) for a file named by time",
     )
     backup.add_argument(
         "--without-files", action="store_true", help="the database only, no clips and uploads"
@@ -56,7 +58,9 @@ def _back_up(options: argparse.Namespace, settings: Settings) -> int:
             f"{api.data_dir} holds no database. Set MUSICGEN_DATA_DIR to the server's folder."
         )
     url = database_url(api.database_url, api.data_dir)
-    target: Path = options.target
+    target = Path(options.target)
+    if options.target.endswith("/"):
+        _make_folder(target)
     if target.is_dir():
         target /= f"musicgen-{datetime.now(UTC):%Y%m%d-%H%M%S}.tar"
     with_files = settings.bucket.name is None and not options.without_files
@@ -64,6 +68,13 @@ def _back_up(options: argparse.Namespace, settings: Settings) -> int:
     size = target.stat().st_size / 1e6
     sys.stdout.write(f"{target}: {_describe(manifest)}, {size:.1f} MB\n")
     return 0
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BackupError(f"{folder} cannot be made: {error.strerror}.") from error
 
 
 def _restore(options: argparse.Namespace, _: Settings) -> int:

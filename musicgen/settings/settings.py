@@ -59,7 +59,7 @@ class Settings:
         DEFAULT_MODEL,
         help="Model to load: a catalog name, a hub name (`OWNER/NAME`), a folder, a packed file, "
         "or a tar or zip of a folder. Files may have an address (`https://`, `s3://`). Each may "
-        "hold an adapter of PEFT.",
+        "hold an adapter of PEFT. Meta's weights are CC-BY-NC-4.0: no commercial use.",
     )
     revision: str | None = setting(
         "MUSICGEN_REVISION", "text", unset="any", help="Required commit of the weights on the hub."
