@@ -21,7 +21,9 @@ ELSEWHERE = {
     "curl": "tests/handlers/job_api/test_readme_calls.py",
 }
 """Beginnings of commands, and the tests that run them."""
-NEEDS_WEIGHTS = ("--model small", "--model melody", 'Settings(model="small")')
+NEEDS_WEIGHTS = (
+    *("--model small", "--model melody", 'Settings(model="small")', "MUSICGEN_MODEL=small"),
+)
 """Parts of commands that download a model of Meta's first; the text says so."""
 
 

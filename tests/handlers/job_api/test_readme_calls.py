@@ -55,11 +55,33 @@ def test_the_three_calls_work_as_written(server: JobServer, tmp_path: Path) -> N
     assert (sound.format, sound.frames) == ("WAV", 5 * sound.samplerate)
 
 
-def test_the_call_of_openais_client_works_as_written(server: JobServer, tmp_path: Path) -> None:
-    section = README.split("## The job API")[1]
-    block = re.search(r"```python\n(.*?OpenAI.*?)```", section, re.DOTALL)
-    assert block is not None and SHOWN in block[1]
-    program = block[1].replace(SHOWN, server.url)
-    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+@pytest.mark.parametrize(("page", "seconds"), [("README.md", 5), ("docs/job_api.md", 10)])
+def test_the_call_of_openais_client_works_as_written(
+    server: JobServer, tmp_path: Path, page: str, seconds: int
+) -> None:
+    (program,) = (block for block in _programs(page) if "OpenAI" in block)
+    _run_program(program, SHOWN, server, tmp_path)
     sound = soundfile.info(tmp_path / "music.mp3")
-    assert (sound.format, sound.frames) == ("MP3", 5 * sound.samplerate)
+    assert (sound.format, sound.frames) == ("MP3", seconds * sound.samplerate)
+
+
+def test_the_programs_of_the_python_client_work_as_written(
+    server: JobServer, tmp_path: Path
+) -> None:
+    """Guards a second program that used the closed client of the first one."""
+    programs = _programs("clients/python/README.md")
+    for program in programs:
+        _run_program(program, "https://music.example.com", server, tmp_path)
+    assert len(programs) == 2
+    assert soundfile.info(tmp_path / "piano.wav").duration == 20
+    assert soundfile.info(tmp_path / "piano.mp3").format == "MP3"
+
+
+def _programs(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+def _run_program(program: str, shown: str, server: JobServer, folder: Path) -> None:
+    assert shown in program
+    command = [sys.executable, "-c", program.replace(shown, server.url)]
+    subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
