@@ -81,7 +81,7 @@ SAMPLE_RATE_CHOICES = [16000, 32000, 44100, 48000]
 BITRATE = "Bitrate of mp3 and opus; by default 320, or 96 for each channel of opus. mp3 below 32000 Hz has at most 160. In kbit/s. Needs output_format mp3 or opus."  # noqa: E501
 BITRATE_CHOICES = [32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320]
 SAVE_TOKENS = "Embed the model's tokens in the file, so that continuing it skips the encoder. Needs output_format wav or flac."  # noqa: E501
-MULTI_BAND_DIFFUSION = "Has no effect: EnCodec decodes every clip. For callers of replicate/cog-musicgen."  # noqa: E501
+MULTI_BAND_DIFFUSION = "Has no effect: decoder chooses it here. For callers of replicate/cog-musicgen."  # noqa: E501
 # fmt: on
 # End of the generated part.
 

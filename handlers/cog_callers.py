@@ -17,13 +17,13 @@ MULTI_BAND_DIFFUSION = FieldSpec(
     kind="boolean",
     name="multi_band_diffusion",
     default=False,
-    help="Has no effect: EnCodec decodes every clip. For callers of replicate/cog-musicgen.",
+    help="Has no effect: decoder chooses it here. For callers of replicate/cog-musicgen.",
     label="MultiBand Diffusion",
     group="File",
     example={"prompt": "solo flute", "multi_band_diffusion": True},
 )
 """Input of Cog's runner alone. Without it Cog would drop the value without a word."""
-_NO_DIFFUSION = "multi_band_diffusion has no effect: EnCodec decodes every clip"
+_NO_DIFFUSION = "multi_band_diffusion has no effect: set decoder to multi_band_diffusion"
 _NO_SOUND = "{} has no effect without input_audio"
 _ZERO_SEED = "the seed 0 is a seed like any other; for a random one send null or -1"
 _PARTS = ("continuation_start", "continuation_end")

@@ -106,7 +106,7 @@ def _find_inputs(options: argparse.Namespace, settings: Settings) -> tuple[Path,
         if options.base is None:
             raise InvalidRequest("--base", f"must name the base model of {files}")
         return files, _locate_base(options.base, settings.revision), UNKNOWN_LICENCE
-    base = _locate_base(options.base or entry.text_encoder)
+    base = _locate_base(str(options.base or entry.text_encoder))
     names = [LANGUAGE_MODEL, COMPRESSION_MODEL, CARD]
     return download_snapshot(entry.source, settings.revision, names), base, entry.licence
 

@@ -237,6 +237,16 @@ def test_a_backup_of_a_folder_without_a_database_makes_none(tmp_path: Path) -> N
         assert not data.exists() and not (tmp_path / "b.tar").exists()
 
 
+def test_a_name_with_a_slash_at_its_end_is_a_new_folder(filled: str, tmp_path: Path) -> None:
+    """Guards `musicgen backup backups/` that wrote a file named backups."""
+    own = {"DATABASE_URL": filled}
+    status, text = _run("backup", tmp_path, f"{tmp_path}/backups/", "--without-files", **own)
+    assert status == 0, text
+    assert len([*(tmp_path / "backups").glob("musicgen-*.tar")]) == 1
+    status, text = _run("backup", tmp_path, f"{__file__}/", **own)
+    assert (status, "cannot be made: File exists" in text) == (1, True)
+
+
 def test_a_dump_that_fails_half_way_changes_nothing(filled: str, tmp_path: Path) -> None:
     with psycopg.connect(filled, autocommit=True) as connection:
         # Of another program, so it stays, and the dump cannot create it.
