@@ -58,7 +58,7 @@ class CloudRun:
         yield from check_options(self._options, REGISTRIES, least=0)
         yield self._check_gpu()
         env = self._options.env
-        yield checks.show_licence(env.get("MUSICGEN_MODEL", "demo"), asks_hub=self._api.has_token)
+        yield checks.show_licence(env.get("MUSICGEN_MODEL"), asks_hub=self._api.has_token)
         yield from check_call_limits(
             self._limit, self._options.find_variables(None), self._options.load
         )

@@ -73,10 +73,10 @@ class RunPod:
             yield self._check_limits(endpoint or {})
         yield from self._check_volumes(token.is_met)
         env = self._merge_env(endpoint or {})
-        yield checks.show_licence(env.get("MUSICGEN_MODEL", "demo"), asks_hub=token.is_met)
-        yield from check_call_limits(
-            self._find_limit(endpoint), env, self._find_load(endpoint, env)
-        )
+        yield checks.show_licence(env.get("MUSICGEN_MODEL"), asks_hub=token.is_met)
+        if builds:
+            limit, load = self._find_limit(endpoint), self._find_load(endpoint, env)
+            yield from check_call_limits(limit, env, load)
         if SECRET not in "".join(env.values()):
             yield from checks.check_bucket(env)
 

@@ -59,7 +59,7 @@ class SageMaker:
         if credentials.is_met:
             yield self._check_image()
         yield checks.show_licence(
-            self._options.env.get("MUSICGEN_MODEL", "demo"), asks_hub=credentials.is_met
+            self._options.env.get("MUSICGEN_MODEL"), asks_hub=credentials.is_met
         )
         yield from check_call_limits(self._plan.limit, self._plan.environment, self._plan.load)
         yield from checks.check_bucket(self._options.env)

@@ -69,7 +69,7 @@ class Vertex:
         remedy = f"{gpu} is unknown: {', '.join(MACHINES)}, or --no-gpu"
         yield Check("GPU", is_known, detail if is_known else remedy)
         env = self._options.env
-        yield checks.show_licence(env.get("MUSICGEN_MODEL", "demo"), asks_hub=self._api.has_token)
+        yield checks.show_licence(env.get("MUSICGEN_MODEL"), asks_hub=self._api.has_token)
         variables = self._options.find_variables(ANSWER_MB)
         yield from check_call_limits(self._limit, variables, self._options.load)
         if self._api.has_token and self._api.project:

@@ -173,6 +173,22 @@ def test_without_figures_there_is_no_estimate(
     assert line.startswith("ok ") and "not estimated" in line and "a call ends after" in line
 
 
+@pytest.mark.parametrize("command", [RUN, VERTEX, SAGEMAKER, RUNPOD])
+def test_the_licence_of_an_image_s_own_model_is_not_guessed(
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An image with Meta's weights was shown with the licence of the demo, for any use."""
+    out = "\n".join(_check(command, capsys))
+    assert "Apache-2.0" not in out and "CC-BY-NC-4.0: no commercial use" in out
+
+
+def test_a_rollback_is_not_held_up_by_a_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    """The release before may be the one without the wrong setting."""
+    wrong = ("--env", "MUSICGEN_SLOT=4")
+    assert main([*RUNPOD, *wrong, "--rollback"]) == 2
+    assert "settings" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", [RUNPOD, HF])
 def test_a_setting_that_the_platform_s_worker_never_reads_is_named(
     command: tuple[str, ...], capsys: pytest.CaptureFixture[str]

@@ -341,5 +341,5 @@ def test_a_platform_away_in_the_middle_of_the_checks_ends_no_list(
     )
     assert main(["runpod", "music", "--image", IMAGE, "--volume", "v1", "--dry-run"]) == 2
     out = capsys.readouterr().out
-    assert "NO  volumes: " in out and "maintenance" in out and "licence of demo" in out
+    assert "NO  volumes: " in out and "maintenance" in out and "licence of the image's model" in out
     assert TOKEN not in out
