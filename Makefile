@@ -63,7 +63,8 @@ check-infra: .venv/dev-installed .venv/infra-installed .venv/checkov/installed \
 	$(BIN)/python -m infra.check
 	$(BIN)/python -m pytest -q tests/infra/test_manifests.py tests/infra/test_infra_files.py \
 		tests/infra/test_scans.py tests/infra/test_helm.py tests/infra/test_terraform.py \
-		tests/infra/test_terraform_overlay.py tests/infra/test_cloud_init.py
+		tests/infra/test_terraform_overlay.py tests/infra/test_terraform_values.py \
+		tests/infra/test_cloud_init.py
 
 # A cluster with everything for infra/k8s; it costs money (docs/cluster.md). CLOUD: aws or google.
 TOFU ?= tofu

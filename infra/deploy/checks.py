@@ -72,11 +72,16 @@ def check_limits(unit: str, least: int, most: int) -> Check:
     return Check(unit, is_range, f"{least} to {most}{remedy}")
 
 
-def show_licence(model: str, asks_hub: bool = True) -> Check:
+def show_licence(model: str | None, asks_hub: bool = True) -> Check:
     """Return a check without a condition, to show the licence to the operator.
 
-    `asks_hub`: also ask Hugging Face's hub about a model outside the catalog.
+    `model`: None for the one in the image. `asks_hub`: also ask Hugging Face's hub about a model
+    outside the catalog.
     """
+    if model is None:
+        label = "the image's label org.opencontainers.image.licenses has it"
+        detail = f"{label}; Meta's weights are {catalog.MUSICGEN_LICENCE}: no commercial use"
+        return Check("licence of the image's model", True, detail)
     licence = find_licence(Settings(model=model), asks_hub=asks_hub)
     return Check(f"licence of {model}", True, catalog.describe_licence(licence))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from infra.deploy.option_types import add_env, require_form
+from infra.deploy.option_types import add_call_seconds, add_env, require_form
 from infra.deploy.target import CheckError, Target
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def _modal(targets: Targets) -> None:
         default="cpu",
         help="part of a start kept in a memory snapshot; gpu is an alpha of Modal (default: cpu)",
     )
+    add_call_seconds(parser, "modal")
     parser.add_argument("--secret", action="append", default=[], help="a secret of Modal")
     parser.add_argument(
         "--access",
@@ -75,6 +76,7 @@ def _to_modal(options: argparse.Namespace) -> Target:
             options.snapshot,
             tuple(options.secret),
             options.access,
+            options.call_seconds,
         )
     except OptionError as error:
         raise CheckError(str(error)) from error
@@ -141,6 +143,7 @@ def _add_google(
     )
     parser.add_argument("--min", type=int, default=least, help="(default: %(default)s)")
     parser.add_argument("--max", type=int, default=2, help="(default: %(default)s)")
+    add_call_seconds(parser, name)
     parser.add_argument(
         "--account", type=_ACCOUNT, metavar="EMAIL", help="service account of the container"
     )
@@ -162,7 +165,8 @@ def _to_cloudrun(options: argparse.Namespace) -> Target:
 
 
 def _vertex(targets: Targets) -> None:
-    parser = _add_google(targets, "vertex", "an endpoint of Vertex AI", "NVIDIA_L4", least=1)
+    text = "an endpoint of Vertex AI"
+    parser = _add_google(targets, "vertex", text, "NVIDIA_L4", least=1)
     parser.set_defaults(target=_to_vertex)
 
 
@@ -187,6 +191,7 @@ def _read_google(options: argparse.Namespace) -> GoogleOptions:
         options.account,
         dict(options.env),
         getattr(options, "driver", None),
+        options.call_seconds,
     )
 
 

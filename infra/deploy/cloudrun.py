@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from infra.deploy import checks
+from infra.deploy.call_limits import CallLimit, check_call_limits
 from infra.deploy.google_cloud import (
     HEALTH_ROUTE,
     PORT,
@@ -21,6 +22,7 @@ from infra.deploy.google_cloud import (
     hide_values,
     name_release,
 )
+from infra.deploy.option_types import CALL_SECONDS
 from infra.deploy.target import Check, CheckError, DeployError, Step
 
 BASE_URL = "https://run.googleapis.com"
@@ -31,9 +33,8 @@ DRIVERS = {"nvidia-l4": 535, "nvidia-rtx-pro-6000": 580}
 """NVIDIA drivers of Cloud Run, both tables read on 2026-11-29.
 Source: https://cloud.google.com/run/docs/configuring/services/gpu"""
 WITHOUT_GPU = ("4", "8Gi")
-LONGEST_CALL_SECONDS = 1200
-ANSWER_SECONDS = 5
-"""Time kept for the way of an answer, before Cloud Run hangs up."""
+ANSWER_MB = 32 * 2**20 / 1e6
+STOP_SECONDS = 10
 ATTEMPTS_MAX = 20
 PROBE_SECONDS, PROBES = 10, 24
 """Together 240 s, the longest time that Cloud Run waits for a start."""
@@ -57,8 +58,22 @@ class CloudRun:
         yield from check_options(self._options, REGISTRIES, least=0)
         yield self._check_gpu()
         env = self._options.env
-        yield checks.show_licence(env.get("MUSICGEN_MODEL", "demo"), asks_hub=self._api.has_token)
+        yield checks.show_licence(env.get("MUSICGEN_MODEL"), asks_hub=self._api.has_token)
+        yield from check_call_limits(
+            self._limit, self._options.find_variables(None), self._options.load
+        )
         yield from checks.check_bucket(env)
+
+    @property
+    def _limit(self) -> CallLimit:
+        return CallLimit(
+            "Cloud Run",
+            self._options.call_seconds,
+            f"--call-seconds raises Cloud Run's own limit to {CALL_SECONDS['cloudrun'][1]} at most",
+            server="cloudrun",
+            answer_mb=ANSWER_MB,
+            stop_seconds=STOP_SECONDS,
+        )
 
     def _check_gpu(self) -> Check:
         """Check the GPU's name, and its driver for the CUDA of the image."""
@@ -164,7 +179,7 @@ class CloudRun:
         container = {
             "image": options.image,
             "ports": [{"containerPort": PORT}],
-            "env": options.build_variables(None, LONGEST_CALL_SECONDS - ANSWER_SECONDS),
+            "env": options.build_variables(None),
             "resources": {"limits": limits, "cpuIdle": False, "startupCpuBoost": True},
             "startupProbe": {
                 "httpGet": {"path": HEALTH_ROUTE, "port": PORT},
@@ -178,7 +193,7 @@ class CloudRun:
             "containers": [container],
             "scaling": {"minInstanceCount": options.min, "maxInstanceCount": options.max},
             "maxInstanceRequestConcurrency": options.slots,
-            "timeout": f"{LONGEST_CALL_SECONDS}s",
+            "timeout": f"{options.call_seconds}s",
             **gpu,
             **account,
         }

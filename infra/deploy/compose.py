@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from infra.check.tools import ROOT
@@ -52,7 +53,7 @@ class Compose:
         if status:
             return
         model = self._config()["services"]["worker"]["environment"].get("MUSICGEN_MODEL")
-        yield checks.check_local_memory(model) if self._is_on_cpu else checks.check_local_gpu(model)
+        yield self._check_machine(model)
         if model:
             yield checks.show_licence(model)
 
@@ -61,7 +62,15 @@ class Compose:
         file = ROOT / ENV_FILE
         detail = "" if file.is_file() else "missing: copy .env.example, docs/compose.md"
         yield Check(ENV_FILE, file.is_file(), detail)
-        yield checks.check_local_memory(None) if self._is_on_cpu else checks.check_local_gpu(None)
+        yield self._check_machine(None)
+
+    def _check_machine(self, model: str | None) -> Check:
+        """Check the machine's memory, or its GPU, for a `model` of the catalog."""
+        if self._is_on_cpu:
+            return checks.check_local_memory(model)
+        gpu = checks.check_local_gpu(model)
+        advice = "" if gpu.is_met else ". --cpu runs the worker without a GPU"
+        return replace(gpu, detail=gpu.detail + advice)
 
     def find_current_release(self) -> str | None:
         """Return the images of the running services, or None."""

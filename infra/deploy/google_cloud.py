@@ -14,6 +14,7 @@ from infra.check.tools import find_tool
 from infra.deploy import checks
 from infra.deploy.rest import Rest
 from infra.deploy.shell import run_command
+from infra.deploy.speed import Load
 from infra.deploy.target import Check, DeployError
 
 TOKEN = "GOOGLE_OAUTH_ACCESS_TOKEN"
@@ -21,6 +22,8 @@ PROJECT = "GOOGLE_CLOUD_PROJECT"
 WAIT_SECONDS, POLL_SECONDS = 2400, 5.0
 """An operation pulls an image and loads a model."""
 PORT = 8080
+ANSWER_SECONDS = 5
+"""Time kept for the way of an answer, before the platform hangs up."""
 HEALTH_ROUTE = "/ping"
 
 
@@ -28,8 +31,8 @@ HEALTH_ROUTE = "/ping"
 class GoogleOptions:
     """Options of a service or endpoint.
 
-    `slots`: calls at once in one instance. `driver`: major version of NVIDIA's driver, where it is
-    newer than documented.
+    `slots`: calls at once in one instance. `call_seconds`: until the platform ends a call.
+    `driver`: major version of NVIDIA's driver, where it is newer than documented.
     """
 
     name: str
@@ -43,17 +46,31 @@ class GoogleOptions:
     account: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     driver: int | None = None
+    call_seconds: int = 600
 
-    def build_variables(self, answer_mb: int | None, call_seconds: int) -> list[dict[str, str]]:
-        """Return the variables of the container, as Google's APIs list them.
+    def find_variables(self, answer_mb: int | None) -> dict[str, str]:
+        """Return the variables of the container.
 
-        `answer_mb` and `call_seconds`: limits of an answer and a call, unless `env` has others.
+        `answer_mb`: limit of an answer, unless `env` has another one. So is the limit of a call.
         """
-        values = {"MUSICGEN_SLOTS": str(self.slots), "MUSICGEN_CALL_SECONDS": str(call_seconds)}
+        seconds = self.call_seconds - ANSWER_SECONDS
+        values = {"MUSICGEN_SLOTS": str(self.slots), "MUSICGEN_CALL_SECONDS": str(seconds)}
         if answer_mb is not None:
             values["MUSICGEN_ANSWER_MB"] = str(answer_mb)
-        values |= self.env
+        return values | dict(self.env)
+
+    def build_variables(self, answer_mb: int | None) -> list[dict[str, str]]:
+        """Return the variables of the container, as Google's APIs list them."""
+        values = self.find_variables(answer_mb)
         return [{"name": name, "value": values[name]} for name in sorted(values)]
+
+    @property
+    def load(self) -> Load:
+        """Model, GPU and calls at once, for an estimate."""
+        slots = self.env.get("MUSICGEN_SLOTS", "")
+        own = int(slots) if slots.isdigit() else self.slots
+        gpus = [self.gpu] if self.gpu else []
+        return Load(self.env.get("MUSICGEN_MODEL"), gpus, max(1, own))
 
 
 class GoogleApi:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from infra.check.security import is_secret
 from infra.deploy import checks
+from infra.deploy.call_limits import CallLimit, check_call_limits
+from infra.deploy.speed import Load
 from infra.deploy.target import Check, DeployError, Step
 from infra.huggingface.layout import PACKAGES, LayoutError, lay_out
 from musicgen.errors import MusicGenError
@@ -65,6 +67,9 @@ class HuggingFace:
         limits = self._options.replicas_min, self._options.replicas_max
         yield checks.check_limits("replicas", *limits)
         yield checks.show_licence(self._options.model, asks_hub=self._has_token)
+        # The toolkit of the endpoint makes one call at a time, and the proxy's time is unknown.
+        load = Load(self._options.model, [self._options.instance_type], 1)
+        yield from check_call_limits(CallLimit("Hugging Face", None, ""), self._options.env, load)
         yield from checks.check_bucket(self._options.env)
 
     def _check_token(self) -> Check:

@@ -13,7 +13,9 @@ from functools import cached_property
 
 from infra.check.tools import find_tool
 from infra.deploy import checks
+from infra.deploy.call_limits import CallLimit, check_call_limits
 from infra.deploy.shell import build_step, run_command
+from infra.deploy.speed import Load
 from infra.deploy.target import Check, DeployError, Step
 from infra.modal.options import ModalOptions, name_packed
 
@@ -48,6 +50,12 @@ class Modal:
         for secret in self._options.secrets:
             yield self._check_secret(secret, has_token and bool(is_installed))
         yield checks.show_licence(self._options.model, asks_hub=has_token)
+        limit = CallLimit(
+            "Modal", self._options.call_seconds, "--call-seconds raises Modal's limit"
+        )
+        gpus = [gpu.partition(":")[0] for gpu in self._options.gpu]
+        load = Load(self._options.model, gpus, self._options.slots)
+        yield from check_call_limits(limit, {}, load)
 
     def find_current_release(self) -> str | None:
         """Return the newest version of the app, or None."""

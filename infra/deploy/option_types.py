@@ -5,8 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+CALL_SECONDS_MIN = 10
+CALL_SECONDS: Mapping[str, tuple[int, int]] = {
+    "cloudrun": (1200, 3600),
+    "vertex": (600, 3600),
+    "runpod": (1200, 604_800),
+    "modal": (1200, 86_400),
+}
+"""Default and longest time of a call in seconds, by platform. Sources: https://cloud.google.com/
+vertex-ai/docs/predictions/using-dedicated-endpoints, https://modal.com/docs/guide/timeouts"""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -27,6 +36,34 @@ def add_env(parser: argparse.ArgumentParser, note: str) -> None:
         metavar="NAME=VALUE",
         help=f"a setting of README.md; NAME alone copies the value of this shell; {note}",
     )
+
+
+def add_call_seconds(parser: argparse.ArgumentParser, platform: str, keeps: bool = False) -> None:
+    """Add `--call-seconds`, the time after which the platform ends a call.
+
+    `keeps`: an existing deployment keeps its own time if none is given.
+    """
+    default, most = CALL_SECONDS[platform]
+    kind = f"new endpoint: {default}" if keeps else f"default: {default}"
+    text = f"end of a call on the platform, at most {most} ({kind})"
+    parser.add_argument(
+        "--call-seconds",
+        type=_parse_seconds(most),
+        default=None if keeps else default,
+        metavar="SECONDS",
+        help=text,
+    )
+
+
+def _parse_seconds(most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not CALL_SECONDS_MIN <= int(text) <= most:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not a number of seconds from {CALL_SECONDS_MIN} to {most}."
+            )
+        return int(text)
+
+    return parse
 
 
 def require_form(pattern: str, form: str) -> Callable[[str], str]:

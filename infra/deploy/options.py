@@ -6,9 +6,9 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from infra.deploy.cloud_options import CLOUDS
+from infra.deploy.option_types import add_call_seconds, parse_owner_name
 from infra.deploy.option_types import add_env as _add_env
 from infra.deploy.option_types import add_limits as _add_limits
-from infra.deploy.option_types import parse_owner_name
 from infra.deploy.target import Target
 from musicgen.settings import RemoteTokens
 
@@ -117,6 +117,7 @@ def _runpod(targets: Targets) -> None:
         "--volume", nargs="+", metavar="ID", help="network volumes, at /runpod-volume in a worker"
     )
     parser.add_argument("--data-center", nargs="+", metavar="ID", help="(new endpoint: all)")
+    add_call_seconds(parser, "runpod", keeps=True)
     _add_env(parser, "{{ RUNPOD_SECRET_NAME }} refers to a secret kept by RunPod")
     parser.set_defaults(target=_to_runpod)
 
@@ -135,6 +136,7 @@ def _to_runpod(options: argparse.Namespace) -> Target:
         options.registry,
         tuple(options.volume) if options.volume else None,
         tuple(options.data_center) if options.data_center else None,
+        options.call_seconds,
     )
     return RunPod(target, RemoteTokens.from_env().runpod)
 

@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.deploy import checks
+from infra.deploy.call_limits import CallLimit, check_call_limits
 from infra.deploy.rest import Rest
+from infra.deploy.speed import Load
 from infra.deploy.target import Check, DeployError, Step
 from infra.replicate import push
 from infra.replicate.push import PushError, find_cog
 
 BASE_URL = "https://api.replicate.com"
+CALL_SECONDS = 1800
+"""Source: https://replicate.com/docs/topics/predictions/lifecycle"""
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,11 @@ class Replicate:
             yield self._check_page()
         limits = self._options.instances_min, self._options.instances_max
         yield checks.check_limits("instances", *limits)
-        yield checks.show_licence(
-            self._options.weights or "stereo-melody-large", asks_hub=token.is_met
-        )
+        model = self._options.weights or "stereo-melody-large"
+        yield checks.show_licence(model, asks_hub=token.is_met)
+        load = Load(model, [self._options.hardware], 1)
+        limit = CallLimit("Replicate", CALL_SECONDS, "Replicate's support raises the limit")
+        yield from check_call_limits(limit, {}, load)
 
     def _check_token(self) -> Check:
         token = self._api.token_check

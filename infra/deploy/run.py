@@ -119,11 +119,11 @@ def _check_all(target: Target, builds: bool) -> bool:
 
 
 def show_checks(checks: Iterable[Check]) -> bool:
-    """Print each check as it is made, and return whether all are met."""
+    """Print each check as it is made, and return whether all are met. `!!` marks a risk."""
     are_met = True
     for check in checks:
         are_met &= check.is_met
-        mark = "ok" if check.is_met else "NO"
+        mark = ("!!" if check.is_risky else "ok") if check.is_met else "NO"
         _say(f"{mark:3} {check.name}{': ' if check.detail else ''}{check.detail}")
     return are_met
 

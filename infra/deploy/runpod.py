@@ -10,14 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from infra.deploy import checks
+from infra.deploy.call_limits import CallLimit, check_call_limits
+from infra.deploy.option_types import CALL_SECONDS
 from infra.deploy.rest import Rest
+from infra.deploy.speed import Load
 from infra.deploy.target import Check, DeployError, Step
 
 BASE_URL = "https://api.runpod.io"
 DISK_GB = 40
 CUDA = "13.0"
 """Lowest CUDA version of the image's torch."""
-LONGEST_JOB_MS = 1_200_000
 QUEUE_DELAY_SECONDS = 4
 POOLS = ("ADA_24", "AMPERE_24")
 WORKERS = {"min": 0, "max": 3, "idleTimeout": 60}
@@ -44,6 +46,7 @@ class RunPodOptions:
     registry: str | None = None
     volumes: tuple[str, ...] | None = None
     data_centres: tuple[str, ...] | None = None
+    call_seconds: int | None = None
 
 
 class RunPod:
@@ -70,7 +73,10 @@ class RunPod:
             yield self._check_limits(endpoint or {})
         yield from self._check_volumes(token.is_met)
         env = self._merge_env(endpoint or {})
-        yield checks.show_licence(env.get("MUSICGEN_MODEL", "demo"), asks_hub=token.is_met)
+        yield checks.show_licence(env.get("MUSICGEN_MODEL"), asks_hub=token.is_met)
+        if builds:
+            limit, load = self._find_limit(endpoint), self._find_load(endpoint, env)
+            yield from check_call_limits(limit, env, load)
         if SECRET not in "".join(env.values()):
             yield from checks.check_bucket(env)
 
@@ -126,7 +132,7 @@ class RunPod:
             "gpu": {"pools": list(options.pools or POOLS), "count": 1, "minCudaVersion": CUDA},
             "workers": WORKERS | self._workers(),
             "scaling": {"type": "QUEUE_DELAY", "queueDelay": QUEUE_DELAY_SECONDS},
-            "timeout": LONGEST_JOB_MS,
+            "timeout": (options.call_seconds or CALL_SECONDS["runpod"][0]) * 1000,
             "flashboot": "FLASHBOOT",
         }
         registry = {"registry": options.registry} if options.registry else {}
@@ -151,6 +157,19 @@ class RunPod:
         options = self._options
         given = {"networkVolumes": options.volumes, "dataCenterIds": options.data_centres}
         return {name: list(ids) for name, ids in given.items() if ids is not None}
+
+    def _find_limit(self, endpoint: Mapping[str, Any] | None) -> CallLimit:
+        found = (endpoint or {}).get("timeout")
+        kept = found / 1000 if found else CALL_SECONDS["runpod"][0]
+        seconds = self._options.call_seconds or kept
+        return CallLimit("RunPod", seconds, "--call-seconds raises the endpoint's limit")
+
+    def _find_load(self, endpoint: Mapping[str, Any] | None, env: Mapping[str, str]) -> Load:
+        kept = ((endpoint or {}).get("gpu") or {}).get("pools") or POOLS
+        slots = env.get("MUSICGEN_SLOTS", "")
+        number = int(slots) if slots.isdigit() else 1
+        pools = self._options.pools or tuple(kept)
+        return Load(env.get("MUSICGEN_MODEL"), pools, max(1, number))
 
     def _check_volumes(self, has_token: bool) -> Iterator[Check]:
         """Check that each network volume exists and lies in one of the data centres."""
@@ -188,6 +207,8 @@ class RunPod:
         if options.pools is not None and tuple(gpu.get("pools", ())) != options.pools:
             excluded = {"excludedTypes": gpu["excludedTypes"]} if gpu.get("excludedTypes") else {}
             changes["gpu"] = {"pools": list(options.pools)} | excluded
+        if options.call_seconds and options.call_seconds * 1000 != endpoint.get("timeout"):
+            changes["timeout"] = options.call_seconds * 1000
         for name, ids in self._places().items():
             if sorted(ids) != sorted(endpoint.get(name) or []):
                 changes[name] = ids

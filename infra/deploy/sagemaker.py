@@ -21,6 +21,7 @@ from infra.deploy.aws import (
     list_instance_types,
     open_session,
 )
+from infra.deploy.call_limits import check_call_limits
 from infra.deploy.sagemaker_plan import SageMakerOptions, SageMakerPlan
 from infra.deploy.target import Check, CheckError, DeployError, Step
 
@@ -58,8 +59,9 @@ class SageMaker:
         if credentials.is_met:
             yield self._check_image()
         yield checks.show_licence(
-            self._options.env.get("MUSICGEN_MODEL", "demo"), asks_hub=credentials.is_met
+            self._options.env.get("MUSICGEN_MODEL"), asks_hub=credentials.is_met
         )
+        yield from check_call_limits(self._plan.limit, self._plan.environment, self._plan.load)
         yield from checks.check_bucket(self._options.env)
 
     def find_current_release(self) -> str | None:

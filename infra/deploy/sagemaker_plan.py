@@ -8,12 +8,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from infra.deploy.call_limits import CallLimit
+from infra.deploy.speed import Load
+
 VARIANT = "AllTraffic"
 START_SECONDS = 1200
 """For a download of an image's weights, until the first health check succeeds."""
 IDLE_SECONDS = 300
 ASYNC_LIMITS = {"MUSICGEN_ANSWER_MB": "100", "MUSICGEN_CALL_SECONDS": "3595"}
 """An asynchronous call may take an hour, and its answer is a file in S3."""
+REAL_TIME_SECONDS, ASYNC_SECONDS, ASYNC_CALLER_SECONDS = 60, 3600, 900
+ANSWER_MB, ASYNC_ANSWER_MB = 25, 1000
+STOP_SECONDS = 30
+"""Limits of a call; an asynchronous one ends after 15 minutes unless its caller says more. Source:
+https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference.html"""
 ASYNC_MAX = 1000
 """Calls at once in one instance of an asynchronous endpoint: SageMaker's limit."""
 
@@ -56,6 +64,43 @@ class SageMakerPlan:
         self._options = options
         self.resource = f"endpoint/{options.name}/variant/{VARIANT}"
         """Name of the endpoint for the autoscaler."""
+
+    @property
+    def limit(self) -> CallLimit:
+        """Limits of a call."""
+        if self._options.is_async:
+            return CallLimit(
+                "SageMaker",
+                ASYNC_SECONDS,
+                "",
+                ASYNC_CALLER_SECONDS,
+                f"unless callers send InvocationTimeoutSeconds={ASYNC_SECONDS}",
+                server="sagemaker",
+                answer_mb=ASYNC_ANSWER_MB,
+                stop_seconds=STOP_SECONDS,
+            )
+        return CallLimit(
+            "SageMaker",
+            REAL_TIME_SECONDS,
+            "--async allows an hour",
+            server="sagemaker",
+            answer_mb=ANSWER_MB,
+            stop_seconds=STOP_SECONDS,
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables of the container."""
+        env = {"MUSICGEN_SLOTS": str(self._options.slots)}
+        return env | (ASYNC_LIMITS if self._options.is_async else {}) | dict(self._options.env)
+
+    @property
+    def load(self) -> Load:
+        """Model, GPU and calls at once, for an estimate."""
+        family = self._options.instance_type.rpartition(".")[0]
+        slots = self.environment["MUSICGEN_SLOTS"]
+        number = int(slots) if slots.isdigit() else self._options.slots
+        return Load(self._options.env.get("MUSICGEN_MODEL"), [family], max(1, number))
 
     @property
     def release(self) -> str:
@@ -148,11 +193,11 @@ class SageMakerPlan:
         }
 
     def _container(self) -> dict[str, Any]:
-        env = {"MUSICGEN_SLOTS": str(self._options.slots)}
-        if self._options.is_async:
-            env |= ASYNC_LIMITS
-        env |= self._options.env
-        return {"Image": self._options.image, "Mode": "SingleModel", "Environment": env}
+        return {
+            "Image": self._options.image,
+            "Mode": "SingleModel",
+            "Environment": self.environment,
+        }
 
     def _variant(self) -> dict[str, Any]:
         return {

@@ -17,11 +17,15 @@ class CheckError(DeployError):
 
 @dataclass(frozen=True)
 class Check:
-    """Result of one precondition. `detail` is the finding, and the remedy for a failed check."""
+    """Result of one precondition. `detail` is the finding, and the remedy for a failed check.
+
+    `is_risky`: the deployment goes on, and its operator should read the detail.
+    """
 
     name: str
     is_met: bool
     detail: str = ""
+    is_risky: bool = False
 
 
 @dataclass(frozen=True)

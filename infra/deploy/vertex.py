@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from infra.deploy import checks
+from infra.deploy.call_limits import CallLimit, check_call_limits
 from infra.deploy.google_cloud import (
     HEALTH_ROUTE,
     PORT,
@@ -20,7 +21,8 @@ from infra.deploy.google_cloud import (
     hide_values,
     name_release,
 )
-from infra.deploy.target import Check, Step
+from infra.deploy.option_types import CALL_SECONDS
+from infra.deploy.target import Check, DeployError, Step
 from infra.deploy.vertex_leftovers import check_leftovers
 
 HOST = "https://{region}-aiplatform.googleapis.com"
@@ -36,8 +38,10 @@ MACHINES = {
 configure-compute"""
 WITHOUT_GPU = "n2-standard-4"
 PREDICT_ROUTE = "/predict"
-ANSWER_MB, CALL_SECONDS = 10, 595
-"""Limits of a dedicated endpoint: 10 MB, and 10 minutes less the way of the answer."""
+ANSWER_MB = 10
+"""Longest answer of a dedicated endpoint."""
+UNSET_SECONDS = 600
+"""End of a call of an endpoint that was made without `inferenceTimeout`."""
 BUSY = 60
 """Use of the GPU or the processor, in percent, above which another replica starts."""
 
@@ -65,8 +69,40 @@ class Vertex:
         remedy = f"{gpu} is unknown: {', '.join(MACHINES)}, or --no-gpu"
         yield Check("GPU", is_known, detail if is_known else remedy)
         env = self._options.env
-        yield checks.show_licence(env.get("MUSICGEN_MODEL", "demo"), asks_hub=self._api.has_token)
+        yield checks.show_licence(env.get("MUSICGEN_MODEL"), asks_hub=self._api.has_token)
+        variables = self._options.find_variables(ANSWER_MB)
+        yield from check_call_limits(self._limit, variables, self._options.load)
+        if self._api.has_token and self._api.project:
+            yield from self._check_timeout()
         yield from checks.check_bucket(env)
+
+    @property
+    def _limit(self) -> CallLimit:
+        return CallLimit(
+            "Vertex AI",
+            self._options.call_seconds,
+            f"--call-seconds raises a new endpoint's limit to {CALL_SECONDS['vertex'][1]} at most",
+            server="vertex",
+            answer_mb=ANSWER_MB,
+        )
+
+    def _check_timeout(self) -> Iterator[Check]:
+        """Check the time of an existing endpoint: Vertex AI takes it only for a new one."""
+        try:
+            endpoint = self._find_endpoint()
+        except DeployError:
+            # The check of the token says it.
+            return
+        if endpoint is None:
+            return
+        found = (endpoint.get("clientConnectionConfig") or {}).get("inferenceTimeout")
+        seconds = float(str(found or f"{UNSET_SECONDS}s").removesuffix("s"))
+        is_met = self._options.call_seconds <= seconds
+        detail = f"the endpoint ends a call after {seconds:g} s"
+        remedy = (
+            f"{detail}, since it was made: add --call-seconds {seconds:g}, or choose a new name"
+        )
+        yield Check("inferenceTimeout", is_met, detail if is_met else remedy)
 
     def find_current_release(self) -> str | None:
         """Return the ID of the deployed model, or None."""
@@ -99,7 +135,11 @@ class Vertex:
             body: dict[str, Any] = {"modelId": goal, "model": model}
             steps.append(self._step(f"{parent}/models:upload", body))
         if self._find_endpoint() is None:
-            body = {"displayName": self._options.name, "dedicatedEndpointEnabled": True}
+            body = {
+                "displayName": self._options.name,
+                "dedicatedEndpointEnabled": True,
+                "clientConnectionConfig": {"inferenceTimeout": f"{self._options.call_seconds}s"},
+            }
             steps.append(self._step(f"{parent}/endpoints?endpointId={self._options.name}", body))
         deployed = {
             "model": f"{parent.removeprefix('/v1/')}/models/{goal}",
@@ -149,7 +189,7 @@ class Vertex:
     def _container(self) -> dict[str, Any]:
         return {
             "imageUri": self._options.image,
-            "env": self._options.build_variables(ANSWER_MB, CALL_SECONDS),
+            "env": self._options.build_variables(ANSWER_MB),
             "ports": [{"containerPort": PORT}],
             "healthRoute": HEALTH_ROUTE,
             "predictRoute": PREDICT_ROUTE,

@@ -17,6 +17,7 @@ from handlers.job_api.api.openapi.file import render as render_openapi
 from infra.check.tools import ROOT
 from infra.generate import (
     client_types,
+    cloud_variables,
     cog_inputs,
     error_page,
     prometheus_rule,
@@ -36,6 +37,10 @@ FILES: dict[str, Render] = {
     "docs/requests.md": request_table.render,
     "docs/settings.md": lambda _: settings_page.render(),
     "docs/errors.md": error_page.render,
+    **{
+        f"infra/terraform/{cloud}/{cloud_variables.SOURCE}": lambda _: cloud_variables.render()
+        for cloud in cloud_variables.CLOUDS
+    },
     "infra/k8s/components/monitoring/rules.yaml": lambda _: prometheus_rule.render(
         (ROOT / "infra/monitoring/rules.yml").read_text(encoding="utf-8")
     ),

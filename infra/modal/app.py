@@ -31,7 +31,6 @@ ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ModalOptions.from_env(os.environ)
 WEIGHTS = Path("/weights")
 """Mount point of the volume."""
-LONGEST_CALL_SECONDS = 1200
 LONGEST_START_SECONDS = 1200
 """Without packed weights a start downloads and converts them."""
 NOT_CODE = ("**/__pycache__", "**/*.cpp", "**/*.h")
@@ -75,7 +74,7 @@ secrets = [modal.Secret.from_name(name) for name in OPTIONS.secrets]
     min_containers=OPTIONS.min,
     max_containers=OPTIONS.max,
     scaledown_window=OPTIONS.idle,
-    timeout=LONGEST_CALL_SECONDS,
+    timeout=OPTIONS.call_seconds,
     startup_timeout=LONGEST_START_SECONDS,
     enable_memory_snapshot=OPTIONS.snapshot != "off",
     experimental_options={"enable_gpu_snapshot": True} if OPTIONS.snapshot == "gpu" else None,

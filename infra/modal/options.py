@@ -12,6 +12,7 @@
 | MODAL_APP_SNAPSHOT | part of a start kept in a snapshot: `off`, `cpu`, `gpu` | cpu |
 | MODAL_APP_SECRETS | names of secrets of Modal with settings, as the bucket's | none |
 | MODAL_APP_ACCESS | who may call the web address: `key` (a proxy token), `public`, `off` | key |
+| MODAL_APP_CALL_SECONDS | seconds until Modal ends a call | 1200 |
 
 The image holds them as MODAL_APP_OPTIONS, so that a container decides as the deploying machine.
 """
@@ -27,8 +28,9 @@ OPTIONS_VARIABLE = "MODAL_APP_OPTIONS"
 PREFIX = "MODAL_APP_"
 SNAPSHOTS = ("off", "cpu", "gpu")
 ACCESSES = ("key", "public", "off")
-LARGEST = {"slots": 64, "containers": 100, "idle": 1200}
-"""Limits; Modal keeps an idle container for at most 20 minutes."""
+LARGEST = {"slots": 64, "containers": 100, "idle": 1200, "call_seconds": 86_400}
+"""Limits; Modal keeps an idle container for at most 20 minutes, and a call for a day.
+Source: https://modal.com/docs/guide/timeouts"""
 
 
 class OptionError(ValueError):
@@ -53,12 +55,14 @@ class ModalOptions:
     snapshot: str = "cpu"
     secrets: tuple[str, ...] = ()
     access: str = "key"
+    call_seconds: int = 1200
 
     def __post_init__(self) -> None:
         _check_range("min", self.min, 0, LARGEST["containers"])
         _check_range("max", self.max, max(1, self.min), LARGEST["containers"])
         _check_range("idle", self.idle, 2, LARGEST["idle"])
         _check_range("slots", self.slots, 1, LARGEST["slots"])
+        _check_range("call_seconds", self.call_seconds, 10, LARGEST["call_seconds"])
         _check_choice("snapshot", self.snapshot, SNAPSHOTS)
         _check_choice("access", self.access, ACCESSES)
         if self.snapshot == "gpu" and not self.gpu:

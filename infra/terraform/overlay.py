@@ -3,7 +3,8 @@
     tofu -chdir=infra/terraform/aws output -json | python -m infra.terraform.overlay
 
 The overlay goes to infra/k8s/overlays/NAME; git ignores it if the name is `cluster`, the default.
-`--api-digest` and `--worker-digest` name the images; without them, a deployment refuses it.
+`--api-digest` and `--worker-digest` name the images. Without them the overlay keeps those that it
+has; a deployment refuses a new overlay without any.
 """
 
 from __future__ import annotations
@@ -117,8 +118,24 @@ def write_overlay(facts: Facts, folder: Path, api_digest: str, worker_digest: st
         f"# Written by `python -m infra.terraform.overlay` for {facts['cloud']}; do not edit it.\n"
     )
     content = build_overlay(facts, api_digest, worker_digest)
-    path.write_text(head + yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    # A killed run leaves the overlay as it was.
+    new = path.with_suffix(".new")
+    new.write_text(head + yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    new.replace(path)
     return path
+
+
+def read_digests(folder: Path) -> dict[str, str]:
+    """Return the digests of an overlay by image; empty for a missing or damaged one."""
+    import yaml
+
+    try:
+        text = (folder / "kustomization.yaml").read_text(encoding="utf-8")
+        images = yaml.safe_load(text)["images"]
+        found = {str(each["name"]): str(each["digest"]) for each in images}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
+        return {}
+    return {name: digest for name, digest in found.items() if _DIGEST.fullmatch(digest)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -131,10 +148,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--overlay", default="cluster", help="name of the overlay (default: cluster)"
     )
     for image in ("api", "worker"):
-        parser.add_argument(f"--{image}-digest", default=NO_DIGEST, metavar="sha256:...")
+        parser.add_argument(f"--{image}-digest", metavar="sha256:...")
     given = parser.parse_args(arguments)
     for option in ("api_digest", "worker_digest"):
-        if not _DIGEST.fullmatch(getattr(given, option)):
+        digest = getattr(given, option)
+        if digest is not None and not _DIGEST.fullmatch(digest):
             parser.error(
                 f"--{option.replace('_', '-')}: sha256: and 64 digits, as a push prints it"
             )
@@ -144,7 +162,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         facts = read_facts(sys.stdin.read())
     except BadOutputs as error:
         parser.exit(1, f"{error}\n")
-    path = write_overlay(facts, FOLDER / given.overlay, given.api_digest, given.worker_digest)
+    folder = FOLDER / given.overlay
+    kept = read_digests(folder)
+    api = given.api_digest or kept.get("musicgen-api", NO_DIGEST)
+    worker = given.worker_digest or kept.get("musicgen-worker", NO_DIGEST)
+    path = write_overlay(facts, folder, api, worker)
     sys.stdout.write(
         f"wrote {path.relative_to(ROOT)}\n"
         f"next: python -m infra.deploy kubernetes --overlay {given.overlay} --gpus-come --dry-run\n"

@@ -25,6 +25,8 @@ INTERRUPTIONS = frozenset(
     | {"ChunkedEncodingError", "ContentDecodingError"}
 )
 """Errors of the HTTP libraries for a connection that broke off, by name."""
+UNREACHABLE = frozenset({"OfflineModeIsEnabled", "ConnectError", "TimeoutException"})
+"""Errors of huggingface_hub without a connection to the hub, by name."""
 BROKEN = "ConnectionBroken"
 _SHOWN_CHARACTERS = 200
 _QUERY = re.compile(r"(https?://[^\s'\"?]+)\?[^\s'\"]*")
@@ -45,9 +47,27 @@ def download_snapshot(repository: str, revision: str | None, patterns: Sequence[
             )
         except Exception as error:
             if attempt == ATTEMPTS or not is_interruption(error):
+                if (cached := _find_cached(repository, revision, error)) is not None:
+                    return cached
                 raise translate_error(repository, error) from error
         time.sleep(PAUSE_SECONDS)
     raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _find_cached(repository: str, revision: str | None, error: Exception) -> Path | None:
+    """Return the folder of a snapshot in the cache after a download without a connection, or None.
+
+    Most versions of huggingface_hub look there themselves. Some, such as 1.31, do not for a commit
+    that another version or another tool has put into the cache without a list of its files.
+    """
+    from huggingface_hub import snapshot_download
+
+    if not UNREACHABLE & {kind.__name__ for kind in type(error).__mro__}:
+        return None
+    try:
+        return Path(snapshot_download(repository, revision=revision, local_files_only=True))
+    except Exception:
+        return None
 
 
 def prepare_session() -> None:

@@ -19,22 +19,24 @@ class PlatformLimits:
     """Limits of one platform, with the sources in docs/platforms.md.
 
     `answer_bytes`: longest answer. `stop_seconds`: time after SIGTERM, ahead of SIGKILL.
-    `call_seconds`: time of a call until the platform hangs up.
+    `call_seconds` and `stream_seconds`: time of a call, and of live sound, until the platform hangs
+    up.
     """
 
     answer_bytes: int
     stop_seconds: int
     call_seconds: int
+    stream_seconds: int
 
 
 LIMITS: Mapping[Platform, PlatformLimits] = {
-    "sagemaker": PlatformLimits(6_291_456, 25, 60),
-    "vertex": PlatformLimits(1_500_000, 8, 60),
-    "cloudrun": PlatformLimits(32 * 2**20, 8, 3600),
-    "container": PlatformLimits(32 * 2**20, 8, 3600),
+    "sagemaker": PlatformLimits(6_291_456, 25, 60, 480),
+    "vertex": PlatformLimits(1_500_000, 8, 60, 3600),
+    "cloudrun": PlatformLimits(32 * 2**20, 8, 3600, 3600),
+    "container": PlatformLimits(32 * 2**20, 8, 3600, 3600),
 }
 LONGEST_SECONDS = 3600
-"""Longest call of a batch transform, and of a stream on every platform."""
+"""Longest call of a batch transform."""
 ANSWER_SECONDS = 3
 """Time kept for the way of an answer, ahead of the platform's hanging up."""
 
@@ -67,7 +69,7 @@ class ModelServerSettings:
         least=1,
         most=24 * 3600,
         unit="seconds",
-        unset="57 on SageMaker and Vertex AI, else 3597; 3600 for a stream",
+        unset="57 on SageMaker and Vertex AI, else 3597; live sound: 477 on SageMaker, else 3597",
         help="Longest time of one call to the model server, in seconds, its wait and its upload "
         "included. Raise it for an asynchronous endpoint or a dedicated endpoint.",
     )
@@ -188,7 +190,7 @@ class ModelServerSettings:
     @property
     def stream_seconds(self) -> float:
         """Seconds from the arrival of a call to the end of its live sound."""
-        return self.call_seconds_given or LONGEST_SECONDS
+        return self.call_seconds_given or LIMITS[self.platform].stream_seconds - ANSWER_SECONDS
 
     @property
     def stop_seconds(self) -> int:

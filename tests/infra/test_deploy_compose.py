@@ -132,6 +132,7 @@ def test_a_machine_without_docker_is_told(
     assert main(["compose"]) == 2
     out = capsys.readouterr().out
     assert "NO  docker: `docker` is not installed" in out and "NO  GPU: " in out
+    assert "--cpu runs the worker without a GPU" in out
 
 
 def test_a_release_that_is_none_is_refused(

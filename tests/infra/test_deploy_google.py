@@ -211,6 +211,32 @@ def test_the_container_knows_the_limits_of_its_platform(
     assert {each["name"]: each["value"] for each in env} == {"MUSICGEN_SLOTS": "2"} | limits
 
 
+def test_a_longer_call_reaches_the_platform_and_the_container(
+    run: CloudRunApi, models: VertexApi
+) -> None:
+    command = ["music", "--image", IMAGE, "--call-seconds", "3000"]
+    assert main(["cloudrun", *command]) == 0
+    template = run.bodies[0]["template"]
+    assert template["timeout"] == "3000s"
+    assert {"name": "MUSICGEN_CALL_SECONDS", "value": "2995"} in template["containers"][0]["env"]
+    assert main(["vertex", *command]) == 0
+    assert models.endpoints["music"]["clientConnectionConfig"] == {"inferenceTimeout": "3000s"}
+
+
+def test_the_time_of_an_endpoint_that_exists_is_its_limit(
+    models: VertexApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Vertex AI takes the time of a call only for a new endpoint, and says nothing later."""
+    assert main(["vertex", "music", "--image", IMAGE]) == 0
+    longer = ["vertex", "music", "--image", NEWER, "--call-seconds", "900"]
+    assert main(longer) == 2
+    out = capsys.readouterr().out
+    assert "NO  inferenceTimeout: the endpoint ends a call after 600 s" in out
+    del models.endpoints["music"]["clientConnectionConfig"]
+    assert main(longer) == 2
+    assert main(["vertex", "music", "--image", NEWER]) == 0
+
+
 def test_the_traffic_counts_and_not_the_order_of_its_shares(run: CloudRunApi) -> None:
     assert main(["cloudrun", "music", "--image", IMAGE]) == 0
     current = _current(run)
@@ -258,10 +284,10 @@ def test_a_dry_run_shows_the_calls_and_no_secret(
     target: str, api: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     request.getfixturevalue(api)
-    secret = "--env=MUSICGEN_INPUT_NETWORKS=secret-value"
+    secret = "--env=HF_TOKEN=secret-value"
     assert main([target, "music", "--image", IMAGE, secret, "--dry-run"]) == 0
     out = capsys.readouterr().out
-    assert "would run: POST" in out and "MUSICGEN_INPUT_NETWORKS" in out
+    assert "would run: POST" in out and "HF_TOKEN" in out
     assert "secret-value" not in out
 
 

@@ -21,6 +21,7 @@ def test_the_first_deployment_packs_the_weights_and_later_ones_do_not(
     program: ModalProgram,
 ) -> None:
     command = ["modal", "--model", "demo", "--gpu", "L4", "A10", "--slots", "4"]
+    command += ["--call-seconds", "600"]
     assert main(command) == 0
     assert program.list_changes() == [
         "run -m infra.modal.app::fill_volume",
@@ -29,7 +30,7 @@ def test_the_first_deployment_packs_the_weights_and_later_ones_do_not(
     words, variables = program.read()["calls"][-2]
     assert words[0] == "deploy"
     options = ModalOptions.from_env(variables)
-    assert options == ModalOptions(model="demo", gpu=("L4", "A10"), slots=4)
+    assert options == ModalOptions(model="demo", gpu=("L4", "A10"), slots=4, call_seconds=600)
     assert main(command) == 0
     assert program.list_changes()[2:] == ["deploy -m infra.modal.app"]
 

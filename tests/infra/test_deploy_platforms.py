@@ -100,6 +100,15 @@ def test_what_was_set_for_an_endpoint_stays_unless_it_is_asked_for(
     assert endpoints.endpoints[0]["workers"]["max"] == 5
 
 
+def test_the_time_of_a_job_is_kept_and_changed(endpoints: RunPodManagement) -> None:
+    assert main(["runpod", "music", "--image", IMAGE]) == 0
+    assert endpoints.endpoints[0]["timeout"] == 1_200_000
+    assert main(["runpod", "music", "--call-seconds", "1800"]) == 0
+    assert endpoints.calls[-1][2] == {"timeout": 1_800_000}
+    assert main(["runpod", "music", "--max", "5"]) == 0
+    assert endpoints.endpoints[0]["timeout"] == 1_800_000
+
+
 def test_an_endpoint_goes_back_to_its_image_before(endpoints: RunPodManagement) -> None:
     for image in (IMAGE, NEWER):
         assert main(["runpod", "music", "--image", image]) == 0
@@ -121,10 +130,10 @@ def test_types_that_an_operator_excluded_stay_excluded(endpoints: RunPodManageme
 def test_a_dry_run_shows_the_call_and_no_secret(
     endpoints: RunPodManagement, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    secret = "--env=MUSICGEN_INPUT_NETWORKS=secret-value"
+    secret = "--env=HF_TOKEN=secret-value"
     assert main(["runpod", "music", "--image", IMAGE, secret, "--dry-run"]) == 0
     out = capsys.readouterr().out
-    assert "would run: POST" in out and "MUSICGEN_INPUT_NETWORKS" in out
+    assert "would run: POST" in out and "HF_TOKEN" in out
     assert "secret-value" not in out and not endpoints.calls
 
 
@@ -244,14 +253,14 @@ HF = ["huggingface", "me/music", "--endpoint", "music", "--model", "demo", "--wi
 
 
 def test_a_repository_is_uploaded_and_served_at_its_commit(hub: Hub) -> None:
-    secret = "MUSICGEN_BUCKET_SECRET_ACCESS_KEY=x"
+    secret = "HF_TOKEN=x"
     assert main([*HF, "--env", "MUSICGEN_SLOTS=2", "--env", secret]) == 0
     assert hub.is_private is True
     assert {"handler.py", "musicgen/predictor/predictor.py", "requirements.txt"} <= hub.files.keys()
     model = hub.endpoints["music"]["model"]
     assert model["revision"] == hub.commits[-1][0]
     assert (model["task"], model["env"]) == ("custom", {"MUSICGEN_SLOTS": "2"})
-    assert model["secrets"] == {"MUSICGEN_BUCKET_SECRET_ACCESS_KEY": "x"}
+    assert model["secrets"] == {"HF_TOKEN": "x"}
     assert hub.endpoints["music"]["compute"]["scaling"]["minReplica"] == 0
 
 
@@ -332,5 +341,5 @@ def test_a_platform_away_in_the_middle_of_the_checks_ends_no_list(
     )
     assert main(["runpod", "music", "--image", IMAGE, "--volume", "v1", "--dry-run"]) == 2
     out = capsys.readouterr().out
-    assert "NO  volumes: " in out and "maintenance" in out and "licence of demo" in out
+    assert "NO  volumes: " in out and "maintenance" in out and "licence of the image's model" in out
     assert TOKEN not in out

@@ -217,7 +217,7 @@ def test_an_image_that_is_not_in_ecr_is_named_before_any_change(
 def test_a_dry_run_shows_the_calls_and_no_secret(
     aws: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    secret = "MUSICGEN_INPUT_NETWORKS=secret-value"
+    secret = "HF_TOKEN=secret-value"
     assert main(_command(aws[0], "--env", secret, "--dry-run")) == 0
     out = capsys.readouterr().out
     for word in ("create_model", "create_endpoint_config", "create_endpoint", "put_scaling_policy"):

@@ -123,20 +123,20 @@ def test_the_layout_is_that_of_the_real_program() -> None:
         ("aws/versions.tf", "    random = {", "    dice = {", "required_providers lacks random"),
         ("aws/versions.tf", "  region = var.region", "  regions = var.region", "is named regions"),
         (
-            "aws/variables.tf",
+            "aws/common.tf",
             "  default     = 2",
             '  default     = "two"',
             "is not of the type number",
         ),
-        ("aws/variables.tf", "  type        = bool\n", "", "has no type"),
+        ("aws/common.tf", "  type        = bool\n", "", "has no type"),
         (
-            "aws/variables.tf",
+            "aws/common.tf",
             "var.system_nodes >= 1 && var.system_nodes",
             "2 >= 1 && 1",
             "not look at it",
         ),
-        ("aws/variables.tf", 'variable "host"', 'variable "hosted"', "var.hosted is not used"),
-        ("aws/variables.tf", 'variable "email"', 'variable "host"', "declared twice"),
+        ("aws/common.tf", 'variable "host"', 'variable "hosted"', "var.hosted is not used"),
+        ("aws/common.tf", 'variable "email"', 'variable "host"', "declared twice"),
         (
             "aws/outputs.tf",
             "aws_s3_bucket.clips.id",
@@ -156,10 +156,16 @@ def test_the_layout_is_that_of_the_real_program() -> None:
         ),
         ("google/cluster.tf", "cidr_blocks.value", "cidr_block.value", "unknown resource"),
         (
-            "google/variables.tf",
+            "google/common.tf",
             "  default     = 2",
             "  default     = 3",
             "variable system_nodes: default differs between aws and google",
+        ),
+        (
+            "google/variables.tf",
+            'variable "zone"',
+            'variable "cidr"',
+            "variable cidr: both clouds have it, so declare it in common.tf alone",
         ),
         (
             "google/outputs.tf",

@@ -67,6 +67,23 @@ def test_the_overlay_is_complete(tree: Path, monkeypatch: pytest.MonkeyPatch, cl
     assert (("NetworkPolicy", "identity-eks") in found) == (cloud == "aws")
 
 
+def test_an_overlay_written_again_keeps_its_images(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change of the cluster took the digests away, and the next deployment was refused."""
+    _write(monkeypatch, "aws")
+    text = (EXAMPLES / "aws.json").read_text(encoding="utf-8")
+    for arguments in ([], ["--api-digest", "sha256:" + 64 * "c"]):
+        monkeypatch.setattr("sys.stdin", io.StringIO(text))
+        assert overlay.main(arguments) == 0
+        found = overlay.read_digests(tree / "cluster")
+        api = arguments[1] if arguments else DIGESTS[1]
+        assert found == {"musicgen-api": api, "musicgen-worker": DIGESTS[3]}
+    (tree / "cluster/kustomization.yaml").write_text("images: [", encoding="utf-8")
+    assert overlay.read_digests(tree / "cluster") == {}
+    assert [each.name for each in (tree / "cluster").iterdir()] == ["kustomization.yaml"]
+
+
 @needs_kubectl
 def test_without_digests_a_deployment_refuses(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An overlay without images must not reach a cluster."""

@@ -12,7 +12,7 @@ from infra.check.terraform.modules import FOLDER
 from infra.terraform import preflight
 from tests.support import ROOT
 
-VARIABLES = {"aws": ["host", "email", "callers"], "google": ["project", "host", "email", "callers"]}
+VARIABLES = {"aws": ["host", "email", "callers"], "google": ["host", "email", "callers", "project"]}
 KEYS = {
     "aws": {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"},
     "google": {"GOOGLE_OAUTH_ACCESS_TOKEN": "x"},
@@ -43,7 +43,7 @@ def test_a_newcomer_sees_all_that_is_missing(cloud: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("cloud", preflight.CLOUDS)
 def test_values_come_from_the_file_or_the_environment(cloud: str, tmp_path: Path) -> None:
     (tmp_path / cloud).mkdir()
-    for name in ("variables.tf", "main.tf"):
+    for name in ("variables.tf", "common.tf"):
         source = FOLDER / cloud / name
         if source.is_file():
             (tmp_path / cloud / name).write_text(source.read_text())

@@ -37,7 +37,9 @@ VERTEX = {
     "": {
         *("model", "modelId", "parentModel", "serviceAccount", "displayName", "trafficSplit"),
         *("dedicatedEndpointEnabled", "deployedModel", "deployedModelId"),
+        *("clientConnectionConfig",),
     },
+    "clientConnectionConfig": {"inferenceTimeout"},
     "containerSpec": {
         *("imageUri", "command", "args", "env", "ports", "healthRoute", "predictRoute"),
         *("deploymentTimeout", "startupProbe", "healthProbe", "sharedMemorySizeMb"),
@@ -162,7 +164,7 @@ class VertexApi:
             self.endpoints[name]["trafficSplit"] = body["trafficSplit"]
             return 200, self.endpoints[name]
         else:
-            self.endpoints[parse_qs(parts.query)["endpointId"][0]] = {"deployedModels": []}
+            self.endpoints[parse_qs(parts.query)["endpointId"][0]] = body | {"deployedModels": []}
         return 200, {"name": "operations/one", "done": True, "response": {}}
 
     def _list(self, path: str, query: dict[str, list[str]]) -> dict[str, Any]:

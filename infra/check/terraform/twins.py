@@ -8,6 +8,8 @@ from typing import Any
 from infra.check.terraform.modules import HclBlock, Module
 
 CLOUDS = ("aws", "google")
+COMMON = "common.tf"
+"""Copied into both folders by `python -m infra.generate`."""
 OF_A_CLOUD = {
     "database_machine": {"default", "validation"},
     "gpu_machine": {"default", "validation"},
@@ -20,7 +22,8 @@ OF_A_CLOUD = {
 def check_twins(modules: dict[str, Module]) -> Iterator[str]:
     """Yield the differences between common variables, and outputs missing on one side.
 
-    The documentation and the overlay read either cloud in one way.
+    The documentation and the overlay read either cloud in one way. A variable without a difference
+    has one declaration, in common.tf.
     """
     first, second = (modules[name] for name in CLOUDS)
     variables = [_index(module, "variable") for module in (first, second)]
@@ -31,6 +34,8 @@ def check_twins(modules: dict[str, Module]) -> Iterator[str]:
         for argument in sorted(one.keys() | other.keys()):
             if one.get(argument) != other.get(argument):
                 yield f"variable {name}: {argument} differs between {' and '.join(CLOUDS)}"
+        if name not in OF_A_CLOUD and any(side[name].file != COMMON for side in variables):
+            yield f"variable {name}: both clouds have it, so declare it in {COMMON} alone"
     outputs = [_index(module, "output") for module in (first, second)]
     for name in sorted(outputs[0].keys() | outputs[1].keys()):
         missing = [cloud for cloud, side in zip(CLOUDS, outputs, strict=True) if name not in side]
