@@ -79,6 +79,7 @@ export default {
     "Das war zu viel für den Rechner. Versuche es kürzer oder mit weniger Varianten.",
   "error.outdated_library": "Der Server ist falsch eingerichtet. Wende dich an die Administration.",
   "error.part_unavailable": "Kein Rechner hier kann das machen. Wende dich an die Administration.",
+  "error.precondition_failed": "Die Datei ist inzwischen eine andere Fassung.",
   "error.prompt_too_long": "Die Beschreibung ist zu lang. Kürze sie.",
   "error.queue_full": "Die Warteschlange ist gerade voll.",
   "error.range_not_satisfiable": "Diesen Teil der Datei gibt es nicht.",

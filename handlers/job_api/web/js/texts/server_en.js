@@ -65,6 +65,7 @@ export default {
     "This was too much for the machine. Try a shorter clip or fewer variations.",
   "error.outdated_library": "The server is set up wrongly. Tell its operator.",
   "error.part_unavailable": "No machine here can make this. Tell the operator.",
+  "error.precondition_failed": "The file is another version by now.",
   "error.prompt_too_long": "The description is too long. Make it shorter.",
   "error.queue_full": "The queue is full right now.",
   "error.range_not_satisfiable": "This part of the file does not exist.",
