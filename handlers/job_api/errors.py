@@ -114,6 +114,18 @@ class NothingToDownload(ApiError):
     status, code = 409, "not_there"
 
 
+class PreconditionFailed(ApiError):
+    """If-Match or If-Unmodified-Since excludes the version that the server has."""
+
+    status, code = 412, "precondition_failed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The file is another version than If-Match or If-Unmodified-Since asks for. "
+            "Fetch the whole file again without them."
+        )
+
+
 class RangeNotSatisfiable(ApiError):
     """The requested range is outside the clip of `size` bytes."""
 

@@ -9,11 +9,11 @@ it.
 
 from __future__ import annotations
 
-import os
-import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
+
+from musicgen.model.forks import call_after_fork
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,7 +24,7 @@ class DeviceThread:
 
     def __init__(self, device: str) -> None:
         self._thread = ThreadPoolExecutor(1, "device") if device == "cpu" else None
-        _executors.add(self)
+        call_after_fork(self, DeviceThread.renew)
 
     def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `function` and return its result. Must not be called from within such a function.
@@ -44,15 +44,3 @@ class DeviceThread:
         """Start anew in a forked process, which has the queue of its parent without the thread."""
         if self._thread is not None:
             self._thread = ThreadPoolExecutor(1, "device")
-
-
-_executors: weakref.WeakSet[DeviceThread] = weakref.WeakSet()
-
-
-def _renew_executors() -> None:
-    for executor in _executors:
-        executor.renew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_executors)

@@ -30,6 +30,7 @@ REQUEST_REASONS: Mapping[str, str] = MappingProxyType(
         "fades_too_long": "and fade_in ({fade_out:g} + {fade_in:g} seconds) must not exceed the "
         "clip's {seconds:g} seconds",
         "loop_too_long": "must give a loop of at most {most:g} seconds",
+        "missing": "is missing",
         "mp3_bitrate": "must be at most {most} for an mp3 of {rate} Hz",
         "needs_bpm": "needs bpm",
         "needs_engine": "needs the engine musicgen",
@@ -42,6 +43,7 @@ REQUEST_REASONS: Mapping[str, str] = MappingProxyType(
         "not_your_upload": "is not one of your uploads",
         "number_between": "must be a number from {low:.12g} to {high:.12g}{rest}",
         "number_from": "must be a number of at least {low:.12g}{rest}",
+        "number_to": "must be a number of at most {high:.12g}",
         "opus_rate": "must be {rate} or left out for opus",
         "peak_without_level": "cannot be combined with normalization_strategy none",
         "prompt_with_prompts": "cannot be combined with prompt",
@@ -57,13 +59,16 @@ REQUEST_REASONS: Mapping[str, str] = MappingProxyType(
         "style_range": "must be from {low:g} to {high:g} with this model",
         "style_too_short": "must have at least {least:g} s for its style (this part has "
         "{length:.2f} s)",
+        "text_too_long": "must have at most {most} characters",
         "tokens_continued": "cannot be combined with this clip to continue",
         "tokens_decoder": "needs decoder {needed} (it is {decoder})",
         "tokens_format": "needs output_format {formats} (it is {form})",
+        "too_many_entries": "must have at most {most} entries",
         "too_many_prompts": "must have 1 to {most} entries with {variations} variations each",
         "web_address": "must be an http(s) URL of at most {most} characters",
         "whole_between": "must be a whole number from {low:.12g} to {high:.12g}{rest}",
         "whole_from": "must be a whole number of at least {low:.12g}{rest}",
+        "wrong_kind": "must be a value of another kind, such as a number",
     }
 )
 """English phrases by code. A value stands in braces."""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import BaseRoute
+from starlette.types import Scope
 
 from handlers.job_api.api import (
     routes_audio,
@@ -39,6 +38,7 @@ from handlers.job_api.api.metrics import ApiMetrics
 from handlers.job_api.api.middleware import body_limit
 from handlers.job_api.api.middleware.call_headers import EXPOSED_HEADERS, CallHeaders
 from handlers.job_api.api.middleware.csrf import CsrfProtection
+from handlers.job_api.api.middleware.replies import Replies
 from handlers.job_api.api.openapi.document import install_document
 from handlers.job_api.api.rate_limits import RateLimiter
 from handlers.job_api.api.webhooks import deliver_webhooks
@@ -227,28 +227,14 @@ def _add_middleware(app: FastAPI, settings: ApiSettings, host: str, media_origin
         # DNS rebinding: a foreign page can point its own host name at this machine.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"])
 
-    @app.middleware("http")
-    async def add_headers_and_measure(
-        request: Request, call_next: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        began, status = time.perf_counter(), 500
-        try:
-            try:
-                response = await call_next(request)
-            except Exception as error:
-                # Starlette would raise it again after its reply, and the server hang up.
-                response = answer_unexpected_error(error)
-            for name, value in security_headers.items():
-                response.headers.setdefault(name, value)
-            status = response.status_code
-            return response
-        finally:
-            # Also for a call that was cancelled.
-            context: Context | None = getattr(request.app.state, "context", None)
-            if context is not None:
-                route = _name_route(request.scope.get("route"))
-                seconds = time.perf_counter() - began
-                context.metrics.observe_request(request.method, route, status, seconds)
+    def observe(scope: Scope, status: int, seconds: float) -> None:
+        context: Context | None = getattr(app.state, "context", None)
+        if context is not None:
+            route = _name_route(scope.get("route"))
+            context.metrics.observe_request(scope["method"], route, status, seconds)
 
+    app.add_middleware(
+        Replies, headers=security_headers, answer=answer_unexpected_error, observe=observe
+    )
     # Added last, so it is the outermost.
     app.add_middleware(CallHeaders)

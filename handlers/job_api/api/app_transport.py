@@ -79,6 +79,7 @@ class _OwnCall:
 
     async def run(self, app: ASGIApp, scope: Scope) -> None:
         await app(scope, self._receive, self._messages.put)
+        # After a response without its end, too.
         await self._messages.put(None)
 
     async def next_message(self) -> Message | None:
@@ -112,6 +113,7 @@ class _StreamedBody(httpx.AsyncByteStream):
                 yield body
             if not message.get("more_body", False):
                 return
+        raise httpx.RemoteProtocolError("the application ended its response early")
 
     async def aclose(self) -> None:
         """Cancel the call unless it has ended."""

@@ -18,7 +18,7 @@ from starlette.datastructures import Headers
 from handlers.job_api.api.app_transport import is_own_call
 from handlers.job_api.api.bucket_threads import run_in_bucket_thread
 from handlers.job_api.api.context import Context
-from handlers.job_api.api.file_replies import CONDITIONS, FileReply, find_not_modified
+from handlers.job_api.api.file_replies import CONDITIONS, FileReply, check_conditions
 from handlers.job_api.errors import NotFound, RangeNotSatisfiable
 from handlers.job_api.store.bucket_clips import (
     CLIP_DELETED,
@@ -124,9 +124,9 @@ def _shorten(name: str) -> str:
 async def send_clip(request: Request, files: JobFiles, clip: RequestedClip) -> Response:
     """Send a clip from disk or from the bucket, converted if needed.
 
-    Raises: `NotFound` for a deleted clip, `RangeNotSatisfiable`, `BucketUnavailable`,
-    `BucketRefused`; `DiskFull` and `NotWritable` for a conversion; `MissingDependency` for MIDI
-    without its packages.
+    Raises: `NotFound` for a deleted clip, `PreconditionFailed`, `RangeNotSatisfiable`,
+    `BucketUnavailable`, `BucketRefused`; `DiskFull` and `NotWritable` for a conversion;
+    `MissingDependency` for MIDI without its packages.
     """
     bucket = files.clips_in_bucket
     stored = clip.stored
@@ -167,7 +167,7 @@ async def _send_object(request: Request, bucket: BucketClips, clip: RequestedCli
         # Conditions come before the range, which the bucket refuses first (RFC 9110, 13.2.2).
         whole = await run_in_bucket_thread(bucket.open, clip.run_name, clip.address)
         whole.close()
-        unchanged = find_not_modified(request, Headers(_describe(whole, clip)))
+        unchanged = check_conditions(request, Headers(_describe(whole, clip)))
         if unchanged is not None:
             return unchanged
     stream = await _open_object(request, bucket, clip)
@@ -217,8 +217,10 @@ async def _open_range(
     request: Request, bucket: BucketClips, clip: RequestedClip
 ) -> ObjectStream | None:
     """Open an object or the requested range of it; None: the range is outside the object."""
-    wanted = _RANGE.fullmatch(request.headers.get("range", ""))
-    # A range of another form may be ignored (RFC 9110, 14.2), and one that ends before its start.
+    # A range of another form may be ignored, and one that ends before its start. That of another
+    # method than GET must be (RFC 9110, 14.2).
+    sent = request.headers.get("range", "") if request.method == "GET" else ""
+    wanted = _RANGE.fullmatch(sent)
     if wanted and wanted[2] and int(wanted[1]) > int(wanted[2]):
         wanted = None
     byte_range = wanted[0] if wanted else None

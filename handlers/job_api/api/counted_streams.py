@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -59,3 +59,27 @@ class CountedStream(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._streams.remove(self._client)
+
+
+class CheckedStream(CountedStream):
+    """`CountedStream` with a reply of its own for an error before the first block.
+
+    A later error ends the reply early.
+    """
+
+    async def stream_response(self, send: Send) -> None:
+        """Send the response once its first block is there."""
+        blocks: AsyncIterator[Any] = aiter(self.body_iterator)
+        try:
+            first = [await anext(blocks)]
+        except StopAsyncIteration:
+            first = []
+        self.body_iterator = _chain(first, blocks)
+        await super().stream_response(send)
+
+
+async def _chain(first: list[Any], rest: AsyncIterable[Any]) -> AsyncIterator[Any]:
+    for block in first:
+        yield block
+    async for block in rest:
+        yield block

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 
 from fastapi import Request
 from fastapi.responses import FileResponse, Response
@@ -13,24 +15,50 @@ from starlette.datastructures import Headers
 from starlette.staticfiles import NotModifiedResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from handlers.job_api.errors import NotFound, RangeNotSatisfiable
+from handlers.job_api.errors import NotFound, PreconditionFailed, RangeNotSatisfiable
 
-CONDITIONS = ("if-none-match", "if-modified-since")
+CONDITIONS = ("if-match", "if-unmodified-since", "if-none-match", "if-modified-since")
 PAGE_HEADERS = {"Cache-Control": "no-cache"}
 """Headers of the page and its files. Without them a browser may join a new page and old scripts."""
 _RULES = StaticFiles(check_dir=False)
-"""Starlette's rules of conditional requests; it serves no file itself."""
+"""Starlette's rules of 304; it has none of 412, and serves no file itself."""
+_TAG = re.compile(r'(?:W/)?"[^"]*"')
 _PART = re.compile(r"[ \t]*(?:([0-9]+)-([0-9]*)|-([0-9]+))[ \t]*")
 _DIGITS_MOST = 18
 """Python refuses to read numbers of thousands of digits; no file has a position of more."""
 
 
-def find_not_modified(request: Request, headers: Headers) -> Response | None:
-    """Return the reply 304 if the caller has the version with these `headers`, else None."""
+def check_conditions(request: Request, headers: Headers) -> Response | None:
+    """Return the reply 304 if the caller has the version with these `headers`, else None.
+
+    Raises: `PreconditionFailed`, if the caller wants a part of another version only.
+    """
     if not any(name in request.headers for name in CONDITIONS):
         return None
+    if not _is_expected(request.headers, headers):
+        raise PreconditionFailed
     is_known = _RULES.is_not_modified(headers, request.headers)
     return NotModifiedResponse(headers) if is_known else None
+
+
+def _is_expected(sent: Headers, headers: Headers) -> bool:
+    """Return whether If-Match, or else If-Unmodified-Since, allows a version (RFC 9110, 13.2.2)."""
+    if "if-match" in sent:
+        expected = ",".join(sent.getlist("if-match")).strip()
+        # A weak tag in the list equals no tag here.
+        return expected == "*" or headers["etag"] in _TAG.findall(expected)
+    limit = _read_date(sent.get("if-unmodified-since", ""))
+    modified = _read_date(headers["last-modified"])
+    return limit is None or modified is None or modified <= limit
+
+
+def _read_date(text: str) -> datetime | None:
+    """Return a date of HTTP. A malformed one is None: its condition is ignored."""
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return date if date.tzinfo else None
 
 
 class FileReply(FileResponse):
@@ -38,7 +66,7 @@ class FileReply(FileResponse):
 
     A malformed range is ignored, as HTTP allows (RFC 9110, 14.2), and so are the ranges outside the
     file beside one inside it. Raises: `NotFound` for a file deleted meanwhile,
-    `RangeNotSatisfiable`.
+    `PreconditionFailed`, `RangeNotSatisfiable`.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,7 +77,7 @@ class FileReply(FileResponse):
             except FileNotFoundError:
                 raise NotFound("The file has been deleted.") from None
             self.set_stat_headers(self.stat_result)
-        if (unchanged := find_not_modified(Request(scope), self.headers)) is not None:
+        if (unchanged := check_conditions(Request(scope), self.headers)) is not None:
             await unchanged(scope, receive, send)
             return
         size = self.stat_result.st_size
@@ -85,7 +113,8 @@ def _replace_range(scope: Scope, size: int) -> Scope:
     sent = Headers(scope=scope).get("range")
     if sent is None:
         return scope
-    ranges = select_ranges(sent, size)
+    # HEAD has no ranges (RFC 9110, 14.2).
+    ranges = select_ranges(sent, size) if scope["method"] == "GET" else None
     headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
     if ranges is not None:
         headers.append((b"range", ranges.encode()))

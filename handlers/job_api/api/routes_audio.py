@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response, StreamingRes
 from handlers.job_api.api.auth import find_client, require_scope
 from handlers.job_api.api.clip_responses import RequestedClip, send_clip
 from handlers.job_api.api.context import Context
-from handlers.job_api.api.counted_streams import CountedStream
+from handlers.job_api.api.counted_streams import CheckedStream
 from handlers.job_api.api.live_audio import open_live_audio
 from handlers.job_api.api.openapi.media import (
     BYTES,
@@ -25,6 +25,7 @@ from handlers.job_api.api.openapi.media import (
 )
 from handlers.job_api.api.routes_jobs import CurrentCaller
 from handlers.job_api.api.schemas import ErrorReply, Upload
+from handlers.job_api.api.waiting import AwaitedJob
 from handlers.job_api.errors import AudioUnavailable, NotFound
 from handlers.job_api.store import jobs
 from handlers.job_api.store.files import count_clips
@@ -54,6 +55,7 @@ router = APIRouter(tags=["audio"])
         206: CLIP_PART,
         304: UNCHANGED,
         307: REDIRECT,
+        412: {"model": ErrorReply},
         416: {"model": ErrorReply},
         502: {"model": ErrorReply},
     },
@@ -80,10 +82,11 @@ async def stream_audio(
         )
     # A stream for HEAD would last as long as the job, for nobody.
     is_head = request.method == "HEAD"
-    live = CountedStream(
+    job = AwaitedJob(context, caller.owner, job_id, is_kept=True)
+    live = CheckedStream(
         context.streams,
         find_client(request, caller),
-        () if is_head else listening,
+        () if is_head else job.follow_to_end(listening),
         media_type=content_type(extension),
         headers={"Cache-Control": "no-store"},
     )
@@ -99,6 +102,7 @@ async def stream_audio(
         206: CLIP_PART,
         304: UNCHANGED,
         307: REDIRECT,
+        412: {"model": ErrorReply},
         416: {"model": ErrorReply},
         501: {"model": ErrorReply, "description": "The server lacks the packages for MIDI"},
         502: {"model": ErrorReply},

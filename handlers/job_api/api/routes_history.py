@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from handlers.job_api.api.auth import find_client, require_scope
 from handlers.job_api.api.clip_zip import list_clips, stream_zip
 from handlers.job_api.api.context import Context
-from handlers.job_api.api.counted_streams import CountedStream
+from handlers.job_api.api.counted_streams import CheckedStream
 from handlers.job_api.api.history_schemas import DeletedData, Deletion, JobPatch
 from handlers.job_api.api.openapi.media import ZIP, type_reply
 from handlers.job_api.api.routes_jobs import CurrentCaller, read_own_status
@@ -65,7 +65,7 @@ async def zip_jobs(
         raise NothingToDownload("None of these jobs has a clip.")
     is_head = request.method == "HEAD"
     moment = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    archive = CountedStream(
+    archive = CheckedStream(
         context.streams,
         find_client(request, caller),
         () if is_head else stream_zip(context.files, clips),

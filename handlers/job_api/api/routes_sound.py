@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from handlers.job_api.api.auth import find_client
 from handlers.job_api.api.clip_responses import RequestedClip, send_clip
 from handlers.job_api.api.context import Context
-from handlers.job_api.api.counted_streams import CountedStream
+from handlers.job_api.api.counted_streams import CheckedStream
 from handlers.job_api.api.live_audio import open_live_audio
 from handlers.job_api.api.openapi.headers import refer_headers
 from handlers.job_api.api.openapi.media import (
@@ -226,7 +226,7 @@ async def _send_whole(request: Request, job: AwaitedJob, call: SoundCall) -> Res
     return type_reply(request, response)
 
 
-class _JobStream(CountedStream):
+class _JobStream(CheckedStream):
     """Live audio of a job; the job is left when the answer ends early."""
 
     def __init__(self, job: AwaitedJob, *args: Any, **details: Any) -> None:

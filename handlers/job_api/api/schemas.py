@@ -161,6 +161,7 @@ class ModelReply(BaseModel):
     loaded: bool
     loading: bool
     error: str | None = Field(None, description="reason of the last failed load")
+    error_code: str | None = Field(None, description="its stable code")
 
 
 class Models(BaseModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from handlers.job_api.store import queue
 from handlers.job_api.store.database import Pool, query
@@ -12,6 +12,13 @@ from handlers.job_api.store.queue_load import ALIVE_SECONDS
 from handlers.job_api.store.texts import escape, to_jsonb
 from musicgen import catalog
 from musicgen.catalog import UNKNOWN_LICENCE
+
+
+class LoadFailure(NamedTuple):
+    """Why a model could not be loaded. `code`: None from an older worker."""
+
+    text: str
+    code: str | None
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,7 @@ class AvailableModels:
     default: str
     loaded: frozenset[str]
     loading: frozenset[str]
-    failures: Mapping[str, str]
+    failures: Mapping[str, LoadFailure]
     licences: Mapping[str, str]
     missing: frozenset[str] = frozenset()
     missing_parts: Mapping[str, str] = field(default_factory=dict)
@@ -79,7 +86,7 @@ async def find_available_models(pool: Pool, default_model: str) -> AvailableMode
     default = requested.before if requested.before and requested.before in loaded else first
     if requested.error is not None:
         # The worker's row may still say "loading": it is written only every few seconds.
-        failures = {requested.name: requested.error}
+        failures = {requested.name: LoadFailure(requested.error, requested.error_code)}
         others = loading - {requested.name}
         return AvailableModels(default, loaded, others, failures, *found)
     return AvailableModels(default, loaded, loading | {requested.name}, {}, *found)
@@ -136,17 +143,19 @@ async def write_worker(pool: Pool, row: WorkerRow) -> None:
 class RequestedModel:
     """Model for the workers to load.
 
-    `error`: reason of a failed load. `before`: the default model until it is loaded.
+    `error`: reason of a failed load, with its stable code unless an older worker wrote it.
+    `before`: the default model until it is loaded.
     """
 
     name: str
     error: str | None
+    error_code: str | None
     before: str | None
 
 
 async def read_requested_model(pool: Pool) -> RequestedModel | None:
     """Return the model last requested by a caller, or None."""
-    rows = await query(pool, "SELECT model AS name, error, before FROM musicgen_wanted")
+    rows = await query(pool, "SELECT model AS name, error, error_code, before FROM musicgen_wanted")
     return RequestedModel(**rows[0]) if rows else None
 
 
@@ -158,17 +167,18 @@ async def request_model(pool: Pool, model: str, before: str) -> None:
     await query(
         pool,
         "INSERT INTO musicgen_wanted (model, before) VALUES (%s, %s) ON CONFLICT (one) "
-        "DO UPDATE SET model = excluded.model, before = excluded.before, error = NULL",
+        "DO UPDATE SET model = excluded.model, before = excluded.before, error = NULL, "
+        "error_code = NULL",
         *(model, before),
     )
 
 
-async def record_load_failure(pool: Pool, model: str, reason: str) -> None:
+async def record_load_failure(pool: Pool, model: str, reason: str, code: str) -> None:
     """Store why a model could not be loaded, for its callers; workers stop trying it."""
     await query(
         pool,
-        "UPDATE musicgen_wanted SET error = %s WHERE model = %s",
-        *(escape(reason), model),
+        "UPDATE musicgen_wanted SET error = %s, error_code = %s WHERE model = %s",
+        *(escape(reason), code, model),
     )
 
 
@@ -191,6 +201,7 @@ def describe_models(available: AvailableModels) -> list[dict[str, Any]]:
 def _describe(
     name: str, entry: catalog.CatalogEntry | None, available: AvailableModels
 ) -> dict[str, Any]:
+    failure = available.failures.get(name)
     return {
         "id": name,
         "object": "model",
@@ -203,7 +214,8 @@ def _describe(
         "available": name not in available.missing,
         "loaded": name in available.loaded,
         "loading": name in available.loading,
-        "error": available.failures.get(name),
+        "error": failure and failure.text,
+        "error_code": failure and failure.code,
     }
 
 

@@ -47,6 +47,7 @@ class ModelSwap:
             is_known = isinstance(error, MusicGenError)
             text = "The requested model %s cannot be loaded: %s"
             logger.error(text, model.name, error, exc_info=None if is_known else error)
-            await record_load_failure(self._pool, model.name, describe_error(error).text)
+            report = describe_error(error)
+            await record_load_failure(self._pool, model.name, report.text, report.code)
         finally:
             self.loading = None

@@ -13,6 +13,7 @@ import weakref
 from ctypes import POINTER, c_int, c_int32, c_int64, c_void_p
 from pathlib import Path
 
+from musicgen.model.forks import call_after_fork
 from musicgen.model.native.step_file import (
     VNNI,
     Signatures,
@@ -109,7 +110,7 @@ class Library:
         """Threads of the pool, if set before its first use."""
         self.level: int = self.functions.native_limit(max_level)
         self._free_pool: weakref.finalize[..., Library] | None = None
-        _libraries.add(self)
+        call_after_fork(self, Library.forget_pool)
 
     @functools.cached_property
     def pool(self) -> int:
@@ -132,18 +133,6 @@ class Library:
             self._free_pool.detach()
         self._free_pool = None
         self.__dict__.pop("pool", None)
-
-
-_libraries: weakref.WeakSet[Library] = weakref.WeakSet()
-
-
-def _forget_pools() -> None:
-    for library in _libraries:
-        library.forget_pool()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pools)
 
 
 def check_status(status: int, work: str) -> None:

@@ -120,6 +120,24 @@ def test_a_clip_that_the_caller_has_is_not_sent_again(api: JobServer, done: dict
     assert (changed.status_code, changed.content) == (206, whole.content[:10])
 
 
+def test_another_version_of_an_object_is_not_sent(api: JobServer, done: dict[str, Any]) -> None:
+    address, whole = done["audio_url"], api.http.get(done["audio_url"])
+    etag, date = whole.headers["etag"], whole.headers["last-modified"]
+    early = "Sat, 01 Jan 2000 00:00:00 GMT"
+    for conditions, status in (
+        ({"If-Match": etag}, 200),
+        ({"If-Match": etag, "Range": "bytes=0-9"}, 206),
+        ({"If-Match": '"another"', "Range": "bytes=0-9"}, 412),
+        ({"If-Match": '"another"', "Range": "bytes=999999999-"}, 412),
+        ({"If-Unmodified-Since": date, "Range": "bytes=0-9"}, 206),
+        ({"If-Unmodified-Since": early}, 412),
+    ):
+        answer = api.http.get(address, headers=conditions)
+        assert answer.status_code == status, conditions
+        head = api.http.head(address, headers=conditions)
+        assert (head.status_code, head.content) == (200 if status == 206 else status, b"")
+
+
 @pytest.mark.parametrize("extension", ["flac", "mp3", "ogg"])
 def test_a_clip_in_the_bucket_is_converted(
     api: JobServer, done: dict[str, Any], extension: str, tmp_path: Path

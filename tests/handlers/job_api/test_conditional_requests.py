@@ -63,6 +63,50 @@ def test_what_the_caller_has_is_not_sent_again(served: tuple[JobServer, str], na
 
 
 @pytest.mark.parametrize("name", FILES)
+def test_another_version_than_the_expected_one_is_not_sent(
+    served: tuple[JobServer, str], name: str
+) -> None:
+    """A download was continued with bytes of another version, though If-Match forbade it."""
+    server, job_id = served
+    address = _address(name, job_id)
+    whole = server.http.get(address)
+    etag, date = whole.headers["etag"], whole.headers["last-modified"]
+    for conditions, status in (
+        ({"If-Match": etag}, 200),
+        ({"If-Match": f'"x", {etag}'}, 200),
+        ({"If-Match": "*"}, 200),
+        ({"If-Match": '"x"'}, 412),
+        # Weak tags never match here (RFC 9110, 13.1.1).
+        ({"If-Match": f"W/{etag}"}, 412),
+        ({"If-Match": ""}, 412),
+        ({"If-Unmodified-Since": date}, 200),
+        ({"If-Unmodified-Since": LATER}, 200),
+        ({"If-Unmodified-Since": EARLIER}, 412),
+        ({"If-Unmodified-Since": "yesterday"}, 200),
+        ({"If-Match": etag, "If-Unmodified-Since": EARLIER}, 200),
+        ({"If-Match": '"x"', "If-None-Match": etag}, 412),
+        ({"If-Match": etag, "If-None-Match": etag}, 304),
+        ({"If-Match": etag, "Range": "bytes=1-9"}, 206),
+        ({"If-Match": '"x"', "Range": "bytes=1-9"}, 412),
+        ({"If-Unmodified-Since": EARLIER, "Range": "bytes=1-9"}, 412),
+        ({"If-Match": '"x"', "Range": "bytes=999999999-"}, 412),
+        ({"If-Match": etag, "If-Range": '"x"', "Range": "bytes=1-9"}, 200),
+        ({"If-Match": etag, "If-Range": etag, "Range": "bytes=1-9"}, 206),
+    ):
+        answer = server.http.get(address, headers=conditions)
+        assert answer.status_code == status, conditions
+        if status == 412:
+            assert answer.json()["error"]["code"] == "precondition_failed"
+        elif status != 304:
+            assert answer.content == (whole.content[1:10] if status == 206 else whole.content)
+        head = server.http.head(address, headers=conditions)
+        # HEAD has no ranges (RFC 9110, 14.2).
+        assert (head.status_code, head.content) == (200 if status == 206 else status, b"")
+        if head.status_code == 200:
+            assert head.headers["content-length"] == str(len(whole.content))
+
+
+@pytest.mark.parametrize("name", FILES)
 def test_ranges_are_answered_or_refused_as_json(served: tuple[JobServer, str], name: str) -> None:
     """400 and 416 came as plain text."""
     server, job_id = served

@@ -202,7 +202,7 @@ def test_any_end_of_a_job_is_kept(
             kept = ended["error"] or ended["result"]
             assert kept in ({"message": r"a\x00b\ud800"}, {"clips": [{"lufs": None}]})
         await request_model(pool, "demo", "demo")
-        await record_load_failure(pool, "demo", "no\0\ud800")
+        await record_load_failure(pool, "demo", "no\0\ud800", "load_failed")
         requested = await read_requested_model(pool)
         assert requested is not None and requested.error == r"no\x00\ud800"
 

@@ -16,6 +16,7 @@ from handlers.job_api.store.database import Pool
 from handlers.job_api.store.models import read_requested_model, request_model
 from handlers.job_api.worker import model_swap
 from handlers.serving import Serving
+from tests.support import ROOT
 from tests.support.cog_server import DEMO, hub_cache
 from tests.support.fake_predictor import FakePredictor
 from tests.support.job_server import JobServer, data_folder, job_server
@@ -76,6 +77,8 @@ def test_a_model_that_cannot_be_loaded_is_told_and_changes_nothing(offline: JobS
     assert offline.http.post("/v1/models/large/load").json()["status"] == "loading"
     told = _until(offline, "large", "error")
     assert not told["loaded"] and not told["loading"]
+    texts = (ROOT / "handlers/job_api/web/js/texts/server_de.js").read_text(encoding="utf-8")
+    assert f'"error.{told["error_code"]}"' in texts, "the page has words of its own for it"
     assert told["default"] == offline.ended(offline.submit())["result"]["model"] == default
     # Asked for again, it is tried again: it may have been mended.
     assert offline.http.post("/v1/models/large/load").status_code == 202

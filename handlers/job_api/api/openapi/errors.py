@@ -40,6 +40,13 @@ ERRORS: dict[int, tuple[str, str, str, str]] = {
         "not_there",
         "No live audio: the job is queued, has finished, or its format cannot be streamed.",
     ),
+    412: (
+        "OtherVersion",
+        "If-Match or If-Unmodified-Since excludes the version of the file.",
+        "precondition_failed",
+        "The file is another version than If-Match or If-Unmodified-Since asks for. "
+        "Fetch the whole file again without them.",
+    ),
     413: (
         "BodyTooLarge",
         "The body is larger than the limit of this call.",

@@ -20,8 +20,14 @@ HEADERS: dict[str, dict[str, Any]] = {
         "description": "Sent bytes and size of the clip (RFC 9110, 14.4).",
         "schema": _TEXT,
     },
-    "ETag": {"description": "Version of the clip, for If-None-Match.", "schema": _TEXT},
-    "Last-Modified": {"description": "Time of the clip, for If-Modified-Since.", "schema": _TEXT},
+    "ETag": {
+        "description": "Version of the clip, for If-None-Match and If-Match.",
+        "schema": _TEXT,
+    },
+    "Last-Modified": {
+        "description": "Time of the clip, for If-Modified-Since and If-Unmodified-Since.",
+        "schema": _TEXT,
+    },
     "Location": {
         "description": "Address of the job's status, or of the clip in the bucket.",
         "schema": {"type": "string", "format": "uri-reference"},

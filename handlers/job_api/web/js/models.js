@@ -1,6 +1,7 @@
 /** The choice of models, each with its licence in sight. */
 
 import { $, h } from "./dom.js";
+import { tell } from "./errors.js";
 import { number, say } from "./language.js";
 import { isNotCommercial, licence } from "./words.js";
 
@@ -42,12 +43,15 @@ function memory(model) {
     : ` ${say("models.memory-range", { least, most })}`;
 }
 
+/** A worker of an older version gives no code. */
+const failure = ({ error, error_code: code }) => (code ? tell({ code, message: error }) : error);
+
 function showNote() {
   const model = chosen();
   if (!model) return;
   const isElsewhere = known.some(({ loaded }) => loaded) && !model.loaded;
   const wait = model.error
-    ? ` ${say("models.error", { reason: model.error })}`
+    ? ` ${say("models.error", { reason: failure(model) })}`
     : isElsewhere
       ? ` ${say("models.not-loaded")}${memory(model)}`
       : "";

@@ -79,6 +79,7 @@ export default {
     "Das war zu viel für den Rechner. Versuche es kürzer oder mit weniger Varianten.",
   "error.outdated_library": "Der Server ist falsch eingerichtet. Wende dich an die Administration.",
   "error.part_unavailable": "Kein Rechner hier kann das machen. Wende dich an die Administration.",
+  "error.precondition_failed": "Die Datei ist inzwischen eine andere Fassung.",
   "error.prompt_too_long": "Die Beschreibung ist zu lang. Kürze sie.",
   "error.queue_full": "Die Warteschlange ist gerade voll.",
   "error.range_not_satisfiable": "Diesen Teil der Datei gibt es nicht.",
@@ -173,6 +174,7 @@ export default {
   "refused.longer_than_header": "Die Datei ist länger, als ihr Kopf angibt. Speichere sie neu.",
   "refused.loop_too_long":
     "Ein Loop hat höchstens {most} s, gerundet auf ganze Takte. Wähle eine kürzere Länge.",
+  "refused.missing": "Hier fehlt eine Angabe.",
   "refused.mp3_bitrate": "Eine mp3 mit {rate} Hz hat höchstens {most} kbit/s.",
   "refused.needs_bpm": "Ein Loop braucht Schläge pro Minute.",
   "refused.needs_engine": "Dieser Server kann das nicht.",
@@ -199,6 +201,7 @@ export default {
     "Dieses Audio ist nicht mehr auf dem Server. Wähle es noch einmal aus.",
   "refused.number_between": "Wähle eine Zahl von {low} bis {high}.",
   "refused.number_from": "Wähle eine Zahl ab {low}.",
+  "refused.number_to": "Wähle eine Zahl bis {high}.",
   "refused.opus_rate": "Opus hat immer {rate} Hz. Lass die Abtastrate leer.",
   "refused.out_of_limits": "Die Datei braucht zum Lesen zu viel Speicher oder Zeit.",
   "refused.peak_without_level":
@@ -218,6 +221,7 @@ export default {
   "refused.start_after_end": "Der Anfang muss vor dem Ende des Audios liegen, bei {end} s.",
   "refused.style_range": "Wähle mit diesem Modell eine Zahl von {low} bis {high}.",
   "refused.style_too_short": "Für seinen Stil muss das Audio mindestens {least} s haben.",
+  "refused.text_too_long": "Das sind zu viele Zeichen. Höchstens {most} sind erlaubt.",
   "refused.tokens_continued":
     "Wenn dieses Audio fortgesetzt wird, lassen sich keine Tokens einbetten.",
   "refused.tokens_decoder": "Tokens lassen sich nur mit dem Decoder {needed} einbetten.",
@@ -225,6 +229,7 @@ export default {
   "refused.too_large": "Die Datei enthält zu viele Abtastwerte. Wähle eine kürzere.",
   "refused.too_long": "Die Datei ist länger als {most} s.",
   "refused.too_many_channels": "Die Datei hat mehr als {most} Kanäle.",
+  "refused.too_many_entries": "Das sind zu viele auf einmal. Höchstens {most} sind erlaubt.",
   "refused.too_many_pieces": "Die Datei besteht aus mehr als {most} Teilen. Speichere sie neu.",
   "refused.too_many_prompts":
     "Mit je {variations} Varianten sind höchstens {most} Beschreibungen möglich.",
@@ -235,4 +240,5 @@ export default {
   "refused.web_address": "Gib eine http- oder https-Adresse mit höchstens {most} Zeichen ein.",
   "refused.whole_between": "Wähle eine ganze Zahl von {low} bis {high}.",
   "refused.whole_from": "Wähle eine ganze Zahl ab {low}.",
+  "refused.wrong_kind": "Hier passt die Art der Angabe nicht, zum Beispiel Text statt einer Zahl.",
 };

@@ -65,6 +65,7 @@ export default {
     "This was too much for the machine. Try a shorter clip or fewer variations.",
   "error.outdated_library": "The server is set up wrongly. Tell its operator.",
   "error.part_unavailable": "No machine here can make this. Tell the operator.",
+  "error.precondition_failed": "The file is another version by now.",
   "error.prompt_too_long": "The description is too long. Make it shorter.",
   "error.queue_full": "The queue is full right now.",
   "error.range_not_satisfiable": "This part of the file does not exist.",
@@ -145,6 +146,7 @@ export default {
   "refused.longer_than_header": "The file is longer than its header says. Save it again.",
   "refused.loop_too_long":
     "A loop has at most {most} s, rounded to whole bars. Choose a shorter length.",
+  "refused.missing": "Something is missing here.",
   "refused.mp3_bitrate": "An mp3 of {rate} Hz has at most {most} kbit/s.",
   "refused.needs_bpm": "A loop needs beats per minute.",
   "refused.needs_engine": "This server cannot do this.",
@@ -169,6 +171,7 @@ export default {
   "refused.not_your_upload": "This sound is not on the server any more. Choose it again.",
   "refused.number_between": "Choose a number from {low} to {high}.",
   "refused.number_from": "Choose a number from {low} on.",
+  "refused.number_to": "Choose a number up to {high}.",
   "refused.opus_rate": "Opus has always {rate} Hz. Leave the sample rate empty.",
   "refused.out_of_limits": "The file takes too much memory or time to read.",
   "refused.peak_without_level":
@@ -186,12 +189,14 @@ export default {
   "refused.start_after_end": "The start must be before the end of the sound, at {end} s.",
   "refused.style_range": "With this model, choose a number from {low} to {high}.",
   "refused.style_too_short": "The sound must have at least {least} s for its style.",
+  "refused.text_too_long": "These are too many characters. At most {most} are allowed.",
   "refused.tokens_continued": "Tokens cannot be embedded when this sound is continued.",
   "refused.tokens_decoder": "Tokens can be embedded only with the decoder {needed}.",
   "refused.tokens_format": "Tokens can be embedded only in wav and flac.",
   "refused.too_large": "The file holds too many samples. Choose a shorter one.",
   "refused.too_long": "The file is longer than {most} s.",
   "refused.too_many_channels": "The file has more than {most} channels.",
+  "refused.too_many_entries": "These are too many at once. At most {most} are allowed.",
   "refused.too_many_pieces": "The file is joined of more than {most} sounds. Save it again.",
   "refused.too_many_prompts":
     "With {variations} variations each there can be at most {most} descriptions.",
@@ -202,4 +207,5 @@ export default {
   "refused.web_address": "Enter an http or https address of at most {most} characters.",
   "refused.whole_between": "Choose a whole number from {low} to {high}.",
   "refused.whole_from": "Choose a whole number from {low} on.",
+  "refused.wrong_kind": "This is the wrong kind of value, such as text in place of a number.",
 };

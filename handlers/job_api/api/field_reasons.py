@@ -1,0 +1,27 @@
+"""Reasons of fields that FastAPI refuses: stable codes, as those of a request for music."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from musicgen.errors.request_reasons import RequestReason
+
+_REASONS: dict[str, Callable[[Mapping[str, Any]], RequestReason]] = {
+    "greater_than_equal": lambda values: RequestReason("number_from", low=values["ge"], rest=""),
+    "less_than_equal": lambda values: RequestReason("number_to", high=values["le"]),
+    "literal_error": lambda values: RequestReason("choice", choices=values["expected"]),
+    "missing": lambda _: RequestReason("missing"),
+    "string_too_long": lambda values: RequestReason("text_too_long", most=values["max_length"]),
+    "too_long": lambda values: RequestReason("too_many_entries", most=values["max_length"]),
+}
+"""By pydantic's type of error; the values have pydantic's names."""
+_WRONG_KINDS = ("_type", "_parsing")
+
+
+def find_field_reason(error: Mapping[str, Any]) -> RequestReason | None:
+    """Return the reason of an error of pydantic, or None for one without."""
+    kind = error["type"]
+    if kind in _REASONS:
+        return _REASONS[kind](error.get("ctx", {}))
+    return RequestReason("wrong_kind") if kind.endswith(_WRONG_KINDS) else None
