@@ -90,14 +90,17 @@ class Serving:
         return open_input_audio(payload, self._input_networks, cancelled)
 
     @contextmanager
-    def open_request(self, payload: Mapping[str, Any]) -> Iterator[GenerationRequest]:
+    def open_request(
+        self, payload: Mapping[str, Any], cancelled: threading.Event | None = None
+    ) -> Iterator[GenerationRequest]:
         """Fetch the input audio of a payload and build its request.
 
         The fetched file is deleted on leaving the context. Blocks while fetching.
 
-        Raises: `InvalidRequest` for the audio, then for the other fields.
+        Raises: `InvalidRequest` for the audio, then for the other fields; `GenerationCancelled`
+        when `cancelled` is set while fetching.
         """
-        with open_input_audio(payload, self._input_networks) as fields:
+        with open_input_audio(payload, self._input_networks, cancelled) as fields:
             yield GenerationRequest.from_mapping(fields)
 
     @contextmanager
@@ -137,7 +140,7 @@ class Serving:
     ) -> Iterator[Generation]:
         """Start the request of a payload: `open_request`, then `start`, with the errors of both."""
         with (
-            self.open_request(payload) as request,
+            self.open_request(payload, cancelled) as request,
             self.start(
                 request, job_id, stream=stream, delivery=delivery, cancelled=cancelled
             ) as generation,
