@@ -18,6 +18,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,9 +118,13 @@ class Serving:
 
         The generation is closed on leaving the context. Blocks while waiting for the model.
 
+        `cancelled` also ends an upload to the bucket of `delivery`.
+
         Raises: `UnknownModel`, a `CheckpointError`, `ModelTooLarge`; `GenerationCancelled` when
         `cancelled` is set while waiting.
         """
+        if delivery is not None:
+            delivery = replace(delivery, cancelled=cancelled)
         model = self._resolve_model(request.model_version)
         with self._pool.borrow(model, cancelled) as predictor:
             generation = predictor.start(request, job_id, stream=stream, delivery=delivery)
