@@ -46,15 +46,22 @@ def open_input_audio(
     A `Path` passes unchanged: it is a file stored by this service, and no payload from outside can
     hold one. Blocks while fetching a URL, at most until `cancelled` is set.
 
-    Raises: the errors of `fetch_input_audio`.
+    Raises: the errors of `fetch_input_audio`. Errors within the context do not show its name.
     """
     fields = dict(payload)
     if fields.get(FIELD) is None or isinstance(fields[FIELD], Path):
         yield fields
         return
     with make_temporary_folder("musicgen-input-") as folder:
-        fields[FIELD] = fetch_input_audio(fields[FIELD], Path(folder), allowed_networks, cancelled)
-        yield fields
+        path = fetch_input_audio(fields[FIELD], Path(folder), allowed_networks, cancelled)
+        fields[FIELD] = path
+        try:
+            yield fields
+        except InvalidInputAudio as error:
+            if path is None or error.value != path.name:
+                raise
+            # The caller did not give this name.
+            raise type(error)(error.field, error.problem, advice=error.advice) from None
 
 
 def is_web_address(value: object) -> TypeGuard[str]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,14 +91,17 @@ class Serving:
         return open_input_audio(payload, self._input_networks, cancelled)
 
     @contextmanager
-    def open_request(self, payload: Mapping[str, Any]) -> Iterator[GenerationRequest]:
+    def open_request(
+        self, payload: Mapping[str, Any], cancelled: threading.Event | None = None
+    ) -> Iterator[GenerationRequest]:
         """Fetch the input audio of a payload and build its request.
 
         The fetched file is deleted on leaving the context. Blocks while fetching.
 
-        Raises: `InvalidRequest` for the audio, then for the other fields.
+        Raises: `InvalidRequest` for the audio, then for the other fields; `GenerationCancelled`
+        when `cancelled` is set while fetching.
         """
-        with open_input_audio(payload, self._input_networks) as fields:
+        with open_input_audio(payload, self._input_networks, cancelled) as fields:
             yield GenerationRequest.from_mapping(fields)
 
     @contextmanager
@@ -114,9 +118,13 @@ class Serving:
 
         The generation is closed on leaving the context. Blocks while waiting for the model.
 
+        `cancelled` also ends an upload to the bucket of `delivery`.
+
         Raises: `UnknownModel`, a `CheckpointError`, `ModelTooLarge`; `GenerationCancelled` when
         `cancelled` is set while waiting.
         """
+        if delivery is not None:
+            delivery = replace(delivery, cancelled=cancelled)
         model = self._resolve_model(request.model_version)
         with self._pool.borrow(model, cancelled) as predictor:
             generation = predictor.start(request, job_id, stream=stream, delivery=delivery)
@@ -137,7 +145,7 @@ class Serving:
     ) -> Iterator[Generation]:
         """Start the request of a payload: `open_request`, then `start`, with the errors of both."""
         with (
-            self.open_request(payload) as request,
+            self.open_request(payload, cancelled) as request,
             self.start(
                 request, job_id, stream=stream, delivery=delivery, cancelled=cancelled
             ) as generation,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,28 +34,34 @@ _AUDIO_TYPES = {
 }
 _JSON_TYPES = ("", "*/*", "application/*", "application/json")
 _LINES = "application/jsonlines"
+_REFUSED = re.compile(r"q *= *0(\.0*)?")
 
 
 def choose_audio(accept: str | None, fields: Mapping[str, Any]) -> str | None:
     """Return the format of a clip that is the answer itself, or None for an answer in JSON.
 
-    The first known type of Accept counts. `audio/*` takes the request's own format.
+    The first known type of Accept counts, unless its weight is q=0. `audio/*` takes the request's
+    own format. A format that no request has is None too: the request's error names it.
 
     Raises: `NotAcceptable`.
     """
+    own = fields.get("output_format")
+    if own is not None and own not in OUTPUT_FORMATS:
+        return None
     for part in (accept or "").split(","):
-        kind = part.partition(";")[0].strip().lower()
+        kind, *parameters = (text.strip().lower() for text in part.split(";"))
+        if any(_REFUSED.fullmatch(parameter) for parameter in parameters):
+            continue
         if kind in _JSON_TYPES or kind == _LINES:
             return None
-        own = fields.get("output_format")
         if kind == "audio/*":
-            return str(own or OUTPUT_FORMATS[0])
+            return own or OUTPUT_FORMATS[0]
         if kind in _AUDIO_TYPES:
             form = _AUDIO_TYPES[kind]
             is_ogg = form == "ogg" and own == "opus"
             if own not in (None, form) and not is_ogg:
-                raise NotAcceptable(f"Accept is {kind}, but output_format is {str(own)[:20]!r}.")
-            return str(own or form)
+                raise NotAcceptable(f"Accept is {kind}, but output_format is {own}.")
+            return own or form
     raise NotAcceptable("Accept must name application/json or a type of audio, such as audio/wav.")
 
 

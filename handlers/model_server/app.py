@@ -29,7 +29,8 @@ from handlers.model_server.streams import LiveSound
 from handlers.reply import LIVE_TYPES, build_reply, choose_delivery
 from musicgen.errors import GenerationCancelled, InvalidRequest, MusicGenError
 from musicgen.request import GenerationRequest
-from musicgen.request.limits import SEED_MAX
+from musicgen.request.fields import to_integer
+from musicgen.request.limits import RANDOM_SEED, SEED_MAX
 from musicgen.settings import Delivery, ModelServerSettings, Settings
 
 BATCH_MAX_MB = 100
@@ -142,8 +143,11 @@ class ModelServer:
         """Return live sound once its first piece is there, so that an early error is an error."""
         _check_one_clip(fields)
         job_id = uuid.uuid4().hex
-        if fields.get("seed") is None:
-            fields = {**fields, "seed": secrets.randbelow(SEED_MAX + 1)}
+        # The headers have the seed, so it is chosen before the music is made.
+        seed = to_integer(fields.get("seed"))
+        if seed in (None, RANDOM_SEED):
+            seed = secrets.randbelow(SEED_MAX + 1)
+        fields = {**fields, "seed": seed}
         delivery = self._bucket
         if delivery.bucket is None:
             delivery = Delivery(None, inline_bytes=UNSENT_MAX_BYTES)
@@ -154,7 +158,7 @@ class ModelServer:
             await pieces.aclose()
             raise
         kind = LIVE_TYPES[fields.get("output_format") or GenerationRequest.output_format]
-        facts = answers.build_attributes({"job_id": job_id, "seed": fields["seed"]})
+        facts = answers.build_attributes({"job_id": job_id, "seed": seed})
         return LiveSound(first, pieces, held.pop_all(), life.remaining, kind, facts)
 
     async def _run_lines(self, call: Call, calls: ModelCalls, life: CallLife) -> list[Any]:
@@ -183,11 +187,13 @@ class ModelServer:
 
 def make_app(server: ModelServer, lifespan: Any, settings: ModelServerSettings) -> Starlette:
     """Return the application. `lifespan`: asynchronous context of its running time."""
-    pings = {"/ping", settings.health_route or "/ping"}
-    invocations = {"/invocations", settings.predict_route or "/invocations"}
+    ping, predict = settings.health_route or "/ping", settings.predict_route or "/invocations"
     routes = [
-        *(Route(path, server.ping, methods=["GET"]) for path in sorted(pings)),
-        *(Route(path, server.invoke, methods=["POST"]) for path in sorted(invocations)),
+        *(Route(path, server.ping, methods=["GET"]) for path in sorted({"/ping", ping})),
+        *(
+            Route(path, server.invoke, methods=["POST"])
+            for path in sorted({"/invocations", predict})
+        ),
         Route("/execution-parameters", server.execution_parameters, methods=["GET"]),
     ]
 
@@ -196,18 +202,22 @@ def make_app(server: ModelServer, lifespan: Any, settings: ModelServerSettings) 
         async with lifespan():
             yield
 
-    handlers: Any = {HTTPException: _answer_http_error, NotReady: _answer_failure}
-    return Starlette(routes=routes, lifespan=run, exception_handlers=handlers)
+    advice = f"Send POST {predict} or GET {ping}."
+
+    async def answer_http_error(_: Request, error: HTTPException) -> Response:
+        code = HTTP_CODES.get(error.status_code, ApiError.code)
+        body = build_error_body(error.status_code, code, f"{error.detail}. {advice}")
+        return JSONResponse(body, error.status_code, dict(error.headers or {}))
+
+    handlers: Any = {HTTPException: answer_http_error, NotReady: _answer_failure}
+    app = Starlette(routes=routes, lifespan=run, exception_handlers=handlers)
+    # Behind a platform a redirect leads nowhere.
+    app.router.redirect_slashes = False
+    return app
 
 
 async def _answer_failure(_: Request, error: Exception) -> Response:
     return answers.build_failure(error)
-
-
-async def _answer_http_error(_: Request, error: HTTPException) -> Response:
-    code = HTTP_CODES.get(error.status_code, ApiError.code)
-    body = build_error_body(error.status_code, code, str(error.detail))
-    return JSONResponse(body, error.status_code, dict(error.headers or {}))
 
 
 def _check_one_clip(fields: dict[str, Any]) -> None:

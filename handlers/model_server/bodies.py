@@ -25,6 +25,7 @@ ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 """The one header of a caller, and of a container, handed on by SageMaker; at most 1,024 visible
 characters."""
 _STREAM = "stream"
+_ONE_ONLY = "needs a body of one request, an object or a sound"
 _SWITCHES: Mapping[object, bool] = {True: True, False: False, "true": True, "false": False}
 
 Shape = Literal["object", "instances", "lines"]
@@ -50,6 +51,9 @@ async def read_call(request: Request) -> Call:
     """
     kind = request.headers.get("content-type", "application/json").partition(";")[0]
     kind = kind.strip().lower()
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding != "identity":
+        raise WrongMediaType(f"Content-Encoding {coding[:60]!r} is not read. Send the plain body.")
     is_sound = kind.startswith("audio/")
     if not (is_sound or kind == "application/json" or kind in (*JSON_LINES, *UNTYPED)):
         raise _refuse_type(kind)
@@ -74,10 +78,8 @@ def _read_parameters(request: Request) -> dict[str, Any]:
 
     Raises: `InvalidRequest`.
     """
-    given = [
-        *request.query_params.multi_items(),
-        *parse_qsl(request.headers.get(ATTRIBUTES, ""), keep_blank_values=True),
-    ]
+    texts = (request.url.query, request.headers.get(ATTRIBUTES, ""))
+    given = [pair for text in texts for pair in _parse_query(text)]
     for name, _ in given:
         if name == "input_audio":
             raise InvalidRequest("input_audio", "must be in the body or in the query, not in both")
@@ -86,9 +88,18 @@ def _read_parameters(request: Request) -> dict[str, Any]:
     return parse_query(dict(given))
 
 
+def _parse_query(text: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(text, keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        problem = "must be UTF-8 with percent escapes, such as prompt=caf%C3%A9"
+        raise InvalidRequest("query", problem) from None
+
+
 def _build_object(fields: dict[str, Any]) -> Call:
     """Return a call of one request. Raises: `InvalidRequest`."""
-    wish = fields.pop(_STREAM, False)
+    wish = fields.pop(_STREAM, None)
+    wish = False if wish is None else wish
     if not isinstance(wish, (bool, str)) or wish not in _SWITCHES:
         raise InvalidRequest(_STREAM, "must be true or false", value=wish)
     return Call("object", [fields], _SWITCHES[wish])
@@ -117,9 +128,10 @@ def _parse_lines(body: bytes) -> Call:
 
 def _load_line(line: bytes) -> dict[str, Any] | InvalidRequest:
     try:
-        return parse_object(line)
+        fields = parse_object(line)
     except InvalidRequest as error:
         return error
+    return InvalidRequest(_STREAM, _ONE_ONLY) if _STREAM in fields else fields
 
 
 def _read_instances(parsed: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -140,6 +152,8 @@ def _read_instances(parsed: Mapping[str, Any]) -> list[dict[str, Any]]:
         fields = {"prompt": instance} if isinstance(instance, str) else instance
         if not isinstance(fields, dict):
             raise InvalidRequest("instances", "must be prompts or mappings of request fields")
+        if _STREAM in fields or _STREAM in parameters:
+            raise InvalidRequest(_STREAM, _ONE_ONLY)
         for name in fields:
             if name in parameters:
                 raise InvalidRequest(name, "must be in instances or in parameters, not in both")

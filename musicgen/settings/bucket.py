@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -159,10 +160,12 @@ class Delivery:
 
     `is_callers`: the caller brought the bucket, its address and its key. `inline_bytes`: limit of
     all clips in the answer, None for the usual one. `until`: end of the upload to the operator's
-    bucket, a time of `time.monotonic`; None for the bucket's own deadline alone.
+    bucket, a time of `time.monotonic`; None for the bucket's own deadline alone. `cancelled`, once
+    set, ends that upload too.
     """
 
     bucket: BucketSettings | None
     is_callers: bool = False
     inline_bytes: int | None = None
     until: float | None = None
+    cancelled: threading.Event | None = None

@@ -49,7 +49,8 @@ def open_delivery(delivery: Delivery, settings: Settings) -> Storage:
         return InlineStorage(delivery.inline_bytes or INLINE_MAX_BYTES)
     if delivery.is_callers:
         return open_callers_bucket(delivery.bucket, settings)
-    return open_bucket(delivery.bucket, settings.spool_dir).limit_to(delivery.until)
+    bucket = open_bucket(delivery.bucket, settings.spool_dir)
+    return bucket.limit_to(delivery.until, delivery.cancelled)
 
 
 def count_waiting_clips(spool_dir: Path) -> int:

@@ -9,7 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from musicgen.storage.spool import Spool, SpoolEntry, UploadTarget
 RETRY_COMMAND = "musicgen uploads retry"
 TAGS_MAX = 10
 """Limit of S3 for one object."""
+POLL_SECONDS = 0.1
 _PLAIN_METADATA = " !#$&'()*+,-./:;<=>?@[]^_`{|}~"
 
 logger = logging.getLogger(__name__)
@@ -53,11 +54,16 @@ class S3Storage:
         self._client = open_client(bucket) if client is None else client
         self._addresses = ObjectAddresses(bucket, self._client)
         self._until = math.inf
+        self._cancelled: threading.Event | None = None
 
-    def limit_to(self, until: float | None) -> S3Storage:
-        """Return this storage with an earlier end of uploads, a time of `time.monotonic`."""
+    def limit_to(self, until: float | None, cancelled: threading.Event | None = None) -> S3Storage:
+        """Return this storage with an earlier end of uploads.
+
+        `until`: a time of `time.monotonic`. Setting `cancelled` ends them too.
+        """
         limited = copy.copy(self)
         limited._until = math.inf if until is None else until
+        limited._cancelled = cancelled
         return limited
 
     def prepare(self, expected_bytes: int) -> None:
@@ -117,8 +123,8 @@ class S3Storage:
     ) -> StorageError | None:
         """Upload a clip; or leave it in the spool and return the error, at the deadline at last.
 
-        A server can hold an attempt longer than that. Its thread goes on then, and removes the
-        entry should the clip still arrive.
+        Cancelling does the same. A server can hold an attempt longer than that. Its thread goes on
+        then, and removes the entry should the clip still arrive.
         """
         work: Future[StorageError | None] = Future()
 
@@ -131,14 +137,21 @@ class S3Storage:
         # In this context, so that its log lines name the same job.
         task = partial(contextvars.copy_context().run, run)
         threading.Thread(target=task, name="upload", daemon=True).start()
-        try:
-            return work.result(max(0.0, deadline - time.monotonic()))
-        except TimeoutError:
-            if work.done():  # The upload's own.
-                raise
-            where = f"bucket {self._name!r} at {self._bucket.endpoint_url or 'AWS'}"
-            logger.warning("upload not done in time, the clip stays in %s", entry.path)
-            return UploadFailed(f"{where} did not take the clip in time.")
+        if self._wait(work, deadline):
+            return work.result()
+        where = f"bucket {self._name!r} at {self._bucket.endpoint_url or 'AWS'}"
+        logger.warning("upload not done in time, the clip stays in %s", entry.path)
+        return UploadFailed(f"{where} did not take the clip in time.")
+
+    def _wait(self, work: Future[StorageError | None], deadline: float) -> bool:
+        """Return whether `work` is done, at the deadline or once the upload is cancelled."""
+        longest = math.inf if self._cancelled is None else POLL_SECONDS
+        while not work.done():
+            left = deadline - time.monotonic()
+            if left <= 0 or (self._cancelled is not None and self._cancelled.is_set()):
+                return False
+            wait([work], min(left, longest))
+        return True
 
     def _upload(
         self, entry: SpoolEntry, early: EarlyUpload, deadline: float

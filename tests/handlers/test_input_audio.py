@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers import input_audio
-from handlers.input_audio import SHORTEST_BASE64, fetch_input_audio, open_input_audio
+from handlers.input_audio import FIELD, SHORTEST_BASE64, fetch_input_audio, open_input_audio
+from musicgen.audio.decode import read_audio
 from musicgen.errors import InputAudioRefused, InputAudioTooLarge, InvalidInputAudio
 from musicgen.net.fetch import DownloadLimits
 from tests.support.web_neighbour import Neighbour, web_neighbour
@@ -162,6 +163,19 @@ def test_the_file_is_gone_after_the_request_however_it_ends() -> None:
         raise RuntimeError
     assert not first.exists() and not second.exists()
     assert payload["input_audio"] is SOUND
+
+
+def test_an_error_does_not_show_the_name_of_the_fetched_file() -> None:
+    """A caller read "(was '94c74841a99c4c429cc692071d27ce88')", a name of this machine."""
+    with pytest.raises(InvalidInputAudio) as raised, open_input_audio({FIELD: SOUND}) as fields:
+        read_audio(fields[FIELD])
+    assert str(raised.value).startswith("input_audio is not readable audio, or is damaged. Send ")
+    assert "was" not in str(raised.value)
+    with (
+        pytest.raises(InvalidInputAudio, match=r"was '0 samples'"),
+        open_input_audio({FIELD: SOUND}),
+    ):
+        raise InvalidInputAudio(FIELD, "is too short", value="0 samples")
 
 
 @pytest.mark.parametrize("payload", [{"prompt": "x"}, {"prompt": "x", "input_audio": None}])

@@ -11,6 +11,7 @@ from functools import partial
 
 import pytest
 
+from handlers.input_audio import LIMITS
 from handlers.serving import Serving
 from musicgen import errors
 from musicgen.generation import Generation
@@ -19,6 +20,7 @@ from musicgen.request import GenerationRequest, StreamForm
 from musicgen.result import Progress
 from musicgen.settings import Delivery, Settings
 from tests.support.counting_predictor import CountingPredictor
+from tests.support.silent_server import SilentServer
 
 INLINE = Delivery(None)
 DEADLINE = 60.0
@@ -267,6 +269,26 @@ def test_cancelling_stops_the_decode_before_it_returns(
             assert predictor.log[-1] == "start on small"
 
     asyncio.run(main())
+
+
+def test_cancelling_closes_the_download_of_the_input_audio(demo: Predictor) -> None:
+    """It ran on for a minute, and its job held a slot of the platform meanwhile."""
+    silent = SilentServer()
+    serving = Serving(demo, ("127.0.0.0/8",))
+
+    async def main() -> None:
+        async def job() -> None:
+            async with serving.follow(_payload(input_audio=silent.url), delivery=INLINE) as run:
+                await run.result()
+
+        task = asyncio.create_task(job())
+        assert await asyncio.to_thread(silent.wait_for, opened=1)
+        task.cancel()
+        done, _ = await asyncio.wait([task], timeout=LIMITS.seconds / 2)
+        assert done and task.cancelled()
+
+    asyncio.run(main())
+    assert silent.wait_for(closed=1)
 
 
 def test_an_error_of_the_decode_reaches_whoever_waits_for_the_end(serving: Serving) -> None:

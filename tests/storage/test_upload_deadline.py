@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
@@ -47,6 +48,23 @@ def test_a_server_that_holds_the_connection_is_left_at_the_deadline(
     # Still the first connections, so no read timeout has passed.
     assert server.opened and not server.closed
     assert [path.stat().st_size for path in Spool(tmp_path).list_waiting()] == [len(data)] * 2
+
+
+def test_a_cancelled_upload_is_left_at_once(tmp_path: Path) -> None:
+    """A stopped server waited for a silent bucket until its platform killed it."""
+    server, cancelled = SilentServer(), threading.Event()
+    storage = _open(server, tmp_path, 120).limit_to(None, cancelled)
+
+    def cancel() -> None:
+        server.wait_for(opened=1)
+        cancelled.set()
+
+    threading.Thread(target=cancel, daemon=True).start()
+    with pytest.raises(UploadFailed, match=r"2 of 2 clips are in .*musicgen uploads retry"):
+        storage.put_all(_clips(b"small", 2))
+    # Still the first connection, so no read timeout has passed.
+    assert (server.opened, server.closed) == (1, 0)
+    assert len(Spool(tmp_path).list_waiting()) == 2
 
 
 def test_a_clip_that_arrives_after_the_deadline_leaves_the_spool(tmp_path: Path) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,40 +17,12 @@ from musicgen.errors import DeviceFault
 from musicgen.request import GenerationRequest
 from musicgen.settings import ModelServerSettings, Settings
 from tests.support.fake_predictor import FakePredictor
-
-SOUND = base64.b64encode(b"music").decode()
-FIELDS = {"prompt": "x"}
+from tests.support.model_server_calls import FIELDS, SOUND, client, code_of, nothing, post
 
 
 @pytest.fixture
 def predictor(tmp_path: Path) -> FakePredictor:
     return FakePredictor(tmp_path, url=f"data:audio/wav;base64,{SOUND}")
-
-
-@asynccontextmanager
-async def nothing() -> AsyncIterator[None]:
-    yield
-
-
-def client(server: ModelServer, **settings: Any) -> httpx.AsyncClient:
-    app = make_app(server, nothing, ModelServerSettings(**settings))
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://model")
-
-
-def post(
-    predictor: FakePredictor, path: str = "/invocations", settings: Any = None, **call: Any
-) -> httpx.Response:
-    async def run() -> httpx.Response:
-        server = ModelServer(Settings(), ModelServerSettings(**(settings or {})))
-        server.open(predictor)
-        async with client(server, **(settings or {})) as http:
-            return await http.post(path, **call)
-
-    return asyncio.run(run())
-
-
-def code_of(answer: httpx.Response) -> str:
-    return str(answer.json()["error"]["code"])
 
 
 def test_an_object_is_answered_by_the_reply_of_other_platforms(predictor: FakePredictor) -> None:

@@ -10,6 +10,7 @@ import io
 import json
 import signal
 import struct
+import threading
 import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
@@ -149,15 +150,8 @@ def test_a_bucket_out_of_reach_is_told_without_its_address(tmp_path: Path) -> No
 def test_a_bucket_that_never_answers_is_told_before_the_platform_hangs_up(tmp_path: Path) -> None:
     """The upload had 120 s, and the platform hung up after 60 s without a reason."""
     platform_seconds = 9
-    bucket = {
-        "MUSICGEN_BUCKET": "music",
-        "MUSICGEN_BUCKET_ENDPOINT_URL": SilentServer().url.removesuffix("/sound.wav"),
-        "MUSICGEN_BUCKET_ACCESS_KEY_ID": "key",
-        "MUSICGEN_BUCKET_SECRET_ACCESS_KEY": "secret",
-        "MUSICGEN_CALL_SECONDS": platform_seconds - 1,
-        "MUSICGEN_PLATFORM": "sagemaker",
-    }
-    with start_model_server(tmp_path, **bucket) as server:
+    limits = {"MUSICGEN_CALL_SECONDS": platform_seconds - 1, "MUSICGEN_PLATFORM": "sagemaker"}
+    with start_model_server(tmp_path, **_bucket_of(SilentServer()), **limits) as server:
         server.wait_until_ready()
         call = FIELDS | {"stream": False, "duration": 1}
         answer = server.http.post("/invocations", json=call, timeout=platform_seconds)
@@ -172,3 +166,34 @@ def test_a_bucket_that_never_answers_is_told_before_the_platform_hangs_up(tmp_pa
         assert errors == ["upload_failed"] * 2
         assert server.http.get("/ping").status_code == 200
         assert "Traceback" not in server.log
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("phase", ["upload", "download"])
+def test_sigterm_is_answered_while_another_server_is_silent(tmp_path: Path, phase: str) -> None:
+    """The server waited for it, and its caller got no answer before the platform killed both."""
+    silent = SilentServer()
+    settings = _bucket_of(silent) if phase == "upload" else {}
+    sound = {} if phase == "upload" else {"input_audio": silent.url, "continuation": True}
+    networks = {"MUSICGEN_INPUT_NETWORKS": "127.0.0.0/8", "MUSICGEN_STOP_SECONDS": 4}
+    with start_model_server(tmp_path, **settings, **networks) as server:
+        server.wait_until_ready()
+
+        def stop() -> None:
+            silent.wait_for(opened=1)
+            server.process.send_signal(signal.SIGTERM)
+
+        threading.Thread(target=stop, daemon=True).start()
+        call = FIELDS | {"stream": False, "duration": 1} | sound
+        answer = server.http.post("/invocations", json=call, timeout=30)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "server_stopping")
+        assert server.process.wait(40) == 0 and "Traceback" not in server.log
+
+
+def _bucket_of(server: SilentServer) -> dict[str, str]:
+    return {
+        "MUSICGEN_BUCKET": "music",
+        "MUSICGEN_BUCKET_ENDPOINT_URL": server.url.removesuffix("/sound.wav"),
+        "MUSICGEN_BUCKET_ACCESS_KEY_ID": "key",
+        "MUSICGEN_BUCKET_SECRET_ACCESS_KEY": "secret",
+    }
