@@ -4,7 +4,8 @@
 
 Other machines share the memory, and its bandwidth may double from one second to the next. Two
 processes then differ by more than two builds do. Here every build generates a clip in turn, and the
-order changes from round to round. Each round also reads memory with all threads.
+order changes from round to round. Before and after each clip, memory is read with all threads.
+`--split 45` adds the figures of the rounds in which all reads stayed below or above 45 GB/s.
 
 A ratio is the first build's time of a step over another's, the median of rounds: above 1, the other
 is faster. "share of the median read" is the time to read a step's weights and cache at the median
@@ -19,7 +20,7 @@ import statistics
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as a script: the repository root is not on the path
@@ -44,7 +45,7 @@ from musicgen.request import SamplingParams
 
 EVERY_STEP = ("decoder.layers.", "decoder.heads.")
 """Beginnings of the names of weights that every step reads."""
-READ_FLOATS = 1 << 27
+READ_FLOATS = 1 << 26
 WARM_UP = 30
 
 
@@ -88,10 +89,57 @@ def time_step(engine: MusicGenEngine, seed: int, callers: int, frames: int) -> f
 
 
 def read_memory(data: torch.Tensor) -> float:
-    """Return the bytes a second of one read with all threads."""
-    started = time.perf_counter()
-    data.sum().item()
-    return data.nbytes / (time.perf_counter() - started)
+    """Return the bytes a second of the median of three reads with all threads."""
+    rates = []
+    for _ in range(3):
+        started = time.perf_counter()
+        data.sum().item()
+        rates.append(data.nbytes / (time.perf_counter() - started))
+    return statistics.median(rates)
+
+
+class Round(NamedTuple):
+    """One clip of every build, and the bandwidths measured around them."""
+
+    seconds: dict[str, float]
+    reads: list[float]
+
+
+def measure_round(
+    engines: dict[str, MusicGenEngine], data: torch.Tensor, seed: int, options: argparse.Namespace
+) -> Round:
+    seconds, reads = {}, [read_memory(data)]
+    for build in list(engines)[:: 1 if seed % 2 else -1]:
+        seconds[build] = time_step(engines[build], seed, options.callers, options.frames)
+        reads.append(read_memory(data))
+    return Round(seconds, reads)
+
+
+def summarize(rounds: list[Round], builds: list[str], needed: float) -> dict[str, Any]:
+    """Return the medians of these rounds, whose steps need to read `needed` bytes."""
+    bandwidth = statistics.median(read for each in rounds for read in each.reads)
+    figures = {}
+    for build in builds:
+        own = statistics.median(each.seconds[build] for each in rounds)
+        ratios = [each.seconds[builds[0]] / each.seconds[build] for each in rounds]
+        figures[build] = {
+            "step_ms": round(1000 * own, 3),
+            "ratio": round(statistics.median(ratios), 3),
+            "share_of_the_median_read": round(needed / bandwidth / own, 3),
+        }
+    return {
+        "rounds": len(rounds),
+        "median_read_gb_per_second": round(bandwidth / 1e9, 2),
+        "builds": figures,
+    }
+
+
+def split_rounds(rounds: list[Round], limit: float) -> dict[str, list[Round]]:
+    """Return the rounds whose reads all stayed on one side of `limit`, in bytes a second."""
+    return {
+        "slow_memory": [each for each in rounds if max(each.reads) < limit],
+        "fast_memory": [each for each in rounds if min(each.reads) >= limit],
+    }
 
 
 def main() -> None:
@@ -102,21 +150,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=16)
     parser.add_argument("--callers", type=int, default=1, help="clips made at once")
     parser.add_argument("--threads", type=int, default=cpu_quota())
+    parser.add_argument(
+        "--split", type=float, metavar="GB", help="GB/s between slow and fast memory"
+    )
     parser.add_argument("--small-pages", action="store_true", help="leave the weights in the file")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     pack = PackFile(options.packed)
     pack.check()
     engines = load_builds(options, pack)
-    data, reads = torch.ones(READ_FLOATS), []
-    times: dict[str, list[float]] = {build: [] for build in engines}
     for engine in engines.values():
         time_step(engine, 0, options.callers, WARM_UP)
-    for number in range(options.rounds):
-        reads += [read_memory(data) for _ in range(3)]
-        for build in list(engines)[:: 1 if number % 2 else -1]:
-            seconds = time_step(engines[build], number + 1, options.callers, options.frames)
-            times[build].append(seconds)
+    data = torch.ones(READ_FLOATS)
+    rounds = [measure_round(engines, data, 1 + n, options) for n in range(options.rounds)]
     config, precision = config_of(pack), precision_of(pack.manifest.form)
     needed = bytes_of_step(
         config.decoder,
@@ -125,7 +171,6 @@ def main() -> None:
         rows=2 * options.callers,
         cached_bytes=4 if precision == "float32" else 2,
     )
-    first, bandwidth = times[str(options.builds[0])], statistics.median(reads)
     report: dict[str, Any] = {
         "name": "native_builds",
         "machine": machine("cpu", options.threads),
@@ -133,18 +178,11 @@ def main() -> None:
         "frames": options.frames,
         "callers": options.callers,
         "small_pages": options.small_pages,
-        "median_read_gb_per_second": round(bandwidth / 1e9, 2),
-        "builds": {
-            build: {
-                "step_ms": round(1000 * statistics.median(own), 3),
-                "ratio": round(
-                    statistics.median(a / b for a, b in zip(first, own, strict=True)), 3
-                ),
-                "share_of_the_median_read": round(needed / bandwidth / statistics.median(own), 3),
-            }
-            for build, own in times.items()
-        },
+        **summarize(rounds, list(engines), needed),
     }
+    for name, some in split_rounds(rounds, 1e9 * (options.split or 0)).items():
+        if options.split is not None and some:
+            report[name] = summarize(some, list(engines), needed)
     for build, figures in report["builds"].items():
         print(build, json.dumps(figures))
     print(json.dumps(report))

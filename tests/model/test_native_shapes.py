@@ -85,6 +85,19 @@ def test_a_product_of_any_shape(
     np.testing.assert_array_equal(alone[0], found[rows // 2])
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("rows", [1, 2, 3, 4])
+def test_a_thread_may_have_any_number_of_blocks(form: int, rows: int) -> None:
+    """Few rows are read as four streams, and the blocks left over as two or one."""
+    random = np.random.default_rng(rows)
+    x = random.normal(size=(rows, 21)).astype(np.float32)
+    for outputs in range(5, 20 * 16, 16):
+        linear = Linear(random.normal(size=(outputs, 21)), form)
+        found = linear.multiply(open_library(1), x)
+        np.testing.assert_allclose(found, linear.expect(x), rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(found, linear.multiply(open_library(3), x))
+
+
 def _rows(decoder: Decoder, kinds: list[tuple[int, int, int | None]]) -> list[Row]:
     """Make the rows anew: a step writes to their caches."""
     return [

@@ -57,7 +57,7 @@ AVX512 void float_avx512(const Linear& w, const Operand& x, int row, const int* 
             if (FULL) {
                 ahead[c] = fetch_ahead<T>(ahead[c], step);
             } else {
-                fetch_ahead<T>(reinterpret_cast<const char*>(here) + AHEAD, CACHE_LINE);
+                fetch_ahead<T>(reinterpret_cast<const char*>(here) + ahead_of(COUNT), CACHE_LINE);
             }
             first[c] = load_block(here);
             second[c] = load_block(here + BLOCK);

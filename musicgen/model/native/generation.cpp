@@ -118,14 +118,10 @@ struct Generation : Work {
         const int count = int(inputs.size()), width_of_row = model.heads->outputs;
         Operand operand = quantized.of(*model.heads, x.data(), model.decoder->hidden, count);
         product(*model.heads, operand, count, thread, threads,
-                [&](const Outputs& outputs) {
-                    for (int r = 0; r < outputs.rows; ++r) {
-                        const Input& input = inputs[outputs.row + r];
-                        std::copy_n(outputs.of(r), outputs.width,
-                                    input.job->logits + size_t(input.row) * width_of_row +
-                                        outputs.first);
-                    }
-                });
+                Copied{[&](int r) {
+                    const Input& input = inputs[r];
+                    return input.job->logits + size_t(input.row) * width_of_row;
+                }});
     }
 
     // Chooses this thread's tokens.

@@ -53,7 +53,7 @@ VNNI void int8_vnni(const Linear& w, const Operand& x, int row, const int* block
     for (int g = 0; g < groups; ++g) {
         __m512i values[COUNT];
         for (int c = 0; c < COUNT; ++c) {
-            fetch_once(FULL ? ahead[c] : weights[c] + size_t(g) * 64 + AHEAD);
+            fetch_once(FULL ? ahead[c] : weights[c] + size_t(g) * 64 + ahead_of(COUNT));
             ahead[c] += step;
             values[c] = _mm512_loadu_si512(weights[c] + size_t(g) * 64);
         }

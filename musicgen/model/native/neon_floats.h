@@ -37,7 +37,7 @@ ANY void float_blocks(const Linear& w, const Operand& x, int row, const int* blo
     for (int k = 0; k < w.inputs; ++k) {
         for (int c = 0; c < COUNT; ++c) {
             const T* here = weights[c] + size_t(k) * BLOCK;
-            __builtin_prefetch(reinterpret_cast<const char*>(here) + AHEAD);
+            __builtin_prefetch(reinterpret_cast<const char*>(here) + ahead_of(COUNT));
             float32x4_t values[FOURS];
             for (int i = 0; i < FOURS; ++i) values[i] = load_four(here + 4 * i);
             for (int r = 0; r < ROWS; ++r) {

@@ -56,7 +56,7 @@ ANY void int8_blocks(const Linear& w, const Operand& x, int row, const int* bloc
     for (int g = 0; g < groups; ++g) {
         for (int c = 0; c < COUNT; ++c) {
             const int8_t* here = weights[c] + size_t(g) * BLOCK * GROUP;
-            __builtin_prefetch(here + AHEAD);
+            __builtin_prefetch(here + ahead_of(COUNT));
             int8x16_t values[QUARTERS];
             for (int q = 0; q < QUARTERS; ++q) values[q] = vld1q_s8(here + 16 * q);
             for (int r = 0; r < ROWS; ++r) {
@@ -134,8 +134,8 @@ I8MM void int8_block_i8mm(const Linear& w, const Operand& x, int row, int block,
     int g = 0;
     for (; g + 1 < groups; g += 2) {
         const int8_t* here = weights + size_t(g) * BLOCK * GROUP;
-        __builtin_prefetch(here + AHEAD);
-        __builtin_prefetch(here + AHEAD + CACHE_LINE);
+        __builtin_prefetch(here + ahead_of(1));
+        __builtin_prefetch(here + ahead_of(1) + CACHE_LINE);
         for (int p = 0; p < PAIRS; ++p)
             inputs[p] = vreinterpretq_s8_s32(
                 vcombine_s32(vld1_s32(quads[2 * p] + g), vld1_s32(quads[2 * p + 1] + g)));

@@ -24,36 +24,56 @@ struct Outputs {
     const float* of(int r) const { return values + size_t(r) * stride; }
 };
 
-// Copies the outputs into `out` [row][output]. A copy of constant size is a few instructions.
-inline void copy_outputs(const Outputs& from, float* out, size_t stride) {
-    out += from.row * stride + from.first;
-    for (int r = 0; r < from.rows; ++r, out += stride) {
-        if (from.width == BLOCK) {
-            std::memcpy(out, from.of(r), BLOCK * sizeof(float));
-        } else {
-            std::copy_n(from.of(r), from.width, out);
-        }
+// Prefetches the cache line in which a block of outputs ends, to write it. The line in which it
+// begins, if another one, is that of the block before it.
+template <typename T>
+inline void claim_block(const T* outputs) {
+    fetch_to_write(outputs + BLOCK - 1);
+}
+
+// Copies a row of outputs. A copy of constant size is a few instructions.
+inline void copy_numbers(const float* values, int count, float* out) {
+    if (count == BLOCK) {
+        std::memcpy(out, values, BLOCK * sizeof(float));
+    } else {
+        std::copy_n(values, count, out);
     }
 }
 
-ANY void add_numbers(const float* values, int count, float* out) {
+ANY void add_any(const float* values, int count, float* out) {
     for (int i = 0; i < count; ++i) out[i] += values[i];
 }
+inline void add_numbers(const float* values, int count, float* out) {
+    count == BLOCK ? add_any(values, BLOCK, out) : add_any(values, count, out);
+}
 
-// Adds one row of outputs to `out`.
-inline void add_row(const Outputs& from, int r, float* out) {
-    if (from.width == BLOCK) {
-        add_numbers(from.of(r), BLOCK, out);
-    } else {
-        add_numbers(from.of(r), from.width, out);
+// Targets of a product. `take` puts outputs where they belong; `claim` announces that outputs from
+// `output` on will come for a row. `row_of(row)` is where a row's outputs begin.
+template <typename RowOf>
+struct Copied {
+    RowOf row_of;
+
+    void claim(int row, int output) const { claim_block(row_of(row) + output); }
+    void take(const Outputs& from) const {
+        for (int r = 0; r < from.rows; ++r)
+            copy_numbers(from.of(r), from.width, row_of(from.row + r) + from.first);
     }
-}
+};
+template <typename RowOf>
+Copied(RowOf) -> Copied<RowOf>;
 
-// Adds the outputs to `out` [row][output].
-inline void add_outputs(const Outputs& from, float* out, size_t stride) {
-    for (int r = 0; r < from.rows; ++r)
-        add_row(from, r, out + (from.row + r) * stride + from.first);
-}
+template <typename RowOf>
+struct Added {
+    RowOf row_of;
+
+    void claim(int row, int output) const { claim_block(row_of(row) + output); }
+    void take(const Outputs& from) const {
+        for (int r = 0; r < from.rows; ++r)
+            add_numbers(from.of(r), from.width, row_of(from.row + r) + from.first);
+    }
+};
+template <typename RowOf>
+Added(RowOf) -> Added<RowOf>;
 
 // Conversion of `count` numbers to the type of the cache.
 ANY void put_numbers_any(const float* values, int count, uint16_t* out) {

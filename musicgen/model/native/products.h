@@ -16,6 +16,7 @@ namespace {
 using namespace native;
 
 constexpr int TILE = MOST_ROWS;
+constexpr int FEW_ROWS = 3;  // most rows of a kernel that reads four streams
 
 using Kernel = void (*)(const Linear&, const Operand&, int, const int*, float*);
 
@@ -33,9 +34,20 @@ int tile_of(const Linear& w) {
 // instructions.
 bool has_equal_passes(const Linear& w) { return w.form == INT8 && has_level() == HAS_VNNI; }
 
+// Number of streams for a product of `rows` rows.
+int streams_of(const Linear& w, int rows) {
+    int least = w.form == INT8 ? HAS_VNNI : HAS_AVX512;
+    return rows <= FEW_ROWS && has_level() >= least ? MOST_STREAMS : STREAMS;
+}
+
 template <int ROWS, int COUNT>
 Kernel kernel_of(const Linear& w) {
     int has = has_level();
+    if constexpr (COUNT > STREAMS) {
+        if (w.form == INT8) return int8_vnni<ROWS, COUNT>;
+        return w.form == FLOAT16 ? float_avx512<uint16_t, ROWS, COUNT>
+                                 : float_avx512<float, ROWS, COUNT>;
+    }
     if (w.form == INT8 && has == HAS_VNNI) return int8_vnni<ROWS, COUNT>;
     if (w.form == INT8)
         return has == HAS_AVX_VNNI ? int8_avx_vnni<ROWS, COUNT> : int8_avx2<ROWS, COUNT>;
@@ -49,6 +61,7 @@ Kernel kernel_of(const Linear& w) {
 
 int tile_of(const Linear& w) { return w.form == INT8 ? INT8_TILE : FLOAT_TILE; }
 bool has_equal_passes(const Linear&) { return false; }
+int streams_of(const Linear&, int) { return STREAMS; }
 
 template <int ROWS, int COUNT>
 Kernel kernel_of(const Linear& w) {
@@ -60,6 +73,11 @@ Kernel kernel_of(const Linear& w) {
 
 template <int COUNT>
 Kernel kernel_of(const Linear& w, int rows) {
+    if constexpr (COUNT > STREAMS) {
+        return rows == 1   ? kernel_of<1, COUNT>(w)
+               : rows == 2 ? kernel_of<2, COUNT>(w)
+                           : kernel_of<FEW_ROWS, COUNT>(w);
+    }
     switch (rows) {
         case 1: return kernel_of<1, COUNT>(w);
         case 2: return kernel_of<2, COUNT>(w);
@@ -72,10 +90,12 @@ Kernel kernel_of(const Linear& w, int rows) {
     }
 }
 
-// Product of all rows with `COUNT` blocks; calls `take(outputs)` for each block. Several
+// Product of all rows with `COUNT` blocks; gives the outputs of each block to `target`. Several
 // passes over a block share the prefetching of the next one, so the memory is busy in all of them.
-template <int COUNT, typename Take>
-void blocks_product(const Linear& w, const Operand& x, int rows, const int* block, Take take) {
+template <int COUNT, typename Target>
+void blocks_product(const Linear& w, const Operand& x, int rows, const int* block,
+                    const Target& target) {
+    static_assert(FEW_ROWS * MOST_STREAMS <= TILE * STREAMS);
     alignas(64) float out[TILE * STREAMS * BLOCK];
     int most = tile_of(w), passes = rows / most;  // without the last rows, if they are fewer
     if (has_equal_passes(w) && rows > most) {
@@ -90,11 +110,14 @@ void blocks_product(const Linear& w, const Operand& x, int rows, const int* bloc
             part.step = CACHE_LINE / passes;
             part.ahead = w.block_bytes() + w.block_bytes() * pass / passes;
         }
+        // With more rows, a block takes long enough for its stores.
+        for (int c = 0; c < COUNT; ++c)
+            for (int r = 0; r < rows && rows <= FEW_ROWS; ++r) target.claim(r, block[c] * BLOCK);
         kernel_of<COUNT>(w, tile)(w, part, row, block, out);
         for (int c = 0; c < COUNT; ++c) {
             const int first = block[c] * BLOCK;
-            take(Outputs{row, tile, first, std::min(BLOCK, w.outputs - first), out + c * BLOCK,
-                         COUNT * BLOCK});
+            target.take(Outputs{row, tile, first, std::min(BLOCK, w.outputs - first),
+                                out + c * BLOCK, COUNT * BLOCK});
         }
     }
 }
@@ -107,17 +130,31 @@ struct Share {
           last(int(int64_t(w.blocks()) * (thread + 1) / threads)) {}
 };
 
-// One thread's part of a product of `rows` rows.
-template <typename Take>
-void product(const Linear& w, const Operand& x, int rows, int thread, int threads, Take take) {
-    Share share(w, thread, threads);
-    int half = (share.last - share.first) / STREAMS;
-    for (int i = 0; i < half; ++i) {
-        int pair[STREAMS] = {share.first + i, share.first + half + i};
-        blocks_product<STREAMS>(w, x, rows, pair, take);
+// Product of all rows with the blocks from `first` to `last`, read as `COUNT` streams; what is left
+// of them is read as fewer.
+template <int COUNT, typename Target>
+void range_product(const Linear& w, const Operand& x, int rows, int first, int last,
+                   const Target& target) {
+    const int each = (last - first) / COUNT;
+    for (int i = 0; i < each; ++i) {
+        int block[COUNT];
+        for (int c = 0; c < COUNT; ++c) block[c] = first + c * each + i;
+        blocks_product<COUNT>(w, x, rows, block, target);
     }
-    for (int block = share.first + STREAMS * half; block < share.last; ++block)
-        blocks_product<1>(w, x, rows, &block, take);
+    if constexpr (COUNT > 1)
+        range_product<COUNT / 2>(w, x, rows, first + COUNT * each, last, target);
+}
+
+// One thread's part of a product of `rows` rows.
+template <typename Target>
+void product(const Linear& w, const Operand& x, int rows, int thread, int threads,
+             const Target& target) {
+    Share share(w, thread, threads);
+    if (streams_of(w, rows) == MOST_STREAMS) {
+        range_product<MOST_STREAMS>(w, x, rows, share.first, share.last, target);
+    } else {
+        range_product<STREAMS>(w, x, rows, share.first, share.last, target);
+    }
 }
 
 }  // namespace

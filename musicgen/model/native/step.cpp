@@ -29,7 +29,7 @@ struct Multiply : Work {
     void run(int thread, int threads, Barrier&) override {
         Operand operand = quantized[size_t(thread)].of(w, x, w.inputs, rows);
         product(w, operand, rows, thread, threads,
-                [&](const Outputs& outputs) { copy_outputs(outputs, out, w.outputs); });
+                Copied{[&](int r) { return out + size_t(r) * w.outputs; }});
     }
 };
 

@@ -118,8 +118,7 @@ struct Step : Work {
         const int hidden = model.hidden, size = hidden / model.heads;
         normalized(layer.self_norm_weight, layer.self_norm_bias, own.normal);
         Operand operand = own.quantized.of(*layer.qkv, own.normal.data(), hidden, count);
-        product(*layer.qkv, operand, count, thread, threads,
-                [&](const Outputs& outputs) { keep(index, outputs); });
+        product(*layer.qkv, operand, count, thread, threads, KeyValues{*this, index});
         barrier.wait();
         attend_all(count, thread, threads, own.scores, [&](int r, int head) {
             const NativeRow& row = rows[r];
@@ -149,29 +148,49 @@ struct Step : Work {
         }
     }
 
-    // Stores outputs of the query-key-value product: queries locally, keys and values in the KV
-    // cache. A block of outputs may belong to several heads.
-    void keep(int index, const Outputs& outputs) {
-        const int hidden = model.hidden, size = hidden / model.heads;
-        for (int j = 0, run; j < outputs.width; j += run) {
-            const int n = outputs.first + j, column = n % hidden, inside = column % size;
-            run = std::min(outputs.width - j, size - inside);
-            const int64_t head = column / size;
-            for (int r = 0; r < outputs.rows; ++r) {
-                const float* values = outputs.of(r) + j;
-                if (n < hidden) {
-                    std::copy_n(values, run,
-                                query.data() + size_t(outputs.row + r) * hidden + column);
-                    continue;
+    // Target of the query-key-value product: queries locally, keys and values in the KV cache.
+    struct KeyValues {
+        Step& step;
+        const int layer;
+
+        void take(const Outputs& outputs) const {
+            const int hidden = step.model.hidden, size = hidden / step.model.heads;
+            // A block of outputs may belong to several heads.
+            for (int j = 0, run; j < outputs.width; j += run) {
+                const int n = outputs.first + j;
+                run = std::min(outputs.width - j, size - n % hidden % size);
+                for (int r = 0; r < outputs.rows; ++r) {
+                    const float* values = outputs.of(r) + j;
+                    if (n < hidden) {
+                        std::copy_n(values, run, query(outputs.row + r, n));
+                    } else {
+                        put_numbers(values, run, cached(outputs.row + r, n));
+                    }
                 }
-                const NativeRow& row = rows[outputs.row + r];
-                auto* cache = static_cast<T*>(n < 2 * hidden ? row.keys : row.values);
-                put_numbers(values, run,
-                            cache + index * row.layer_stride + head * row.head_stride +
-                                int64_t(row.position) * size + inside);
             }
         }
-    }
+
+        void claim(int row, int output) const {
+            if (output < step.model.hidden) {
+                claim_block(query(row, output));
+            } else {
+                claim_block(cached(row, output));
+            }
+        }
+
+      private:
+        float* query(int row, int output) const {
+            return step.query.data() + size_t(row) * step.model.hidden + output;
+        }
+        T* cached(int row, int output) const {
+            const int hidden = step.model.hidden, size = hidden / step.model.heads;
+            const int column = output % hidden;
+            const NativeRow& to = step.rows[row];
+            auto* cache = static_cast<T*>(output < 2 * hidden ? to.keys : to.values);
+            return cache + layer * to.layer_stride + column / size * to.head_stride +
+                   int64_t(to.position) * size + column % size;
+        }
+    };
 
     void cross_attention(const NativeLayer& layer, int index, int thread, int threads,
                          Barrier& barrier, Scratch& own) {
@@ -182,7 +201,7 @@ struct Step : Work {
                       layer.cross_norm_bias, hidden, own.normal.data() + size_t(p) * hidden);
         Operand operand = own.quantized.of(*layer.cross_query, own.normal.data(), hidden, some);
         product(*layer.cross_query, operand, some, thread, threads,
-                [&](const Outputs& outputs) { copy_outputs(outputs, query.data(), hidden); });
+                Copied{[&](int p) { return query.data() + size_t(p) * hidden; }});
         barrier.wait();
         attend_all(some, thread, threads, own.scores, [&](int p, int head) {
             const NativeRow& row = rows[prompted[p]];
@@ -193,11 +212,7 @@ struct Step : Work {
         barrier.wait();
         operand = own.quantized.of(*layer.cross_out, mixed.data(), hidden, some);
         product(*layer.cross_out, operand, some, thread, threads,
-                [&](const Outputs& outputs) {
-                    for (int r = 0; r < outputs.rows; ++r)
-                        add_row(outputs, r,
-                                x + size_t(prompted[outputs.row + r]) * hidden + outputs.first);
-                });
+                Added{[&](int p) { return x + size_t(prompted[p]) * hidden; }});
         barrier.wait();
     }
 
@@ -206,7 +221,7 @@ struct Step : Work {
         normalized(layer.ffn_norm_weight, layer.ffn_norm_bias, own.normal);
         Operand operand = own.quantized.of(*layer.up, own.normal.data(), model.hidden, count);
         product(*layer.up, operand, count, thread, threads,
-                [&](const Outputs& outputs) { copy_outputs(outputs, middle.data(), model.ffn); });
+                Copied{[&](int r) { return middle.data() + size_t(r) * model.ffn; }});
         Share share(*layer.up, thread, threads);
         int first = share.first * BLOCK, last = std::min(share.last * BLOCK, model.ffn);
         for (int r = 0; r < count; ++r) {
@@ -222,7 +237,7 @@ struct Step : Work {
                      Quantized& quantized) {
         Operand operand = quantized.of(w, input, stride, count);
         product(w, operand, count, thread, threads,
-                [&](const Outputs& outputs) { add_outputs(outputs, x, model.hidden); });
+                Added{[&](int r) { return x + size_t(r) * model.hidden; }});
     }
 };
 

@@ -190,14 +190,14 @@ struct Encoding : Work {
                        int threads, Quantized& quantized) const {
         Operand operand = quantized.of(w, input, w.inputs, length);
         product(w, operand, length, thread, threads,
-                [&](const Outputs& outputs) { copy_outputs(outputs, out.data(), w.outputs); });
+                Copied{[&](int r) { return out.data() + size_t(r) * w.outputs; }});
     }
 
     void add_product(const Linear& w, const float* input, int thread, int threads,
                      Quantized& quantized) const {
         Operand operand = quantized.of(w, input, w.inputs, length);
         product(w, operand, length, thread, threads,
-                [&](const Outputs& outputs) { add_outputs(outputs, x, model.hidden); });
+                Added{[&](int r) { return x + size_t(r) * model.hidden; }});
     }
 };
 
