@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg.types.json import Jsonb
 
 from handlers.job_api.store import queue
+from handlers.job_api.store.clock import repair_times
 from handlers.job_api.store.database import Connection, Pool, query
 from handlers.job_api.store.life_lock import find_dead_workers, forget_workers
 from handlers.job_api.store.needs import PARTS
@@ -106,6 +107,7 @@ async def recover(
         row = await cursor.fetchone()
         if row is None or not row["mine"]:
             return RecoveryCounts(0, 0)
+        await repair_times(connection)
         cursor = await connection.execute(_ROUND.encode(), [worker_timeout] * 2)
         state = await cursor.fetchone()
         assert state is not None, "the statement returns its row"
