@@ -1,4 +1,4 @@
-"""A database's clock that is set back by an hour, as stored times that lie an hour ahead."""
+"""A database's clock that is set back or forward by an hour, as stored times that are moved."""
 
 from __future__ import annotations
 
@@ -85,6 +85,28 @@ def test_a_worker_that_dies_after_the_step_is_lost_in_time(with_pool: WithPool) 
         assert (await QueueLoadMeter(pool).read()).workers == 0
         assert await _recover(pool, app) == LOST
         assert not await jobs.advance(pool, run, 0.5, streams=False)
+
+    with_pool(work)
+
+
+def test_nobody_is_gone_by_a_step_forward(with_pool: WithPool) -> None:
+    """A worker without its row in the queue could not claim a job any more."""
+
+    async def work(pool: Pool) -> None:
+        app = await queue.open_queue(pool)
+        run = await _run_job(pool, app)
+        assert await _recover(pool, app) == NONE
+        await _move_times(pool, -HOUR)
+        for _ in range(2):
+            assert await _recover(pool, app) == NONE
+        assert len(await _measure(pool, "musicgen_workers", "seen_at")) == 1
+        assert len(await _measure(pool, "procrastinate_workers", "last_heartbeat")) == 1
+        assert await jobs.advance(pool, run, 0.5, streams=False)
+        # Without a heartbeat for the whole timeout, it is gone.
+        await query(pool, "UPDATE musicgen_recovery SET trusts_from = now()")
+        assert await _recover(pool, app) == LOST
+        assert await _measure(pool, "musicgen_workers", "seen_at") == []
+        assert await _measure(pool, "procrastinate_workers", "last_heartbeat") == []
 
     with_pool(work)
 
