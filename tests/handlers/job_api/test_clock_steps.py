@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from handlers.job_api.store.clock import TOLERANCE_SECONDS
 from handlers.job_api.store.database import Pool, query
 from handlers.job_api.store.queue_load import QueueLoad, QueueLoadMeter
 from handlers.job_api.store.status import build_status
+from handlers.job_api.worker.queue_loop import QueueLoop
 
 LIMITS = jobs.JobLimits(queue_max=100, jobs_per_key=100)
 WithPool = Callable[[Callable[[Pool], Awaitable[Any]]], Any]
@@ -107,6 +109,26 @@ def test_nobody_is_gone_by_a_step_forward(with_pool: WithPool) -> None:
         assert await _recover(pool, app) == LOST
         assert await _measure(pool, "musicgen_workers", "seen_at") == []
         assert await _measure(pool, "procrastinate_workers", "last_heartbeat") == []
+
+    with_pool(work)
+
+
+def test_a_starting_worker_removes_nobody(with_pool: WithPool) -> None:
+    """procrastinate itself deletes the rows of workers that were silent for half a minute."""
+
+    async def work(pool: Pool) -> None:
+        app = await queue.open_queue(pool)
+        await _run_job(pool, app)
+        await _move_times(pool, -HOUR)
+        stopping = asyncio.Event()
+        loop = QueueLoop(app, "starting", stopping, asyncio.Event())
+        task = asyncio.create_task(loop.serve(queue.LOCAL, 1))
+        while max(await _measure(pool, "procrastinate_workers", "last_heartbeat")) < -HOUR / 2:
+            await asyncio.sleep(0.05)
+        ahead = await _measure(pool, "procrastinate_workers", "last_heartbeat")
+        stopping.set()
+        await task
+        assert min(ahead) < -HOUR / 2, "the other one is still there"
 
     with_pool(work)
 
