@@ -246,14 +246,18 @@ async def cancel(pool: Pool, owner: str, job_id: str) -> None:
 
 
 async def get(pool: Pool, job_id: str, owner: str | None = None) -> dict[str, Any] | None:
-    """Return the row of a job, or None if there is none. With `owner`, only a job of this owner."""
+    """Return the row of a job, or None if there is none. With `owner`, only a job of this owner.
+
+    `elapsed` in it: seconds since its start, by the clock that recorded the start.
+    """
     if not JOB_ID.fullmatch(job_id):
         return None
     rows = await query(
         pool,
         "SELECT *, (SELECT count(*) FROM musicgen_jobs o WHERE j.state = 'queued' "
         "AND o.state = 'queued' AND (NOT o.fetches OR o.id = j.id) "
-        "AND (-o.priority, o.created_at, o.id) <= (-j.priority, j.created_at, j.id)) AS position "
+        "AND (-o.priority, o.created_at, o.id) <= (-j.priority, j.created_at, j.id)) AS position, "
+        "extract(epoch FROM now() - j.started_at)::float AS elapsed "
         "FROM musicgen_jobs j WHERE id = %s AND (%s::text IS NULL OR owner = %s)",
         *(job_id, owner, owner),
     )

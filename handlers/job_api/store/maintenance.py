@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from handlers.job_api.store.abilities import fail_unable
-from handlers.job_api.store.database import Pool, query
+from handlers.job_api.store.database import Pool
 from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.life_lock import delete_old_locks
 from handlers.job_api.store.recovery import recover, release_dead_workers
@@ -21,11 +21,6 @@ if TYPE_CHECKING:
     from procrastinate import App
 
 CLEANUP_SECONDS = 600.0
-_GONE_SECONDS = 600
-_DELETE_WORKERS = "DELETE FROM musicgen_workers WHERE seen_at < now() - make_interval(secs => %s)"
-_DELETE_QUEUE_WORKERS = (
-    "DELETE FROM procrastinate_workers WHERE last_heartbeat < now() - make_interval(secs => %s)"
-)
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +50,6 @@ async def maintain(
             await fail_unable(pool)
             if time.monotonic() >= cleanup_at:
                 cleanup_at = time.monotonic() + CLEANUP_SECONDS
-                gone = max(_GONE_SECONDS, 2 * settings.worker_timeout)
-                for statement in (_DELETE_WORKERS, _DELETE_QUEUE_WORKERS):
-                    await query(pool, statement, gone)
                 await asyncio.to_thread(delete_old_locks, settings.data_dir)
                 await delete_expired(pool, files, settings.retention_hours, settings.upload_hours)
                 await delete_abandoned(pool, files)

@@ -5,6 +5,7 @@ Tasks are added by name, so the API needs no import of the code behind them.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from handlers.job_api.store.database import Connection, Pool
@@ -52,12 +53,14 @@ async def put(
 
     Raises: psycopg's errors.
     """
+    # The clock of the claims decides; this machine's may differ.
+    schedule_at = await _find_moment(connection, seconds) if seconds else None
     deferrer = app.configure_task(
         task,
         queue=queue,
         priority=priority,
         lock=lock,
-        schedule_in={"seconds": seconds} if seconds else None,
+        schedule_at=schedule_at,
         connection=connection,
     )
     from procrastinate.exceptions import ConnectorException
@@ -67,6 +70,15 @@ async def put(
     except ConnectorException as error:
         # Raise psycopg's own error: `retry_on_disconnect` recognises only those.
         raise error.__cause__ or error from None
+
+
+async def _find_moment(connection: Connection, seconds: int) -> datetime:
+    """Return the database's time in `seconds`."""
+    statement = "SELECT now() + make_interval(secs => %s) AS moment"
+    row = await (await connection.execute(statement, [seconds])).fetchone()
+    assert row is not None, "the statement returns its row"
+    moment: datetime = row["moment"]
+    return moment
 
 
 async def lock_owner(connection: Connection, owner: str) -> None:

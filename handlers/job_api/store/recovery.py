@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg.types.json import Jsonb
 
 from handlers.job_api.store import queue
+from handlers.job_api.store.clock import repair_times
 from handlers.job_api.store.database import Connection, Pool, query
 from handlers.job_api.store.life_lock import find_dead_workers, forget_workers
 from handlers.job_api.store.needs import PARTS
@@ -77,6 +78,12 @@ _RELEASE = """
             AND maker = ANY(%s))
 """
 
+_GONE_SECONDS = 600
+_DELETE_GONE = (
+    "DELETE FROM musicgen_workers WHERE seen_at < now() - make_interval(secs => %s)",
+    "DELETE FROM procrastinate_workers WHERE last_heartbeat < now() - make_interval(secs => %s)",
+)
+
 logger = logging.getLogger(__name__)
 
 
@@ -98,7 +105,7 @@ async def recover(
     queue for recovered jobs, None for their own. With `to`, waiting jobs of a queue without any
     worker are moved too. Does nothing while another process recovers. After a time without
     rounds no worker counts as silent for `worker_timeout` seconds: the database was away for the
-    workers, too.
+    workers, too, or its clock was set forward. Rows of workers that are long gone are deleted.
     """
     requeued = failed = 0
     async with pool.connection() as connection, connection.transaction():
@@ -106,6 +113,7 @@ async def recover(
         row = await cursor.fetchone()
         if row is None or not row["mine"]:
             return RecoveryCounts(0, 0)
+        await repair_times(connection)
         cursor = await connection.execute(_ROUND.encode(), [worker_timeout] * 2)
         state = await cursor.fetchone()
         assert state is not None, "the statement returns its row"
@@ -135,6 +143,9 @@ async def recover(
                 )
         if state["trusts_silence"]:
             await connection.execute(_RELEASE_FETCHES.encode(), [queue.FETCH, worker_timeout])
+            for statement in _DELETE_GONE:
+                gone = max(_GONE_SECONDS, 2 * worker_timeout)
+                await connection.execute(statement.encode(), [gone])
     if requeued or failed:
         logger.warning("Recovered jobs of lost workers: requeued=%d failed=%d", requeued, failed)
     return RecoveryCounts(requeued, failed)

@@ -15,7 +15,10 @@ _HIDDEN = ("address",)
 
 
 def build_status(row: Mapping[str, Any], load: QueueLoad | None = None) -> dict[str, Any]:
-    """Return the status JSON of a job's row; `load` is needed for the expected seconds."""
+    """Return the status JSON of a job's row.
+
+    The expected seconds need `load`, and of a running job the row's `elapsed`.
+    """
     state, job_id = row["state"], row["id"]
     extension = row["request"].get("output_format", "wav")
     is_done = state == "completed"
@@ -110,7 +113,7 @@ def _estimate_rest(row: Mapping[str, Any], music: float, parts: float) -> float:
     done = float(row["progress"])
     if done <= 0:
         return music + parts
-    elapsed: float = (datetime.now(UTC) - row["started_at"]).total_seconds()
+    elapsed = max(0.0, float(row["elapsed"]))
     if done < 1:
         return elapsed * (1 - done) / done + parts
     # Progress counts the steps of the music; the parts of its clips come after them.

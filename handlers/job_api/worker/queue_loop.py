@@ -42,6 +42,9 @@ class QueueLoop:
             concurrency=concurrency,
             install_signal_handlers=False,
             update_heartbeat_interval=HEARTBEAT_SECONDS,
+            # The rounds of recovery decide who is gone. A starting worker sees only old heartbeats,
+            # also those of the living after an outage.
+            stalled_worker_timeout=_UNLIMITED_SECONDS,
             fetch_job_polling_interval=1.0,
             # No limit: it also stops itself when the database is away, and jobs go on then.
             shutdown_graceful_timeout=_UNLIMITED_SECONDS,

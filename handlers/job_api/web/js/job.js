@@ -209,6 +209,8 @@ class JobView {
 
   async cancel() {
     this.stop.disabled = true;
+    // The server cuts the live sound of a job that ends otherwise than completed.
+    this.live.stop();
     try {
       const status = await api.cancel(this.id);
       if (status) this.update(status, false);

@@ -3,7 +3,10 @@
 import { h } from "./dom.js";
 import { say } from "./language.js";
 
-/** Returns `{element, offer(url, clips), finish()}`; nothing is fetched before play is pressed. */
+/**
+ * Returns `{element, offer(url, clips), stop(), finish()}`; nothing is fetched before play is
+ * pressed.
+ */
 export function liveView() {
   const audio = h("audio", {
     controls: true,
@@ -32,6 +35,12 @@ export function liveView() {
     if (wasPlaying) audio.play().catch(() => {});
   }
 
+  /** Ends the download too, which the removal of the address alone does not. */
+  function unload() {
+    audio.removeAttribute("src");
+    audio.load();
+  }
+
   which.addEventListener("change", choose);
   return {
     element,
@@ -47,10 +56,16 @@ export function liveView() {
       choose();
       element.hidden = false;
     },
+    /** Ends the sound at once; the next offer begins anew. */
+    stop() {
+      offered = null;
+      element.hidden = true;
+      unload();
+    },
     /** Removes the player; while it is playing, only at the end of the audio. */
     finish() {
       const close = () => {
-        audio.removeAttribute("src");
+        unload();
         element.remove();
       };
       if (audio.paused || audio.ended) close();
