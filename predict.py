@@ -137,7 +137,7 @@ class Runner(_Loaded):
         top_p: float = Input(description=TOP_P, default=0.0, ge=0.0, le=1.0),
         temperature: float = Input(description=TEMPERATURE, default=1.0, ge=0.0),
         classifier_free_guidance: float = Input(
-            description=CLASSIFIER_FREE_GUIDANCE, default=3.0, ge=0.0
+            description=CLASSIFIER_FREE_GUIDANCE, default=3.0, ge=0.0, le=1000.0
         ),
         decoder: str = Input(description=DECODER, choices=DECODER_CHOICES, default="encodec"),
         style_seconds: float | None = Input(
@@ -210,7 +210,7 @@ class StreamingRunner(_Loaded):
         top_p: float = Input(description=TOP_P, default=0.0, ge=0.0, le=1.0),
         temperature: float = Input(description=TEMPERATURE, default=1.0, ge=0.0),
         classifier_free_guidance: float = Input(
-            description=CLASSIFIER_FREE_GUIDANCE, default=3.0, ge=0.0
+            description=CLASSIFIER_FREE_GUIDANCE, default=3.0, ge=0.0, le=1000.0
         ),
         decoder: str = Input(description=DECODER, choices=DECODER_CHOICES, default="encodec"),
         style_seconds: float | None = Input(

@@ -22,7 +22,10 @@ SEED_MAX = 2**32 - 1
 RANDOM_SEED = -1
 """Asks for a random seed, as callers of MusicGen on Replicate do. 0 is an ordinary seed."""
 TOP_K_DEFAULT, TOP_K_MAX = 250, 2048
-GUIDANCE_DEFAULT = 3.0
+GUIDANCE_DEFAULT, GUIDANCE_MAX = 3.0, 1000.0
+"""More sounds no different, and the logits overflow at last."""
+LEAST_TEMPERATURE = 1e-6
+"""Lower ones act as 0: logits divided by them can overflow."""
 STYLE_MIN_SECONDS, STYLE_MAX_SECONDS = 1.5, 4.5
 STYLE_MAX_DETAIL = 6
 TEXT_GUIDANCE_MAX = 20.0

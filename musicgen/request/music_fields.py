@@ -230,6 +230,7 @@ class MusicFields:
         group="Sampling",
         example={"prompt": "solo flute", "classifier_free_guidance": 3.5},
         low=0.0,
+        high=limits.GUIDANCE_MAX,
         error=InvalidGuidance,
         option="--guidance",
         metavar="SCALE",

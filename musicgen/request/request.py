@@ -117,7 +117,7 @@ class GenerationRequest(RequestFields):
     def sampling(self) -> SamplingParams:
         """The sampling parameters, as floats where the engine wants floats."""
         return SamplingParams(
-            float(self.temperature),
+            0.0 if self.temperature < limits.LEAST_TEMPERATURE else float(self.temperature),
             self.top_k,
             float(self.top_p),
             float(self.classifier_free_guidance),

@@ -89,6 +89,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"top_p": -0.5}, "is less than the minimum"),
     ({"temperature": -1}, "-1 is less than the minimum"),
     ({"classifier_free_guidance": -1}, "-1 is less than the minimum"),
+    ({"classifier_free_guidance": 1e308}, "is greater than the maximum"),
     ({"seed": 2**32}, "is greater than the maximum"),
     # Its README's examples name the prompt `description`, which Cog drops.
     (

@@ -286,7 +286,7 @@ _fields = st.fixed_dictionaries(
         "top_k": st.integers(1, 2048),
         "top_p": st.floats(0, 1),
         "temperature": st.floats(0, 1e300),
-        "classifier_free_guidance": st.floats(1, 1e300),
+        "classifier_free_guidance": st.floats(1, 1000),
         "continuation": st.booleans(),
         "continuation_start": st.floats(0, 10),
         "continuation_end": st.just(-1.0) | st.floats(11, 30),

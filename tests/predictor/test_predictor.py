@@ -24,7 +24,7 @@ from musicgen.model.musicgen import MusicGen
 from musicgen.predictor import Predictor
 from musicgen.predictor import predictor as predictor_module
 from musicgen.request import GenerationRequest
-from musicgen.request.limits import OUTPUT_FORMATS
+from musicgen.request.limits import GUIDANCE_MAX, LEAST_TEMPERATURE, OUTPUT_FORMATS
 from musicgen.settings import Settings
 from musicgen.storage.base import ClipName
 from musicgen.storage.local import LocalStorage
@@ -81,6 +81,21 @@ def test_a_random_seed_is_told_and_gives_the_clip_again(demo: Predictor) -> None
     again = demo.generate(_request(seed=first.seed))
     assert first.clips[0].sha256 == again.clips[0].sha256
     assert demo.generate(_request(seed=None)).seed != first.seed
+
+
+@pytest.mark.parametrize("guidance", [3.0, GUIDANCE_MAX])
+@pytest.mark.parametrize("top_p", [0.0, 0.5])
+def test_no_allowed_sampling_is_too_extreme(demo: Predictor, guidance: float, top_p: float) -> None:
+    """Guards overflows, which ended in wrong tokens or an error about the weights."""
+    fields = {"classifier_free_guidance": guidance, "top_p": top_p, "duration": 0.3}
+    least, greedy = (
+        demo.generate(_request(**fields, temperature=temperature)).clips[0]
+        for temperature in (5e-324, 0.0)
+    )
+    assert least.sha256 == greedy.sha256
+    for temperature in (LEAST_TEMPERATURE, 1e308):
+        clip = demo.generate(_request(**fields, temperature=temperature)).clips[0]
+        assert clip.peak > 0
 
 
 def test_variations_are_files_with_consecutive_seeds(demo: Predictor) -> None:
