@@ -9,6 +9,8 @@ from typing import Any
 
 OMITTED: Any = object()
 """In place of a value that a message need not show."""
+NAME_MAX = 80
+"""Characters of the longest name that can be a misspelling."""
 
 
 class MusicGenError(Exception):
@@ -33,11 +35,19 @@ def show_value(value: object, limit: int = 80) -> str:
 def show_name(name: object, limit: int = 80) -> str:
     """Return a name sent by a caller for a message: printable, and cut if it is long."""
     text = str(name)
-    text = text if text.isprintable() else repr(text)[1:-1]
+    if not text.strip():
+        # A message must not begin with nothing.
+        text = repr(text)
+    elif not text.isprintable():
+        text = repr(text)[1:-1]
     return text if len(text) <= limit else f"{text[:limit]}…"
 
 
-def find_nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name nearest to a misspelt one, or None."""
-    near = get_close_matches(name, list(known), n=1)
+def find_nearest(name: object, known: Iterable[str]) -> str | None:
+    """Return the known name nearest to a misspelt one of any type, or None."""
+    text = name if isinstance(name, str) else show_value(name)
+    if len(text) > NAME_MAX:
+        # No misspelling, and comparing megabytes takes seconds.
+        return None
+    near = get_close_matches(text, list(known), n=1)
     return near[0] if near else None

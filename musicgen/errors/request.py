@@ -36,7 +36,7 @@ class InvalidRequest(MusicGenError):
         `others` describe further values, such as "a folder"; none of them is suggested.
         """
         names = list(choices)
-        nearest = find_nearest(str(value), names)
+        nearest = find_nearest(value, names)
         advice = f"Did you mean {nearest}?" if nearest else ""
         allowed = ", ".join([*names, *others])
         return cls(field, f"must be one of {allowed}", value=value, advice=advice)
@@ -104,7 +104,7 @@ class InvalidTemperature(InvalidRequest):
 
 
 class InvalidGuidance(InvalidRequest):
-    """The guidance scale is below 0 or not a number."""
+    """The guidance scale is out of limits."""
 
     code = "invalid_guidance"
 

@@ -14,7 +14,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from musicgen.errors import InvalidContinuation, InvalidRequest, PromptTooLong, find_nearest
+from musicgen.errors import (
+    InvalidContinuation,
+    InvalidRequest,
+    PromptTooLong,
+    UnknownModel,
+    find_nearest,
+)
 from musicgen.errors.request_reasons import RequestReason
 from musicgen.request.limits import PROMPT_MAX_CHARACTERS
 from musicgen.request.texts import check_text
@@ -113,7 +119,7 @@ class FieldSpec:
         if self.kind in ("text", "model"):
             self._check_text(value)
         elif not self._is_allowed(value):
-            nearest = find_nearest(str(value), map(str, self.choices))
+            nearest = find_nearest(value, map(str, self.choices))
             advice = f"Did you mean {nearest}?" if nearest else ""
             raise self.error(self.name, self._build_problem(), value=value, advice=advice)
 
@@ -135,6 +141,8 @@ class FieldSpec:
     def _check_text(self, value: object) -> None:
         if not isinstance(value, str):
             raise InvalidRequest(self.name, "must be text", value=value)
+        if self.kind == "model" and len(value) > PROMPT_MAX_CHARACTERS:
+            raise UnknownModel(self.name, f"must be {self.allowed}", value=value)
         if len(value) > PROMPT_MAX_CHARACTERS:
             raise PromptTooLong(
                 self.name, f"must have at most {PROMPT_MAX_CHARACTERS} characters", value=value

@@ -9,9 +9,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from musicgen.errors import OMITTED, InvalidRequest
+from musicgen.errors import OMITTED, InvalidDuration, InvalidRequest
 from musicgen.errors.request_reasons import RequestReason
-from musicgen.request.limits import SECTION_MIN_SECONDS, SECTIONS_MAX
+from musicgen.request.limits import DURATION_MAX_SECONDS, SECTION_MIN_SECONDS, SECTIONS_MAX
 from musicgen.request.texts import check_text
 
 _SECTIONS = 'must be a list of {"prompt": text, "duration": seconds}'
@@ -69,7 +69,10 @@ def _parse_section(entry: object) -> Section:
         raise InvalidRequest("sections", _SECTIONS, value=entry)
     check_text("sections", prompt)
     is_number = isinstance(duration, (int, float)) and not isinstance(duration, bool)
-    if not is_number or not SECTION_MIN_SECONDS <= duration <= 1e6:
+    if not is_number or not duration >= SECTION_MIN_SECONDS:
         problem = RequestReason("sections_too_short", least=SECTION_MIN_SECONDS)
         raise InvalidRequest("sections", problem, value=duration)
+    if duration > DURATION_MAX_SECONDS:
+        problem = RequestReason("sections_too_long", most=DURATION_MAX_SECONDS)
+        raise InvalidDuration("sections", problem, value=duration)
     return Section(prompt, float(duration))

@@ -45,7 +45,7 @@ BAD: list[tuple[type[errors.InvalidRequest], dict[str, Any]]] = [
     *[(errors.InvalidTopK, {"top_k": value}) for value in (-1, 2049, 2.5)],
     *[(errors.InvalidTopP, {"top_p": value}) for value in (-0.1, 1.1, NAN)],
     *[(errors.InvalidTemperature, {"temperature": value}) for value in (-1, NAN, float("inf"))],
-    *[(errors.InvalidGuidance, {"classifier_free_guidance": v}) for v in (-0.1, -3, NAN)],
+    *[(errors.InvalidGuidance, {"classifier_free_guidance": v}) for v in (-3, 1001, NAN)],
     (errors.UnknownFormat, {"output_format": "aac"}),
     (errors.UnknownStrategy, {"normalization_strategy": "loud"}),
     (errors.InvalidBitDepth, {"bit_depth": "8"}),
@@ -82,7 +82,10 @@ BAD: list[tuple[type[errors.InvalidRequest], dict[str, Any]]] = [
             [{"prompt": "a", "duration": 1}] * 33,
         )
     ],
-    (errors.InvalidDuration, {"sections": [{"prompt": "a", "duration": 200}] * 2}),
+    *[
+        (errors.InvalidDuration, {"sections": [{"prompt": "a", "duration": seconds}] * 2})
+        for seconds in (200, 1e7, 10**400)
+    ],
     (errors.InvalidDuration, {"sections": [{"prompt": "a", "duration": 5}], "duration": 9}),
     (errors.InvalidRequest, {"sections": PARTS, "loop": True, "bpm": 100}),
     (errors.InvalidRequest, {"sections": PARTS, "continuation": True, "input_audio": CLIP}),
@@ -137,6 +140,45 @@ def test_a_huge_value_does_not_make_a_huge_error() -> None:
     with pytest.raises(errors.PromptTooLong) as raised:
         GenerationRequest(prompt="x" * 10_000_000)
     assert len(str(raised.value)) < 300
+
+
+def _nest(depth: int) -> list[Any]:
+    nested: list[Any] = []
+    for _ in range(depth):
+        nested = [nested]
+    return nested
+
+
+@pytest.mark.parametrize("value", [_nest(5000), 10**5000], ids=["nested", "large"])
+@pytest.mark.parametrize("name", [field.name for field in fields(GenerationRequest)])
+def test_a_value_that_python_cannot_print_is_refused_by_its_field(name: str, value: object) -> None:
+    with pytest.raises(errors.InvalidRequest) as raised:
+        GenerationRequest.from_mapping({"prompt": "x"} | {name: value})
+    assert raised.value.field == name
+
+
+def test_megabytes_in_place_of_a_name_are_no_misspelling() -> None:
+    """To look for the nearest name in them took seconds and a hundred times their memory."""
+    text = "wav" * 1_000_000
+    assert errors.find_nearest(text, ["wav"]) is None
+    with pytest.raises(errors.UnknownFormat):
+        GenerationRequest(prompt="x", output_format=text)
+    with pytest.raises(errors.UnknownModel, match="must be the name of a model"):
+        GenerationRequest(prompt="x", model_version=text)
+
+
+@pytest.mark.parametrize("name", ["", " ", "\n"])
+def test_a_blank_name_can_be_seen_in_its_error(name: str) -> None:
+    with pytest.raises(errors.UnknownField) as raised:
+        GenerationRequest.from_mapping({"prompt": "x", name: 1})
+    assert str(raised.value).startswith(f"{name!r} is not a field of a request.")
+
+
+def test_a_tiny_temperature_acts_as_0() -> None:
+    """Logits divided by it overflow, and the tokens were then wrong or the request failed."""
+    for tiny in (5e-324, 1e-45, 1e-10):
+        assert GenerationRequest(prompt="x", temperature=tiny).sampling.temperature == 0
+    assert GenerationRequest(prompt="x", temperature=0.01).sampling.temperature == 0.01
 
 
 def test_the_edges_are_allowed() -> None:
