@@ -25,6 +25,7 @@ from musicgen.disk_errors import translate_full_disk
 from musicgen.errors import DeviceFault, MusicGenError
 from musicgen.request import GenerationRequest
 from musicgen.result import GenerationResult, Progress
+from musicgen.settings import Delivery
 
 BAR_CHARACTERS = 10
 KEPT_SECONDS = 900.0
@@ -46,8 +47,9 @@ class PredictionError(Exception):
 class CogRun:
     """Predictions of one Cog worker. The clips of `predictor` lie in `folder`, used by no one else.
 
-    With one slot a prediction deletes the files of earlier ones. With several it deletes only
-    files older than `KEPT_SECONDS`: Cog may still be sending the output of another prediction.
+    With `delivery` they go to the operator's bucket. With one slot a prediction deletes the files
+    of earlier ones. With several it deletes only files older than `KEPT_SECONDS`: Cog may still be
+    sending the output of another prediction.
     """
 
     def __init__(
@@ -55,11 +57,13 @@ class CogRun:
         predictor: ServedPredictor,
         folder: Path,
         networks: tuple[str, ...] = (),
+        delivery: Delivery | None = None,
         write_line: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._serving = Serving(predictor, networks)
         self._folder = folder
+        self._delivery = delivery
         self._write_line = write_line or _write_to_stdout
         self._clock = clock
         self._default_model = predictor.model
@@ -79,7 +83,7 @@ class CogRun:
         with self._translate_errors():
             arguments = self._translate(arguments)
             log = self._begin(arguments)
-            async with self._serving.follow(arguments) as generation:
+            async with self._serving.follow(arguments, delivery=self._delivery) as generation:
                 async for progress in generation:
                     log.update(progress)
                 result = await generation.result()
@@ -98,7 +102,9 @@ class CogRun:
         with self._translate_errors():
             arguments = self._translate(arguments)
             log = self._begin(arguments)
-            with self._serving.open_generation(arguments, stream="files") as generation:
+            with self._serving.open_generation(
+                arguments, stream="files", delivery=self._delivery
+            ) as generation:
                 number = 0
                 for progress in generation:
                     log.update(progress)

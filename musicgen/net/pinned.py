@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from ipaddress import ip_address, ip_network
 
 from musicgen.net.ssrf import Address, Networks, is_allowed
+
+POLL_SECONDS = 0.1
 
 
 class AddressRefused(Exception):
@@ -68,21 +72,29 @@ class PinnedConnections:
         raise failure
 
     @contextmanager
-    def limit_time(self, seconds: float) -> Iterator[None]:
-        """End every connection on leaving the context, and after `seconds` at the latest.
+    def limit_time(
+        self, seconds: float, cancelled: threading.Event | None = None
+    ) -> Iterator[None]:
+        """End every connection on leaving the context, after `seconds`, or once `cancelled` is set.
 
         A timeout of a socket limits one read only: a server that sends a byte now and then would
         hold its client for ever.
         """
         self._is_over = False
-        timer = threading.Timer(max(0.0, seconds), self._end)
-        timer.daemon = True
-        timer.start()
+        left, end = threading.Event(), time.monotonic() + seconds
+        watch = partial(self._end_in_time, left, end, cancelled or threading.Event())
+        threading.Thread(target=watch, name="upload limit", daemon=True).start()
         try:
             yield
         finally:
-            timer.cancel()
+            left.set()
             self._end()
+
+    def _end_in_time(self, left: threading.Event, end: float, cancelled: threading.Event) -> None:
+        while not left.wait(POLL_SECONDS):
+            if cancelled.is_set() or time.monotonic() >= end:
+                self._end()
+                return
 
     def _permits(self, address: Address, *, is_encrypted: bool) -> bool:
         if is_encrypted:

@@ -159,9 +159,9 @@ class Delivery:
     """Destination of one request's clips: a bucket, or with None the answer itself.
 
     `is_callers`: the caller brought the bucket, its address and its key. `inline_bytes`: limit of
-    all clips in the answer, None for the usual one. `until`: end of the upload to the operator's
-    bucket, a time of `time.monotonic`; None for the bucket's own deadline alone. `cancelled`, once
-    set, ends that upload too.
+    all clips in the answer, None for the usual one. `until`: end of the upload to the bucket, a
+    time of `time.monotonic`; None for the bucket's own deadline alone. `cancelled`, once set, ends
+    that upload too.
     """
 
     bucket: BucketSettings | None

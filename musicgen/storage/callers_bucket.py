@@ -72,7 +72,7 @@ class CallersBucket(S3Storage):
 
         Raises: `BucketRefused` with one text for every cause; `DiskFull`, `NotWritable`.
         """
-        deadline = time.monotonic() + self._bucket.deadline
+        deadline = min(self._until, time.monotonic() + self._bucket.deadline)
         with ExitStack() as opened:
             clips: list[tuple[UploadTarget, BinaryIO]] = []
             for file in files:
@@ -80,10 +80,12 @@ class CallersBucket(S3Storage):
                 self._write(file, clip)
                 clips.append((self._build_target(file), clip))
             opened.callback(self._client.close)
-            opened.enter_context(self._connections.limit_time(deadline - time.monotonic()))
+            seconds, cancelled = deadline - time.monotonic(), self._cancelled
+            opened.enter_context(self._connections.limit_time(seconds, cancelled))
             for target, clip in clips:
+                view = partial(_FileView, clip.fileno())
                 try:
-                    send(self._client, target, partial(_FileView, clip.fileno()), deadline)
+                    send(self._client, target, view, deadline, cancelled)
                 except StorageError as error:
                     raise _refuse(error.__cause__ or error) from None
         return [self._addresses.build(target.key) for target, _ in clips]

@@ -47,9 +47,11 @@ def open_delivery(delivery: Delivery, settings: Settings) -> Storage:
     """
     if delivery.bucket is None:
         return InlineStorage(delivery.inline_bytes or INLINE_MAX_BYTES)
+    bucket: S3Storage
     if delivery.is_callers:
-        return open_callers_bucket(delivery.bucket, settings)
-    bucket = open_bucket(delivery.bucket, settings.spool_dir)
+        bucket = open_callers_bucket(delivery.bucket, settings)
+    else:
+        bucket = open_bucket(delivery.bucket, settings.spool_dir)
     return bucket.limit_to(delivery.until, delivery.cancelled)
 
 
@@ -60,7 +62,7 @@ def count_waiting_clips(spool_dir: Path) -> int:
     return len(Spool(spool_dir).list_waiting())
 
 
-def open_callers_bucket(bucket: BucketSettings, settings: Settings) -> Storage:
+def open_callers_bucket(bucket: BucketSettings, settings: Settings) -> S3Storage:
     """Open the bucket a caller brought, for one job; nothing of it is kept.
 
     Raises: `MissingDependency`, `InvalidRequest`.

@@ -145,12 +145,12 @@ class S3Storage:
 
     def _wait(self, work: Future[StorageError | None], deadline: float) -> bool:
         """Return whether `work` is done, at the deadline or once the upload is cancelled."""
-        longest = math.inf if self._cancelled is None else POLL_SECONDS
         while not work.done():
             left = deadline - time.monotonic()
             if left <= 0 or (self._cancelled is not None and self._cancelled.is_set()):
                 return False
-            wait([work], min(left, longest))
+            # In pieces, or Cog's cancellation, an exception in this thread, would wait for the end.
+            wait([work], min(left, POLL_SECONDS))
         return True
 
     def _upload(

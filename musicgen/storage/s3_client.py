@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -154,18 +155,25 @@ def check_credentials(client: Any, name: str) -> None:
 
 
 def send(
-    client: Any, target: UploadTarget, file: Callable[[], BinaryIO | RawIOBase], deadline: float
+    client: Any,
+    target: UploadTarget,
+    file: Callable[[], BinaryIO | RawIOBase],
+    deadline: float,
+    cancelled: threading.Event | None = None,
 ) -> None:
     """Upload the file opened by `file`; repeat after transient errors until `deadline`.
 
-    `deadline`: a time of `time.monotonic`. Uploads above 16 MiB have several parts; a failed one
-    leaves no parts behind if the server can be reached. Raises: `BucketRefused` for a permanent
-    error; `UploadFailed`.
+    `deadline`: a time of `time.monotonic`. Nothing is repeated once `cancelled` is set. Uploads
+    above 16 MiB have several parts; a failed one leaves no parts behind if the server can be
+    reached. Raises: `BucketRefused` for a permanent error; `UploadFailed`.
     """
     import tenacity
 
+    ended = cancelled or threading.Event()
+    late = tenacity.stop_before_delay(max(0.0, deadline - time.monotonic()))
     attempts = tenacity.Retrying(
-        stop=tenacity.stop_before_delay(max(0.0, deadline - time.monotonic())),
+        stop=late | tenacity.stop_when_event_set(ended),
+        sleep=tenacity.sleep_using_event(ended),
         wait=tenacity.wait_random_exponential(multiplier=0.5, max=LONGEST_PAUSE_SECONDS),
         retry=tenacity.retry_if_exception(is_transient),
         reraise=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,13 +16,15 @@ import httpx
 import pytest
 
 from musicgen.errors import BucketRefused
-from musicgen.settings import BucketSettings
+from musicgen.settings import BucketSettings, Delivery, Settings
 from musicgen.storage.base import ClipFile, ClipName
 from musicgen.storage.callers_bucket import REFUSAL, CallersBucket
+from musicgen.storage.factory import open_delivery
 from musicgen.storage.spool import Spool
 from tests.support.callers_server import make_certificate
 from tests.support.recording_server import Recorder, record
 from tests.support.s3_server import s3_server
+from tests.support.silent_server import SilentServer
 
 LOOPBACK = ("127.0.0.1/32",)
 SOUND = bytes(range(256)) * 40
@@ -86,6 +89,27 @@ def test_a_redirect_is_one_request_and_one_error(
     assert _fail(_bucket(server.url), tmp_path, sound=bytes(size)) == REFUSAL
     assert len(server.requests) == 1
     assert forbidden.connected == 0
+
+
+@pytest.mark.parametrize("size", [1000, 20 * 2**20], ids=["small", "in parts"])
+def test_a_cancelled_upload_is_left_at_once(tmp_path: Path, size: int) -> None:
+    """A silent bucket of a cancelled job held its slot until the deadline."""
+    silent, cancelled = SilentServer(), threading.Event()
+    bucket = _bucket(silent.url.removesuffix("/sound.wav"), seconds=120)
+    delivery = Delivery(bucket, is_callers=True, cancelled=cancelled)
+    storage = open_delivery(delivery, Settings(spool_dir=tmp_path, bucket_networks=LOOPBACK))
+
+    def cancel() -> None:
+        silent.wait_for(opened=1)
+        cancelled.set()
+
+    threading.Thread(target=cancel, daemon=True).start()
+    file = ClipFile(ClipName("job", 0, 1, "wav"), [bytes(size)], "audio/wav")
+    with pytest.raises(BucketRefused):
+        storage.put_all([file])
+    # A second attempt would have followed the read timeout of the first.
+    assert silent.opened == 1 and silent.wait_for(closed=1)
+    assert not list(tmp_path.iterdir())
 
 
 def test_all_refusals_have_one_text(
