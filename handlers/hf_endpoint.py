@@ -42,6 +42,7 @@ _KEYS = ("inputs", "parameters")
 _INPUTS_PROBLEM = "must be a prompt, a mapping of request fields, or a list of those"
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _WHOLE_NUMBER = re.compile(r"([+-]?\d{1,20})(\.0+)?", re.ASCII)
+_WRITABLE_BITS = 10_000
 _TRUTH = {"true": True, "false": False}
 
 logger = logging.getLogger(__name__)
@@ -144,8 +145,11 @@ def _merge(fields: dict[str, Any], parameters: Mapping[str, Any]) -> dict[str, A
 
 def _convert(value: Any, hint: Any) -> Any:
     kinds = get_args(hint) or (hint,)
-    if str in kinds and isinstance(value, (bool, int)):
-        return str(value).lower() if isinstance(value, bool) else str(value)
+    if str in kinds and isinstance(value, bool):
+        return str(value).lower()
+    if str in kinds and isinstance(value, int):
+        # Python cannot write one of thousands of digits; the request refuses it.
+        return str(value) if value.bit_length() <= _WRITABLE_BITS else value
     if not isinstance(value, str):
         return value
     if bool in kinds:

@@ -221,6 +221,7 @@ def test_input_audio_may_be_a_parameter(
         ({"inputs": b"a", "parameters": {"input_audio": "b"}}, "invalid_request: input_audio"),
         ({"inputs": "a", "parameters": {"sead": 1}}, "unknown_field: sead is not a field"),
         ({"inputs": {"text": "a"}}, "unknown_field: text is not a field"),
+        ({"inputs": b"a", "parameters": {"prompt": 10**5000}}, "invalid_"),
         ({"inputs": "a", "parameters": {"duration": "5"}}, "invalid_duration: duration must be "),
         ({"inputs": "a", "parameters": {"model_version": "x/y"}}, "unknown_model: "),
         ({"inputs": "a", "parameters": {"input_audio": "/etc/passwd"}}, "invalid_input_audio: "),
