@@ -42,7 +42,7 @@ LIMITS = {
     "top_k": (0, 2048),
     "top_p": (0.0, 1.0),
     "temperature": (0.0, None),
-    "classifier_free_guidance": (0.0, None),
+    "classifier_free_guidance": (0.0, 1000.0),
     "bpm": (30.0, 300.0),
     "style_seconds": (1.5, 4.5),
     "style_detail": (1, 6),
