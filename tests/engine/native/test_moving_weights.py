@@ -139,6 +139,8 @@ def test_a_dropped_engine_stops_its_move(
     gc.collect()
     assert backend() is None
     goes_on.set()
+    # A thread of an earlier test may end meanwhile, so their number alone says too little.
+    _wait(lambda: len(moves) == 2)
     _wait(lambda: threading.active_count() <= threads)
     assert len(moves) == 2
 
