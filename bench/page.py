@@ -33,16 +33,17 @@ _TABLE = re.compile(r"(<!-- table ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def decode_table(result: dict[str, Any]) -> str:
-    shares = result["share_of_the_roofline"]
     peers = [name for name in result["medians"] if name.startswith(_PEERS)]
     over = [f"step, over {peer}" for peer in peers]
-    lines = head("", "ms a step", *over, "roofline", "s a clip")
+    names = {"share_of_the_roofline": "roofline", "share_of_the_median_read": "of the median read"}
+    shares = {names[key]: result[key] for key in names if key in result}
+    lines = head("", "ms a step", *over, *shares, "s a clip")
     for name, medians in result["medians"].items():
         steps = [1000 * run["step"] for run in result["runs"][name]]
         ratios = [f"{result['medians'][peer]['step'] / medians['step']:.2f}x" for peer in peers]
         spread = f"{1000 * medians['step']:.1f} ({min(steps):.1f} to {max(steps):.1f})"
-        total = f"{medians['total']:.1f}"
-        lines.append(line(name, spread, *ratios, f"{shares[name]:.0%}", total))
+        of_reads = [f"{share[name]:.0%}" for share in shares.values()]
+        lines.append(line(name, spread, *ratios, *of_reads, f"{medians['total']:.1f}"))
     bandwidth = result["bandwidth_gb_per_second"]
     lines += ["", f"{_conditions(result)}; memory read at {bandwidth:.1f} GB/s in the same rounds."]
     return "\n".join(lines)
