@@ -34,19 +34,19 @@ int tile_of(const Linear& w) {
 // instructions.
 bool has_equal_passes(const Linear& w) { return w.form == INT8 && has_level() == HAS_VNNI; }
 
-// Number of streams for a product of `rows` rows.
+// Number of streams for a product of `rows` rows. float32 weights come at the memory's bandwidth as
+// two streams.
 int streams_of(const Linear& w, int rows) {
     int least = w.form == INT8 ? HAS_VNNI : HAS_AVX512;
-    return rows <= FEW_ROWS && has_level() >= least ? MOST_STREAMS : STREAMS;
+    if (rows > FEW_ROWS || w.form == FLOAT32 || has_level() < least) return STREAMS;
+    return MOST_STREAMS;
 }
 
 template <int ROWS, int COUNT>
 Kernel kernel_of(const Linear& w) {
     int has = has_level();
     if constexpr (COUNT > STREAMS) {
-        if (w.form == INT8) return int8_vnni<ROWS, COUNT>;
-        return w.form == FLOAT16 ? float_avx512<uint16_t, ROWS, COUNT>
-                                 : float_avx512<float, ROWS, COUNT>;
+        return w.form == INT8 ? int8_vnni<ROWS, COUNT> : float_avx512<uint16_t, ROWS, COUNT>;
     }
     if (w.form == INT8 && has == HAS_VNNI) return int8_vnni<ROWS, COUNT>;
     if (w.form == INT8)
