@@ -44,6 +44,7 @@ def test_keys_are_listed_and_can_be_turned_off(page: Any) -> None:
     dialog.wait_for()
     assert_accessible(page)
     page.keyboard.press("Escape")
+    dialog.wait_for(state="hidden")
     page.keyboard.press("p")
     assert page.evaluate("document.activeElement.id") == "f-prompt"
     page.keyboard.type("p?1")
