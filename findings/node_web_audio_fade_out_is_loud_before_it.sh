@@ -13,7 +13,7 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 # The Node.js that the first package asks for.
-npm install --silent --no-audit --no-fund --prefix "$folder/node" node@22
+npm install --silent --no-audit --no-fund --prefix "$folder/node" node@22.23.3
 npm install --silent --no-audit --no-fund --prefix "$folder/one" node-web-audio-api@2.2.0
 npm install --silent --no-audit --no-fund --prefix "$folder/two" web-audio-api@1.5.6
 cat > "$folder/try.mjs" <<'J'
