@@ -12,12 +12,13 @@ from typing import Any
 from urllib.parse import quote
 
 from fastapi import Request
-from fastapi.responses import RedirectResponse, Response, StreamingResponse
+from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import Headers
 
 from handlers.job_api.api.app_transport import is_own_call
 from handlers.job_api.api.bucket_threads import run_in_bucket_thread
 from handlers.job_api.api.context import Context
+from handlers.job_api.api.counted_streams import SteadyStream
 from handlers.job_api.api.file_replies import CONDITIONS, FileReply, check_conditions
 from handlers.job_api.errors import NotFound, RangeNotSatisfiable
 from handlers.job_api.store.bucket_clips import (
@@ -174,7 +175,7 @@ async def _send_object(request: Request, bucket: BucketClips, clip: RequestedCli
     is_head = request.method == "HEAD"
     if is_head:
         stream.close()
-    return StreamingResponse(
+    return SteadyStream(
         () if is_head else _iterate(stream),
         status_code=206 if stream.is_part else 200,
         media_type=_find_type(clip),

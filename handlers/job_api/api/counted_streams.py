@@ -1,4 +1,4 @@
-"""Limit of the open streams of one client."""
+"""Streamed replies, and the limit of the open streams of one client."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from fastapi.responses import StreamingResponse
+from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from handlers.job_api.errors import TooManyStreams
@@ -42,7 +43,19 @@ class OpenStreams:
             del self._open[client]
 
 
-class CountedStream(StreamingResponse):
+class SteadyStream(StreamingResponse):
+    """Streamed reply to a call without a body: one that comes all the same does not end it."""
+
+    async def listen_for_disconnect(self, receive: Receive) -> None:
+        """Return once the caller has hung up."""
+        # The refusal of a body can come as the reply begins, too late for a reply of its own.
+        try:
+            await super().listen_for_disconnect(receive)
+        except HTTPException:
+            await super().listen_for_disconnect(receive)
+
+
+class CountedStream(SteadyStream):
     """Response that counts as an open stream of `client` while it is sent.
 
     Raises: `TooManyStreams`, when it is made.

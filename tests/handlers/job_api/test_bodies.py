@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import numpy as np
 import psutil
 import pytest
 import soundfile as sf
+from starlette.types import Message
 
 from handlers.job_api.api.bodies import FIELDS_MAX_BYTES, INLINE_MAX_BYTES
+from handlers.job_api.api.counted_streams import CheckedStream, OpenStreams
+from handlers.job_api.api.middleware.body_limit import BodyLimit
 from tests.support.clips import wav
 from tests.support.health_watch import ANSWER_SECONDS, HealthWatch, peak_bytes, resident_bytes
 from tests.support.job_server import JobServer, data_folder, job_server
@@ -97,6 +101,49 @@ def test_a_body_of_unknown_length_does_not_cut_an_answer(api: JobServer, path: s
         assert answer.status_code in (200, 413)
         assert len(answer.content) == int(answer.headers["content-length"])
     assert "Traceback" not in api.log[before:]
+
+
+def _call_later(turns: int, function: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    if turns:
+        loop.call_soon(_call_later, turns - 1, function)
+    else:
+        function()
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_a_body_refused_as_a_stream_begins_does_not_cut_it(turns: int) -> None:
+    """The stream ended early, and its traceback filled the log.
+
+    `turns`: of the event loop from the last of the body to the first of the stream.
+    """
+    sent: list[Message] = []
+
+    async def call() -> None:
+        has_body, messages = asyncio.Event(), iter([bytes(2000), bytes(2000)])
+
+        async def stream() -> AsyncIterator[bytes]:
+            await has_body.wait()
+            yield b"first"
+            await asyncio.sleep(0)
+            yield b"second"
+
+        async def receive() -> Message:
+            body = next(messages, None)
+            if body is None:
+                await asyncio.Event().wait()
+            _call_later(turns, has_body.set)
+            return {"type": "http.request", "body": body, "more_body": True}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        app = BodyLimit(CheckedStream(OpenStreams(1), "a client", stream()), 60, lambda code: None)
+        await app({"type": "http", "path": "/", "headers": []}, receive, send)
+
+    asyncio.run(asyncio.wait_for(call(), 60))
+    assert [message.get("body") for message in sent] == [None, b"first", b"second", b""]
+    assert sent[0]["status"] == 200 and not sent[-1]["more_body"]
 
 
 def test_refusals_are_counted_by_code(api: JobServer) -> None:

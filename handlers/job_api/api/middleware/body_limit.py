@@ -94,16 +94,16 @@ class _Exchange:
 
     Responses that watch for the disconnection of the caller receive a body that no route has read.
     An error of theirs would cut the answer, and fill the log with its traceback. The rest of such
-    a body is dropped.
+    a body is dropped, as is that of a body once refused.
 
-    Raises: `HTTPException`. FastAPI would report any other error as an invalid body.
+    Raises: `HTTPException`, once. FastAPI would report any other error as an invalid body.
     """
 
     def __init__(self, receive: Receive, send: Send, limit: RouteLimit, end: float) -> None:
         self._receive, self._send = receive, send
         self._limit, self._end = limit, end
         self._size = 0
-        self._is_whole = self._has_answer = False
+        self._is_whole = self._is_refused = self._has_answer = False
 
     async def send(self, message: Message) -> None:
         self._has_answer = True
@@ -117,6 +117,7 @@ class _Exchange:
             except TimeoutError:
                 if not self._needs_body():
                     break
+                self._is_refused = True
                 raise HTTPException(408, "The body was not received in time.") from None
             if message["type"] != "http.request":
                 return message
@@ -125,6 +126,7 @@ class _Exchange:
             if self._size <= self._limit.bytes:
                 return message
             if not self._has_answer:
+                self._is_refused = True
                 raise HTTPException(413, self._limit.message)
         # Only the disconnection of the caller matters now; it can follow at any time.
         while True:
@@ -133,4 +135,4 @@ class _Exchange:
                 return message
 
     def _needs_body(self) -> bool:
-        return not (self._is_whole or self._has_answer)
+        return not (self._is_whole or self._is_refused or self._has_answer)
