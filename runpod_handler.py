@@ -35,6 +35,7 @@ from runpod.serverless.modules.rp_http import send_result
 from runpod.serverless.modules.worker_state import IS_LOCAL_TEST
 
 from handlers.runpod_job import RunPodJobs
+from handlers.runpod_scaler import keep_last_jobs
 from musicgen.predictor import Predictor
 from musicgen.process.logs import start_logging
 from musicgen.settings import Settings
@@ -71,6 +72,7 @@ def main() -> None:
     one_job = IS_LOCAL_TEST and "--rp_serve_api" not in sys.argv
     config["handler"] = jobs.handle_stream if settings.stream and not one_job else jobs.handle
     config["concurrency_modifier"] = jobs.concurrency
+    keep_last_jobs()
     startup.ready()
     runpod.serverless.start(config)
 

@@ -51,6 +51,7 @@ class Queue:
     update_seconds: float = 0.0
     """How long an update is on its way before it is here."""
     on_their_way: int = 0
+    hold_seconds: float = HOLD_SECONDS
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def submit(self, *jobs: dict[str, Any]) -> None:
@@ -187,7 +188,7 @@ def _application(queue: Queue) -> web.Application:
         return web.json_response(jobs) if jobs else web.Response(status=204)
 
     async def stop(_: web.Request) -> web.Response:
-        end = time.monotonic() + HOLD_SECONDS
+        end = time.monotonic() + queue.hold_seconds
         while not queue.to_stop and time.monotonic() < end:
             await asyncio.sleep(0.01)
         stopped, queue.to_stop = queue.to_stop, []
@@ -226,7 +227,7 @@ def _application(queue: Queue) -> web.Application:
 
 async def _jobs(queue: Queue, request: web.Request, most: int) -> list[dict[str, Any]]:
     queue.asked.append({"batch_size": "1", **request.query})
-    end = time.monotonic() + HOLD_SECONDS
+    end = time.monotonic() + queue.hold_seconds
     while True:
         with queue.lock:
             jobs = [queue.waiting.popleft() for _ in range(min(most, len(queue.waiting)))]
