@@ -29,8 +29,8 @@ from musicgen.settings import Delivery
 
 BAR_CHARACTERS = 10
 KEPT_SECONDS = 900.0
-"""Life of an output file with several slots: Cog reads or uploads it after `run()` has returned,
-and does not report the end of that."""
+"""Life of an output file where Cog runs several predictions at once: it reads or uploads the file
+after `run()` has returned, and does not report the end of that."""
 
 CLEANING_SECONDS = 3600.0
 """Time between deletions of Cog's old folders: to list thousands takes a tenth of a second."""
@@ -47,9 +47,10 @@ class PredictionError(Exception):
 class CogRun:
     """Predictions of one Cog worker. The clips of `predictor` lie in `folder`, used by no one else.
 
-    With `delivery` they go to the operator's bucket. With one slot a prediction deletes the files
-    of earlier ones. With several it deletes only files older than `KEPT_SECONDS`: Cog may still be
-    sending the output of another prediction.
+    With `delivery` they go to the operator's bucket. `concurrency`: number of predictions that Cog
+    runs at once. With one, a prediction deletes the files of earlier ones. With several it deletes
+    only files older than `KEPT_SECONDS`: another prediction may be writing its output, or Cog may
+    be sending it.
     """
 
     def __init__(
@@ -60,9 +61,11 @@ class CogRun:
         delivery: Delivery | None = None,
         write_line: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        concurrency: int = 1,
     ) -> None:
         self._serving = Serving(predictor, networks)
         self._folder = folder
+        self._concurrency = concurrency
         self._delivery = delivery
         self._write_line = write_line or _write_to_stdout
         self._clock = clock
@@ -135,7 +138,7 @@ class CogRun:
 
     def _begin(self, arguments: Mapping[str, Any]) -> ProgressLog:
         """Delete old outputs and folders of Cog, and announce a model switch."""
-        if self._serving.slots == 1:
+        if self._concurrency == 1:
             _empty_folder(self._folder)
         else:
             _delete_older(self._folder, time.time() - KEPT_SECONDS)
@@ -244,7 +247,7 @@ def _hide_folder(model: str) -> str:
 
 
 def _empty_folder(folder: Path) -> None:
-    """Delete all earlier outputs. With one slot Cog has read them before it calls again."""
+    """Delete all earlier outputs: with one at a time Cog has read them before it calls again."""
     for entry in folder.glob("*"):
         if entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)

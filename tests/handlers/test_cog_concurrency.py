@@ -7,6 +7,7 @@ import re
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -145,3 +146,16 @@ def test_a_network_that_is_allowed_is_asked_but_its_redirects_are_checked(
     refused = server.fail(**fields, input_audio=f"{neighbour.url}/redirect")
     assert "input_audio_refused: " in refused
     assert not list(server.temporary.glob("musicgen-input-*")), "what was fetched is deleted"
+
+
+def test_predictions_that_share_one_slot_wait_and_keep_their_outputs(
+    tmp_path: Path, callers: ThreadPoolExecutor
+) -> None:
+    """The second one deleted the folder's files while the first one was writing there."""
+    variables = {"COG_MAX_CONCURRENCY": "2", "MUSICGEN_SLOTS": "1"}
+    with cog_server(tmp_path / "cog", **variables) as server:
+        asked = [callers.submit(_ask, server, duration=4, seed=seed) for seed in (1, 2)]
+        answers = [answer.result(60).json() for answer in asked]
+        assert [answer["status"] for answer in answers] == ["succeeded"] * 2, answers
+        assert [answer["metrics"]["seed"] for answer in answers] == [1, 2]
+        assert len(server.output_files()) == 2

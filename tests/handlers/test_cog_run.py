@@ -47,10 +47,15 @@ class Worker:
     lines: list[str] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)
     write_line: Callable[[str], None] | None = None
+    concurrency: int = 1
 
     def __post_init__(self) -> None:
-        write_line = self.write_line or self.lines.append
-        self.cog_run = CogRun(self.predictor, self.predictor.folder, write_line=write_line)
+        self.cog_run = CogRun(
+            self.predictor,
+            self.predictor.folder,
+            write_line=self.write_line or self.lines.append,
+            concurrency=self.concurrency,
+        )
 
     async def one(self, **arguments: Any) -> str:
         return await self.cog_run.generate({"prompt": "x"} | arguments, self.metrics.__setitem__)
@@ -102,16 +107,22 @@ def test_a_clip_in_a_bucket_is_told_by_its_address_as_it_is(worker: Worker) -> N
     assert asyncio.run(worker.one()) == worker.predictor.url
 
 
-def test_with_one_slot_the_next_prediction_deletes_what_earlier_ones_left(worker: Worker) -> None:
+def test_one_at_a_time_the_next_prediction_deletes_what_earlier_ones_left(worker: Worker) -> None:
+    worker.predictor.slots = 2
     first = worker.run()
     assert first.exists(), "Cog sends it after run() has returned"
     second = worker.run()
     assert worker.files() == [second.name]
 
 
-def test_with_several_slots_only_what_is_old_is_deleted(worker: Worker) -> None:
-    """Guards the output of another prediction that is still being sent."""
-    worker.predictor.slots = 2
+@pytest.mark.parametrize("slots", [1, 2])
+def test_with_several_at_once_only_what_is_old_is_deleted(tmp_path: Path, slots: int) -> None:
+    """Guards the output of another prediction that is written or still being sent.
+
+    With one slot for several predictions all of it was deleted.
+    """
+    worker = Worker(FakePredictor(tmp_path / "out"), concurrency=2)
+    worker.predictor.slots = slots
     first, second = worker.run(), worker.run()
     moment = time.time() - KEPT_SECONDS - 60
     os.utime(first, (moment, moment))

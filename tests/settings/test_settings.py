@@ -10,6 +10,7 @@ import pytest
 
 from musicgen.errors import SettingsError
 from musicgen.settings import BucketSettings, Settings
+from musicgen.settings.cog import read_concurrency
 from musicgen.settings.job_api import ApiSettings
 from musicgen.settings.settings import find_data_dir
 
@@ -128,12 +129,16 @@ def test_a_bad_value_names_its_variable(variable: str, value: str) -> None:
 
 def test_predictions_that_cog_runs_side_by_side_are_slots() -> None:
     assert Settings.from_env({"COG_MAX_CONCURRENCY": "3"}).slots == 3
-    assert Settings.from_env({"COG_MAX_CONCURRENCY": "3", "MUSICGEN_SLOTS": "2"}).slots == 2
+    env = {"COG_MAX_CONCURRENCY": "3", "MUSICGEN_SLOTS": "2"}
+    assert (Settings.from_env(env).slots, read_concurrency(env)) == (2, 3)
+    assert read_concurrency({}) == 1
 
 
 def test_a_bad_value_of_cogs_variable_names_that_one() -> None:
     with pytest.raises(SettingsError, match=r"^COG_MAX_CONCURRENCY must be"):
         Settings.from_env({"COG_MAX_CONCURRENCY": "0"})
+    with pytest.raises(SettingsError, match=r"^COG_MAX_CONCURRENCY must be"):
+        read_concurrency({"COG_MAX_CONCURRENCY": "0"})
 
 
 def test_a_bad_value_given_in_code_is_refused_too() -> None:
