@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import re
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from io import RawIOBase
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit, urlunsplit
 
@@ -157,7 +157,7 @@ def check_credentials(client: Any, name: str) -> None:
 def send(
     client: Any,
     target: UploadTarget,
-    file: Callable[[], BinaryIO | RawIOBase],
+    file: Callable[[], BinaryIO | io.RawIOBase],
     deadline: float,
     cancelled: threading.Event | None = None,
 ) -> None:
@@ -193,12 +193,23 @@ def upload_once(client: Any, target: UploadTarget, file: Any) -> None:
     transfer = TransferConfig(
         multipart_threshold=MULTIPART_BYTES,
         multipart_chunksize=PART_BYTES,
+        # The interpreter waits at its end for boto3's threads, and so for a server that is silent.
+        use_threads=_has_parts(file),
         # The other one connects by itself, past the client's own session.
         preferred_transfer_client="classic",
     )
     client.upload_fileobj(
         file, target.bucket, target.key, ExtraArgs=_build_arguments(target), Config=transfer
     )
+
+
+def _has_parts(file: Any) -> bool:
+    """Return whether a file is, or may become, large enough for an upload in parts."""
+    if not file.seekable():
+        return True
+    size: int = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    return size >= MULTIPART_BYTES
 
 
 def is_transient(error: BaseException) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -13,9 +15,29 @@ from musicgen.settings import BucketSettings
 from musicgen.storage.base import ClipFile, ClipName
 from musicgen.storage.s3 import S3Storage
 from musicgen.storage.spool import Spool
+from tests.support import ROOT
 from tests.support.silent_server import SilentServer
 
 LARGE = bytes(20 * 2**20)
+ENDS = """
+import sys, time
+from pathlib import Path
+from musicgen.errors import UploadFailed
+from musicgen.settings import BucketSettings
+from musicgen.storage import s3_client
+from musicgen.storage.base import ClipFile, ClipName
+from musicgen.storage.s3 import S3Storage
+from musicgen.storage.spool import Spool
+
+s3_client.READ_SECONDS = 600.0
+bucket = BucketSettings(name="music", endpoint_url=sys.argv[1], deadline=600,
+                        access_key_id="id", secret_access_key="secret")
+storage = S3Storage(bucket, Spool(Path(sys.argv[2]))).limit_to(time.monotonic() + 1)
+try:
+    storage.put_all([ClipFile(ClipName("job", 0, 1, "wav"), [b"small"], "audio/wav")])
+except UploadFailed:
+    sys.stdout.write("given up")
+"""
 
 
 def _open(server: SilentServer, folder: Path, seconds: float = 120) -> S3Storage:
@@ -65,6 +87,15 @@ def test_a_cancelled_upload_is_left_at_once(tmp_path: Path) -> None:
     # Still the first connection, so no read timeout has passed.
     assert (server.opened, server.closed) == (1, 0)
     assert len(Spool(tmp_path).list_waiting()) == 2
+
+
+def test_a_process_ends_although_a_server_holds_its_upload(tmp_path: Path) -> None:
+    """It waited at its end for boto3's threads, and they for an answer."""
+    server = SilentServer()
+    command = [sys.executable, "-c", ENDS, server.url.removesuffix("/sound.wav"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, check=True)
+    assert (done.stdout, server.opened) == ("given up", 1)
+    assert len(Spool(tmp_path).list_waiting()) == 1
 
 
 def test_a_clip_that_arrives_after_the_deadline_leaves_the_spool(tmp_path: Path) -> None:
