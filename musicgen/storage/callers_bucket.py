@@ -30,8 +30,9 @@ from musicgen.storage.spool import Spool, UploadTarget
 
 REFUSAL = (
     "s3Config: the clips could not be stored in this bucket and were deleted. endpointUrl must be "
-    "an https URL with a public address, without redirects; bucketName, accessId and accessSecret "
-    "must allow s3:PutObject. Correct them and send the job again."
+    "an https URL with a public address, answer in time and not redirect; bucketName, accessId and "
+    "accessSecret must allow s3:PutObject and not have expired. Correct them and send the job "
+    "again."
 )
 """The one text of all refusals: it must not tell a caller what the operator's network holds."""
 _PORTS = {"http": 80, "https": 443}
