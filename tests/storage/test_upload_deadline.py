@@ -93,7 +93,9 @@ def test_a_process_ends_although_a_server_holds_its_upload(tmp_path: Path) -> No
     """It waited at its end for boto3's threads, and they for an answer."""
     server = SilentServer()
     command = [sys.executable, "-c", ENDS, server.url.removesuffix("/sound.wav"), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, check=True)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, cwd=ROOT, check=True
+    )
     assert (done.stdout, server.opened) == ("given up", 1)
     assert len(Spool(tmp_path).list_waiting()) == 1
 
