@@ -46,7 +46,7 @@ def add(commands: Commands) -> None:
     add(
         "--features",
         default=None,
-        help=f"for a style model: MERT, a folder or a hub name (default {MERT})",
+        help=f"for a style model: MERT, a folder or a hub name (default: {MERT})",
     )
     parser.set_defaults(run=_convert)
 

@@ -58,13 +58,15 @@ def add(commands: Commands) -> None:
         "--top-k",
         type=build_number(int, 1, TOP_K_MAX),
         default=TOP_K_DEFAULT,
-        help="default: %(default)s",
+        metavar="N",
+        help="sample from the k most likely tokens (default: %(default)s)",
     )
     add(
         "--guidance",
         type=build_number(float, 0, GUIDANCE_MAX),
         nargs="+",
         default=[1.0, 3.0],
+        metavar="SCALE",
         help="guidance scales to compare (default: 1 3)",
     )
     add(
@@ -74,7 +76,7 @@ def add(commands: Commands) -> None:
         help="also measure the likelihood of music in DIR: NAME.wav (flac, ...) with its prompt "
         "in NAME.txt",
     )
-    parser.set_defaults(run=_evaluate)
+    parser.set_defaults(run=_evaluate, names={"music": "--music"})
 
 
 def _evaluate(options: argparse.Namespace, settings: Settings) -> int:

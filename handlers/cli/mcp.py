@@ -36,7 +36,9 @@ def add(commands: Commands) -> None:
         default=f"http://{HOST}:{PORT}",
         help="the job API (default: %(default)s)",
     )
-    parser.add_argument("--folder", type=Path, help="save the clips of tool calls here")
+    parser.add_argument(
+        "--folder", type=Path, metavar="FOLDER", help="save the clips of tool calls here"
+    )
     parser.set_defaults(run=_serve_agent)
 
 

@@ -36,7 +36,12 @@ def add(commands: Commands) -> None:
         metavar="PATH",
         help="a folder, or a file name ending in .packed (default: %(default)s)",
     )
-    add("--form", choices=FORMS, default=FORMS[0], help="default: %(default)s")
+    add(
+        "--form",
+        choices=FORMS,
+        default=FORMS[0],
+        help="layout of the weights (default: %(default)s)",
+    )
     add(
         "--check",
         type=Path,

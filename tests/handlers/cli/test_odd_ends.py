@@ -164,8 +164,8 @@ def test_a_server_that_is_no_url_is_refused(url: str, capsys: pytest.CaptureFixt
 
 
 FILES = [
-    (["generate", "piano", "-o", "."], "output must be a file"),
-    (["generate", "piano", "-o", "pipe.wav"], "output must be a file"),
+    (["generate", "piano", "-o", "."], "-o must be a file"),
+    (["generate", "piano", "-o", "pipe.wav"], "-o must be a file"),
     (
         ["convert", "nothing", "-o", "out"],
         "FOLDER must be an existing folder, or one of audiogen-medium",
