@@ -161,11 +161,16 @@ def check_output(option: str, path: Path, endings: tuple[str, ...] = ()) -> None
     """Refuse a path that no file can be written to, before any work. Raises: `InvalidRequest`."""
     if str(path) == "-":
         raise InvalidRequest(option, "must be a file: standard output has the messages", value=path)
-    if not path.name or (path.exists() and not path.is_file()):
-        raise InvalidRequest(option, "must be a file, not a folder or a device", value=path)
     if endings and path.suffix.lower() not in endings:
         raise InvalidRequest(option, f"must end in {' or '.join(endings)}", value=path.name)
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    try:
+        is_taken = not path.name or (path.exists() and not path.is_file())
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+    except OSError as error:
+        problem = f"cannot be written: {error.strerror}"
+        raise InvalidRequest(option, problem, value=path) from error
+    if is_taken:
+        raise InvalidRequest(option, "must be a file, not a folder or a device", value=path)
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise InvalidRequest(option, "must be in a folder that you may write to", value=path)
 

@@ -24,6 +24,7 @@ from musicgen.remote.fields import build_fields
 from musicgen.request import GenerationRequest, request_fields
 from musicgen.request.fields import FieldSpec
 from tests.support import ROOT
+from tests.support.disks import full_disk, small_disk, tree
 
 
 def _musicgen(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -65,11 +66,14 @@ def test_generate_plots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_a_plot_that_cannot_be_made_is_said_before_or_after_but_never_as_a_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, plot = str(tmp_path / "c.wav"), str(tmp_path / ("a" * 300 + ".png"))
-    arguments = ["generate", "piano", "--duration", "0.2", "-o", out, "--plot", plot]
-    assert cli.main(arguments) == 1
-    captured = capsys.readouterr()
-    assert "cannot write the plot" in captured.err and out in captured.out
+    out = str(tmp_path / "c.wav")
+    with small_disk(tmp_path / "disk", 1) as disk, full_disk(disk):
+        arguments = ["generate", "piano", "--duration", "0.2", "-o", out]
+        arguments += ["--plot", str(disk / "clip.png")]
+        assert cli.main(arguments) == 1
+        captured = capsys.readouterr()
+        assert "cannot write the plot" in captured.err and out in captured.out
+        assert tree(disk) == ["filler"]
     Path(out).unlink()
     monkeypatch.setattr(generate, "find_spec", lambda _: None)
     assert cli.main(arguments) == 78
@@ -148,6 +152,7 @@ def test_variations_are_numbered(tmp_path: Path) -> None:
         (["piano", "-o", "clip.aiff"], "-o"),
         (["piano", "-o", "-"], "-o"),
         (["piano", "-o", "file/clip.wav"], "-o"),
+        (["piano", "-o", "a" * 300], "-o cannot be written: File name too long"),
         (["piano", "--plot", "clip.wav"], "--plot"),
         (["piano", "--model", "huge"], "--model"),
         (["piano", "--device", "gpu"], "--device"),
