@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,8 +85,11 @@ def _evaluate(options: argparse.Namespace, settings: Settings) -> int:
 
     from musicgen.evaluation.evaluate import EvaluationPlan, evaluate
 
-    if options.music is not None and not options.music.is_dir():
-        raise InvalidRequest("--music", "must be an existing folder", value=options.music)
+    if options.music is not None and not (
+        options.music.is_dir() and os.access(options.music, os.R_OK | os.X_OK)
+    ):
+        problem = "must be an existing folder that you may read"
+        raise InvalidRequest("--music", problem, value=options.music)
     plan = EvaluationPlan(options.pairs, options.seeds, 0, options.duration, options.top_k)
     with tqdm(file=sys.stderr, desc="clips", leave=False, disable=None) as bar:
 

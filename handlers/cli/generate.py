@@ -18,10 +18,10 @@ from handlers.cli.options import (
     Commands,
     add_model_options,
     add_request_options,
-    check_output,
     parse_request,
     parse_url,
 )
+from handlers.cli.paths import check_output
 from handlers.cli.progress import ProgressLine
 from musicgen.errors import MissingDependency, NotWritable
 from musicgen.midi.packages import EXTENSION as MIDI_EXTENSION

@@ -75,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         # A file or an address that no command has foreseen.
         logger.debug("The command failed.", exc_info=True)
-        return _complain(error, EXIT_FAILED)
+        place = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{place}{error.strerror or error}.", EXIT_FAILED)
     except KeyboardInterrupt:
         return _complain(options.interrupted, EXIT_INTERRUPTED)
     return status

@@ -6,7 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from handlers.cli.options import Commands, check_output
+from handlers.cli.options import Commands
+from handlers.cli.paths import check_output
 from musicgen.errors import NotWritable
 from musicgen.midi.packages import EXTENSION, check_installed
 from musicgen.settings import Settings

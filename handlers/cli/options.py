@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from handlers.cli.paths import check_input_audio, check_output
 from musicgen.catalog import MUSICGEN_LICENCE
-from musicgen.errors import InvalidInputAudio, InvalidRequest, UnknownFormat, show_value
+from musicgen.errors import InvalidRequest, UnknownFormat, show_value
 from musicgen.request import GenerationRequest, request_fields
 from musicgen.request.fields import FieldSpec
 from musicgen.request.limits import OUTPUT_FORMATS, PROMPT_MAX_CHARACTERS
@@ -147,32 +147,13 @@ def parse_request(options: argparse.Namespace) -> GenerationRequest:
         endings = ", ".join(f".{name}" for name in OUTPUT_FORMATS)
         raise UnknownFormat("output", f"must end in one of {endings}", value=options.output.name)
     payload["output_format"] = payload["output_format"] or ending or None
-    audio = payload.get("input_audio")
-    if audio is not None and not audio.is_file():
-        raise InvalidInputAudio("input_audio", "is not a file", value=audio)
+    if (audio := payload.get("input_audio")) is not None:
+        check_input_audio(audio)
     request = GenerationRequest.from_mapping(payload)
     if ending and ending != request.output_format:
         problem = f"must end in .{request.output_format}, the format"
         raise InvalidRequest("output", problem, value=options.output.name)
     return request
-
-
-def check_output(option: str, path: Path, endings: tuple[str, ...] = ()) -> None:
-    """Refuse a path that no file can be written to, before any work. Raises: `InvalidRequest`."""
-    if str(path) == "-":
-        raise InvalidRequest(option, "must be a file: standard output has the messages", value=path)
-    if endings and path.suffix.lower() not in endings:
-        raise InvalidRequest(option, f"must end in {' or '.join(endings)}", value=path.name)
-    try:
-        is_taken = not path.name or (path.exists() and not path.is_file())
-        folder = next(parent for parent in path.absolute().parents if parent.exists())
-    except OSError as error:
-        problem = f"cannot be written: {error.strerror}"
-        raise InvalidRequest(option, problem, value=path) from error
-    if is_taken:
-        raise InvalidRequest(option, "must be a file, not a folder or a device", value=path)
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise InvalidRequest(option, "must be in a folder that you may write to", value=path)
 
 
 def name_options(error: InvalidRequest, options: argparse.Namespace) -> str:

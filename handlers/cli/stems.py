@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from handlers.cli.options import Commands
+from handlers.cli.paths import check_folder
 from musicgen.errors import NotWritable
 from musicgen.settings import Settings
 
@@ -49,6 +50,7 @@ def _write_stems(options: argparse.Namespace, settings: Settings) -> int:
 
     path: Path = options.file
     folder: Path = options.output or path.parent
+    check_folder("-o", folder)
     pcm, rate = read_audio(path, max_seconds=STEMS_MAX_SECONDS, max_channels=2, is_foreign=True)
     tags = read_tags(path) or AudioTags(path.stem, 0, "", "", "")
     # `off` is about requests for a melody; this command is nothing but a separation.
