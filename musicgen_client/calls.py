@@ -239,12 +239,22 @@ def _quote(name: str) -> str:
     return quote(name, safe="")
 
 
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write a file that appears complete under its name, or not at all."""
+    temporary = path.with_name(f".{secrets.token_hex(16)}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def _write_clips(contents: Mapping[Path, bytes]) -> list[Path]:
     """Write the files by their paths, and return the paths."""
     for path, content in contents.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            _write_whole(path, content)
         except OSError as error:
             raise CannotWrite(f"cannot write {path}: {error.strerror}") from error
     return list(contents)

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from handlers.cli.options import Commands, require_database_packages
+from handlers.cli.options import Commands
+from handlers.job_api.packages import require_database_packages
 from musicgen.errors import BackupError
 from musicgen.settings import Settings
 from musicgen.settings.job_api import ApiSettings
@@ -47,12 +48,12 @@ def add(commands: Commands) -> None:
 
 
 def _back_up(options: argparse.Namespace, settings: Settings) -> int:
-    require_database_packages("a backup")
+    api = ApiSettings.from_env()
+    require_database_packages("a backup", api.database_url)
     from handlers.job_api.store.backup import back_up
     from handlers.job_api.store.database import database_url
     from handlers.job_api.store.postgres_folder import PostgresFolder
 
-    api = ApiSettings.from_env()
     if api.database_url is None and not PostgresFolder(api.data_dir).data.is_dir():
         raise BackupError(
             f"{api.data_dir} holds no database. Set MUSICGEN_DATA_DIR to the server's folder."
@@ -78,10 +79,10 @@ def _make_folder(folder: Path) -> None:
 
 
 def _restore(options: argparse.Namespace, _: Settings) -> int:
-    require_database_packages("a backup")
+    api = ApiSettings.from_env()
+    require_database_packages("a backup", api.database_url)
     from handlers.job_api.store.restore import open_target, restore
 
-    api = ApiSettings.from_env()
     with open_target(api.database_url, api.data_dir) as url:
         manifest = restore(url, api.data_dir, options.source, force=options.force)
     sys.stdout.write(f"Restored {_describe(manifest)} of {manifest.created_at}\n")

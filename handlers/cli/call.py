@@ -40,7 +40,8 @@ def add(commands: Commands) -> None:
         metavar="S",
         help="seconds to wait in total, including a cold start (default: %(default)g)",
     )
-    add_request_options(parser)
+    add_request_options(parser, "musicgen.wav, or with --format its ending")
+    parser.set_defaults(names={"target": "--target", "name": "--name"})
     parser.set_defaults(run=_call)
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from handlers.cli.options import Commands
+from handlers.cli.paths import check_folder
 from musicgen.catalog import CONVERTIBLE, MERT, UNKNOWN_LICENCE, find_convertible
 from musicgen.checkpoints.address import is_hub_name
 from musicgen.checkpoints.card import CARD
@@ -46,7 +47,7 @@ def add(commands: Commands) -> None:
     add(
         "--features",
         default=None,
-        help=f"for a style model: MERT, a folder or a hub name (default {MERT})",
+        help=f"for a style model: MERT, a folder or a hub name (default: {MERT})",
     )
     parser.set_defaults(run=_convert)
 
@@ -56,6 +57,7 @@ def _convert(options: argparse.Namespace, settings: Settings) -> int:
     if not Path(features).exists() and not is_hub_name(features):
         problem = f"must be an existing folder, or a hub name such as {MERT}"
         raise InvalidRequest("--features", problem, value=features)
+    check_folder("-o", options.output)
     import_torch("musicgen convert")
     from musicgen.checkpoints.audiocraft.convert import convert
 

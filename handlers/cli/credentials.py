@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from handlers.cli.options import Commands, build_number
+from handlers.cli.paths import check_folder
 from musicgen.settings import Settings
 from musicgen.settings.credentials import CERTIFICATE_FILE, KEY_FILE
 
@@ -43,6 +44,7 @@ def _create(options: argparse.Namespace, settings: Settings) -> int:
     from musicgen.credentials.library import require_library
 
     require_library()
+    check_folder("FOLDER", options.folder)
     from musicgen.credentials.certificates import create_trial_chain
 
     key, chain, root = create_trial_chain(options.folder, days=options.days)

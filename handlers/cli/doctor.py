@@ -8,7 +8,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 
-from handlers.cli.options import Commands, add_model_options, add_server_options
+from handlers.cli.options import (
+    SETTINGS_OPTIONS,
+    Commands,
+    add_model_options,
+    add_server_options,
+    name_setting,
+)
 from handlers.cli.statuses import EXIT_FAILED
 from handlers.doctor.checks import check_installation
 from handlers.doctor.finding import Finding
@@ -27,7 +33,9 @@ def add(commands: Commands) -> None:
         "a state (ok, warning or error), the fact, and what to do. The exit status is 0 without "
         "errors, else 1.",
     )
-    parser.add_argument("part", choices=PARTS, nargs="?", default="all", help="default: all")
+    parser.add_argument(
+        "part", choices=PARTS, nargs="?", default="all", help="part of `serve` (default: all)"
+    )
     add_server_options(parser)
     add_model_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -39,7 +47,7 @@ def _doctor(options: argparse.Namespace, _: Settings) -> int:
     read = read_all(env)
     given = {
         name: value
-        for name in ("model", "device", "precision", "engine")
+        for name in SETTINGS_OPTIONS.values()
         if (value := getattr(options, name)) is not None
     }
     plan = ServerPlan(
@@ -50,7 +58,10 @@ def _doctor(options: argparse.Namespace, _: Settings) -> int:
         options.port,
         options.workers,
     )
-    findings = check_installation(plan, read.faults, env)
+    findings = [
+        replace(finding, text=name_setting(finding.text, options))
+        for finding in check_installation(plan, read.faults, env)
+    ]
     counts = {state: sum(f.state == state for f in findings) for state in ("error", "warning")}
     _print(findings, counts, as_json=options.json)
     return EXIT_FAILED if counts["error"] else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,13 +59,15 @@ def add(commands: Commands) -> None:
         "--top-k",
         type=build_number(int, 1, TOP_K_MAX),
         default=TOP_K_DEFAULT,
-        help="default: %(default)s",
+        metavar="N",
+        help="sample from the k most likely tokens (default: %(default)s)",
     )
     add(
         "--guidance",
         type=build_number(float, 0, GUIDANCE_MAX),
         nargs="+",
         default=[1.0, 3.0],
+        metavar="SCALE",
         help="guidance scales to compare (default: 1 3)",
     )
     add(
@@ -74,7 +77,7 @@ def add(commands: Commands) -> None:
         help="also measure the likelihood of music in DIR: NAME.wav (flac, ...) with its prompt "
         "in NAME.txt",
     )
-    parser.set_defaults(run=_evaluate)
+    parser.set_defaults(run=_evaluate, names={"music": "--music"})
 
 
 def _evaluate(options: argparse.Namespace, settings: Settings) -> int:
@@ -82,8 +85,11 @@ def _evaluate(options: argparse.Namespace, settings: Settings) -> int:
 
     from musicgen.evaluation.evaluate import EvaluationPlan, evaluate
 
-    if options.music is not None and not options.music.is_dir():
-        raise InvalidRequest("--music", "must be an existing folder", value=options.music)
+    if options.music is not None and not (
+        options.music.is_dir() and os.access(options.music, os.R_OK | os.X_OK)
+    ):
+        problem = "must be an existing folder that you may read"
+        raise InvalidRequest("--music", problem, value=options.music)
     plan = EvaluationPlan(options.pairs, options.seeds, 0, options.duration, options.top_k)
     with tqdm(file=sys.stderr, desc="clips", leave=False, disable=None) as bar:
 

@@ -21,6 +21,7 @@ from handlers.cli.options import (
     parse_request,
     parse_url,
 )
+from handlers.cli.paths import check_output
 from handlers.cli.progress import ProgressLine
 from musicgen.errors import MissingDependency, NotWritable
 from musicgen.midi.packages import EXTENSION as MIDI_EXTENSION
@@ -37,9 +38,9 @@ def add(commands: Commands) -> None:
     """Register the command."""
     parser = commands.add_parser("generate", help="make clips from a prompt")
     add_model_options(parser)
-    add_request_options(parser)
+    add_request_options(parser, "a new folder below outputs, or MUSICGEN_DATA_DIR")
     add = parser.add_argument
-    add("--plot", type=Path, metavar="FILE.png", help="draw waveform and spectrogram")
+    add("--plot", type=Path, metavar="FILE.png", help="draw waveform and spectrogram (extra plot)")
     add("--manifest", action="store_true", help="write how it was made beside the clips, as JSON")
     add(
         "--server",
@@ -57,8 +58,10 @@ def _generate(options: argparse.Namespace, settings: Settings) -> int:
         from handlers.cli.generate_remote import ask_server
 
         return ask_server(request, options)
-    if options.plot is not None and find_spec("matplotlib") is None:
-        raise MissingDependency("matplotlib", "--plot", "plot")
+    if options.plot is not None:
+        check_output("--plot", options.plot, (".png",))
+        if find_spec("matplotlib") is None:
+            raise MissingDependency("matplotlib", "--plot", "plot")
     from musicgen.predictor import Predictor
     from musicgen.storage.local import LocalStorage
 
@@ -68,12 +71,13 @@ def _generate(options: argparse.Namespace, settings: Settings) -> int:
     settings = replace(settings, manifest=settings.manifest or options.manifest)
     predictor = Predictor.load(settings, storage)
     result = _with_progress_bar(predictor.start(request), request, sys.stderr)
-    if options.plot is not None:
-        _plot(result, options.plot)
+    # Before the plot: where it fails, the clip is there all the same.
     sys.stdout.write(
         json.dumps(result.to_mapping(), indent=2) if options.json else _describe(result)
     )
     sys.stdout.write("\n")
+    if options.plot is not None:
+        _plot(result, options.plot)
     return 0
 
 

@@ -34,8 +34,9 @@ def add(commands: Commands) -> None:
         "inspect",
         help="show tags and content credentials of a file, and whether they hold",
         description="Shows the tags of a clip, its mark as made by an AI model, and its content "
-        "credentials (C2PA, extra credentials). The exit status is 1 for credentials that do not "
-        "hold, and with --require for a file without any. Nothing is fetched from the network.",
+        "credentials (C2PA; a signed file needs the extra credentials). The exit status is 1 for "
+        "credentials that do not hold, and with --require for a file without any. Nothing is "
+        "fetched from the network.",
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="a wav, flac, mp3, ogg or opus")
     parser.add_argument(
@@ -54,12 +55,13 @@ def _inspect(options: argparse.Namespace, settings: Settings) -> int:
     from musicgen.audio.marking import read_mark
     from musicgen.audio.tags import read_tags
     from musicgen.credentials.library import require_library
-    from musicgen.credentials.report import read_credentials
+    from musicgen.credentials.report import holds_manifest, read_credentials
 
-    require_library()
     data = _read("FILE", options.file, FILE_MAX)
     if not data.startswith(_SOUNDS):
         raise InvalidInputAudio("FILE", "is not a wav, flac, mp3, ogg or opus", value=options.file)
+    if options.trust is not None or options.require or holds_manifest(data):
+        require_library()
     anchors = None if options.trust is None else _read_anchors(options.trust)
     tags, report = read_tags(data), read_credentials(data, anchors)
     found = {

@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from handlers.cli.options import Commands, build_number, require_database_packages
+from handlers.cli.options import Commands, build_number
 from handlers.cli.statuses import EXIT_FAILED
+from handlers.job_api.packages import require_database_packages
 from musicgen.settings import Settings
 from musicgen.settings.job_api import ApiSettings
 
@@ -29,7 +30,7 @@ def add(commands: Commands) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     create = actions.add_parser("create", help="create a key, shown only once")
     create.add_argument(
-        "name", type=_parse_text, help="name of the owner, for `musicgen keys list`"
+        "name", type=_parse_text, metavar="NAME", help="name of the owner, for `musicgen keys list`"
     )
     create.add_argument(
         "--scope",
@@ -40,19 +41,24 @@ def add(commands: Commands) -> None:
     create.add_argument(
         "--days",
         type=build_number(float, 0, DAYS_MAX, above=True),
+        metavar="N",
         help="days of validity (default: until revoked)",
     )
     create.set_defaults(act=_create)
     actions.add_parser("list", help="list the keys").set_defaults(act=_list)
     revoke = actions.add_parser("revoke", help="revoke a key immediately")
     revoke.add_argument(
-        "prefix", type=_parse_prefix, help="prefix of the key, from `musicgen keys list`"
+        "prefix",
+        type=_parse_prefix,
+        metavar="PREFIX",
+        help="prefix of the key, from `musicgen keys list`",
     )
     revoke.set_defaults(act=_revoke)
     delete = actions.add_parser("delete-data", help="delete all jobs and uploads of a key")
     delete.add_argument(
         "prefix",
         type=_parse_prefix,
+        metavar="PREFIX",
         help="prefix of the key, from `musicgen keys list`; `anonymous` for a server without keys",
     )
     delete.add_argument("--yes", action="store_true", help="delete; without it only count")
@@ -61,7 +67,7 @@ def add(commands: Commands) -> None:
 
 
 def _keys(options: argparse.Namespace, settings: Settings) -> int:
-    require_database_packages("`musicgen keys`")
+    require_database_packages("`musicgen keys`", ApiSettings.from_env().database_url)
     status: int = options.act(options, settings)
     return status
 

@@ -29,6 +29,8 @@ from handlers.cli import (
     uploads,
     verify,
 )
+from handlers.cli.options import SETTINGS_OPTIONS, name_options, name_setting
+from handlers.cli.parser import CommandParser
 from handlers.cli.statuses import (
     EXIT_AWAY,
     EXIT_BAD_INPUT,
@@ -60,8 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         start_logging(settings.log_level, form="%(message)s", as_json=settings.logs_json)
         status: int = options.run(options, settings)
     except InvalidRequest as error:
-        return _complain(error, EXIT_BAD_INPUT)
-    except (SettingsError, MissingDependency) as error:
+        return _complain(name_options(error, options), EXIT_BAD_INPUT)
+    except SettingsError as error:
+        text = name_setting(str(error), options)
+        return _complain(text, EXIT_MISCONFIGURED if text == str(error) else EXIT_BAD_INPUT)
+    except MissingDependency as error:
         return _complain(error, EXIT_MISCONFIGURED)
     except DatabaseUnavailable as error:
         return _complain(error, EXIT_AWAY)
@@ -70,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         # A file or an address that no command has foreseen.
         logger.debug("The command failed.", exc_info=True)
-        return _complain(error, EXIT_FAILED)
+        place = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{place}{error.strerror or error}.", EXIT_FAILED)
     except KeyboardInterrupt:
         return _complain(options.interrupted, EXIT_INTERRUPTED)
     return status
@@ -78,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="musicgen",
         description="Music from text, on your own machine.",
         epilog=f"Meta's MusicGen weights are licensed {catalog.MUSICGEN_LICENCE}: "
@@ -125,8 +131,11 @@ class _Version(argparse.Action):
 
 def _read_settings(options: argparse.Namespace) -> Settings:
     """Return the environment's settings, overridden by the given options."""
-    names = ("model", "device", "precision", "engine")
-    given = {n: getattr(options, n) for n in names if getattr(options, n, None) is not None}
+    given = {
+        name: value
+        for name in SETTINGS_OPTIONS.values()
+        if (value := getattr(options, name, None)) is not None
+    }
     return replace(Settings.from_env(), **given)
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handlers.cli.options import HOST, PORT, Commands, parse_url
-from musicgen.errors import InvalidRequest, MissingDependency
+from handlers.cli.paths import check_folder
+from musicgen.errors import MissingDependency
 from musicgen.settings import Settings
 from musicgen.settings.job_api import ClientSettings
 
@@ -36,7 +37,9 @@ def add(commands: Commands) -> None:
         default=f"http://{HOST}:{PORT}",
         help="the job API (default: %(default)s)",
     )
-    parser.add_argument("--folder", type=Path, help="save the clips of tool calls here")
+    parser.add_argument(
+        "--folder", type=Path, metavar="FOLDER", help="save the clips of tool calls here"
+    )
     parser.set_defaults(run=_serve_agent)
 
 
@@ -49,8 +52,8 @@ def _serve_agent(options: argparse.Namespace, _: Settings) -> int:
     from handlers.mcp.job_calls import TIMEOUT, JobCalls
     from handlers.mcp.server import build_server
 
-    if options.folder is not None and options.folder.exists() and not options.folder.is_dir():
-        raise InvalidRequest("--folder", "must be a folder", value=options.folder)
+    if options.folder is not None:
+        check_folder("--folder", options.folder)
     key = ClientSettings.from_env().api_key
     headers = {"Authorization": f"Bearer {key}"} if key else {}
 

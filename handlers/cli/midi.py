@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from handlers.cli.options import Commands
+from handlers.cli.paths import check_output
 from musicgen.errors import NotWritable
 from musicgen.midi.packages import EXTENSION, check_installed
 from musicgen.settings import Settings
@@ -23,9 +24,12 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="the sound")
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="by default beside the sound"
+        *("-o", "--output"),
+        type=Path,
+        metavar="FILE.mid",
+        help="file to write (default: FILE with the ending .mid, in the same folder)",
     )
-    parser.set_defaults(run=_write_midi)
+    parser.set_defaults(run=_write_midi, names={"input_audio": "FILE"})
 
 
 def _write_midi(options: argparse.Namespace, settings: Settings) -> int:
@@ -33,15 +37,17 @@ def _write_midi(options: argparse.Namespace, settings: Settings) -> int:
     from musicgen.audio.decode import read_audio
     from musicgen.audio.tags import AudioTags, read_tags
     from musicgen.midi.midi_file import transcribe_to_midi
+    from musicgen.storage.local import write_atomically
 
     path: Path = options.file
+    target: Path = options.output or path.with_suffix(f".{EXTENSION}")
+    if options.output is not None:
+        check_output("-o", target, (".mid", ".midi"))
     pcm, rate = read_audio(path, max_channels=2, is_foreign=True)
     tags = read_tags(path) or AudioTags(path.stem, 0, "", "", "")
-    target: Path = options.output or path.with_suffix(f".{EXTENSION}")
     midi = transcribe_to_midi(pcm, rate, tags)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(midi)
+        write_atomically(target, [midi])
     except OSError as error:
         raise NotWritable(f"cannot write {target}: {error.strerror}") from error
     sys.stdout.write(f"{target}\n")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from handlers.cli.paths import check_input_audio, check_output
 from musicgen.catalog import MUSICGEN_LICENCE
-from musicgen.errors import InvalidInputAudio, InvalidRequest, MissingDependency, show_value
+from musicgen.errors import InvalidRequest, UnknownFormat, show_value
 from musicgen.request import GenerationRequest, request_fields
 from musicgen.request.fields import FieldSpec
-from musicgen.request.limits import PROMPT_MAX_CHARACTERS
+from musicgen.request.limits import OUTPUT_FORMATS, PROMPT_MAX_CHARACTERS
 from musicgen.settings import ENGINES, PRECISIONS
 
 if TYPE_CHECKING:
@@ -27,8 +29,12 @@ MODEL_HELP = (
     "a name from `musicgen models`, a folder, a hub name, or a packed file or archive, also at a "
     f"URL. Meta's weights are {MUSICGEN_LICENCE}: no commercial use"
 )
+SETTINGS_OPTIONS = {
+    f"MUSICGEN_{name.upper()}": name for name in ("model", "device", "precision", "engine")
+}
+"""Settings with an option of `add_model_options`, by their variable."""
 _TYPES: dict[str, type] = {"integer": int, "number": float, "audio": Path}
-_DEFAULTS = {"seed": "random", "output_format": "FILE's ending, or wav"}
+_DEFAULTS = {"seed": "random", "output_format": "the ending of -o, or wav"}
 """Defaults that differ on the command line from those of the request."""
 
 
@@ -86,14 +92,27 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose a model and how it runs."""
-    parser.add_argument("--model", help=MODEL_HELP)
-    parser.add_argument("--device", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--precision", choices=PRECISIONS, help="see MUSICGEN_PRECISION")
-    parser.add_argument("--engine", choices=ENGINES, help="transformers for its own, slower loop")
+    add = parser.add_argument
+    add("--model", help=f"{MODEL_HELP} (default: MUSICGEN_MODEL, or demo)")
+    add("--device", help="auto, cpu, cuda or cuda:N (default: MUSICGEN_DEVICE, or auto)")
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        help="of the weights; auto is bfloat16 on a GPU and int8 on a processor (default: "
+        "MUSICGEN_PRECISION, or auto)",
+    )
+    add(
+        "--engine",
+        choices=ENGINES,
+        help="transformers is the slow reference (default: MUSICGEN_ENGINE, or musicgen)",
+    )
 
 
-def add_request_options(parser: argparse.ArgumentParser) -> None:
-    """Add the fields of a request as options, and the output file."""
+def add_request_options(parser: argparse.ArgumentParser, default_output: str) -> None:
+    """Add the fields of a request as options, and the output file.
+
+    `default_output`: in words, for the help.
+    """
     parser.add_argument(
         "prompts",
         nargs="*",
@@ -106,7 +125,8 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="FILE",
-        help="file to write (variations get -1, -2, ...)",
+        help="file to write, in the format of its ending: "
+        f"{', '.join(OUTPUT_FORMATS)}; several clips get -1, -2, ... (default: {default_output})",
     )
     for spec in request_fields().values():
         if spec.option:
@@ -119,14 +139,16 @@ def parse_request(options: argparse.Namespace) -> GenerationRequest:
     payload = {name: value for name, value in vars(options).items() if name in known}
     if len(options.prompts) < 2:
         payload["prompt"], payload["prompts"] = "".join(options.prompts), None
-    if options.output is not None and not _is_file_name(options.output):
-        problem = "must be a file, not a folder or a device"
-        raise InvalidRequest("output", problem, value=options.output)
-    ending = options.output.suffix.removeprefix(".").lower() if options.output else ""
+    ending = ""
+    if options.output is not None:
+        check_output("output", options.output)
+        ending = options.output.suffix.removeprefix(".").lower()
+    if ending and ending not in OUTPUT_FORMATS and payload["output_format"] is None:
+        endings = ", ".join(f".{name}" for name in OUTPUT_FORMATS)
+        raise UnknownFormat("output", f"must end in one of {endings}", value=options.output.name)
     payload["output_format"] = payload["output_format"] or ending or None
-    audio = payload.get("input_audio")
-    if audio is not None and not audio.is_file():
-        raise InvalidInputAudio("input_audio", "is not a file", value=audio)
+    if (audio := payload.get("input_audio")) is not None:
+        check_input_audio(audio)
     request = GenerationRequest.from_mapping(payload)
     if ending and ending != request.output_format:
         problem = f"must end in .{request.output_format}, the format"
@@ -134,17 +156,40 @@ def parse_request(options: argparse.Namespace) -> GenerationRequest:
     return request
 
 
-def require_database_packages(purpose: str) -> None:
-    """Raise `MissingDependency` if the packages of the job API's database are not installed."""
-    try:
-        import procrastinate  # noqa: F401
-        import psycopg  # noqa: F401
-    except ImportError as error:
-        raise MissingDependency(str(error.name), purpose, "api") from None
+def name_options(error: InvalidRequest, options: argparse.Namespace) -> str:
+    """Return the message of an error with the options that were typed, not the fields behind them.
+
+    A field with a plain name, such as `loop`, is also a word: it is replaced only where it is the
+    subject or is needed.
+    """
+    names = _list_names(options)
+    told = {name: option for name, option in names.items() if "_" in name}
+
+    def replace(text: str) -> str:
+        text = re.sub(r"\w+", lambda word: told.get(word[0], word[0]), text)
+        return re.sub(r"(?<=needs )\w+", lambda word: names.get(word[0], word[0]), text)
+
+    field, problem = names.get(error.field, error.field), replace(error.problem)
+    advice = replace(error.advice)
+    return str(InvalidRequest(field, problem, value=error.value, advice=advice))
 
 
-def _is_file_name(path: Path) -> bool:
-    return bool(path.name) and (path.is_file() or not path.exists())
+def name_setting(text: str, options: argparse.Namespace) -> str:
+    """Return a message about a setting that came from an option with the name of the option."""
+    for variable, name in SETTINGS_OPTIONS.items():
+        if getattr(options, name, None) is not None and text.startswith(f"{variable} "):
+            return f"--{name}{text.removeprefix(variable)}"
+    return text
+
+
+def _list_names(options: argparse.Namespace) -> dict[str, str]:
+    """Return the names on the command line of the fields in a command's errors."""
+    names: dict[str, str] = dict(getattr(options, "names", {}))
+    if "engine" in options:
+        names["model"] = "--model"
+    if "prompts" in options:
+        names |= _OPTIONS | {"output": "-o"}
+    return names
 
 
 def _parse_host(text: str) -> str:
@@ -160,8 +205,23 @@ def _add_option(parser: argparse.ArgumentParser, spec: FieldSpec) -> None:
     else:
         kind = type(spec.choices[0]) if spec.choices else _TYPES.get(spec.kind, str)
         default = None if spec.name in _DEFAULTS else spec.default
-        more |= {"type": kind, "default": default, "metavar": spec.metavar}
+        more |= {"type": _accept(kind), "default": default, "metavar": spec.metavar}
     parser.add_argument(spec.option, **more)
+
+
+def _accept(kind: type) -> Callable[[str], Any]:
+    """Return the type of an option whose limits are the request's."""
+    if kind not in (int, float):
+        return kind
+
+    def parse(text: str) -> Any:
+        try:
+            return kind(text)
+        except ValueError:
+            name = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"must be {name} (was {show_value(text)})") from None
+
+    return parse
 
 
 def _describe(spec: FieldSpec) -> str:
@@ -175,6 +235,13 @@ def _describe(spec: FieldSpec) -> str:
     if spec.needs:
         facts.append(f"needs {spec.needs}")
     known = "; ".join(fact for fact in facts if fact)
-    start = "Do not: " if spec.default is True else ""
+    start = "Switches this off: " if spec.default is True else ""
+    text = f"{start}{spec.help}{f' ({known})' if known else ''}"
+    text = re.sub(r"\w+_\w+", lambda word: _OPTIONS.get(word[0], word[0]), text)
+    text = re.sub(r"(?<=needs )\w+", lambda word: _OPTIONS.get(word[0], word[0]), text)
     # argparse reads % as a format.
-    return f"{start}{spec.help}{f' ({known})' if known else ''}".replace("%", "%%")
+    return text.replace("%", "%%")
+
+
+_OPTIONS = {spec.name: spec.option for spec in request_fields().values() if spec.option}
+_OPTIONS["model_version"] = "--model"

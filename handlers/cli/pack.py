@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from handlers.cli.options import MODEL_HELP, Commands
-from musicgen.checkpoints.packed.format import FORMS, check_hashes
+from handlers.cli.paths import check_folder, check_output
+from musicgen.checkpoints.packed.format import FORMS, SUFFIX, check_hashes
 from musicgen.errors import InvalidRequest
 from musicgen.process.lazy_torch import import_torch
 from musicgen.settings import Settings
@@ -36,7 +37,12 @@ def add(commands: Commands) -> None:
         metavar="PATH",
         help="a folder, or a file name ending in .packed (default: %(default)s)",
     )
-    add("--form", choices=FORMS, default=FORMS[0], help="default: %(default)s")
+    add(
+        "--form",
+        choices=FORMS,
+        default=FORMS[0],
+        help="layout of the weights (default: %(default)s)",
+    )
     add(
         "--check",
         type=Path,
@@ -53,6 +59,11 @@ def _pack(options: argparse.Namespace, settings: Settings) -> int:
     if options.model is None:
         advice = "Name the model to pack: musicgen pack MODEL -o FOLDER."
         raise InvalidRequest("model", "is missing", advice=advice)
+    output: Path = options.output
+    if output.suffix == SUFFIX:
+        check_output("-o", output)
+    else:
+        check_folder("-o", output)
     import_torch("musicgen pack")
     from tqdm import tqdm
 

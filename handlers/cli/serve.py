@@ -51,7 +51,7 @@ def add(commands: Commands) -> None:
         "platform; `all` starts the parts required by the settings. Without DATABASE_URL they "
         "share an embedded PostgreSQL in the data folder. `model` needs no database.",
     )
-    parser.add_argument("part", choices=(*PARTS, "model"))
+    parser.add_argument("part", choices=(*PARTS, "model"), help="what to start")
     add_server_options(parser)
     parser.add_argument("--socket", type=int, action="append", help=argparse.SUPPRESS)
     parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)

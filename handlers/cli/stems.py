@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from handlers.cli.options import Commands
+from handlers.cli.paths import check_folder
 from musicgen.errors import NotWritable
 from musicgen.settings import Settings
 
@@ -25,10 +26,15 @@ def add(commands: Commands) -> None:
         "They keep the tempo and the loop points of the clip.",
     )
     add = parser.add_argument
-    add("file", type=Path, metavar="FILE", help="the sound")
-    add("-o", "--output", type=Path, metavar="FOLDER", help="by default that of the sound")
-    add("--format", choices=FORMATS, default="wav", help="wav has 32-bit floats, flac 24 bits")
-    parser.set_defaults(run=_write_stems)
+    add("file", type=Path, metavar="FILE", help=f"the sound, at most {STEMS_MAX_SECONDS:g} s")
+    add("-o", "--output", type=Path, metavar="FOLDER", help="(default: the folder of FILE)")
+    add(
+        "--format",
+        choices=FORMATS,
+        default="wav",
+        help="wav has 32-bit floats, flac 24 bits (default: %(default)s)",
+    )
+    parser.set_defaults(run=_write_stems, names={"input_audio": "FILE"})
 
 
 def _write_stems(options: argparse.Namespace, settings: Settings) -> int:
@@ -38,14 +44,17 @@ def _write_stems(options: argparse.Namespace, settings: Settings) -> int:
     from musicgen.audio.tags import AudioTags, read_tags
     from musicgen.engine.loading import resolve_device
     from musicgen.predictor.parts import build_stem_tags
-    from musicgen.predictor.separation import AUTO, DEFAULT_MODEL, OFF, MelodySeparator
+    from musicgen.predictor.separation import AUTO, OFF, MelodySeparator
     from musicgen.request import AudioFormat
+    from musicgen.storage.local import write_atomically
 
     path: Path = options.file
     folder: Path = options.output or path.parent
+    check_folder("-o", folder)
     pcm, rate = read_audio(path, max_seconds=STEMS_MAX_SECONDS, max_channels=2, is_foreign=True)
     tags = read_tags(path) or AudioTags(path.stem, 0, "", "", "")
-    name = DEFAULT_MODEL if settings.separation in (AUTO, OFF) else settings.separation
+    # `off` is about requests for a melody; this command is nothing but a separation.
+    name = AUTO if settings.separation == OFF else settings.separation
     is_loop = tags.tempo is not None and tags.tempo.is_loop
     separator = MelodySeparator(name, resolve_device(settings.device))
     stems = separator.separate(pcm, rate, is_loop=is_loop)
@@ -57,8 +66,7 @@ def _write_stems(options: argparse.Namespace, settings: Settings) -> int:
             # A stem may peak higher than its mix. Only a wav of floats has room beyond full scale.
             sound = normalize(sound, rate, "clip").pcm
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(encode_within(sound, audio_format, own))
+            write_atomically(target, [encode_within(sound, audio_format, own)])
         except OSError as error:
             raise NotWritable(f"cannot write {target}: {error.strerror}") from error
         sys.stdout.write(f"{target}\n")

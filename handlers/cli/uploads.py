@@ -11,13 +11,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from handlers.cli.options import Commands
+from handlers.cli.options import Commands, build_number
 from handlers.cli.statuses import EXIT_FAILED
 from musicgen.settings import Settings
 
 if TYPE_CHECKING:
     from musicgen.storage.spool import Spool, SpoolEntry
 
+AGE_MAX = 10**9
+"""Seconds; some thirty years."""
 OTHER_BUCKET = (
     "not sent: it belongs to another bucket than the configured one. Set MUSICGEN_BUCKET and "
     "MUSICGEN_BUCKET_ENDPOINT_URL to its bucket if it is yours; it is deleted at a start of the "
@@ -37,10 +39,10 @@ def add(commands: Commands) -> None:
         action.add_argument("--json", action="store_true", help="print JSON")
         action.add_argument(
             "--older-than",
-            type=float,
+            type=build_number(float, 0, AGE_MAX),
             default=0.0,
             metavar="S",
-            help="only clips of at least this age in seconds",
+            help="only clips of at least this age in seconds (default: %(default)g)",
         )
         action.set_defaults(run=run)
 

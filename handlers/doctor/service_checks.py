@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from importlib.util import find_spec
 
 from handlers.doctor.finding import Finding
 from handlers.doctor.plan import ServerPlan
-from musicgen.errors import DatabaseUnavailable, SettingsError, UploadFailed
+from handlers.job_api.packages import require_database_packages
+from musicgen.errors import (
+    DatabaseUnavailable,
+    MissingDependency,
+    SettingsError,
+    UploadFailed,
+)
 from musicgen.net.listen import bind_sockets
 from musicgen.settings import RemoteTokens
 from musicgen.storage.bucket_probe import BucketFacts, probe_bucket
@@ -21,7 +26,10 @@ def check_database(plan: ServerPlan, wait_seconds: float = 0.0) -> Iterator[Find
 
     Raises: `SettingsError`, `DatabaseTooNew`, `DatabaseUnavailable`.
     """
-    if any(find_spec(package) is None for package in ("psycopg", "procrastinate")):
+    try:
+        require_database_packages("the job API", plan.api.database_url)
+    except MissingDependency:
+        # The check of the packages names it.
         yield Finding("database", "warning", "not checked without the packages of the job API.")
         return
     from handlers.job_api.store.reachability import wait_for_database

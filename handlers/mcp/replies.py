@@ -6,8 +6,10 @@ import base64
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import anyio
+import anyio.to_thread
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import Annotations, AudioContent, CallToolResult, ResourceLink, TextContent
 from pydantic import BaseModel, Field
@@ -68,7 +70,7 @@ class ClipList(BaseModel):
 
 
 class ClipDeletion(BaseModel):
-    """ClipDeletion of a job."""
+    """Deletion of a job with its clips."""
 
     job_id: str
     is_gone: bool = Field(description="false: files in the bucket go once it answers")
@@ -163,13 +165,23 @@ async def _save(calls: JobCalls, path: str, folder: Path) -> Path:
     assert sound is not None
     target = folder.expanduser().absolute() / path.rpartition("/")[2]
     try:
-        await anyio.Path(target.parent).mkdir(parents=True, exist_ok=True)
-        await anyio.Path(target).write_bytes(sound)
+        await anyio.to_thread.run_sync(_write_whole, target, sound)
     except OSError as error:
         raise ToolError(
             f"Cannot write {target}: {error.strerror}. The file is at {path}."
         ) from None
     return target
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write a file that appears complete under its name, or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{uuid4().hex}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _write_text(reply: JobReply, calls: JobCalls) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from mcp.server.mcpserver import MCPServer
 from mcp_types import ToolAnnotations
 
+from handlers.mcp.arguments import StrictServer
 from handlers.mcp.job_calls import Connect
 from handlers.mcp.tasks import JobTasks
 from handlers.mcp.tools import MusicTools
@@ -34,7 +35,7 @@ def build_server(connect: Connect, folder: Path | None = None) -> MCPServer[Any]
 
     `folder`: tools save their clips there; only for a server on the user's machine.
     """
-    server: MCPServer[Any] = MCPServer(
+    server = StrictServer(
         "musicgen",
         title="MusicGen",
         version=__version__,

@@ -73,8 +73,14 @@ def create_trial_chain(
 
 def _write_new(path: Path, data: bytes, mode: int) -> None:
     """Write a file that does not exist: a key in use is never overwritten."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(data)
+    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(number, "wb") as file:
+            file.write(data)
+    except BaseException:
+        # Half a key would keep its name from the next try.
+        path.unlink()
+        raise
 
 
 def _build_name(common_name: str) -> x509.Name:

@@ -12,6 +12,7 @@ from musicgen.audio.mp3_frames import skip_tag
 from musicgen.credentials.library import SIGNABLE, open_context
 
 State = Literal["none", "invalid", "valid", "trusted"]
+_BOX, _LABEL = b"jumb", b"c2pa"
 _DEPTH_MAX = 50
 """Limit of ingredients inside ingredients."""
 
@@ -49,13 +50,24 @@ def find_content_type(data: bytes) -> str | None:
     return SIGNABLE["mp3"] if is_mp3 else None
 
 
+def holds_manifest(data: bytes) -> bool:
+    """Return whether a file may hold a manifest; False is sure.
+
+    A manifest is in JUMBF boxes, and the outer one has the label c2pa. Source: C2PA 2.2, 11.1.
+    """
+    return _BOX in data and _LABEL in data
+
+
 def read_credentials(data: bytes, anchors: str | None = None) -> CredentialReport:
-    """Return the credentials of a file. `anchors`: trusted root certificates in PEM."""
+    """Return the credentials of a file. `anchors`: trusted root certificates in PEM.
+
+    Only a file with a manifest needs the library.
+    """
+    content_type = find_content_type(data)
+    if content_type is None or not holds_manifest(data):
+        return CredentialReport("none")
     import c2pa
 
-    content_type = find_content_type(data)
-    if content_type is None:
-        return CredentialReport("none")
     context = open_context(anchors)
     try:
         with c2pa.Reader(content_type, io.BytesIO(data), context=context) as reader:

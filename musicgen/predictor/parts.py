@@ -14,7 +14,12 @@ from musicgen.audio.normalize import Normalized, normalize
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.tags import AudioTags
 from musicgen.disk_errors import find_temporary_folder, translate_full_disk
-from musicgen.errors import MissingDependency, PartUnavailable, SettingsError
+from musicgen.errors import (
+    CheckpointNotFound,
+    MissingDependency,
+    PartUnavailable,
+    SettingsError,
+)
 from musicgen.midi import packages as midi
 from musicgen.predictor.diffusion import FIELD as DECODER
 from musicgen.predictor.diffusion import find_missing_diffusion
@@ -81,7 +86,7 @@ def check_parts(request: GenerationRequest, separator: MelodySeparator) -> int:
         return 0
     try:
         return len(_list_stems(separator))
-    except (MissingDependency, SettingsError) as failure:
+    except (MissingDependency, SettingsError, CheckpointNotFound) as failure:
         raise PartUnavailable("stems", str(failure)) from failure
 
 

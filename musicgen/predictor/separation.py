@@ -21,7 +21,7 @@ import numpy as np
 from musicgen.audio.decode import to_channels
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.resample import resample
-from musicgen.errors import MissingDependency, SettingsError
+from musicgen.errors import CheckpointNotFound, MissingDependency, SettingsError
 from musicgen.predictor.onnx_demucs import EXTENSION, OnnxDemucs
 from musicgen.process.lazy_torch import import_torch
 
@@ -70,18 +70,17 @@ class MelodySeparator:
             self._melodies.move_to_end(key)
             return self._melodies[key]
 
-    def find_missing(self) -> MissingDependency | SettingsError | None:
+    def find_missing(self) -> MissingDependency | SettingsError | CheckpointNotFound | None:
         """Return why there are no stems, or None. Loads nothing."""
         if self._model == OFF:
             return SettingsError(
                 SEPARATION, f"is {OFF}", advice=f"Set it to {AUTO} or a model of Demucs."
             )
         if self._failed_to_load:
-            return SettingsError(
-                SEPARATION,
-                f"is {AUTO}, and Demucs could not load its model {DEFAULT_MODEL}",
-                advice="Its weights are in no cache here, or cannot be downloaded. "
-                "Name a local model, or start again with a network.",
+            return CheckpointNotFound(
+                f"Demucs could not load its model {DEFAULT_MODEL}: its weights are in no cache "
+                "here, or cannot be downloaded. Start once with a network, or set "
+                f"{SEPARATION} to a local model."
             )
         if self._model.endswith(EXTENSION):
             is_missing = find_spec("onnxruntime") is None
@@ -102,7 +101,7 @@ class MelodySeparator:
     def separate(self, pcm: Pcm, sample_rate: int, *, is_loop: bool = False) -> dict[str, Pcm]:
         """Return the stems of `pcm` by name, each of its shape and `sample_rate`.
 
-        Raises: `MissingDependency` or `SettingsError` without the model.
+        Raises: `MissingDependency`, `SettingsError` or `CheckpointNotFound` without the model.
         """
         wrapped = round(_WRAPPED_SECONDS * sample_rate) if is_loop else 0
         around = np.pad(pcm, ((wrapped, wrapped), (0, 0)), mode="wrap") if wrapped else pcm

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from musicgen.errors import InvalidRequest, RemoteError
+from musicgen.errors import InvalidRequest, RemoteError, SettingsError
 from musicgen.remote import replicate, runpod_endpoint
 from musicgen.remote.cog_server import CogServer
 from musicgen.remote.errors import RemoteRefusal
@@ -35,7 +35,7 @@ def open_remote(
 
     `target`: one of `PLATFORMS`, or a URL. `timeout`: seconds for the whole request. Setting
     `cancelled` cancels the request. `meter`: counts its compute. Raises: `InvalidRequest`,
-    `RemoteError`, `GenerationCancelled`.
+    `SettingsError` without a token, `RemoteError`, `GenerationCancelled`.
     """
 
     def api(address: str, token: str | None) -> HttpApi:
@@ -75,5 +75,6 @@ def _open_server(api: HttpApi, target: str) -> RemoteDeployment:
 
 def _require_token(token: str | None, variable: str) -> str:
     if token is None:
-        raise RemoteError(f"set {variable}. It is sent to the platform and never shown.")
+        advice = "It is sent to the platform and never shown."
+        raise SettingsError(variable, "must be set", advice=advice)
     return token

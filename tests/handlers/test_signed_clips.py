@@ -6,12 +6,14 @@ import asyncio
 import base64
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from handlers.cli.main import main
 from handlers.cog_run import CogRun
 from handlers.hf_endpoint import EndpointCalls
 from handlers.job_api.store.conversion import convert
@@ -238,3 +240,25 @@ def test_inspect_verifies_a_file(keys: SigningKeys, tmp_path: Path) -> None:
     clip.write_bytes(data)
     ended = run_command(["inspect", str(clip)], env)
     assert ended.status == 1 and "DO NOT HOLD" in ended.text
+
+
+def test_only_a_signed_file_needs_the_library(
+    keys: SigningKeys,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Guards `musicgen inspect` of a plain clip on an installation without c2pa."""
+    clips = {}
+    for name, env in (("plain", {}), ("signed", keys.env)):
+        clips[name] = str(tmp_path / f"{name}.wav")
+        words = ["generate", "piano", "--duration", "0.2", "-o", clips[name]]
+        assert run_command(words, {**os.environ, **environment(tmp_path), **env}).status == 0
+    monkeypatch.setattr("musicgen.credentials.library.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "c2pa", None)
+    assert main(["inspect", clips["plain"], "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["tags"]["prompt"] == "piano" and found["credentials"]["state"] == "none"
+    for words in ([clips["signed"]], [clips["plain"], "--require"]):
+        assert main(["inspect", *words]) == 78
+        assert "pip install -e '.[credentials]'" in capsys.readouterr().err

@@ -124,7 +124,9 @@ def test_stems_without_a_model_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(separation, "DEFAULT_MODEL", "no_such_model")
     separator = MelodySeparator("auto", "cpu")
     for _ in range(2):
-        with pytest.raises(errors.SettingsError, match="could not load its model no_such_model"):
+        with pytest.raises(
+            errors.CheckpointNotFound, match="could not load its model no_such_model"
+        ):
             separator.list_stems()
     monkeypatch.setattr(separation, "find_spec", lambda _: None)
     with pytest.raises(errors.MissingDependency, match=r"\.\[demucs\]"):

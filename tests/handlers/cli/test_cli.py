@@ -24,6 +24,7 @@ from musicgen.remote.fields import build_fields
 from musicgen.request import GenerationRequest, request_fields
 from musicgen.request.fields import FieldSpec
 from tests.support import ROOT
+from tests.support.disks import full_disk, small_disk, tree
 
 
 def _musicgen(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -65,11 +66,14 @@ def test_generate_plots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_a_plot_that_cannot_be_made_is_said_before_or_after_but_never_as_a_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "file").touch()
-    out, plot = str(tmp_path / "c.wav"), str(tmp_path / "file" / "clip.png")
-    arguments = ["generate", "piano", "--duration", "0.2", "-o", out, "--plot", plot]
-    assert cli.main(arguments) == 1
-    assert "cannot write the plot" in capsys.readouterr().err
+    out = str(tmp_path / "c.wav")
+    with small_disk(tmp_path / "disk", 1) as disk, full_disk(disk):
+        arguments = ["generate", "piano", "--duration", "0.2", "-o", out]
+        arguments += ["--plot", str(disk / "clip.png")]
+        assert cli.main(arguments) == 1
+        captured = capsys.readouterr()
+        assert "cannot write the plot" in captured.err and out in captured.out
+        assert tree(disk) == ["filler"]
     Path(out).unlink()
     monkeypatch.setattr(generate, "find_spec", lambda _: None)
     assert cli.main(arguments) == 78
@@ -143,12 +147,20 @@ def test_variations_are_numbered(tmp_path: Path) -> None:
     ("arguments", "field"),
     [
         (["", "--duration", "1"], "prompt"),
-        (["piano", "--duration", "0"], "duration"),
-        (["piano", "--format", "aac"], "output_format"),
-        (["piano", "-o", "clip.aiff"], "output_format"),
-        (["piano", "--model", "huge"], "model"),
-        (["piano", "--normalization", "loud"], "normalization_strategy"),
-        (["piano", "--top-k", "5000"], "top_k"),
+        (["piano", "--duration", "0"], "--duration"),
+        (["piano", "--format", "aac"], "--format"),
+        (["piano", "-o", "clip.aiff"], "-o"),
+        (["piano", "-o", "-"], "-o"),
+        (["piano", "-o", "file/clip.wav"], "-o"),
+        (["piano", "-o", "a" * 300], "-o cannot be written: File name too long"),
+        (["piano", "--plot", "clip.wav"], "--plot"),
+        (["piano", "--model", "huge"], "--model"),
+        (["piano", "--device", "gpu"], "--device"),
+        (["piano", "--device", "cuda:31"], "--device"),
+        (["piano", "--normalization", "loud"], "--normalization"),
+        (["piano", "--target-loudness", "-9", "--normalization", "rms"], "--target-loudness"),
+        (["piano", "--top-k", "5000"], "--top-k"),
+        (["piano", "--loop"], "--loop needs --bpm."),
     ],
 )
 def test_bad_input_is_told_in_a_line_and_leaves_no_file(
@@ -158,11 +170,14 @@ def test_bad_input_is_told_in_a_line_and_leaves_no_file(
     arguments: list[str],
     field: str,
 ) -> None:
+    """Guards a message about a field or a setting that the user has not typed."""
     monkeypatch.chdir(tmp_path)
+    Path("file").touch()
     assert cli.main(["generate", *arguments]) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"musicgen: {field} ") and error.count("\n") == 1
-    assert not list(tmp_path.rglob("*"))
+    assert error.startswith(f"musicgen: {field}") and error.count("\n") == 1
+    assert not any(name in error for name in ("output_format", "normalization_", "MUSICGEN_DEV"))
+    assert [path.name for path in tmp_path.rglob("*")] == ["file"]
 
 
 def test_the_format_may_not_contradict_the_file(

@@ -13,6 +13,7 @@ import pytest
 
 from handlers.cli import main as cli
 from tests.support import ROOT
+from tests.support.commands import run_command
 
 COMMAND = f'"{sys.executable}" -m handlers.cli'
 """In the standard library's own mode: an unbuffered stream fails at another place."""
@@ -164,14 +165,19 @@ def test_a_server_that_is_no_url_is_refused(url: str, capsys: pytest.CaptureFixt
 
 
 FILES = [
-    (["generate", "piano", "-o", "."], "output must be a file"),
-    (["generate", "piano", "-o", "pipe.wav"], "output must be a file"),
+    (["generate", "piano", "-o", "."], "-o must be a file"),
+    (["generate", "piano", "-o", "pipe.wav"], "-o must be a file"),
     (
         ["convert", "nothing", "-o", "out"],
         "FOLDER must be an existing folder, or one of audiogen-medium",
     ),
     (["convert", ".", "-o", "out"], "--base must name the base model"),
     (["mcp", "--folder", "file"], "--folder must be a folder"),
+    (["stems", "file", "-o", "file/new"], "-o must be a folder"),
+    (["pack", "demo", "-o", "file"], "-o must be a folder"),
+    (["pack", "demo", "-o", "file/a.packed"], "-o must be in a folder"),
+    (["convert", "audiogen-medium", "-o", "file"], "-o must be a folder"),
+    (["credentials", "new", "file"], "FOLDER must be a folder"),
     (["verify", "--prompt", "\udcff"], "prompt must not contain unpaired surrogates"),
     (["plan", "--jobs-per-hour", "9", "--contestant", "x"], "--contestant needs --throughput"),
     (
@@ -218,3 +224,23 @@ def test_a_plan_beyond_all_workers_ends() -> None:
     line = f"{COMMAND} plan --jobs-per-hour 1000000 --seconds 300 --gpu T4 --slots 1"
     done = _run_shell(f"{line}; exit $?")
     assert done.returncode == 1 and "No number of workers" in done.stdout
+
+
+def test_a_file_closed_to_the_user_is_told_in_a_line(tmp_path: Path) -> None:
+    """Guards `[Errno 13]`, and advice about the room on a disk."""
+    closed, sound = tmp_path / "closed", tmp_path / "a.wav"
+    closed.mkdir(mode=0o000)
+    sound.write_bytes(b"RIFF")
+    sound.chmod(0o000)
+    for command, status, says in (
+        (f"generate x --continuation --input-audio {sound}", 2, "--input-audio cannot be read: "),
+        (f"generate x -o {closed}/a.wav", 2, "-o cannot be written: Permission denied"),
+        (f"generate x --model {closed}", 1, f"{closed}/adapter_config.json: Permission denied."),
+        (f"pack demo -o {closed}", 2, "-o must be a folder that you may write to"),
+        (f"midi {sound}", 2, "FILE cannot be read: Permission denied"),
+        (f"inspect {sound}", 2, "FILE cannot be read: Permission denied"),
+        (f"evaluate --music {closed}", 2, "--music must be an existing folder that you may read"),
+    ):
+        ended = run_command(command.split(), dict(os.environ), bound=True)
+        assert ended.status == status, ended.text
+        assert len(ended.lines) == 1 and ended.text.startswith(f"musicgen: {says}"), ended.text

@@ -13,6 +13,7 @@ from handlers.cli.main import main
 from musicgen.audio.encode import encode
 from musicgen.audio.tags import AudioTags, read_tags
 from musicgen.audio.tempo import Tempo
+from musicgen.predictor import separation
 from musicgen.predictor.separation import MelodySeparator
 from musicgen.request import AudioFormat
 
@@ -95,4 +96,24 @@ def test_an_unknown_model_and_a_missing_file_are_plain_errors(
     _write_clip(tmp_path / "clip.wav", 1, None)
     assert main(["stems", str(tmp_path / "clip.wav")]) != 0
     assert "MUSICGEN_SEPARATION" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.wav"]
+
+
+@pytest.mark.parametrize("setting", [None, "off"])
+def test_missing_weights_are_not_the_fault_of_a_setting(
+    setting: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Guards an error about MUSICGEN_SEPARATION, which nobody has set to a model."""
+    pytest.importorskip("demucs")
+    monkeypatch.setattr(separation, "DEFAULT_MODEL", "no_such_model")
+    monkeypatch.delenv("MUSICGEN_SEPARATION", raising=False)
+    if setting is not None:
+        monkeypatch.setenv("MUSICGEN_SEPARATION", setting)
+    _write_clip(tmp_path / "clip.wav", 1, None)
+    assert main(["stems", str(tmp_path / "clip.wav")]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("musicgen: Demucs could not load its model no_such_model: ")
     assert [path.name for path in tmp_path.iterdir()] == ["clip.wav"]

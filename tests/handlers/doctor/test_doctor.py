@@ -14,6 +14,7 @@ import pytest
 from handlers.doctor.extra_checks import _needs_torch
 from handlers.doctor.finding import Finding, run_checks
 from handlers.doctor.folder_checks import read_file_system
+from handlers.job_api.packages import DATABASE, EMBEDDED_DATABASE
 from musicgen.errors import DiskFull
 from musicgen.settings import Settings
 from tests.support import ROOT
@@ -113,6 +114,43 @@ def test_the_options_choose_the_checks(doctor: Callable[..., Ended]) -> None:
     states = _states(ended)
     assert states["licence"] == ("ok", "CC-BY-NC-4.0: no commercial use")
     assert states["model"][0] == "error" and "ports" not in states
+
+
+def test_a_missing_model_is_told_once_by_the_name_that_was_typed(
+    doctor: Callable[..., Ended], tmp_path: Path
+) -> None:
+    """Guards a second error of the memory, and a variable that nobody has set."""
+    for options, settings, subject in (
+        (["--model", "/no/such"], {}, "--model"),
+        ([], {"MUSICGEN_MODEL": "/no/such"}, "MUSICGEN_MODEL"),
+    ):
+        findings = json.loads(doctor("worker", "--json", *options, **settings).text)
+        errors = [finding["text"] for finding in findings if finding["state"] == "error"]
+        assert errors == [f"{subject} is not an existing folder or file (was '/no/such')."]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    findings = json.loads(doctor("worker", "--json", "--model", str(empty)).text)
+    assert [f["check"] for f in findings if f["state"] == "error"] == ["model"]
+
+
+def test_doctor_and_keys_need_the_same_packages(
+    doctor: Callable[..., Ended], tmp_path: Path
+) -> None:
+    """Guards a command that begins without a package that its database needs."""
+    for package in (*DATABASE, EMBEDDED_DATABASE):
+        blocked = tmp_path / package
+        blocked.mkdir()
+        (blocked / "sitecustomize.py").write_text(
+            "import importlib.util\nfound = importlib.util.find_spec\n"
+            f"importlib.util.find_spec = lambda name, *a: name != {package!r} and found(name, *a)"
+            " or None\n"
+        )
+        path = {"PYTHONPATH": f"{blocked}:{ROOT}"}
+        states = _states(doctor("api", "--json", **path))
+        assert states["database"][0] == "warning"
+        assert states["packages"][0] == "error" and package in states["packages"][1]
+        ended = run_command(["keys", "list"], environment(tmp_path / "data", **path))
+        assert ended.status == 78 and f"needs the package {package}," in ended.text
 
 
 def test_more_threads_than_processors_are_a_warning(doctor: Callable[..., Ended]) -> None:

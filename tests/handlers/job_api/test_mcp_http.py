@@ -202,3 +202,25 @@ def test_keys_hold_for_tools_too(database: str, with_pool: WithPool) -> None:
                 assert refused.is_error and "lacks the scope 'generate'" in text(refused)
 
         run(work)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"prompt": "x", "temperature": 0.5}, "temperature is not an argument of this tool. Give"),
+        ({"promt": "x"}, "promt is not an argument of this tool. Did you mean prompt?"),
+        ({}, "prompt is missing."),
+        ({"prompt": "x", "duration": "long"}, "duration: Input should be a valid number"),
+        ({"prompt": "x", "wait_seconds": 601}, "wait_seconds: Input should be less than"),
+    ],
+)
+def test_a_wrong_argument_is_named(server: JobServer, arguments: dict[str, Any], says: str) -> None:
+    """Guards a field that the SDK drops in silence, and addresses of pydantic's pages."""
+
+    async def work() -> None:
+        async with over_http(server.url) as agent:
+            answer = await agent.call_tool("generate_music", arguments)
+            assert answer.is_error and text(answer).startswith(says), text(answer)
+            assert "pydantic" not in text(answer)
+
+    run(work)
