@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,6 +76,13 @@ _RELEASE = """
     UPDATE procrastinate_jobs SET status = 'failed' WHERE status = 'doing' AND id IN (
         SELECT queue_id FROM musicgen_jobs WHERE (state = 'running' OR fetches)
             AND maker = ANY(%s))
+"""
+_RUNS = "SELECT queue_id FROM musicgen_jobs WHERE state = 'running' AND maker = %s"
+_RELEASE_RUNS = """
+    UPDATE procrastinate_jobs SET status = 'failed' WHERE status = 'doing' AND id IN (
+        SELECT queue_id FROM musicgen_jobs
+        WHERE state = 'running' AND maker = %s AND queue_id = ANY(%s))
+    RETURNING id
 """
 
 _GONE_SECONDS = 600
@@ -180,6 +187,22 @@ async def release_dead_workers(pool: Pool, data_dir: Path) -> None:
     logger.warning("Workers on this machine have died: %s", ", ".join(names))
     await query(pool, _RELEASE, names, names)
     await asyncio.to_thread(forget_workers, data_dir, names)
+
+
+async def release_ended_runs(
+    pool: Pool, worker: str, list_runs: Callable[[], Collection[int]]
+) -> None:
+    """Free the jobs that a living worker has ended and the database has running, for `recover`.
+
+    A database that fails over to a replica may lose the last commits, such as the end of a run.
+    The job would be running for as long as its worker lives. `list_runs`: returns the ids of the
+    runs at work.
+    """
+    rows = await query(pool, _RUNS, worker)
+    # In this order: a run that began since is not among the rows, and none ends unrecorded.
+    ended = {row["queue_id"] for row in rows} - {*list_runs()}
+    if ended and await query(pool, _RELEASE_RUNS, worker, list(ended)):
+        logger.warning("The database has lost the end of a run: worker=%s", worker)
 
 
 def _build_failure(attempts: int) -> dict[str, str]:
