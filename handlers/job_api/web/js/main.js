@@ -219,6 +219,7 @@ const actions = {
   fillFrom: refill,
   moreLike: (request) => refill({ ...request, seed: null }),
   async carryOn(request, clip, button) {
+    hideNotice($("page-notice"));
     button.disabled = true;
     try {
       const response = await fetch(clip.url);
@@ -279,7 +280,7 @@ function openFromAddress() {
 translatePage();
 startForm();
 startShortcuts();
-startHistory(showTrouble);
+startHistory(showTrouble, () => hideNotice($("page-notice")));
 $("skip").addEventListener("click", (event) => {
   // The address names the job: a jump must not take its place.
   event.preventDefault();
