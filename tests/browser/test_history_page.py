@@ -294,3 +294,22 @@ def test_labels_and_questions_shorten_a_long_prompt(page: Any, server: str) -> N
     page.get_by_role("button", name="Delete: very calm").click()
     title = page.get_by_role("heading", name="Delete “very calm piano")
     assert len(title.inner_text()) <= 120
+
+
+def test_each_of_many_deleted_jobs_goes_at_once(page: Any) -> None:
+    """All of them stayed on display until the last was deleted, half a minute later."""
+    waiting: list[Any] = []
+
+    def hold_the_third(route: Any) -> None:
+        waiting.append(route)
+        if len(waiting) < 3:
+            route.continue_()
+
+    page.route("**/v1/jobs/*", hold_the_third)
+    page.get_by_label("Select all").check()
+    page.get_by_role("button", name="Delete selected").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    _wait_for_titles(page, "calm piano")
+    waiting[-1].continue_()
+    page.get_by_text("Nothing yet.").first.wait_for()
+    assert page.locator("#announcer").inner_text() == "3 jobs deleted"
