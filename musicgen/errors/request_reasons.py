@@ -40,6 +40,8 @@ REQUEST_REASONS: Mapping[str, str] = MappingProxyType(
         "needs_sound": "needs input_audio",
         "needs_sound_to_continue": "needs input_audio, the clip to continue",
         "needs_style_sound": "needs input_audio, without continuation",
+        "not_an_object": "must be a JSON object, sent with the header Content-Type: "
+        "application/json",
         "not_your_upload": "is not one of your uploads",
         "number_between": "must be a number from {low:.12g} to {high:.12g}{rest}",
         "number_from": "must be a number of at least {low:.12g}{rest}",
@@ -65,6 +67,7 @@ REQUEST_REASONS: Mapping[str, str] = MappingProxyType(
         "tokens_format": "needs output_format {formats} (it is {form})",
         "too_many_entries": "must have at most {most} entries",
         "too_many_prompts": "must have 1 to {most} entries with {variations} variations each",
+        "unknown_name": "is not a field of this call",
         "web_address": "must be an http(s) URL of at most {most} characters",
         "whole_between": "must be a whole number from {low:.12g} to {high:.12g}{rest}",
         "whole_from": "must be a whole number of at least {low:.12g}{rest}",

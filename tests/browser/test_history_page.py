@@ -236,3 +236,80 @@ def test_the_history_speaks_german(server: str, three: list[str], browser: Any) 
     page.get_by_role("searchbox", name="Verlauf durchsuchen").fill("nichts da")
     page.get_by_text("Nichts gefunden.").first.wait_for()
     context.close()
+
+
+def test_what_failed_is_offered_again_and_told_no_longer_than_it_is_so(
+    page: Any, server: str, three: list[str]
+) -> None:
+    """The notice stayed for as long as the page did."""
+    page.route("**/v1/jobs/*", lambda route: route.fulfill(status=503, body=""))
+    page.get_by_role("button", name="Favourite: fast bells").click()
+    notice = page.locator("#page-notice")
+    notice.get_by_role("button", name="Try again").wait_for()
+    page.unroute("**/v1/jobs/*")
+    notice.get_by_role("button", name="Try again").click()
+    page.wait_for_selector(".star[aria-pressed=true]")
+    assert notice.is_hidden()
+    assert _call(server, "GET", f"/v1/status/{three[1]}")["favourite"] is True
+
+
+def test_a_job_deleted_in_another_tab_goes_when_it_is_used(
+    page: Any, server: str, three: list[str]
+) -> None:
+    _call(server, "DELETE", f"/v1/jobs/{three[1]}")
+    page.get_by_role("button", name="Favourite: fast bells").click()
+    _wait_for_titles(page, "slow piano", "calm piano")
+    notice = page.locator("#page-notice", has_text="This is not here any more.")
+    notice.wait_for()
+    page.get_by_role("button", name="Favourite: calm piano").click()
+    page.wait_for_selector(".star[aria-pressed=true]")
+    assert notice.is_hidden()
+
+
+def test_jobs_beyond_the_first_page_are_read_again(page: Any, server: str) -> None:
+    """They kept the state in which they were first shown, also where another tab deleted them."""
+    ids = _make(server, *(f"part {number}" for number in range(10)))
+    page.reload()
+    page.get_by_role("button", name="Show earlier ones").click()
+    page.locator(".past-title", has_text="calm piano").wait_for()
+    last = _call(server, "GET", "/v1/jobs?limit=100")["jobs"][-1]["job_id"]
+    assert last not in ids
+    _call(server, "DELETE", f"/v1/jobs/{last}")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    page.locator(".past-title", has_text="calm piano").wait_for(state="detached")
+    assert len(_titles(page)) == 12
+
+
+def test_labels_and_questions_shorten_a_long_prompt(page: Any, server: str) -> None:
+    """A screen reader read the whole prompt at each of a row's five controls."""
+    _make(server, "very calm piano " * 30)
+    page.reload()
+    page.wait_for_selector(".past-row:nth-child(4)")
+    labels = page.evaluate(
+        "[...document.querySelectorAll('.past-row [aria-label]')].map("
+        "(each) => each.getAttribute('aria-label'))"
+    )
+    assert len(labels) == 16
+    assert max(map(len, labels)) <= 100
+    page.get_by_role("button", name="Delete: very calm").click()
+    title = page.get_by_role("heading", name="Delete “very calm piano")
+    assert len(title.inner_text()) <= 120
+
+
+def test_each_of_many_deleted_jobs_goes_at_once(page: Any) -> None:
+    """All of them stayed on display until the last was deleted, half a minute later."""
+    waiting: list[Any] = []
+
+    def hold_the_third(route: Any) -> None:
+        waiting.append(route)
+        if len(waiting) < 3:
+            route.continue_()
+
+    page.route("**/v1/jobs/*", hold_the_third)
+    page.get_by_label("Select all").check()
+    page.get_by_role("button", name="Delete selected").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    _wait_for_titles(page, "calm piano")
+    waiting[-1].continue_()
+    page.get_by_text("Nothing yet.").first.wait_for()
+    assert page.locator("#announcer").inner_text() == "3 jobs deleted"

@@ -93,6 +93,27 @@ def test_signing_out_empties_the_form(visit: Any, guarded: tuple[str, str]) -> N
         assert page.get_by_label("What should it sound like?").input_value() == ""
 
 
+def test_a_session_that_ends_is_told_and_the_form_kept(
+    visit: Any, guarded: tuple[str, str]
+) -> None:
+    """The question for a key appeared in the middle of the work, without a word."""
+    address, key = guarded
+    with visit(address) as page:
+        page.get_by_label("API key").fill(key)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_selector("#studio:not([hidden])")
+        assert page.locator("#sign-in-notice").is_hidden()
+        page.context.clear_cookies()
+        submit(page, "an unsent song", seconds="1")
+        page.locator("#sign-in-notice", has_text="You are no longer signed in.").wait_for()
+        page.get_by_label("API key").fill(key)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_selector("#studio:not([hidden])")
+        assert page.get_by_label("What should it sound like?").input_value() == "an unsent song"
+        page.get_by_role("button", name="Make music").click()
+        wait_for_state(page, "completed")
+
+
 def test_the_time_is_told_before(page: Any) -> None:
     submit(page, seconds="1")
     wait_for_state(page, "completed")

@@ -34,8 +34,8 @@ def test_the_language_of_the_browser_comes_first(server: str, browser: Any) -> N
 
 
 SPLIT = r"""() => {
-  const units = "s|min|kB|MB|GB|k?Hz|kbit/s|LUFS|dB\\w*|%|seconds|Sekunden|bits?|Bit";
-  const split = new RegExp(`[^\\n]{0,30}\\d (?:${units})(?![\\p{L}\\d])|\\dmin \\d`, "gu");
+  const units = "s|min|h|kB|MB|GB|k?Hz|kbit/s|LUFS|dB\\w*|seconds|Sekunden|bits?|Bit";
+  const split = new RegExp(`[^\\n]{0,30}\\d (?:${units})(?![\\p{L}\\d])|\\d(?:h|min) \\d`, "gu");
   const seen = [document.title, document.body.innerText];
   for (const each of document.querySelectorAll("[aria-label], [aria-valuetext], [title]")) {
     seen.push(...["aria-label", "aria-valuetext", "title"].map((name) => each.getAttribute(name)));
@@ -71,6 +71,40 @@ def test_no_line_breaks_between_a_number_and_its_unit(page: Any, language: str) 
         ",", "."
     )
     assert page.evaluate(SPLIT) == []
+
+
+AMOUNTS = {
+    "percent(0)": ("0%", "0\u00a0%"),
+    "percent(0.07)": ("7%", "7\u00a0%"),
+    "percent(0.29)": ("29%", "29\u00a0%"),
+    "duration(0.4)": ("0.4\u00a0s", "0,4\u00a0s"),
+    "duration(125)": ("2\u00a0min\u00a005\u00a0s", "2\u00a0min\u00a005\u00a0s"),
+    "duration(3599)": ("59\u00a0min\u00a059\u00a0s", "59\u00a0min\u00a059\u00a0s"),
+    "duration(3900)": ("1\u00a0h\u00a005\u00a0min", "1\u00a0h\u00a005\u00a0min"),
+    "duration(86400)": ("24\u00a0h\u00a000\u00a0min", "24\u00a0h\u00a000\u00a0min"),
+    "bytes(999_400)": ("999\u00a0kB", "999\u00a0kB"),
+    "bytes(999_600)": ("1.0\u00a0MB", "1,0\u00a0MB"),
+    "bytes(2_500_000)": ("2.5\u00a0MB", "2,5\u00a0MB"),
+}
+"""By how the page writes it: in English and in German."""
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_amounts_are_as_the_language_writes_them(page: Any, language: str) -> None:
+    page.get_by_label("Language", exact=True).select_option(language)
+    page.wait_for_selector(f"html[lang={language}] #studio:not([hidden])")
+    written = page.evaluate(
+        """async (calls) => {
+          const { bytes, duration, percent } = await import("/static/js/words.js");
+          const read = { bytes, duration, percent };
+          return calls.map((call) => {
+            const [name, value] = call.split("(");
+            return read[name](Number(value.replace(/[_)]/g, "")));
+          });
+        }""",
+        list(AMOUNTS),
+    )
+    assert written == [texts[language == "de"] for texts in AMOUNTS.values()]
 
 
 @pytest.mark.parametrize("width", [1280, 360])

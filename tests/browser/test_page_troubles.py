@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from tests.browser.steps import MADE_MS, submit, wait_for_state, wait_until_it_plays
+from tests.browser.steps import (
+    MADE_MS,
+    job_in_address,
+    submit,
+    wait_for_state,
+    wait_until_it_plays,
+)
 
 pytestmark = pytest.mark.browser
 
@@ -68,6 +74,40 @@ def test_the_page_listens_again_where_events_break_off(page: Any) -> None:
     submit(page, seconds="1")
     wait_for_state(page, "completed")
     assert len(calls) == 2
+
+
+SLEEP = """
+  let made = 0;
+  const clock = Date.now;
+  Date.now = () => clock() + (window.slept ?? 0);
+  window.EventSource = class extends EventSource {
+    addEventListener(type, listener) {
+      const isFirst = (made += 1) <= 2;
+      let heard = 0;
+      super.addEventListener(type, (event) => {
+        heard += 1;
+        if (!isFirst || heard < 2) listener(event);
+      });
+    }
+  };
+"""
+"""The first connection falls silent after its first event; `slept` moves the clock."""
+
+
+def test_a_page_that_slept_listens_again(server: str, visit: Any) -> None:
+    """Its connection was cut, and the job was shown as running for good."""
+    with visit(server, script=SLEEP) as page:
+        page.wait_for_selector("#studio:not([hidden])")
+        submit(page, seconds="2")
+        page.wait_for_selector("#job .state:is([data-state=queued], [data-state=running])")
+        job = job_in_address(page)
+        status = "async (id) => (await (await fetch(`/v1/status/${id}`)).json()).status"
+        while page.evaluate(status, job) != "completed":
+            page.wait_for_timeout(100)
+        assert page.locator("#job .state[data-state=completed]").count() == 0
+        wake = "window.slept = 60_000; document.dispatchEvent(new Event('visibilitychange'))"
+        page.evaluate(wake)
+        wait_for_state(page, "completed")
 
 
 def test_a_clip_that_did_not_load_plays_when_it_is_asked_for_again(page: Any) -> None:

@@ -17,7 +17,7 @@ from starlette.routing import Match, Mount
 
 from handlers.contract import describe_error, find_status
 from handlers.job_api.api.context import Context
-from handlers.job_api.api.field_reasons import find_field_reason
+from handlers.job_api.api.field_reasons import find_field, find_field_reason
 from handlers.job_api.api.middleware import body_limit
 from handlers.job_api.api.middleware.error_body import build_error_body
 from handlers.job_api.errors import ApiError, RangeNotSatisfiable, Unauthorized, find_reason
@@ -57,8 +57,7 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def handle_validation_error(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"][1:]) or None
-        reason = find_field_reason(first)
+        field, reason = find_field(first), find_field_reason(first)
         # The English text of a value of the wrong kind names the right one.
         is_exact = reason is not None and reason.code != "wrong_kind"
         text = f"{field} {reason}." if is_exact else f"{field or 'The request'}: {first['msg']}"

@@ -8,15 +8,28 @@ from typing import Any
 from musicgen.errors.request_reasons import RequestReason
 
 _REASONS: dict[str, Callable[[Mapping[str, Any]], RequestReason]] = {
+    "extra_forbidden": lambda _: RequestReason("unknown_name"),
+    "finite_number": lambda _: RequestReason("wrong_kind"),
     "greater_than_equal": lambda values: RequestReason("number_from", low=values["ge"], rest=""),
+    "json_invalid": lambda _: RequestReason("not_an_object"),
     "less_than_equal": lambda values: RequestReason("number_to", high=values["le"]),
     "literal_error": lambda values: RequestReason("choice", choices=values["expected"]),
     "missing": lambda _: RequestReason("missing"),
+    "model_attributes_type": lambda _: RequestReason("not_an_object"),
     "string_too_long": lambda values: RequestReason("text_too_long", most=values["max_length"]),
     "too_long": lambda values: RequestReason("too_many_entries", most=values["max_length"]),
+    "too_short": lambda _: RequestReason("missing"),
 }
 """By pydantic's type of error; the values have pydantic's names."""
-_WRONG_KINDS = ("_type", "_parsing")
+_WRONG_KINDS = ("_type", "_parsing", "_parsing_size", "_from_float", "_unicode")
+
+
+def find_field(error: Mapping[str, Any]) -> str | None:
+    """Return the name of the field of an error of pydantic; `body` for a body as a whole."""
+    place = [str(part) for part in error["loc"]]
+    # Behind an invalid body stands the place in its text.
+    inner = [] if error["type"] == "json_invalid" else place[1:]
+    return ".".join(inner or place[:1]) or None
 
 
 def find_field_reason(error: Mapping[str, Any]) -> RequestReason | None:

@@ -34,11 +34,21 @@ _WAITS = (
     "WHERE status = 'todo' AND scheduled_at > now() + {tolerance}",
     "UPDATE musicgen_deletions SET due_at = due_at - {step} "
     "WHERE NOT is_done AND due_at > now() + {tolerance}",
-    "UPDATE musicgen_jobs SET created_at = created_at - {step}, "
-    "started_at = started_at - {step} "
-    "WHERE state IN ('queued', 'running') AND created_at > now() + {tolerance}",
     "UPDATE musicgen_jobs SET started_at = started_at - {step} "
     "WHERE state = 'running' AND started_at > now() + {tolerance}",
+)
+# What was made before the step stays older than what came after it: histories are sorted by these.
+# The step is measured from the last round of recovery, so it is too small by some seconds.
+_HISTORY = (
+    "UPDATE musicgen_jobs SET finished_at = greatest(created_at, finished_at - {past}), "
+    "started_at = least(started_at, greatest(created_at, finished_at - {past})) "
+    "WHERE finished_at > now() AND created_at <= now()",
+    "UPDATE musicgen_jobs SET created_at = created_at - {past}, "
+    "finished_at = finished_at - {past}, "
+    "started_at = CASE state WHEN 'running' THEN started_at ELSE started_at - {past} END "
+    "WHERE created_at > now()",
+    "UPDATE musicgen_uploads SET created_at = created_at - {past} WHERE created_at > now()",
+    "UPDATE musicgen_keys SET created_at = created_at - {past} WHERE created_at > now()",
 )
 
 logger = logging.getLogger(__name__)
@@ -56,8 +66,9 @@ async def repair_times(connection: Connection) -> float:
         return 0.0
     seconds: float = row["seconds"]
     logger.warning("The database's clock was set back: repairing times. seconds=%.0f", seconds)
-    spans = {"step": seconds, "tolerance": TOLERANCE_SECONDS}
+    tolerance = TOLERANCE_SECONDS
+    spans = {"step": seconds, "tolerance": tolerance, "past": seconds + tolerance}
     intervals = {name: f"make_interval(secs => {span})" for name, span in spans.items()}
-    for statement in (*_SILENCE, *(wait.format(**intervals) for wait in _WAITS)):
+    for statement in (*_SILENCE, *(move.format(**intervals) for move in (*_WAITS, *_HISTORY))):
         await connection.execute(statement.encode())
     return seconds

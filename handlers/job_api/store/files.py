@@ -154,12 +154,14 @@ class JobFiles:
             self._spool.discard(lambda target: read_job(target.key) in job_ids)
 
     def delete_abandoned(self, running: Collection[str]) -> None:
-        """Delete the live audio of killed workers, and conversions that nobody uses. Blocks.
+        """Delete what killed workers left, and conversions that nobody uses. Blocks.
 
         `running`: names of the runs in progress. Raises: `BucketUnavailable`, `BucketRefused`.
         """
         for folder in (self._growing, self._converted):
             delete_old_files(folder, _ABANDONED_SECONDS)
+        for unfinished in (".*.tmp", "*/.*.tmp"):
+            delete_old_files(self._clips, _ABANDONED_SECONDS, unfinished)
         if self.live_in_bucket is not None:
             self.live_in_bucket.delete_abandoned(running)
 

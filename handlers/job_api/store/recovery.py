@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +64,9 @@ _UNFETCHED = """
             WHERE w.makes = j.queue AND w.seen_at > now() - make_interval(secs => %s))
     FOR UPDATE OF j SKIP LOCKED
 """
+_RELEASE_ORPHAN = (
+    "UPDATE procrastinate_jobs SET status = 'failed' WHERE id = %s AND status = 'doing'"
+)
 # The lock of such a fetch would keep its owner's other fetches waiting.
 _RELEASE_FETCHES = """
     UPDATE procrastinate_jobs p SET status = 'failed'
@@ -76,6 +79,13 @@ _RELEASE = """
     UPDATE procrastinate_jobs SET status = 'failed' WHERE status = 'doing' AND id IN (
         SELECT queue_id FROM musicgen_jobs WHERE (state = 'running' OR fetches)
             AND maker = ANY(%s))
+"""
+_RUNS = "SELECT queue_id FROM musicgen_jobs WHERE state = 'running' AND maker = %s"
+_RELEASE_RUNS = """
+    UPDATE procrastinate_jobs SET status = 'failed' WHERE status = 'doing' AND id IN (
+        SELECT queue_id FROM musicgen_jobs
+        WHERE state = 'running' AND maker = %s AND queue_id = ANY(%s))
+    RETURNING id
 """
 
 _GONE_SECONDS = 600
@@ -117,17 +127,8 @@ async def recover(
         cursor = await connection.execute(_ROUND.encode(), [worker_timeout] * 2)
         state = await cursor.fetchone()
         assert state is not None, "the statement returns its row"
-        values = [state["trusts_silence"], worker_timeout, worker_timeout]
-        cursor = await connection.execute(_ORPHANS.encode(), values)
-        orphans = await cursor.fetchall()
-        cursor = await connection.execute(_UNFETCHED, [ALIVE_SECONDS])
-        orphans += await cursor.fetchall()
-        if to is not None:
-            cursor = await connection.execute(
-                _STRANDED.encode(), [to, worker_timeout, ALIVE_SECONDS, list(PARTS)]
-            )
-            orphans += await cursor.fetchall()
-        for orphan in orphans:
+        trusts_silence = state["trusts_silence"]
+        for orphan in await _find_orphans(connection, worker_timeout, to, trusts_silence):
             if orphan["attempt"] >= attempts:
                 await _fail(connection, orphan)
                 failed += 1
@@ -136,12 +137,8 @@ async def recover(
                 requeued += 1
             if orphan["status"] == "doing":
                 # procrastinate's own function would raise if the lost worker came back first.
-                await connection.execute(
-                    "UPDATE procrastinate_jobs SET status = 'failed' "
-                    "WHERE id = %s AND status = 'doing'",
-                    [orphan["queue_id"]],
-                )
-        if state["trusts_silence"]:
+                await connection.execute(_RELEASE_ORPHAN.encode(), [orphan["queue_id"]])
+        if trusts_silence:
             await connection.execute(_RELEASE_FETCHES.encode(), [queue.FETCH, worker_timeout])
             for statement in _DELETE_GONE:
                 gone = max(_GONE_SECONDS, 2 * worker_timeout)
@@ -149,6 +146,22 @@ async def recover(
     if requeued or failed:
         logger.warning("Recovered jobs of lost workers: requeued=%d failed=%d", requeued, failed)
     return RecoveryCounts(requeued, failed)
+
+
+async def _find_orphans(
+    connection: Connection, worker_timeout: float, to: str | None, trusts_silence: bool
+) -> list[dict[str, Any]]:
+    """Return the jobs that no worker will end, locked until the transaction ends."""
+    values = [trusts_silence, worker_timeout, worker_timeout]
+    cursor = await connection.execute(_ORPHANS.encode(), values)
+    orphans = await cursor.fetchall()
+    cursor = await connection.execute(_UNFETCHED, [ALIVE_SECONDS])
+    orphans += await cursor.fetchall()
+    if to is not None:
+        stranded = [to, worker_timeout, ALIVE_SECONDS, list(PARTS)]
+        cursor = await connection.execute(_STRANDED.encode(), stranded)
+        orphans += await cursor.fetchall()
+    return orphans
 
 
 async def _fail(connection: Connection, orphan: Mapping[str, Any]) -> None:
@@ -180,6 +193,22 @@ async def release_dead_workers(pool: Pool, data_dir: Path) -> None:
     logger.warning("Workers on this machine have died: %s", ", ".join(names))
     await query(pool, _RELEASE, names, names)
     await asyncio.to_thread(forget_workers, data_dir, names)
+
+
+async def release_ended_runs(
+    pool: Pool, worker: str, list_runs: Callable[[], Collection[int]]
+) -> None:
+    """Free the jobs that a living worker has ended and the database has running, for `recover`.
+
+    A database that fails over to a replica may lose the last commits, such as the end of a run.
+    The job would be running for as long as its worker lives. `list_runs`: returns the ids of the
+    runs at work.
+    """
+    rows = await query(pool, _RUNS, worker)
+    # In this order: a run that began since is not among the rows, and none ends unrecorded.
+    ended = {row["queue_id"] for row in rows} - {*list_runs()}
+    if ended and await query(pool, _RELEASE_RUNS, worker, list(ended)):
+        logger.warning("The database has lost the end of a run: worker=%s", worker)
 
 
 def _build_failure(attempts: int) -> dict[str, str]:

@@ -12,6 +12,8 @@ from handlers.job_api.store.queue_load import QueueLoad
 from musicgen.midi import packages as midi
 
 _HIDDEN = ("address",)
+_TELLING_PROGRESS = 0.05
+"""Progress from which it shows the pace of a job: before its first step the prompts are encoded."""
 
 
 def build_status(row: Mapping[str, Any], load: QueueLoad | None = None) -> dict[str, Any]:
@@ -94,8 +96,7 @@ def _estimate_seconds(row: Mapping[str, Any], load: QueueLoad) -> float | None:
     parts = audio * load.paces.find_parts_pace(needs, is_remote=is_remote)
     is_measured = load.paces.is_measured(needs, is_remote=is_remote)
     if row["state"] == "running":
-        # The progress of the music shows its pace.
-        if is_measured or (not parts and 0 < row["progress"] < 1):
+        if is_measured or (not parts and _TELLING_PROGRESS <= row["progress"] < 1):
             return round(_estimate_rest(row, music, parts), 1)
         return None
     if row["state"] != "queued" or not is_measured:
@@ -111,8 +112,8 @@ def _estimate_seconds(row: Mapping[str, Any], load: QueueLoad) -> float | None:
 def _estimate_rest(row: Mapping[str, Any], music: float, parts: float) -> float:
     """Return the seconds until a running job finishes, of the estimates of its whole work."""
     done = float(row["progress"])
-    if done <= 0:
-        return music + parts
+    if done < _TELLING_PROGRESS:
+        return music * (1 - done) + parts
     elapsed = max(0.0, float(row["elapsed"]))
     if done < 1:
         return elapsed * (1 - done) / done + parts

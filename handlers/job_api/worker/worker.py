@@ -26,6 +26,7 @@ from handlers.job_api.store.database import DISCONNECT_ERRORS, Pool, query
 from handlers.job_api.store.life_lock import LifeLock
 from handlers.job_api.store.models import WorkerRow, write_worker
 from handlers.job_api.store.needs import list_abilities
+from handlers.job_api.store.recovery import release_ended_runs
 from handlers.job_api.worker.fetch_stage import FETCHES_AT_ONCE, FetchStage
 from handlers.job_api.worker.outcome import FAILED, LEFT, JobOutcome
 from handlers.job_api.worker.queue_loop import HEARTBEAT_SECONDS, QueueLoop
@@ -111,7 +112,7 @@ class Worker:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._data_dir = data_dir
         self.lost_device = False
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], int] = {}
         self._stopped_at = 0.0
         if role.queue_name == queue.LOCAL:
             limit_claims(app, role.list_abilities)
@@ -188,7 +189,7 @@ class Worker:
         queue_id, task = context.job.id, asyncio.current_task()
         assert queue_id is not None, "a task from the database has an id"
         assert task is not None, "procrastinate runs jobs in tasks"
-        self._tasks.add(task)
+        self._tasks[task] = queue_id
         try:
             run = await jobs.begin(self._pool, job_id, queue_id, self.name)
             if run is not None:
@@ -196,7 +197,7 @@ class Worker:
                 if run.fetched is not None and self._role.fetch_stage is not None:
                     await self._role.fetch_stage.delete_sound(run.id)
         finally:
-            self._tasks.discard(task)
+            del self._tasks[task]
 
     async def _measure(self, run: jobs.WorkerRun) -> None:
         """Run a job with its metrics, and put it back if this worker ends before the job."""
@@ -275,6 +276,7 @@ class Worker:
         while True:
             try:
                 await write_worker(self._pool, self._describe())
+                await release_ended_runs(self._pool, self.name, self._tasks.values)
             except DISCONNECT_ERRORS:
                 pass
             except Exception:

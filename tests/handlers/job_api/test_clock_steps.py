@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 from procrastinate import utils
 
-from handlers.job_api.store import deletions, jobs, queue, recovery, requeue, webhook_deliveries
+from handlers.job_api.store import (
+    api_keys,
+    deletions,
+    history,
+    jobs,
+    queue,
+    recovery,
+    requeue,
+    webhook_deliveries,
+)
 from handlers.job_api.store.clock import TOLERANCE_SECONDS
 from handlers.job_api.store.database import Pool, query
 from handlers.job_api.store.queue_load import QueueLoad, QueueLoadMeter
@@ -24,7 +33,9 @@ LOST, NONE = recovery.RecoveryCounts(1, 0), recovery.RecoveryCounts(0, 0)
 STORED_TIMES = {
     "musicgen_workers": ("seen_at",),
     "procrastinate_workers": ("last_heartbeat",),
-    "musicgen_jobs": ("created_at", "started_at", "webhook_at", "unable_since"),
+    "musicgen_jobs": ("created_at", "started_at", "finished_at", "webhook_at", "unable_since"),
+    "musicgen_uploads": ("created_at",),
+    "musicgen_keys": ("created_at",),
     "procrastinate_jobs": ("scheduled_at",),
     "musicgen_deletions": ("due_at",),
     "musicgen_recovery": ("round_at", "trusts_from"),
@@ -247,5 +258,70 @@ def test_a_delay_is_of_the_databases_clock(
         tasks = "procrastinate_jobs WHERE scheduled_at IS NOT NULL"
         (left,) = await _measure(pool, tasks, "scheduled_at")
         assert left == pytest.approx(300, abs=TOLERANCE_SECONDS)
+
+    with_pool(work)
+
+
+def test_what_is_made_after_the_step_is_the_newest(with_pool: WithPool) -> None:
+    """For an hour, finished jobs stood above each new one, and above its page."""
+
+    async def work(pool: Pool) -> None:
+        app = await queue.open_queue(pool)
+        before = [await _run_job(pool, app) for _ in range(3)]
+        for run in before[:2]:
+            await jobs.complete(pool, run, {"clips": []})
+        await _recover(pool, app)
+        await _move_times(pool, HOUR)
+        after = await _run_job(pool, app)
+        await _recover(pool, app)
+        newest = [run.id for run in (after, *reversed(before))]
+        page = await history.list_jobs(pool, "one", 2, None)
+        assert [row["id"] for row in page] == newest[:2]
+        last = (page[-1]["created_at"], page[-1]["id"])
+        rest = await history.list_jobs(pool, "one", 9, last)
+        assert [row["id"] for row in rest] == newest[2:]
+        for row in (page[1], *rest):
+            assert row["created_at"] <= row["started_at"]
+        for row in rest[-2:]:
+            assert row["started_at"] <= row["finished_at"] <= page[0]["created_at"]
+
+    with_pool(work)
+
+
+def test_uploads_and_keys_are_no_newer_than_later_ones(with_pool: WithPool) -> None:
+    async def work(pool: Pool) -> None:
+        app = await queue.open_queue(pool)
+        insert = "INSERT INTO musicgen_uploads (id, owner, bytes) VALUES (%s, 'one', 1)"
+        await _recover(pool, app)
+        for name in ("before", "after"):
+            await query(pool, insert, name)
+            await api_keys.create(pool, name, frozenset({"generate"}), None)
+            if name == "before":
+                await _move_times(pool, HOUR)
+        await _recover(pool, app)
+        for table, column in {"musicgen_uploads": "id", "musicgen_keys": "name"}.items():
+            rows = await query(pool, f"SELECT {column} AS name FROM {table} ORDER BY created_at")
+            assert [row["name"] for row in rows] == ["before", "after"]
+
+    with_pool(work)
+
+
+def test_a_job_that_ended_before_the_step_began_before_its_end(with_pool: WithPool) -> None:
+    """It was submitted long ago, and its other times lie in the future."""
+
+    async def work(pool: Pool) -> None:
+        app = await queue.open_queue(pool)
+        run = await _run_job(pool, app)
+        await jobs.complete(pool, run, {"clips": []})
+        await _recover(pool, app)
+        await _move_times(pool, HOUR)
+        long_ago = "UPDATE musicgen_jobs SET created_at = now() - '90s'::interval"
+        await query(pool, long_ago)
+        await _recover(pool, app)
+        row = await jobs.get(pool, run.id)
+        assert row is not None
+        assert row["created_at"] <= row["started_at"] <= row["finished_at"]
+        (ahead,) = await _measure(pool, "musicgen_jobs", "finished_at")
+        assert ahead <= 0
 
     with_pool(work)

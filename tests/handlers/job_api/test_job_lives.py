@@ -53,6 +53,19 @@ async def _lose_worker(pool: Pool, job_id: str) -> None:
     )
 
 
+def test_only_runs_that_their_worker_has_ended_are_released(with_pool: WithPool) -> None:
+    async def work(pool: Pool) -> None:
+        app = await queue.open_queue(pool)
+        runs = [await _begin(pool, await _submit(pool, app)) for _ in range(3)]
+        await query(pool, "UPDATE procrastinate_jobs SET status = 'doing'")
+        await query(pool, "UPDATE musicgen_jobs SET maker = 'other' WHERE id = %s", runs[2].id)
+        await recovery.release_ended_runs(pool, "w", lambda: [runs[0].queue_id])
+        rows = await query(pool, "SELECT id FROM procrastinate_jobs WHERE status = 'failed'")
+        assert [row["id"] for row in rows] == [runs[1].queue_id]
+
+    with_pool(work)
+
+
 def test_a_job_of_a_lost_worker_is_run_again_and_the_late_one_is_fenced(
     with_pool: WithPool,
 ) -> None:

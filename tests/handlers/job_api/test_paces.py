@@ -138,12 +138,17 @@ def test_a_queued_job_does_not_wait_for_itself(with_pool: WithPool) -> None:
         assert build_status(begun, guess)["expected_seconds"] is None
         plain = {**begun, "needs": DEMO}
         assert build_status(plain, guess)["expected_seconds"] == 6
+        # One step after the prompts were encoded, a minute's clip was to take 15 minutes.
+        first_step = {"elapsed": 2.0, "progress": 0.002}
+        assert build_status({**plain, **first_step}, guess)["expected_seconds"] is None
         await record_work(pool, JobWork(STEMS, 10, 10, 20))
         load = await QueueLoadMeter(pool).read()
         assert build_status(row, load)["expected_seconds"] == 30
         running = {**row, "state": "running", "elapsed": 6.0, "progress": 0.5}
         # Half of the music has taken six seconds; the stems come after all of it.
         assert build_status(running, load)["expected_seconds"] == 26
+        first = {**running, **first_step}
+        assert build_status(first, load)["expected_seconds"] == pytest.approx(30, abs=0.1)
         finished = {**running, "progress": 1.0}
         assert build_status(finished, load)["expected_seconds"] == 24
 

@@ -66,6 +66,19 @@ async def _submit(pool: Pool, app: Any) -> int:
     return int(row["queue_id"])
 
 
+def test_unfinished_clips_of_killed_workers_go(tmp_path: Path) -> None:
+    run = tmp_path / "clips" / f"{'a' * 32}-1"
+    run.mkdir(parents=True)
+    old, new, clip = run / ".old.tmp", run / ".new.tmp", run / "clip.wav"
+    probe = run.with_name(".probe.tmp")
+    for path in (old, new, clip, probe):
+        path.write_bytes(b"RIFF")
+    for path in (old, clip, probe):
+        os.utime(path, (time.time() - 90_000,) * 2)
+    JobFiles(tmp_path).delete_abandoned(set())
+    assert {path for path in (old, new, clip, probe) if path.exists()} == {new, clip}
+
+
 def test_old_locks_go_unless_they_are_held(with_pool: WithPool, tmp_path: Path) -> None:
     lock = LifeLock(tmp_path, "alive")
     for name in ("elsewhere", ".half", "recent"):

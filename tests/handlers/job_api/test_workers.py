@@ -11,8 +11,10 @@ from pathlib import Path
 
 import httpx
 import psutil
+import psycopg
 import pytest
 
+from handlers.job_api.store.embedded_postgres import EmbeddedServer
 from tests.support.job_server import (
     JobServer,
     environment,
@@ -91,6 +93,27 @@ def test_the_database_may_restart_under_everything(data: Path) -> None:
         assert server.ended(before)["status"] == "completed"
         after = server.submit()
         assert server.ended(after)["status"] == "completed"
+
+
+LOSE_THE_END = (
+    "UPDATE musicgen_jobs SET state = 'running', result = NULL, finished_at = NULL, progress = 0.5",
+    "UPDATE procrastinate_jobs SET status = 'doing'",
+)
+
+
+def test_a_job_is_run_again_when_the_database_lost_its_end(data: Path) -> None:
+    """After a failover to a replica it was running for as long as its worker lived."""
+    with job_server(data, **FAST) as server:
+        job_id = server.submit(duration=0.5)
+        assert server.ended(job_id)["attempt"] == 1
+        with EmbeddedServer(data) as own, psycopg.connect(own.url, autocommit=True) as connection:
+            for statement in LOSE_THE_END:
+                connection.execute(statement)
+        server.until(job_id, lambda now: now["attempt"] == 2)
+        status = server.ended(job_id)
+        assert status["status"] == "completed"
+        assert server.http.get(status["audio_url"]).status_code == 200
+        assert server.ended(server.submit(duration=0.5))["attempt"] == 1
 
 
 def test_a_parent_starts_again_what_dies_and_takes_all_with_it(data: Path) -> None:

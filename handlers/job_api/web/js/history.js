@@ -6,11 +6,13 @@ import { $, announce, setText } from "./dom.js";
 import { addressOf, historyRow, nameOf } from "./history_row.js";
 import { chosenFilter, clearFilter, isFiltered, showSelection, startTools } from "./history_tools.js";
 import { say, sayCount } from "./language.js";
-import { FINAL, titleOf } from "./words.js";
+import { FINAL, shortTitle, titleOf } from "./words.js";
 
 export { addressOf };
 
 const PAGE = 10;
+/** As many as one answer of the server holds. */
+const PAGE_MAX = 100;
 const POLL_MS = 5000;
 const ZIP_MAX = 100;
 const NAME_MAX = 80;
@@ -21,6 +23,7 @@ let timer = 0;
 let opened = null;
 let round = 0;
 let showError = () => {};
+let hideError = () => {};
 
 const actions = { select, favour, rename, remove: (status) => removeJobs([status]) };
 
@@ -52,8 +55,11 @@ function render() {
   schedule();
 }
 
+const controlOf = (name) =>
+  $("history-list").querySelector(`[data-focus="${CSS.escape(name)}"]`);
+
 function focus(name) {
-  $("history-list").querySelector(`[data-focus="${CSS.escape(name)}"]`)?.focus();
+  controlOf(name)?.focus();
 }
 
 /** Reads the list again while another job than the one on display is unfinished. */
@@ -64,13 +70,14 @@ function schedule() {
     timer = setTimeout(() => (document.hidden ? schedule() : refresh().catch(schedule)), POLL_MS);
 }
 
-/** Reads the first page again. Rejects as the API does. */
+/** Reads the list again, or its first jobs if it is long. Rejects as the API does. */
 export async function refresh() {
   const mine = (round += 1);
-  const page = await api.jobs({ limit: PAGE, ...chosenFilter() });
+  const limit = Math.min(PAGE_MAX, Math.max(PAGE, known.size));
+  const page = await api.jobs({ limit, ...chosenFilter() });
   // The person has typed on, or deleted something that this answer still has.
   if (mine !== round) return;
-  if (known.size <= PAGE) {
+  if (known.size <= limit) {
     known.clear();
     cursor = page.next;
   }
@@ -78,14 +85,23 @@ export async function refresh() {
   render();
 }
 
-async function filter() {
-  known.clear();
+/** Does what the person asks for, and offers it again after an error that may pass. */
+async function attempt(work) {
+  hideError();
   try {
+    await work();
+  } catch (error) {
+    render();
+    showError(error, () => attempt(work));
+  }
+}
+
+function filter() {
+  known.clear();
+  return attempt(async () => {
     await refresh();
     announce(known.size ? say("history.found", { count: known.size }) : say("history.nothing_found"));
-  } catch (error) {
-    showError(error);
-  }
+  });
 }
 
 /** Takes a newer status of a job into the list. */
@@ -125,19 +141,19 @@ function selectAll(isOn) {
 }
 
 async function change(status, changes) {
-  const changed = await api.change(status.job_id, changes);
+  const changed = await api.change(status.job_id, changes).catch((error) => {
+    // Another tab has deleted it.
+    if (error.status === 404) known.delete(status.job_id);
+    throw error;
+  });
   round += 1;
   known.set(changed.job_id, changed);
   render();
   return changed;
 }
 
-async function favour(status) {
-  try {
-    await change(status, { favourite: !status.favourite });
-  } catch (error) {
-    showError(error);
-  }
+function favour(status) {
+  return attempt(() => change(status, { favourite: !status.favourite }));
 }
 
 async function rename(status) {
@@ -147,39 +163,36 @@ async function rename(status) {
     maxLength: NAME_MAX,
   });
   if (name === null) return;
-  try {
+  await attempt(async () => {
     const changed = await change(status, { name: name === titleOf(status.request) ? "" : name });
     if (opened === status.job_id) setText($("job-title"), nameOf(changed));
     focus(`${status.job_id} rename`);
-    announce(say("history.renamed", { title: nameOf(changed) }));
-  } catch (error) {
-    showError(error);
-  }
+    announce(say("history.renamed", { title: shortTitle(nameOf(changed)) }));
+  });
 }
 
 async function removeJobs(chosen) {
-  const one = chosen.length === 1 ? { title: nameOf(chosen[0]) } : null;
+  const one = chosen.length === 1 ? { title: shortTitle(nameOf(chosen[0])) } : null;
   const many = { count: chosen.length };
   const question = one ? say("history.delete_one", one) : say("history.delete_many", many);
   const note = chosen.every((job) => FINAL.has(job.status)) ? "" : say("history.unfinished");
   if (!(await confirmAction(question, note, say("history.delete")))) return;
   const order = sorted().map((job) => job.job_id);
   const place = order.indexOf(chosen[0].job_id);
-  try {
+  await attempt(async () => {
     for (const { job_id } of chosen) {
       await api.remove(job_id);
       round += 1;
       known.delete(job_id);
+      // Of many, each goes as soon as it is gone: the last may take half a minute.
+      controlOf(`${job_id} open`)?.closest("li").remove();
       if (job_id === opened) location.hash = "";
     }
     announce(one ? say("history.deleted_one", one) : say("history.deleted_many", many));
     render();
     focusNear(order, place);
     if (known.size < PAGE) await refresh();
-  } catch (error) {
-    render();
-    showError(error);
-  }
+  });
 }
 
 /** Puts the focus on the job after a deleted one, else before it, else on the search. */
@@ -205,27 +218,27 @@ function downloadZip() {
   link.click();
 }
 
-export function startHistory(onError) {
+async function showEarlier() {
+  const mine = round;
+  const page = await api.jobs({ limit: PAGE, before: cursor, ...chosenFilter() });
+  if (mine !== round) return;
+  cursor = page.next;
+  const firstNew = page.jobs[0]?.job_id;
+  for (const job of page.jobs) known.set(job.job_id, job);
+  render();
+  announce(sayCount("history.earlier", page.jobs.length));
+  if (firstNew) focus(`${firstNew} open`);
+}
+
+/** `onError(error, again)` is called after an error, `onStart()` before each thing done. */
+export function startHistory(onError, onStart) {
   showError = onError;
+  hideError = onStart;
   startTools({
     onFilter: filter,
     onSelectAll: selectAll,
     onZip: downloadZip,
     onDelete: () => removeJobs(sorted().filter((job) => selected.has(job.job_id))),
   });
-  $("history-more").addEventListener("click", async () => {
-    const mine = round;
-    try {
-      const page = await api.jobs({ limit: PAGE, before: cursor, ...chosenFilter() });
-      if (mine !== round) return;
-      cursor = page.next;
-      const firstNew = page.jobs[0]?.job_id;
-      for (const job of page.jobs) known.set(job.job_id, job);
-      render();
-      announce(sayCount("history.earlier", page.jobs.length));
-      if (firstNew) focus(`${firstNew} open`);
-    } catch (error) {
-      onError(error);
-    }
-  });
+  $("history-more").addEventListener("click", () => attempt(showEarlier));
 }

@@ -2,14 +2,14 @@
 
 import { h, icon } from "./dom.js";
 import { say, sayCount } from "./language.js";
-import { STATES, ago, titleOf } from "./words.js";
+import { STATES, ago, shortTitle, titleOf } from "./words.js";
 
 export const addressOf = (id) => `#job=${encodeURIComponent(id)}`;
 export const nameOf = (status) => status.name ?? titleOf(status.request);
 
 /** `actions`: select(status, isOn), favour(status), rename(status) and remove(status). */
 export function historyRow(status, { opened, selected, actions }) {
-  const title = nameOf(status);
+  const title = shortTitle(nameOf(status));
   const id = status.job_id;
   return h(
     "li",
@@ -21,7 +21,7 @@ export function historyRow(status, { opened, selected, actions }) {
       "aria-label": say("history.select_named", { title }),
       onchange: (event) => actions.select(status, event.target.checked),
     }),
-    link(status, title, opened),
+    link(status, nameOf(status), opened),
     h(
       "div",
       { class: "past-actions" },

@@ -5,11 +5,19 @@ import { clipView } from "./clip.js";
 import { $, announce, h, setText } from "./dom.js";
 import { compareView, showPlayers } from "./compare.js";
 import { tell } from "./errors.js";
-import { keepUnits, number, say } from "./language.js";
+import { say } from "./language.js";
 import { liveView } from "./live.js";
 import { watch } from "./watch.js";
 import { tellNotes } from "./notes.js";
-import { FINAL, STATES, duration, isNotCommercial, licence, titleOf } from "./words.js";
+import {
+  FINAL,
+  STATES,
+  duration,
+  isNotCommercial,
+  licence,
+  percent,
+  titleOf,
+} from "./words.js";
 
 const clipsOf = (request) => (request.variations ?? 1) * (request.prompts?.length ?? 1);
 
@@ -20,7 +28,7 @@ function leftOf(status) {
 }
 
 function percentOf(status) {
-  return keepUnits(`${number(Math.floor((status.progress ?? 0) * 100))} %`);
+  return percent(Math.floor((status.progress ?? 0) * 100 + 1e-6) / 100);
 }
 
 /** The line under the progress bar. */

@@ -49,13 +49,13 @@ export function number(value, options = null) {
   return (options ? new Intl.NumberFormat(NAME, options) : precise).format(value);
 }
 
-const UNITS = "s|min|kB|MB|GB|k?Hz|kbit/s|LUFS|dB(?:FS|TP)?|bit|%|Sekunden|seconds|Takte|bars";
+const UNITS = "s|min|h|kB|MB|GB|k?Hz|kbit/s|LUFS|dB(?:FS|TP)?|bit|Sekunden|seconds|Takte|bars";
 const BEFORE_UNIT = new RegExp(`(\\d) (?=(?:${UNITS})(?![\\p{L}\\p{N}]))`, "giu");
-const AFTER_MINUTES = /(\d\u00a0min) (?=\d)/g;
+const INSIDE_TIMES = /(\d\u00a0(?:h|min)) (?=\d)/g;
 
 /** `text` with no-break spaces between numbers and their units. */
 export function keepUnits(text) {
-  return text.replace(BEFORE_UNIT, "$1\u00a0").replace(AFTER_MINUTES, "$1\u00a0");
+  return text.replace(BEFORE_UNIT, "$1\u00a0").replace(INSIDE_TIMES, "$1\u00a0");
 }
 
 /** The text of a key, with its values. */

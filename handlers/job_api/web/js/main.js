@@ -19,7 +19,7 @@ import { showJob } from "./job.js";
 import { chooseLanguage, language, say, translatePage } from "./language.js";
 import { startMicrophone } from "./microphone.js";
 import { showModels, startModels } from "./models.js";
-import { hideNotice, showNotice } from "./notice.js";
+import { hideNotice, showNotice, showText } from "./notice.js";
 import { startPresets } from "./presets.js";
 import { setNeedsKey, startRecipe } from "./recipe.js";
 import { setSections, startSections } from "./sections.js";
@@ -42,7 +42,7 @@ const nothingYet = $("job").firstElementChild;
 // What may go wrong anywhere
 
 function showTrouble(error, again = null) {
-  if (error.status === 401) showSignIn();
+  if (error.status === 401) endSession();
   else showNotice($("page-notice"), error, again, true);
 }
 
@@ -69,10 +69,7 @@ async function start() {
 function refreshAll() {
   refreshEstimate();
   refresh().catch(() => {});
-  api
-    .models()
-    .then(showModels)
-    .catch(() => {});
+  api.models().then(showModels).catch(() => {});
 }
 
 async function enter() {
@@ -92,7 +89,14 @@ function showSignIn() {
   $("studio").hidden = true;
   $("sign-in").hidden = false;
   $("sign-out").hidden = $("who").hidden = true;
+  hideNotice($("page-notice"));
   $("key").focus();
+}
+
+/** The session has ended in the middle of something. */
+function endSession() {
+  showSignIn();
+  showText($("sign-in-notice"), say("sign-in.ended"));
 }
 
 async function signIn(event) {
@@ -156,7 +160,7 @@ async function submit(body, key) {
 }
 
 function refused(error, body, key) {
-  if (error.status === 401) return showSignIn();
+  if (error.status === 401) return endSession();
   const text = error instanceof FieldError ? error.message : tell(error);
   if (error.field && showFieldError(error.field, text)) return;
   // The same key again: if the first call did arrive, no second job is made.
@@ -219,6 +223,7 @@ const actions = {
   fillFrom: refill,
   moreLike: (request) => refill({ ...request, seed: null }),
   async carryOn(request, clip, button) {
+    hideNotice($("page-notice"));
     button.disabled = true;
     try {
       const response = await fetch(clip.url);
@@ -237,9 +242,7 @@ const actions = {
     } catch (error) {
       if (!error.field)
         showTrouble(
-          error instanceof api.ApiError
-            ? error
-            : new api.ApiError(say("clip.not-fetched")),
+          error instanceof api.ApiError ? error : new api.ApiError(say("clip.not-fetched")),
         );
     } finally {
       button.disabled = false;
@@ -266,9 +269,7 @@ function openFromAddress() {
       noteStatus(status);
       if (FINAL.has(status.status)) refreshAll();
     },
-    onTrouble(error) {
-      if (error?.status === 401) showSignIn();
-    },
+    onTrouble: (error) => error?.status === 401 && endSession(),
   });
   markOpened(id);
   $("job-title").focus({ preventScroll: !justSent && document.readyState !== "complete" });
@@ -279,7 +280,7 @@ function openFromAddress() {
 translatePage();
 startForm();
 startShortcuts();
-startHistory(showTrouble);
+startHistory(showTrouble, () => hideNotice($("page-notice")));
 $("skip").addEventListener("click", (event) => {
   // The address names the job: a jump must not take its place.
   event.preventDefault();

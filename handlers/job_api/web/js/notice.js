@@ -16,8 +16,7 @@ export function showNotice(place, error, again = null, byItself = false) {
   const isOffered = again !== null && error.isWorthRepeating !== false;
   const wait = error.retryAfter ?? (isOffered && byItself ? PAUSE_SECONDS : null);
   const when = wait && !byItself ? ` ${say("notice.wait", { wait: duration(wait) })}` : "";
-  place.replaceChildren(h("p", {}, `${tell(error)}${when}`));
-  place.hidden = false;
+  showText(place, `${tell(error)}${when}`);
   if (!isOffered) return;
   const go = () => {
     hideNotice(place);
@@ -26,6 +25,12 @@ export function showNotice(place, error, again = null, byItself = false) {
   const button = h("button", { type: "button", class: "quiet", onclick: go }, say("notice.again"));
   place.append(button);
   if (wait) countDown(place, button, wait, byItself ? go : null);
+}
+
+/** Shows a sentence in `place`. */
+export function showText(place, text) {
+  place.replaceChildren(h("p", {}, text));
+  place.hidden = false;
 }
 
 function countDown(place, button, seconds, atTheEnd) {

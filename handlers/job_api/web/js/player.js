@@ -2,6 +2,7 @@
 
 import { h, icon } from "./dom.js";
 import { say } from "./language.js";
+import { moveOf } from "./slider_keys.js";
 import { draw } from "./waveform.js";
 import { clock } from "./words.js";
 
@@ -12,20 +13,11 @@ const playing = new Set();
 
 function handleKeys(audio, toggle) {
   return (event) => {
-    const end = audio.duration || 0;
-    const moves = {
-      ArrowRight: STEP_SECONDS,
-      ArrowUp: STEP_SECONDS,
-      ArrowLeft: -STEP_SECONDS,
-      ArrowDown: -STEP_SECONDS,
-      PageUp: LEAP_SECONDS,
-      PageDown: -LEAP_SECONDS,
-      Home: -Infinity,
-      End: Infinity,
-    };
+    const move = moveOf(event.key, STEP_SECONDS, LEAP_SECONDS);
     if (event.key === " ") toggle();
-    else if (event.key in moves) {
-      audio.currentTime = Math.min(end, Math.max(0, audio.currentTime + moves[event.key]));
+    else if (move !== undefined) {
+      const end = audio.duration || 0;
+      audio.currentTime = Math.min(end, Math.max(0, audio.currentTime + move));
     } else return;
     event.preventDefault();
   };

@@ -2,6 +2,7 @@
 
 import { $, h, setText } from "./dom.js";
 import { say } from "./language.js";
+import { moveOf } from "./slider_keys.js";
 import { draw } from "./waveform.js";
 import { duration } from "./words.js";
 
@@ -48,19 +49,10 @@ function handle(kind, label, seconds, read, move) {
     "aria-valuemax": seconds.toFixed(1),
   });
   element.addEventListener("keydown", (event) => {
-    const moves = {
-      ArrowRight: STEP_SECONDS,
-      ArrowUp: STEP_SECONDS,
-      ArrowLeft: -STEP_SECONDS,
-      ArrowDown: -STEP_SECONDS,
-      PageUp: LEAP_SECONDS,
-      PageDown: -LEAP_SECONDS,
-      Home: -seconds,
-      End: seconds,
-    };
-    if (!(event.key in moves)) return;
+    const distance = moveOf(event.key, STEP_SECONDS, LEAP_SECONDS);
+    if (distance === undefined) return;
     event.preventDefault();
-    move(read() + moves[event.key]);
+    move(read() + distance);
   });
   element.addEventListener("pointerdown", (event) => {
     event.preventDefault();

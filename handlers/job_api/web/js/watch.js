@@ -19,6 +19,7 @@ export function watch(id, onStatus, onTrouble) {
   let source = null;
   let timer = 0;
   let failures = 0;
+  let heardAt = 0;
 
   function stop() {
     stopped.abort();
@@ -35,10 +36,12 @@ export function watch(id, onStatus, onTrouble) {
   }
 
   function listen() {
+    heardAt = Date.now();
     source = new EventSource(api.eventsAddress(id));
     timer = setTimeout(poll, SILENCE_MS);
     source.addEventListener("status", (event) => {
       clearTimeout(timer);
+      heardAt = Date.now();
       take(JSON.parse(event.data));
     });
     source.addEventListener("error", () => {
@@ -67,6 +70,17 @@ export function watch(id, onStatus, onTrouble) {
     if (!signal.aborted) timer = setTimeout(poll, pause);
   }
 
+  /** While a computer sleeps its connections end, of which the browser may know nothing. */
+  function wake() {
+    const isSilent = Date.now() - heardAt > SILENCE_MS;
+    if (document.hidden || !isSilent || source.readyState === EventSource.CLOSED) return;
+    source.close();
+    clearTimeout(timer);
+    listen();
+  }
+
+  document.addEventListener("visibilitychange", wake, { signal });
+  window.addEventListener("online", wake, { signal });
   listen();
   return stop;
 }

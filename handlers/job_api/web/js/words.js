@@ -12,17 +12,24 @@ export const STATES = {
 };
 export const FINAL = new Set(["completed", "failed", "cancelled"]);
 
-/** "8 s", "0.4 s", "2 min 05 s". */
+const twoDigits = (count) => String(count).padStart(2, "0");
+
+/** "8 s", "0.4 s", "2 min 05 s", "1 h 05 min". */
 export function duration(seconds) {
   if (seconds < 59.95) return keepUnits(`${number(seconds, { maximumFractionDigits: 1 })} s`);
   const whole = Math.round(seconds);
-  return keepUnits(`${Math.floor(whole / 60)} min ${String(whole % 60).padStart(2, "0")} s`);
+  if (whole < 3600) return keepUnits(`${Math.floor(whole / 60)} min ${twoDigits(whole % 60)} s`);
+  const minutes = Math.round(seconds / 60);
+  return keepUnits(`${number(Math.floor(minutes / 60))} h ${twoDigits(minutes % 60)} min`);
 }
+
+/** "7%", in German "7 %". */
+export const percent = (part) => number(part, { style: "percent" });
 
 /** "1:05" as on a player. */
 export function clock(seconds) {
   const whole = Math.floor(Math.max(0, seconds || 0) + 0.001);
-  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+  return `${Math.floor(whole / 60)}:${twoDigits(whole % 60)}`;
 }
 
 export function ago(iso) {
@@ -38,7 +45,7 @@ const ONE_DIGIT = { minimumFractionDigits: 1, maximumFractionDigits: 1 };
 
 export function bytes(count) {
   const text =
-    count < 1e6
+    count < 999_500
       ? `${number(Math.max(1, Math.round(count / 1e3)))} kB`
       : `${number(count / 1e6, ONE_DIGIT)} MB`;
   return keepUnits(text);
@@ -48,6 +55,14 @@ export function bytes(count) {
 export function titleOf(request) {
   const first = request.prompt || request.prompts?.[0] || request.sections?.[0]?.prompt;
   return first || say("words.no-prompt");
+}
+
+const LABEL_CHARACTERS = 80;
+
+/** A title for labels and questions, which a screen reader reads in full. */
+export function shortTitle(title) {
+  if (title.length <= LABEL_CHARACTERS) return title;
+  return `${title.slice(0, LABEL_CHARACTERS).replace(/[\ud800-\udbff]$/, "").trimEnd()}…`;
 }
 
 export const isNotCommercial = (licence) => /\bNC\b/i.test(licence);

@@ -205,6 +205,8 @@ export default {
   "shortcuts.switch": "Diesen Clip ab derselben Stelle hören",
   "shortcuts.title": "Tastenkürzel",
   "sign-in.button": "Anmelden",
+  "sign-in.ended":
+    "Du bist nicht mehr angemeldet. Melde dich neu an: Das Formular bleibt erhalten.",
   "sign-in.key": "API-Schlüssel",
   "sign-in.title": "Anmelden",
   "sign-in.why": "Dieser Server verlangt einen API-Schlüssel. Bitte die Administration um einen.",

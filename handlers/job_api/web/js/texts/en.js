@@ -201,6 +201,7 @@ export default {
   "shortcuts.switch": "Hear that clip from the same position",
   "shortcuts.title": "Keyboard shortcuts",
   "sign-in.button": "Sign in",
+  "sign-in.ended": "You are no longer signed in. Sign in again: the form is kept.",
   "sign-in.key": "API key",
   "sign-in.title": "Sign in",
   "sign-in.why": "This server needs an API key. Ask its operator for one.",

@@ -111,7 +111,8 @@ export default {
   "error.upload_in_use": "Ein Auftrag braucht dieses Audio noch. Warte auf ihn oder brich ihn ab.",
   "error.wait_timeout": "Das dauert länger, als ein Aufruf warten darf. Der Auftrag läuft weiter.",
   "note.almost_silent": "Der Clip ist fast still. Sein Pegel bleibt, wie er ist.",
-  "note.beyond_full_scale": "{count} Abtastwerte übersteuern. Ganzzahlige Formate begrenzen sie.",
+  "note.beyond_full_scale":
+    "Übersteuerte Abtastwerte: {count}. Ganzzahlige Formate begrenzen sie.",
   "note.credentials_lost": "Die Herkunftsnachweise deines Klangs gingen verloren.",
   "note.credentials_too_large":
     "Die Herkunftsnachweise deines Klangs sind zu groß, um sie zu behalten.",
@@ -194,6 +195,7 @@ export default {
     "Dieses Modell übernimmt keinen Stil. Wähle musicgen-style oder entferne das Audio.",
   "refused.not_a_melody":
     "Dieses Modell folgt nur Text. Wähle ein Melodie-Modell oder setze den Clip fort.",
+  "refused.not_an_object": "Der Server kann diesen Aufruf nicht lesen. Lade die Seite neu.",
   "refused.not_audio":
     "Die Datei ist kein lesbares Audio, oder sie ist beschädigt. Wähle eine andere, zum Beispiel wav, flac oder mp3.",
   "refused.not_finite": "Die Datei enthält ungültige Abtastwerte (NaN oder unendlich).",
@@ -232,10 +234,11 @@ export default {
   "refused.too_many_entries": "Das sind zu viele auf einmal. Höchstens {most} sind erlaubt.",
   "refused.too_many_pieces": "Die Datei besteht aus mehr als {most} Teilen. Speichere sie neu.",
   "refused.too_many_prompts":
-    "Mit je {variations} Varianten sind höchstens {most} Beschreibungen möglich.",
+    "Zu viele Beschreibungen. Die Grenze liegt bei {most}, wenn die Varianten auf {variations} stehen.",
   "refused.too_short_to_continue": "Zum Fortsetzen braucht der Ton mindestens {least} s.",
   "refused.too_short_to_follow": "Der Ton ist zu kurz, um ihm zu folgen.",
   "refused.unknown_codec": "Die Datei enthält einen unbekannten Codec. Wähle ein anderes Format.",
+  "refused.unknown_name": "Der Server kennt dieses Feld nicht. Lade die Seite neu.",
   "refused.unreadable": "Die Datei lässt sich nicht lesen ({why}).",
   "refused.web_address": "Gib eine http- oder https-Adresse mit höchstens {most} Zeichen ein.",
   "refused.whole_between": "Wähle eine ganze Zahl von {low} bis {high}.",

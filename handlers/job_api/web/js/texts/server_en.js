@@ -93,7 +93,7 @@ export default {
   "error.wait_timeout": "This takes longer than a call may wait. The job goes on.",
   "note.almost_silent": "The clip is almost silent. Its level is unchanged.",
   "note.beyond_full_scale":
-    "{count} samples are beyond full scale. Formats of whole numbers limit them.",
+    "Samples beyond full scale: {count}. Formats of whole numbers limit them.",
   "note.credentials_lost": "The content credentials of your sound could not be kept.",
   "note.credentials_too_large": "The content credentials of your sound are too large to keep.",
   "note.credentials_unsupported":
@@ -165,6 +165,7 @@ export default {
     "This model takes no style. Choose musicgen-style, or remove the sound.",
   "refused.not_a_melody":
     "This model follows text only. Choose a melody model, or continue the clip.",
+  "refused.not_an_object": "The server cannot read this call. Reload the page.",
   "refused.not_audio":
     "The file is not readable audio, or is damaged. Choose another one, such as wav, flac or mp3.",
   "refused.not_finite": "The file holds invalid samples (NaN or infinity).",
@@ -199,10 +200,11 @@ export default {
   "refused.too_many_entries": "These are too many at once. At most {most} are allowed.",
   "refused.too_many_pieces": "The file is joined of more than {most} sounds. Save it again.",
   "refused.too_many_prompts":
-    "With {variations} variations each there can be at most {most} descriptions.",
+    "Too many descriptions. The limit is {most}, with variations set to {variations}.",
   "refused.too_short_to_continue": "The sound must have at least {least} s to be continued.",
   "refused.too_short_to_follow": "The sound is too short to follow.",
   "refused.unknown_codec": "The file holds an unknown codec. Choose another format.",
+  "refused.unknown_name": "The server does not know this field. Reload the page.",
   "refused.unreadable": "The file cannot be read ({why}).",
   "refused.web_address": "Enter an http or https address of at most {most} characters.",
   "refused.whole_between": "Choose a whole number from {low} to {high}.",
