@@ -153,7 +153,7 @@ OLDEST := .venv/oldest/uv/bin/uv pip install --quiet --resolution lowest-direct 
 	for name in core all; do \
 		$(@D)/$$name/bin/pip install --quiet --disable-pip-version-check "$(TORCH)" || exit 1; \
 	done
-	$(@D)/all/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(@D)/all/bin/pip install --quiet --disable-pip-version-check --no-deps -e . "basic-pitch==0.4.0"
 	touch $@
 
 # Checkov needs older versions of shared packages, so it has its own environment.

@@ -14,6 +14,7 @@ from musicgen.checkpoints.address import is_address
 from musicgen.checkpoints.packed.choice import choose_packed
 from musicgen.checkpoints.packed.format import NATIVE, read_header
 from musicgen.errors import CheckpointError, MissingDependency
+from musicgen.errors.installing import describe_install
 from musicgen.midi.packages import find_missing
 from musicgen.process.lazy_torch import UNPACKED
 from musicgen.settings import Settings, TracingSettings
@@ -64,9 +65,7 @@ def check_decoders() -> Iterator[Finding]:
     """Yield the formats of input audio that can be read."""
     formats = "wav, flac, mp3, ogg, opus, aiff"
     if find_spec("av") is None:
-        advice = (
-            "m4a, aac, mp4, webm need `pip install -e '.[containers]'` in the project's folder."
-        )
+        advice = f"m4a, aac, mp4, webm need {describe_install('containers')}."
         yield Finding("decoders", "ok", f"{formats}; {advice}")
     else:
         yield Finding("decoders", "ok", f"{formats}, m4a, aac, mp4, webm")

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import Protocol
 
 from musicgen.audio.pcm import Pcm
+from musicgen.errors.installing import describe_install
 from musicgen.errors.sound_reasons import SoundReason
 
 BLOCK_SAMPLES = 2**16
@@ -50,6 +51,6 @@ def list_formats() -> str:
 def require_ffmpeg(name: str) -> None:
     """Refuse a file that only ffmpeg reads where it is not installed. Raises: `SoundProblem`."""
     if not has_ffmpeg():
-        install = f"Whoever runs this service can add it: pip install -e '.[{EXTRA}]'."
+        install = f"Whoever runs this service can add it: {describe_install(EXTRA)}."
         advice = f"{install} {list_formats()}"
         raise SoundProblem(SoundReason("needs_extra", format=name), advice)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from musicgen.errors.base import MusicGenError, show_value
+from musicgen.errors.installing import describe_install
 
 
 class SettingsError(MusicGenError):
@@ -27,10 +28,9 @@ class MissingDependency(MusicGenError):
     code = "missing_dependency"
 
     def __init__(self, package: str, purpose: str, extra: str, otherwise: str = "") -> None:
-        project = f".[{extra}]" if extra else "."
         super().__init__(
             f"{purpose} needs the package {package}, and it is not installed. Run "
-            f"pip install -e '{project}' in the project's folder.{otherwise and f' {otherwise}'}"
+            f"{describe_install(extra)}.{otherwise and f' {otherwise}'}"
         )
         self.package = package
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from infra.lock.check import PYTHONS
 from infra.lock.files import FILES
 from tests.support import ROOT
 
@@ -59,7 +60,8 @@ def test_dependabot_leaves_the_locked_files_to_their_own_workflow() -> None:
 
 def test_the_supported_pythons_are_the_same_everywhere() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    oldest, newest = "3.11", "3.13"
+    oldest, newest = PYTHONS[0], PYTHONS[-1]
+    assert (oldest, newest) == ("3.11", "3.13")
     assert project["project"]["requires-python"] == f">={oldest},<3.14"
     assert project["tool"]["ruff"]["target-version"] == "py311"
     assert project["tool"]["mypy"]["python_version"] == oldest
@@ -71,6 +73,25 @@ def test_the_supported_pythons_are_the_same_everywhere() -> None:
     assert run["env"]["TORCH"] == f"{torch.replace('>=', '==')}.0"
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert re.search(r"Python 3\.11( to |–|-)3\.13", readme)
+
+
+def test_every_image_has_the_same_supported_python() -> None:
+    """The images of Cog, RunPod, Modal and the job API, and the packages locked for them."""
+    patterns = {
+        "cog.yaml": r'python_version: "(.*)"',
+        ".runpod/Dockerfile": r"ARG PYTHON=(.*)-slim",
+        "infra/modal/app.py": r'debian_slim\("(.*)"\)',
+        "infra/lock/files.py": r'_CUDA_LINUX = .*"--python-version=(.*)"',
+        "infra/docker/api.Dockerfile": r"python:(.*)-slim",
+        ".github/workflows/images.yml": r"python:(.*)-slim",
+    }
+    found = {
+        path: re.findall(pattern, (ROOT / path).read_text(encoding="utf-8"))
+        for path, pattern in patterns.items()
+    }
+    [python] = found["cog.yaml"]
+    assert python in PYTHONS
+    assert all(each and set(each) == {python} for each in found.values()), found
 
 
 @pytest.mark.parametrize(
@@ -115,7 +136,7 @@ def test_the_library_is_compiled_from_every_source() -> None:
 def test_wheels_are_built_for_every_python_and_processor() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     wheels = project["tool"]["cibuildwheel"]
-    assert wheels["build"] == ["cp311-*", "cp312-*", "cp313-*"]
+    assert wheels["build"] == [f"cp{python.replace('.', '')}-*" for python in PYTHONS]
     assert "has_native_step()" in wheels["test-command"][0]
     job = _read("wheels.yml")["jobs"]["wheels"]
     assert job["strategy"]["matrix"]["runner"] == ["ubuntu-24.04", "ubuntu-24.04-arm", "macos-15"]

@@ -160,6 +160,18 @@ def test_a_command_names_the_extra_that_it_needs(
     assert f"pip install -e '.[{extra}]'" in done.stderr.splitlines()[-1]
 
 
+def test_an_installed_wheel_names_its_package(lean: Path, tmp_path: Path) -> None:
+    """Guards advice to install a folder that whoever has a wheel alone does not have."""
+    site = tmp_path / "site"
+    site.mkdir()
+    for package in ("musicgen", "handlers"):
+        (site / package).symlink_to(ROOT / package)
+    paths = os.pathsep.join([str(lean), str(site)])
+    done = _start(lean, tmp_path, "-m", "handlers.cli", "mcp", PYTHONPATH=paths)
+    assert done.returncode == 78, done.stderr
+    assert done.stderr.splitlines()[-1].endswith("Run pip install 'musicgen-serverless[mcp]'.")
+
+
 def test_doctor_blames_nothing_else_for_a_missing_extra(run: Run, file: Path) -> None:
     done = run("-m", "handlers.cli", "doctor", MUSICGEN_MODEL=str(file))
     errors = [line for line in done.stdout.splitlines() if line.startswith("error")]
