@@ -22,6 +22,7 @@ from infra.deploy.aws import (
     open_session,
 )
 from infra.deploy.call_limits import check_call_limits
+from infra.deploy.costs import Fleet, show_costs
 from infra.deploy.sagemaker_plan import SageMakerOptions, SageMakerPlan
 from infra.deploy.target import Check, CheckError, DeployError, Step
 
@@ -62,7 +63,10 @@ class SageMaker:
             self._options.env.get("MUSICGEN_MODEL"), asks_hub=credentials.is_met
         )
         yield from check_call_limits(self._plan.limit, self._plan.environment, self._plan.load)
-        yield from checks.check_bucket(self._options.env)
+        options = self._options
+        fleet = Fleet("sagemaker", [options.instance_type], options.min, options.max)
+        yield show_costs(fleet)
+        yield from checks.check_bucket(options.env)
 
     def find_current_release(self) -> str | None:
         """Return the configuration of the endpoint; None for a failed one, which serves nothing."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from infra.deploy import checks
 from infra.deploy.call_limits import CallLimit, check_call_limits
+from infra.deploy.costs import show_costs
 from infra.deploy.google_cloud import (
     HEALTH_ROUTE,
     PORT,
@@ -74,6 +75,7 @@ class Vertex:
         yield from check_call_limits(self._limit, variables, self._options.load)
         if self._api.has_token and self._api.project:
             yield from self._check_timeout()
+        yield show_costs(self._options.build_fleet("vertex"))
         yield from checks.check_bucket(env)
 
     @property
