@@ -133,6 +133,11 @@ class CloudRun:
         }
         return [self._step("PATCH", f"{self._path}?updateMask=template,traffic", body)]
 
+    def list_removal(self) -> list[str]:
+        """Return the deletion of the service with its revisions."""
+        where = f"--region={self._options.region} --project={self._api.project}"
+        return [f"gcloud run services delete {self._options.name} {where}"]
+
     @property
     def _parent(self) -> str:
         return f"/v2/projects/{self._api.project}/locations/{self._options.region}/services"

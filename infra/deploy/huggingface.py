@@ -121,6 +121,11 @@ class HuggingFace:
             Step(self._describe_call("COMMIT"), lambda: self._serve(self._require_commit())),
         ]
 
+    def list_removal(self) -> list[str]:
+        """Return the deletion of the endpoint. The repository is free."""
+        name = self._options.endpoint
+        return [f"hf endpoints delete {name} --namespace {self._namespace}"]
+
     @property
     def _namespace(self) -> str:
         return self._options.repository.partition("/")[0]

@@ -91,6 +91,11 @@ class Modal:
             deploy,
         ]
 
+    def list_removal(self) -> list[str]:
+        """Return the end of the app and of the volume with its weights."""
+        name = self._options.name
+        return [f"modal app stop {name}", f"modal volume delete {name}-weights"]
+
     def _check_token(self, may_ask: bool, has_token: bool) -> Check:
         name = " and ".join(TOKEN)
         if not has_token:

@@ -115,6 +115,13 @@ class Replicate:
             )
         return [self._serve(release)]
 
+    def list_removal(self) -> list[str]:
+        """Return the deletion of the deployment; without one, only calls cost."""
+        if self._options.deployment is None:
+            return []
+        token = '-H "Authorization: Bearer $REPLICATE_API_TOKEN"'
+        return [f"curl -X DELETE {token} {BASE_URL}/v1/deployments/{self._options.deployment}"]
+
     def _push_arguments(self) -> list[str]:
         options = self._options
         model = ["--model", options.weights] if options.weights else []

@@ -115,6 +115,14 @@ class RunPod:
         changes = self._compare(endpoint)
         return [self._update(endpoint, changes)] if changes else []
 
+    def list_removal(self) -> list[str]:
+        """Return the deletion of the endpoint. Network volumes cost until they are deleted too."""
+        endpoint = self._find_endpoint()
+        if endpoint is None:
+            return []
+        token = '-H "Authorization: Bearer $RUNPOD_API_KEY"'
+        return [f"curl -X DELETE {token} {BASE_URL}/v2/serverless/{endpoint['id']}"]
+
     def _update(self, endpoint: Mapping[str, Any] | None, body: dict[str, Any]) -> Step:
         if endpoint is None:
             raise DeployError(f"The endpoint {self._options.name} does not exist yet.")
@@ -156,7 +164,7 @@ class RunPod:
         return checks.check_limits("workers", limits["min"], limits["max"])
 
     def _find_workers(self, endpoint: Mapping[str, Any]) -> dict[str, int]:
-        return WORKERS | endpoint.get("workers", {}) | self._workers()
+        return {**WORKERS, **endpoint.get("workers", {}), **self._workers()}
 
     def _places(self) -> dict[str, list[str]]:
         """Return the given network volumes and data centres, without the others."""

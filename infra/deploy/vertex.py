@@ -164,6 +164,16 @@ class Vertex:
             steps.append(self._step(f"{self._endpoint_path}:undeployModel", body))
         return steps
 
+    def list_removal(self) -> list[str]:
+        """Return the end of each deployed model, then of the endpoint. Models alone are free."""
+        where = f"--region={self._options.region} --project={self._api.project}"
+        name, command = self._options.name, "gcloud ai endpoints"
+        undeploy = [
+            f"{command} undeploy-model {name} --deployed-model-id={each['id']} {where}"
+            for each in self._list_deployed()
+        ]
+        return [*undeploy, f"{command} delete {name} {where}"]
+
     def _send_traffic(self, deployed_id: str) -> Step:
         """Return the step that sends all calls to a deployed model."""
         path = f"{self._endpoint_path}?updateMask=trafficSplit"
