@@ -20,7 +20,6 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -184,16 +183,15 @@ def summarise(starts: dict[str, list[Any]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model", default="musicgen-small", help="shapes of a published model")
-    parser.add_argument("--checkpoint", type=Path, help="use or make the random weights here")
-    parser.add_argument("--device", default="cpu")
+    # Not at the top: a script first needs the repository root on its path.
+    from bench.gpu_options import build_parser, open_checkpoint
+
+    parser = build_parser(__doc__)
     parser.add_argument("--precision", default="bfloat16")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=CONTESTANTS)
     parser.add_argument("--start", nargs=2, metavar=("CONTESTANT", "PATH"), help="used by itself")
-    parser.add_argument("--save", type=Path, help="also write the JSON to this file")
     options = parser.parse_args()
     if options.start is not None:
         name, path = options.start
@@ -201,11 +199,7 @@ def main() -> None:
         phases = start_transformers(*settings) if name == "transformers" else None
         print(json.dumps(phases or start_ours(*settings)))
         return
-    from bench.full_size import build_full_size
-
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = options.checkpoint or Path(scratch) / options.model
-        build_full_size(options.model, folder, device=options.device)
+    with open_checkpoint(options) as folder:
         print(json.dumps(measure(options, folder)))
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ import torch
 
 from bench.contestants import GUIDANCE, PROMPT, TOP_K
 from bench.decode import machine
+from bench.gpu_options import build_parser, open_checkpoint
 from musicgen.checkpoints.weights import load_model
 from musicgen.engine.interface import GenerationJob, Row, run_to_end
 from musicgen.engine.pytorch.cuda.memory import (
@@ -116,17 +116,12 @@ def measure(
 
 
 def main() -> None:
-    from bench.full_size import build_full_size
     from musicgen.process.resources import cpu_quota
 
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model", default="musicgen-small", help="shapes of a published model")
-    parser.add_argument("--checkpoint", type=Path, help="use or make the random weights here")
-    parser.add_argument("--device", default="cpu")
+    parser = build_parser(__doc__)
     parser.add_argument("--precision", default="bfloat16", choices=("float32", "bfloat16"))
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--free", type=float, nargs="+", default=[24.0], help="gigabytes")
-    parser.add_argument("--save", type=Path, help="also write the JSON to this file")
     options = parser.parse_args()
     torch.set_num_threads(cpu_quota())
     sizes: dict[str, Any] = {}
@@ -137,9 +132,7 @@ def main() -> None:
         "seconds_of_audio": options.seconds,
         "sizes": sizes,
     }
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = options.checkpoint or Path(scratch) / options.model
-        build_full_size(options.model, folder, device=options.device)
+    with open_checkpoint(options) as folder:
         config, device = MusicGenConfig.from_folder(folder), torch.device(options.device)
         model = load_model(folder, config, device, getattr(torch, options.precision))
         join_recurrent_weights(model)

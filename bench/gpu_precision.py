@@ -17,7 +17,6 @@ import argparse
 import gc
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +32,7 @@ from torch import Tensor
 
 from bench.contestants import PROMPT
 from bench.decode import machine
+from bench.gpu_options import build_parser, open_checkpoint
 from bench.precision import Case, build_sequence, compare, logits
 from musicgen.checkpoints.weights import load_model
 from musicgen.engine.engine import MusicGenEngine
@@ -186,15 +186,10 @@ def measure_form(
 
 
 def main() -> None:
-    from bench.full_size import build_full_size
     from musicgen.process.resources import cpu_quota
 
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="musicgen-small", help="shapes of a published model")
-    parser.add_argument("--checkpoint", type=Path, help="use or make the random weights here")
-    parser.add_argument("--device", default="cpu")
+    parser = build_parser(__doc__)
     parser.add_argument("--frames", type=int, default=150, help="of each clip")
-    parser.add_argument("--save", type=Path, help="also write the JSON to this file")
     options = parser.parse_args()
     torch.set_num_threads(cpu_quota())
     report: dict[str, Any] = {
@@ -204,9 +199,7 @@ def main() -> None:
         "frames": options.frames,
         "forms": {},
     }
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = options.checkpoint or Path(scratch) / options.model
-        build_full_size(options.model, folder, device=options.device)
+    with open_checkpoint(options) as folder:
         measure(options, folder, report)
     print(json.dumps(report))
 

@@ -1,7 +1,8 @@
 """`python -m infra.check`: Run the checks of files, manifests, policies, secrets and licences.
 
 The extra `infra` has the tools; `make check-infra` installs it and runs all checks. Prints every
-problem with its place. The exit status is 1 for any problem, 2 for an unknown check.
+problem with its place. The exit status is 1 for any problem, 2 for an unknown check, or one whose
+tool is missing or fails.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from infra.check import files, house, licences, openapi, overlays, policy, secret_scan, terraform
+from infra.check.tools import ToolError
 from infra.lock import check as locks
 
 CHECKS = {
@@ -43,7 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unknown check: {', '.join(unknown)}. Choose from {', '.join(CHECKS)}.")
     count = 0
     for name in names:
-        problems = CHECKS[name]()
+        try:
+            problems = CHECKS[name]()
+        except ToolError as error:
+            parser.exit(2, f"{name}: {error}\n")
         count += len(problems)
         sys.stdout.write(f"{name}: {len(problems) or 'no'} problems\n")
         for problem in problems:

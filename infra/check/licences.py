@@ -12,7 +12,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 
 from packaging.requirements import Requirement
 
-from infra.check.tools import read_output
+from infra.check.tools import ToolError, read_output
 from infra.lock.files import FILES, normalize, read_inputs
 
 ALLOWED = (
@@ -47,7 +47,7 @@ def problems_of(licences: Mapping[str, str], names: Iterable[str]) -> list[str]:
 def resolve(requirements: Iterable[Requirement]) -> list[str]:
     """Return the normalized names of the packages of these requirements, dependencies too.
 
-    Raises: RuntimeError for a package not installed here, because a skipped check is no pass.
+    Raises: `ToolError` for a package not installed here, because a skipped check is no pass.
     """
     todo = list(requirements)
     seen: dict[tuple[str, frozenset[str]], Distribution] = {}
@@ -59,7 +59,7 @@ def resolve(requirements: Iterable[Requirement]) -> list[str]:
         try:
             seen[key] = distribution(requirement.name)
         except PackageNotFoundError as error:
-            raise RuntimeError(
+            raise ToolError(
                 f"{requirement.name} is not installed. `make check-infra` installs it."
             ) from error
         for line in seen[key].requires or ():

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from infra.check.tools import ROOT, read_output, run
+from infra.check.tools import ROOT, ToolError, read_output, run
 
 TOKENS = Path(__file__).with_name("token_shapes.py")
 # Detectors of a name beside a value; tests are full of such lines.
@@ -24,7 +24,7 @@ def problems() -> list[str]:
     """Return the secrets found in the files of the git index."""
     status, output = run("git", "ls-files")
     if status:
-        raise RuntimeError(f"git ls-files: {output}")
+        raise ToolError(f"git ls-files: {output}")
     files = output.splitlines()
     own = [name for name in files if not name.startswith("tests/")]
     tests = [name for name in files if name.startswith("tests/")]
@@ -39,7 +39,7 @@ def scan_files(files: Sequence[str], without: Sequence[str] = (), folder: Path =
     report = json.loads(read_output("detect-secrets", *scan, *files, folder=folder))
     used = {plugin["name"] for plugin in report["plugins_used"]}
     if "PlatformTokenDetector" not in used:
-        raise RuntimeError(f"detect-secrets did not load {TOKENS}")
+        raise ToolError(f"detect-secrets did not load {TOKENS}")
     return [
         f"{name}:{secret['line_number']}: {secret['type']}"
         for name, secrets in report["results"].items()

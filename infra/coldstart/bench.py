@@ -78,8 +78,7 @@ def summarize(starts: dict[str, list[Start]]) -> dict[str, Any]:
     return summary
 
 
-def main() -> None:
-    """Run the command line."""
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m infra.coldstart.bench", description=(__doc__ or "").splitlines()[0]
     )
@@ -97,8 +96,12 @@ def main() -> None:
         "--seconds", type=float, default=AUDIO_SECONDS, help="duration of the first clip"
     )
     add_save(parser)
-    options = parser.parse_args()
-    precision = read_header(options.packed)[1].form.partition("-")[2]
+    return parser
+
+
+def _build_contestants(options: argparse.Namespace) -> dict[str, Callable[[], Start]]:
+    """Return a function for each contestant, to start it once."""
+    precision = _read_precision(options.packed)
     peers = {
         "musicgen": build_ours(str(options.packed.resolve()), precision),
         "naive": build_naive(
@@ -108,15 +111,25 @@ def main() -> None:
     if options.before is not None:
         packed = (options.before_packed or options.packed).resolve()
         peers[BEFORE] = build_ours(str(packed), precision, options.before)
-    contestants = {
+    return {
         name: lambda peer=peer: start_once(*peer, options.seconds) for name, peer in peers.items()
     }
+
+
+def _read_precision(packed: Path) -> str:
+    return read_header(packed)[1].form.partition("-")[2]
+
+
+def main() -> None:
+    """Run the command line."""
+    options = _build_parser().parse_args()
+    contestants = _build_contestants(options)
     files = [*files_of(options.checkpoint), *files_of(options.packed)]
     result: dict[str, Any] = {
         "name": "coldstart",
         "machine": machine("cpu", cpu_quota()),
         "model": options.checkpoint.name,
-        "precision": precision,
+        "precision": _read_precision(options.packed),
         "seconds_of_audio": options.seconds,
         "bytes": {"musicgen": options.packed.stat().st_size}
         | {"naive": sum(path.stat().st_size for path in files_of(options.checkpoint))},

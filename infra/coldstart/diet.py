@@ -195,8 +195,7 @@ def imports(site: Path, module: str) -> bool:
     return done.returncode == 0
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m infra.coldstart.diet", description=(__doc__ or "").splitlines()[0]
     )
@@ -218,7 +217,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="", help="make the clips with this packed file")
     parser.add_argument("--dry-run", action="store_true", help="show the sizes, remove nothing")
     add_save(parser)
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    options = _build_parser().parse_args(arguments)
     site: Path = options.site_packages
     before = size_of(site)
     removed = prune(site, dry_run=options.dry_run)

@@ -13,6 +13,7 @@ from typing import Any
 
 from infra.deploy import checks
 from infra.deploy.call_limits import CallLimit, check_call_limits
+from infra.deploy.costs import show_costs
 from infra.deploy.google_cloud import (
     HEALTH_ROUTE,
     PORT,
@@ -62,6 +63,7 @@ class CloudRun:
         yield from check_call_limits(
             self._limit, self._options.find_variables(None), self._options.load
         )
+        yield show_costs(self._options.build_fleet("cloudrun"))
         yield from checks.check_bucket(env)
 
     @property
@@ -130,6 +132,11 @@ class CloudRun:
             "traffic": [{"type": _LATEST, "percent": 100}],
         }
         return [self._step("PATCH", f"{self._path}?updateMask=template,traffic", body)]
+
+    def list_removal(self) -> list[str]:
+        """Return the deletion of the service with its revisions."""
+        where = f"--region={self._options.region} --project={self._api.project}"
+        return [f"gcloud run services delete {self._options.name} {where}"]
 
     @property
     def _parent(self) -> str:

@@ -98,6 +98,10 @@ class Compose:
         images = _parse_images(release) if release else {}
         return [build_step(*up, str(WAIT_SECONDS), environment=images)]
 
+    def list_removal(self) -> list[str]:
+        """Return the end of the services. The volumes with clips and jobs stay."""
+        return [f"{' '.join(self._base)} down"]
+
     def _config(self) -> Any:
         return json.loads(read_output(*self._base, "config", "--format", "json"))
 

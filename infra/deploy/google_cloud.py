@@ -12,6 +12,7 @@ from typing import Any
 
 from infra.check.tools import find_tool
 from infra.deploy import checks
+from infra.deploy.costs import Fleet
 from infra.deploy.rest import Rest
 from infra.deploy.shell import run_command
 from infra.deploy.speed import Load
@@ -63,6 +64,10 @@ class GoogleOptions:
         """Return the variables of the container, as Google's APIs list them."""
         values = self.find_variables(answer_mb)
         return [{"name": name, "value": values[name]} for name in sorted(values)]
+
+    def build_fleet(self, platform: str) -> Fleet:
+        """Return the instances, for their price on a platform."""
+        return Fleet(platform, [self.gpu] if self.gpu else [], self.min, self.max)
 
     @property
     def load(self) -> Load:

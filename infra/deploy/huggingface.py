@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from infra.check.security import is_secret
 from infra.deploy import checks
 from infra.deploy.call_limits import CallLimit, check_call_limits
+from infra.deploy.costs import Fleet, show_costs
 from infra.deploy.speed import Load
 from infra.deploy.target import Check, DeployError, Step
 from infra.huggingface.layout import PACKAGES, LayoutError, lay_out
@@ -70,7 +71,13 @@ class HuggingFace:
         # The toolkit of the endpoint makes one call at a time, and the proxy's time is unknown.
         load = Load(self._options.model, [self._options.instance_type], 1)
         yield from check_call_limits(CallLimit("Hugging Face", None, ""), self._options.env, load)
+        yield show_costs(Fleet("hf", [self._gpu], *limits))
         yield from checks.check_bucket(self._options.env)
+
+    @property
+    def _gpu(self) -> str:
+        """The GPU with its number, as nvidia-l4:4 for the size x4."""
+        return f"{self._options.instance_type}:{self._options.instance_size.removeprefix('x')}"
 
     def _check_token(self) -> Check:
         if not self._has_token:
@@ -113,6 +120,11 @@ class HuggingFace:
             Step(f"{layout} --output FOLDER && {upload}", self._upload),
             Step(self._describe_call("COMMIT"), lambda: self._serve(self._require_commit())),
         ]
+
+    def list_removal(self) -> list[str]:
+        """Return the deletion of the endpoint. The repository is free."""
+        name = self._options.endpoint
+        return [f"hf endpoints delete {name} --namespace {self._namespace}"]
 
     @property
     def _namespace(self) -> str:

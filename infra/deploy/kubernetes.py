@@ -128,6 +128,10 @@ class Kubernetes:
             *self._wait_for(self._list_names("Deployment")),
         ]
 
+    def list_removal(self) -> list[str]:
+        """Return the deletion of the namespace. Nodes, database and bucket are outside."""
+        return [f"{' '.join(self._kubectl)} delete --ignore-not-found -k {self._folder}"]
+
     def _delete_stale(self) -> Iterator[Step]:
         def get(resources: str) -> str:
             return self._get(resources, f"--selector={SELECTOR}", "--output=json")

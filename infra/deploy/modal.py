@@ -14,6 +14,7 @@ from functools import cached_property
 from infra.check.tools import find_tool
 from infra.deploy import checks
 from infra.deploy.call_limits import CallLimit, check_call_limits
+from infra.deploy.costs import Fleet, show_costs
 from infra.deploy.shell import build_step, run_command
 from infra.deploy.speed import Load
 from infra.deploy.target import Check, DeployError, Step
@@ -56,6 +57,8 @@ class Modal:
         gpus = [gpu.partition(":")[0] for gpu in self._options.gpu]
         load = Load(self._options.model, gpus, self._options.slots)
         yield from check_call_limits(limit, {}, load)
+        options = self._options
+        yield show_costs(Fleet("modal", options.gpu, options.min, options.max))
 
     def find_current_release(self) -> str | None:
         """Return the newest version of the app, or None."""
@@ -87,6 +90,11 @@ class Modal:
             build_step("modal", "run", "-m", f"{MODULE}::fill_volume", environment=variables),
             deploy,
         ]
+
+    def list_removal(self) -> list[str]:
+        """Return the end of the app and of the volume with its weights."""
+        name = self._options.name
+        return [f"modal app stop {name}", f"modal volume delete {name}-weights"]
 
     def _check_token(self, may_ask: bool, has_token: bool) -> Check:
         name = " and ".join(TOKEN)

@@ -12,6 +12,7 @@ from typing import Any
 
 from infra.deploy import checks
 from infra.deploy.call_limits import CallLimit, check_call_limits
+from infra.deploy.costs import Fleet, show_costs
 from infra.deploy.rest import Rest
 from infra.deploy.speed import Load
 from infra.deploy.target import Check, DeployError, Step
@@ -63,6 +64,8 @@ class Replicate:
         load = Load(model, [self._options.hardware], 1)
         limit = CallLimit("Replicate", CALL_SECONDS, "Replicate's support raises the limit")
         yield from check_call_limits(limit, {}, load)
+        if self._options.deployment is not None:
+            yield show_costs(Fleet("replicate", [self._options.hardware], *limits))
 
     def _check_token(self) -> Check:
         token = self._api.token_check
@@ -111,6 +114,13 @@ class Replicate:
                 f"{self._options.model} choose the version themselves."
             )
         return [self._serve(release)]
+
+    def list_removal(self) -> list[str]:
+        """Return the deletion of the deployment; without one, only calls cost."""
+        if self._options.deployment is None:
+            return []
+        token = '-H "Authorization: Bearer $REPLICATE_API_TOKEN"'
+        return [f"curl -X DELETE {token} {BASE_URL}/v1/deployments/{self._options.deployment}"]
 
     def _push_arguments(self) -> list[str]:
         options = self._options

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -68,6 +69,7 @@ def _change(
     _say(f"{target.name}: the current release is {after}")
     if current is not None and after != current:
         _say("To go back to the previous release, run the command again with --rollback.")
+    _show_removal(target)
     return 0
 
 
@@ -83,6 +85,7 @@ def _record_failure(target: Target, current: str | None, rollback_to: str | None
     except DeployError as error:
         _say(f"The release after the failure is unknown: {error}")
         _say(f"Before the failure it was {current or 'none'}; --to deploys a release by name.")
+    _show_removal(target)
 
 
 def _choose_release(target: Target, options: DeployOptions, current: str | None) -> str | None:
@@ -109,6 +112,13 @@ def _show(target: Target, release: str | None) -> int:
     for step in target.plan_steps(release):
         _say(f"would run: {step.command}")
     return 0
+
+
+def _show_removal(target: Target) -> None:
+    """Show the commands that take the deployment down: nobody should pay for a trial."""
+    with contextlib.suppress(DeployError):
+        for command in target.list_removal():
+            _say(f"To take it down: {command}")
 
 
 def _check_all(target: Target, builds: bool) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from infra.deploy import checks
 from infra.deploy.call_limits import CallLimit, check_call_limits
+from infra.deploy.costs import Fleet, show_costs
 from infra.deploy.option_types import CALL_SECONDS
 from infra.deploy.rest import Rest
 from infra.deploy.speed import Load
@@ -77,6 +78,8 @@ class RunPod:
         if builds:
             limit, load = self._find_limit(endpoint), self._find_load(endpoint, env)
             yield from check_call_limits(limit, env, load)
+            workers = self._find_workers(endpoint or {})
+            yield show_costs(Fleet("runpod", load.gpus, workers["min"], workers["max"]))
         if SECRET not in "".join(env.values()):
             yield from checks.check_bucket(env)
 
@@ -111,6 +114,14 @@ class RunPod:
             ]
         changes = self._compare(endpoint)
         return [self._update(endpoint, changes)] if changes else []
+
+    def list_removal(self) -> list[str]:
+        """Return the deletion of the endpoint. Network volumes cost until they are deleted too."""
+        endpoint = self._find_endpoint()
+        if endpoint is None:
+            return []
+        token = '-H "Authorization: Bearer $RUNPOD_API_KEY"'
+        return [f"curl -X DELETE {token} {BASE_URL}/v2/serverless/{endpoint['id']}"]
 
     def _update(self, endpoint: Mapping[str, Any] | None, body: dict[str, Any]) -> Step:
         if endpoint is None:
@@ -149,8 +160,11 @@ class RunPod:
         return {name: value for name, value in limits if value is not None}
 
     def _check_limits(self, endpoint: Mapping[str, Any]) -> Check:
-        limits = WORKERS | endpoint.get("workers", {}) | self._workers()
+        limits = self._find_workers(endpoint)
         return checks.check_limits("workers", limits["min"], limits["max"])
+
+    def _find_workers(self, endpoint: Mapping[str, Any]) -> dict[str, int]:
+        return {**WORKERS, **endpoint.get("workers", {}), **self._workers()}
 
     def _places(self) -> dict[str, list[str]]:
         """Return the given network volumes and data centres, without the others."""

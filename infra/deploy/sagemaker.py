@@ -22,7 +22,8 @@ from infra.deploy.aws import (
     open_session,
 )
 from infra.deploy.call_limits import check_call_limits
-from infra.deploy.sagemaker_plan import SageMakerOptions, SageMakerPlan
+from infra.deploy.costs import Fleet, show_costs
+from infra.deploy.sagemaker_plan import DIMENSION, SageMakerOptions, SageMakerPlan
 from infra.deploy.target import Check, CheckError, DeployError, Step
 
 WAIT = {"Delay": 15, "MaxAttempts": 160}
@@ -62,7 +63,10 @@ class SageMaker:
             self._options.env.get("MUSICGEN_MODEL"), asks_hub=credentials.is_met
         )
         yield from check_call_limits(self._plan.limit, self._plan.environment, self._plan.load)
-        yield from checks.check_bucket(self._options.env)
+        options = self._options
+        fleet = Fleet("sagemaker", [options.instance_type], options.min, options.max)
+        yield show_costs(fleet)
+        yield from checks.check_bucket(options.env)
 
     def find_current_release(self) -> str | None:
         """Return the configuration of the endpoint; None for a failed one, which serves nothing."""
@@ -93,6 +97,18 @@ class SageMaker:
                 steps.append(self._step("sagemaker", "create_endpoint_config", body))
             return [*steps, *self._serve(release), *self._scale()]
         return self._serve(release)
+
+    def list_removal(self) -> list[str]:
+        """Return the end of the autoscaling and of the endpoint. Configurations are free."""
+        name = self._options.name
+        region = f" --region {self._region}" if self._region else ""
+        target = f"--resource-id {self._plan.resource} --scalable-dimension {DIMENSION}"
+        scaling = f"deregister-scalable-target --service-namespace sagemaker {target}"
+        return [
+            f"aws application-autoscaling {scaling}{region}",
+            f"aws cloudwatch delete-alarms --alarm-names {name}-from-zero{region}",
+            f"aws sagemaker delete-endpoint --endpoint-name {name}{region}",
+        ]
 
     def _scale(self) -> list[Step]:
         steps = [self._step(*each) for each in self._plan.build_scaling()]

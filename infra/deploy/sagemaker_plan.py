@@ -12,6 +12,7 @@ from infra.deploy.call_limits import CallLimit
 from infra.deploy.speed import Load
 
 VARIANT = "AllTraffic"
+DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 START_SECONDS = 1200
 """For a download of an image's weights, until the first health check succeeds."""
 IDLE_SECONDS = 300
@@ -189,7 +190,7 @@ class SageMakerPlan:
         return {
             "ServiceNamespace": "sagemaker",
             "ResourceId": self.resource,
-            "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+            "ScalableDimension": DIMENSION,
         }
 
     def _container(self) -> dict[str, Any]:

@@ -12,11 +12,9 @@ BANDWIDTH: dict[str, float] = {
     "T4": 320,
     "L4": 300,
     "A10": 600,
-    "A4000": 448,
-    "3090": 936,
-    "4090": 1008,
+    "2000-ADA": 224,
     "5090": 1792,
-    "A6000": 768,
+    "A40": 696,
     "L40S": 864,
     "RTX-PRO-6000": 1597,
     "A100-40GB": 1555,
@@ -25,7 +23,10 @@ BANDWIDTH: dict[str, float] = {
     "H200": 4800,
     "B200": 7700,
 }
-"""Memory bandwidth in GB a second by NVIDIA's data sheets; the slowest variant of each name."""
+"""Memory bandwidth in GB a second by NVIDIA's data sheets; the slowest variant of each name.
+
+A100 and H100 are those for PCIe: SXM has 2039 and 3350. B200 is an eighth of an HGX B200's 62 TB/s.
+"""
 NAMES: dict[str, str] = {
     # Cloud Run
     "nvidia-l4": "L4",
@@ -46,12 +47,14 @@ NAMES: dict[str, str] = {
     "ml.p5": "H100",
     "ml.p5e": "H200",
     "ml.p5en": "H200",
-    # RunPod, by the pool
-    "AMPERE_16": "A4000",
-    "AMPERE_24": "3090",
-    "ADA_24": "4090",
+    # RunPod: the slowest of each pool. Sources, which place the L4 differently:
+    # https://docs.runpod.io/flash/configuration/gpu-types and
+    # https://docs.runpod.io/serverless/references/endpoint-configurations
+    "AMPERE_16": "2000-ADA",
+    "AMPERE_24": "L4",
+    "ADA_24": "L4",
     "ADA_32_PRO": "5090",
-    "AMPERE_48": "A6000",
+    "AMPERE_48": "A40",
     "ADA_48_PRO": "L40S",
     "AMPERE_80": "A100-80GB",
     "ADA_80_PRO": "H100",

@@ -63,3 +63,6 @@ class Target(Protocol):
 
     def plan_steps(self, release: str | None) -> list[Step]:
         """Return the steps to deploy `release`, or this checkout for None."""
+
+    def list_removal(self) -> list[str]:
+        """Return the commands that take everything down, to run by hand: afterwards it is free."""

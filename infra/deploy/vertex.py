@@ -12,6 +12,7 @@ from typing import Any
 
 from infra.deploy import checks
 from infra.deploy.call_limits import CallLimit, check_call_limits
+from infra.deploy.costs import show_costs
 from infra.deploy.google_cloud import (
     HEALTH_ROUTE,
     PORT,
@@ -74,6 +75,7 @@ class Vertex:
         yield from check_call_limits(self._limit, variables, self._options.load)
         if self._api.has_token and self._api.project:
             yield from self._check_timeout()
+        yield show_costs(self._options.build_fleet("vertex"))
         yield from checks.check_bucket(env)
 
     @property
@@ -161,6 +163,16 @@ class Vertex:
             body = {"deployedModelId": old["id"]}
             steps.append(self._step(f"{self._endpoint_path}:undeployModel", body))
         return steps
+
+    def list_removal(self) -> list[str]:
+        """Return the end of each deployed model, then of the endpoint. Models alone are free."""
+        where = f"--region={self._options.region} --project={self._api.project}"
+        name, command = self._options.name, "gcloud ai endpoints"
+        undeploy = [
+            f"{command} undeploy-model {name} --deployed-model-id={each['id']} {where}"
+            for each in self._list_deployed()
+        ]
+        return [*undeploy, f"{command} delete {name} {where}"]
 
     def _send_traffic(self, deployed_id: str) -> Step:
         """Return the step that sends all calls to a deployed model."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -18,8 +19,7 @@ from infra.loadtest.targets import ask_job_api, ask_platform
 from musicgen.settings.job_api import ClientSettings
 
 
-def main() -> int:
-    """Run the command line and return its exit status: 1 for a failed job, 2 for wrong options."""
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m infra.loadtest",
         description=(__doc__ or "").splitlines()[0].partition(": ")[2],
@@ -44,11 +44,27 @@ def main() -> int:
     parser.add_argument("--timeout", type=float, default=900.0, help="seconds for one job")
     parser.add_argument("--seed", type=int, default=0, help="seed of the arrivals and the jobs")
     parser.add_argument("--output", type=Path, help="also write the JSON there")
-    options = parser.parse_args()
-    if options.jobs_per_hour <= 0 or options.minutes <= 0 or min(options.durations) <= 0:
-        parser.error("--jobs-per-hour, --minutes and --durations must be more than 0")
+    return parser
+
+
+def _find_problem(options: argparse.Namespace) -> str | None:
+    """Return the problem of the options, or None."""
+    numbers = (options.jobs_per_hour, options.minutes, options.timeout, *options.durations)
+    if not all(0 < number < math.inf for number in numbers):
+        return "--jobs-per-hour, --minutes, --durations and --timeout must be positive and finite"
     if options.target and options.max_jobs is None:
-        parser.error("--target needs --max-jobs, because every job on a platform costs money")
+        return "--target needs --max-jobs, because every job on a platform costs money"
+    if options.max_jobs is not None and options.max_jobs < 1:
+        return "--max-jobs must be at least 1"
+    return None
+
+
+def main() -> int:
+    """Run the command line and return its exit status: 1 for a failed job, 2 for wrong options."""
+    parser = _build_parser()
+    options = parser.parse_args()
+    if problem := _find_problem(options):
+        parser.error(problem)
     moments = poisson(options.jobs_per_hour, 60 * options.minutes, options.seed)
     moments = moments[: options.max_jobs]
     if options.server:

@@ -115,8 +115,7 @@ def push(cog: str, folder: Path, image: str, token: str | None) -> int:
     return subprocess.run([cog, "push", image], cwd=folder, env=environment).returncode
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m infra.replicate.push", description="Push this project to Replicate."
     )
@@ -134,7 +133,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--token-stdin", action="store_true", help="read the token from standard input"
     )
     parser.add_argument("--dry-run", action="store_true", help="show the push without running it")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    options = _build_parser().parse_args(arguments)
     image = f"{REGISTRY}/{options.name}"
     try:
         if not _NAME.fullmatch(options.name):

@@ -27,7 +27,24 @@ _PROGRAMS = {
     "tofu": "install OpenTofu (https://opentofu.org), or set TOFU=terraform",
     "kubectl": "install it (https://kubernetes.io/docs/tasks/tools); it deploys afterwards",
 }
+_CLOUD_PROGRAMS = {
+    "aws": (
+        "aws",
+        "install it (https://aws.amazon.com/cli); OpenTofu asks it for the cluster's token",
+    ),
+    "google": (
+        "gcloud",
+        "install it (https://cloud.google.com/sdk); it adds the cluster to kubectl",
+    ),
+}
 _AWS_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+_AWS_SOURCES = (
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+"""Variables that name another source of credentials, as CloudShell and CI set them."""
+_GOOGLE_TEXTS = ("GOOGLE_OAUTH_ACCESS_TOKEN", "GOOGLE_CREDENTIALS")
 _GOOGLE_FILE = ".config/gcloud/application_default_credentials.json"
 
 
@@ -35,7 +52,7 @@ def list_checks(
     cloud: str, environment: Mapping[str, str], folder: Path = FOLDER
 ) -> Iterator[Check]:
     """Yield the checks of a cluster on `cloud`: programs, credentials and variables."""
-    for program, remedy in _PROGRAMS.items():
+    for program, remedy in (*_PROGRAMS.items(), _CLOUD_PROGRAMS[cloud]):
         name = environment.get("TOFU", program) if program == "tofu" else program
         is_there = shutil.which(name, path=environment.get("PATH")) or find_tool(name)
         yield Check(name, bool(is_there), "" if is_there else remedy)
@@ -50,7 +67,12 @@ def _check_aws(environment: Mapping[str, str]) -> Check:
     if any(keys.values()):
         missing = ", ".join(name for name, is_set in keys.items() if not is_set)
         return Check("AWS credentials", not missing, missing and f"set {missing} too")
-    are_there = any((folder / name).is_file() for name in ("credentials", "config"))
+    files = (
+        Path(environment.get("AWS_SHARED_CREDENTIALS_FILE") or folder / "credentials"),
+        Path(environment.get("AWS_CONFIG_FILE") or folder / "config"),
+    )
+    are_there = any(environment.get(name) for name in _AWS_SOURCES)
+    are_there = are_there or any(file.is_file() for file in files)
     remedy = f"none: run `aws sso login`, or set {' and '.join(_AWS_KEYS)}"
     return Check("AWS credentials", are_there, "" if are_there else remedy)
 
@@ -58,7 +80,7 @@ def _check_aws(environment: Mapping[str, str]) -> Check:
 def _check_google(environment: Mapping[str, str]) -> Check:
     given = environment.get("GOOGLE_APPLICATION_CREDENTIALS")
     path = Path(given) if given else Path(environment.get("HOME", "~")) / _GOOGLE_FILE
-    is_there = path.is_file() or bool(environment.get("GOOGLE_OAUTH_ACCESS_TOKEN"))
+    is_there = path.is_file() or any(environment.get(name) for name in _GOOGLE_TEXTS)
     found = f"GOOGLE_APPLICATION_CREDENTIALS names {given}, which is missing" if given else "none"
     remedy = f"{found}: run `gcloud auth application-default login`"
     return Check("Google credentials", is_there, "" if is_there else remedy)

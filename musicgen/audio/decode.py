@@ -53,21 +53,23 @@ def read_audio(
     `InvalidContinuation` for a file ending before `start`.
     """
     with _open(path, max_seconds, DecoderProcess if is_foreign else _open_carefully) as sound:
-        rate, first = sound.rate, round(start * sound.rate)
+        # Nothing longer is read, and the samples of 1e308 seconds are no number.
+        latest = max_seconds + 1
+        rate, first = sound.rate, round(min(start, latest) * sound.rate)
         frames = sound.frames
         if frames is None:
             # One more than allowed, so that a longer sound is refused.
             frames = min(int(max_seconds * rate), MAX_VALUES // sound.channels) + 1
         elif first >= frames:
-            _refuse_start(first, frames, rate)
-        last = frames if stop is None else min(round(stop * rate), frames)
+            _refuse_start(start, frames / rate)
+        last = frames if stop is None else min(round(min(stop, latest) * rate), frames)
         channels = min(sound.channels, max_channels or sound.channels)
         blocks = _read_blocks(path, sound, None if stop is None else last, max_seconds)
         pcm, read = _collect(blocks, slice(first, last), channels)
         if not read and last:
             _refuse_nothing(path, sound)
         if read <= first < last:
-            _refuse_start(first, read, rate)
+            _refuse_start(start, read / rate)
         return pcm, rate
 
 
@@ -171,12 +173,9 @@ def _refuse_nothing(path: Path, sound: Sound) -> NoReturn:
     raise _build_error(path, SoundReason("no_audio"))
 
 
-def _refuse_start(start: int, frames: int, rate: int) -> NoReturn:
-    raise InvalidContinuation(
-        "continuation_start",
-        RequestReason("start_after_end", end=frames / rate),
-        value=start / rate,
-    )
+def _refuse_start(start: float, end: float) -> NoReturn:
+    problem = RequestReason("start_after_end", end=end)
+    raise InvalidContinuation("continuation_start", problem, value=start)
 
 
 def _read_blocks(path: Path, sound: Sound, stop: int | None, max_seconds: float) -> Iterator[Pcm]:

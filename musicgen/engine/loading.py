@@ -53,38 +53,13 @@ def load_engine(
     Raises: `SettingsError`, `ModelTooLarge`, `MissingDependency`, a subclass of `CheckpointError`.
     """
     device = resolve_device(settings.device)
-    if settings.engine == "musicgen":
-        pack = open_packed(folder, device, settings.precision, settings.revision)
-        if pack is not None and adapter is not None:
-            raise UnsupportedCheckpoint(
-                f"{folder} is a packed file and cannot take an adapter. Use the adapter with the "
-                "checkpoint folder."
-            )
-        if pack is not None:
-            return _load_packed(pack, name, device, settings, on_phase)
-    elif folder.is_file():
-        problem = "must be musicgen for a packed file"
-        raise SettingsError("MUSICGEN_ENGINE", problem, value=settings.engine)
+    pack = _open_pack(folder, device, settings, adapter)
+    if pack is not None:
+        return _load_packed(pack, name, device, settings, on_phase)
     config = MusicGenConfig.from_folder(folder)
     if settings.engine == "musicgen":
-        precision = resolve_precision(settings.precision, device)
-        check_memory(config, name, device, precision)
-        _log_kernels("checkpoint", device)
-        import_torch()
-        from musicgen.engine.pytorch.loading import load_checkpoint
-
         try:
-            return load_checkpoint(
-                folder,
-                config,
-                device,
-                precision,
-                rows=_count_rows(settings.slots),
-                torch_compile=settings.compile,
-                kernels=_read_kernel_options(settings),
-                launch=_read_launch_options(settings),
-                adapter=adapter,
-            )
+            return _load_checkpoint(folder, config, name, device, settings, adapter)
         except UnsupportedCheckpoint as error:
             if not fall_back:
                 raise
@@ -95,6 +70,52 @@ def load_engine(
     precision = resolve_precision(settings.precision, device, quantized=False)
     check_memory(config, name, device, precision)
     return TransformersEngine.load(folder, config, device, precision, adapter)
+
+
+def _open_pack(
+    folder: Path, device: str, settings: Settings, adapter: Path | None
+) -> PackFile | None:
+    """Open the packed file at `folder`, or return None for a checkpoint's folder."""
+    if settings.engine != "musicgen":
+        if folder.is_file():
+            problem = "must be musicgen for a packed file"
+            raise SettingsError("MUSICGEN_ENGINE", problem, value=settings.engine)
+        return None
+    pack = open_packed(folder, device, settings.precision, settings.revision)
+    if pack is not None and adapter is not None:
+        raise UnsupportedCheckpoint(
+            f"{folder} is a packed file and cannot take an adapter. Use the adapter with the "
+            "checkpoint folder."
+        )
+    return pack
+
+
+def _load_checkpoint(
+    folder: Path,
+    config: MusicGenConfig,
+    name: str,
+    device: str,
+    settings: Settings,
+    adapter: Path | None,
+) -> Engine:
+    """Load a checkpoint's folder in PyTorch. Raises: `UnsupportedCheckpoint` and others."""
+    precision = resolve_precision(settings.precision, device)
+    check_memory(config, name, device, precision)
+    _log_kernels("checkpoint", device)
+    import_torch()
+    from musicgen.engine.pytorch.loading import load_checkpoint
+
+    return load_checkpoint(
+        folder,
+        config,
+        device,
+        precision,
+        rows=_count_rows(settings.slots),
+        torch_compile=settings.compile,
+        kernels=_read_kernel_options(settings),
+        launch=_read_launch_options(settings),
+        adapter=adapter,
+    )
 
 
 def _load_packed(

@@ -22,30 +22,35 @@ def transcribe_to_midi(pcm: Pcm, sample_rate: int, tags: AudioTags) -> bytes:
     """Return a MIDI file of the notes of `pcm` (samples, channels).
 
     Times are those of the sound, not moved to a grid. Beats follow `tags.tempo`, or 120 per minute
-    without one. All notes are on one track: the model tells no instruments apart.
+    without one. All notes are on one track: the model tells no instruments apart. The track is as
+    long as the sound, so the notes of a loop repeat with it.
 
     Raises: `MissingDependency` without the extra `midi` or the model.
     """
-    return build_midi(transcribe(pcm, sample_rate), tags)
+    return build_midi(transcribe(pcm, sample_rate), tags, len(pcm) / sample_rate)
 
 
-def build_midi(notes: Iterable[Note], tags: AudioTags) -> bytes:
-    """Return a MIDI file with `notes`, titled by the prompt. Raises: `MissingDependency`."""
+def build_midi(notes: Iterable[Note], tags: AudioTags, seconds: float) -> bytes:
+    """Return a MIDI file of `seconds` with `notes`, titled by the prompt.
+
+    Raises: `MissingDependency`.
+    """
     check_installed()
     import mido
 
     tempo = tags.tempo
     bpm = _BPM_DEFAULT if tempo is None else tempo.bpm
     track = mido.MidiTrack(_build_head(tags, bpm, 4 if tempo is None else tempo.beats_per_bar))
-    now = 0
-    for ticks, is_start, note in _order_events(notes, bpm / 60 * _TICKS_PER_BEAT):
+    ticks_per_second = bpm / 60 * _TICKS_PER_BEAT
+    now, last = 0, round(seconds * ticks_per_second)
+    for ticks, is_start, note in _order_events(notes, ticks_per_second, last):
         velocity = note.velocity if is_start else 0
         kind = "note_on" if is_start else "note_off"
         track.append(
             mido.Message(kind, note=note.pitch, velocity=velocity, time=ticks - now, channel=0)
         )
         now = ticks
-    track.append(mido.MetaMessage("end_of_track"))
+    track.append(mido.MetaMessage("end_of_track", time=last - now))
     target = io.BytesIO()
     file = mido.MidiFile(type=0, ticks_per_beat=_TICKS_PER_BEAT, charset="utf-8")
     file.tracks.append(track)
@@ -70,12 +75,17 @@ def _build_head(tags: AudioTags, bpm: float, beats_per_bar: int) -> list[Any]:
     return head
 
 
-def _order_events(notes: Iterable[Note], ticks_per_second: float) -> list[tuple[int, bool, Note]]:
-    """Return starts and ends by time; at the same time an end comes first."""
+def _order_events(
+    notes: Iterable[Note], ticks_per_second: float, last: int
+) -> list[tuple[int, bool, Note]]:
+    """Return starts and ends by time; at the same time an end comes first.
+
+    The model's last frame may reach beyond the sound, which ends at the tick `last`.
+    """
     scale = ticks_per_second / FRAMES_PER_SECOND
     events = []
     for note in notes:
         start = round(note.start * scale)
         events.append((start, True, note))
-        events.append((max(start + 1, round(note.end * scale)), False, note))
+        events.append((min(max(start + 1, round(note.end * scale)), last), False, note))
     return sorted(events, key=lambda event: (event[0], event[1], event[2].pitch))

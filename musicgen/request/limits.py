@@ -26,6 +26,8 @@ GUIDANCE_DEFAULT, GUIDANCE_MAX = 3.0, 1000.0
 """More sounds no different, and the logits overflow at last."""
 LEAST_TEMPERATURE = 1e-6
 """Lower ones act as 0: logits divided by them can overflow."""
+GREATEST_TEMPERATURE = 1e30
+"""Higher ones act as this one: they overflow as float32, and logits divided by them are equal."""
 STYLE_MIN_SECONDS, STYLE_MAX_SECONDS = 1.5, 4.5
 STYLE_MAX_DETAIL = 6
 TEXT_GUIDANCE_MAX = 20.0

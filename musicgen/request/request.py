@@ -116,8 +116,9 @@ class GenerationRequest(RequestFields):
     @property
     def sampling(self) -> SamplingParams:
         """The sampling parameters, as floats where the engine wants floats."""
+        temperature = min(float(self.temperature), limits.GREATEST_TEMPERATURE)
         return SamplingParams(
-            0.0 if self.temperature < limits.LEAST_TEMPERATURE else float(self.temperature),
+            0.0 if temperature < limits.LEAST_TEMPERATURE else temperature,
             self.top_k,
             float(self.top_p),
             float(self.classifier_free_guidance),

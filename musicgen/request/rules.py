@@ -158,7 +158,8 @@ def _check_loop(request: RequestFields) -> None:
 
 
 def _check_finish(request: RequestFields, duration: float) -> None:
-    if request.fade_in + request.fade_out > duration:
+    # A rounding error of the sum must not count.
+    if round(request.fade_in + request.fade_out, 6) > duration:
         fades = {"fade_out": request.fade_out, "fade_in": request.fade_in}
         raise InvalidRequest("fade_out", RequestReason("fades_too_long", **fades, seconds=duration))
     strategy = request.normalization_strategy

@@ -20,6 +20,7 @@ from tests.support.audio_files import (
     make_flac_claiming,
     make_sines,
 )
+from tests.support.clips import RATE, tone_file
 
 
 @pytest.mark.parametrize("kind", LOSSLESS)
@@ -139,3 +140,14 @@ def test_other_numbers_of_channels_are_the_mean_repeated(have: int, want: int) -
     assert mixed.dtype == np.float32
     for channel in range(want):
         assert np.allclose(mixed[:, channel], pcm.mean(axis=1), atol=1e-7)
+
+
+@pytest.mark.parametrize("is_foreign", [False, True])
+def test_a_start_beyond_all_numbers_is_refused_as_one_after_the_end(
+    tmp_path: Path, is_foreign: bool
+) -> None:
+    """Its samples are infinite: a caller's 1e308 seconds were an error of the server."""
+    path = tone_file(tmp_path / "a.wav", 0.5)
+    with pytest.raises(InvalidContinuation, match=r"before the end of the clip at 0\.50 seconds"):
+        read_audio(path, start=1e308, stop=1e308, is_foreign=is_foreign)
+    assert len(read_audio(path, stop=1e308, is_foreign=is_foreign)[0]) == RATE // 2

@@ -240,6 +240,17 @@ def test_of_several_gpus_the_slowest_counts() -> None:
     assert both and slow and both.of(8) == slow.of(8)
 
 
+def test_a_pool_of_runpod_counts_as_its_slowest_gpu() -> None:
+    """ADA_24 and AMPERE_24 may give an L4, a third as fast as the GPU in their names' examples."""
+    rates = {
+        name: pace.of(1)
+        for name in ("L4", "A40", "AMPERE_16", "AMPERE_24", "ADA_24", "AMPERE_48")
+        if (pace := find_pace(Load("small", [name], 1)))
+    }
+    assert rates["ADA_24"] == rates["AMPERE_24"] == rates["L4"]
+    assert rates["AMPERE_48"] == rates["A40"] and rates["AMPERE_16"] < rates["L4"]
+
+
 def test_the_container_s_own_defaults_are_within_the_limits() -> None:
     """Without this command, nothing but the server's defaults keeps to the limits."""
     assert LIMITS["cloudrun"].call_seconds <= CALL_SECONDS["cloudrun"][1]

@@ -49,6 +49,9 @@ class Shelf:
 
         return [Step("put it", put), Step("look at it", look)]
 
+    def list_removal(self) -> list[str]:
+        return ["clear it"]
+
 
 @pytest.fixture(autouse=True)
 def _own_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +64,8 @@ def test_a_release_is_brought_and_the_same_again_changes_nothing(
     shelf = Shelf("two", "one")
     assert deploy(shelf, DeployOptions()) == 0
     assert shelf.current == "two"
-    assert "$ put it" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "$ put it" in out and "To take it down: clear it" in out
     assert deploy(shelf, DeployOptions()) == 0
     out = capsys.readouterr().out
     assert "nothing to do" in out and "$" not in out

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from infra.check import files, tools
+from infra.check.__main__ import CHECKS, main
 from infra.generate.raises import read_messages
 from musicgen import errors
 from tests.support import ROOT
@@ -145,6 +146,19 @@ def test_a_tool_that_is_not_there_is_no_pass(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(tools, "find_tool", lambda name: None)
     with pytest.raises(RuntimeError, match="hadolint is not installed"):
         files.check_dockerfiles()
+
+
+def test_a_tool_without_an_answer_is_one_short_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was a traceback with the name of every file of the project."""
+    monkeypatch.setattr(tools, "find_tool", lambda name: shutil.which("sleep"))
+    monkeypatch.setattr(tools, "SECONDS", 0.1)
+    monkeypatch.setitem(CHECKS, "secrets", lambda: [tools.read_output("git", "10")])
+    with pytest.raises(SystemExit) as ended:
+        main(["secrets"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "secrets: git: no answer for 0.1 s\n"
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)

@@ -140,7 +140,12 @@ def test_jobs_that_fail_are_the_exit_status(server: JobServer) -> None:
     ("options", "said"),
     [
         (("--target", "runpod", "--name", "x", "--jobs-per-hour", "60"), "--max-jobs"),
-        (("--server", "http://127.0.0.1:9", "--jobs-per-hour", "0"), "more than 0"),
+        # A negative number cut jobs off the end, and infinity never came to an end.
+        (("--server", "x", "--jobs-per-hour", "60", "--max-jobs", "-1"), "at least 1"),
+        (("--server", "x", "--jobs-per-hour", "inf"), "positive and finite"),
+        (("--server", "x", "--jobs-per-hour", "60", "--minutes", "nan"), "positive and finite"),
+        (("--server", "x", "--jobs-per-hour", "60", "--timeout", "0"), "positive and finite"),
+        (("--server", "http://127.0.0.1:9", "--jobs-per-hour", "0"), "positive and finite"),
         (("--jobs-per-hour", "60"), "--server"),
     ],
 )

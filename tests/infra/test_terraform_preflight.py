@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,8 @@ def test_a_newcomer_sees_all_that_is_missing(cloud: str, tmp_path: Path) -> None
     names = [line.partition(":")[0] for line in missing]
     title = {"aws": "AWS", "google": "Google"}[cloud]
     assert ended.returncode == 2
-    assert [name for name in names if name != "kubectl"] == [
+    program = {"aws": "aws", "google": "gcloud"}[cloud]
+    assert [name for name in names if name not in ("kubectl", program)] == [
         *("no-such-program", f"{title} credentials"),
         *(f"variable {name}" for name in VARIABLES[cloud]),
     ]
@@ -52,8 +54,8 @@ def test_values_come_from_the_file_or_the_environment(cloud: str, tmp_path: Path
     (tmp_path / cloud / preflight.VALUES).write_text(values)
     environment = {"HOME": str(tmp_path), **KEYS[cloud], f"TF_VAR_{first}": "y"}
     found = {c.name: c.is_met for c in preflight.list_checks(cloud, environment, tmp_path)}
-    found.pop("tofu")
-    found.pop("kubectl")
+    for program in ("tofu", "kubectl", {"aws": "aws", "google": "gcloud"}[cloud]):
+        found.pop(program)
     assert len(found) == 1 + len(VARIABLES[cloud]) and all(found.values()), found
     (tmp_path / cloud / preflight.VALUES).write_text("host = = 1\n")
     [broken] = [c for c in preflight.list_checks(cloud, environment, tmp_path) if "HCL" in c.detail]
@@ -74,6 +76,41 @@ def test_half_set_credentials_are_named(
     found = preflight.list_checks(cloud, {"HOME": str(tmp_path), **environment})
     [check] = [each for each in found if "credentials" in each.name]
     assert not check.is_met and words in check.detail
+
+
+@pytest.mark.parametrize(("cloud", "program"), [("aws", "aws"), ("google", "gcloud")])
+def test_the_cloud_s_own_program_is_needed(cloud: str, program: str, tmp_path: Path) -> None:
+    """OpenTofu runs `aws` for a token once the cluster is there, after a quarter of an hour."""
+
+    def check() -> bool:
+        environment = {"HOME": str(tmp_path), "PATH": str(tmp_path)}
+        found = {each.name: each for each in preflight.list_checks(cloud, environment)}
+        return found[program].is_met
+
+    if shutil.which(program) is None:
+        assert not check()
+    (tmp_path / program).write_text("#!/bin/sh\n")
+    (tmp_path / program).chmod(0o755)
+    assert check()
+
+
+@pytest.mark.parametrize(
+    ("cloud", "environment"),
+    [
+        ("aws", {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://localhost:1338/latest/meta-data"}),
+        ("aws", {"AWS_WEB_IDENTITY_TOKEN_FILE": "/run/token"}),
+        ("aws", {"AWS_SHARED_CREDENTIALS_FILE": __file__}),
+        ("aws", {"AWS_CONFIG_FILE": __file__}),
+        ("google", {"GOOGLE_CREDENTIALS": "{}"}),
+    ],
+)
+def test_credentials_count_from_wherever_opentofu_takes_them(
+    cloud: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """A cloud's own shell and a CI job have no file in the home folder."""
+    found = preflight.list_checks(cloud, {"HOME": str(tmp_path), **environment})
+    [check] = [each for each in found if "credentials" in each.name]
+    assert check.is_met, check
 
 
 def test_a_missing_parser_is_a_missing_thing(

@@ -82,7 +82,7 @@ def _read(data: bytes) -> tuple[mido.MidiFile, list[tuple[float, float, int]]]:
 def test_a_file_has_tempo_meter_and_the_times_of_the_sound(tempo: Tempo | None) -> None:
     notes = [Note(60, 0, 86, 100), Note(64, 43, 172, 1), Note(60, 86, 100, 127)]
     tags = AudioTags("düster 🎹\nsong", 7, "demo", "Apache-2.0", "test", tempo=tempo)
-    file, found = _read(build_midi(notes, tags))
+    file, found = _read(build_midi(notes, tags, 172 / FRAMES_PER_SECOND))
     wanted = sorted(
         (n.start / FRAMES_PER_SECOND, n.end / FRAMES_PER_SECOND, n.pitch) for n in notes
     )
@@ -95,9 +95,27 @@ def test_a_file_has_tempo_meter_and_the_times_of_the_sound(tempo: Tempo | None) 
     assert meta["copyright"].text == "Apache-2.0"
 
 
+@pytest.mark.parametrize(("bpm", "beats", "rate"), [(126, 16, RATE), (92.5, 9, 44_100)])
+def test_the_track_of_a_loop_has_its_whole_bars(bpm: float, beats: int, rate: int) -> None:
+    """It ended with the last note, so a loop of notes fell out of step with its sound."""
+    samples = round(beats * 60 / bpm * rate)
+    sound = np.pad(_play([60, 64], 0.4, rate), ((0, samples), (0, 0)))[:samples]
+    tags = AudioTags("loop", 1, "demo", "", "test", tempo=Tempo(bpm, 4, True))
+    file, found = _read(transcribe_to_midi(sound, rate, tags))
+    assert found and max(end for _, end, _ in found) < 1
+    assert sum(message.time for message in file.tracks[0]) == beats * file.ticks_per_beat
+
+
+def test_no_note_ends_after_its_sound() -> None:
+    """The last frame of the model is rarely whole."""
+    frames, seconds = 100, 99.5 / FRAMES_PER_SECOND
+    file, [(_, end, _)] = _read(build_midi([Note(60, 0, frames, 100)], TAGS, seconds))
+    assert end == pytest.approx(file.length) and file.length == pytest.approx(seconds, abs=0.001)
+
+
 @pytest.mark.parametrize("prompt", ["", "\0", "\ud800", "x" * 2000, "\ufffe"])
 def test_any_prompt_and_no_notes_make_a_file(prompt: str) -> None:
-    _, found = _read(build_midi([], AudioTags(prompt, 1, "", "", "")))
+    _, found = _read(build_midi([], AudioTags(prompt, 1, "", "", ""), 1.0))
     assert found == []
 
 

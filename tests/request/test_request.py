@@ -7,6 +7,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -179,6 +180,21 @@ def test_a_tiny_temperature_acts_as_0() -> None:
     for tiny in (5e-324, 1e-45, 1e-10):
         assert GenerationRequest(prompt="x", temperature=tiny).sampling.temperature == 0
     assert GenerationRequest(prompt="x", temperature=0.01).sampling.temperature == 0.01
+
+
+def test_a_huge_temperature_is_finite_as_float32() -> None:
+    """Divided by infinity all logits are equal, so that top_k kept every token."""
+    for huge in (1e39, 1e308, 10**300):
+        temperature = GenerationRequest(prompt="x", temperature=huge).sampling.temperature
+        assert np.isfinite(np.float32(temperature)) and np.float32(1e-6 / temperature) > 0
+
+
+@pytest.mark.parametrize(("into", "out", "seconds"), [(0.1, 0.2, 0.3), (0.7, 0.1, 0.8)])
+def test_fades_may_fill_the_clip(into: float, out: float, seconds: float) -> None:
+    """0.1 + 0.2 is above 0.3 in binary fractions."""
+    GenerationRequest(prompt="x", duration=seconds, fade_in=into, fade_out=out)
+    parts = [{"prompt": "a", "duration": into}, {"prompt": "b", "duration": out}]
+    GenerationRequest(sections=parts, fade_in=into, fade_out=out)
 
 
 def test_the_edges_are_allowed() -> None:

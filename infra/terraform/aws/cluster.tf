@@ -23,7 +23,7 @@ resource "aws_iam_role_policy_attachment" "cluster" {
   policy_arn = "arn:${data.aws_partition.current.partition}:iam::aws:policy/AmazonEKSClusterPolicy"
 }
 
-# For the cluster's Secrets and its logs.
+# For the cluster's Secrets, and the logs of cluster and database.
 data "aws_iam_policy_document" "key" {
   statement {
     sid       = "Owner"
@@ -47,15 +47,15 @@ data "aws_iam_policy_document" "key" {
     }
 
     condition {
-      test     = "ArnEquals"
+      test     = "ArnLike"
       variable = "kms:EncryptionContext:aws:logs:arn"
-      values   = ["arn:${data.aws_partition.current.partition}:logs:${var.region}:${data.aws_caller_identity.current.account_id}:log-group:/aws/eks/${var.name}/cluster"]
+      values   = [for group in ["eks/${var.name}/cluster", "rds/instance/${var.name}/*"] : "arn:${data.aws_partition.current.partition}:logs:${var.region}:${data.aws_caller_identity.current.account_id}:log-group:/aws/${group}"]
     }
   }
 }
 
 resource "aws_kms_key" "this" {
-  description         = "Secrets and logs of the cluster ${var.name}"
+  description         = "Secrets and logs of ${var.name}"
   enable_key_rotation = true
   policy              = data.aws_iam_policy_document.key.json
 }

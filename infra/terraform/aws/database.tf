@@ -1,3 +1,7 @@
+locals {
+  database_logs = ["postgresql", "upgrade"]
+}
+
 # Letters and digits alone: it becomes part of a URL.
 resource "random_password" "database" {
   length  = 40
@@ -43,6 +47,14 @@ resource "aws_db_parameter_group" "this" {
   }
 }
 
+# Made before the database, which would make groups without an end; a destroy would leave those.
+resource "aws_cloudwatch_log_group" "database" {
+  for_each          = toset(local.database_logs)
+  name              = "/aws/rds/instance/${var.name}/${each.value}"
+  retention_in_days = 365
+  kms_key_id        = aws_kms_key.this.arn
+}
+
 resource "aws_db_instance" "this" {
   identifier                      = var.name
   engine                          = "postgres"
@@ -65,5 +77,6 @@ resource "aws_db_instance" "this" {
   deletion_protection             = var.is_lasting
   skip_final_snapshot             = !var.is_lasting
   final_snapshot_identifier       = "${var.name}-final"
-  enabled_cloudwatch_logs_exports = ["postgresql", "upgrade"]
+  enabled_cloudwatch_logs_exports = local.database_logs
+  depends_on                      = [aws_cloudwatch_log_group.database]
 }

@@ -1,6 +1,7 @@
 resource "google_service_account" "node" {
   account_id   = "${var.name}-node"
   display_name = "Nodes of ${var.name}: logs, metrics, images"
+  depends_on   = [google_project_service.this]
 }
 
 resource "google_project_iam_member" "node" {
