@@ -1,8 +1,8 @@
 """Continuous batching: jobs join and leave between the steps of one decode loop.
 
-The caller's thread prepares its job and then waits for steps. A single decode thread runs the steps
-and exists only while there are any. Callers decode, encode and store their audio in their own
-threads, in parallel with the steps of other jobs.
+The caller's thread prepares its job and then waits for steps. The steps run one after another in
+the device thread, as long as there are any. Callers decode, encode and store their audio in their
+own threads, in parallel with the steps of other jobs.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from musicgen.engine.backend import WindowState
 from musicgen.engine.scheduler import Scheduler
 from musicgen.errors import DeviceFault, EngineBusy
+from musicgen.model.forks import call_after_fork
 
 logger = logging.getLogger(__name__)
 
@@ -24,13 +25,15 @@ MAX_STEPS_AHEAD = 50
 
 
 class Ticket:
-    """Place of one job in the batch or its queue. The batch's lock guards the fields."""
+    """Place of one job in the batch or its queue. The batch's `lock` guards the fields."""
 
-    def __init__(self) -> None:
+    def __init__(self, lock: threading.Lock) -> None:
+        self.changed = threading.Condition(lock)
         self.state: WindowState | None = None
         self.is_admitted = False
         self.steps_done = 0
         self.steps_seen = 0
+        self.steps_wanted = 0
         self.error: Exception | None = None
 
     @property
@@ -44,11 +47,22 @@ class Ticket:
             and self.steps_done - self.steps_seen < MAX_STEPS_AHEAD
         )
 
+    @property
+    def has_wanted_steps(self) -> bool:
+        """Whether the caller need not wait any longer."""
+        return self.steps_done >= self.steps_wanted or self.error is not None
+
+    def fail(self, error: Exception) -> None:
+        """Set an error, unless there is one."""
+        self.error = self.error or error
+        self.changed.notify()
+
 
 class Batch:
     """Jobs decoded together, at most `rows` decoder rows of them.
 
     `step` runs one step of each of the given jobs; `translate_errors` is the context of its errors.
+    `start` lets a function run in the device thread, and raises `RuntimeError` if that has ended.
     """
 
     def __init__(
@@ -57,12 +71,19 @@ class Batch:
         rows: int,
         max_waiting: int,
         step: Callable[[Sequence[WindowState]], None],
+        start: Callable[[Callable[[], None]], None],
     ) -> None:
-        self._translate_errors, self._run_step = translate_errors, step
-        self._scheduler: Scheduler[Ticket] = Scheduler(rows, max_waiting)
-        self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
+        self._translate_errors, self._run_step, self._start = translate_errors, step, start
+        self._limits = (rows, max_waiting)
         self._closed = False
+        self._renew()
+        call_after_fork(self, Batch._renew)
+
+    def _renew(self) -> None:
+        """Begin without jobs, also in a forked process, which lacks the threads of its parent."""
+        self._scheduler: Scheduler[Ticket] = Scheduler(*self._limits)
+        self._lock = threading.Lock()
+        self._is_running = False
 
     @contextmanager
     def reserve(self, rows: int) -> Iterator[Ticket]:
@@ -70,8 +91,8 @@ class Batch:
 
         Raises: `EngineBusy` when the queue is full.
         """
-        ticket = Ticket()
-        with self._changed:
+        ticket = Ticket(self._lock)
+        with self._lock:
             self._check_open()
             if not self._scheduler.enqueue(ticket, rows):
                 waiting = self._scheduler.queue_length
@@ -80,60 +101,62 @@ class Batch:
         try:
             yield ticket
         finally:
-            with self._changed:
+            with self._lock:
                 self._scheduler.remove(ticket)
                 self._admit()
-                self._changed.notify_all()
 
     def wait_for_turn(self, ticket: Ticket, seconds: float) -> bool:
         """Wait at most `seconds` for admission; return whether the ticket is admitted.
 
         Raises: the error of a ticket that failed meanwhile.
         """
-        with self._changed:
-            self._changed.wait_for(lambda: ticket.is_admitted or ticket.error is not None, seconds)
+        with self._lock:
+            ticket.changed.wait_for(lambda: ticket.is_admitted or ticket.error is not None, seconds)
             if ticket.error is not None:
                 raise ticket.error
             return ticket.is_admitted
 
     def submit(self, ticket: Ticket, state: WindowState) -> None:
         """Start decoding `state`, from its first step on, for an admitted ticket."""
-        with self._changed:
+        with self._lock:
             self._check_open()
             ticket.state, ticket.steps_done, ticket.steps_seen = state, 0, 0
             self._wake()
 
     def clear(self, ticket: Ticket) -> None:
         """Drop the decode state of a ticket; its place stays reserved."""
-        with self._changed:
+        with self._lock:
             ticket.state = None
 
-    def wait_for_step(self, ticket: Ticket) -> int:
-        """Wait for the next step of a ticket, mark it as seen and return its number.
+    def wait_for_steps(self, ticket: Ticket, wanted: int, seconds: float) -> int:
+        """Wait until `wanted` steps of a ticket are done, or after `seconds` for a new one.
+
+        A caller that wakes after every step delays the next one, because one Python thread runs at
+        a time.
+
+        Returns: the steps done, at most `wanted`. They count as seen.
 
         Raises: the step's error, or `RuntimeError` when the engine is closed.
         """
-        with self._changed:
-            self._changed.wait_for(
-                lambda: ticket.steps_done > ticket.steps_seen or ticket.error is not None
-            )
-            if ticket.steps_done == ticket.steps_seen:
-                assert ticket.error is not None
-                raise ticket.error
+        with self._lock:
+            ticket.steps_wanted = wanted
+            while True:
+                ticket.changed.wait_for(lambda: ticket.has_wanted_steps, seconds)
+                if ticket.steps_done > ticket.steps_seen:
+                    break
+                if ticket.error is not None:
+                    raise ticket.error
             was_paused = not ticket.has_step_to_run
-            ticket.steps_seen += 1
+            ticket.steps_seen = min(ticket.steps_done, wanted)
             if was_paused and ticket.has_step_to_run:
                 self._wake()
             return ticket.steps_seen
 
     def close(self) -> None:
-        """End all remaining jobs with an error and wait for the running step."""
-        with self._changed:
+        """End all remaining jobs with an error."""
+        with self._lock:
             self._closed = True
             self._fail(self._list_tickets(), lambda: RuntimeError(CLOSED))
-            thread = self._thread
-        if thread is not None:
-            thread.join()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -142,26 +165,35 @@ class Batch:
     def _admit(self) -> None:
         for ticket in self._scheduler.admit():
             ticket.is_admitted = True
-            self._changed.notify_all()
+            ticket.changed.notify()
 
     def _wake(self) -> None:
-        """Start the decode thread if none is running.
+        """Start the steps if none runs."""
+        if not self._is_running:
+            self._is_running = True
+            self._start_step()
 
-        The thread ends when no step is left, so an abandoned job leaves no waiting thread.
-        """
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="decode")
-            self._thread.start()
+    def _start_step(self) -> None:
+        try:
+            self._start(self._run)
+        except RuntimeError as error:  # the process ends
+            self._is_running = False
+            reason = str(error)
+            self._fail(self._list_tickets(), lambda: RuntimeError(reason))
 
     def _run(self) -> None:
-        """Run steps in the decode thread until none is left."""
-        while True:
-            with self._changed:
-                tickets = self._select_ready()
-                if not tickets:
-                    self._thread = None
-                    return
-            self._step(tickets)
+        """Run one step of all jobs, then start the next one.
+
+        In between, the device thread can do what else waits for it.
+        """
+        with self._lock:
+            tickets = self._select_ready()
+            if not tickets:
+                self._is_running = False
+                return
+        self._step(tickets)
+        with self._lock:
+            self._start_step()
 
     def _select_ready(self) -> list[Ticket]:
         return [ticket for ticket in self._scheduler.active if ticket.has_step_to_run]
@@ -174,10 +206,11 @@ class Batch:
         except Exception as error:  # raised in the threads of the callers
             self._handle_failure(tickets, error)
             return
-        with self._changed:
+        with self._lock:
             for ticket in tickets:
                 ticket.steps_done += 1
-            self._changed.notify_all()
+                if ticket.has_wanted_steps:
+                    ticket.changed.notify()
 
     def _handle_failure(self, tickets: Sequence[Ticket], error: Exception) -> None:
         """Fail a single job; repeat the step of several jobs one by one to find the failing one.
@@ -186,10 +219,10 @@ class Batch:
         """
         if isinstance(error, DeviceFault):
             logger.error("Device fault; failing all jobs (%d in this step).", len(tickets))
-            with self._changed:
+            with self._lock:
                 self._fail(self._list_tickets(), lambda: DeviceFault(str(error)))
         elif len(tickets) == 1:
-            with self._changed:
+            with self._lock:
                 self._fail(tickets, lambda: error)
         else:
             logger.warning("Step of %d jobs failed (%s); running each alone.", len(tickets), error)
@@ -205,5 +238,4 @@ class Batch:
         Each error is an instance of its own, because each is raised in its own thread.
         """
         for ticket in tickets:
-            ticket.error = ticket.error or error()
-        self._changed.notify_all()
+            ticket.fail(error())

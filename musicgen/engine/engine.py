@@ -37,7 +37,9 @@ FINITE_CHECK_INTERVAL_ON_GPU = 25
 STREAM_STEPS = 25
 BATCH_ROWS = 16
 MAX_WAITING = 64
-PROGRESS_INTERVAL_SECONDS = 0.2
+QUEUE_INTERVAL_SECONDS = 0.2
+STEPS_INTERVAL_SECONDS = 0.1
+"""Longest time between two reports of progress while steps are done."""
 
 
 class MusicGenEngine:
@@ -62,7 +64,9 @@ class MusicGenEngine:
         self.has_diffusion = backend.has_diffusion
         self._backend: Backend | None = backend
         self._thread = DeviceThread(self.device)
-        self._batch = Batch(self._translate_errors, rows, max_waiting, self._step)
+        self._batch = Batch(
+            self._translate_errors, rows, max_waiting, self._step, self._thread.start
+        )
 
     @property
     def backend(self) -> Backend:
@@ -89,7 +93,7 @@ class MusicGenEngine:
             watch.lap()
         is_live = job.stream and diffusion is None
         with self._batch.reserve(count_decoder_rows(job)) as ticket:
-            while not self._batch.wait_for_turn(ticket, PROGRESS_INTERVAL_SECONDS):
+            while not self._batch.wait_for_turn(ticket, QUEUE_INTERVAL_SECONDS):
                 yield DecodeProgress(0, total)
             waiting = watch.lap()
             with backend.translate_errors():
@@ -123,7 +127,7 @@ class MusicGenEngine:
         return self.backend.translate_errors()
 
     def _step(self, states: Sequence[Any]) -> None:
-        self._thread.run(self.backend.step, states)
+        self.backend.step(states)
 
     def _decode_window(
         self, ticket: Ticket, run: JobRun, window: Window, stream: StreamDecoder | None
@@ -134,18 +138,20 @@ class MusicGenEngine:
             state = run.start_window(window)
         try:
             self._batch.submit(ticket, state)
-            for _ in range(state.total_steps):
-                done = self._batch.wait_for_step(ticket)
-                is_last = done == state.total_steps
+            done, steps = 0, state.total_steps
+            while done < steps:
+                wanted = min(steps, done - done % STREAM_STEPS + STREAM_STEPS)
+                done = self._batch.wait_for_steps(ticket, wanted, STEPS_INTERVAL_SECONDS)
+                is_last = done == steps
                 with backend.translate_errors():
                     is_due = stream is not None and (is_last or done % STREAM_STEPS == 0)
-                    is_checked = is_due or self._is_check_due(done, state.total_steps)
+                    is_checked = is_due or self._is_check_due(done, steps)
                     if is_checked and not state.is_finite():
                         raise NonFiniteLogits(done, self.precision)
                     if is_due or is_last:
                         run.collect(window, state, done)
                     pcm = stream.decode_new(run) if stream and is_due else ()
-                yield DecodeProgress(done, state.total_steps, pcm=pcm)
+                yield DecodeProgress(done, steps, pcm=pcm)
         finally:
             backend.release(state)
             self._batch.clear(ticket)

@@ -148,7 +148,7 @@ class Engine(Protocol):
         ...
 
     def generate(self, job: GenerationJob) -> Generator[DecodeProgress, None, EngineOutput]:
-        """Yield after every decode step and return the clips.
+        """Yield after decode steps, at least every half second of audio, and return the clips.
 
         Closing the generator cancels the job. A queued job yields 0 steps done from time to time.
         If the caller stops reading, the job pauses and keeps its place. The PCM pieces of a

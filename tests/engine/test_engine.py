@@ -124,12 +124,13 @@ def test_a_longer_clip_begins_like_a_shorter_one(
     assert torch.equal(long[:, :, :7], short[:, :, :7])
 
 
-def test_progress_counts_every_step_once(checkpoints: Callable[[str], Path]) -> None:
+def test_progress_grows_to_all_steps(checkpoints: Callable[[str], Path]) -> None:
     engine = engines.engine(checkpoints("musicgen-small"))
-    job = GenerationJob((Row("piano", 1, SAMPLED),), 10)
+    job = GenerationJob((Row("piano", 1, SAMPLED),), 100)
     output, seen = engines.run_with_progress(engine, job)
-    assert [p.done for p in seen] == list(range(1, 14))
-    assert {p.total for p in seen} == {13} == {output.steps}
+    done = [p.done for p in seen]
+    assert done == sorted(set(done)) and {25, 50, 75, 100, 103} <= set(done)
+    assert {p.total for p in seen} == {103} == {output.steps}
     assert seen[-1].fraction == 1.0
 
 
@@ -150,8 +151,7 @@ def test_closing_a_job_ends_it_and_the_next_one_works(checkpoints: Callable[[str
     job = GenerationJob((Row("piano", 1, SAMPLED),), 100)
     expected = engines.run(engine, GenerationJob(job.rows, 5)).codes
     steps = engine.generate(job)
-    for _ in range(3):
-        next(steps)
+    assert 0 < next(steps).done < 100
     steps.close()
     with pytest.raises(StopIteration):
         next(steps)
@@ -192,7 +192,7 @@ def test_non_finite_logits_are_an_error_never_noise(
     model.decoder.heads.weight = torch.nn.Parameter(model.decoder.heads.weight.clone())
     model.decoder.heads.weight.data[5, 3] = value
     engine = build_engine(model, lambda _: [5, 1], "float32")
-    with pytest.raises(errors.NonFiniteLogits, match="step 1 in float32"):
+    with pytest.raises(errors.NonFiniteLogits, match="at or before step 13 in float32"):
         engines.run(engine, GenerationJob((Row("piano", 1, SAMPLED),), 10))
 
 

@@ -202,7 +202,8 @@ def test_progress_counts_all_windows_and_never_goes_back(
     delay = engine.config.decoder.codebooks - 1
     windows = len(plan_job(LONG, engine.config))
     assert {each.total for each in seen} == {output.steps} == {100 + windows * delay}
-    assert [each.done for each in seen] == list(range(1, output.steps + 1))
+    done = [each.done for each in seen]
+    assert done == sorted(set(done)) and done[-1] == output.steps
 
 
 def test_a_stream_is_one_sound_over_all_windows(checkpoints: Callable[[str], Path]) -> None:
@@ -285,8 +286,8 @@ def test_only_one_window_is_in_memory(
 def test_cancelling_in_a_later_window_frees_the_place(checkpoints: Callable[[str], Path]) -> None:
     engine = _engine(checkpoints("musicgen-small"))
     steps = engine.generate(LONG)
-    for _ in range(60):
-        next(steps)
+    while next(steps).done < 60:
+        pass
     steps.close()
     assert engine._batch._scheduler.active_rows == 0
     assert engines.run(engine, LONG).codes.shape[2] == 100

@@ -119,8 +119,7 @@ def test_a_stream_joins_to_the_clip(load: Callable[[str, str], Loaded], name: st
 def test_a_cancelled_job_leaves_room_for_the_next(load: Callable[[str, str], Loaded]) -> None:
     engine, _ = load("musicgen-small", "int8")
     steps = engine.generate(GenerationJob(ROWS, 60))
-    for _ in range(5):
-        next(steps)
+    assert 0 < next(steps).done < 60
     steps.close()
     assert engine._batch._scheduler.active_rows == 0
     assert engines.run(engine, GenerationJob(ROWS[:1], 10)).codes.shape[2] == 10
