@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from musicgen.model.native.generation import Codes, NativeDecoderModel, PromptKeys
 from musicgen.model.native.generation_bindings import NativeJob, NativeSampling
+from musicgen.model.native.kv_cache import KvCache
 from musicgen.model.native.library import NativeRow
 from musicgen.model.native.product import Floats
 
@@ -96,8 +95,8 @@ class NativeDecodeState:
         config, rows = model.config, conditioning.rows
         capacity = conditioning.prefix_length + length - 1
         shape = (rows, config.layers, config.heads, capacity, config.head_dim)
-        self._keys = _reserve(shape, model.cache_dtype)
-        self._values = _reserve(shape, model.cache_dtype)
+        known = conditioning.prefix_length + first_column
+        self._cache = KvCache(shape, known, model.cache_dtype)
         self._positions = model.build_positions(capacity)
         self._padding = np.array(conditioning.padding or [0] * rows, np.int32)
         self._logits = np.zeros((rows, books, config.vocab_size), np.float32)
@@ -126,6 +125,18 @@ class NativeDecodeState:
             return False
         self._logits[:] = self.model.compute_logits(hidden[:, -1])
         return True
+
+    def make_room(self) -> None:
+        """Let the cache grow if the next step finds no room. A failure leaves it as it was."""
+        if self.job.position < self._cache.columns or not self._has_column():
+            return
+        self._cache.grow()
+        for index in range(self.rows):
+            self._rows[index] = self._describe_row(index)
+
+    def _has_column(self) -> bool:
+        """Whether the next step adds a column; the last one only samples."""
+        return bool(self.job.next_column + 1 < self.job.length)
 
     def run_past(self) -> Floats:
         """Run the decoder over everything known, in place of `prefill`.
@@ -173,7 +184,7 @@ class NativeDecodeState:
         return x if prefix is None else np.concatenate([prefix, x], axis=1)
 
     def _describe_row(self, index: int) -> NativeRow:
-        keys, values = self._keys[index], self._values[index]
+        keys, values = self._cache.keys[index], self._cache.values[index]
         size = keys.itemsize
         row = NativeRow(
             keys.ctypes.data,
@@ -211,20 +222,11 @@ class NativeDecodeState:
         )
 
 
-def _reserve(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return an array of zeros whose pages take memory at their first use.
-
-    numpy would ask for huge pages. The first column of each head then fills the whole cache with
-    zeros, which delays the first audio.
-    """
-    size = max(math.prod(shape) * dtype.itemsize, 1)
-    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    return np.frombuffer(pages, dtype, math.prod(shape)).reshape(shape)
-
-
 def step_windows(states: Sequence[NativeDecodeState]) -> None:
     """Run one step of each of `states`, which share a model, in one native call.
 
     A failure leaves every state unchanged, so each may be stepped again.
     """
+    for state in states:
+        state.make_room()
     states[0].model.step([state.job for state in states])
