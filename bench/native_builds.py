@@ -1,24 +1,32 @@
-"""Compare builds of the native library in one process, with the same weights in the same memory.
+"""Compare builds of the native library step by step, with the same weights in the same memory.
 
     python bench/native_builds.py --packed small.packed _step.so other/_step.so
+    python bench/native_builds.py --packed small.packed --small-caches _step.so
 
 Other machines share the memory, and its bandwidth may double from one second to the next. Two
-processes then differ by more than two builds do. Here every build generates a clip in turn, and the
-order changes from round to round. Before and after each clip, memory is read with all threads.
-`--split 45` adds the figures of the rounds in which all reads stayed below or above 45 GB/s.
+processes then differ by more than two builds do. Here each contestant generates the same clips with
+keys and values of its own, and all run one step in turn, in an order drawn anew each time. Between
+these turns, all threads read as many bytes as a step does. `--small-caches` adds each build again,
+with keys and values in pages of 4 kB. `--split 45` adds the figures of the turns between reads below
+45 GB/s, and of those between faster reads.
 
-A ratio is the first build's time of a step over another's, the median of rounds: above 1, the other
-is faster. "share of the median read" is the time to read a step's weights and cache at the median
-bandwidth, over the median step. The last line is one JSON object.
+A ratio is the first contestant's time of a step over another's, the median of all turns with its
+interval of 95 %: above 1, the other is faster. "share of the read" is the time of the reads beside a
+turn over that of the step, the median. At 1, a step takes no longer than reading its weights and
+cache. The last line is one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
+import random
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +34,10 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as a script: the repository root is not on the path
     sys.path.insert(0, str(ROOT))
 
+# Threads of OpenMP that spin after a read would take a processor from the next step.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
 import torch
 
 from bench.contestants import GUIDANCE, PROMPT, TOP_K
@@ -34,9 +46,10 @@ from bench.roofline import bytes_of_step
 from musicgen.checkpoints.packed.format import precision_of
 from musicgen.checkpoints.packed.reader import PackFile
 from musicgen.checkpoints.packed.select import config_of
-from musicgen.engine.engine import MusicGenEngine
-from musicgen.engine.interface import GenerationJob, Row, run_to_end
-from musicgen.engine.native.backend import NativeBackend
+from musicgen.engine.interface import Row
+from musicgen.engine.native.backend import NativeBackend, NativeWindow
+from musicgen.model.native import kv_cache
+from musicgen.model.native.draws import NumpyDraws
 from musicgen.model.native.huge_pages import reserve_huge_pages
 from musicgen.model.native.library import Library
 from musicgen.model.tokenizer import build_tokenizer
@@ -45,8 +58,8 @@ from musicgen.request import SamplingParams
 
 EVERY_STEP = ("decoder.layers.", "decoder.heads.")
 """Beginnings of the names of weights that every step reads."""
-READ_FLOATS = 1 << 26
-WARM_UP = 30
+WARM_UP = 20
+"""Steps at the beginning of a clip that do not count."""
 
 
 def read_arrays(pack: PackFile, huge: bool) -> dict[str, Any]:
@@ -66,125 +79,171 @@ def read_arrays(pack: PackFile, huge: bool) -> dict[str, Any]:
     return arrays
 
 
-def load_builds(options: argparse.Namespace, pack: PackFile) -> dict[str, MusicGenEngine]:
-    """Return an engine for each build."""
+class Contestant(NamedTuple):
+    """A build, and where its keys and values lie."""
+
+    backend: NativeBackend
+    has_small_caches: bool
+
+
+class Turn(NamedTuple):
+    """One step of every contestant, in seconds, between two reads of as many bytes, in bytes/s."""
+
+    steps: dict[str, float]
+    needed: float
+    reads: tuple[float, float]
+
+
+def load_contestants(options: argparse.Namespace, pack: PackFile) -> dict[str, Contestant]:
+    """Return the contestants by name."""
     arrays = read_arrays(pack, not options.small_pages)
     config, precision = config_of(pack), precision_of(pack.manifest.form)
-    engines = {}
+    contestants = {}
     for path in options.builds:
         library = Library(path.resolve())
         library.threads = options.threads
         tokenize = build_tokenizer(pack.read, pack.path)
         backend = NativeBackend(library, config, arrays, tokenize, precision)
-        engines[str(path)] = MusicGenEngine(backend, rows=max(2, 2 * options.callers))
-    return engines
+        contestants[str(path)] = Contestant(backend, False)
+        if options.small_caches:
+            contestants[f"{path}, small caches"] = Contestant(backend, True)
+    return contestants
 
 
-def time_step(engine: MusicGenEngine, seed: int, callers: int, frames: int) -> float:
-    """Return the seconds of a step, the mean over guided clips of `frames`."""
+def start_clips(contestant: Contestant, seed: int, options: argparse.Namespace) -> NativeWindow:
+    """Return the window of new clips before its first step."""
+    backend = contestant.backend
     sampling = SamplingParams(1.0, TOP_K, 0.0, GUIDANCE)
-    rows = tuple(Row(PROMPT, seed + i, sampling) for i in range(callers))
-    output = run_to_end(engine.generate(GenerationJob(rows, frames)))
-    return output.timings.decode / output.steps
+    rows = [Row(PROMPT, seed + i, sampling) for i in range(options.callers)]
+    known = np.zeros((len(rows), backend.config.decoder.codebooks, 0), np.int64)
+    conditioning = backend.build_conditioning(rows, None)
+    draws = NumpyDraws([row.seed for row in rows])
+    least = kv_cache.LEAST_BYTES
+    kv_cache.LEAST_BYTES = sys.maxsize if contestant.has_small_caches else least
+    try:
+        window = backend.start_window(rows, options.frames, conditioning, known, draws)
+    finally:
+        kv_cache.LEAST_BYTES = least
+    window.prefill()
+    return window
 
 
-def read_memory(data: torch.Tensor) -> float:
-    """Return the bytes a second of the median of three reads with all threads."""
-    rates = []
-    for _ in range(3):
-        started = time.perf_counter()
-        data.sum().item()
-        rates.append(data.nbytes / (time.perf_counter() - started))
-    return statistics.median(rates)
+def read_memory(data: torch.Tensor, size: float) -> float:
+    """Read `size` bytes with all threads; return the bytes a second."""
+    part = data[: int(size) // data.itemsize]
+    started = time.perf_counter()
+    part.sum().item()
+    return part.nbytes / (time.perf_counter() - started)
 
 
-class Round(NamedTuple):
-    """One clip of every build, and the bandwidths measured around them."""
+def run_turns(
+    contestants: dict[str, Contestant], data: torch.Tensor, options: argparse.Namespace
+) -> Iterator[Turn]:
+    """Run `options.clips` clips of every contestant in turn."""
+    for clip in range(options.clips):
+        windows = {name: start_clips(each, clip, options) for name, each in contestants.items()}
+        for step in range(next(iter(windows.values())).total_steps - 1):
+            needed = count_bytes(options, next(iter(contestants.values())).backend, step)
+            before, steps = read_memory(data, needed), {}
+            for name in random.sample(list(windows), len(windows)):
+                started = time.perf_counter()
+                contestants[name].backend.step([windows[name]])
+                steps[name] = time.perf_counter() - started
+            turn = Turn(steps, needed, (before, read_memory(data, needed)))
+            if step >= WARM_UP:
+                yield turn
 
-    seconds: dict[str, float]
-    reads: list[float]
+
+def count_bytes(options: argparse.Namespace, backend: NativeBackend, step: int) -> float:
+    """Return the bytes that a step reads."""
+    cached = 4 if backend.precision == "float32" else 2
+    return bytes_of_step(
+        backend.config.decoder,
+        backend.precision,
+        step,
+        rows=2 * options.callers,
+        cached_bytes=cached,
+    )
 
 
-def measure_round(
-    engines: dict[str, MusicGenEngine], data: torch.Tensor, seed: int, options: argparse.Namespace
-) -> Round:
-    seconds, reads = {}, [read_memory(data)]
-    for build in list(engines)[:: 1 if seed % 2 else -1]:
-        seconds[build] = time_step(engines[build], seed, options.callers, options.frames)
-        reads.append(read_memory(data))
-    return Round(seconds, reads)
+def find_interval(values: list[float]) -> list[float]:
+    """Return the interval of 95 % of the median, by order statistics."""
+    ordered, half = sorted(values), 0.98 * math.sqrt(len(values))
+    middle = (len(values) - 1) / 2
+    ends = (math.floor(middle - half), math.ceil(middle + half))
+    return [round(ordered[min(max(end, 0), len(values) - 1)], 3) for end in ends]
 
 
-def summarize(rounds: list[Round], builds: list[str], needed: float) -> dict[str, Any]:
-    """Return the medians of these rounds, whose steps need to read `needed` bytes."""
-    bandwidth = statistics.median(read for each in rounds for read in each.reads)
-    figures = {}
-    for build in builds:
-        own = statistics.median(each.seconds[build] for each in rounds)
-        ratios = [each.seconds[builds[0]] / each.seconds[build] for each in rounds]
-        figures[build] = {
-            "step_ms": round(1000 * own, 3),
+def summarize(turns: list[Turn]) -> dict[str, Any]:
+    """Return the medians of these turns."""
+    first, figures = next(iter(turns[0].steps)), {}
+    for name in turns[0].steps:
+        ratios = [turn.steps[first] / turn.steps[name] for turn in turns]
+        shares = [turn.needed / statistics.mean(turn.reads) / turn.steps[name] for turn in turns]
+        figures[name] = {
+            "step_ms": round(1000 * statistics.median(turn.steps[name] for turn in turns), 3),
             "ratio": round(statistics.median(ratios), 3),
-            "share_of_the_median_read": round(needed / bandwidth / own, 3),
+            "ratio_interval": find_interval(ratios),
+            "share_of_the_read": round(statistics.median(shares), 3),
         }
+    reads = [read for turn in turns for read in turn.reads]
     return {
-        "rounds": len(rounds),
-        "median_read_gb_per_second": round(bandwidth / 1e9, 2),
-        "builds": figures,
+        "turns": len(turns),
+        "median_read_gb_per_second": round(statistics.median(reads) / 1e9, 2),
+        "contestants": figures,
     }
 
 
-def split_rounds(rounds: list[Round], limit: float) -> dict[str, list[Round]]:
-    """Return the rounds whose reads all stayed on one side of `limit`, in bytes a second."""
+def split_turns(turns: list[Turn], limit: float) -> dict[str, list[Turn]]:
+    """Return the turns whose reads were both on one side of `limit`, in bytes a second."""
     return {
-        "slow_memory": [each for each in rounds if max(each.reads) < limit],
-        "fast_memory": [each for each in rounds if min(each.reads) >= limit],
+        "slow_memory": [turn for turn in turns if max(turn.reads) < limit],
+        "fast_memory": [turn for turn in turns if min(turn.reads) >= limit],
     }
 
 
-def main() -> None:
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("builds", nargs="+", type=Path, metavar="SO", help="compiled libraries")
     parser.add_argument("--packed", type=Path, required=True, help="packed file of a native form")
-    parser.add_argument("--frames", type=int, default=60)
-    parser.add_argument("--rounds", type=int, default=16)
+    parser.add_argument("--frames", type=int, default=250, help="of a clip")
+    parser.add_argument("--clips", type=int, default=4)
     parser.add_argument("--callers", type=int, default=1, help="clips made at once")
     parser.add_argument("--threads", type=int, default=cpu_quota())
     parser.add_argument(
         "--split", type=float, metavar="GB", help="GB/s between slow and fast memory"
     )
     parser.add_argument("--small-pages", action="store_true", help="leave the weights in the file")
-    options = parser.parse_args()
+    parser.add_argument(
+        "--small-caches", action="store_true", help="compare with caches in pages of 4 kB"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse()
     torch.set_num_threads(options.threads)
     pack = PackFile(options.packed)
     pack.check()
-    engines = load_builds(options, pack)
-    for engine in engines.values():
-        time_step(engine, 0, options.callers, WARM_UP)
-    data = torch.ones(READ_FLOATS)
-    rounds = [measure_round(engines, data, 1 + n, options) for n in range(options.rounds)]
-    config, precision = config_of(pack), precision_of(pack.manifest.form)
-    needed = bytes_of_step(
-        config.decoder,
-        precision,
-        options.frames / 2,
-        rows=2 * options.callers,
-        cached_bytes=4 if precision == "float32" else 2,
-    )
+    contestants = load_contestants(options, pack)
+    backend = next(iter(contestants.values())).backend
+    most = count_bytes(options, backend, options.frames + backend.config.decoder.codebooks)
+    turns = list(run_turns(contestants, torch.ones(int(most) // 4 + 1), options))
     report: dict[str, Any] = {
         "name": "native_builds",
         "machine": machine("cpu", options.threads),
         "form": pack.manifest.form,
         "frames": options.frames,
+        "clips": options.clips,
         "callers": options.callers,
         "small_pages": options.small_pages,
-        **summarize(rounds, list(engines), needed),
+        **summarize(turns),
     }
-    for name, some in split_rounds(rounds, 1e9 * (options.split or 0)).items():
+    for name, some in split_turns(turns, 1e9 * (options.split or 0)).items():
         if options.split is not None and some:
-            report[name] = summarize(some, list(engines), needed)
-    for build, figures in report["builds"].items():
-        print(build, json.dumps(figures))
+            report[name] = summarize(some)
+    for name, figures in report["contestants"].items():
+        print(name, json.dumps(figures))
     print(json.dumps(report))
 
 

@@ -32,13 +32,20 @@ use_threads(2)
 def load():
     return load_engine(Path(sys.argv[1]), "toy", Settings(device="cpu"))
 
-def generate(engine):
+def start(engine, frames):
     row = Row("slow calm piano", 5, SamplingParams(1.0, 20, 0.0, 3.0))
-    return run_to_end(engine.generate(GenerationJob((row,), 20)))
+    return engine.generate(GenerationJob((row,), frames))
+
+def generate(engine):
+    return run_to_end(start(engine, 20))
 """
 FORK = """
 engine = load()
-before = generate(engine) if sys.argv[2] == "used" else None
+if sys.argv[2] == "used":
+    generate(engine)
+if sys.argv[2] == "busy":
+    running = start(engine, 1000)
+    next(running)
 sys.stdout.flush()
 if (child := os.fork()) == 0:
     found = generate(engine)
@@ -89,7 +96,7 @@ def _run(script: str, *arguments: str | Path) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize("use", ["unused", "used"])
+@pytest.mark.parametrize("use", ["unused", "used", "busy"])
 def test_a_fork_generates_the_same_and_ends(file: Path, use: str) -> None:
     """Servers load before they fork. A fork has none of the threads: it must not wait for them."""
     child, parent = _run(FORK, file, use)
