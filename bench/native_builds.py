@@ -7,13 +7,13 @@ Other machines share the memory, and its bandwidth may double from one second to
 processes then differ by more than two builds do. Here each contestant generates the same clips with
 keys and values of its own, and all run one step in turn, in an order drawn anew each time. Between
 these turns, all threads read as many bytes as a step does. `--small-caches` adds each build again,
-with keys and values in pages of 4 kB. `--split 45` adds the figures of the turns between reads below
-45 GB/s, and of those between faster reads.
+with keys and values in pages of 4 kB. `--split 45` adds the figures of the turns beside reads below
+45 GB/s, and of those beside faster reads.
 
 A ratio is the first contestant's time of a step over another's, the median of all turns with its
-interval of 95 %: above 1, the other is faster. "share of the read" is the time of the reads beside a
-turn over that of the step, the median. At 1, a step takes no longer than reading its weights and
-cache. The last line is one JSON object.
+interval of 95 %: above 1, the other is faster. "share of the read" is the time of the reads beside
+a turn over that of the step, the median. At 1, a step takes no longer than to read its weights and
+its cache. The last line is one JSON object.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ def test_a_number_that_is_none_is_a_difference(
 
 def test_int8_is_refused_in_one_line(adapter: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["verify", "--model", str(adapter), "--duration", "0.3", "--precision", "int8"]
-    assert cli.main(command) == cli.EXIT_MISCONFIGURED
+    assert cli.main(command) == cli.EXIT_BAD_INPUT
     assert "cannot be int8" in capsys.readouterr().err
 
 

@@ -147,7 +147,7 @@ def test_what_needs_torch_says_so_in_one_line(
         *(("serve model", "api"), ("backup b", "api"), ("restore b", "api")),
         *(("mcp", "mcp"), ("generate bells --plot a.png", "plot"), ("midi a.wav", "midi")),
         *(("stems a.wav", "demucs"), ("credentials new c", "credentials")),
-        ("inspect a.wav", "credentials"),
+        ("inspect --require a.wav", "credentials"),
     ],
 )
 def test_a_command_names_the_extra_that_it_needs(
@@ -169,7 +169,9 @@ def test_an_installed_wheel_names_its_package(lean: Path, tmp_path: Path) -> Non
     paths = os.pathsep.join([str(lean), str(site)])
     done = _start(lean, tmp_path, "-m", "handlers.cli", "mcp", PYTHONPATH=paths)
     assert done.returncode == 78, done.stderr
-    assert done.stderr.splitlines()[-1].endswith("Run pip install 'musicgen-serverless[mcp]'.")
+    assert done.stderr.splitlines()[-1].endswith(
+        "Run pip install 'WHEEL[mcp]' with the path of the project's wheel."
+    )
 
 
 def test_doctor_blames_nothing_else_for_a_missing_extra(run: Run, file: Path) -> None:
