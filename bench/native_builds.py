@@ -79,7 +79,7 @@ def read_arrays(pack: PackFile, huge: bool) -> dict[str, Any]:
     return arrays
 
 
-class Contestant(NamedTuple):
+class ComparedBuild(NamedTuple):
     """A build, and where its keys and values lie."""
 
     backend: NativeBackend
@@ -94,7 +94,7 @@ class Turn(NamedTuple):
     reads: tuple[float, float]
 
 
-def load_contestants(options: argparse.Namespace, pack: PackFile) -> dict[str, Contestant]:
+def load_contestants(options: argparse.Namespace, pack: PackFile) -> dict[str, ComparedBuild]:
     """Return the contestants by name."""
     arrays = read_arrays(pack, not options.small_pages)
     config, precision = config_of(pack), precision_of(pack.manifest.form)
@@ -104,13 +104,13 @@ def load_contestants(options: argparse.Namespace, pack: PackFile) -> dict[str, C
         library.threads = options.threads
         tokenize = build_tokenizer(pack.read, pack.path)
         backend = NativeBackend(library, config, arrays, tokenize, precision)
-        contestants[str(path)] = Contestant(backend, False)
+        contestants[str(path)] = ComparedBuild(backend, False)
         if options.small_caches:
-            contestants[f"{path}, small caches"] = Contestant(backend, True)
+            contestants[f"{path}, small caches"] = ComparedBuild(backend, True)
     return contestants
 
 
-def start_clips(contestant: Contestant, seed: int, options: argparse.Namespace) -> NativeWindow:
+def start_clips(contestant: ComparedBuild, seed: int, options: argparse.Namespace) -> NativeWindow:
     """Return the window of new clips before its first step."""
     backend = contestant.backend
     sampling = SamplingParams(1.0, TOP_K, 0.0, GUIDANCE)
@@ -137,7 +137,7 @@ def read_memory(data: torch.Tensor, size: float) -> float:
 
 
 def run_turns(
-    contestants: dict[str, Contestant], data: torch.Tensor, options: argparse.Namespace
+    contestants: dict[str, ComparedBuild], data: torch.Tensor, options: argparse.Namespace
 ) -> Iterator[Turn]:
     """Run `options.clips` clips of every contestant in turn."""
     for clip in range(options.clips):
