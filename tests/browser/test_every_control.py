@@ -35,7 +35,7 @@ DATA = re.compile(
     r"MusicGen|[?×.…0-9]+|curl|Python|JavaScript|wav|flac|mp3|ogg|opus|MIDI|float|Hz|LUFS"
     r"|calm \w+|slow strings|endless|renamed|short \w+|control \d+ \w+"
     r"|(song|slow-strings-7)\.wav.*|default|Seed"
-    r"|\d+:\d\d / \d+:\d\d|[\d.,]+ (s|min \d+ s|kB|MB|%)|\d+ %.*|[0-9a-f-]{16,}|demo|none"
+    r"|\d+:\d\d / \d+:\d\d|[\d.,]+ (s|min \d+ s|kB|MB|%)|\d+ ?%.*|[0-9a-f-]{16,}|demo|none"
     r"|(Apache-2\.0|CC-BY-NC-4\.0).*|[\d,.]+ s · (Seed|seed)|\w+ · MusicGen"
     r"|(\d+ [Cc]lips, )?(gerade eben|just now|vor \d+ .+|\d+ \w+ ago)|local|studio"
     r"|\w[\w-]* \((Text|text).*\)|loudness|peak|rms|clip"
