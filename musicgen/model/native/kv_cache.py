@@ -1,7 +1,7 @@
 """Keys and values of one window, in memory that grows once. Imports no torch.
 
-A long past lies in huge pages. With pages of 4 kB, a step waits as long for their addresses as for
-the keys and values. A huge page takes all its memory at the first use, and the first column of all
+A long past lies in huge pages. With pages of 4 kB, a step also waits for the addresses of the keys
+and values. A huge page takes all its memory at the first use, and the first column of all
 heads and layers would take the whole cache, which delays the first audio. A cache therefore begins
 with room for a second of music, in small pages.
 """
