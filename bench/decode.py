@@ -73,8 +73,10 @@ CONTESTANTS = (
     "openvino float32",
     "openvino bfloat16",
     "openvino int8",
+    "openvino int4",
     "onnxruntime float32",
     "onnxruntime int8",
+    "onnxruntime int4",
 )
 PEERS = ("transformers", "openvino", "onnxruntime", PREVIOUS)
 FOR_GPUS = (

@@ -21,8 +21,10 @@ WEIGHT_BYTES = {"float32": 4, "bfloat16": 2, "int8": 1, "int4": 9 / 16}
 _CACHED_BYTES = {
     **{(e, f): 2 for e in ("musicgen", "packed", "previous") for f in ("int8", "int4")},
     ("openvino", "int8"): 1,
+    ("openvino", "int4"): 1,
     ("openvino", "bfloat16"): 1,
     ("onnxruntime", "int8"): 4,
+    ("onnxruntime", "int4"): 4,
 }
 """Bytes of a key or value where they differ from those of `WEIGHT_BYTES`, by engine and form."""
 

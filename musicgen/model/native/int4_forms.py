@@ -58,7 +58,8 @@ def quantize_int4(weight: Floats) -> tuple[NDArray[np.int8], NDArray[np.int8], F
     steps = _choose_steps(groups)
     scale = np.maximum(np.abs(steps).max(axis=1), _SMALLEST) / np.float32(_FACTOR_MOST)
     factors = np.rint(steps / scale[:, None])
-    levels = _round_levels(groups, (factors * scale[:, None])[..., None])
+    steps = factors * scale[:, None]
+    levels = _round_levels(groups, steps[..., None])
     return levels.reshape(weight.shape).astype(np.int8), factors.astype(np.int8), scale
 
 
@@ -75,7 +76,7 @@ def _choose_steps(groups: Floats) -> Floats:
     for level in _EXTREMES:
         levels = _round_levels(groups, extreme / np.float32(level))
         product = _add_up(groups * levels)
-        square = _add_up(levels * levels)
+        square = _add_up(np.square(levels, out=levels))
         # The best step leaves the error |w|^2 - product^2 / square.
         gain = product * product / np.maximum(square, 1)
         is_better = gain > gained
@@ -93,8 +94,11 @@ def _add_up(groups: Floats) -> Floats:
 
 
 def _round_levels(groups: Floats, steps: Floats) -> Floats:
-    safe = np.where(steps == 0, np.float32(1), steps)
-    return np.where(steps == 0, 0, np.rint(groups / safe).clip(LEAST, MOST)).astype(np.float32)
+    """Return the nearest levels; those of the step 0 are 0."""
+    inverse = np.divide(np.float32(1), steps, out=np.zeros_like(steps), where=steps != 0)
+    levels = groups * inverse
+    np.rint(levels, out=levels)
+    return levels.clip(LEAST, MOST, out=levels)
 
 
 def _arrange(levels: NDArray[np.int8], factors: NDArray[np.int8]) -> NDArray[np.uint8]:

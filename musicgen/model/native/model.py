@@ -52,8 +52,7 @@ def convert_to_native(library: Library, model: MusicGen, forms: Forms) -> bool:
     """Pack the weights of `model` and switch it to the native step; return False if impossible."""
     if not can_hold(model, forms):
         return False
-    for name, form in _list_products(model, forms):
-        linear = model.get_submodule(name)
+    for name, linear, form in _list_products(model, forms):
         model.set_submodule(name, NativeLinear.pack(library, linear.weight, form))
     _convert_embedding(model, forms)
     model.decoder.native = NativeStep(library, model.decoder, forms.layers)
@@ -69,8 +68,7 @@ def can_hold(model: MusicGen, forms: Forms) -> bool:
         return False
     embedding = model.text_encoder.embedding.weight
     return fits_form(embedding, forms.text_encoder) and all(
-        fits_form(model.get_submodule(name).weight, form)
-        for name, form in _list_products(model, forms)
+        fits_form(linear.weight, form) for _, linear, form in _list_products(model, forms)
     )
 
 
@@ -79,10 +77,14 @@ def fits_form(weight: Tensor, form: int | None) -> bool:
     return form != FLOAT16 or bool(weight.abs().max() < _FLOAT16_LARGEST)
 
 
-def _list_products(model: MusicGen, forms: Forms) -> list[tuple[str, int]]:
-    """Return names and formats of the products to pack."""
-    named = ((n, forms.of(n)) for n, m in model.named_modules() if isinstance(m, Linear))
-    return [(name, form) for name, form in named if form is not None]
+def _list_products(model: MusicGen, forms: Forms) -> list[tuple[str, Linear, int]]:
+    """Return name, layer and format of each product to pack."""
+    found = []
+    for name, module in model.named_modules():
+        form = forms.of(name)
+        if isinstance(module, Linear) and form is not None:
+            found.append((name, module, form))
+    return found
 
 
 def _convert_embedding(model: MusicGen, forms: Forms) -> None:
