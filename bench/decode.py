@@ -59,9 +59,11 @@ CONTESTANTS = (
     "musicgen float32",
     "musicgen bfloat16",
     "musicgen int8",
+    "musicgen int4",
     "packed float32",
     "packed bfloat16",
     "packed int8",
+    "packed int4",
     "musicgen-compiled bfloat16",
     "musicgen-kernels bfloat16",
     "pytorch int8",
@@ -71,8 +73,10 @@ CONTESTANTS = (
     "openvino float32",
     "openvino bfloat16",
     "openvino int8",
+    "openvino int4",
     "onnxruntime float32",
     "onnxruntime int8",
+    "onnxruntime int4",
 )
 PEERS = ("transformers", "openvino", "onnxruntime", PREVIOUS)
 FOR_GPUS = (

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as a script: the repository root is not on the path
     sys.path.insert(0, str(ROOT))
 
-FORMS = ("native-int8", "native-bfloat16", "native-float32")
+FORMS = ("native-int4", "native-int8", "native-bfloat16", "native-float32")
 WORKER = """
 import json, sys, time
 from musicgen.checkpoints.locate import locate

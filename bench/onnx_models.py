@@ -1,9 +1,9 @@
 """ONNX Runtime's contestants: the same weights in its own operators.
 
 Self-attention is `GroupQueryAttention` over one buffer, into which it writes in place; exporters of
-language models for ONNX Runtime use it too. The int8 form has `MatMulNBits` of 8 bits, one scale
-for each block of 128 inputs, and 8-bit activations (`accuracy_level` 4). Written models are kept
-beside the checkpoint.
+language models for ONNX Runtime use it too. The int8 and int4 forms have `MatMulNBits` of 8 and 4
+bits, one scale for each block of 128 inputs, and 8-bit activations (`accuracy_level` 4). Written
+models are kept beside the checkpoint.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from bench.step_graph import (
 from musicgen.model.decoder import build_sinusoidal_positions
 
 BLOCK = 128
+BITS = {"int8": 8, "int4": 4}
 MICROSOFT = "com.microsoft"
 OPSET = 20
 _PARTS = ("key", "value")
@@ -56,7 +57,7 @@ def load_step(
         session.run_with_iobinding(binding)
         return np.array(binding.get_outputs()[0].numpy())
 
-    return step, {"threads": threads, "block": BLOCK if precision == "int8" else None}
+    return step, {"threads": threads, "block": BLOCK if precision in BITS else None}
 
 
 def load_codec(
@@ -250,14 +251,14 @@ def _write_step(subject: Subject, precision: str, path: Path) -> None:
 
     with torch.inference_mode():
         model = StepWriter(subject).build()
-    if precision == "int8":
+    if precision in BITS:
         from onnxruntime.quantization.matmul_nbits_quantizer import (
             DefaultWeightOnlyQuantConfig,
             MatMulNBitsQuantizer,
         )
 
         config = DefaultWeightOnlyQuantConfig(
-            block_size=BLOCK, is_symmetric=True, accuracy_level=4, bits=8
+            block_size=BLOCK, is_symmetric=True, accuracy_level=4, bits=BITS[precision]
         )
         quantizer = MatMulNBitsQuantizer(model, algo_config=config)
         quantizer.process()

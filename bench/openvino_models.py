@@ -1,7 +1,8 @@
 """OpenVINO's contestants: the same weights, converted by its own tools.
 
-The step is a stateful model: OpenVINO keeps the KV cache. Its int8 form has the weights compressed
-by NNCF, with OpenVINO's default of 8-bit activations at run time and its own form of the cache.
+The step is a stateful model: OpenVINO keeps the KV cache. Its int8 and int4 forms have the weights
+compressed by NNCF, with OpenVINO's default of 8-bit activations at run time and its own form of the
+cache. int4 has one scale for each 64 inputs, and NNCF leaves the logits in int8.
 Converted models are kept beside the checkpoint, because the conversion takes a minute.
 """
 
@@ -30,6 +31,7 @@ from bench.step_graph import (
 )
 
 Properties = dict[str, Any]
+_INT4_GROUP = 64
 
 
 def load_step(
@@ -107,6 +109,12 @@ def _convert_step(subject: Subject, precision: str) -> Any:
         import nncf
 
         model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM)
+    if precision == "int4":
+        import nncf
+
+        # Every layer but the last, as here.
+        mode = nncf.CompressWeightsMode.INT4_SYM
+        model = nncf.compress_weights(model, mode=mode, group_size=_INT4_GROUP, ratio=1.0)
     return model
 
 
@@ -129,7 +137,7 @@ def _compile(model: Any, precision: str, threads: int) -> Any:
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": "1",
     }
-    if precision != "int8":
+    if precision in ("float32", "bfloat16"):
         settings["INFERENCE_PRECISION_HINT"] = {"float32": "f32", "bfloat16": "bf16"}[precision]
     if precision == "float32":
         settings |= {"KV_CACHE_PRECISION": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}

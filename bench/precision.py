@@ -154,8 +154,9 @@ def errors(folder: Path, frames: int, music: Path | None) -> dict[str, dict[str,
     del exact
     if load_library() is not None:
         results["float32, compiled"] = measure(load(pack=choose_packing("float32")))
-    for precision, name in (("bfloat16", "float16 weights"), ("int8", "int8")):
-        results[f"{name}, PyTorch"] = measure(load(pack=choose_packing(precision, compiled=False)))
+    for precision, name in (("bfloat16", "float16 weights"), ("int8", "int8"), ("int4", "int4")):
+        if (plain := choose_packing(precision, compiled=False)) is not None:
+            results[f"{name}, PyTorch"] = measure(load(pack=plain))
         if load_library() is not None:
             results[f"{name}, compiled"] = measure(load(pack=choose_packing(precision)))
     results["bfloat16"] = measure(load(torch.bfloat16))

@@ -17,14 +17,14 @@ from musicgen.model.config import DecoderConfig
 
 PROBE_BYTES = 1 << 30
 PROBE_REPEATS, QUEUED_READS = 15, 20
-WEIGHT_BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
+WEIGHT_BYTES = {"float32": 4, "bfloat16": 2, "int8": 1, "int4": 9 / 16}
 _CACHED_BYTES = {
-    ("musicgen", "int8"): 2,
-    ("packed", "int8"): 2,
-    ("previous", "int8"): 2,
+    **{(e, f): 2 for e in ("musicgen", "packed", "previous") for f in ("int8", "int4")},
     ("openvino", "int8"): 1,
+    ("openvino", "int4"): 1,
     ("openvino", "bfloat16"): 1,
     ("onnxruntime", "int8"): 4,
+    ("onnxruntime", "int4"): 4,
 }
 """Bytes of a key or value where they differ from those of `WEIGHT_BYTES`, by engine and form."""
 
@@ -73,5 +73,7 @@ def bytes_of_step(
     attention = 4 * size * size + (2 * size * size if config.cross_attention else 0)
     layer = attention + 2 * size * config.ffn_size
     heads = config.codebooks * config.vocab_size * size
-    weights = (config.layers * layer + heads) * WEIGHT_BYTES[precision]
+    # Those of the logits stay in int8.
+    weights = config.layers * layer * WEIGHT_BYTES[precision]
+    weights += heads * max(WEIGHT_BYTES[precision], 1)
     return weights + 2 * config.layers * size * position * rows * cached_bytes

@@ -47,6 +47,7 @@ CONTESTANTS = (
     "musicgen bfloat16",
     "musicgen int8",
     "packed int8",
+    "packed int4",
     "transformers float32",
     "transformers bfloat16",
 )

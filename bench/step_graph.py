@@ -31,7 +31,7 @@ ROWS = 2
 LONGEST = 1504
 """Steps of a clip of 30 s, rounded up."""
 CHECKED_STEPS = 24
-WORST_ERROR = {"float32": 1e-3, "bfloat16": 0.05, "int8": 0.2}
+WORST_ERROR = {"float32": 1e-3, "bfloat16": 0.05, "int8": 0.2, "int4": 0.6}
 """Largest relative error of the logits by form; a wrong graph is off by about 1.4."""
 Array = NDArray[Any]
 Step = Callable[[Array, int], Array]

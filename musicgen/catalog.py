@@ -20,6 +20,7 @@ MERT = "m-a-p/MERT-v1-95M"
 """Hub name of the feature extractor of style models. Its licence is `MUSICGEN_LICENCE`."""
 DIFFUSION_FILE = "mbd_musicgen_32khz.th"
 DIFFUSION_SAMPLE_RATE = 32_000
+_PRECISIONS = ("float32", "bfloat16", "int8", "int4")
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,7 @@ def _build_meta_entry(
     family: Literal["text", "melody"],
     channels: int,
     parameters: int,
-    float32: int,
-    bfloat16: int,
-    int8: int,
+    memory: tuple[int, int, int, int],
 ) -> CatalogEntry:
     return CatalogEntry(
         name,
@@ -60,7 +59,7 @@ def _build_meta_entry(
         channels,
         MUSICGEN_LICENCE,
         parameters,
-        {"float32": float32, "bfloat16": bfloat16, "int8": int8},
+        dict(zip(_PRECISIONS, memory, strict=True)),
     )
 
 
@@ -69,40 +68,74 @@ CATALOG: dict[str, CatalogEntry] = {
     for entry in (
         CatalogEntry(DEMO, "package", "text", 1, DEMO_LICENCE, 0, {}),
         _build_meta_entry(
-            "small", "text", 1, 587_925_313, 3_109_205_252, 1_975_125_252, 1_850_453_252
+            "small",
+            "text",
+            1,
+            587_925_313,
+            (3_109_205_252, 1_975_125_252, 1_850_453_252, 1_400_295_172),
         ),
         _build_meta_entry(
-            "medium", "text", 1, 2_006_291_777, 9_962_319_108, 5_402_469_636, 4_449_648_900
+            "medium",
+            "text",
+            1,
+            2_006_291_777,
+            (9_962_319_108, 5_402_469_636, 4_449_648_900, 2_885_016_907),
         ),
         _build_meta_entry(
-            "large", "text", 1, 3_424_510_785, 16_225_019_140, 8_534_607_108, 6_458_873_092
+            "large",
+            "text",
+            1,
+            3_424_510_785,
+            (16_225_019_140, 8_534_607_108, 6_458_873_092, 4_074_733_746),
         ),
         _build_meta_entry(
-            "melody", "melody", 1, 1_553_179_457, 8_149_869_828, 4_496_284_932, 3_996_596_484
+            "melody",
+            "melody",
+            1,
+            1_553_179_457,
+            (8_149_869_828, 4_496_284_932, 3_996_596_484, 2_599_623_438),
         ),
         _build_meta_entry(
-            "melody-large", "melody", 1, 2_619_034_433, 13_003_113_732, 6_923_707_652, 5_653_476_612
+            "melody-large",
+            "melody",
+            1,
+            2_619_034_433,
+            (13_003_113_732, 6_923_707_652, 5_653_476_612, 3_567_373_367),
         ),
         _build_meta_entry(
-            "stereo-small", "text", 2, 604_706_625, 3_180_170_500, 2_012_527_876, 1_871_074_564
+            "stereo-small",
+            "text",
+            2,
+            604_706_625,
+            (3_180_170_500, 2_012_527_876, 1_871_074_564, 1_414_707_398),
         ),
         _build_meta_entry(
-            "stereo-medium", "text", 2, 2_031_463_745, 10_066_846_980, 5_456_653_572, 4_478_660_868
+            "stereo-medium",
+            "text",
+            2,
+            2_031_463_745,
+            (10_066_846_980, 5_456_653_572, 4_478_660_868, 2_904_715_247),
         ),
         _build_meta_entry(
-            "stereo-large", "text", 2, 3_458_073_409, 16_363_109_636, 8_605_572_356, 6_496_275_716
+            "stereo-large",
+            "text",
+            2,
+            3_458_073_409,
+            (16_363_109_636, 8_605_572_356, 6_496_275_716, 4_099_718_199),
         ),
         _build_meta_entry(
-            "stereo-melody", "melody", 2, 1_578_351_425, 8_254_397_700, 4_550_468_868, 4_025_608_452
+            "stereo-melody",
+            "melody",
+            2,
+            1_578_351_425,
+            (8_254_397_700, 4_550_468_868, 4_025_608_452, 2_619_321_778),
         ),
         _build_meta_entry(
             "stereo-melody-large",
             "melody",
             2,
             2_652_597_057,
-            13_141_204_228,
-            6_994_672_900,
-            5_690_879_236,
+            (13_141_204_228, 6_994_672_900, 5_690_879_236, 3_592_357_820),
         ),
     )
 }
@@ -116,7 +149,12 @@ CONVERTIBLE: dict[str, CatalogEntry] = {
         1,
         MUSICGEN_LICENCE,
         2_231_930_561,
-        {"float32": 9_600_106_244, "bfloat16": 5_630_080_772, "int8": 4_087_436_036},
+        {
+            "float32": 9_600_106_244,
+            "bfloat16": 5_630_080_772,
+            "int8": 4_087_436_036,
+            "int4": 3_112_628_043,
+        },
         sample_rate=16_000,
         window_seconds=10.0,
         text_encoder="google-t5/t5-large",
@@ -128,7 +166,12 @@ CONVERTIBLE: dict[str, CatalogEntry] = {
         1,
         MUSICGEN_LICENCE,
         1_677_040_961,
-        {"float32": 9_530_051_844, "bfloat16": 5_434_098_948, "int8": 5_376_778_500},
+        {
+            "float32": 9_530_051_844,
+            "bfloat16": 5_434_098_948,
+            "int8": 5_376_778_500,
+            "int4": 3_537_437_454,
+        },
         text_encoder="facebook/musicgen-small",
     ),
 }

@@ -25,7 +25,17 @@ def _models(options: argparse.Namespace, _: Settings) -> int:
 
         sys.stdout.write(json.dumps([asdict(entry) for entry in entries], indent=2) + "\n")
         return 0
-    header = ("NAME", "FAMILY", "SOUND", "FLOAT32", "BFLOAT16", "INT8", "LICENCE", "WEIGHTS")
+    header = (
+        "NAME",
+        "FAMILY",
+        "SOUND",
+        "FLOAT32",
+        "BFLOAT16",
+        "INT8",
+        "INT4",
+        "LICENCE",
+        "WEIGHTS",
+    )
     rows = [header, *(_model_row(entry) for entry in entries)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
     for row in rows:
@@ -41,7 +51,7 @@ def _models(options: argparse.Namespace, _: Settings) -> int:
 
 
 def _model_row(entry: catalog.CatalogEntry) -> tuple[str, ...]:
-    sizes = [entry.memory.get(precision) for precision in ("float32", "bfloat16", "int8")]
+    sizes = [entry.memory.get(p) for p in ("float32", "bfloat16", "int8", "int4")]
     memory = ["small" if size is None else f"{size / 1e9:.1f} GB" for size in sizes]
     sound = "stereo" if entry.channels == 2 else "mono"
     return (entry.name, entry.family, sound, *memory, entry.licence, entry.source)

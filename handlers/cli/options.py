@@ -98,8 +98,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--precision",
         choices=PRECISIONS,
-        help="of the weights; auto is bfloat16 on a GPU and int8 on a processor (default: "
-        "MUSICGEN_PRECISION, or auto)",
+        help="of the weights; auto is bfloat16 on a GPU and int8 on a processor; int8 and int4 are "
+        "for processors (default: MUSICGEN_PRECISION, or auto)",
     )
     add(
         "--engine",

@@ -6,11 +6,11 @@
 The naive worker (infra/coldstart/naive) imports transformers and calls `from_pretrained` in setup,
 in the same precision and on the same weights. `--before CHECKOUT` adds an earlier revision of this
 project with these packages: a folder of `git worktree add`, with its native library compiled there.
-`--before-packed FILE` is its packed file, for a revision with another format. Starts alternate
-between the workers. In the state `cold`, the page cache is dropped before each start. In the state
-`warm`, it has the weights, and the packages from one start before the measurement. Ratios are of
-consecutive starts: above 1, the other worker takes longer. Every start counts. The last line is
-one JSON object.
+`--before-packed FILE` is its packed file, for a revision with another format. All have bytecode, as
+in an image. Starts alternate between the workers. In the state `cold`, the page cache is dropped
+before each start. In the state `warm`, it has the weights, and the packages from one start before
+the measurement. Ratios are of consecutive starts: above 1, the other worker takes longer. Every
+start counts. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _build_contestants(options: argparse.Namespace) -> dict[str, Callable[[], St
     peers = {
         "musicgen": build_ours(str(options.packed.resolve()), precision),
         "naive": build_naive(
-            options.checkpoint.resolve(), "bfloat16" if precision == "int8" else precision
+            options.checkpoint.resolve(), "bfloat16" if precision.startswith("int") else precision
         ),
     }
     if options.before is not None:

@@ -13,7 +13,8 @@ REPLICATE_API_TOKEN. Without a token, run `cog login` first. Cog gets the token 
 input, never in an argument or an environment variable of the build.
 
 Cog builds from a temporary folder with a copy of the image's files. The checkout stays unchanged,
-and its other files do not get into the image.
+and its other files do not get into the image. Where the Python of cog.yaml is installed here, the
+image gets bytecode: Cog makes none, so every start would compile these modules anew.
 """
 
 from __future__ import annotations
@@ -43,6 +44,10 @@ GET_COG = (
 WEIGHTS = "weights.packed"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*")
 _TOKEN_VARIABLE = "REPLICATE_API_TOKEN"
+_WITHOUT_BYTECODE = (
+    "The Python of cog.yaml is not installed here, so the image gets no bytecode, and each start "
+    "compiles this project's modules. Install that Python for faster starts.\n"
+)
 
 
 class PushError(Exception):
@@ -62,7 +67,7 @@ def lay_out(folder: Path, runner: str, model: str | None) -> None:
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy2(source, target)
-    config = (ROOT / "cog.yaml").read_text(encoding="utf-8")
+    config = _read_config()
     config = _replace(config, r'^run: "predict\.py:\w+"$', f'run: "predict.py:{runner}"')
     if model is not None:
         if model not in catalog.CATALOG:
@@ -74,6 +79,31 @@ def lay_out(folder: Path, runner: str, model: str | None) -> None:
     schema = folder / ".cog" / SCHEMA.name
     schema.parent.mkdir()
     schema.write_text(render(PREDICT.read_text(encoding="utf-8"), runner), encoding="utf-8")
+
+
+def add_bytecode(folder: Path) -> bool:
+    """Compile the modules in `folder` for the Python of its cog.yaml; return False without one.
+
+    The bytecode is not compared with its source: a build may change the files' times.
+    """
+    config = (folder / "cog.yaml").read_text(encoding="utf-8")
+    found = re.search(r'^  python_version: "([\d.]+)"$', config, flags=re.MULTILINE)
+    python = found and _find_python(found[1])
+    if not python:
+        return False
+    command = [python, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    done = subprocess.run([*command, "predict.py", "handlers", "musicgen"], cwd=folder, check=False)
+    return done.returncode == 0
+
+
+def _find_python(version: str) -> str | None:
+    """Return the program of a Python "3.N", None if it is not installed or does not start."""
+    if version == "{}.{}".format(*sys.version_info):
+        return sys.executable
+    path = shutil.which(f"python{version}")
+    # A launcher such as pyenv's may be there without the version.
+    works = path and subprocess.run([path, "-V"], capture_output=True, check=False).returncode == 0
+    return path if works else None
 
 
 def check_schema() -> None:
@@ -152,6 +182,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # Resolved, because Docker does not follow links out of a build's folder.
             folder = Path(place).resolve()
             lay_out(folder, "StreamingRunner" if options.streaming else "Runner", options.model)
+            if not add_bytecode(folder):
+                sys.stderr.write(_WITHOUT_BYTECODE)
             _show_note(image, options.model)
             if options.dry_run:
                 sys.stdout.write((folder / "cog.yaml").read_text(encoding="utf-8"))
@@ -188,6 +220,10 @@ def _show_note(image: str, model: str | None) -> None:
         f"replicate.com/{page} must exist: create it as private at replicate.com/create.\n"
         f"The licence of the weights is {catalog.describe_licence(licence)}.\n"
     )
+
+
+def _read_config() -> str:
+    return (ROOT / "cog.yaml").read_text(encoding="utf-8")
 
 
 def _replace(config: str, pattern: str, line: str) -> str:

@@ -211,8 +211,10 @@ def resolve_precision(precision: str, device: str, *, quantized: bool = True) ->
 
     `quantized=False` excludes int8 from "auto". docs/precision.md has the measured cost of int8.
 
-    Raises: `SettingsError` for int8 without kernels for it.
+    Raises: `SettingsError` for int8 or int4 without kernels for it.
     """
+    if precision == "int4":
+        _check_int4(device)
     has_int8 = device == "cpu" and has_int8_kernels()
     if precision == "int8" and not has_int8:
         reason = "int8 runs on CPUs only" if device != "cpu" else "this PyTorch has no int8 kernels"
@@ -223,6 +225,18 @@ def resolve_precision(precision: str, device: str, *, quantized: bool = True) ->
     if device != "cpu":
         return "bfloat16"
     return "int8" if has_int8 and quantized else "float32"
+
+
+def _check_int4(device: str) -> None:
+    if device == "cpu" and has_native_step():
+        return
+    reason = (
+        "int4 runs on CPUs only"
+        if device != "cpu"
+        else f"it needs the native step, which is {describe_step()}"
+    )
+    problem = f"cannot be int4: {reason}"
+    raise SettingsError("MUSICGEN_PRECISION", problem, advice="Use bfloat16 or auto.")
 
 
 def has_int8_kernels() -> bool:

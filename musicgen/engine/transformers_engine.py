@@ -156,9 +156,9 @@ class TransformersEngine:
 
 
 def check_precision(precision: str) -> None:
-    """Refuse int8, unknown to transformers' models. Raises: `SettingsError`."""
-    if precision == "int8":
-        problem = "cannot be int8: int8 needs MUSICGEN_ENGINE=musicgen"
+    """Refuse the integer precisions, unknown to transformers. Raises: `SettingsError`."""
+    if precision in ("int8", "int4"):
+        problem = f"cannot be {precision}: {precision} needs MUSICGEN_ENGINE=musicgen"
         raise SettingsError("MUSICGEN_PRECISION", problem)
 
 

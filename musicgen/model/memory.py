@@ -9,9 +9,10 @@ from musicgen.model.config import CodecConfig, DecoderConfig, MusicGenConfig, Te
 PIECE_FRAMES = {"cpu": 50, "cuda": 250}
 """Frames per piece when a whole clip is decoded. Activations are a hundred times larger than the
 audio; in pieces they need little memory, and fit into a CPU's cache."""
-BYTES_PER_WEIGHT = {"float32": 4, "bfloat16": 2, "int8": 1}
+# int4 has one factor for 16 weights, and weights outside the layers in int8.
+BYTES_PER_WEIGHT = {"float32": 4, "bfloat16": 2, "int8": 1, "int4": 0.63}
 # int8 applies to the weights; without the native step, keys and values stay float32.
-BYTES_PER_CACHE_VALUE = {"float32": 4, "bfloat16": 2, "int8": 4}
+BYTES_PER_CACHE_VALUE = {"float32": 4, "bfloat16": 2, "int8": 4, "int4": 2}
 # Peak of EnCodec's activations: the last layers hold a few maps of `filters` channels at the full
 # sampling rate.
 CODEC_LIVE_MAPS = 4
@@ -88,7 +89,7 @@ def estimate_memory(config: MusicGenConfig, precision: str) -> int:
     A longer clip needs no more, except for its samples.
     """
     counts = count_parameters(config)
-    weights = counts.decoder * BYTES_PER_WEIGHT[precision] + counts.other * 4
+    weights = int(counts.decoder * BYTES_PER_WEIGHT[precision]) + counts.other * 4
     # Text and style are guided apart, in a third row.
     rows = 3 if config.family == "style" else 2
     cached = 2 * config.decoder.layers * rows * config.window_frames * config.decoder.hidden_size

@@ -21,7 +21,7 @@ from musicgen.settings.declaration import (
 from musicgen.settings.remote import RemoteSettings
 
 ENGINES = ("musicgen", "transformers")
-PRECISIONS = ("auto", "float32", "bfloat16", "int8")
+PRECISIONS = ("auto", "float32", "bfloat16", "int8", "int4")
 DEFAULT_MODEL = "demo"
 DATA_DIR = Declaration(
     variable="MUSICGEN_DATA_DIR",
@@ -96,7 +96,7 @@ class Settings:
         "auto",
         choices=PRECISIONS,
         help="Precision of the weights. `auto` is `bfloat16` on a GPU and `int8` on a processor; "
-        "`int8` runs on processors only. docs/precision.md has the cost of each.",
+        "`int8` and `int4` run on processors only. docs/precision.md has the cost of each.",
     )
     engine: str = setting(
         "MUSICGEN_ENGINE",

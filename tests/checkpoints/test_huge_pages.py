@@ -29,7 +29,7 @@ huge = pytest.mark.skipif(not has_huge_pages(), reason="no huge pages here")
 Opened = tuple[PackFile, NativeBackend]
 
 
-@pytest.fixture(params=["native-int8", "native-bfloat16", "native-float32"])
+@pytest.fixture(params=["native-int8", "native-int4", "native-bfloat16", "native-float32"])
 def opened(
     packed: Callable[[str, str], Path],
     request: pytest.FixtureRequest,

@@ -142,7 +142,7 @@ def _load_reference(folder: Path, precision: str) -> MusicGenEngine:
 @settings(max_examples=8)
 @given(arrivals=ARRIVALS)
 @pytest.mark.parametrize("contestant", CONTESTANTS)
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8", "int4"])
 @pytest.mark.parametrize("name", ["musicgen-small", "musicgen-stereo-medium", "musicgen-melody"])
 def test_engines_sample_the_same_tokens(
     checkpoints: Callable[[str], Path],
@@ -159,7 +159,7 @@ def test_engines_sample_the_same_tokens(
 @settings(max_examples=15)
 @given(arrivals=ARRIVALS)
 @pytest.mark.parametrize("contestant", CONTESTANTS)
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8", "int4"])
 @pytest.mark.parametrize("name", ALL_SPECS)
 def test_engines_sample_the_same_tokens_with_every_checkpoint(
     checkpoints: Callable[[str], Path],

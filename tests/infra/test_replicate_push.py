@@ -56,9 +56,25 @@ def test_the_image_has_what_the_runner_needs_and_no_more(cog: Cog) -> None:
         "LICENSE",
     } <= set(files)
     assert any(file.startswith("musicgen/demo/checkpoint/") for file in files)
-    assert not [file for file in files if file.startswith("tests") or "__pycache__" in file]
+    assert not [file for file in files if file.startswith("tests")]
     copied = {file: ROOT / file for file in files if file.endswith(".py")}
     assert all(path.is_file() for path in copied.values())
+
+
+def test_the_image_has_bytecode_that_python_takes_as_it_is(
+    cog: Cog, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = "{}.{}".format(*sys.version_info)
+    for version, has_bytecode in ((own, True), ("3.99", False)):
+        text = (ROOT / "cog.yaml").read_text().replace('"3.12"', f'"{version}"')
+        monkeypatch.setattr(push, "_read_config", lambda text=text: text)
+        assert push.main(["me/musicgen"]) == 0
+        pushed = cog.calls()[-1]
+        modules = [f for f in pushed["files"] if f.startswith(("musicgen/", "handlers/"))]
+        names = {Path(f).stem.partition(".")[0] for f in modules if f.endswith(".pyc")}
+        sources = {Path(f).stem for f in modules if f.endswith(".py")}
+        assert names == (sources if has_bytecode else set())
+        assert ("gets no bytecode" in capsys.readouterr().err) != has_bytecode
 
 
 def test_the_streaming_runner_gets_its_own_schema_and_the_model_that_was_asked_for(

@@ -29,6 +29,7 @@ uint16_t to_float16(float value) {
 // Weights of a product with the memory they lie in.
 struct Weights {
     std::vector<int8_t> bytes;
+    std::vector<uint8_t> slices;
     std::vector<uint16_t> halves;
     std::vector<float> floats, scales;
     std::vector<int32_t> sums;
@@ -52,11 +53,19 @@ struct Weights {
                 floats[at] = float(number) / 1024.f;
                 halves[at] = to_float16(floats[at]);
             }
+        if (form == INT4) fill_slices(random);
         linear.scales = scales.data();
         linear.sums = sums.data();
-        linear.weights = form == INT8      ? static_cast<const void*>(bytes.data())
+        linear.weights = form == INT4    ? static_cast<const void*>(slices.data())
+                         : form == INT8      ? static_cast<const void*>(bytes.data())
                          : form == FLOAT16 ? static_cast<const void*>(halves.data())
                                            : static_cast<const void*>(floats.data());
+    }
+
+    // Any bytes are weights of int4, also with the extreme levels and factors.
+    void fill_slices(Random& random) {
+        slices.resize(size_t(linear.blocks()) * linear.block_bytes());
+        for (uint8_t& byte : slices) byte = uint8_t(random.next());
     }
 };
 
@@ -66,7 +75,7 @@ void require(bool holds, const std::string& name) {
     std::exit(1);
 }
 
-const char* const FORMS[] = {"int8", "float16", "float32"};
+const char* const FORMS[] = {"int8", "float16", "float32", "int4"};
 
 void check_product(void* pool, int level, int form, int outputs, int inputs) {
     constexpr int ROWS = 9;
@@ -92,7 +101,7 @@ void check_product(void* pool, int level, int form, int outputs, int inputs) {
     x[size_t(2) * inputs - 1] = INFINITY;
     native_multiply(pool, &weights.linear, x.data(), 3, wanted.data());
     for (int n = 0; n < outputs; ++n)
-        require(form != INT8 || std::isnan(wanted[n] + wanted[outputs + n]), name + " loses a NaN");
+        require(!weights.linear.is_integer() || std::isnan(wanted[n] + wanted[outputs + n]), name + " loses a NaN");
     require(std::isfinite(wanted[2 * outputs]), name + " spreads a NaN to another row");
 }
 
@@ -204,7 +213,7 @@ int main() {
         require(has_exact_codec_products(), "codec at level " + std::to_string(level));
         check_sampling(level);
         check_text_encoder(pool, level);
-        for (int form : {INT8, FLOAT16, FLOAT32}) {
+        for (int form : {INT8, FLOAT16, FLOAT32, INT4}) {
             for (auto shape : {std::pair{1, 1}, {3, 5}, {70, 33}, {50, 130}, {128, 256}})
                 check_product(pool, level, form, shape.first, shape.second);
             for (Shape shape : {Shape{128, 2, 200, 0}, {48, 3, 70, 1}})

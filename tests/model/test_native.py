@@ -13,7 +13,7 @@ from musicgen.engine.pytorch.loading import load_checkpoint
 from musicgen.model import kernels as packing
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.fbgemm import HalfLinear
-from musicgen.model.native.forms import FLOAT16, FLOAT32, INT8
+from musicgen.model.native.forms import FLOAT16, FLOAT32, INT4, INT8
 from musicgen.model.native.layer import NativeLinear
 from musicgen.model.native.library import (
     BFLOAT16_CACHE,
@@ -55,7 +55,9 @@ def _weight(outputs: int, inputs: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (3, 5), (70, 33), (128, 256)])
-@pytest.mark.parametrize(("form", "error"), [(FLOAT32, 1e-6), (FLOAT16, 1e-3), (INT8, 0.03)])
+@pytest.mark.parametrize(
+    ("form", "error"), [(FLOAT32, 1e-6), (FLOAT16, 1e-3), (INT8, 0.03), (INT4, 0.12)]
+)
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 9, 17])
 def test_a_product_is_near_the_float_one(
     native: Library, shape: tuple[int, int], form: int, error: float, rows: int
@@ -69,9 +71,10 @@ def test_a_product_is_near_the_float_one(
         assert (found - wanted).norm() < error * wanted.norm()
 
 
-def test_int8_has_the_same_bits_on_every_processor(native: Library) -> None:
+@pytest.mark.parametrize("form", [INT8, INT4])
+def test_integers_have_the_same_bits_on_every_processor(native: Library, form: int) -> None:
     """Integer sums are exact in any order."""
-    layer, x = NativeLinear.pack(native, _weight(50, 130), INT8), torch.randn(23, 130)
+    layer, x = NativeLinear.pack(native, _weight(50, 130), form), torch.randn(23, 130)
     found = []
     for level in _levels(native):
         assert native.functions.native_limit(level) == level
@@ -79,7 +82,7 @@ def test_int8_has_the_same_bits_on_every_processor(native: Library) -> None:
     assert all(torch.equal(each, found[0]) for each in found)
 
 
-@pytest.mark.parametrize("form", [FLOAT32, FLOAT16, INT8])
+@pytest.mark.parametrize("form", [FLOAT32, FLOAT16, INT8, INT4])
 def test_a_row_does_not_depend_on_those_beside_it(native: Library, form: int) -> None:
     layer, x = NativeLinear.pack(native, _weight(50, 130), form), torch.randn(21, 130)
     x[3] *= 1000
@@ -88,7 +91,7 @@ def test_a_row_does_not_depend_on_those_beside_it(native: Library, form: int) ->
         assert torch.equal(layer(x[row : row + 1])[0], together[row])
 
 
-@pytest.mark.parametrize("form", [FLOAT32, FLOAT16, INT8])
+@pytest.mark.parametrize("form", [FLOAT32, FLOAT16, INT8, INT4])
 def test_what_is_not_a_number_stays_visible(native: Library, form: int) -> None:
     layer, x = NativeLinear.pack(native, torch.ones(8, 16), form), torch.ones(3, 16)
     x[0, 3], x[1, 5] = float("nan"), float("inf")
@@ -147,7 +150,7 @@ def test_attention_hides_nothing_that_is_not_a_number(
 
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize(
-    ("precision", "error"), [("float32", 1e-4), ("bfloat16", 0.05), ("int8", 0.25)]
+    ("precision", "error"), [("float32", 1e-4), ("bfloat16", 0.05), ("int8", 0.25), ("int4", 0.8)]
 )
 @pytest.mark.parametrize("level", [AVX2, AVX_VNNI, VNNI])
 def test_the_likelihood_of_music_is_that_of_float32(
@@ -173,7 +176,7 @@ def test_the_likelihood_of_music_is_that_of_float32(
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8", "int4"])
 def test_a_batch_makes_the_bits_of_each_clip_alone(
     checkpoints: Callable[[str], Path], name: str, precision: str
 ) -> None:

@@ -25,7 +25,7 @@ COMPILERS = {
 PROCESSORS = {"cortex-a72": 1, "neoverse-n1": 2, "max": 3}
 """Emulated processors and their levels: NEON, dot product, i8mm."""
 
-EXACT = ("product-int8", "exact-")
+EXACT = ("product-int8", "product-int4", "exact-")
 """Begin the names of results with the same bits on every processor."""
 Results = dict[tuple[str, int], np.ndarray]
 """Results by name of the case and level."""
@@ -108,7 +108,7 @@ def test_an_arm_processor_computes_the_same(
             assert values.tobytes() == wanted[name].tobytes(), (name, level)
             continue
         # A value that is rounded to int8 or bfloat16 may round to its neighbour.
-        most = 1e-3 if name.startswith(("step-int8", "step-float16")) else 1e-6
+        most = 1e-3 if name.startswith(("step-int8", "step-int4", "step-float16")) else 1e-6
         error = np.linalg.norm(values - wanted[name]) / np.linalg.norm(wanted[name])
         assert error < most, (name, level, error)
 

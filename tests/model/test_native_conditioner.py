@@ -16,7 +16,7 @@ from musicgen.request import SamplingParams
 from tests.support import engines, native_models
 
 pytestmark = pytest.mark.skipif(load_library() is None, reason="no native library here")
-PRECISIONS = ["float32", "bfloat16", "int8"]
+PRECISIONS = ["float32", "bfloat16", "int8", "int4"]
 UNGUIDED = SamplingParams(guidance=1.0)
 CASES = {
     "prompts": [

@@ -8,39 +8,50 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from musicgen.model.native.forms import FLOAT16, FLOAT32, INT8, describe_parts, pack_weight
+from musicgen.model.native.forms import FLOAT16, FLOAT32, INT4, INT8, describe_parts, pack_weight
+from musicgen.model.native.int4_forms import quantize_int4
 
 SHAPES = [(16, 16), (3, 5), (70, 33), (33, 70), (1, 1)]
-FORMS = [INT8, FLOAT16, FLOAT32]
+FORMS = [INT8, INT4, FLOAT16, FLOAT32]
 GOLDEN = {
     ("random", (16, 16), INT8): "a263060f962d7525",
+    ("random", (16, 16), INT4): "cc1a68ed0d9af22b",
     ("random", (16, 16), FLOAT16): "f77be7be87a62b94",
     ("random", (16, 16), FLOAT32): "20d7558df6c79ad0",
     ("random", (3, 5), INT8): "53423006c3bce7c5",
+    ("random", (3, 5), INT4): "953e0852ac39f61f",
     ("random", (3, 5), FLOAT16): "23f3f9c92bfe108d",
     ("random", (3, 5), FLOAT32): "87cc8c688efcad3d",
     ("random", (70, 33), INT8): "e223766af702e86e",
+    ("random", (70, 33), INT4): "dc5dac46e0881449",
     ("random", (70, 33), FLOAT16): "76acfaf1ffb987c4",
     ("random", (70, 33), FLOAT32): "e7edd1ef21991ca7",
     ("random", (33, 70), INT8): "5807508a8d0d8175",
+    ("random", (33, 70), INT4): "e17ffda276be2f8c",
     ("random", (33, 70), FLOAT16): "e7605716f4c68ac1",
     ("random", (33, 70), FLOAT32): "99c43c2533eb3dbf",
     ("random", (1, 1), INT8): "484ccc542d8dd8c3",
+    ("random", (1, 1), INT4): "83510d35f8695954",
     ("random", (1, 1), FLOAT16): "9a6de512480664d8",
     ("random", (1, 1), FLOAT32): "fe1a60a7544fbbea",
     ("halves", (16, 16), INT8): "23eac5466470d83e",
+    ("halves", (16, 16), INT4): "7582b754648a86ab",
     ("halves", (16, 16), FLOAT16): "07b85dc7de2d6c7f",
     ("halves", (16, 16), FLOAT32): "988b48a035dd7341",
     ("halves", (3, 5), INT8): "bbeb22dfc4d85070",
+    ("halves", (3, 5), INT4): "196b23f4bb890d40",
     ("halves", (3, 5), FLOAT16): "dfacd5cc2e664463",
     ("halves", (3, 5), FLOAT32): "21283f690eb131c4",
     ("halves", (70, 33), INT8): "83d6cec0f09e73f6",
+    ("halves", (70, 33), INT4): "e8812be2a3b8f9b0",
     ("halves", (70, 33), FLOAT16): "3399fea48bfa2070",
     ("halves", (70, 33), FLOAT32): "d897bf72ca405fd5",
     ("halves", (33, 70), INT8): "ac09f3c4087fde65",
+    ("halves", (33, 70), INT4): "5c4e3fb3898c65f3",
     ("halves", (33, 70), FLOAT16): "4f6f2df5afd0c10e",
     ("halves", (33, 70), FLOAT32): "6ad7ae6be3349815",
     ("halves", (1, 1), INT8): "23e4bf347b2d7ece",
+    ("halves", (1, 1), INT4): "a86de27addd99b43",
     ("halves", (1, 1), FLOAT16): "66687aadf862bd77",
     ("halves", (1, 1), FLOAT32): "f5a5fd42d16a2030",
 }
@@ -103,6 +114,29 @@ def test_packing_keeps_every_number(shape: tuple[int, int], form: int, group: in
     scales = found.scales[:outputs, None]
     assert (np.abs(back * scales - weight) <= scales * 0.5001).all()
     assert (np.abs(back).max(axis=1) == 127).all()
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (40, 300)])
+def test_int4_rounds_to_the_nearest_level(shape: tuple[int, int]) -> None:
+    weight = _random(*shape)
+    inputs = shape[1]
+    padded = np.pad(weight, ((0, 0), (0, -inputs % 64)))
+    levels, factors, scales = quantize_int4(padded)
+    steps = np.repeat(factors * scales[:, None], 16, axis=1)
+    error = np.abs(levels * steps - padded)
+    is_inside = (levels > -8) & (levels < 7)
+    assert (error <= np.abs(steps) * 0.5001)[is_inside].all()
+    assert (levels[:, inputs:] == 0).all()
+    assert np.abs(factors).max(axis=1).tolist() == [127] * shape[0]
+    assert np.linalg.norm(error) < 0.08 * np.linalg.norm(weight)
+
+
+def test_int4_keeps_a_group_of_equal_weights_and_zeros() -> None:
+    weight = np.zeros((2, 128), np.float32)
+    weight[0, 16:32] = -0.25
+    levels, factors, scales = quantize_int4(weight)
+    back = levels * np.repeat(factors * scales[:, None], 16, axis=1)
+    assert np.allclose(back, weight, rtol=1e-6)
 
 
 @pytest.mark.parametrize("form", FORMS)

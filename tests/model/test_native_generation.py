@@ -33,7 +33,7 @@ FAMILIES = [
     "three-codebooks",
     "head-size-64",
 ]
-PRECISIONS = ["float32", "bfloat16", "int8"]
+PRECISIONS = ["float32", "bfloat16", "int8", "int4"]
 ROWS = (
     Row("slow calm piano", 7, SamplingParams(top_k=20)),
     Row("", 8, SamplingParams(top_p=0.8, temperature=1.3), "noise and shouting voices"),

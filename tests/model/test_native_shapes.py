@@ -16,7 +16,9 @@ from tests.support.native_numbers import (
     FLOAT16,
     FLOAT32,
     GELU,
+    INT4,
     INT8,
+    INTEGERS,
     RELU,
     Decoder,
     Linear,
@@ -26,7 +28,7 @@ from tests.support.native_numbers import (
 
 compiled = load_library()
 pytestmark = pytest.mark.skipif(compiled is None, reason="the native step was not compiled here")
-FORMS = [INT8, FLOAT16, FLOAT32]
+FORMS = [INT8, INT4, FLOAT16, FLOAT32]
 TOP = compiled.functions.native_level() if compiled is not None else VNNI
 SEEDS = st.integers(0, 2**32 - 1)
 LEVELS, THREADS = st.integers(AVX2, TOP), st.integers(1, 4)
@@ -76,10 +78,10 @@ def test_a_product_of_any_shape(
     library = open_library(threads)
     library.functions.native_limit(level)
     found, expected = linear.multiply(library, x), linear.expect(x)
-    if form == INT8 and spread >= 1:
+    if form in INTEGERS and spread >= 1:
         np.testing.assert_array_equal(found, expected)
     size = np.abs(x).astype(np.float64) @ np.abs(linear.numbers.astype(np.float64)).T
-    if form != INT8:
+    if form not in INTEGERS:
         assert (np.abs(found - expected) <= 1e-5 * size).all()
     alone = linear.multiply(open_library(1), x[rows // 2 : rows // 2 + 1])
     np.testing.assert_array_equal(alone[0], found[rows // 2])
@@ -122,7 +124,7 @@ def test_a_step_of_any_shape(
     rows = _rows(decoder, kinds)
     found = decoder.step(library, rows, x)
     expected = decoder.expect(rows, x)
-    error = 0.15 if shape.form == INT8 else 0.02 if shape.cache == BFLOAT16_CACHE else 1e-4
+    error = 0.15 if shape.form in INTEGERS else 0.02 if shape.cache == BFLOAT16_CACHE else 1e-4
     if shape.hidden > 2:
         for one, other in zip(found, expected, strict=True):
             assert np.linalg.norm(one - other) <= error * max(np.linalg.norm(other), 1)

@@ -12,7 +12,9 @@ from musicgen import catalog
 from musicgen.model.config import _parse
 from musicgen.model.memory import count_parameters, estimate_memory
 from musicgen.model.style.config import FeatureConfig, StyleConfig
+from musicgen.settings.settings import PRECISIONS as CHOICES
 
+PRECISIONS = set(CHOICES) - {"auto"}
 PUBLISHED = [entry for entry in catalog.CATALOG.values() if entry.source != "package"]
 
 
@@ -26,6 +28,7 @@ def test_figures_follow_from_the_shapes(entry: catalog.CatalogEntry) -> None:
     config = _parse(build_config(FULL_SIZES[f"musicgen-{entry.name}"]).to_dict(), {})
     counts = count_parameters(config)
     assert entry.parameters == counts.decoder + counts.other
+    assert set(entry.memory) == PRECISIONS
     for precision, size in entry.memory.items():
         assert size == estimate_memory(config, precision)
     assert (entry.family, entry.channels) == (config.family, config.channels)
@@ -50,7 +53,7 @@ def test_the_figures_of_audiogen_follow_from_its_shapes() -> None:
     entry = catalog.CONVERTIBLE["audiogen-medium"]
     counts = count_parameters(config)
     assert entry.parameters == counts.decoder + counts.other
-    assert entry.memory == {p: estimate_memory(config, p) for p in ("float32", "bfloat16", "int8")}
+    assert entry.memory == {p: estimate_memory(config, p) for p in PRECISIONS}
     assert config.sample_rate == entry.sample_rate and config.frame_rate == 50
     assert entry.licence == "CC-BY-NC-4.0"
     assert catalog.find_convertible(entry.source) is entry
@@ -67,7 +70,7 @@ def test_the_figures_of_musicgen_style_follow_from_its_shapes() -> None:
     entry = catalog.CONVERTIBLE["musicgen-style"]
     counts = count_parameters(config)
     assert entry.parameters == counts.decoder + counts.other
-    assert entry.memory == {p: estimate_memory(config, p) for p in ("float32", "bfloat16", "int8")}
+    assert entry.memory == {p: estimate_memory(config, p) for p in PRECISIONS}
     # HuBERT's published size, without the mask of its training and one norm for each place.
     assert features.count_parameters() == 94_371_712 - 768 - 128
     assert entry.licence == "CC-BY-NC-4.0" and entry.family == config.family

@@ -24,8 +24,10 @@ from musicgen.model.native.library import (
     NativeRow,
 )
 
-INT8, FLOAT16, FLOAT32 = 0, 1, 2
+INT8, FLOAT16, FLOAT32, INT4 = 0, 1, 2, 3
+INTEGERS = (INT8, INT4)
 BLOCK, GROUP = 16, 4
+SHARING, SLICE = 16, 64
 GELU, RELU = 0, 1
 Array = NDArray[Any]
 
@@ -61,10 +63,15 @@ class Linear:
             blocks = blocks.reshape(-1, BLOCK, blocks.shape[1] // GROUP, GROUP)
             self.scales = place(pad(scales, 0, BLOCK))
             self.sums = place(pad(self.numbers.sum(axis=1, dtype=np.int32), 0, BLOCK))
+            blocks = blocks.transpose(0, 2, 1, 3)
+        elif form == INT4:
+            blocks, self.numbers, scales = _pack_int4(weight)
+            self.scales = place(pad(scales, 0, BLOCK))
         else:
             self.numbers = weight.astype(np.float16 if form == FLOAT16 else np.float32)
             blocks = pad(self.numbers, 0, BLOCK).reshape(-1, BLOCK, self.inputs, 1)
-        self.weight = place(blocks.transpose(0, 2, 1, 3))
+            blocks = blocks.transpose(0, 2, 1, 3)
+        self.weight = place(blocks)
         self.fields = LinearFields(
             *(self.outputs, self.inputs, form, 0),
             *(None if x is None else x.ctypes.data for x in (self.weight, self.scales, self.sums)),
@@ -84,8 +91,8 @@ class Linear:
         return out
 
     def expect(self, x: Array) -> Array:
-        """Return the product in float64; in int8 the float32 numbers to be met bit by bit."""
-        if self.form != INT8:
+        """Return the product in float64; of integers the float32 numbers to be met bit by bit."""
+        if self.form not in INTEGERS:
             return x.astype(np.float64) @ self.numbers.T.astype(np.float64)
         assert self.scales is not None
         x = x.astype(np.float32)
@@ -95,6 +102,29 @@ class Linear:
         quantized = np.rint(x.astype(np.float64) * inverse).astype(np.int64)
         exact = quantized @ self.numbers.T.astype(np.int64)
         return exact.astype(np.float32) * (self.scales[: self.outputs] * scales)
+
+
+def _pack_int4(weight: Array) -> tuple[Array, Array, Array]:
+    """Return the bytes, the whole numbers that they mean, and the scale of each output."""
+    outputs, inputs = weight.shape
+    groups = pad(weight, 1, SLICE).reshape(outputs, -1, SHARING)
+    largest = np.maximum(np.abs(groups).max(axis=(1, 2)), 1e-12)
+    scales = (largest / (127 * 7)).astype(np.float32)
+    factors = np.rint(127 * np.abs(groups).max(axis=2) / largest[:, None]).clip(1, 127)
+    factors[:, ::2] *= -1
+    levels = np.rint(groups / (scales[:, None, None] * factors[..., None])).clip(-8, 7)
+    numbers = (levels * factors[..., None]).reshape(outputs, -1)[:, :inputs].astype(np.int64)
+    parts = []
+    for block in range(0, outputs, BLOCK):
+        some = pad(levels[block : block + BLOCK].reshape(-1, groups[0].size), 0, BLOCK)
+        own = pad(factors[block : block + BLOCK], 0, BLOCK)
+        for start in range(0, groups[0].size, SLICE):
+            first = start // SHARING
+            parts += [int(f) & 255 for f in own[:, first : first + SLICE // SHARING].T.flat]
+            for line in range(start, start + SLICE, 8):
+                for row in some[:, line : line + 8].astype(int) + 8:
+                    parts += [row[j] | row[j + 4] << 4 for j in range(4)]
+    return np.array(parts, np.uint8), numbers, scales
 
 
 @dataclass(frozen=True)

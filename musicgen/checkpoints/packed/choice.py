@@ -15,13 +15,16 @@ from musicgen.checkpoints.packed.format import (
 from musicgen.errors import CheckpointMismatch
 from musicgen.model.native.step_file import describe_step, has_native_step
 
+_AUTO = ("int8", "bfloat16", "float32", "int4")
+
 
 def forms_for(device: str, precision: str) -> Sequence[str]:
     """Return the forms of a packed file for a device and a precision, the best first."""
     rounded = [] if precision == "float32" else [f"{PLAIN}bfloat16"]
     if device != "cpu":
         return [*rounded, f"{PLAIN}float32"]
-    precisions = ("int8", "bfloat16", "float32") if precision == "auto" else (precision,)
+    # "auto" takes int4 where nothing more exact for processors was packed.
+    precisions = _AUTO if precision == "auto" else (precision,)
     native = [NATIVE + name for name in precisions] if has_native_step() else []
     return [*native, f"{PLAIN}float32", *rounded]
 

@@ -41,7 +41,14 @@ SMALL_FILES = ("config.json", "generation_config.json", "tokenizer.json", "spiec
 BLOCK_BYTES = 2**20
 AGAIN = "pack or download it again"
 NATIVE, PLAIN = "native-", "plain-"
-FORMS = ("native-int8", "native-bfloat16", "native-float32", "plain-bfloat16", "plain-float32")
+FORMS = (
+    "native-int8",
+    "native-int4",
+    "native-bfloat16",
+    "native-float32",
+    "plain-bfloat16",
+    "plain-float32",
+)
 """Forms of a packed file; `musicgen.checkpoints.packed.layouts` describes each."""
 ITEM_BYTES = {"I64": 8, "F32": 4, "I32": 4, "I16": 2, "F16": 2, "BF16": 2, "I8": 1, "U8": 1}
 """Bytes of a number by its type, in the names of safetensors."""

@@ -2,7 +2,8 @@
 
 | form | for | weights of matrix products | text encoder |
 |---|---|---|---|
-| native-int8 | processors with the native step | int8 in its blocks | float16 in its blocks |
+| native-int4 | processors with the native step | int4, but int8 for logits and prompts | float16 |
+| native-int8 | the same | int8 in its blocks | float16 in its blocks |
 | native-bfloat16 | the same | float16 in its blocks | float16 in its blocks |
 | native-float32 | the same | float32 in its blocks | float32 in its blocks |
 | plain-bfloat16 | GPUs; processors repack it on loading | bfloat16 | bfloat16, used in float32 |
@@ -103,11 +104,10 @@ class Packing:
         return CodecPacking(config.codec, form)
 
     def _form_of(self, name: str) -> int | None:
-        if self._native is None or name.removesuffix(".weight") not in self._linears:
+        module = name.removesuffix(".weight")
+        if self._native is None or module not in self._linears:
             return None
-        if name.startswith("decoder."):
-            return self._native.decoder
-        return self._native.text_encoder if name.startswith("text_encoder.") else None
+        return self._native.of(module)
 
     def _dtype_of(self, name: str) -> torch.dtype:
         if self._native is not None:

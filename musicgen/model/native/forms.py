@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-INT8, FLOAT16, FLOAT32 = 0, 1, 2
+from musicgen.model.native.int4_forms import SLICE, SLICE_BYTES, pack_int4
+
+INT8, FLOAT16, FLOAT32, INT4 = 0, 1, 2, 3
 BLOCK, GROUP = 16, 4
 """Outputs per block; inputs added by one int8 instruction."""
 _INT8_LARGEST = np.float32(127)
@@ -21,8 +23,9 @@ _SMALLEST = np.float32(1e-12)
 class PackedWeight(NamedTuple):
     """A weight in a packed format, padded with zeros.
 
-    `weight`: int8 (blocks, inputs / 4, 16, 4), or a float type (blocks, inputs, 16). int8 also has
-    `scales` (float32) and `sums` of the weights (int32), one per output.
+    `weight`: int8 (blocks, inputs / 4, 16, 4), a float type (blocks, inputs, 16), or for int4 the
+    bytes of `int4_forms` (blocks, inputs / 64, 576). int8 and int4 also have `scales` (float32),
+    int8 `sums` of the weights (int32), one per output.
     """
 
     weight: NDArray[Any]
@@ -40,6 +43,11 @@ class Part(NamedTuple):
 def describe_parts(outputs: int, inputs: int, form: int) -> dict[str, Part]:
     """Return the arrays of the packed form of a weight (outputs, inputs), by their names."""
     blocks = -(-outputs // BLOCK)
+    if form == INT4:
+        return {
+            "weight": Part(np.dtype(np.uint8), (blocks, -(-inputs // SLICE), SLICE_BYTES)),
+            "scales": Part(np.dtype(np.float32), (blocks * BLOCK,)),
+        }
     if form != INT8:
         return {"weight": Part(_float_type(form), (blocks, inputs, BLOCK))}
     return {
@@ -53,6 +61,8 @@ def pack_weight(weight: NDArray[np.float32], form: int) -> PackedWeight:
     """Pack a weight (outputs, inputs) into `form`; halves are rounded to the even number."""
     if form == INT8:
         return _pack_int8(weight)
+    if form == INT4:
+        return PackedWeight(*pack_int4(weight))
     blocks = _arrange_blocks(weight.astype(_float_type(form), copy=False), 1)
     return PackedWeight(blocks.reshape(len(blocks), -1, BLOCK))
 

@@ -193,27 +193,41 @@ ANY uint32_t largest_of_any(const float* x, int count) {
 }
 BY_LEVEL(uint32_t, largest_of, (const float* x, int count), (x, count))
 
-ANY void quantize_row_any(const float* x, int count, float scale, uint8_t* out) {
+// Quantizes numbers; 0 becomes `zero`.
+ANY void quantize_row_any(const float* x, int count, float scale, int zero, uint8_t* out) {
     // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the lowest bits.
     for (int i = 0; i < count; ++i) {
         float rounded = x[i] * scale + 12582912.f;
         uint32_t bits;
         std::memcpy(&bits, &rounded, sizeof bits);
-        out[i] = uint8_t(bits + ZERO);
+        out[i] = uint8_t(bits + uint32_t(zero));
     }
 }
-BY_LEVEL(void, quantize_row, (const float* x, int count, float scale, uint8_t* out),
-         (x, count, scale, out))
+BY_LEVEL(void, quantize_row, (const float* x, int count, float scale, int zero, uint8_t* out),
+         (x, count, scale, zero, out))
+
+// Where the sums of int4 groups begin, for one row: see int4.h.
+ANY void add_up_groups_any(const int8_t* row, int factors, int32_t* starts) {
+    for (int f = 0; f < factors; ++f) {
+        int32_t sum = 0;
+        for (int i = 0; i < FACTORED; ++i) sum += row[f * FACTORED + i];
+        starts[f] = -8 * sum;
+    }
+}
+BY_LEVEL(void, add_up_groups, (const int8_t* row, int factors, int32_t* starts),
+         (row, factors, starts))
 
 // Each thread quantizes its own copy of the rows: cheaper than sharing them.
 struct Quantized {
-    std::vector<int32_t> quads;
+    std::vector<int32_t> quads, starts;
     std::vector<float> scales;
 
     // Takes the memory that `of` needs for as many rows of this product, and a cache line.
     void reserve(const Linear& w, int rows) {
-        if (w.form != INT8) return;
+        if (!w.is_integer()) return;
         const size_t line = CACHE_LINE / sizeof(float);
+        const size_t factors = w.form == INT4 ? size_t(rows) * w.slices() * FACTORS + line : 0;
+        if (starts.size() < factors) starts.resize(factors);
         const size_t most = size_t(rows) * w.groups() + line;
         if (quads.size() < most) quads.resize(most);
         if (scales.size() < size_t(rows) + line) scales.resize(size_t(rows) + line);
@@ -221,23 +235,28 @@ struct Quantized {
 
     // Quantizes rows x [rows][stride] for a product with `w`, after `reserve`.
     Operand of(const Linear& w, const float* x, int stride, int rows) noexcept {
-        Operand operand{x, stride, nullptr, nullptr};
-        if (w.form != INT8) return operand;
-        const int groups = w.groups();
+        Operand operand{x, stride};
+        if (!w.is_integer()) return operand;
+        const int groups = w.groups(), zero = w.form == INT8 ? ZERO : 0;
         for (int r = 0; r < rows; ++r) {
             const float* row = x + size_t(r) * stride;
             auto* out = reinterpret_cast<uint8_t*>(quads.data() + size_t(r) * groups);
-            std::memset(out + w.inputs, ZERO, size_t(groups) * GROUP - w.inputs);
+            std::memset(out + w.inputs, zero, size_t(groups) * GROUP - w.inputs);
             uint32_t bits = largest_of(row, w.inputs);
             float largest;
             std::memcpy(&largest, &bits, sizeof largest);
             // Infinity and NaN must not vanish: the scale propagates them to every output.
             bool finite = bits < 0x7f800000u;
             scales[r] = finite ? std::max(largest, 1e-12f) / 127.f : NAN;
-            quantize_row(row, w.inputs, finite ? 1.f / scales[r] : 0.f, out);
+            quantize_row(row, w.inputs, finite ? 1.f / scales[r] : 0.f, zero, out);
+            const int factors = w.slices() * FACTORS;
+            if (w.form == INT4)
+                add_up_groups(reinterpret_cast<const int8_t*>(out), factors,
+                              starts.data() + size_t(r) * factors);
         }
         operand.quads = quads.data();
         operand.scales = scales.data();
+        operand.starts = starts.data();
         return operand;
     }
 };

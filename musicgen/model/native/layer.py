@@ -16,8 +16,8 @@ from musicgen.model.native.library import Library, LinearFields, check_status
 class NativeLinear(nn.Module):
     """y = x Wᵀ with packed weights; x and y are float32.
 
-    The format is int8 (activations too, with one scale per row), float16 or float32. The buffers
-    are those of `forms.PackedWeight`.
+    The format is int8 or int4 (activations in int8, with one scale per row), float16 or float32.
+    The buffers are those of `forms.PackedWeight`.
     """
 
     weight: Tensor

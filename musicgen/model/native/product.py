@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicgen.errors import CheckpointMismatch
-from musicgen.model.native.forms import FLOAT16, FLOAT32, INT8, describe_parts, pack_weight
+from musicgen.model.native.forms import FLOAT16, FLOAT32, INT4, INT8, describe_parts, pack_weight
 from musicgen.model.native.library import Library, LinearFields, check_status
 
 Array = NDArray[Any]
@@ -19,7 +19,7 @@ Arrays = Mapping[str, Array]
 """Weights of a model by the names of a packed file."""
 _FIELDS = {"weight": "weights", "scales": "scales", "sums": "sums"}
 _CACHE_LINE = 64
-_FORMS = {"int8": INT8, "float16": FLOAT16, "float32": FLOAT32}
+_FORMS = {"uint8": INT4, "int8": INT8, "float16": FLOAT16, "float32": FLOAT32}
 
 
 class NativeProduct:

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "floats.h"
+#include "int4.h"
 #include "int8.h"
 #include "linear.h"
 #include "outputs.h"
@@ -17,7 +18,6 @@ using namespace native;
 
 constexpr int TILE = MOST_ROWS;
 constexpr int FEW_ROWS = 3;  // most rows of a kernel that reads four streams
-
 using Kernel = void (*)(const Linear&, const Operand&, int, const int*, float*);
 
 #if defined(__x86_64__)
@@ -25,6 +25,7 @@ using Kernel = void (*)(const Linear&, const Operand&, int, const int*, float*);
 // Number of rows a kernel's registers hold.
 int tile_of(const Linear& w) {
     int has = has_level();
+    if (w.form == INT4) return has == HAS_VNNI ? 6 : 2;
     if (w.form == INT8) return has == HAS_VNNI ? TILE : has == HAS_AVX_VNNI ? 6 : 2;
     if (has >= HAS_AVX512) return TILE / STREAMS;
     return 4;
@@ -32,12 +33,12 @@ int tile_of(const Linear& w) {
 
 // Whether passes have equal numbers of rows: with few rows, a kernel waits for the results of its own
 // instructions.
-bool has_equal_passes(const Linear& w) { return w.form == INT8 && has_level() == HAS_VNNI; }
+bool has_equal_passes(const Linear& w) { return w.is_integer() && has_level() == HAS_VNNI; }
 
 // Number of streams for a product of `rows` rows. float32 weights come at the memory's bandwidth as
 // two streams.
 int streams_of(const Linear& w, int rows) {
-    int least = w.form == INT8 ? HAS_VNNI : HAS_AVX512;
+    int least = w.is_integer() ? HAS_VNNI : HAS_AVX512;
     if (rows > FEW_ROWS || w.form == FLOAT32 || has_level() < least) return STREAMS;
     return MOST_STREAMS;
 }
@@ -46,8 +47,11 @@ template <int ROWS, int COUNT>
 Kernel kernel_of(const Linear& w) {
     int has = has_level();
     if constexpr (COUNT > STREAMS) {
-        return w.form == INT8 ? int8_vnni<ROWS, COUNT> : float_avx512<uint16_t, ROWS, COUNT>;
+        return w.form == INT4   ? int4_vnni<ROWS, COUNT>
+               : w.form == INT8 ? int8_vnni<ROWS, COUNT>
+                                : float_avx512<uint16_t, ROWS, COUNT>;
     }
+    if (w.form == INT4) return has == HAS_VNNI ? int4_vnni<ROWS, COUNT> : int4_avx2<ROWS, COUNT>;
     if (w.form == INT8 && has == HAS_VNNI) return int8_vnni<ROWS, COUNT>;
     if (w.form == INT8)
         return has == HAS_AVX_VNNI ? int8_avx_vnni<ROWS, COUNT> : int8_avx2<ROWS, COUNT>;
@@ -59,12 +63,15 @@ Kernel kernel_of(const Linear& w) {
 
 #else
 
-int tile_of(const Linear& w) { return w.form == INT8 ? INT8_TILE : FLOAT_TILE; }
+int tile_of(const Linear& w) {
+    return w.form == INT4 ? INT4_TILE : w.form == INT8 ? INT8_TILE : FLOAT_TILE;
+}
 bool has_equal_passes(const Linear&) { return false; }
 int streams_of(const Linear&, int) { return STREAMS; }
 
 template <int ROWS, int COUNT>
 Kernel kernel_of(const Linear& w) {
+    if (w.form == INT4) return int4_neon_kernel<ROWS, COUNT>();
     if (w.form == INT8) return int8_neon_kernel<ROWS, COUNT>();
     return w.form == FLOAT16 ? float_neon<uint16_t, ROWS, COUNT> : float_neon<float, ROWS, COUNT>;
 }

@@ -25,7 +25,7 @@ from tests.support.packs import pack_folder
 pytestmark = pytest.mark.skipif(load_library() is None, reason="no native library here")
 
 VARIED = ["musicgen-small", "musicgen-stereo-medium", "musicgen-melody", "three-codebooks"]
-PRECISIONS = ["float32", "bfloat16", "int8"]
+PRECISIONS = ["float32", "bfloat16", "int8", "int4"]
 SAMPLED = SamplingParams(1.0, 20, 0.0, 3.0)
 ROWS = (
     Row("slow calm piano", 5, SAMPLED),
