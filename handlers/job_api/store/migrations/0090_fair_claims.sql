@@ -69,8 +69,6 @@ BEGIN
         SELECT h.queue_id, l.owner INTO chosen
         FROM lines l
         LEFT JOIN running r ON r.owner = l.owner
-        LEFT JOIN musicgen_turns t
-            ON t.queue = queue_of AND t.priority = level AND t.owner = l.owner
         CROSS JOIN LATERAL (
             SELECT j.queue_id FROM musicgen_jobs j
             WHERE j.state = 'queued' AND NOT j.fetches AND j.queue = queue_of
@@ -80,7 +78,10 @@ BEGIN
                     FROM procrastinate_jobs p WHERE p.id = j.queue_id)
             ORDER BY j.queue_id LIMIT 1) h
         WHERE able IS NULL OR l.needs <@ able
-        ORDER BY coalesce(r.number, 0), coalesce(t.turn, 0), h.queue_id LIMIT 1;
+        -- The subquery reads one row; a join might read all turns for each owner.
+        ORDER BY coalesce(r.number, 0), coalesce((SELECT t.turn FROM musicgen_turns t
+            WHERE t.queue = queue_of AND t.priority = level AND t.owner = l.owner), 0),
+            h.queue_id LIMIT 1;
         IF NOT FOUND THEN
             level := level - 1;
             CONTINUE;
