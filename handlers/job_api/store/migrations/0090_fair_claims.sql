@@ -24,8 +24,8 @@ CREATE TRIGGER musicgen_drop_task AFTER UPDATE ON musicgen_jobs FOR EACH ROW
         OR NEW.queue_id IS DISTINCT FROM OLD.queue_id))
     EXECUTE FUNCTION musicgen_drop_task();
 UPDATE procrastinate_jobs p SET status = 'cancelled'
-WHERE p.status = 'todo' AND p.task_name = 'musicgen.generate' AND NOT EXISTS (
-    SELECT FROM musicgen_jobs j WHERE j.id = p.args ->> 'job_id' AND j.queue_id = p.id
+WHERE p.status = 'todo' AND p.task_name = 'musicgen.generate' AND p.args ? 'job_id'
+    AND NOT EXISTS (SELECT FROM musicgen_jobs j WHERE j.id = p.args ->> 'job_id' AND j.queue_id = p.id
         AND j.state IN ('queued', 'running'));
 
 -- The next task of a queue, now of this worker; no row without one. able: null for any job.
