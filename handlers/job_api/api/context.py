@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,12 @@ from handlers.job_api.api.live_copies import LiveCopies
 from handlers.job_api.api.rate_limits import RateLimiter
 from handlers.job_api.api.status_feeds import StatusFeeds
 from handlers.job_api.api.upload_intake import UploadIntake
-from handlers.job_api.store import jobs
+from handlers.job_api.store import jobs, queue
 from handlers.job_api.store.database import Pool
 from handlers.job_api.store.database_meter import DatabaseMeter
 from handlers.job_api.store.files import JobFiles
 from handlers.job_api.store.notifications import JobNotifications
+from handlers.job_api.store.places import find_new_place
 from handlers.job_api.store.queue_load import QueueLoadMeter
 from handlers.job_api.store.status import build_status
 from musicgen.settings.job_api import ApiSettings
@@ -80,6 +82,19 @@ class Context:
             return None
         load = await self.meter.read() if row["state"] in ("queued", "running") else None
         return build_status(row, load)
+
+    async def estimate_wait(
+        self, owner: str, needs: Sequence[str], priority: int = 0
+    ) -> float | None:
+        """Return the seconds until a job of `owner`, submitted now, would start on this machine.
+
+        None without a worker that can make it. It rests on the place that the job would have.
+        """
+        load = await self.meter.read()
+        place = None
+        if load.makers and load.estimate_wait(needs):
+            place = await find_new_place(self.pool, queue.LOCAL, owner, priority)
+        return load.estimate_wait(needs, place)
 
     @cached_property
     def keys(self) -> KeyRing:

@@ -92,7 +92,7 @@ async def estimate_job(
     check_needs(needs, available)
     load = await context.meter.read()
     seconds = duration * variations
-    wait = load.estimate_wait(needs)
+    wait = await context.estimate_wait(caller.owner, needs)
     is_remote = context.queue_for_new == queue.REMOTE
     pace = load.paces.find_pace(needs, is_remote=is_remote)
     return JSONResponse(

@@ -145,12 +145,13 @@ async def _enqueue(context: Context, new: jobs.NewJob) -> str:
     if new.webhook_url is not None:
         await _check_webhook(new.webhook_url, context.settings.webhook_networks)
     limits = jobs.JobLimits(context.settings.queue_max, context.settings.jobs_per_key)
-    to = await _choose_queue(context)
+    to = await _choose_queue(context, new)
     try:
         job_id = await jobs.submit(context.pool, context.app, new, limits, to)
     except CapacityExceeded as full:
         load = await context.meter.read()
-        raise full.with_estimates(load.next_end_seconds, load.wait_seconds) from None
+        wait = await context.estimate_wait(new.owner, (), new.priority)
+        raise full.with_estimates(load.next_end_seconds, wait) from None
     context.metrics.submitted.inc()
     return job_id
 
@@ -227,11 +228,11 @@ async def _check_webhook(url: str, networks: tuple[str, ...]) -> None:
         raise InvalidRequest("webhook_url", error.problem, value=url) from None
 
 
-async def _choose_queue(context: Context) -> str:
+async def _choose_queue(context: Context, new: jobs.NewJob) -> str:
     """Return the queue for a new job: the remote one if the wait here is too long."""
     if context.overflow_seconds is None:
         return context.queue_for_new
-    wait = (await context.meter.read()).wait_seconds
+    wait = await context.estimate_wait(new.owner, (), new.priority)
     expected = math.inf if wait is None else wait  # None: no local worker
     is_overflow = goes_elsewhere_first("overflow", expected, context.overflow_seconds)
     return queue.REMOTE if is_overflow else queue.LOCAL

@@ -1,7 +1,8 @@
-"""Claims of waiting jobs: a worker takes only those that it can make.
+"""Claims of waiting jobs: fair among owners, and a worker takes only jobs that it can make.
 
-procrastinate claims by queue alone. A queue for each set of needs would lose the order among them,
-and its notifications reach only workers that already know the queue.
+procrastinate claims by queue alone. A queue for each set of needs or owner would lose the order
+among them, and its notifications reach only workers that already know the queue. The order is
+that of `musicgen_claim` in the migration `0090_fair_claims`.
 """
 
 from __future__ import annotations
@@ -17,41 +18,35 @@ from handlers.job_api.store import queue
 if TYPE_CHECKING:
     from procrastinate import App
 
-# The needs are read by a subquery of one row: a join might read all jobs at each claim. Tasks of
-# this queue have no lock, so procrastinate's check of locks is left out.
-_CLAIM = """
-    WITH candidate AS (
-        SELECT p.id FROM procrastinate_jobs p
-        WHERE p.status = 'todo' AND p.queue_name = %(queue)s AND p.lock IS NULL
-            AND (p.scheduled_at IS NULL OR p.scheduled_at <= now())
-            AND coalesce((SELECT j.needs FROM musicgen_jobs j WHERE j.id = p.args->>'job_id')
-                <@ %(abilities)s::text[], true)
-        ORDER BY p.priority DESC, p.id LIMIT 1
-        FOR UPDATE OF p SKIP LOCKED
-    )
-    UPDATE procrastinate_jobs p SET status = 'doing', worker_id = %(worker_id)s
-    FROM candidate WHERE p.id = candidate.id RETURNING p.*
-"""
+# Within one statement: a worker that is frozen between two would keep all others waiting.
+_CLAIM = "SELECT * FROM musicgen_claim(%(queue)s, %(abilities)s::text[], %(worker_id)s)"
 
 
-def limit_claims(app: App, abilities: Callable[[], Sequence[str]]) -> None:
-    """Have the workers of `app` take only local jobs whose needs are among `abilities`."""
-    app.job_manager = _AbleManager(app, abilities)
+def share_claims(app: App, abilities: Callable[[], Sequence[str] | None]) -> None:
+    """Have the workers of `app` claim jobs fairly among owners, and only those they can make.
+
+    `abilities`: returns the needs of jobs that they can make, or None for any job.
+    """
+    app.job_manager = _FairManager(app, abilities)
 
 
-class _AbleManager(JobManager):
-    """Manager of procrastinate's jobs that heeds the abilities of its worker."""
+class _FairManager(JobManager):
+    """Manager of procrastinate's jobs that heeds owners and the abilities of its worker."""
 
-    def __init__(self, app: App, abilities: Callable[[], Sequence[str]]) -> None:
+    def __init__(self, app: App, abilities: Callable[[], Sequence[str] | None]) -> None:
         super().__init__(app.connector)
         self._abilities = abilities
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
         """Claim the next task of `queues`, or return None."""
         names = None if queues is None else list(queues)
-        if names != [queue.LOCAL]:
+        if names is None or len(names) != 1 or names[0] not in (queue.LOCAL, queue.REMOTE):
             return await super().fetch_job(names, worker_id)
+        able = self._abilities()
         rows = await self.connector.execute_query_all_async(
-            _CLAIM, queue=queue.LOCAL, abilities=list(self._abilities()), worker_id=worker_id
+            _CLAIM,
+            queue=names[0],
+            abilities=None if able is None else list(able),
+            worker_id=worker_id,
         )
         return Job.from_row(rows[0]) if rows else None

@@ -21,6 +21,7 @@ from handlers.job_api.store import queue
 from handlers.job_api.store.database import Pool, query, retry_on_disconnect
 from handlers.job_api.store.needs import list_needs
 from handlers.job_api.store.notifications import CANCELLED
+from handlers.job_api.store.places import PLACE
 from handlers.job_api.store.texts import to_jsonb
 
 if TYPE_CHECKING:
@@ -254,9 +255,7 @@ async def get(pool: Pool, job_id: str, owner: str | None = None) -> dict[str, An
         return None
     rows = await query(
         pool,
-        "SELECT *, (SELECT count(*) FROM musicgen_jobs o WHERE j.state = 'queued' "
-        "AND o.state = 'queued' AND (NOT o.fetches OR o.id = j.id) "
-        "AND (-o.priority, o.created_at, o.id) <= (-j.priority, j.created_at, j.id)) AS position, "
+        f"SELECT *, CASE WHEN j.state = 'queued' THEN {PLACE} END AS position, "
         "extract(epoch FROM now() - j.started_at)::float AS elapsed "
         "FROM musicgen_jobs j WHERE id = %s AND (%s::text IS NULL OR owner = %s)",
         *(job_id, owner, owner),

@@ -72,13 +72,19 @@ class QueueLoad:
         jobs = self.queued + self.running
         return self._sum_work(self.works) / jobs / self.slots if jobs and self.slots else None
 
-    def estimate_wait(self, needs: Sequence[str]) -> float | None:
-        """Return the seconds until a job with these needs would start; None without a worker."""
+    def estimate_wait(self, needs: Sequence[str], place: int | None = None) -> float | None:
+        """Return the seconds until a job with these needs would start; None without a worker.
+
+        `place`: its place in the queue of local jobs; None for the last one.
+        """
         free = [m for m in self.makers if m.can_make(needs) and m.running < m.slots]
         queued = [work.needs for work in self.works if work.queued]
         if any(not any(maker.can_make(other) for other in queued) for maker in free):
             return 0.0
-        return self.estimate_backlog(needs)
+        backlog = self.estimate_backlog(needs)
+        if backlog is None or place is None:
+            return backlog
+        return backlog * self.find_share(place, more=1)
 
     def estimate_backlog(self, needs: Sequence[str], *, without: float = 0.0) -> float | None:
         """Return the seconds of all work before a job with these needs; None without a worker.
@@ -96,6 +102,15 @@ class QueueLoad:
         shared = self._sum_work(self.works) - without
         total = sum(maker.slots for maker in self.makers)
         return max(0.0, shared / total, (self._sum_work(own) - without) / slots)
+
+    def find_share(self, place: int | None, *, more: int = 0) -> float:
+        """Return the part of the backlog before a place in the queue of local jobs.
+
+        `place`: None for the last one. `more`: number of jobs in the queue that are not in this
+        load.
+        """
+        queued = sum(work.queued for work in self.works) + more
+        return min(1.0, (place or queued) / max(1, queued))
 
     def _sum_work(self, works: Sequence[WaitingWork]) -> float:
         paces = self.paces

@@ -105,8 +105,7 @@ def _estimate_seconds(row: Mapping[str, Any], load: QueueLoad) -> float | None:
     if backlog is None:
         return None
     # The work before this job, estimated from its place among the waiting ones.
-    share = min(1.0, (row["position"] or load.queued) / max(1, load.queued))
-    return round(backlog * share + music + parts, 1)
+    return round(backlog * load.find_share(row["position"]) + music + parts, 1)
 
 
 def _estimate_rest(row: Mapping[str, Any], music: float, parts: float) -> float:

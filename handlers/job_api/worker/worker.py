@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from handlers.job_api.errors import build_failure
 from handlers.job_api.store import jobs, queue, requeue
-from handlers.job_api.store.claims import limit_claims
+from handlers.job_api.store.claims import share_claims
 from handlers.job_api.store.database import DISCONNECT_ERRORS, Pool, query
 from handlers.job_api.store.life_lock import LifeLock
 from handlers.job_api.store.models import WorkerRow, write_worker
@@ -80,8 +80,10 @@ class WorkerRole:
     missing: Callable[[], tuple[str, ...]] = tuple
     missing_parts: Callable[[], Mapping[str, str]] = dict
 
-    def list_abilities(self) -> list[str]:
-        """Return the needs of local jobs that this worker takes."""
+    def list_abilities(self) -> list[str] | None:
+        """Return the needs of the jobs that this worker takes; None for any job."""
+        if self.queue_name == queue.REMOTE:
+            return None
         models = (*self.models(), *self.licences)
         return list_abilities(models, self.missing(), self.missing_parts())
 
@@ -114,8 +116,7 @@ class Worker:
         self.lost_device = False
         self._tasks: dict[asyncio.Task[Any], int] = {}
         self._stopped_at = 0.0
-        if role.queue_name == queue.LOCAL:
-            limit_claims(app, role.list_abilities)
+        share_claims(app, role.list_abilities)
         app.task(name=queue.GENERATE, pass_context=True)(self._generate)
         if role.fetch_stage is not None:
             role.fetch_stage.name(self.name)
@@ -286,7 +287,7 @@ class Worker:
     def _describe(self) -> WorkerRow:
         role = self._role
         makes = queue.REMOTE if role.queue_name == queue.REMOTE else queue.LOCAL
-        abilities = role.list_abilities() if makes == queue.LOCAL else None
+        abilities = role.list_abilities()
         models, loading = list(role.models()), role.loading()
         fetches = role.fetch_stage is not None
         facts = (self.name, role.slots, makes, models, loading, role.licences, fetches)

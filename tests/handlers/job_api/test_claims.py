@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from handlers.job_api.store import abilities, jobs, queue
-from handlers.job_api.store.claims import limit_claims
+from handlers.job_api.store.claims import share_claims
 from handlers.job_api.store.database import Pool, query
 from handlers.job_api.store.models import WorkerRow, write_worker
 from handlers.job_api.store.needs import list_abilities, list_needs
@@ -40,7 +40,7 @@ async def _submit(pool: Pool, app: Any, priority: int = 0, **request: Any) -> st
 
 async def _claim(app: Any, able: list[str]) -> str | None:
     """The next job for a worker with these abilities."""
-    limit_claims(app, lambda: able)
+    share_claims(app, lambda: able)
     worker = await app.job_manager.register_worker()
     task = await app.job_manager.fetch_job([queue.LOCAL], worker)
     return None if task is None else task.task_kwargs["job_id"]
