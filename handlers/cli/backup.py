@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handlers.cli.options import Commands
+from handlers.cli.paths import check_input_file
 from handlers.job_api.packages import require_database_packages
 from musicgen.errors import BackupError
 from musicgen.settings import Settings
@@ -79,6 +80,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _restore(options: argparse.Namespace, _: Settings) -> int:
+    check_input_file("FILE", options.source)
     api = ApiSettings.from_env()
     require_database_packages("a backup", api.database_url)
     from handlers.job_api.store.restore import open_target, restore

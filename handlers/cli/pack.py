@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from handlers.cli.options import MODEL_HELP, Commands
-from handlers.cli.paths import check_folder, check_output
+from handlers.cli.paths import check_folder, check_input_file, check_output
 from musicgen.checkpoints.packed.format import FORMS, SUFFIX, check_hashes
 from musicgen.errors import InvalidRequest
 from musicgen.process.lazy_torch import import_torch
@@ -95,6 +95,7 @@ def _pack(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _check(path: Path) -> int:
+    check_input_file("--check", path)
     manifest = check_hashes(path)
     sys.stdout.write(
         f"{path} is intact: {manifest.source} as {manifest.form} "

@@ -47,6 +47,15 @@ def _name_refusal(option: str, path: Path, verb: str) -> Iterator[None]:
         raise InvalidRequest(option, problem, value=path) from error
 
 
+def check_input_file(option: str, path: Path) -> None:
+    """Refuse a file that cannot be read, before any work. Raises: `InvalidRequest`."""
+    with _name_refusal(option, path, "read"):
+        if not path.is_file():
+            raise InvalidRequest(option, "is not an existing file", value=path)
+        with path.open("rb"):
+            pass
+
+
 def check_input_audio(path: Path) -> None:
     """Refuse a file that cannot be read. Raises: `InvalidRequest`."""
     with _name_refusal("input_audio", path, "read"):

@@ -116,11 +116,20 @@ class Replicate:
         return [self._serve(release)]
 
     def list_removal(self) -> list[str]:
-        """Return the deletion of the deployment; without one, only calls cost."""
+        """Return the end of the instances and of the deployment; without one, only calls cost.
+
+        Replicate deletes a deployment only after 15 minutes without an instance and a call. Source:
+        https://replicate.com/docs/topics/deployments/delete-a-deployment
+        """
         if self._options.deployment is None:
             return []
         token = '-H "Authorization: Bearer $REPLICATE_API_TOKEN"'
-        return [f"curl -X DELETE {token} {BASE_URL}/v1/deployments/{self._options.deployment}"]
+        json = '-H "Content-Type: application/json" -d \'{"min_instances": 0}\''
+        url = f"{BASE_URL}/v1/deployments/{self._options.deployment}"
+        return [
+            f"curl -X PATCH {token} {json} {url}",
+            f"curl -X DELETE {token} {url}  # after 15 minutes without a call",
+        ]
 
     def _push_arguments(self) -> list[str]:
         options = self._options

@@ -43,9 +43,14 @@ def deploy(target: Target, options: DeployOptions) -> int:
     is_there = goal is not None and goal == current
     if is_there and history.find_failure(target.name, current) is None:
         _say("This release is already deployed: nothing to do.")
+        if options.dry_run:
+            _show_removal(target)
         return 0
     if options.dry_run:
-        return _show(target, release)
+        _show(target, release)
+        if current is not None:
+            _show_removal(target)
+        return 0
     return _change(target, current, release, release if options.rollback else None)
 
 
@@ -106,12 +111,11 @@ def _choose_release(target: Target, options: DeployOptions, current: str | None)
     return release
 
 
-def _show(target: Target, release: str | None) -> int:
+def _show(target: Target, release: str | None) -> None:
     if release is None and (changes := target.preview()):
         _say(changes)
     for step in target.plan_steps(release):
         _say(f"would run: {step.command}")
-    return 0
 
 
 def _show_removal(target: Target) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -86,7 +87,10 @@ class SageMaker:
         return ""
 
     def plan_steps(self, release: str | None) -> list[Step]:
-        """Return the calls for a new configuration, the endpoint and its scaling."""
+        """Return the calls for a new configuration, the endpoint and its scaling.
+
+        An endpoint that is made again for an earlier release has lost its scaling too.
+        """
         steps: list[Step] = []
         if release is None:
             release = self._plan.release
@@ -95,8 +99,10 @@ class SageMaker:
             if not self._has("describe_endpoint_config", EndpointConfigName=release):
                 body = self._plan.build_config()
                 steps.append(self._step("sagemaker", "create_endpoint_config", body))
-            return [*steps, *self._serve(release), *self._scale()]
-        return self._serve(release)
+            return [*steps, *self._serve(release, self._find_endpoint()), *self._scale(self._plan)]
+        endpoint = self._find_endpoint()
+        scaling = self._scale(self._plan_scaling(release)) if endpoint is None else []
+        return [*self._serve(release, endpoint), *scaling]
 
     def list_removal(self) -> list[str]:
         """Return the end of the autoscaling and of the endpoint. Configurations are free."""
@@ -110,26 +116,46 @@ class SageMaker:
             f"aws sagemaker delete-endpoint --endpoint-name {name}{region}",
         ]
 
-    def _scale(self) -> list[Step]:
-        steps = [self._step(*each) for each in self._plan.build_scaling()]
+    def _plan_scaling(self, release: str) -> SageMakerPlan:
+        """Return the plan to scale an earlier release: its slots, and the given limits.
+
+        Raises: `CheckError` for another kind of endpoint, or for limits that it cannot have.
+        """
+        client = self._client("sagemaker")
+        config = call(client.describe_endpoint_config, EndpointConfigName=release)
+        model = config["ProductionVariants"][0]["ModelName"]
+        container = call(client.describe_model, ModelName=model)["PrimaryContainer"]
+        slots = container.get("Environment", {}).get("MUSICGEN_SLOTS", "")
+        if ("AsyncInferenceConfig" in config) != self._options.is_async:
+            change = "leave out" if self._options.is_async else "add"
+            raise CheckError(
+                f"{self.name}: {release} is of the other kind, and the endpoint is made again: "
+                f"{change} --async"
+            )
+        number = int(slots) if slots.isdigit() else self._options.slots
+        options = replace(self._options, slots=number)
+        if problem := options.find_problem():
+            raise CheckError(f"{self.name}: {problem}")
+        return SageMakerPlan(options)
+
+    def _scale(self, plan: SageMakerPlan) -> list[Step]:
+        steps = [self._step(*each) for each in plan.build_scaling()]
         if self._options.min == 0:
-            shown = self._plan.build_first_instance()
+            shown = plan.build_first_instance()
             command = f"application-autoscaling.put_scaling_policy({shown}), cloudwatch alarm"
-            steps.append(Step(command, self._scale_from_zero))
+            steps.append(Step(command, lambda: self._scale_from_zero(plan)))
         return steps
 
-    def _scale_from_zero(self) -> None:
+    def _scale_from_zero(self, plan: SageMakerPlan) -> None:
         scaler = self._client("application-autoscaling")
-        made = call(scaler.put_scaling_policy, **self._plan.build_first_instance())
-        alarm = self._plan.build_alarm(made["PolicyARN"])
-        call(self._client("cloudwatch").put_metric_alarm, **alarm)
+        made = call(scaler.put_scaling_policy, **plan.build_first_instance())
+        call(self._client("cloudwatch").put_metric_alarm, **plan.build_alarm(made["PolicyARN"]))
 
-    def _serve(self, release: str) -> list[Step]:
+    def _serve(self, release: str, endpoint: Any) -> list[Step]:
         """Return the steps until the endpoint serves `release`, from whatever state it is in.
 
         Raises: `CheckError` for a state that only its owner can end.
         """
-        endpoint = self._find_endpoint()
         name = {"EndpointName": self._options.name}
         body: dict[str, Any] = name | {"EndpointConfigName": release}
         ready = self._wait_step("endpoint_in_service")

@@ -164,7 +164,15 @@ def test_a_dry_run_shows_and_does_nothing(capsys: pytest.CaptureFixture[str]) ->
     assert deploy(shelf, DeployOptions(dry_run=True)) == 0
     out = capsys.readouterr().out
     assert "tidier" in out and "would run: put it" in out
+    assert out.endswith("To take it down: clear it\n")
     assert shelf.current == "one" and not history.history_file().exists()
+
+
+def test_a_dry_run_shows_how_to_take_a_release_down(capsys: pytest.CaptureFixture[str]) -> None:
+    assert deploy(Shelf("one", "one"), DeployOptions(dry_run=True)) == 0
+    assert capsys.readouterr().out.endswith("To take it down: clear it\n")
+    assert deploy(Shelf("one", None), DeployOptions(dry_run=True)) == 0
+    assert "take it down" not in capsys.readouterr().out
 
 
 def test_half_a_change_is_remembered_and_can_be_taken_back() -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 
 import pytest
 
-from infra.check.tools import find_tool
+from infra.check.tools import ROOT, find_tool
 from infra.deploy.compose import Compose
 from infra.deploy.huggingface import HuggingFace, HuggingFaceOptions
+from infra.deploy.kubernetes import Kubernetes
 from infra.deploy.modal import Modal
+from infra.deploy.options import add_targets
 from infra.deploy.replicate import Replicate, ReplicateOptions
 from infra.deploy.sagemaker import SageMaker
 from infra.deploy.sagemaker_plan import SageMakerOptions
@@ -55,5 +58,40 @@ def test_the_volumes_of_compose_stay() -> None:
 
 def test_a_model_of_replicate_without_a_deployment_costs_only_calls() -> None:
     assert Replicate(ReplicateOptions("me/music"), "r8").list_removal() == []
-    [command] = Replicate(ReplicateOptions("me/music", "me/live"), "r8").list_removal()
-    assert command.endswith("/v1/deployments/me/live") and "r8" not in command
+    stop, delete = Replicate(ReplicateOptions("me/music", "me/live"), "r8").list_removal()
+    assert stop.startswith("curl -X PATCH") and '{"min_instances": 0}' in stop
+    assert delete.partition("  #")[0].endswith("/v1/deployments/me/live")
+    assert "r8" not in stop + delete
+
+
+def _read_table() -> dict[str, str]:
+    """Return the commands of docs/deploying.md by target."""
+    text = (ROOT / "docs/deploying.md").read_text("utf-8")
+    section = text.partition("\n## Take a deployment down\n")[2].partition("\n## ")[0]
+    rows = (line.split(" | ") for line in section.splitlines() if line.startswith("| `"))
+    return {row[0].removeprefix("| ").strip("`"): row[1] for row in rows}
+
+
+def test_the_page_has_a_row_for_each_target() -> None:
+    parser = argparse.ArgumentParser()
+    add_targets(parser)
+    [targets] = (each for each in parser._actions if isinstance(each.choices, dict))
+    assert targets.choices is not None
+    assert set(_read_table()) == set(targets.choices)
+
+
+def test_the_page_has_the_commands_that_a_deployment_shows() -> None:
+    targets = {
+        "replicate": Replicate(ReplicateOptions("OWNER/MODEL", "OWNER/NAME"), "r8"),
+        "huggingface": HuggingFace(HuggingFaceOptions("OWNER/NAME", "ENDPOINT"), "hf_none"),
+        "modal": Modal(ModalOptions(name="NAME")),
+        "sagemaker": SageMaker(SageMakerOptions("NAME", is_async=True)),
+        "compose": Compose(),
+        "kubernetes": Kubernetes("production", None, False),
+    }
+    table = _read_table()
+    for name, target in targets.items():
+        commands = [command.partition("  #")[0] for command in target.list_removal()]
+        assert commands
+        for command in commands:
+            assert f"`{command}`" in table[name]

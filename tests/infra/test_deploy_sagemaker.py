@@ -114,6 +114,59 @@ def test_a_rollback_updates_the_endpoint_and_waits_for_it(aws: list[str]) -> Non
         answers.assert_no_pending_responses()
 
 
+def _remove_all() -> None:
+    """Take the endpoint down, as the commands of the removal do."""
+    scaler = boto3.client("application-autoscaling", region_name=REGION)
+    place = {
+        "ServiceNamespace": "sagemaker",
+        "ResourceId": "endpoint/music/variant/AllTraffic",
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+    }
+    # AWS deletes the policies with their target; moto keeps them.
+    for name in _policies():
+        scaler.delete_scaling_policy(PolicyName=name, **place)
+    scaler.deregister_scalable_target(**place)
+    boto3.client("cloudwatch", region_name=REGION).delete_alarms(AlarmNames=["music-from-zero"])
+    boto3.client("sagemaker", region_name=REGION).delete_endpoint(EndpointName="music")
+
+
+def _list_alarms() -> list[str]:
+    client = boto3.client("cloudwatch", region_name=REGION)
+    return [each["AlarmName"] for each in client.describe_alarms()["MetricAlarms"]]
+
+
+def test_a_removed_endpoint_comes_back_with_its_scaling(
+    aws: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The slots are those of the release, also where the command does not name them."""
+    more = ("--async", "--output", "s3://music/answers", "--slots", "6")
+    assert main(_command(aws[0], *more)) == 0
+    release, before = _endpoint()["EndpointConfigName"], _policies()
+    _remove_all()
+    assert (_policies(), _list_alarms()) == ({}, [])
+    assert main(["sagemaker", "music", "--to", release]) == 2
+    assert "add --async" in capsys.readouterr().err
+    assert main(["sagemaker", "music", "--to", release, "--async"]) == 0
+    assert _endpoint()["EndpointConfigName"] == release
+    after, setting = _policies(), "TargetTrackingScalingPolicyConfiguration"
+    assert set(after) == set(before) == {"music-load", "music-from-zero"}
+    assert after["music-load"][setting] == before["music-load"][setting]
+    assert after["music-load"][setting]["TargetValue"] == 6
+    assert _list_alarms() == ["music-from-zero"]
+
+
+def test_a_removed_real_time_endpoint_comes_back_with_an_instance(
+    aws: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(_command(aws[0], "--min", "1")) == 0
+    release = _endpoint()["EndpointConfigName"]
+    _remove_all()
+    assert main(["sagemaker", "music", "--to", release, "--min", "0"]) == 2
+    assert "--min 1" in capsys.readouterr().err and not _policies()
+    assert main(["sagemaker", "music", "--to", release]) == 0
+    assert set(_policies()) == {"music-load"}
+
+
 def test_an_endpoint_that_fails_to_start_is_an_error(aws: list[str]) -> None:
     target = sagemaker.SageMaker(SageMakerOptions("music", region=REGION))
     with Stubber(target._client("sagemaker")) as answers:

@@ -119,7 +119,7 @@ def test_the_options_choose_the_checks(doctor: Callable[..., Ended]) -> None:
 def test_a_missing_model_is_told_once_by_the_name_that_was_typed(
     doctor: Callable[..., Ended], tmp_path: Path
 ) -> None:
-    """Guards a second error of the memory, and a variable that nobody has set."""
+    """Guards a second error of memory or licence, and a variable that nobody has set."""
     for options, settings, subject in (
         (["--model", "/no/such"], {}, "--model"),
         ([], {"MUSICGEN_MODEL": "/no/such"}, "MUSICGEN_MODEL"),
@@ -127,10 +127,12 @@ def test_a_missing_model_is_told_once_by_the_name_that_was_typed(
         findings = json.loads(doctor("worker", "--json", *options, **settings).text)
         errors = [finding["text"] for finding in findings if finding["state"] == "error"]
         assert errors == [f"{subject} is not an existing folder or file (was '/no/such')."]
+        assert "licence" not in {finding["check"] for finding in findings}
     empty = tmp_path / "empty"
     empty.mkdir()
     findings = json.loads(doctor("worker", "--json", "--model", str(empty)).text)
     assert [f["check"] for f in findings if f["state"] == "error"] == ["model"]
+    assert "licence" not in {finding["check"] for finding in findings}
 
 
 def test_doctor_and_keys_need_the_same_packages(
