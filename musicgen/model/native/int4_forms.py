@@ -52,14 +52,20 @@ def pack_int4(weight: Floats) -> tuple[NDArray[np.uint8], Floats]:
 def quantize_int4(weight: Floats) -> tuple[NDArray[np.int8], NDArray[np.int8], Floats]:
     """Quantize a weight (outputs, inputs), with inputs in whole groups.
 
-    Returns: levels (outputs, inputs), factors (outputs, groups) and scales (outputs).
+    Returns: levels (outputs, inputs), factors (outputs, groups) and scales (outputs). The scale is
+    NaN where a weight is not finite: no level could show that.
     """
-    groups = weight.reshape(len(weight), -1, GROUP)
+    is_finite = np.isfinite(weight).all(axis=1)
+    finite = np.where(is_finite[:, None], weight, 0)
+    # Squares of very large or small weights would leave the range of float32.
+    largest = np.maximum(np.abs(finite).max(axis=1), _SMALLEST)
+    groups = (finite / largest[:, None]).reshape(len(weight), -1, GROUP)
     steps = _choose_steps(groups)
     scale = np.maximum(np.abs(steps).max(axis=1), _SMALLEST) / np.float32(_FACTOR_MOST)
     factors = np.rint(steps / scale[:, None])
     steps = factors * scale[:, None]
     levels = _round_levels(groups, steps[..., None])
+    scale = np.where(is_finite, scale * largest, np.float32(np.nan))
     return levels.reshape(weight.shape).astype(np.int8), factors.astype(np.int8), scale
 
 
@@ -94,8 +100,9 @@ def _add_up(groups: Floats) -> Floats:
 
 
 def _round_levels(groups: Floats, steps: Floats) -> Floats:
-    """Return the nearest levels; those of the step 0 are 0."""
-    inverse = np.divide(np.float32(1), steps, out=np.zeros_like(steps), where=steps != 0)
+    """Return the nearest levels; those of a step of nearly 0 are 0."""
+    is_step = np.abs(steps) > _SMALLEST
+    inverse = np.divide(np.float32(1), steps, out=np.zeros_like(steps), where=is_step)
     levels = groups * inverse
     np.rint(levels, out=levels)
     return levels.clip(LEAST, MOST, out=levels)
