@@ -108,13 +108,14 @@ async def delete_upload(pool: Pool, owner: str, upload_id: str) -> bool:
 
 
 async def delete_all(pool: Pool, owner: str) -> DeletedCounts:
-    """Delete the rows of all jobs and uploads of an owner; unfinished jobs end."""
+    """Delete the rows of all jobs and uploads of an owner, and its turns; unfinished jobs end."""
     values = {"owner": owner}
 
     async def work() -> DeletedCounts:
         async with pool.connection() as connection, connection.transaction():
             # No submission of the owner is between its check of an upload and its job.
             await queue.lock_owner(connection, owner)
+            await connection.execute("DELETE FROM musicgen_turns WHERE owner = %(owner)s", values)
             counts = [
                 len(await (await connection.execute(statement.encode(), values)).fetchall())
                 for statement in (

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from procrastinate.jobs import Status
 
-from handlers.job_api.store import jobs, queue
+from handlers.job_api.store import deletions, jobs, queue
 from handlers.job_api.store.claims import share_claims
 from handlers.job_api.store.database import Pool, query
 from handlers.job_api.store.places import find_new_place
@@ -216,6 +216,18 @@ def test_a_cancelled_job_leaves_no_task_and_is_never_claimed(with_queue: WithQue
         tasks = await query(q.pool, "SELECT status FROM procrastinate_jobs ORDER BY id")
         assert [task["status"] for task in tasks] == ["cancelled", "todo"]
         assert [await q.claim(), await q.claim()] == [stays, None]
+
+    with_queue(work)
+
+
+def test_nothing_of_an_owner_stays_when_its_data_are_deleted(with_queue: WithQueue) -> None:
+    async def work(q: Queue) -> None:
+        for owner in ("gone", "stays"):
+            await q.submit(owner)
+            await q.claim()
+        await deletions.delete_all(q.pool, "gone")
+        turns = await query(q.pool, "SELECT owner FROM musicgen_turns")
+        assert [row["owner"] for row in turns] == ["stays"]
 
     with_queue(work)
 
