@@ -15,7 +15,7 @@ from musicgen.errors.coded_text import CodedText
 TEXTS: Mapping[str, str] = MappingProxyType(
     {
         "almost_silent": "the clip is almost silent: its level is unchanged",
-        "beyond_full_scale": "{count} samples are beyond full scale: integer formats limit them",
+        "beyond_full_scale": "samples beyond full scale: {count}. Integer formats limit them",
         "credentials_lost": "the content credentials of the input audio could not be kept",
         "credentials_too_large": "the content credentials of the input audio are too large to keep",
         "credentials_unsupported": "ogg and opus cannot carry content credentials; wav, flac and "

@@ -66,7 +66,8 @@ REQUEST_REASONS: Mapping[str, str] = MappingProxyType(
         "tokens_decoder": "needs decoder {needed} (it is {decoder})",
         "tokens_format": "needs output_format {formats} (it is {form})",
         "too_many_entries": "must have at most {most} entries",
-        "too_many_prompts": "must have 1 to {most} entries with {variations} variations each",
+        "too_many_prompts": "must have a number of entries from 1 to {most} when variations is "
+        "{variations}",
         "unknown_name": "is not a field of this call",
         "web_address": "must be an http(s) URL of at most {most} characters",
         "whole_between": "must be a whole number from {low:.12g} to {high:.12g}{rest}",
