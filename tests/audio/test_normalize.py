@@ -115,7 +115,7 @@ def test_none_changes_nothing_and_counts_what_an_integer_format_would_limit() ->
     assert np.array_equal(result.pcm, pcm)
     assert result.clipped_samples == 2
     assert result.notes
-    assert "2 samples" in "; ".join(result.notes)
+    assert "samples beyond full scale: 2" in "; ".join(result.notes)
 
 
 @pytest.mark.parametrize("strategy", ["loudness", "rms"])
