@@ -144,7 +144,7 @@ def test_what_needs_torch_says_so_in_one_line(
     ("command", "extra"),
     [
         *(("keys create me", "api"), ("keys list", "api"), ("serve all", "api")),
-        *(("serve model", "api"), ("backup b", "api"), ("restore b", "api")),
+        *(("serve model", "api"), ("backup b", "api"), ("restore a.wav", "api")),
         *(("mcp", "mcp"), ("generate bells --plot a.png", "plot"), ("midi a.wav", "midi")),
         *(("stems a.wav", "demucs"), ("credentials new c", "credentials")),
         ("inspect --require a.wav", "credentials"),
