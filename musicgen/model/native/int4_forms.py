@@ -55,7 +55,7 @@ def quantize_int4(weight: Floats) -> tuple[NDArray[np.int8], NDArray[np.int8], F
     Returns: levels (outputs, inputs), factors (outputs, groups) and scales (outputs). The scale is
     NaN where a weight is not finite: no level could show that.
     """
-    is_finite = np.isfinite(weight).all(axis=1)
+    is_finite = np.asarray(np.isfinite(weight).all(axis=1))
     finite = np.where(is_finite[:, None], weight, 0)
     # Squares of very large or small weights would leave the range of float32.
     largest = np.maximum(np.abs(finite).max(axis=1), _SMALLEST)
