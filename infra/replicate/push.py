@@ -85,6 +85,8 @@ def add_bytecode(folder: Path) -> bool:
     """Compile the modules in `folder` for the Python of its cog.yaml; return False without one.
 
     The bytecode is not compared with its source: a build may change the files' times.
+
+    Raises: `PushError` for a module that does not compile.
     """
     config = (folder / "cog.yaml").read_text(encoding="utf-8")
     found = re.search(r'^  python_version: "([\d.]+)"$', config, flags=re.MULTILINE)
@@ -93,7 +95,11 @@ def add_bytecode(folder: Path) -> bool:
         return False
     command = [python, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
     done = subprocess.run([*command, "predict.py", "handlers", "musicgen"], cwd=folder, check=False)
-    return done.returncode == 0
+    if done.returncode:
+        raise PushError(
+            f"{python} cannot compile the modules named above: mend them, and push again"
+        )
+    return True
 
 
 def _find_python(version: str) -> str | None:
