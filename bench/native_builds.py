@@ -2,12 +2,14 @@
 
     python bench/native_builds.py --packed small.packed _step.so other/_step.so
     python bench/native_builds.py --packed small.packed --small-caches _step.so
+    python bench/native_builds.py --packed small.packed --caches int8 bfloat16 _step.so
 
 Other machines share the memory, and its bandwidth may double from one second to the next. Two
 processes then differ by more than two builds do. Here each contestant generates the same clips with
 keys and values of its own, and all run one step in turn, in an order drawn anew each time. Between
 these turns, all threads read as many bytes as a step does. `--small-caches` adds each build again,
-with keys and values in pages of 4 kB. `--split 45` adds the figures of the turns beside reads below
+with keys and values in pages of 4 kB; `--caches` runs each build with these formats of keys and
+values. `--split 45` adds the figures of the turns beside reads below
 45 GB/s, and of those beside faster reads.
 
 A ratio is the first contestant's time of a step over another's, the median of all turns with its
@@ -42,7 +44,7 @@ import torch
 
 from bench.contestants import GUIDANCE, PROMPT, TOP_K
 from bench.decode import machine
-from bench.roofline import bytes_of_step
+from bench.roofline import INT8_CACHE_BYTES, bytes_of_step
 from musicgen.checkpoints.packed.format import precision_of
 from musicgen.checkpoints.packed.reader import PackFile
 from musicgen.checkpoints.packed.select import config_of
@@ -51,6 +53,7 @@ from musicgen.engine.native.backend import NativeBackend, NativeWindow
 from musicgen.model.native import kv_cache
 from musicgen.model.native.draws import NumpyDraws
 from musicgen.model.native.huge_pages import reserve_huge_pages
+from musicgen.model.native.kv_cache import BFLOAT16_FORM, FLOAT32_FORM, INT8_FORM
 from musicgen.model.native.library import Library
 from musicgen.model.tokenizer import build_tokenizer
 from musicgen.process.resources import cpu_quota
@@ -58,6 +61,8 @@ from musicgen.request import SamplingParams
 
 EVERY_STEP = ("decoder.layers.", "decoder.heads.")
 """Beginnings of the names of weights that every step reads."""
+CACHE_FORMS = {"int8": INT8_FORM, "bfloat16": BFLOAT16_FORM, "float32": FLOAT32_FORM}
+CACHED_BYTES = {INT8_FORM: INT8_CACHE_BYTES, BFLOAT16_FORM: 2.0, FLOAT32_FORM: 4.0}
 WARM_UP = 20
 """Steps at the beginning of a clip that do not count."""
 
@@ -87,10 +92,13 @@ class ComparedBuild(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """One step of every contestant, in seconds, between two reads of as many bytes, in bytes/s."""
+    """One step of every contestant, in seconds, between two reads of as many bytes, in bytes/s.
+
+    `needed`: the bytes that each step reads; the reads are of the most.
+    """
 
     steps: dict[str, float]
-    needed: float
+    needed: dict[str, float]
     reads: tuple[float, float]
 
 
@@ -103,10 +111,13 @@ def load_contestants(options: argparse.Namespace, pack: PackFile) -> dict[str, C
         library = Library(path.resolve())
         library.threads = options.threads
         tokenize = build_tokenizer(pack.read, pack.path)
-        backend = NativeBackend(library, config, arrays, tokenize, precision)
-        contestants[str(path)] = ComparedBuild(backend, False)
-        if options.small_caches:
-            contestants[f"{path}, small caches"] = ComparedBuild(backend, True)
+        for cache in options.caches or [None]:
+            form = None if cache is None else CACHE_FORMS[cache]
+            backend = NativeBackend(library, config, arrays, tokenize, precision, form)
+            name = str(path) if cache is None else f"{path}, {cache} cache"
+            contestants[name] = ComparedBuild(backend, False)
+            if options.small_caches:
+                contestants[f"{name}, small caches"] = ComparedBuild(backend, True)
     return contestants
 
 
@@ -143,26 +154,25 @@ def run_turns(
     for clip in range(options.clips):
         windows = {name: start_clips(each, clip, options) for name, each in contestants.items()}
         for step in range(next(iter(windows.values())).total_steps - 1):
-            needed = count_bytes(options, next(iter(contestants.values())).backend, step)
-            before, steps = read_memory(data, needed), {}
+            needed = {n: count_bytes(options, c.backend, step) for n, c in contestants.items()}
+            before, steps = read_memory(data, max(needed.values())), {}
             for name in random.sample(list(windows), len(windows)):
                 started = time.perf_counter()
                 contestants[name].backend.step([windows[name]])
                 steps[name] = time.perf_counter() - started
-            turn = Turn(steps, needed, (before, read_memory(data, needed)))
+            turn = Turn(steps, needed, (before, read_memory(data, max(needed.values()))))
             if step >= WARM_UP:
                 yield turn
 
 
 def count_bytes(options: argparse.Namespace, backend: NativeBackend, step: int) -> float:
     """Return the bytes that a step reads."""
-    cached = 4 if backend.precision == "float32" else 2
     return bytes_of_step(
         backend.config.decoder,
         backend.precision,
         step,
         rows=2 * options.callers,
-        cached_bytes=cached,
+        cached_bytes=CACHED_BYTES[backend.cache_form],
     )
 
 
@@ -179,7 +189,9 @@ def summarize(turns: list[Turn]) -> dict[str, Any]:
     first, figures = next(iter(turns[0].steps)), {}
     for name in turns[0].steps:
         ratios = [turn.steps[first] / turn.steps[name] for turn in turns]
-        shares = [turn.needed / statistics.mean(turn.reads) / turn.steps[name] for turn in turns]
+        shares = [
+            turn.needed[name] / statistics.mean(turn.reads) / turn.steps[name] for turn in turns
+        ]
         figures[name] = {
             "step_ms": round(1000 * statistics.median(turn.steps[name] for turn in turns), 3),
             "ratio": round(statistics.median(ratios), 3),
@@ -215,6 +227,9 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--small-pages", action="store_true", help="leave the weights in the file")
     parser.add_argument(
+        "--caches", nargs="+", choices=CACHE_FORMS, help="formats of keys and values to compare"
+    )
+    parser.add_argument(
         "--small-caches", action="store_true", help="compare with caches in pages of 4 kB"
     )
     return parser.parse_args()
@@ -226,8 +241,8 @@ def main() -> None:
     pack = PackFile(options.packed)
     pack.check()
     contestants = load_contestants(options, pack)
-    backend = next(iter(contestants.values())).backend
-    most = count_bytes(options, backend, options.frames + backend.config.decoder.codebooks)
+    last = options.frames + config_of(pack).decoder.codebooks
+    most = max(count_bytes(options, each.backend, last) for each in contestants.values())
     turns = list(run_turns(contestants, torch.ones(int(most) // 4 + 1), options))
     report: dict[str, Any] = {
         "name": "native_builds",

@@ -18,8 +18,11 @@ from musicgen.model.config import DecoderConfig
 PROBE_BYTES = 1 << 30
 PROBE_REPEATS, QUEUED_READS = 15, 20
 WEIGHT_BYTES = {"float32": 4, "bfloat16": 2, "int8": 1, "int4": 9 / 16}
-_CACHED_BYTES = {
-    **{(e, f): 2 for e in ("musicgen", "packed", "previous") for f in ("int8", "int4")},
+INT8_CACHE_BYTES = 1 + 4 / 64
+"""An int8 key or value with its part of the float32 factor of a head of 64."""
+_CACHED_BYTES: dict[tuple[str, str], float] = {
+    **{(e, f): INT8_CACHE_BYTES for e in ("musicgen", "packed") for f in ("int8", "int4")},
+    **{("previous", form): 2 for form in ("int8", "int4")},
     ("openvino", "int8"): 1,
     ("openvino", "int4"): 1,
     ("openvino", "bfloat16"): 1,
@@ -56,14 +59,19 @@ def read_bandwidth(device: str = "cpu") -> float:
     return measure_bandwidth(device).best
 
 
-def count_cached_bytes(contestant: str) -> int:
+def count_cached_bytes(contestant: str) -> float:
     """Return the bytes of one key or value of a contestant, such as "musicgen int8"."""
     engine, form = contestant.split()
     return _CACHED_BYTES.get((engine, form), 2 if form == "bfloat16" else 4)
 
 
 def bytes_of_step(
-    config: DecoderConfig, precision: str, position: float, *, rows: int = 2, cached_bytes: int = 4
+    config: DecoderConfig,
+    precision: str,
+    position: float,
+    *,
+    rows: int = 2,
+    cached_bytes: float = 4,
 ) -> float:
     """Return the bytes of the weights, and of the keys and values of `rows` rows at `position`.
 

@@ -77,9 +77,14 @@ class Segment:
 
 
 class FusedStep(Protocol):
-    """Replacement for all layers in one call. `cache_dtype` is the type of its keys and values."""
+    """Replacement for all layers in one call.
+
+    `cache_dtype` is the type of its keys and values, `prompt_dtype` that of prompts for
+    cross-attention.
+    """
 
     cache_dtype: torch.dtype
+    prompt_dtype: torch.dtype
 
     def __call__(self, x: Tensor, segments: Sequence[Segment]) -> Tensor:
         """Run `x` (rows, length, hidden) through all layers and the final norm."""
@@ -101,8 +106,13 @@ class Decoder(nn.Module):
 
     @property
     def cache_dtype(self) -> torch.dtype:
-        """Type of keys and values."""
+        """Type of keys and values; int8 ones have the layout of the native library."""
         return self.embeddings.dtype if self.native is None else self.native.cache_dtype
+
+    @property
+    def prompt_dtype(self) -> torch.dtype:
+        """Type of a prompt's keys and values for cross-attention."""
+        return self.embeddings.dtype if self.native is None else self.native.prompt_dtype
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Embed tokens (rows, codebooks, length) and sum over codebooks: (rows, length, hidden)."""
@@ -155,7 +165,7 @@ class Decoder(nn.Module):
         blocks = [cast(DecoderLayer, layer).cross_attention for layer in self.layers]
         pairs = [block.project_keys_values(states) for block in blocks]
         keys, values = (
-            torch.stack(tensors).to(self.cache_dtype) for tensors in zip(*pairs, strict=True)
+            torch.stack(tensors).to(self.prompt_dtype) for tensors in zip(*pairs, strict=True)
         )
         rows, tokens = states.shape[:2]
         if lengths is None or min(lengths) == tokens:

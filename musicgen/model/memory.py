@@ -11,8 +11,9 @@ PIECE_FRAMES = {"cpu": 50, "cuda": 250}
 audio; in pieces they need little memory, and fit into a CPU's cache."""
 # int4 has one factor for 16 weights, and weights outside the layers in int8.
 BYTES_PER_WEIGHT = {"float32": 4, "bfloat16": 2, "int8": 1, "int4": 0.63}
-# int8 applies to the weights; without the native step, keys and values stay float32.
-BYTES_PER_CACHE_VALUE = {"float32": 4, "bfloat16": 2, "int8": 4, "int4": 2}
+# The native step has int8 keys and values beside int8 and int4 weights, with a factor of four bytes
+# for each head. int8 can do without that step; keys and values then are float32.
+BYTES_PER_CACHE_VALUE = {"float32": 4, "bfloat16": 2, "int8": 4, "int4": 1.0625}
 # Peak of EnCodec's activations: the last layers hold a few maps of `filters` channels at the full
 # sampling rate.
 CODEC_LIVE_MAPS = 4
@@ -93,7 +94,7 @@ def estimate_memory(config: MusicGenConfig, precision: str) -> int:
     # Text and style are guided apart, in a third row.
     rows = 3 if config.family == "style" else 2
     cached = 2 * config.decoder.layers * rows * config.window_frames * config.decoder.hidden_size
-    cache = cached * BYTES_PER_CACHE_VALUE[precision]
+    cache = int(cached * BYTES_PER_CACHE_VALUE[precision])
     return weights + cache + estimate_codec_memory(config, config.window_frames)
 
 

@@ -105,30 +105,50 @@ void check_product(void* pool, int level, int form, int outputs, int inputs) {
     require(std::isfinite(wanted[2 * outputs]), name + " spreads a NaN to another row");
 }
 
+// Number of the cache of type T, and its name.
 template <typename T>
-std::vector<T> to_cache(const std::vector<float>& values) {
-    std::vector<T> result(values.size());
-    put_numbers(values.data(), int(values.size()), result.data());
+constexpr int CACHE = HAS_FACTORS<T>                  ? INT8_CACHE
+                      : sizeof(T) == sizeof(float) ? FLOAT32_CACHE
+                                                   : BFLOAT16_CACHE;
+const char* CACHES[] = {"bfloat16", "float32", "int8"};
+
+// Numbers that keys or values of a head need for `count` columns.
+template <typename T>
+size_t count_numbers(int count, int size) {
+    return place_of<T>((count + TOGETHER - 1) / TOGETHER * TOGETHER, size);
+}
+
+// Keys or values [heads][columns][size].
+template <typename T>
+std::vector<T> to_cache(const std::vector<float>& values, int heads, int columns, int size) {
+    const size_t head = count_numbers<T>(columns, size);
+    std::vector<T> result(heads * head);
+    for (int i = 0; i < heads; ++i)
+        native_put_columns(values.data() + size_t(i) * columns * size, columns, size, CACHE<T>,
+                           result.data() + i * head);
     return result;
 }
 
 template <typename T>
 void check_attention(int level, int size, int count, float spread) {
-    constexpr int CACHE = sizeof(T) == sizeof(float) ? FLOAT32_CACHE : BFLOAT16_CACHE;
     Random random{uint32_t(size * count)};
     std::vector<float> query = random.numbers(size, spread), scores(count), out(size);
-    auto keys = to_cache<T>(random.numbers(size_t(count) * size));
-    auto values = to_cache<T>(random.numbers(size_t(count) * size));
-    const char* cache = CACHE == FLOAT32_CACHE ? "float32" : "bfloat16";
-    std::string name = std::string("attention-") + cache;
+    auto keys = to_cache<T>(random.numbers(size_t(count) * size), 1, count, size);
+    auto values = to_cache<T>(random.numbers(size_t(count) * size), 1, count, size);
+    std::string name = std::string("attention-") + CACHES[CACHE<T>];
     for (int each : {size, count, int(spread)}) name += "-" + std::to_string(each);
-    native_attend(query.data(), keys.data(), values.data(), CACHE, count, size, scores.data(),
-                  out.data());
-    print(name, level, out);
+    // Also without the first columns.
+    for (int first : {0, count / 3}) {
+        native_attend(query.data(), keys.data(), values.data(), CACHE<T>, first, count - first,
+                      size, scores.data(), out.data());
+        print(name + "-" + std::to_string(first), level, out);
+    }
+    std::vector<float> last(size, 1.f);
     for (float bad : {NAN, INFINITY, -INFINITY}) {
-        put_numbers(&bad, 1, &keys[size_t(count - 1) * size]);
-        native_attend(query.data(), keys.data(), values.data(), CACHE, count, size, scores.data(),
-                      out.data());
+        last[0] = bad;
+        put_column(last.data(), size, count - 1, keys.data());
+        native_attend(query.data(), keys.data(), values.data(), CACHE<T>, 0, count, size,
+                      scores.data(), out.data());
         for (float each : out) require(!std::isfinite(each), name + " loses a NaN");
     }
 }
@@ -172,33 +192,40 @@ struct Model {
 
 template <typename T>
 void check_step(void* pool, int level, const Shape& shape, int form) {
-    constexpr int CACHE = sizeof(T) == sizeof(float) ? FLOAT32_CACHE : BFLOAT16_CACHE;
+    using Prompt = typename Step<T>::Prompt;
     constexpr int POSITIONS = 40, COUNT = 5;
-    Model model(shape, form, CACHE);
+    Model model(shape, form, CACHE<T>);
     const int hidden = shape.hidden, size = hidden / shape.heads;
-    const size_t layer = size_t(POSITIONS) * hidden;
+    const size_t numbers = size_t(2) * POSITIONS * hidden;
     std::vector<std::vector<T>> caches;
-    for (int i = 0; i < 4 * COUNT; ++i)
-        caches.push_back(to_cache<T>(model.random.numbers(2 * layer)));
+    std::vector<std::vector<Prompt>> prompts;
+    for (int i = 0; i < 2 * COUNT; ++i) {
+        auto own = model.random.numbers(numbers), prompt = model.random.numbers(numbers);
+        caches.push_back(to_cache<T>(own, 2 * shape.heads, POSITIONS, size));
+        prompts.push_back(to_cache<Prompt>(prompt, 2 * shape.heads, POSITIONS, size));
+    }
     std::vector<NativeRow> rows;
     for (int r = 0; r < COUNT; ++r) {
         NativeRow row{};
-        row.keys = caches[4 * r].data();
-        row.values = caches[4 * r + 1].data();
-        row.layer_stride = row.cross_layer_stride = int64_t(layer);
-        row.head_stride = row.cross_head_stride = int64_t(POSITIONS) * size;
+        row.keys = caches[2 * r].data();
+        row.values = caches[2 * r + 1].data();
+        row.head_stride = int64_t(count_numbers<T>(POSITIONS, size));
+        row.layer_stride = shape.heads * row.head_stride;
+        row.cross_head_stride = int64_t(count_numbers<Prompt>(POSITIONS, size));
+        row.cross_layer_stride = shape.heads * row.cross_head_stride;
         row.position = 7 * r + 3;
         row.first = r % 3;
         row.cross_length = 4 * r + 1;
         if (r % 2 == 0) {
-            row.cross_keys = caches[4 * r + 2].data();
-            row.cross_values = caches[4 * r + 3].data();
+            row.cross_keys = prompts[2 * r].data();
+            row.cross_values = prompts[2 * r + 1].data();
         }
         rows.push_back(row);
     }
     std::vector<float> x = model.random.numbers(size_t(COUNT) * hidden);
     native_step(pool, &model.decoder, rows.data(), COUNT, x.data());
-    print(std::string("step-") + FORMS[form] + "-" + std::to_string(hidden) + "-" +
+    print(std::string("step-") + FORMS[form] + "-" + CACHES[CACHE<T>] + "-" +
+              std::to_string(hidden) + "-" +
               std::to_string(shape.activation),
           level, x);
 }
@@ -217,14 +244,16 @@ int main() {
             for (auto shape : {std::pair{1, 1}, {3, 5}, {70, 33}, {50, 130}, {128, 256}})
                 check_product(pool, level, form, shape.first, shape.second);
             for (Shape shape : {Shape{128, 2, 200, 0}, {48, 3, 70, 1}})
-                form == FLOAT32 ? check_step<float>(pool, level, shape, form)
-                                : check_step<uint16_t>(pool, level, shape, form);
+                form == FLOAT32   ? check_step<float>(pool, level, shape, form)
+                : form == FLOAT16 ? check_step<uint16_t>(pool, level, shape, form)
+                                  : check_step<int8_t>(pool, level, shape, form);
         }
         for (int size : {8, 17, 64})
             for (int count : {1, 2, 3, 4, 5, 17, 36, 70, 200})
                 for (float spread : {1.f, 30.f}) {
                     check_attention<float>(level, size, count, spread);
                     check_attention<uint16_t>(level, size, count, spread);
+                    check_attention<int8_t>(level, size, count, spread);
                 }
     }
     native_free_pool(pool);

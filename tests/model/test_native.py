@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,12 +19,14 @@ from musicgen.model.native.layer import NativeLinear
 from musicgen.model.native.library import (
     BFLOAT16_CACHE,
     FLOAT32_CACHE,
+    INT8_CACHE,
     Library,
     load_library,
 )
 from musicgen.model.native.step_file import AVX2, AVX_VNNI, VNNI
 from musicgen.request import SamplingParams
 from tests.support import engines
+from tests.support.native_numbers import Array, round_cache, store_cache
 
 compiled = load_library()
 pytestmark = pytest.mark.skipif(compiled is None, reason="the native step was not compiled here")
@@ -34,7 +37,7 @@ FAMILIES = [
     "three-codebooks",
     "head-size-64",
 ]
-CACHES = [torch.bfloat16, torch.float32]
+CACHES = [BFLOAT16_CACHE, FLOAT32_CACHE, INT8_CACHE]
 
 
 @pytest.fixture
@@ -101,18 +104,17 @@ def test_what_is_not_a_number_stays_visible(native: Library, form: int) -> None:
 
 
 def _attend(
-    native: Library, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
-) -> torch.Tensor:
-    cache = FLOAT32_CACHE if keys.dtype == torch.float32 else BFLOAT16_CACHE
-    scores, out = torch.empty(len(keys)), torch.full(query.shape, torch.nan)
+    native: Library, query: Array, keys: Array, values: Array, cache: int, first: int = 0
+) -> Array:
+    """Attend to the columns of keys and values (columns, size) from `first` on."""
+    stored = [store_cache(x[None, None], cache) for x in (keys, values)]
+    count, size = keys.shape
+    scores, out = np.empty(count, np.float32), np.full(size, np.nan, np.float32)
     native.functions.native_attend(
-        query.data_ptr(),
-        keys.data_ptr(),
-        values.data_ptr(),
-        cache,
-        *keys.shape,
-        scores.data_ptr(),
-        out.data_ptr(),
+        query.ctypes.data,
+        *(x.ctypes.data for x in stored),
+        *(cache, first, count - first, size),
+        *(scores.ctypes.data, out.ctypes.data),
     )
     return out
 
@@ -120,32 +122,57 @@ def _attend(
 @pytest.mark.parametrize("size", [8, 17, 64, 128])
 @pytest.mark.parametrize("count", [1, 2, 15, 16, 17, 31, 33, 200])
 @pytest.mark.parametrize("spread", [0.01, 1.0, 30.0])
-@pytest.mark.parametrize("dtype", CACHES)
+@pytest.mark.parametrize("cache", CACHES)
 def test_attention_is_that_of_float64(
-    native: Library, size: int, count: int, spread: float, dtype: torch.dtype
+    native: Library, size: int, count: int, spread: float, cache: int
 ) -> None:
-    random = torch.manual_seed(count)
-    query = torch.randn(size, generator=random) * spread
-    keys, values = torch.randn(2, count, size, generator=random).to(dtype)
-    wanted = (keys.double() @ query.double() / size**0.5).softmax(0) @ values.double()
-    for level in _levels(native):
-        native.functions.native_limit(level)
-        found = _attend(native, query, keys, values)
-        assert (found - wanted).abs().max() < 1e-5 * max(1.0, spread)
+    random = np.random.default_rng(count)
+    query = (random.normal(size=size) * spread).astype(np.float32)
+    keys, values = random.normal(size=(2, count, size)).astype(np.float32)
+    # An int8 query has 16 bits.
+    most = (1e-4 if cache == INT8_CACHE else 1e-5) * max(1.0, spread)
+    for first in {0, count // 3, count - 1}:
+        past = [round_cache(x[first:], cache) for x in (keys, values)]
+        scores = past[0] @ query.astype(np.float64) / size**0.5
+        weights = np.exp(scores - scores.max())
+        wanted = weights / weights.sum() @ past[1]
+        for level in _levels(native):
+            native.functions.native_limit(level)
+            found = _attend(native, query, keys, values, cache, first)
+            assert np.abs(found - wanted).max() < most
 
 
 @pytest.mark.parametrize("size", [8, 64])
 @pytest.mark.parametrize("where", [0, 20])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-@pytest.mark.parametrize("dtype", CACHES)
+@pytest.mark.parametrize("cache", CACHES)
 def test_attention_hides_nothing_that_is_not_a_number(
-    native: Library, size: int, where: int, bad: float, dtype: torch.dtype
+    native: Library, size: int, where: int, bad: float, cache: int
 ) -> None:
-    keys, values = torch.ones(2, 21, size).to(dtype)
-    keys[where, 3] = bad
+    for index in (0, 1):
+        past = np.ones((2, 21, size), np.float32)
+        past[index, where, 3] = bad
+        query = np.ones(size, np.float32)
+        for level in _levels(native):
+            native.functions.native_limit(level)
+            found = _attend(native, query, *past, cache)
+            # A value reaches its own outputs only; the factor of an int8 one is that of all.
+            assert not np.isfinite(found if index == 0 else found[3]).any()
+
+
+@pytest.mark.parametrize("size", [8, 17, 64])
+@pytest.mark.parametrize("cache", CACHES)
+def test_columns_are_stored_as_described(native: Library, size: int, cache: int) -> None:
+    numbers = np.random.default_rng(size).normal(size=(35, size)).astype(np.float32)
+    numbers[3], numbers[4] = 0, 1e-30
+    wanted = store_cache(numbers[None, None], cache)
     for level in _levels(native):
         native.functions.native_limit(level)
-        assert not _attend(native, torch.ones(size), keys, values).isfinite().any()
+        found = np.zeros_like(wanted)
+        native.functions.native_put_columns(
+            numbers.ctypes.data, len(numbers), size, cache, found.ctypes.data
+        )
+        np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -11,7 +11,14 @@ import pytest
 from musicgen.engine.interface import Row
 from musicgen.model.native import kv_cache
 from musicgen.model.native.huge_pages import HUGE_PAGE, has_huge_pages
-from musicgen.model.native.kv_cache import FIRST_COLUMNS, KvCache
+from musicgen.model.native.kv_cache import (
+    BFLOAT16_FORM,
+    FIRST_COLUMNS,
+    FLOAT32_FORM,
+    INT8_FORM,
+    CacheForm,
+    KvCache,
+)
 from musicgen.model.native.library import load_library
 from musicgen.model.native.window_state import step_windows
 from musicgen.request import SamplingParams
@@ -23,8 +30,8 @@ ROWS = (
     Row("slow calm piano", 7, SamplingParams(top_k=20)),
     Row("", 8, SamplingParams(top_p=0.8), "noise"),
 )
-LARGE = (2, 4, 16, 1000, 64)
-FLOAT32 = np.dtype(np.float32)
+LARGE = (2, 8, 16, 1000, 64)
+FORMS = [INT8_FORM, BFLOAT16_FORM, FLOAT32_FORM]
 
 
 @pytest.fixture
@@ -79,36 +86,49 @@ def test_a_cache_that_cannot_grow_can_be_stepped_again(
 
 
 @huge
-def test_a_long_cache_begins_small_and_ends_in_huge_pages() -> None:
-    cache = KvCache(LARGE, 3, FLOAT32)
-    assert cache.columns == 3 + FIRST_COLUMNS == cache.keys.shape[3]
+@pytest.mark.parametrize("form", FORMS)
+def test_a_long_cache_begins_small_and_ends_in_huge_pages(form: CacheForm) -> None:
+    cache = KvCache(LARGE, 3, form)
+    first, whole = (form.compute_shape(columns, 64) for columns in (3 + FIRST_COLUMNS, 1000))
+    assert 3 + FIRST_COLUMNS <= cache.columns < 3 + FIRST_COLUMNS + form.together
+    assert cache.keys.shape == cache.values.shape == (*LARGE[:3], *first)
     cache.keys[:], cache.values[:] = 1, 2
     cache.grow()
-    assert cache.columns == 1000 and cache.keys.shape == cache.values.shape == LARGE
+    assert 1000 <= cache.columns < 1000 + form.together
+    assert cache.keys.shape == cache.values.shape == (*LARGE[:3], *whole)
     for array, value in ((cache.keys, 1), (cache.values, 2)):
         assert array.ctypes.data % HUGE_PAGE == 0
-        assert (array[..., : 3 + FIRST_COLUMNS, :] == value).all()
-        assert not array[..., 3 + FIRST_COLUMNS :, :].any()
+        assert (array[..., : first[0], :] == value).all()
+        assert not array[..., first[0] :, :].any()
 
 
 @huge
-def test_a_cache_that_is_mostly_known_does_not_grow() -> None:
-    cache = KvCache(LARGE, 600, FLOAT32)
-    assert cache.columns == 1000 and cache.keys.ctypes.data % HUGE_PAGE == 0
+@pytest.mark.parametrize("form", FORMS)
+def test_a_cache_that_is_mostly_known_does_not_grow(form: CacheForm) -> None:
+    cache = KvCache(LARGE, 600, form)
+    assert cache.columns >= 1000 and cache.keys.ctypes.data % HUGE_PAGE == 0
 
 
-def test_a_short_cache_has_its_room_at_once() -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_a_short_cache_has_its_room_at_once(form: CacheForm) -> None:
     shape = (2, 2, 4, 20, 64)
-    cache = KvCache(shape, 3, FLOAT32)
-    assert cache.columns == 20 and cache.keys.shape == shape
+    cache = KvCache(shape, 3, form)
+    assert 20 <= cache.columns < 20 + form.together
+    assert cache.keys.shape == (*shape[:3], *form.compute_shape(20, 64))
 
 
 def test_without_huge_pages_a_cache_has_its_room_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kv_cache, "has_huge_pages", lambda: False)
-    assert KvCache(LARGE, 3, FLOAT32).columns == 1000
+    assert KvCache(LARGE, 3, FLOAT32_FORM).columns == 1000
 
 
 def test_memory_that_is_refused_is_a_memory_error() -> None:
     more_than_addresses = (2**16, 2**10, 2**4, 2**10, 64)
     with pytest.raises(MemoryError):
-        KvCache(more_than_addresses, 2**10, FLOAT32)
+        KvCache(more_than_addresses, 2**10, FLOAT32_FORM)
+
+
+def test_an_int8_cache_takes_little_more_than_half_the_memory() -> None:
+    caches = {form: KvCache(LARGE, 600, form) for form in (INT8_FORM, BFLOAT16_FORM)}
+    size, half = (caches[form].keys.nbytes for form in (INT8_FORM, BFLOAT16_FORM))
+    assert 0.5 < size / half < 0.55

@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicgen.model.native.library import BFLOAT16_CACHE, FLOAT32_CACHE, load_library
+from musicgen.model.native.library import (
+    BFLOAT16_CACHE,
+    FLOAT32_CACHE,
+    INT8_CACHE,
+    load_library,
+)
 from musicgen.model.native.step_file import AVX2, VNNI
 from tests.support.native_library import open_library, restore_level
 from tests.support.native_numbers import (
@@ -40,7 +45,7 @@ SHAPES = st.builds(
     head_size=st.sampled_from([1, 2, 3, 7, 8, 16, 17, 31, 64, 65]),
     ffn=st.integers(1, 150),
     form=st.sampled_from(FORMS),
-    cache=st.sampled_from([BFLOAT16_CACHE, FLOAT32_CACHE]),
+    cache=st.sampled_from([BFLOAT16_CACHE, FLOAT32_CACHE, INT8_CACHE]),
     activation=st.sampled_from([GELU, RELU]),
     has_cross=st.booleans(),
 )
@@ -124,7 +129,7 @@ def test_a_step_of_any_shape(
     rows = _rows(decoder, kinds)
     found = decoder.step(library, rows, x)
     expected = decoder.expect(rows, x)
-    error = 0.15 if shape.form in INTEGERS else 0.02 if shape.cache == BFLOAT16_CACHE else 1e-4
+    error = 0.15 if shape.form in INTEGERS else 1e-4 if shape.cache == FLOAT32_CACHE else 0.02
     if shape.hidden > 2:
         for one, other in zip(found, expected, strict=True):
             assert np.linalg.norm(one - other) <= error * max(np.linalg.norm(other), 1)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from musicgen.model.native import codec_forms
 from musicgen.model.native.codec import NativeCodec
 from musicgen.model.native.generation import NativeDecoderModel
-from musicgen.model.native.library import BFLOAT16_CACHE, FLOAT32_CACHE, Library
+from musicgen.model.native.library import BFLOAT16_CACHE, FLOAT32_CACHE, INT8_CACHE, Library
 from musicgen.model.native.step_file import AVX2
 from musicgen.model.native.text_encoder import NativeTextEncoder
 from musicgen.model.native.window_state import step_windows
@@ -79,7 +79,7 @@ def run_step(libraries: list[Library], random: np.random.Generator, place: Any) 
         head_size=int(random.choice(HEAD_SIZES)),
         ffn=int(random.integers(1, 100)),
         form=int(random.choice([INT8, FLOAT16, FLOAT32])),
-        cache=int(random.choice([BFLOAT16_CACHE, FLOAT32_CACHE])),
+        cache=int(random.choice([BFLOAT16_CACHE, FLOAT32_CACHE, INT8_CACHE])),
         activation=int(random.integers(2)),
         has_cross=bool(random.integers(2)),
     )

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from musicgen.model.native.library import (
     BFLOAT16_CACHE,
     FLOAT32_CACHE,
+    INT8_CACHE,
     Library,
     LinearFields,
     NativeDecoder,
@@ -26,7 +27,7 @@ from musicgen.model.native.library import (
 
 INT8, FLOAT16, FLOAT32, INT4 = 0, 1, 2, 3
 INTEGERS = (INT8, INT4)
-BLOCK, GROUP = 16, 4
+BLOCK, GROUP, TOGETHER = 16, 4, 16
 SHARING, SLICE = 16, 64
 GELU, RELU = 0, 1
 Array = NDArray[Any]
@@ -206,12 +207,12 @@ class Decoder:
             keys, values = (
                 np.concatenate(
                     (
-                        read_cache(cache[index, :, row.first : row.position]),
+                        cache[index, :, row.first : row.position],
                         round_cache(new.reshape(heads), self.shape.cache)[:, None],
                     ),
                     axis=1,
                 )
-                for cache, new in ((row.keys, key), (row.values, value))
+                for cache, new in ((row.key_numbers, key), (row.value_numbers, value))
             )
             mixed = _attend(query.reshape(heads), keys, values).reshape(1, hidden)
             x = x + layer["self_out"].expect(mixed)[0]
@@ -243,24 +244,25 @@ class Row:
 
         def numbers(length: int) -> Array:
             size = (shape.layers, shape.heads, length, shape.head_size)
-            made = random.normal(size=size).astype(np.float32)
-            return to_bfloat16(made) if shape.cache == BFLOAT16_CACHE else made
+            return random.normal(size=size).astype(np.float32)
 
-        def own() -> Array:
+        def own() -> tuple[Array, Array]:
             made = numbers(position + 1)
-            nan = 0x7FC0 if shape.cache == BFLOAT16_CACHE else np.nan
-            made[:, :, :first], made[:, :, position:] = nan, nan
-            return decoder.place(made)
+            made[:, :, :first], made[:, :, position:] = np.nan, np.nan
+            return round_cache(made, shape.cache), decoder.place(store_cache(made, shape.cache))
 
-        self.keys, self.values = own(), own()
+        def prompt(length: int) -> Array:
+            made = numbers(length)
+            return decoder.place(made if shape.cache == FLOAT32_CACHE else to_bfloat16(made))
+
+        (self.key_numbers, self.keys), (self.value_numbers, self.values) = own(), own()
         self.cross_keys = self.cross_values = None
         self.fields = NativeRow(
             *(self.keys.ctypes.data, self.values.ctypes.data, *_strides(self.keys)),
             *(position, first),
         )
         if cross_length is not None:
-            self.cross_keys = decoder.place(numbers(cross_length))
-            self.cross_values = decoder.place(numbers(cross_length))
+            self.cross_keys, self.cross_values = prompt(cross_length), prompt(cross_length)
             self.fields.cross_keys = self.cross_keys.ctypes.data
             self.fields.cross_values = self.cross_values.ctypes.data
             strides = _strides(self.cross_keys)
@@ -273,9 +275,38 @@ def read_cache(cache: Array) -> Array:
 
 
 def round_cache(numbers: Array, cache: int) -> Array:
+    """Return numbers (..., head size) as the cache holds them."""
+    if cache == FLOAT32_CACHE:
+        return numbers.astype(np.float64)
+    if cache == INT8_CACHE:
+        whole, factors = quantize_columns(numbers)
+        return whole * factors[..., None]
+    return from_bfloat16(to_bfloat16(numbers)).astype(np.float64)
+
+
+def quantize_columns(numbers: Array) -> tuple[Array, Array]:
+    """Return the integers of keys or values (..., head size), and the factor of each."""
+    largest = np.maximum(np.abs(numbers.astype(np.float32)).max(axis=-1), np.float32(1e-12))
+    factors = largest / np.float32(127)
+    inverse = (np.float32(1) / factors).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        whole = np.rint(numbers.astype(np.float64) * inverse[..., None])
+    return whole, factors.astype(np.float64)
+
+
+def store_cache(numbers: Array, cache: int) -> Array:
+    """Return numbers (layers, heads, columns, size) in the layout of the cache."""
     if cache == FLOAT32_CACHE:
         return numbers
-    return from_bfloat16(to_bfloat16(numbers)).astype(np.float64)
+    if cache == BFLOAT16_CACHE:
+        return to_bfloat16(numbers)
+    whole, factors = (pad(x, 2, TOGETHER) for x in quantize_columns(numbers))
+    # What is not a number has the factor that says so.
+    whole = np.nan_to_num(whole).astype(np.int8)
+    together = (*whole.shape[:2], -1, TOGETHER)
+    parts = whole.reshape(*together[:3], TOGETHER * whole.shape[3])
+    own = factors.astype(np.float32).reshape(together).view(np.int8)
+    return np.concatenate([parts, own], axis=-1)
 
 
 def _strides(array: Array) -> tuple[int, int]:

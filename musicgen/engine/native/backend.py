@@ -20,6 +20,7 @@ from musicgen.model.delay_pattern import DelayPattern
 from musicgen.model.native.codec import NativeCodec, NativeCodecStream
 from musicgen.model.native.conditioner import NativeConditioner
 from musicgen.model.native.generation import NativeDecoderModel
+from musicgen.model.native.kv_cache import CacheForm
 from musicgen.model.native.library import Library
 from musicgen.model.native.window_state import NativeConditioning, NativeDecodeState, step_windows
 from musicgen.model.tokenizer import Tokenize
@@ -28,7 +29,8 @@ from musicgen.model.tokenizer import Tokenize
 class NativeBackend:
     """A model in the native library, `musicgen.engine.backend.Backend`.
 
-    `arrays`: the weights by the names of a packed native file.
+    `arrays`: the weights by the names of a packed native file. `cache`: format of keys and values;
+    None is that for the weights.
 
     Raises: `CheckpointMismatch`, `UnsupportedCheckpoint`.
     """
@@ -43,11 +45,13 @@ class NativeBackend:
         arrays: Mapping[str, NDArray[Any]],
         tokenize: Tokenize,
         precision: str,
+        cache: CacheForm | None = None,
     ) -> None:
         self.config, self.precision = config, precision
         decoder = config.decoder
         self._pattern = DelayPattern(decoder.codebooks, decoder.channels, decoder.start_token)
-        self._decoder = NativeDecoderModel(library, decoder, arrays)
+        self._decoder = NativeDecoderModel(library, decoder, arrays, cache)
+        self.cache_form = self._decoder.cache_form
         self._conditioner = NativeConditioner(library, config, arrays, self._decoder, tokenize)
         self._codec = NativeCodec(library, config.codec, arrays, config.channels)
 

@@ -6,10 +6,14 @@ import torch
 from torch import Tensor
 
 from musicgen.model.config import DecoderConfig
+from musicgen.model.native.kv_cache import INT8_FORM
 
 
 class StaticKVCache:
-    """KV cache of fixed capacity: the length is known in advance, so it never grows or moves."""
+    """KV cache of fixed capacity: the length is known in advance, so it never grows or moves.
+
+    int8 is the format of the native step, which stores keys and values itself.
+    """
 
     def __init__(
         self,
@@ -19,7 +23,10 @@ class StaticKVCache:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        shape = (config.layers, rows, config.heads, capacity, config.head_dim)
+        columns = (capacity, config.head_dim)
+        if dtype == torch.int8:
+            columns = INT8_FORM.compute_shape(*columns)
+        shape = (config.layers, rows, config.heads, *columns)
         self.keys = torch.empty(shape, device=device, dtype=dtype)
         self.values = torch.empty(shape, device=device, dtype=dtype)
         self.length = 0

@@ -10,11 +10,9 @@ import torch
 from torch import Tensor
 
 from musicgen.model.decoder import Decoder, DecoderLayer, Segment
-from musicgen.model.native.forms import FLOAT32
+from musicgen.model.native.kv_cache import BFLOAT16_FORM, FLOAT32_FORM, INT8_FORM, choose_cache_form
 from musicgen.model.native.layer import NativeLinear
 from musicgen.model.native.library import (
-    BFLOAT16_CACHE,
-    FLOAT32_CACHE,
     Library,
     NativeDecoder,
     NativeLayer,
@@ -25,6 +23,11 @@ from musicgen.model.native.library import (
 ACTIVATIONS = {"gelu": 0, "relu": 1}
 COLUMNS_AT_ONCE = 8
 """Columns per call during prefill. More would need more memory and save no weight reads."""
+_CACHE_TYPES = {
+    INT8_FORM: (torch.int8, torch.bfloat16),
+    BFLOAT16_FORM: (torch.bfloat16, torch.bfloat16),
+    FLOAT32_FORM: (torch.float32, torch.float32),
+}
 
 
 class NativeStep:
@@ -35,7 +38,8 @@ class NativeStep:
 
     def __init__(self, library: Library, decoder: Decoder, form: int) -> None:
         self._library = library
-        self.cache_dtype = torch.float32 if form == FLOAT32 else torch.bfloat16
+        cache = choose_cache_form(form)
+        self.cache_dtype, self.prompt_dtype = _CACHE_TYPES[cache]
         config = decoder.config
         self._layers = (NativeLayer * config.layers)(
             *(self._describe_layer(cast(DecoderLayer, layer)) for layer in decoder.layers)
@@ -46,7 +50,7 @@ class NativeStep:
             config.heads,
             config.ffn_size,
             ACTIVATIONS[config.activation],
-            FLOAT32_CACHE if form == FLOAT32 else BFLOAT16_CACHE,
+            cache.number,
             self._layers,
             decoder.norm.weight.data_ptr(),
             decoder.norm.bias.data_ptr(),

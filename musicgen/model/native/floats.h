@@ -88,6 +88,8 @@ template <typename T, int ROWS>
 AVX2 void float_block_avx2(const Linear& w, const Operand& x, int row, int block, float* out,
                            int stride) {
     __m256 low[ROWS], high[ROWS];
+    // As for int8, unrolled loops keep arrays in registers.
+#pragma GCC unroll 4
     for (int r = 0; r < ROWS; ++r) low[r] = high[r] = _mm256_setzero_ps();
     const T* weights = w.block<T>(block, w.inputs);
     const char* ahead = reinterpret_cast<const char*>(weights) + x.ahead;
@@ -96,12 +98,14 @@ AVX2 void float_block_avx2(const Linear& w, const Operand& x, int row, int block
         if (k % 2 == 0) ahead = fetch_ahead<T>(ahead, x.step);
         __m256 first = load_half_block(here);
         __m256 second = load_half_block(here + BLOCK / 2);
+#pragma GCC unroll 4
         for (int r = 0; r < ROWS; ++r) {
             __m256 input = _mm256_set1_ps(x.floats[size_t(row + r) * x.stride + k]);
             low[r] = _mm256_fmadd_ps(first, input, low[r]);
             high[r] = _mm256_fmadd_ps(second, input, high[r]);
         }
     }
+#pragma GCC unroll 4
     for (int r = 0; r < ROWS; ++r) {
         _mm256_storeu_ps(out + r * stride, low[r]);
         _mm256_storeu_ps(out + r * stride + 8, high[r]);

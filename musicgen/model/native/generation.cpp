@@ -215,11 +215,9 @@ extern "C" {
 int native_generate(void* pool, const NativeGenerator* model, NativeJob** jobs, int count) {
     return status_of([&] {
         auto& threads = *static_cast<Pool*>(pool);
-        if (model->decoder->cache == FLOAT32_CACHE) {
-            generate<float>(threads, *model, jobs, count);
-        } else {
-            generate<uint16_t>(threads, *model, jobs, count);
-        }
+        with_cache(model->decoder->cache, [&](auto type) {
+            generate<decltype(type)>(threads, *model, jobs, count);
+        });
     });
 }
 

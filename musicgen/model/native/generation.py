@@ -12,16 +12,14 @@ from numpy.typing import NDArray
 
 from musicgen.errors import UnsupportedCheckpoint
 from musicgen.model.config import DecoderConfig
-from musicgen.model.native.forms import FLOAT32
 from musicgen.model.native.generation_bindings import (
     NativeGenerator,
     NativeJob,
     bind_generation,
 )
 from musicgen.model.native.huge_pages import reserve_huge_pages
+from musicgen.model.native.kv_cache import CacheForm, choose_cache_form
 from musicgen.model.native.library import (
-    BFLOAT16_CACHE,
-    FLOAT32_CACHE,
     Library,
     NativeDecoder,
     NativeLayer,
@@ -50,12 +48,19 @@ class PromptKeys:
 class NativeDecoderModel:
     """The decoder with packed weights: embedding, layers, heads, and steps of several windows.
 
-    `arrays` has the weights of the whole model by the names of a packed file.
+    `arrays` has the weights of the whole model by the names of a packed file. `cache`: format of keys
+    and values; None is that for the weights.
 
     Raises: `CheckpointMismatch`, `UnsupportedCheckpoint`.
     """
 
-    def __init__(self, library: Library, config: DecoderConfig, arrays: Arrays) -> None:
+    def __init__(
+        self,
+        library: Library,
+        config: DecoderConfig,
+        arrays: Arrays,
+        cache: CacheForm | None = None,
+    ) -> None:
         if config.activation not in ACTIVATIONS:
             raise UnsupportedCheckpoint(
                 f"the native step does not support the activation {config.activation}: choose one "
@@ -73,16 +78,14 @@ class NativeDecoderModel:
         self._heads = self._take_product(
             "decoder.heads", config.codebooks * config.vocab_size, size
         )
-        is_float32 = self._heads.form == FLOAT32
-        self.cache_dtype = np.dtype(np.float32 if is_float32 else np.uint16)
-        """Type of keys and values; uint16 has the bits of bfloat16."""
+        self.cache_form = cache or choose_cache_form(self._heads.form)
         self._decoder = NativeDecoder(
             config.layers,
             size,
             config.heads,
             config.ffn_size,
             ACTIVATIONS[config.activation],
-            FLOAT32_CACHE if is_float32 else BFLOAT16_CACHE,
+            self.cache_form.number,
             self._layers,
             self._take_vector("decoder.norm.weight"),
             self._take_vector("decoder.norm.bias"),
@@ -124,7 +127,7 @@ class NativeDecoderModel:
             product(states).reshape(len(states), 2, heads, size).transpose(1, 2, 0, 3)
             for product in self._key_values
         ]
-        both = self._convert_to_cache(np.stack(pairs, axis=1))
+        both = self._convert_prompt(np.stack(pairs, axis=1))
         return PromptKeys(both[0], both[1])
 
     def embed(self, tokens: Codes) -> Floats:
@@ -219,9 +222,10 @@ class NativeDecoderModel:
         self._kept.append(vector)
         return vector.ctypes.data
 
-    def _convert_to_cache(self, values: Floats) -> NDArray[Any]:
+    def _convert_prompt(self, values: Floats) -> NDArray[Any]:
         contiguous = np.ascontiguousarray(values)
-        return contiguous if self.cache_dtype == np.float32 else round_to_bfloat16(contiguous)
+        is_float32 = self.cache_form.prompt_dtype == np.float32
+        return contiguous if is_float32 else round_to_bfloat16(contiguous)
 
 
 def round_to_bfloat16(values: Floats) -> NDArray[np.uint16]:

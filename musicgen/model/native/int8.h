@@ -89,33 +89,43 @@ AVX2 void int8_blocks_avx_vnni(const Linear& w, const Operand& x, int row, const
     __m256i total[ROWS][COUNT][2];  // the lower and the upper eight outputs
     const int8_t *weights[COUNT], *ahead[COUNT];
     const int64_t step = x.step;
+#pragma GCC unroll 2
     for (int c = 0; c < COUNT; ++c) {
         weights[c] = w.block<int8_t>(block[c], groups * GROUP);
         ahead[c] = weights[c] + x.ahead;
+#pragma GCC unroll 8
         for (int r = 0; r < ROWS; ++r) total[r][c][0] = total[r][c][1] = _mm256_setzero_si256();
     }
     const int32_t* quads = x.quads + size_t(row) * groups;
     for (int g = 0; g < groups; ++g) {
         __m256i values[COUNT][2];
+#pragma GCC unroll 2
         for (int c = 0; c < COUNT; ++c) {
             const auto* here = reinterpret_cast<const __m256i*>(weights[c] + size_t(g) * 64);
             fetch_once(ahead[c]);
             ahead[c] += step;
+#pragma GCC unroll 2
             for (int half = 0; half < 2; ++half) values[c][half] = _mm256_loadu_si256(here + half);
         }
+#pragma GCC unroll 8
         for (int r = 0; r < ROWS; ++r) {
             __m256i input = _mm256_set1_epi32(quads[size_t(r) * groups + g]);
+#pragma GCC unroll 2
             for (int c = 0; c < COUNT; ++c)
+#pragma GCC unroll 2
                 for (int half = 0; half < 2; ++half)
                     total[r][c][half] = plus_products(total[r][c][half], input, values[c][half]);
         }
     }
+#pragma GCC unroll 2
     for (int c = 0; c < COUNT; ++c)
+#pragma GCC unroll 2
         for (int half = 0; half < 2; ++half) {
             const int first = block[c] * BLOCK + half * 8;
             const auto* sums = reinterpret_cast<const __m256i*>(w.sums + first);
             __m256i shift = _mm256_mullo_epi32(_mm256_loadu_si256(sums), _mm256_set1_epi32(ZERO));
             __m256 scale = _mm256_loadu_ps(w.scales + first);
+#pragma GCC unroll 8
             for (int r = 0; r < ROWS; ++r) {
                 __m256 exact = _mm256_cvtepi32_ps(_mm256_sub_epi32(total[r][c][half], shift));
                 __m256 both = _mm256_mul_ps(scale, _mm256_set1_ps(x.scales[row + r]));
@@ -136,46 +146,82 @@ AVX2 void int8_avx_vnni(const Linear& w, const Operand& x, int row, const int* b
     }
 }
 
+// Adds sums of two products each. With the intrinsics, GCC 12 loads the weights of all parts first, and
+// then has no registers left.
+AVX2 inline __m256i plus_pairs(__m256i total, __m256i weights, __m256i input) {
+    __m256i pairs;
+    asm("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0"
+        : "+x"(total), "=&x"(pairs)
+        : "x"(weights), "x"(input));
+    return total;
+}
+
+// The same, with an input in memory.
+AVX2 inline __m256i plus_pairs(__m256i total, __m256i weights, const int64_t& input) {
+    __m256i pairs;
+    asm("vpbroadcastq %3, %1\n\tvpmaddwd %1, %2, %1\n\tvpaddd %1, %0, %0"
+        : "+x"(total), "=&x"(pairs)
+        : "x"(weights), "m"(input));
+    return total;
+}
+
+// `ROWS` rows by one block. Two products of int8 numbers fit in 16 bits only if one of them is below
+// 64, so weights and inputs are widened first, the inputs once for all blocks.
 template <int ROWS>
 AVX2 void int8_block_avx2(const Linear& w, const Operand& x, int row, int block, float* out,
                           int stride) {
+    constexpr int PARTS = 4;
     const int groups = w.groups();
-    // Each register holds two partial sums for each of four outputs.
-    __m256i total[ROWS][4];
+    // Each register holds two partial sums for each of four outputs. GCC 12 keeps arrays in registers
+    // only where the loops over them are unrolled early.
+    __m256i total[ROWS][PARTS];
+#pragma GCC unroll 4
     for (int r = 0; r < ROWS; ++r)
-        for (int q = 0; q < 4; ++q) total[r][q] = _mm256_setzero_si256();
+#pragma GCC unroll 4
+        for (int p = 0; p < PARTS; ++p) total[r][p] = _mm256_setzero_si256();
     const int8_t* weights = w.block<int8_t>(block, groups * GROUP);
-    const int32_t* quads = x.quads + size_t(row) * groups;
-    const __m256i zero = _mm256_set1_epi16(ZERO);
-    for (int g = 0; g < groups; ++g) {
-        __m256i values[4];
-        fetch_once(weights + x.ahead + int64_t(g) * x.step);
-        for (int q = 0; q < 4; ++q) {
-            const void* part = weights + size_t(g) * 64 + q * 16;
-            values[q] = _mm256_cvtepi8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(part)));
-        }
-        for (int r = 0; r < ROWS; ++r) {
-            __m128i four = _mm_set1_epi32(quads[size_t(r) * groups + g]);
-            __m256i input = _mm256_sub_epi16(_mm256_cvtepu8_epi16(four), zero);
-            for (int q = 0; q < 4; ++q)
-                total[r][q] = _mm256_add_epi32(total[r][q], _mm256_madd_epi16(values[q], input));
-        }
-    }
-    for (int r = 0; r < ROWS; ++r) {
-        alignas(32) int32_t parts[32];
-        for (int q = 0; q < 4; ++q)
-            _mm256_store_si256(reinterpret_cast<__m256i*>(parts + 8 * q), total[r][q]);
-        for (int j = 0; j < BLOCK; ++j) {
-            float scale = w.scales[block * BLOCK + j] * x.scales[row + r];
-            out[r * stride + j] = float(parts[2 * j] + parts[2 * j + 1]) * scale;
+    const int64_t* inputs = x.wide + size_t(row) * groups;
+    const int8_t* ahead = weights + x.ahead;
+    for (int g = 0; g < groups; ++g, weights += CACHE_LINE, ahead += x.step) {
+        fetch_once(ahead);
+        // Of three rows, there is no register for the last one's inputs.
+        constexpr int IN_REGISTERS = ROWS < 3 ? ROWS : 2;
+        __m256i input[IN_REGISTERS];
+#pragma GCC unroll 4
+        for (int r = 0; r < IN_REGISTERS; ++r)
+            input[r] = _mm256_set1_epi64x(inputs[size_t(r) * groups + g]);
+#pragma GCC unroll 4
+        for (int p = 0; p < PARTS; ++p) {
+            const auto* part = reinterpret_cast<const __m128i*>(weights) + p;
+            __m256i values = _mm256_cvtepi8_epi16(_mm_loadu_si128(part));
+#pragma GCC unroll 4
+            for (int r = 0; r < IN_REGISTERS; ++r)
+                total[r][p] = plus_pairs(total[r][p], values, input[r]);
+            if constexpr (ROWS > IN_REGISTERS)
+                total[2][p] = plus_pairs(total[2][p], values, inputs[2 * size_t(groups) + g]);
         }
     }
+#pragma GCC unroll 4
+    for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 2
+        for (int p = 0; p < PARTS; p += 2) {
+            __m256i sums = _mm256_hadd_epi32(total[r][p], total[r][p + 1]);
+            __m256 exact = _mm256_cvtepi32_ps(_mm256_permute4x64_epi64(sums, 0xd8));
+            __m256 scale = _mm256_loadu_ps(w.scales + block * BLOCK + p * 4);
+            __m256 both = _mm256_mul_ps(scale, _mm256_set1_ps(x.scales[row + r]));
+            _mm256_storeu_ps(out + r * stride + p * 4, _mm256_mul_ps(exact, both));
+        }
 }
 
 template <int ROWS, int COUNT>
 AVX2 void int8_avx2(const Linear& w, const Operand& x, int row, const int* block, float* out) {
     for (int c = 0; c < COUNT; ++c)
         int8_block_avx2<ROWS>(w, x, row, block[c], out + c * BLOCK, COUNT * BLOCK);
+}
+
+// Whether the kernel of a product reads inputs of 16 bits.
+inline bool reads_wide_inputs(const Linear& w) {
+    return w.form == INT8 && has_level() != HAS_VNNI && has_level() != HAS_AVX_VNNI;
 }
 
 #endif  // x86-64
@@ -206,6 +252,12 @@ ANY void quantize_row_any(const float* x, int count, float scale, int zero, uint
 BY_LEVEL(void, quantize_row, (const float* x, int count, float scale, int zero, uint8_t* out),
          (x, count, scale, zero, out))
 
+// Widens numbers to 16 bits.
+ANY void widen_row_any(const int8_t* x, int count, int16_t* out) {
+    for (int i = 0; i < count; ++i) out[i] = x[i];
+}
+BY_LEVEL(void, widen_row, (const int8_t* x, int count, int16_t* out), (x, count, out))
+
 // Where the sums of int4 groups begin, for one row: see int4.h.
 ANY void add_up_groups_any(const int8_t* row, int factors, int32_t* starts) {
     for (int f = 0; f < factors; ++f) {
@@ -220,6 +272,7 @@ BY_LEVEL(void, add_up_groups, (const int8_t* row, int factors, int32_t* starts),
 // Each thread quantizes its own copy of the rows: cheaper than sharing them.
 struct Quantized {
     std::vector<int32_t> quads, starts;
+    std::vector<int64_t> wide;
     std::vector<float> scales;
 
     // Takes the memory that `of` needs for as many rows of this product, and a cache line.
@@ -230,6 +283,7 @@ struct Quantized {
         if (starts.size() < factors) starts.resize(factors);
         const size_t most = size_t(rows) * w.groups() + line;
         if (quads.size() < most) quads.resize(most);
+        if (reads_wide_inputs(w) && wide.size() < most) wide.resize(most);
         if (scales.size() < size_t(rows) + line) scales.resize(size_t(rows) + line);
     }
 
@@ -237,7 +291,8 @@ struct Quantized {
     Operand of(const Linear& w, const float* x, int stride, int rows) noexcept {
         Operand operand{x, stride};
         if (!w.is_integer()) return operand;
-        const int groups = w.groups(), zero = w.form == INT8 ? ZERO : 0;
+        const bool is_wide = reads_wide_inputs(w);
+        const int groups = w.groups(), zero = w.form == INT8 && !is_wide ? ZERO : 0;
         for (int r = 0; r < rows; ++r) {
             const float* row = x + size_t(r) * stride;
             auto* out = reinterpret_cast<uint8_t*>(quads.data() + size_t(r) * groups);
@@ -249,12 +304,16 @@ struct Quantized {
             bool finite = bits < 0x7f800000u;
             scales[r] = finite ? std::max(largest, 1e-12f) / 127.f : NAN;
             quantize_row(row, w.inputs, finite ? 1.f / scales[r] : 0.f, zero, out);
+            if (is_wide)
+                widen_row(reinterpret_cast<const int8_t*>(out), groups * GROUP,
+                          reinterpret_cast<int16_t*>(wide.data() + size_t(r) * groups));
             const int factors = w.slices() * FACTORS;
             if (w.form == INT4)
                 add_up_groups(reinterpret_cast<const int8_t*>(out), factors,
                               starts.data() + size_t(r) * factors);
         }
         operand.quads = quads.data();
+        operand.wide = wide.data();
         operand.scales = scales.data();
         operand.starts = starts.data();
         return operand;

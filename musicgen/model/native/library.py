@@ -22,7 +22,7 @@ from musicgen.model.native.step_file import (
     has_native_step,
 )
 
-BFLOAT16_CACHE, FLOAT32_CACHE = 0, 1
+BFLOAT16_CACHE, FLOAT32_CACHE, INT8_CACHE = 0, 1, 2
 DONE, NO_MEMORY, NO_THREAD = 0, 1, 2
 """Statuses of the native functions, as in failures.h; any other means a fault of the library."""
 
@@ -95,7 +95,8 @@ _SIGNATURES: Signatures = {
     "native_free_pool": (None, (c_void_p,)),
     "native_publish": (None, (c_void_p, c_void_p)),
     "native_multiply": (c_int, (c_void_p, c_void_p, c_void_p, c_int, c_void_p)),
-    "native_attend": (None, (*[c_void_p] * 3, *[c_int] * 3, *[c_void_p] * 2)),
+    "native_attend": (None, (*[c_void_p] * 3, *[c_int] * 4, *[c_void_p] * 2)),
+    "native_put_columns": (None, (c_void_p, c_int, c_int, c_int, c_void_p)),
     "native_step": (c_int, (c_void_p, c_void_p, c_void_p, c_int, c_void_p)),
 }
 

@@ -88,6 +88,7 @@ struct Operand {
     const float* floats = nullptr;
     int stride = 0;
     const int32_t* quads = nullptr;  // four int8 inputs per element, stride `groups`
+    const int64_t* wide = nullptr;    // the same four with 16 bits each, where a kernel reads them
     const float* scales = nullptr;
     const int32_t* starts = nullptr;  // int4: where the sum of each group of 16 inputs begins
     // With line i of a block, a kernel prefetches `ahead + i * step` bytes after the block's start.

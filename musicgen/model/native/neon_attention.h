@@ -17,12 +17,7 @@ namespace {
 using namespace native;
 
 constexpr int FOURS = HEAD_SIZE / 4;  // registers per query, key or value
-constexpr int KEYS = 4;        // keys scored together
-constexpr int SHORT = 32;      // fewer keys than these are prefetched all at once
-
-// Prefetch distance in keys or values: 8 kB.
-template <typename T>
-constexpr int SOON = 128 / int(sizeof(T));
+constexpr int KEYS = 4;               // keys scored together
 
 // Sixteen values of a key or value as float32.
 struct Sixteen {
@@ -46,19 +41,12 @@ ANY Sixteen load_sixteen(const uint16_t* numbers) {
     return {{widen_low(first), widen_high(first), widen_low(second), widen_high(second)}};
 }
 
-template <typename T>
-ANY void fetch(const T* numbers) {
-    constexpr int LINE = CACHE_LINE / int(sizeof(T));
-    for (int i = 0; i < HEAD_SIZE; i += LINE) __builtin_prefetch(numbers + i);
-}
-
-// Prefetches the beginning of short keys and values.
-template <typename T>
-ANY void fetch_all(const Past<T>& past) {
-    for (int t = 0; t < std::min(past.count, SHORT); ++t) {
-        fetch(past.keys + size_t(t) * HEAD_SIZE);
-        fetch(past.values + size_t(t) * HEAD_SIZE);
-    }
+ANY float32x4_t as_floats(int16x4_t four) { return vcvtq_f32_s32(vmovl_s16(four)); }
+ANY Sixteen load_sixteen(const int8_t* numbers) {
+    int8x16_t sixteen = vld1q_s8(numbers);
+    int16x8_t first = vmovl_s8(vget_low_s8(sixteen)), second = vmovl_high_s8(sixteen);
+    return {{as_floats(vget_low_s16(first)), as_floats(vget_high_s16(first)),
+             as_floats(vget_low_s16(second)), as_floats(vget_high_s16(second))}};
 }
 
 // Lane j has the sum of vector j. Every sum has the same order of additions.
@@ -66,35 +54,72 @@ ANY float32x4_t sums_of(float32x4_t a, float32x4_t b, float32x4_t c, float32x4_t
     return vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d));
 }
 
+// A query in the form that its keys need.
 template <typename T>
-ANY float32x4_t products_with(const float32x4_t* query, const T* key) {
-    float32x4_t products = vdupq_n_f32(0.f);
-    for (int i = 0; i < FOURS; i += 4) {
-        Sixteen some = load_sixteen(key + 4 * i);
-        for (int j = 0; j < 4; ++j) products = vfmaq_f32(products, some.part[j], query[i + j]);
-    }
-    return products;
-}
+struct WideQuery {
+    using Products = float32x4_t;
+    float32x4_t parts[FOURS];
 
-// Scores `count` keys for a scaled query and returns the largest score. Near the end of the keys it
-// prefetches the values, read next.
+    explicit WideQuery(const float* query) {
+        for (int i = 0; i < FOURS; ++i)
+            parts[i] = vmulq_n_f32(vld1q_f32(query + 4 * i), 1.f / 8.f);  // 1 / sqrt(64)
+    }
+    ANY float32x4_t products_with(const T* key) const {
+        float32x4_t products = vdupq_n_f32(0.f);
+        for (int i = 0; i < FOURS; i += 4) {
+            Sixteen some = load_sixteen(key + 4 * i);
+            for (int j = 0; j < 4; ++j) products = vfmaq_f32(products, some.part[j], parts[i + j]);
+        }
+        return products;
+    }
+    ANY float32x4_t scores(const float32x4_t* products, const float*) const {
+        return sums_of(products[0], products[1], products[2], products[3]);
+    }
+};
+
+template <>
+struct WideQuery<int8_t> {
+    using Products = int32x4_t;
+    RoundedQuery rounded;
+
+    explicit WideQuery(const float* query) { round_query(query, &rounded); }
+    ANY int32x4_t products_with(const int8_t* key) const {
+        int32x4_t products = vdupq_n_s32(0);
+        for (int i = 0; i < HEAD_SIZE; i += 8) {
+            int16x8_t some = vmovl_s8(vld1_s8(key + i)), own = vld1q_s16(rounded.numbers + i);
+            products = vmlal_s16(products, vget_low_s16(some), vget_low_s16(own));
+            products = vmlal_high_s16(products, some, own);
+        }
+        return products;
+    }
+    ANY float32x4_t scores(const int32x4_t* products, const float* factors) const {
+        int32x4_t sums = vpaddq_s32(vpaddq_s32(products[0], products[1]),
+                                    vpaddq_s32(products[2], products[3]));
+        return vmulq_f32(vcvtq_f32_s32(sums), vmulq_n_f32(vld1q_f32(factors), rounded.factor));
+    }
+};
+
+// Scores the keys and returns the largest score. Near the end of the keys it prefetches the values,
+// read next.
 template <typename T>
-ANY float score_64(const float32x4_t* query, const T* keys, const T* values, int count,
-                   float* scores) {
-    const int soon = std::min(SOON<T>, count);
+ANY float score_64(const float* query, const Past<T>& past, float* scores) {
+    const WideQuery<T> own(query);
+    const int count = past.count, soon = std::min(SOON<T>, count);
     float largest = -INFINITY;
     for (int t = 0; t < count; t += KEYS) {
-        float32x4_t products[KEYS];
+        typename WideQuery<T>::Products products[KEYS];
+        float factors[KEYS];
         int some = std::min(KEYS, count - t);
         for (int j = 0; j < KEYS; ++j) {
             int later = std::min(t + j + soon - count, count - 1);
-            fetch(later < 0 ? keys + size_t(count + later) * HEAD_SIZE
-                            : values + size_t(later) * HEAD_SIZE);
+            later < 0 ? fetch(past.keys, past.first + count + later)
+                      : fetch(past.values, past.first + later);
             // Past the end the last key is scored again, for nothing.
-            int here = t + std::min(j, some - 1);
-            products[j] = products_with(query, keys + size_t(here) * HEAD_SIZE);
+            int here = past.first + t + std::min(j, some - 1);
+            products[j] = own.products_with(past.keys.at(here));
+            factors[j] = past.keys.factor(here);
         }
-        float32x4_t sums = sums_of(products[0], products[1], products[2], products[3]);
+        float32x4_t sums = own.scores(products, factors);
         largest = std::max(largest, vmaxvq_f32(sums));
         if (some == KEYS) {
             vst1q_f32(scores + t, sums);
@@ -140,15 +165,13 @@ ANY float weigh_64(float* scores, int count, float largest) {
 
 // out = factor * sum of weight * value. Near the end of the values it prefetches the next keys.
 template <typename T>
-ANY void add_values_64(const float* weights, const T* values, int count, float factor,
+ANY void add_values_64(const float* weights, const Past<T>& past, float factor,
                        const Past<T>& next, float* out) {
-    const int soon = std::min(SOON<T>, count);
     float32x4_t sums[FOURS];
     for (int i = 0; i < FOURS; ++i) sums[i] = vdupq_n_f32(0.f);
-    for (int t = 0; t < count; ++t) {
-        const T* value = values + size_t(t) * HEAD_SIZE;
-        int later = std::min(t + soon - count, next.count - 1);
-        fetch(later < 0 ? value + soon * HEAD_SIZE : next.keys + size_t(later) * HEAD_SIZE);
+    for (int t = 0; t < past.count; ++t) {
+        fetch_after(past, next, t);
+        const T* value = past.values.at(past.first + t);
         float32x4_t weight = vdupq_n_f32(weights[t]);
         for (int i = 0; i < FOURS; i += 4) {
             Sixteen some = load_sixteen(value + 4 * i);
@@ -159,17 +182,13 @@ ANY void add_values_64(const float* weights, const T* values, int count, float f
 }
 
 template <typename T>
-void attend_64(const float* query, const Past<T>& past, const Past<T>& next, float* scores,
-               float* out) {
+void attend_head_64(const float* query, const Past<T>& past, const Past<T>& next, float* scores,
+                    float* out) {
     if (past.count < SHORT) fetch_all(next);
-    float32x4_t scaled[FOURS];
-    for (int i = 0; i < FOURS; ++i)
-        scaled[i] = vmulq_n_f32(vld1q_f32(query + 4 * i), 1.f / 8.f);  // 1 / sqrt(64)
-    float largest = score_64(scaled, past.keys, past.values, past.count, scores);
+    float largest = score_64(query, past, scores);
     float total = weigh_64(scores, past.count, largest);
-    add_values_64(scores, past.values, past.count, 1.f / total, next, out);
+    scale_weights(past, scores);
+    add_values_64(scores, past, 1.f / total, next, out);
 }
-
-inline bool can_attend_64() { return true; }
 
 }  // namespace

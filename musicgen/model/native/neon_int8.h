@@ -175,4 +175,7 @@ Int8Kernel int8_neon_kernel() {
     return has < HAS_I8MM || ROWS == 1 ? int8_dot<ROWS, COUNT> : int8_i8mm<ROWS, COUNT>;
 }
 
+// Whether the kernel of a product reads inputs of 16 bits.
+inline bool reads_wide_inputs(const Linear&) { return false; }
+
 }  // namespace

@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <cstring>
 
-#include "between.h"
 #include "linear.h"
 #include "processor.h"
 
@@ -74,18 +73,5 @@ struct Added {
 };
 template <typename RowOf>
 Added(RowOf) -> Added<RowOf>;
-
-// Conversion of `count` numbers to the type of the cache.
-ANY void put_numbers_any(const float* values, int count, uint16_t* out) {
-    if (count == BLOCK) {
-        for (int i = 0; i < BLOCK; ++i) out[i] = to_bfloat16(values[i]);
-    } else {
-        for (int i = 0; i < count; ++i) out[i] = to_bfloat16(values[i]);
-    }
-}
-BY_LEVEL(void, put_numbers, (const float* values, int count, uint16_t* out), (values, count, out))
-inline void put_numbers(const float* values, int count, float* out) {
-    std::copy_n(values, count, out);
-}
 
 }  // namespace

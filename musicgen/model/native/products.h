@@ -26,14 +26,16 @@ using Kernel = void (*)(const Linear&, const Operand&, int, const int*, float*);
 int tile_of(const Linear& w) {
     int has = has_level();
     if (w.form == INT4) return has == HAS_VNNI ? 6 : 2;
-    if (w.form == INT8) return has == HAS_VNNI ? TILE : has == HAS_AVX_VNNI ? 6 : 2;
+    if (w.form == INT8) return has == HAS_VNNI ? TILE : has == HAS_AVX_VNNI ? 6 : 3;
     if (has >= HAS_AVX512) return TILE / STREAMS;
     return 4;
 }
 
 // Whether passes have equal numbers of rows: with few rows, a kernel waits for the results of its own
 // instructions.
-bool has_equal_passes(const Linear& w) { return w.is_integer() && has_level() == HAS_VNNI; }
+bool has_equal_passes(const Linear& w) {
+    return (w.is_integer() && has_level() == HAS_VNNI) || reads_wide_inputs(w);
+}
 
 // Number of streams for a product of `rows` rows. float32 weights come at the memory's bandwidth as
 // two streams.

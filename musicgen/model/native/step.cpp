@@ -2,7 +2,7 @@
 //
 // A step reads every weight once and computes little with it, so it is bound by memory bandwidth.
 // Weights are int8 (one scale per output; activations are quantized row by row), float16 or
-// float32; keys and values are bfloat16 or float32. Threads divide the outputs of each product and
+// float32; keys and values are int8, bfloat16 or float32. Threads divide the outputs of each product and
 // meet at barriers between phases.
 //
 // Rows are independent by construction: the order of additions within a row does not depend on the
@@ -74,18 +74,24 @@ void native_publish(const void** place, const void* pointer) {
     __atomic_store_n(place, pointer, __ATOMIC_RELEASE);
 }
 
-// Attention of one query [size] over keys and values [count][size] of type `cache`, for tests;
-// `scores` has room for `count` values.
-void native_attend(const float* query, const void* keys, const void* values, int cache, int count,
-                   int size, float* scores, float* out) {
-    if (cache == FLOAT32_CACHE) {
-        Past<float> past{static_cast<const float*>(keys), static_cast<const float*>(values), count};
-        attend(query, past, past, size, scores, out);
-    } else {
-        Past<uint16_t> past{static_cast<const uint16_t*>(keys),
-                            static_cast<const uint16_t*>(values), count};
-        attend(query, past, past, size, scores, out);
-    }
+// Attention of one query [size] over columns `first` to `first` + `count` - 1 of keys and values of
+// type `cache`, for tests; `scores` has room for `count` values.
+void native_attend(const float* query, const void* keys, const void* values, int cache, int first,
+                   int count, int size, float* scores, float* out) {
+    with_cache(cache, [&](auto type) {
+        using T = decltype(type);
+        Past<T> past{{static_cast<const T*>(keys), size}, {static_cast<const T*>(values), size},
+                     first, count};
+        attend(query, past, past, scores, out);
+    });
+}
+
+// Stores `count` keys or values [count][size] as columns 0 and on of a cache, for tests.
+void native_put_columns(const float* from, int count, int size, int cache, void* numbers) {
+    with_cache(cache, [&](auto type) {
+        for (int t = 0; t < count; ++t)
+            put_column(from + size_t(t) * size, size, t, static_cast<decltype(type)*>(numbers));
+    });
 }
 
 // Runs x [rows][hidden] through all layers and the final norm, in place. x comes with positions.
@@ -93,11 +99,9 @@ void native_attend(const float* query, const void* keys, const void* values, int
 int native_step(void* pool, const NativeDecoder* model, const NativeRow* rows, int count, float* x) {
     return status_of([&] {
         auto& threads = *static_cast<Pool*>(pool);
-        if (model->cache == FLOAT32_CACHE) {
-            run_step<float>(threads, *model, rows, count, x);
-        } else {
-            run_step<uint16_t>(threads, *model, rows, count, x);
-        }
+        with_cache(model->cache, [&](auto type) {
+            run_step<decltype(type)>(threads, *model, rows, count, x);
+        });
     });
 }
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 #include <vector>
 
 #include "attention.h"
@@ -18,7 +19,7 @@ using native::Linear;
 
 extern "C" {
 
-enum Cache { BFLOAT16_CACHE = 0, FLOAT32_CACHE = 1 };
+enum Cache { BFLOAT16_CACHE = 0, FLOAT32_CACHE = 1, INT8_CACHE = 2 };
 
 // One layer. Its cross-attention pointers are null if it has none.
 struct NativeLayer {
@@ -38,7 +39,9 @@ struct NativeDecoder {
 };
 
 // One row of the batch. Keys and values have the layout [layer][head][position][head size], with
-// strides in elements. The row writes its own at `position` and attends from `first` to `position`.
+// strides in numbers; int8 ones as in kv_cache.h. The row writes its own at `position` and attends
+// from `first` to `position`. Rows of one clip, at several positions, are neighbours. Prompts have the
+// type of the cache, but bfloat16 beside int8.
 struct NativeRow {
     void *keys, *values;
     int64_t layer_stride, head_stride;
@@ -53,25 +56,41 @@ namespace {
 
 using namespace native;
 
+// Calls `use` with a number of the type of the cache.
+template <typename Use>
+void with_cache(int32_t cache, Use use) {
+    if (cache == FLOAT32_CACHE) {
+        use(float{});
+    } else if (cache == INT8_CACHE) {
+        use(int8_t{});
+    } else {
+        use(uint16_t{});
+    }
+}
+
 // T: type of keys and values.
 template <typename T>
 struct Step : Work {
+    using Prompt = std::conditional_t<HAS_FACTORS<T>, uint16_t, T>;
+
     const NativeDecoder& model;
     const NativeRow* rows;
     const int count;
     float* x;  // [rows][hidden]: input, then the residual stream, then the result
-    std::vector<float> query, mixed, middle;
+    std::vector<float> projected, mixed, middle;  // projected: queries, keys, values
     std::vector<int> prompted;
+    bool has_common_pasts = false;  // whether a row attends to what another one stores
     std::vector<Scratch> scratch;  // one per thread
 
     Step(int threads, const NativeDecoder& model, const NativeRow* rows, int count, float* x)
         : model(model), rows(rows), count(count), x(x) {
         int longest = 1;
-        query.resize(size_t(count) * model.hidden);
+        projected.resize(size_t(count) * 3 * model.hidden);
         mixed.resize(size_t(count) * model.hidden);
         middle.resize(size_t(count) * model.ffn);
         for (int r = 0; r < count; ++r) {
             longest = std::max(longest, rows[r].position - rows[r].first + 1);
+            has_common_pasts |= r > 0 && rows[r].keys == rows[r - 1].keys;
             if (rows[r].cross_keys == nullptr) continue;
             prompted.push_back(r);
             longest = std::max(longest, rows[r].cross_length);
@@ -116,98 +135,83 @@ struct Step : Work {
     void self_attention(const NativeLayer& layer, int index, int thread, int threads,
                         Barrier& barrier, Scratch& own) {
         const int hidden = model.hidden, size = hidden / model.heads;
+        each_new_column(index, thread, threads, [&](const float*, T* numbers, int position) {
+            claim_column(numbers, size, position);
+        });
         normalized(layer.self_norm_weight, layer.self_norm_bias, own.normal);
         Operand operand = own.quantized.of(*layer.qkv, own.normal.data(), hidden, count);
-        product(*layer.qkv, operand, count, thread, threads, KeyValues{*this, index});
+        product(*layer.qkv, operand, count, thread, threads,
+                Copied{[&](int r) { return projected.data() + size_t(r) * 3 * hidden; }});
         barrier.wait();
-        attend_all(count, thread, threads, own.scores, [&](int r, int head) {
+        each_new_column(index, thread, threads, [&](const float* from, T* numbers, int position) {
+            put_column(from, size, position, numbers);
+        });
+        if (has_common_pasts) barrier.wait();
+        attend_all<T>(count, 3 * hidden, thread, threads, own.scores, [&](int r, int head) {
             const NativeRow& row = rows[r];
-            int64_t at = index * row.layer_stride + head * row.head_stride +
-                         int64_t(row.first) * size;
-            return Past<T>{static_cast<const T*>(row.keys) + at,
-                           static_cast<const T*>(row.values) + at, row.position - row.first + 1};
+            int64_t at = index * row.layer_stride + head * row.head_stride;
+            return Past<T>{{static_cast<const T*>(row.keys) + at, size},
+                           {static_cast<const T*>(row.values) + at, size},
+                           row.first,
+                           row.position - row.first + 1};
         });
         barrier.wait();
         add_product(*layer.self_out, mixed.data(), hidden, thread, threads, own.quantized);
         barrier.wait();
     }
 
-    // One thread's part of the attention of `some` queries to `past_of(query, head)`.
-    template <typename PastOf>
-    void attend_all(int some, int thread, int threads, std::vector<float>& scores, PastOf past_of) {
+    // Calls `use(projected, cached, position)` for the new key and value of each head to which this
+    // thread attends.
+    template <typename Use>
+    void each_new_column(int index, int thread, int threads, Use use) {
         const int hidden = model.hidden, heads = model.heads, size = hidden / heads;
-        if (thread >= some * heads) return;
-        Past<T> next = past_of(thread / heads, thread % heads);
-        for (int item = thread; item < some * heads; item += threads) {
-            Past<T> past = next;
-            int later = item + threads;
-            if (later < some * heads) next = past_of(later / heads, later % heads);
-            next.touch_pages(size);
-            size_t at = size_t(item / heads) * hidden + item % heads * size;
-            attend(query.data() + at, past, next, size, scores.data(), mixed.data() + at);
+        for (int item = thread; item < count * heads; item += threads) {
+            const NativeRow& row = rows[item / heads];
+            const int head = item % heads;
+            const int64_t at = index * row.layer_stride + head * row.head_stride;
+            const float* from = projected.data() + size_t(item / heads) * 3 * hidden + head * size;
+            use(from + hidden, static_cast<T*>(row.keys) + at, row.position);
+            use(from + 2 * hidden, static_cast<T*>(row.values) + at, row.position);
         }
     }
 
-    // Target of the query-key-value product: queries locally, keys and values in the KV cache.
-    struct KeyValues {
-        Step& step;
-        const int layer;
-
-        void take(const Outputs& outputs) const {
-            const int hidden = step.model.hidden, size = hidden / step.model.heads;
-            // A block of outputs may belong to several heads.
-            for (int j = 0, run; j < outputs.width; j += run) {
-                const int n = outputs.first + j;
-                run = std::min(outputs.width - j, size - n % hidden % size);
-                for (int r = 0; r < outputs.rows; ++r) {
-                    const float* values = outputs.of(r) + j;
-                    if (n < hidden) {
-                        std::copy_n(values, run, query(outputs.row + r, n));
-                    } else {
-                        put_numbers(values, run, cached(outputs.row + r, n));
-                    }
-                }
-            }
+    // One thread's part of the attention of `some` queries, `stride` apart, to `past_of(query, head)`
+    // with keys and values of type `Number`.
+    template <typename Number, typename PastOf>
+    void attend_all(int some, int stride, int thread, int threads, std::vector<float>& scores,
+                    PastOf past_of) {
+        const int hidden = model.hidden, heads = model.heads, size = hidden / heads;
+        if (thread >= some * heads) return;
+        Past<Number> next = past_of(thread / heads, thread % heads);
+        for (int item = thread; item < some * heads; item += threads) {
+            Past<Number> past = next;
+            int later = item + threads;
+            if (later < some * heads) next = past_of(later / heads, later % heads);
+            next.touch_pages();
+            const int row = item / heads, at = item % heads * size;
+            attend(projected.data() + size_t(row) * stride + at, past, next, scores.data(),
+                   mixed.data() + size_t(row) * hidden + at);
         }
-
-        void claim(int row, int output) const {
-            if (output < step.model.hidden) {
-                claim_block(query(row, output));
-            } else {
-                claim_block(cached(row, output));
-            }
-        }
-
-      private:
-        float* query(int row, int output) const {
-            return step.query.data() + size_t(row) * step.model.hidden + output;
-        }
-        T* cached(int row, int output) const {
-            const int hidden = step.model.hidden, size = hidden / step.model.heads;
-            const int column = output % hidden;
-            const NativeRow& to = step.rows[row];
-            auto* cache = static_cast<T*>(output < 2 * hidden ? to.keys : to.values);
-            return cache + layer * to.layer_stride + column / size * to.head_stride +
-                   int64_t(to.position) * size + column % size;
-        }
-    };
+    }
 
     void cross_attention(const NativeLayer& layer, int index, int thread, int threads,
                          Barrier& barrier, Scratch& own) {
-        const int hidden = model.hidden;
+        const int hidden = model.hidden, size = hidden / model.heads;
         const int some = int(prompted.size());
         for (int p = 0; p < some; ++p)
             normalize(x + size_t(prompted[p]) * hidden, layer.cross_norm_weight,
                       layer.cross_norm_bias, hidden, own.normal.data() + size_t(p) * hidden);
         Operand operand = own.quantized.of(*layer.cross_query, own.normal.data(), hidden, some);
         product(*layer.cross_query, operand, some, thread, threads,
-                Copied{[&](int p) { return query.data() + size_t(p) * hidden; }});
+                Copied{[&](int p) { return projected.data() + size_t(p) * hidden; }});
         barrier.wait();
-        attend_all(some, thread, threads, own.scores, [&](int p, int head) {
+        attend_all<Prompt>(some, hidden, thread, threads, own.scores, [&](int p, int head) {
             const NativeRow& row = rows[prompted[p]];
             int64_t at = index * row.cross_layer_stride + head * row.cross_head_stride;
-            return Past<T>{static_cast<const T*>(row.cross_keys) + at,
-                           static_cast<const T*>(row.cross_values) + at, row.cross_length};
+            return Past<Prompt>{{static_cast<const Prompt*>(row.cross_keys) + at, size},
+                                {static_cast<const Prompt*>(row.cross_values) + at, size},
+                                0,
+                                row.cross_length};
         });
         barrier.wait();
         operand = own.quantized.of(*layer.cross_out, mixed.data(), hidden, some);

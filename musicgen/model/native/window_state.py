@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,7 +96,7 @@ class NativeDecodeState:
         capacity = conditioning.prefix_length + length - 1
         shape = (rows, config.layers, config.heads, capacity, config.head_dim)
         known = conditioning.prefix_length + first_column
-        self._cache = KvCache(shape, known, model.cache_dtype)
+        self._cache = KvCache(shape, known, model.cache_form)
         self._positions = model.build_positions(capacity)
         self._padding = np.array(conditioning.padding or [0] * rows, np.int32)
         self._logits = np.zeros((rows, books, config.vocab_size), np.float32)
@@ -185,19 +185,12 @@ class NativeDecodeState:
 
     def _describe_row(self, index: int) -> NativeRow:
         keys, values = self._cache.keys[index], self._cache.values[index]
-        size = keys.itemsize
-        row = NativeRow(
-            keys.ctypes.data,
-            values.ctypes.data,
-            keys.strides[0] // size,
-            keys.strides[1] // size,
-        )
+        row = NativeRow(keys.ctypes.data, values.ctypes.data, *_count_strides(keys))
         prompt = self.conditioning.prompts[index]
         if prompt is not None:
             row.cross_keys = prompt.keys.ctypes.data
             row.cross_values = prompt.values.ctypes.data
-            row.cross_layer_stride = prompt.keys.strides[0] // size
-            row.cross_head_stride = prompt.keys.strides[1] // size
+            row.cross_layer_stride, row.cross_head_stride = _count_strides(prompt.keys)
             row.cross_length = prompt.keys.shape[2]
         return row
 
@@ -220,6 +213,11 @@ class NativeDecodeState:
             position=0,
             finite=1,
         )
+
+
+def _count_strides(keys: NDArray[Any]) -> tuple[int, int]:
+    """Return the numbers from one layer to the next, and from one head to the next."""
+    return keys.strides[0] // keys.itemsize, keys.strides[1] // keys.itemsize
 
 
 def step_windows(states: Sequence[NativeDecodeState]) -> None:
