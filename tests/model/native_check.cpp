@@ -232,9 +232,10 @@ void check_step(void* pool, int level, const Shape& shape, int form) {
 
 }  // namespace
 
-int main() {
+// The argument is the number of threads, 2 by default.
+int main(int count, char** arguments) {
     void* pool = nullptr;
-    if (native_open_pool(2, &pool) != DONE) return 1;
+    if (native_open_pool(count > 1 ? std::atoi(arguments[1]) : 2, &pool) != DONE) return 1;
     for (int level = 1; level <= native_level(); ++level) {
         native_limit(level);
         require(has_exact_codec_products(), "codec at level " + std::to_string(level));

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from musicgen.model.native.step_file import AVX2, AVX_VNNI, VNNI, find_step_file, read_level
-from tests.model.test_native_arm import FLAGS, SOURCES
 from tests.support import ROOT
+from tests.support.native_check import FLAGS, SOURCES
 
 pytestmark = [
     pytest.mark.slow,
