@@ -48,8 +48,8 @@ class PromptKeys:
 class NativeDecoderModel:
     """The decoder with packed weights: embedding, layers, heads, and steps of several windows.
 
-    `arrays` has the weights of the whole model by the names of a packed file. `cache`: format of keys
-    and values; None is that for the weights.
+    `arrays` has the weights of the whole model by the names of a packed file. `cache`: format of
+    keys and values; None is that for the weights.
 
     Raises: `CheckpointMismatch`, `UnsupportedCheckpoint`.
     """
