@@ -18,13 +18,15 @@ from musicgen.model.config import DecoderConfig
 PROBE_BYTES = 1 << 30
 PROBE_REPEATS, QUEUED_READS = 15, 20
 WEIGHT_BYTES = {"float32": 4, "bfloat16": 2, "int8": 1, "int4": 9 / 16}
-_CACHED_BYTES = {
+_CACHED_BYTES: dict[tuple[str, str], float] = {
     **{(e, f): 2 for e in ("musicgen", "packed", "previous") for f in ("int8", "int4")},
     ("openvino", "int8"): 1,
     ("openvino", "int4"): 1,
     ("openvino", "bfloat16"): 1,
     ("onnxruntime", "int8"): 4,
     ("onnxruntime", "int4"): 4,
+    # With a float32 factor for the 64 numbers of a head.
+    ("musicgen-int8-cache", "bfloat16"): 1 + 4 / 64,
 }
 """Bytes of a key or value where they differ from those of `WEIGHT_BYTES`, by engine and form."""
 
@@ -56,14 +58,19 @@ def read_bandwidth(device: str = "cpu") -> float:
     return measure_bandwidth(device).best
 
 
-def count_cached_bytes(contestant: str) -> int:
+def count_cached_bytes(contestant: str) -> float:
     """Return the bytes of one key or value of a contestant, such as "musicgen int8"."""
     engine, form = contestant.split()
     return _CACHED_BYTES.get((engine, form), 2 if form == "bfloat16" else 4)
 
 
 def bytes_of_step(
-    config: DecoderConfig, precision: str, position: float, *, rows: int = 2, cached_bytes: int = 4
+    config: DecoderConfig,
+    precision: str,
+    position: float,
+    *,
+    rows: int = 2,
+    cached_bytes: float = 4,
 ) -> float:
     """Return the bytes of the weights, and of the keys and values of `rows` rows at `position`.
 
