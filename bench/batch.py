@@ -3,12 +3,15 @@
     python bench/batch.py --device cuda:0 --model musicgen-large --batches 8 32 64
 
 Every clip of a batch has its own seed. Throughput is seconds of audio for each second of the clock,
-codec included. Ratios are transformers' time over this engine's: above 1, this engine is faster.
+codec included. Ratios are the second one's time over the first one's: above 1, the first is faster.
 "share of the roofline" is the time to read a step's weights and cache once, over the time of the
 step; in large batches arithmetic takes longer than the reads. "equal to alone" counts the tokens of
 the first and the last clip that the same clip has when it is made alone: only rounding separates
-them. A batch beyond the memory is reported, and the next contestant goes on. The last line is one
-JSON object, saved after each batch.
+them. "musicgen-int8-cache" are the kernels with an 8-bit KV cache, compared with those without it
+too. `slots` are the rows that fit, with the type of their cache; a batch of more rows than these
+runs without slots. Contestants run one after another, because each plans its slots for all memory.
+A batch beyond the memory is reported, and the next one goes on. The last line is one JSON object,
+saved after each batch.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -43,6 +46,7 @@ CONTESTANTS = (
     "musicgen float32",
     "musicgen bfloat16",
     "musicgen-kernels bfloat16",
+    "musicgen-int8-cache bfloat16",
     "transformers float32",
     "transformers bfloat16",
 )
@@ -59,6 +63,7 @@ def load_ours(
 ) -> Callable[[int], Run]:
     """Load this engine with slots for `most` guided clips."""
     from musicgen.engine.interface import GenerationJob, Row, run_to_end
+    from musicgen.engine.pytorch.backend import TorchBackend
     from musicgen.engine.pytorch.loading import load_checkpoint
     from musicgen.request import SamplingParams
 
@@ -66,6 +71,9 @@ def load_ours(
     engine = load_checkpoint(folder, config, device, precision, rows=2 * most, kernels=kernels)
     sampling, frames = SamplingParams(1.0, TOP_K, 0.0, GUIDANCE), round(seconds * config.frame_rate)
     alone: dict[int, Any] = {}
+    assert isinstance(engine.backend, TorchBackend)
+    slots = engine.backend.runner.slots
+    planned = None if slots is None else f"{slots.rows} rows, {slots.cache.keys.dtype}"
 
     def make(seeds: range) -> Any:
         rows = tuple(Row(PROMPT, seed, sampling) for seed in seeds)
@@ -82,7 +90,7 @@ def load_ours(
             same = np.asarray(output.codes[seed]) == alone[seed]
             equal[f"clip {seed}"] = {"equal": int(same.sum()), "of": same.size}
         step = output.timings.decode / output.steps
-        return {"total": total, "step": step, "equal to alone": equal}
+        return {"total": total, "step": step, "equal to alone": equal, "slots": planned}
 
     return run
 
@@ -119,6 +127,7 @@ def run_contestant(pipe: Connection, name: str, folder: Path, options: argparse.
     loaders = {
         "musicgen": load_ours,
         "musicgen-kernels": partial(load_ours, kernels=KernelOptions()),
+        "musicgen-int8-cache": partial(load_ours, kernels=KernelOptions(kv_cache="int8")),
         "transformers": load_transformers,
     }
     load = loaders[engine]
@@ -137,16 +146,8 @@ def run_contestant(pipe: Connection, name: str, folder: Path, options: argparse.
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Return the report, saved after each batch."""
-    pipes = {}
-    spawn = multiprocessing.get_context("spawn")
-    for name in options.contestants:
-        pipes[name], there = spawn.Pipe()
-        arguments = (there, name, folder, options)
-        spawn.Process(target=run_contestant, args=arguments, daemon=True).start()
-        there.close()
-        pipes[name].recv()
     config = MusicGenConfig.from_folder(folder)
-    report = {
+    report: dict[str, Any] = {
         "name": "batch",
         "machine": machine(options.device, options.threads),
         "model": options.model,
@@ -155,23 +156,45 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "bandwidth_gb_per_second": round(read_bandwidth(options.device) / 1e9, 1),
         "batches": {},
     }
-    for batch in options.batches:
-        runs: dict[str, list[Run]] = {name: [] for name in pipes}
-        for number in range(options.rounds + 1):
-            for name, pipe in pipes.items():
-                pipe.send(batch)
-                made = pipe.recv()
-                took = made.get("error") or f"{made['total']:.2f} s {1000 * made['step']:.2f} ms"
-                print(f"batch {batch} round {number} {name:22} {took}", flush=True)
-                # The first round captures graphs and warms up.
-                if number > 0 or "error" in made:
-                    runs[name].append(made)
-        report["batches"][str(batch)] = summarise(options, config, report, batch, runs)
-        if options.save is not None:
-            options.save.write_text(json.dumps(report, indent=1) + "\n")
-    for pipe in pipes.values():
-        pipe.send(None)
+    runs: dict[int, dict[str, list[Run]]] = {batch: {} for batch in options.batches}
+    for name in options.contestants:
+        for batch, made in measure_contestant(name, options, folder):
+            runs[batch][name] = made
+            report["batches"][str(batch)] = summarise(options, config, report, batch, runs[batch])
+            if options.save is not None:
+                options.save.write_text(json.dumps(report, indent=1) + "\n")
     return report
+
+
+def measure_contestant(
+    name: str, options: argparse.Namespace, folder: Path
+) -> Iterator[tuple[int, list[Run]]]:
+    """Yield each batch of a contestant with its runs."""
+    spawn = multiprocessing.get_context("spawn")
+    pipe, there = spawn.Pipe()
+    arguments = (there, name, folder, options)
+    process = spawn.Process(target=run_contestant, args=arguments, daemon=True)
+    process.start()
+    there.close()
+    try:
+        pipe.recv()
+    except EOFError:  # the other contestants must still be measured
+        yield from ((batch, [{"error": "it ended while it loaded"}]) for batch in options.batches)
+        return
+    for batch in options.batches:
+        # Ours captures graphs for each batch; transformers has nothing of a batch's own to prepare.
+        warm_ups = 1 if name.startswith("musicgen") or batch == options.batches[0] else 0
+        runs = []
+        for number in range(options.rounds + warm_ups):
+            pipe.send(batch)
+            made = pipe.recv()
+            took = made.get("error") or f"{made['total']:.2f} s {1000 * made['step']:.2f} ms"
+            print(f"batch {batch} round {number} {name:28} {took}", flush=True)
+            if number >= warm_ups or "error" in made:
+                runs.append(made)
+        yield batch, runs
+    pipe.send(None)
+    process.join()
 
 
 def summarise(
@@ -202,13 +225,15 @@ def summarise(
                 read / (report["bandwidth_gb_per_second"] * 1e9) / step, 3
             ),
             "equal_to_alone": made[-1]["equal to alone"],
+            "slots": made[-1].get("slots"),
             "peak_gpu": max((run.get("peak_gpu", 0) for run in made), default=0),
         }
     ratios = {
         f"{mine} over {peer}": round(figures[peer]["total"] / figures[mine]["total"], 3)
         for mine in figures
         for peer in figures
-        if mine.startswith("musicgen") and peer.startswith("transformers")
+        if (mine.startswith("musicgen") and peer.startswith("transformers"))
+        or (mine.startswith("musicgen-int8-cache") and peer.startswith("musicgen-kernels"))
         if "total" in figures[mine] and "total" in figures[peer]
     }
     return {"ratios": ratios, **figures}

@@ -7,8 +7,11 @@ from the same random numbers: "tokens" counts the equal ones and gives the first
 difference; after it the clips are different music. It also gets the float32 tokens (teacher
 forcing): "logits" has the relative error, top-1 agreement, KL divergence and the nats of a token.
 int8 and fp8 (E4M3) are weights alone, with one scale for each output, computed in bfloat16: their
-rounding is measured here, not their speed. "float32 again" repeats the reference, and "float32 in a
-batch" makes the clips beside seven others. The last line is one JSON object, saved after each form.
+rounding is measured here, not their speed. "int8 KV cache" are steps of the Triton kernels in slots
+with an 8-bit cache; on a processor the kernels' twins stand in for these. With --music (pairs of
+NAME.wav and NAME.txt) "logits" are those of the music. "float32 again" repeats the reference, and
+"float32 in a batch" makes the clips beside seven others. The last line is one JSON object, saved
+after each form.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +38,12 @@ from torch import Tensor
 from bench.contestants import PROMPT
 from bench.decode import machine
 from bench.gpu_options import build_parser, open_checkpoint
-from bench.precision import Case, build_sequence, compare, logits
+from bench.precision import Case, build_music_cases, build_sequence, compare, logits
+from bench.slot_logits import build_runner, compute_slot_logits
 from musicgen.checkpoints.weights import load_model
 from musicgen.engine.engine import MusicGenEngine
 from musicgen.engine.interface import GenerationJob, Row, run_to_end
-from musicgen.engine.pytorch.cuda.memory import choose_runner
+from musicgen.engine.pytorch.cuda.kernels.options import KernelOptions
 from musicgen.engine.pytorch.loading import build_engine
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.musicgen import MusicGen
@@ -64,29 +70,37 @@ def round_to_fp8(weight: Tensor) -> Tensor:
     return ((weight.float() / scale).to(torch.float8_e4m3fn).float() * scale).to(weight.dtype)
 
 
-FORMS: dict[str, tuple[torch.dtype, Callable[[Tensor], Tensor] | None]] = {
-    "float32 again": (torch.float32, None),
-    "bfloat16": (torch.bfloat16, None),
-    "float16": (torch.float16, None),
-    "int8 weights": (torch.bfloat16, round_to_int8),
-    "fp8 weights": (torch.bfloat16, round_to_fp8),
+@dataclass(frozen=True)
+class PrecisionForm:
+    """One form: the type of the weights, their rounding, and the kernels of the steps."""
+
+    dtype: torch.dtype
+    rounding: Callable[[Tensor], Tensor] | None = None
+    kernels: KernelOptions | None = None
+
+
+INT8_CACHE = KernelOptions(kv_cache="int8")
+FORMS = {
+    "float32 again": PrecisionForm(torch.float32),
+    "bfloat16": PrecisionForm(torch.bfloat16),
+    "float16": PrecisionForm(torch.float16),
+    "int8 weights": PrecisionForm(torch.bfloat16, round_to_int8),
+    "fp8 weights": PrecisionForm(torch.bfloat16, round_to_fp8),
+    "float32, int8 KV cache": PrecisionForm(torch.float32, kernels=INT8_CACHE),
+    "bfloat16, int8 KV cache": PrecisionForm(torch.bfloat16, kernels=INT8_CACHE),
 }
 
 
 def load_form(
-    folder: Path,
-    config: MusicGenConfig,
-    device: str,
-    dtype: torch.dtype,
-    rounding: Callable[[Tensor], Tensor] | None,
+    folder: Path, config: MusicGenConfig, device: str, form: PrecisionForm
 ) -> tuple[MusicGen, MusicGenEngine]:
     """Load one form of the model, and an engine of it."""
-    model = load_model(folder, config, torch.device(device), dtype)
-    if rounding is not None:
+    model = load_model(folder, config, torch.device(device), form.dtype)
+    if form.rounding is not None:
         for name, weight in model.decoder.named_parameters():
             if weight.dim() == 2 and name != "embeddings":
-                weight.data = rounding(weight.data)
-    runner, rows = choose_runner(model, device, ROWS)
+                weight.data = form.rounding(weight.data)
+    runner, rows = build_runner(model, device, ROWS, form.kernels)
     engine = build_engine(model, load_tokenizer(folder), "float32", rows=rows, runner=runner)
     return model, engine
 
@@ -134,28 +148,31 @@ def measure(options: argparse.Namespace, folder: Path, report: dict[str, Any]) -
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     config, device = MusicGenConfig.from_folder(folder), options.device
-    model, engine = load_form(folder, config, device, torch.float32, None)
+    model, engine = load_form(folder, config, device, PrecisionForm(torch.float32))
     expected = make_clips(engine, options.frames)
     text = load_tokenizer(folder)(PROMPT)
     cases = [
         Case(text, build_sequence(model, torch.from_numpy(np.asarray(codes[0]))))
         for codes in expected.values()
     ]
+    if options.music is not None:
+        cases = build_music_cases(folder, model, options.music, options.frames)
     reference = [logits(model, case, 2) for case in cases]
     report["forms"]["float32 in a batch"] = {
         "tokens": count_equal(make_in_a_batch(engine, options.frames), expected)
     }
     engine.close()
     del engine, model
-    for name, (dtype, rounding) in FORMS.items():
+    for name in options.forms:
         gc.collect()
         if device != "cpu":
             torch.cuda.empty_cache()
         started = time.perf_counter()
         try:
-            form = report["forms"][name] = measure_form(
-                load_form(folder, config, device, dtype, rounding), options, cases, reference
-            )
+            loaded = load_form(folder, config, device, FORMS[name])
+            in_slots = FORMS[name].kernels is not None
+            form = measure_form(loaded, options, cases, reference, in_slots=in_slots)
+            report["forms"][name] = form
             form["tokens"] = count_equal(form.pop("clips"), expected)
         except Exception as error:  # the other forms must still be measured
             report["forms"][name] = {"error": f"{type(error).__name__}: {error}"[:300]}
@@ -169,15 +186,21 @@ def measure_form(
     options: argparse.Namespace,
     cases: list[Case],
     reference: list[Tensor],
+    *,
+    in_slots: bool,
 ) -> dict[str, Any]:
-    """Return the clips of one form and the differences of its logits."""
+    """Return the clips of one form and the differences of its logits, computed in slots or not."""
     model, engine = loaded
     clips = make_clips(engine, options.frames)
-    engine.close()
     differences = [
-        compare(case, logits(model, case, 2), known)
+        compare(
+            case,
+            compute_slot_logits(engine, case) if in_slots else logits(model, case, 2),
+            known,
+        )
         for case, known in zip(cases, reference, strict=True)
     ]
+    engine.close()
     means = {
         key: round(sum(part[key] for part in differences) / len(differences), 6)
         for key in differences[0]
@@ -190,6 +213,8 @@ def main() -> None:
 
     parser = build_parser(__doc__)
     parser.add_argument("--frames", type=int, default=150, help="of each clip")
+    parser.add_argument("--forms", nargs="+", choices=FORMS, default=FORMS)
+    parser.add_argument("--music", type=Path, help="folder of NAME.wav and NAME.txt")
     options = parser.parse_args()
     torch.set_num_threads(cpu_quota())
     report: dict[str, Any] = {
@@ -199,7 +224,9 @@ def main() -> None:
         "frames": options.frames,
         "forms": {},
     }
-    with open_checkpoint(options) as folder:
+    # Music is for a trained model: --checkpoint then has one, not random weights.
+    trained = nullcontext(options.checkpoint) if options.music else None
+    with trained or open_checkpoint(options) as folder:
         measure(options, folder, report)
     print(json.dumps(report))
 

@@ -19,6 +19,7 @@ Step = tuple[int, list[str]]
 MODELS = "{models}"
 """Stands for the folder with the random weights."""
 _OURS, _KERNELS = "musicgen bfloat16", "musicgen-kernels bfloat16"
+_INT8_CACHE = "musicgen-int8-cache bfloat16"
 _PEER, _COMPILED = "transformers bfloat16", "transformers-static bfloat16"
 _TESTS = ["-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "--tb=short"]
 _TEST_FILES = ["tests/gpu/test_cuda_oracle.py", "tests/gpu/test_cuda.py"]
@@ -63,7 +64,7 @@ def build_steps(options: StepOptions, *, model: str | None = None) -> dict[str, 
         "tests": (150, [*_TESTS, *_TEST_FILES]),
         "decode-large": (120, decode("large")),
         "profile-large": (120, profile("large")),
-        "batch-large": (150, batch("large", _OURS, _KERNELS, _PEER)),
+        "batch-large": (150, batch("large", _OURS, _KERNELS, _INT8_CACHE, _PEER)),
         "kernels": (90, ["bench/kernels.py", "--device", options.device]),
         "precision": (90, script("gpu_precision", "small", "--frames", str(options.frames))),
         "profile-small": (70, profile("small")),

@@ -4,7 +4,8 @@
 
 Each case has the shapes of one layer. "twin" is the kernel's meaning in plain PyTorch, and "engine"
 the operators that a step runs without kernels: LayerNorm and a bfloat16 product, attention over the
-rounded length with a mask, or guidance and top-k sampling. Times are microseconds of one call in a
+rounded length with a mask, or guidance and top-k sampling. Attention's "kernel int8" reads an 8-bit
+cache, so its error is that of the cache. Times are microseconds of one call in a
 CUDA graph, medians; ratios are the engine's time over the kernel's. On a processor the twins alone
 run. The last line is one JSON object, saved after each case.
 """
@@ -90,6 +91,10 @@ def build_attention(size: int, heads: int, rows: int, device: str) -> Any:
         from musicgen.engine.pytorch.cuda.kernels.attention import attend_live
 
         forms["kernel"] = lambda: attend_live(*given)
+        rounded = twins.quantize_vectors(keys), twins.quantize_vectors(values)
+        (near_keys, key_factors), (near_values, value_factors) = rounded
+        near_given = query, near_keys, near_values, first, end, (key_factors, value_factors)
+        forms["kernel int8"] = lambda: attend_live(*near_given)
     return forms
 
 

@@ -136,7 +136,7 @@ def errors(folder: Path, frames: int, music: Path | None) -> dict[str, dict[str,
     exact = load()
     cases = [_random_case(folder, exact, frames)]
     if music is not None:
-        cases = _music_cases(folder, exact, music, frames)
+        cases = build_music_cases(folder, exact, music, frames)
     reference = [logits(exact, case, rows=2) for case in cases]
 
     def measure(model: MusicGen, rows: int = 2) -> dict[str, float]:
@@ -171,12 +171,13 @@ def _random_case(folder: Path, model: MusicGen, frames: int) -> Case:
 
 
 @torch.inference_mode()
-def _music_cases(folder: Path, model: MusicGen, music: Path, frames: int) -> list[Case]:
+def build_music_cases(folder: Path, model: MusicGen, music: Path, frames: int) -> list[Case]:
+    """Return a case for each clip in `music`, a folder of NAME.wav and NAME.txt."""
     config, tokenize = model.config, load_tokenizer(folder)
     cases = []
     for clip in read_music(music, config.sample_rate, config.channels):
-        waveform = torch.from_numpy(np.ascontiguousarray(clip.pcm.T))
-        codes = encode_channels(model.codec, waveform[None])[0][:, :frames]
+        waveform = torch.from_numpy(np.ascontiguousarray(clip.pcm.T)).to(model.device)
+        codes = encode_channels(model.codec, waveform[None])[0][:, :frames].cpu()
         cases.append(Case(tokenize(clip.prompt), build_sequence(model, codes)))
     return cases
 

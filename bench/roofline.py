@@ -28,6 +28,7 @@ _CACHED_BYTES: dict[tuple[str, str], float] = {
     ("openvino", "bfloat16"): 1,
     ("onnxruntime", "int8"): 4,
     ("onnxruntime", "int4"): 4,
+    ("musicgen-int8-cache", "bfloat16"): INT8_CACHE_BYTES,
 }
 """Bytes of a key or value where they differ from those of `WEIGHT_BYTES`, by engine and form."""
 

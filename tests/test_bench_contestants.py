@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ import torch
 from bench import graph_contestants
 from bench.full_size import build_full_size
 from bench.graph_contestants import select_installed
+from bench.precision import Case, build_sequence, logits
 from bench.previous import add_previous, start
 from bench.roofline import bytes_of_step, count_cached_bytes
+from bench.slot_logits import build_runner, compute_slot_logits
 from bench.step_graph import (
     Array,
     StepGraph,
@@ -23,6 +26,10 @@ from bench.step_graph import (
     load_subject,
     run_clip,
 )
+from musicgen.engine.pytorch.cuda.kernels.options import KernelOptions
+from musicgen.engine.pytorch.loading import build_engine
+from musicgen.model.tokenizer import load_tokenizer
+from tests.support import engines
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +104,22 @@ def test_the_previous_build_follows_each_form_once(tmp_path: Path) -> None:
         start(tmp_path, "bench.decode", "contestant", ())
 
 
+def test_steps_in_slots_have_the_logits_of_the_decoder(checkpoints: Callable[[str], Path]) -> None:
+    """The reference of an 8-bit cache's cost must be exact but for the cache."""
+    folder = checkpoints("musicgen-small")
+    model, tokenize = engines.model(folder), load_tokenizer(folder)
+    codes = torch.randint(model.config.decoder.vocab_size, (model.config.decoder.codebooks, 20))
+    case = Case(tokenize("piano"), build_sequence(model, codes))
+    wanted, errors = logits(model, case, 2), {}
+    for form in ("", "int8"):
+        runner, rows = build_runner(model, "cpu", 2, KernelOptions(kv_cache=form))
+        engine = build_engine(model, tokenize, "float32", rows=rows, runner=runner)
+        found = compute_slot_logits(engine, case)
+        errors[form] = float((found - wanted).norm() / wanted.norm())
+    assert errors[""] < 1e-5
+    assert 1e-5 < errors["int8"] < 0.05
+
+
 def test_bytes_of_a_step_count_the_cache_of_each_engine(subject: Subject) -> None:
     config = subject.decoder.config
     sizes = {
@@ -106,3 +129,5 @@ def test_bytes_of_a_step_count_the_cache_of_each_engine(subject: Subject) -> Non
     cached = 2 * config.layers * config.hidden_size * 100 * 2
     assert sizes["packed int8"] - sizes["openvino int8"] == cached
     assert sizes["onnxruntime int8"] - sizes["packed int8"] == 2 * cached
+    assert count_cached_bytes("musicgen-kernels bfloat16") == 2
+    assert count_cached_bytes("musicgen-int8-cache bfloat16") == 1 + 4 / 64

@@ -162,7 +162,8 @@ def _read_kernel_options(settings: Settings) -> KernelOptions | None:
     if not settings.kernels:
         return None
     weights = "" if settings.kernel_weights == "own" else settings.kernel_weights
-    return KernelOptions(weights, settings.kernel_overlap)
+    cache = "" if settings.kv_cache == "own" else settings.kv_cache
+    return KernelOptions(weights, settings.kernel_overlap, cache)
 
 
 def _read_launch_options(settings: Settings) -> LaunchOptions:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from musicgen.catalog import DIFFUSION, DIFFUSION_FILE, MUSICGEN_LICENCE
+from musicgen.errors import SettingsError
 from musicgen.settings.bucket import BucketSettings
 from musicgen.settings.credentials import CredentialSettings
 from musicgen.settings.declaration import (
@@ -134,6 +135,15 @@ class Settings:
         help="1 starts each kernel of `MUSICGEN_KERNELS` while the one before ends, from compute "
         "capability 9.0.",
     )
+    kv_cache: str = setting(
+        "MUSICGEN_KV_CACHE",
+        "text",
+        "own",
+        choices=("own", "int8"),
+        help="Keys and values of the decode steps on a GPU. `own` have the type of the weights; "
+        "`int8` are rounded to 8 bits, with a factor for each head and column, so more requests "
+        "fit into the memory. Needs `MUSICGEN_KERNELS=1`.",
+    )
     graphs: str = setting(
         "MUSICGEN_GRAPHS",
         "text",
@@ -243,6 +253,13 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.kv_cache != "own" and not self.kernels:
+            raise SettingsError(
+                "MUSICGEN_KV_CACHE",
+                "needs this project's kernels",
+                value=self.kv_cache,
+                advice="Set MUSICGEN_KERNELS to 1, or leave MUSICGEN_KV_CACHE unset.",
+            )
 
     @property
     def logs_json(self) -> bool:

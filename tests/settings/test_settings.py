@@ -110,6 +110,7 @@ def test_servers_have_one_folder_for_each_user() -> None:
         ("MUSICGEN_PRECISION", "float16"),
         ("MUSICGEN_ENGINE", "audiocraft"),
         ("MUSICGEN_LOG_LEVEL", "loud"),
+        ("MUSICGEN_KV_CACHE", "fp8"),
         ("MUSICGEN_THREADS", "0"),
         ("MUSICGEN_THREADS", "many"),
         ("MUSICGEN_SLOTS", "0"),
@@ -125,6 +126,15 @@ def test_a_bad_value_names_its_variable(variable: str, value: str) -> None:
     with pytest.raises(SettingsError, match=variable) as raised:
         Settings.from_env({variable: value})
     assert value in str(raised.value)
+
+
+def test_an_int8_cache_needs_the_kernels_that_read_it() -> None:
+    with pytest.raises(SettingsError, match="Set MUSICGEN_KERNELS to 1") as raised:
+        Settings.from_env({"MUSICGEN_KV_CACHE": "int8"})
+    assert str(raised.value).startswith("MUSICGEN_KV_CACHE needs this project's kernels (was ")
+    settings = Settings.from_env({"MUSICGEN_KV_CACHE": "int8", "MUSICGEN_KERNELS": "1"})
+    assert settings.kv_cache == "int8"
+    assert Settings.from_env({"MUSICGEN_KV_CACHE": ""}).kv_cache == "own"
 
 
 def test_predictions_that_cog_runs_side_by_side_are_slots() -> None:

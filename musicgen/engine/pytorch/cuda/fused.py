@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from musicgen.engine.pytorch.cuda.kernels.choice import StepKernels
+from musicgen.engine.pytorch.cuda.kernels.twins import KeysValues
 from musicgen.engine.pytorch.cuda.kernels.weights import (
     FUSED_ACTIVATIONS,
     StepProduct,
@@ -23,8 +24,6 @@ from musicgen.engine.pytorch.cuda.kernels.weights import (
 )
 from musicgen.model.decoder import Decoder, DecoderLayer
 from musicgen.model.layers import get_activation
-
-KeysValues = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -83,22 +82,25 @@ class FusedLayers:
         cache: KeysValues,
         prompts: KeysValues | None,
         prompt_live: tuple[Tensor, Tensor],
+        factors: KeysValues | None = None,
     ) -> Tensor:
         """Run `x` (rows, hidden) through all layers: float32 logits (rows, outputs of the heads).
 
         `live`: first column and end (rows,) of the rows' own steps, with the new one, which is
         stored. `cache`, `prompts`: (layers, rows, heads, steps, head_dim). `prompt_live`: as
-        `live`, of the prompts.
+        `live`, of the prompts. `factors`: of an int8 `cache`, (layers, rows, heads, steps).
         """
         rows = len(x)
         for index, layer in enumerate(self._layers):
             joined = self._multiply(x, layer.joined)
-            mixed = self.kernels.append_attend(joined, cache[0][index], cache[1][index], *live)
+            own = cache[0][index], cache[1][index]
+            scales = None if factors is None else (factors[0][index], factors[1][index])
+            mixed = self.kernels.append_attend(joined, *own, *live, scales)
             x = self._multiply(mixed.view(rows, -1), layer.out, x)
             if layer.query is not None and layer.prompt_out is not None and prompts is not None:
                 query = self._multiply(x, layer.query).view(rows, self._heads, -1)
-                own = prompts[0][index], prompts[1][index]
-                mixed = self.kernels.attend(query, *own, *prompt_live)
+                prompt = prompts[0][index], prompts[1][index]
+                mixed = self.kernels.attend(query, *prompt, *prompt_live)
                 x = self._multiply(mixed.view(rows, -1), layer.prompt_out, x)
             wide = self._multiply(x, layer.up)
             if self._other is not None:

@@ -48,8 +48,8 @@ def choose_runner(
     decoder, capacity = model.decoder, compute_slot_capacity(model)
     # Rounded weights lie beside the model's own, so before the free memory is read.
     fused = None if kernels is None else fuse_layers(model, kernels)
-    size = decoder.embeddings.element_size()
-    row_bytes = RowSlots.compute_row_bytes(decoder.config, capacity, PROMPT_TOKENS, size)
+    size, form = decoder.embeddings.element_size(), "" if fused is None else fused.kernels.kv_cache
+    row_bytes = RowSlots.compute_row_bytes(decoder.config, capacity, PROMPT_TOKENS, size, form)
     free = free_memory(device) or 0
     longest = math.ceil(DURATION_MAX_SECONDS * model.config.frame_rate)
     fitting_rows = min(

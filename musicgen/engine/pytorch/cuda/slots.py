@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from musicgen.engine.pytorch.conditioning import Conditioning
+from musicgen.engine.pytorch.cuda.cache import SlotCache
 from musicgen.engine.pytorch.cuda.fused import FusedLayers
 from musicgen.engine.pytorch.cuda.kernels.twins import ColumnState
 from musicgen.engine.pytorch.cuda.layers import KeysValues, RowPositions, SlotLayers
@@ -48,7 +49,8 @@ class StepShape:
 class RowSlots:
     """`rows` slots with a KV cache of `capacity` steps and prompts of up to `tokens` tokens.
 
-    `compiled`: run the layers through torch.compile. `fused`: run these layers and their kernels.
+    `compiled`: run the layers through torch.compile. `fused`: run these layers and their kernels,
+    with the KV cache in the form of these.
     """
 
     def __init__(
@@ -70,8 +72,8 @@ class RowSlots:
         def zeros(*shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
             return torch.zeros(shape, dtype=dtype, device=device)
 
-        cached = (config.layers, rows, config.heads, capacity, config.head_dim)
-        self.keys, self.values = zeros(*cached, dtype=dtype), zeros(*cached, dtype=dtype)
+        form = "" if fused is None else fused.kernels.kv_cache
+        self.cache = SlotCache(config, rows, capacity, dtype, device, form=form)
         prompt = (config.layers, rows, config.heads, tokens, config.head_dim)
         if config.cross_attention:
             self.cross_keys, self.cross_values = (zeros(*prompt, dtype=dtype) for _ in range(2))
@@ -102,10 +104,17 @@ class RowSlots:
         )
 
     @staticmethod
-    def compute_row_bytes(config: DecoderConfig, capacity: int, tokens: int, size: int) -> int:
-        """Return the bytes of one slot's keys and values, at `size` bytes per value."""
-        steps = capacity + (tokens if config.cross_attention else 0)
-        return 2 * config.layers * config.hidden_size * steps * size
+    def compute_row_bytes(
+        config: DecoderConfig, capacity: int, tokens: int, size: int, kv_cache: str = ""
+    ) -> int:
+        """Return the bytes of one slot's keys and values, at `size` bytes per value.
+
+        `kv_cache`: form of the cache, "" or "int8". Prompts always have `size` bytes per value.
+        """
+        own = SlotCache.compute_slot_bytes(config, capacity, size, kv_cache)
+        if not config.cross_attention:
+            return own
+        return own + SlotCache.compute_slot_bytes(config, tokens, size)
 
     def round_length(self, longest: int, bucket: int) -> int:
         """Return the cache length of a step. Kernels take all and read the live part alone."""
@@ -148,10 +157,8 @@ class RowSlots:
 
     def _copy_cache(self, state: DecodeState, slots: Tensor) -> None:
         length, clips = state.cache.length, state.conditioning.clips
-        # Masked values are multiplied by zero, and a NaN left by another job would survive that.
-        self.keys[:, slots], self.values[:, slots] = 0, 0
-        self.keys[:, slots, :, :length] = state.cache.keys[:, :, :, :length]
-        self.values[:, slots, :, :length] = state.cache.values[:, :, :, :length]
+        past = state.cache.keys[:, :, :, :length], state.cache.values[:, :, :, :length]
+        self.cache.store(slots, *past)
         padding = state.conditioning.padding
         self.padding[slots] = 0 if padding is None else padding
         self.length[slots], self.column[slots] = length, state.next_column
@@ -229,7 +236,7 @@ class RowSlots:
         first = slice(shape.rows)
         x = self.decoder.embed(tokens[:, :, None]) + self._select_positions(first)
         column, prompt_mask = self.length[first].clamp(max=shape.length - 1), None
-        cache, prompts = self._select_caches(shape)
+        cache, prompts = self.cache.select(shape.rows, shape.length), self._select_prompts(shape)
         if prompts is not None:
             allowed = self._numbers[: shape.tokens] < self.cross_length[first, None]
             prompt_mask = build_additive_mask(allowed[:, None, None], x.dtype)
@@ -245,17 +252,23 @@ class RowSlots:
         place = fused.kernels.place_column
         x, *live = place(self._column_state, tokens, finite, shape.length)
         first = slice(shape.rows)
-        prompt_live = self._no_padding[first], self.cross_length[first]
-        predicted = fused(x, (live[0], live[1]), *self._select_caches(shape), prompt_live)
+        part = shape.rows, shape.length
+        predicted = fused(
+            x,
+            (live[0], live[1]),
+            self.cache.select(*part),
+            self._select_prompts(shape),
+            (self._no_padding[first], self.cross_length[first]),
+            self.cache.select_factors(*part),
+        )
         return predicted.view_as(self.logits[first])
 
-    def _select_caches(self, shape: StepShape) -> tuple[KeysValues, KeysValues | None]:
-        """Return the parts of both caches that a step of `shape` reads."""
-        first, length, width = slice(shape.rows), slice(shape.length), slice(shape.tokens)
-        cache = self.keys[:, first, :, length], self.values[:, first, :, length]
+    def _select_prompts(self, shape: StepShape) -> KeysValues | None:
+        """Return the part of the cross-attention cache that a step of `shape` reads."""
         if not self.decoder.config.cross_attention:
-            return cache, None
-        return cache, (self.cross_keys[:, first, :, width], self.cross_values[:, first, :, width])
+            return None
+        first, width = slice(shape.rows), slice(shape.tokens)
+        return self.cross_keys[:, first, :, width], self.cross_values[:, first, :, width]
 
     def _build_mask(self, column: Tensor, shape: StepShape, dtype: torch.dtype) -> Tensor:
         """Return the additive mask (rows, 1, 1, length) of the rows' own steps."""

@@ -6,6 +6,7 @@ A wait costs the steps queued before it, for every job in the batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ import torch
 
 from musicgen.engine.interface import Row
 from musicgen.engine.pytorch.backend import TorchBackend
+from musicgen.engine.pytorch.cuda.fused import FusedLayers
 from musicgen.engine.pytorch.cuda.graphs import EagerRunner, SlotRunner, StepRunner
+from musicgen.engine.pytorch.cuda.kernels.choice import TWINS
 from musicgen.engine.pytorch.cuda.launch import LaunchOptions
 from musicgen.engine.pytorch.cuda.slots import RowSlots
 from musicgen.engine.pytorch.decode_state import DecodeState
@@ -53,16 +56,18 @@ def _start(backend: TorchBackend, params: list[SamplingParams]) -> DecodeState:
     return state
 
 
-@pytest.mark.parametrize("in_slots", [True, False], ids=["slots", "eager"])
+@pytest.mark.parametrize("form", ["own", "int8", None], ids=["slots", "int8 slots", "eager"])
 @pytest.mark.parametrize("graphs", [True, False], ids=["prompt graphs", "prompts"])
 def test_starting_admitting_and_stepping_never_wait(
-    folder: Path, model: MusicGen, in_slots: bool, graphs: bool
+    folder: Path, model: MusicGen, form: str | None, graphs: bool
 ) -> None:
     """Jobs of several prompts and samplings come, step together, and one goes."""
     runner: StepRunner = EagerRunner()
     with torch.device("cpu"), torch.inference_mode():
-        if in_slots:
-            slots = RowSlots(model.decoder, ROWS, CAPACITY, TOKENS)
+        if form is not None:
+            kernels = replace(TWINS, kv_cache="int8")
+            fused = FusedLayers(model.decoder, kernels) if form == "int8" else None
+            slots = RowSlots(model.decoder, ROWS, CAPACITY, TOKENS, fused=fused)
             runner = SlotRunner(slots, capture=False)
         backend = TorchBackend(
             model, load_tokenizer(folder), "bfloat16", runner, LaunchOptions(graphs)
@@ -73,7 +78,7 @@ def test_starting_admitting_and_stepping_never_wait(
                 backend.step(states)
             backend.release(states.pop())
             backend.step(states)
-    assert all(state.fits_slots == in_slots for state in states)
+    assert all(state.fits_slots == (form is not None) for state in states)
     assert waits.copies > 0, "no copy was seen"
 
 

@@ -141,7 +141,8 @@ def test_what_a_broken_job_leaves_in_its_slot_hurts_nobody(
     job = GenerationJob((Row("piano", 1, SAMPLED),), 30)
     expected = engines.run(engine, job).codes
     slots = _slots(engine)
-    for tensor in (slots.keys, slots.values, slots.cross_keys, slots.cross_values, slots.logits):
+    kept = slots.cache.keys, slots.cache.values
+    for tensor in (*kept, slots.cross_keys, slots.cross_values, slots.logits):
         tensor.fill_(float("nan"))
     np.testing.assert_array_equal(engines.run(engine, job).codes, expected)
 
@@ -150,7 +151,7 @@ def test_logits_that_are_not_finite_are_found(checkpoints: Callable[[str], Path]
     engine = _in_slots(checkpoints("musicgen-small"), rows=4)
     steps = engine.generate(GenerationJob((Row("piano", 1, SAMPLED),), 200))
     next(steps)
-    _slots(engine).values.fill_(float("nan"))
+    _slots(engine).cache.values.fill_(float("nan"))
     with pytest.raises(errors.NonFiniteLogits):
         for _ in steps:
             pass

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from musicgen.engine.pytorch.cuda.kernels import twins
-from musicgen.engine.pytorch.cuda.kernels.options import KernelOptions
-from musicgen.engine.pytorch.cuda.kernels.twins import ColumnState
+from musicgen.engine.pytorch.cuda.kernels.options import INT8, KernelOptions
+from musicgen.engine.pytorch.cuda.kernels.twins import ColumnState, KeysValues, quantize_vectors
 from musicgen.engine.pytorch.cuda.kernels.weights import (
     FUSED_ACTIVATIONS,
     StepProduct,
@@ -25,6 +25,7 @@ from musicgen.model.delay_pattern import UNKNOWN
 from musicgen.request import SamplingParams
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+Append = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, "KeysValues | None"], Tensor]
 Multiply = Callable[[Tensor, StepProduct, "Tensor | None"], Tensor]
 Sample = Callable[[Tensor, Tensor, Tensor, SamplingTensors, Tensor], tuple[Tensor, Tensor]]
 Place = Callable[[ColumnState, Tensor, Tensor, int], tuple[Tensor, Tensor, Tensor]]
@@ -39,14 +40,16 @@ class StepKernels:
     """Kernels of a step, with the arguments and results of `twins`.
 
     `multiply` takes at most `most_rows` rows; without it all rows take PyTorch's operators.
+    `kv_cache`: form of the cache that `append_attend` was checked with, "" or "int8".
     """
 
     attend: Attend
-    append_attend: Attend
+    append_attend: Append
     sample: Sample
     place_column: Place
     multiply: Multiply | None
     most_rows: int = 16
+    kv_cache: str = ""
 
 
 TWINS = StepKernels(
@@ -65,7 +68,8 @@ def load_kernels(
 ) -> StepKernels | None:
     """Return Triton's kernels after a run of each on `device`, which also compiles it.
 
-    None if they do not run there or give other results: steps then use PyTorch's operators.
+    None if they do not run there or give other results: steps then use PyTorch's operators. Where
+    the products or the int8 cache alone fail, the others stay.
     """
     # Triton launches on the thread's current GPU.
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
@@ -78,6 +82,8 @@ def load_kernels(
                 *(device, type(error).__name__, error),
             )
             return None
+        if options.kv_cache == INT8:
+            kernels = _try_quantized_cache(kernels, device, config, dtype)
         try:
             check_products(kernels, device, config, dtype, options.weights)
         except Exception as error:
@@ -86,8 +92,27 @@ def load_kernels(
                 *(device, type(error).__name__, error),
             )
             return replace(kernels, multiply=None)
-    logger.info("steps use Triton kernels, weights: %s", options.weights or dtype)
+    logger.info(
+        "steps use Triton kernels, weights: %s, KV cache: %s",
+        *(options.weights or dtype, kernels.kv_cache or dtype),
+    )
     return kernels
+
+
+def _try_quantized_cache(
+    kernels: StepKernels, device: torch.device, config: DecoderConfig, dtype: torch.dtype
+) -> StepKernels:
+    """Return the kernels for an int8 cache, or unchanged if their attention fails over one."""
+    try:
+        check_quantized_cache(kernels, device, config, dtype)
+    except Exception as error:
+        logger.warning(
+            "Triton's attention over an int8 KV cache does not run on %s; the cache stays in %s: "
+            "%s: %s",
+            *(device, dtype, type(error).__name__, error),
+        )
+        return kernels
+    return replace(kernels, kv_cache=INT8)
 
 
 def _import_kernels(device: torch.device, options: KernelOptions) -> StepKernels:
@@ -167,10 +192,37 @@ def _check_attention(kernels: StepKernels, draw: _NormalDraws, config: DecoderCo
     )
     _compare(found, wanted, "attention")
     joined, copies = draw(2, 3 * heads * dim), (keys.clone(), values.clone())
-    found = kernels.append_attend(joined, keys, values, *live)
+    found = kernels.append_attend(joined, keys, values, *live, None)
     _compare(found, twins.append_attend(joined, *copies, *live), "attention")
     if not (torch.equal(keys, copies[0]) and torch.equal(values, copies[1])):
         raise ValueError("the stored keys and values differ from PyTorch's")
+
+
+@torch.inference_mode()
+def check_quantized_cache(
+    kernels: StepKernels, device: torch.device, config: DecoderConfig, dtype: torch.dtype
+) -> None:
+    """Compare attention over an int8 cache with its twin. Raises: `ValueError`."""
+    draw, heads, dim = _NormalDraws(device, dtype), config.heads, config.head_dim
+    shape, most = (3, heads, 600, dim), 2
+    (keys, key_factors), (values, value_factors) = (
+        quantize_vectors(draw(*shape)) for _ in range(2)
+    )
+    first, end = (torch.tensor(ends, device=device) for ends in ([0, 3, 5], [590, 4, 600]))
+    joined = draw(3, 3 * heads * dim)
+    # The first number of a key; the last row must not lose it.
+    joined[most, heads * dim] = float("-inf")
+    ours = keys, values, key_factors, value_factors
+    theirs = tuple(part.clone() for part in ours)
+    found, wanted = (
+        append(joined, cache[0], cache[1], first, end, (cache[2], cache[3]))
+        for append, cache in ((kernels.append_attend, ours), (twins.append_attend, theirs))
+    )
+    _compare(found[:most], wanted[:most], "attention over an int8 cache")
+    if found[most, 0].isfinite().any() or not found[most, 1:].isfinite().all():
+        raise ValueError("attention over an int8 cache loses an infinite key, or spreads it")
+    if not all(torch.equal(o[:most], t[:most]) for o, t in zip(ours, theirs, strict=True)):
+        raise ValueError("the stored int8 keys and values differ from PyTorch's")
 
 
 def _check_columns(kernels: StepKernels, draw: _NormalDraws, config: DecoderConfig) -> None:

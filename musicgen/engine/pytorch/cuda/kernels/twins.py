@@ -18,6 +18,12 @@ from musicgen.engine.pytorch.sampling import (
 from musicgen.model.delay_pattern import UNKNOWN
 from musicgen.model.layers import get_activation
 
+KeysValues = tuple[Tensor, Tensor]
+"""Keys and values, or the factors of both in an int8 cache."""
+LARGEST_INT8 = 127
+SMALLEST_MAXIMUM = 1e-12
+"""Replaces smaller largest numbers of a vector, because zeros must not be divided by zero."""
+
 
 @dataclass(frozen=True)
 class ColumnState:
@@ -58,30 +64,68 @@ def multiply(x: Tensor, product: StepProduct, added: Tensor | None = None) -> Te
     return result.to(product.out_dtype)
 
 
-def attend_live(query: Tensor, keys: Tensor, values: Tensor, first: Tensor, end: Tensor) -> Tensor:
+def quantize_vectors(x: Tensor) -> KeysValues:
+    """Round each vector of `x` (..., size) to int8 times a factor.
+
+    A vector with a NaN or an infinity gets NaN as its factor, so it stays not finite where it is
+    read. Returns: int8 of the shape of `x`, and float32 factors (...,).
+    """
+    exact = x.float()
+    largest = exact.abs().amax(-1)
+    factors = largest.clamp(min=SMALLEST_MAXIMUM) * (1 / LARGEST_INT8)
+    # Not `round`: Triton has none, and stored numbers are compared for equality.
+    numbers = torch.floor(exact / factors[..., None] + 0.5)
+    # A NaN is not below infinity either.
+    is_finite = largest < float("inf")
+    numbers = torch.where(is_finite[..., None], numbers, 0.0)
+    return numbers.to(torch.int8), torch.where(is_finite, factors, float("nan"))
+
+
+def attend_live(
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    first: Tensor,
+    end: Tensor,
+    factors: KeysValues | None = None,
+) -> Tensor:
     """Attend from one query per row to the columns `first` to `end` - 1 of its cache.
 
-    `query`: (rows, heads, head_dim). `keys`, `values`: (rows, heads, capacity, head_dim). `first`,
-    `end`: (rows,) int64. Returns: the shape and type of `query`.
+    `query`: (rows, heads, head_dim). `keys`, `values`: (rows, heads, capacity, head_dim), of the
+    type of `query`, or int8 with `factors`, two of float32 (rows, heads, capacity). `first`, `end`:
+    (rows,) int64. Returns: the shape and type of `query`.
     """
     columns = torch.arange(keys.shape[2], device=keys.device)
     allowed = (columns >= first[:, None]) & (columns < end[:, None])
     scores = torch.einsum("rhd,rhcd->rhc", query.float(), keys.float()) * query.shape[-1] ** -0.5
-    scores = scores.masked_fill(~allowed[:, None], float("-inf"))
-    return torch.einsum("rhc,rhcd->rhd", scores.softmax(-1), values.float()).to(query.dtype)
+    if factors is not None:
+        scores = scores * factors[0]
+    weights = scores.masked_fill(~allowed[:, None], float("-inf")).softmax(-1)
+    if factors is not None:
+        weights = weights * factors[1]
+    return torch.einsum("rhc,rhcd->rhd", weights, values.float()).to(query.dtype)
 
 
 def append_attend(
-    joined: Tensor, keys: Tensor, values: Tensor, first: Tensor, end: Tensor
+    joined: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    first: Tensor,
+    end: Tensor,
+    factors: KeysValues | None = None,
 ) -> Tensor:
     """Store a key and a value of each row at column `end` - 1 of its cache, and `attend_live`.
 
-    `joined`: (rows, 3 * heads * head_dim), the queries, keys and values of one step.
+    `joined`: (rows, 3 * heads * head_dim), the queries, keys and values of one step. With `factors`
+    the new key and value are rounded before they are stored and read.
     """
     rows = torch.arange(len(joined), device=joined.device)
     query, key, value = joined.view(len(joined), 3, keys.shape[1], keys.shape[3]).unbind(1)
+    if factors is not None:
+        (key, key_factor), (value, value_factor) = quantize_vectors(key), quantize_vectors(value)
+        factors[0][rows, :, end - 1], factors[1][rows, :, end - 1] = key_factor, value_factor
     keys[rows, :, end - 1], values[rows, :, end - 1] = key, value
-    return attend_live(query, keys, values, first, end)
+    return attend_live(query, keys, values, first, end, factors)
 
 
 def sample_guided(

@@ -45,18 +45,23 @@ def compile_kernel(
 
 
 def compile_attention(kind: str, capability: int, early: bool) -> None:
-    for splits, appends in ((1, True), (8, True), (1, False)):
+    own = (1, True, False), (8, True, False), (1, False, False)
+    for splits, appends, quantized in (*own, (1, True, True), (8, True, True)):
+        block, warps = attention.BLOCKS[quantized]
         out = "*fp32" if splits > 1 else kind
-        types = [kind] * 5 + ["*i64"] * 2 + [out, out] + ["i32"] * 4 + ["fp32"]
+        cache = ["*i8", "*i8", "*fp32", "*fp32"] if quantized else [kind] * 4
+        types = [kind] * 3 + cache + ["*i64"] * 2 + [out, out] + ["i32"] * 4 + ["fp32"]
         ptx = compile_kernel(
             attention._attend,
             types,
             capability,
+            warps=warps,
             splits=splits,
             appends=appends,
+            quantized=quantized,
             dim=64,
             padded=64,
-            block=64,
+            block=block,
             early=early,
         )
         assert ptx.count("griddepcontrol") == 2 * early

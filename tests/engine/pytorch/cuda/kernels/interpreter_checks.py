@@ -8,7 +8,9 @@ The last line is "equal".
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +19,7 @@ from musicgen.engine.interface import GenerationJob, Row
 from musicgen.engine.pytorch.cuda.fused import FusedLayers
 from musicgen.engine.pytorch.cuda.graphs import SlotRunner
 from musicgen.engine.pytorch.cuda.kernels import attention, products, sampling, twins
-from musicgen.engine.pytorch.cuda.kernels.choice import load_kernels
+from musicgen.engine.pytorch.cuda.kernels.choice import TWINS, StepKernels, load_kernels
 from musicgen.engine.pytorch.cuda.kernels.options import KernelOptions
 from musicgen.engine.pytorch.cuda.kernels.tiles import CANDIDATES
 from musicgen.engine.pytorch.cuda.kernels.weights import build_product
@@ -83,6 +85,44 @@ def check_attention(dtype: torch.dtype) -> None:
         assert_close(found, twins.attend_live(query, theirs[0], theirs[1], first, end))
 
 
+def check_quantized_attention(dtype: torch.dtype) -> None:
+    """The same over an int8 cache, with a broken new key, a broken old one and a zero vector."""
+    for dim, capacity, ends in (
+        (16, 128, (2, 70, 128)),
+        (24, 300, (2, 290, 129)),
+        (64, 700, (130, 700, 193)),
+    ):
+        first, end = torch.tensor([0, 5, 63]), torch.tensor(ends)
+        cache = torch.randn(2, 3, 2, capacity, dim).to(dtype)
+        cache[:, 1, 0, 7] = 0
+        beyond = torch.arange(capacity) >= end[:, None]
+        numbers, factors = twins.quantize_vectors(cache)
+        factors.masked_fill_(beyond[None, :, None], float("nan"))
+        joined = torch.randn(3, 3 * 2 * dim).to(dtype)
+        joined[:, dim] *= 300
+        # The key of row 0's second head, and the value of row 2's first.
+        joined.view(3, 3, 2, dim)[0, 1, 1, 3] = float("-inf")
+        joined.view(3, 3, 2, dim)[2, 2, 0, 5] = float("nan")
+        ours = numbers.clone(), factors.clone()
+        theirs = numbers.clone(), factors.nan_to_num()
+        found, wanted = (
+            append(joined, kept[0][0], kept[0][1], first, end, (kept[1][0], kept[1][1]))
+            for append, kept in ((attention.append_attend, ours), (twins.append_attend, theirs))
+        )
+        broken = torch.zeros(3, 2, dtype=torch.bool)
+        broken[0, 1] = broken[2, 0] = True
+        assert found[broken].isnan().all(), "a broken key or value is lost"
+        assert_close(found[~broken], wanted[~broken])
+        kept = ~beyond[None, :, None].expand(2, 3, 2, capacity)
+        assert torch.equal(ours[0], theirs[0]), "the stored numbers differ, or others were written"
+        torch.testing.assert_close(ours[1][kept], theirs[1][kept], rtol=0, atol=0, equal_nan=True)
+        assert ours[1][~kept].isnan().all(), "a factor beyond the new column was written"
+        query = joined.view(3, 3, 2, dim)[:, 0]
+        later = attention.attend_live(query, *ours[0], first, end, (ours[1][0], ours[1][1]))
+        assert later[broken].isnan().all(), "a broken column is lost in the next step"
+        assert_close(later[~broken], found[~broken])
+
+
 def check_sampling() -> None:
     """Ties, broken logits, and draws at the ends."""
     for vocabulary in (64, 300):
@@ -105,20 +145,27 @@ def check_sampling() -> None:
 
 
 def check_job(folder: Path) -> None:
-    """A whole job with all kernels, against the engine without slots."""
+    """A whole job with all kernels, against the engine without slots, or the twins in int8."""
     config = MusicGenConfig.from_folder(folder)
-    kernels = load_kernels(torch.device("cpu"), config.decoder, torch.float32, KernelOptions())
+    options = KernelOptions(kv_cache="int8")
+    kernels = load_kernels(torch.device("cpu"), config.decoder, torch.float32, options)
     assert kernels is not None
     assert kernels.multiply is products.multiply
+    assert kernels.kv_cache == "int8"
     engine = engines.engine(folder, compiled=False)
     decoder = engines.model_of(engine).decoder
-    slots = RowSlots(decoder, 4, 80, 24, fused=FusedLayers(decoder, kernels))
     tokenize = engines.backend_of(engine).tokenize
-    runner = SlotRunner(slots, capture=False)
-    ours = build_engine(engines.model_of(engine), tokenize, "float32", rows=4, runner=runner)
     rows = Row("piano", 1, SamplingParams(1.0, 30, 0.0, 3.0)), Row("", 2, SamplingParams(0.0, 0))
     job = GenerationJob(rows, 10)
-    assert (engines.run(ours, job).codes == engines.run(engine, job).codes).all()
+
+    def run(kernels: StepKernels) -> Any:
+        slots = RowSlots(decoder, 4, 80, 24, fused=FusedLayers(decoder, kernels))
+        runner = SlotRunner(slots, capture=False)
+        ours = build_engine(engines.model_of(engine), tokenize, "float32", rows=4, runner=runner)
+        return engines.run(ours, job).codes
+
+    assert (run(replace(kernels, kv_cache="")) == engines.run(engine, job).codes).all()
+    assert (run(kernels) == run(replace(TWINS, kv_cache="int8"))).all()
 
 
 @torch.inference_mode()
@@ -129,6 +176,7 @@ def main() -> None:
     for dtype in TOLERANCES:
         check_products(dtype)
         check_attention(dtype)
+        check_quantized_attention(dtype)
     check_sampling()
     with torch.inference_mode(False):
         check_job(Path(sys.argv[1]))

@@ -24,6 +24,7 @@ from musicgen.engine.pytorch.cuda.kernels.choice import (
     StepKernels,
     check_kernels,
     check_products,
+    check_quantized_cache,
     load_kernels,
 )
 from musicgen.engine.pytorch.cuda.kernels.options import KernelOptions
@@ -105,6 +106,31 @@ def test_wrong_kernels_are_found(checkpoints: Callable[[str], Path]) -> None:
             check_kernels(wrong, CPU, config, torch.float32)
 
 
+def test_wrong_kernels_of_an_int8_cache_are_found(checkpoints: Callable[[str], Path]) -> None:
+    def store_truncated(joined: Tensor, *given: Any) -> Tensor:
+        result = twins.append_attend(joined, *given)
+        rows, end = torch.arange(len(joined)), given[3]
+        given[0][rows, :, end - 1] -= given[0][rows, :, end - 1].sign()
+        return result
+
+    def forget_factors(joined: Tensor, *given: Any) -> Tensor:
+        result = twins.append_attend(joined, *given)
+        ones = torch.ones_like(given[4][0])
+        query = joined.view(len(joined), 3, *given[0].shape[1::2])[:, 0]
+        wrong = twins.attend_live(query, *given[:4], (given[4][0], ones))
+        return torch.where(result.isfinite(), wrong, result)
+
+    def lose_infinities(joined: Tensor, *given: Any) -> Tensor:
+        return twins.append_attend(joined, *given).nan_to_num()
+
+    config = MusicGenConfig.from_folder(checkpoints("musicgen-small")).decoder
+    check_quantized_cache(TWINS, CPU, config, torch.float32)
+    for wrong in (store_truncated, forget_factors, lose_infinities):
+        with pytest.raises(ValueError, match=r"int8"):
+            kernels = replace(TWINS, append_attend=wrong)
+            check_quantized_cache(kernels, CPU, config, torch.float32)
+
+
 @pytest.mark.parametrize("weights", ["", "int8", "fp8"])
 def test_wrong_products_are_found(checkpoints: Callable[[str], Path], weights: str) -> None:
     def multiply(x: Tensor, product: StepProduct, added: Tensor | None = None) -> Tensor:
@@ -144,7 +170,10 @@ class _CountOperators(TorchDispatchMode):
         return call
 
 
-def test_a_layer_takes_eight_kernels_and_the_rest_eight(checkpoints: Callable[[str], Path]) -> None:
+@pytest.mark.parametrize("kv_cache", ["", "int8"])
+def test_a_layer_takes_eight_kernels_and_the_rest_eight(
+    checkpoints: Callable[[str], Path], kv_cache: str
+) -> None:
     """Each costs a microsecond or two, as much as a tenth of a layer's reads.
 
     Attention that is split over its length takes one more.
@@ -152,7 +181,8 @@ def test_a_layer_takes_eight_kernels_and_the_rest_eight(checkpoints: Callable[[s
     decoder = engines.model(checkpoints("musicgen-small")).decoder
     counter = _CountOperators()
     names = ("attend", "append_attend", "sample", "place_column", "multiply")
-    counted = replace(TWINS, **{name: counter.wrap(getattr(TWINS, name)) for name in names})
+    wrapped = {name: counter.wrap(getattr(TWINS, name)) for name in names}
+    counted = replace(TWINS, **wrapped, kv_cache=kv_cache)
     slots = RowSlots(decoder, 2, 64, 16, fused=FusedLayers(decoder, counted))
     features = SamplerFeatures(random=True, largest_k=256, top_p=False)
     with torch.inference_mode(), counter:
@@ -208,10 +238,38 @@ def test_without_the_product_kernel_the_others_stay(
     assert "fp8 is not supported on this card" in caplog.text
 
 
+def test_without_a_kernel_for_it_the_cache_is_not_rounded(
+    checkpoints: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The other kernels stay, and one line tells of it."""
+
+    def append(joined: Tensor, *given: Any) -> Tensor:
+        if given[4] is not None:
+            raise RuntimeError("no 8-bit loads on this card")
+        return twins.append_attend(joined, *given)
+
+    without = replace(TWINS, append_attend=append)
+    monkeypatch.setattr(choice, "_import_kernels", lambda *_: without)
+    decoder = engines.model(checkpoints("musicgen-small")).decoder
+    options = KernelOptions(kv_cache="int8")
+    kernels = load_kernels(CPU, decoder.config, torch.float32, options)
+    assert kernels == without
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "the cache stays in torch.float32" in caplog.text
+    assert "no 8-bit loads on this card" in caplog.text
+    slots = RowSlots(decoder, 2, 64, 16, fused=FusedLayers(decoder, kernels))
+    assert slots.cache.keys.dtype == torch.float32
+    monkeypatch.setattr(choice, "_import_kernels", lambda *_: TWINS)
+    kernels = load_kernels(CPU, decoder.config, torch.float32, options)
+    assert kernels == replace(TWINS, kv_cache="int8")
+
+
 def test_kernels_are_off_unless_asked_for() -> None:
     """Nothing that no GPU ever ran is on by default."""
     settings = Settings.from_env({})
     assert not settings.kernels
     assert not settings.kernel_overlap
-    assert settings.kernel_weights == "own"
+    assert settings.kernel_weights == settings.kv_cache == "own"
     assert Settings.from_env({"MUSICGEN_KERNELS": "1"}).kernels
