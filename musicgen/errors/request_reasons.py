@@ -72,7 +72,7 @@ REQUEST_REASONS: Mapping[str, str] = MappingProxyType(
         "web_address": "must be an http(s) URL of at most {most} characters",
         "whole_between": "must be a whole number from {low:.12g} to {high:.12g}{rest}",
         "whole_from": "must be a whole number of at least {low:.12g}{rest}",
-        "wrong_kind": "must be a value of another kind, such as a number",
+        "wrong_kind": "must be {kind}",
     }
 )
 """English phrases by code. A value stands in braces."""
