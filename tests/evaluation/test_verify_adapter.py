@@ -40,7 +40,7 @@ def test_an_adapter_is_held_to_peft(
     with caplog.at_level("INFO"):
         assert _verify(adapter) == 0
     assert capsys.readouterr().out.startswith("identical: ")
-    assert f"weights are as peft {peft.__version__} merges them" in caplog.text
+    assert f"peft {peft.__version__} merges alike: " in caplog.text
 
 
 def test_another_merge_is_found(
