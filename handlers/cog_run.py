@@ -23,6 +23,7 @@ from handlers.reply import format_error
 from handlers.serving import Serving
 from musicgen.disk_errors import translate_full_disk
 from musicgen.errors import DeviceFault, MusicGenError
+from musicgen.errors.counts import format_count
 from musicgen.request import GenerationRequest
 from musicgen.result import GenerationResult, Progress
 from musicgen.settings import Delivery
@@ -211,7 +212,7 @@ def format_progress_line(progress: Progress, elapsed: float, seconds: float) -> 
     bar = ("#" * int(progress.fraction * BAR_CHARACTERS)).ljust(BAR_CHARACTERS, ".")
     factor = elapsed / (progress.fraction * seconds)
     return (
-        f"{percent}%|{bar}| {progress.done}/{progress.total} steps decoded, "
+        f"{percent}%|{bar}| {progress.done}/{format_count(progress.total, 'step')} decoded, "
         f"real-time factor {factor:.2f}"
     )
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 
 from handlers.progress_throttle import ProgressThrottle
+from musicgen.errors.counts import format_count
 from musicgen.result import Progress
 
 LAST_POST_SECONDS = 5.0
@@ -69,7 +70,7 @@ class ProgressPosts:
 def format_progress(progress: Progress) -> str:
     """Return one line for a person: "45% (180/400 steps decoded)"."""
     percent = int(progress.fraction * 100)
-    return f"{percent}% ({progress.done}/{progress.total} steps decoded)"
+    return f"{percent}% ({progress.done}/{format_count(progress.total, 'step')} decoded)"
 
 
 async def _send(post: Post, text: str) -> None:

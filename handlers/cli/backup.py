@@ -12,6 +12,7 @@ from handlers.cli.options import Commands
 from handlers.cli.paths import check_input_file
 from handlers.job_api.packages import require_database_packages
 from musicgen.errors import BackupError
+from musicgen.errors.counts import format_count
 from musicgen.settings import Settings
 from musicgen.settings.job_api import ApiSettings
 
@@ -93,4 +94,5 @@ def _restore(options: argparse.Namespace, _: Settings) -> int:
 
 def _describe(manifest: BackupManifest) -> str:
     files = "with clips and uploads" if manifest.has_files else "without clips and uploads"
-    return f"{manifest.jobs} jobs, {manifest.keys} keys, {files}"
+    jobs, keys = format_count(manifest.jobs, "job"), format_count(manifest.keys, "key")
+    return f"{jobs}, {keys}, {files}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from handlers.cli.options import Commands, add_request_options, build_number, parse_request
 from musicgen.catalog import MUSICGEN_LICENCE
 from musicgen.errors import NotWritable
+from musicgen.errors.counts import format_count
 from musicgen.settings import RemoteTokens, Settings
 
 TIMEOUT_SECONDS, TIMEOUT_MAX = 900.0, 86_400
@@ -61,7 +62,8 @@ def _call(options: argparse.Namespace, _: Settings) -> int:
         except OSError as error:
             raise NotWritable(f"cannot write {path}: {error.strerror}") from error
         seed = "" if clip.seed is None else f", seed {clip.seed}"
-        sys.stdout.write(f"{path}: {len(clip.data)} bytes of {clip.content_type}{seed}\n")
+        size = format_count(len(clip.data), "byte")
+        sys.stdout.write(f"{path}: {size} of {clip.content_type}{seed}\n")
     return 0
 
 

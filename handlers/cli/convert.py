@@ -13,6 +13,7 @@ from musicgen.checkpoints.address import is_hub_name
 from musicgen.checkpoints.card import CARD
 from musicgen.checkpoints.locate import Source
 from musicgen.errors import InvalidRequest, UnknownModel
+from musicgen.errors.counts import format_count
 from musicgen.process.lazy_torch import import_torch
 from musicgen.settings import Settings
 
@@ -72,9 +73,8 @@ def _convert(options: argparse.Namespace, settings: Settings) -> int:
     )
     codec = "its own codec" if done.own_codec else f"the codec of {base.label}"
     own = ", its own text encoder" if done.own_text_encoder else ""
-    sys.stdout.write(
-        f"{done.folder}: {done.tensors} tensors, with {codec}{own} (licence {done.licence})\n"
-    )
+    tensors = format_count(done.tensors, "tensor")
+    sys.stdout.write(f"{done.folder}: {tensors}, with {codec}{own} (licence {done.licence})\n")
     return 0
 
 

@@ -20,6 +20,7 @@ from handlers.doctor.checks import check_installation
 from handlers.doctor.finding import Finding
 from handlers.doctor.plan import PARTS, ServerPlan
 from handlers.doctor.settings_checks import read_all
+from musicgen.errors.counts import format_count
 from musicgen.settings import Settings
 from musicgen.settings.job_api import extend_environment
 
@@ -75,5 +76,5 @@ def _print(findings: list[Finding], counts: Mapping[str, int], *, as_json: bool)
     for finding in findings:
         text = " ".join(finding.text.split())
         sys.stdout.write(f"{finding.state:7}  {finding.check:{width}}  {text}\n")
-    told = (f"{number} {state}{'s' * (number != 1)}" for state, number in counts.items())
+    told = (format_count(number, state) for state, number in counts.items())
     sys.stdout.write(f"\n{', '.join(told)}\n")

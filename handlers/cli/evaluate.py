@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from handlers.cli.options import Commands, add_model_options, build_number
 from musicgen.errors import InvalidRequest
+from musicgen.errors.counts import format_count
 from musicgen.request.limits import (
     DURATION_MAX_SECONDS,
     DURATION_MIN_SECONDS,
@@ -107,7 +108,8 @@ def _evaluate(options: argparse.Namespace, settings: Settings) -> int:
 
 def _lines(result: Evaluation) -> Iterator[str]:
     if result.likelihood is not None:
-        yield f"{result.model}, nats for each token of {result.likelihood.clips} clips:"
+        clips = format_count(result.likelihood.clips, "clip")
+        yield f"{result.model}, nats for each token of {clips}:"
         for name in ("own_prompt", "no_prompt", "another_prompt"):
             nats: Nats = getattr(result.likelihood, name)
             low, high = nats.interval
@@ -117,7 +119,8 @@ def _lines(result: Evaluation) -> Iterator[str]:
                 f"(95 % interval {low:.3f} to {high:.3f}); by codebook {books}"
             )
     for adherence in result.adherence:
-        yield f"{result.model}, guidance {adherence.guidance:g}, {adherence.clips} clips:"
+        clips = format_count(adherence.clips, "clip")
+        yield f"{result.model}, guidance {adherence.guidance:g}, {clips}:"
         for score in adherence.answers:
             low, high = score.interval
             yield (
@@ -125,7 +128,8 @@ def _lines(result: Evaluation) -> Iterator[str]:
                 f"(95 % interval {low:.0%} to {high:.0%}; chance is 50 %)"
             )
         yield (
-            f"  {adherence.silent_clips} clips with a second of silence, "
+            f"  {format_count(adherence.silent_clips, 'clip')} with a second of silence, "
             f"{adherence.clipped:.3%} of samples clipped, "
-            f"{adherence.clicks} clicks at {adherence.borders} borders of streamed pieces"
+            f"{format_count(adherence.clicks, 'click')} at "
+            f"{format_count(adherence.borders, 'border')} of streamed pieces"
         )

@@ -24,6 +24,7 @@ from handlers.cli.options import (
 from handlers.cli.paths import check_output
 from handlers.cli.progress import ProgressLine
 from musicgen.errors import MissingDependency, NotWritable
+from musicgen.errors.counts import format_count
 from musicgen.midi.packages import EXTENSION as MIDI_EXTENSION
 from musicgen.request import GenerationRequest
 from musicgen.result import GenerationResult
@@ -120,7 +121,7 @@ def _with_progress_bar(
 def _with_progress_lines(generation: Generation, stream: TextIO) -> GenerationResult:
     line, began = ProgressLine(stream), time.monotonic()
     for progress in generation:
-        text = f"decoding: {progress.done} of {progress.total} steps"
+        text = f"decoding: {progress.done} of {format_count(progress.total, 'step')}"
         if progress.fraction > 0.05:
             left = (time.monotonic() - began) * (1 / progress.fraction - 1)
             text += f", {left:.0f} s left"

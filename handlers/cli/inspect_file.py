@@ -12,6 +12,7 @@ from typing import Any
 from handlers.cli.options import Commands
 from handlers.cli.statuses import EXIT_FAILED
 from musicgen.errors import InvalidInputAudio
+from musicgen.errors.counts import format_count
 from musicgen.settings import Settings
 
 FILE_MAX = 2**30
@@ -98,7 +99,9 @@ def _read(name: str, path: Path, limit: int) -> bytes:
         if not path.is_file():
             raise InvalidInputAudio(name, "is not an existing file", value=path)
         if path.stat().st_size > limit:
-            raise InvalidInputAudio(name, f"is larger than {limit} bytes", value=path)
+            raise InvalidInputAudio(
+                name, f"is larger than {format_count(limit, 'byte')}", value=path
+            )
         return path.read_bytes()
     except OSError as error:
         raise InvalidInputAudio(name, f"cannot be read: {error.strerror}", value=path) from error

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from handlers.cli.options import Commands, build_number
 from handlers.cli.statuses import EXIT_FAILED
 from handlers.job_api.packages import require_database_packages
+from musicgen.errors.counts import format_count
 from musicgen.settings import Settings
 from musicgen.settings.job_api import ApiSettings
 
@@ -130,7 +131,8 @@ def _delete_data(options: argparse.Namespace, _: Settings) -> int:
 
     work = deletions.delete_all if options.yes else deletions.count_all
     counts = _with_database(lambda pool: work(pool, options.prefix))
-    found = f"{counts.jobs} jobs and {counts.uploads} uploads of {options.prefix}"
+    jobs, uploads = format_count(counts.jobs, "job"), format_count(counts.uploads, "upload")
+    found = f"{jobs} and {uploads} of {options.prefix}"
     if options.yes:
         sys.stdout.write(f"Deleted {found}. The servers delete the files within seconds.\n")
     else:

@@ -12,6 +12,7 @@ from handlers.cli.options import MODEL_HELP, Commands
 from handlers.cli.paths import check_folder, check_input_file, check_output
 from musicgen.checkpoints.packed.format import FORMS, SUFFIX, check_hashes
 from musicgen.errors import InvalidRequest
+from musicgen.errors.counts import format_count
 from musicgen.process.lazy_torch import import_torch
 from musicgen.settings import Settings
 
@@ -87,7 +88,7 @@ def _pack(options: argparse.Namespace, settings: Settings) -> int:
     resumed = f", {report.resumed} of them from an earlier run" if report.resumed else ""
     sys.stdout.write(
         f"{report.path}: {report.manifest.source} (licence {report.manifest.licence}), "
-        f"{report.weights} weights{resumed}\n"
+        f"{format_count(report.weights, 'weight')}{resumed}\n"
         f"{report.before / 1e6:.1f} MB of weights became {report.after / 1e6:.1f} MB "
         f"({report.after / report.before:.0%})\n"
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from handlers.cli.options import Commands, build_number
 from handlers.cli.statuses import EXIT_FAILED
+from musicgen.errors.counts import format_count
 from musicgen.settings import Settings
 
 if TYPE_CHECKING:
@@ -144,5 +145,6 @@ def _show(options: argparse.Namespace, entries: list[dict[str, Any]], settings: 
             sys.stdout.write(f"{entry['file']}: {entry['error']}\n")
             continue
         where = f"{entry['endpoint_url'] or 'AWS'} {entry['bucket']}/{entry['key']}"
+        size = format_count(entry["bytes"], "byte")
         end = "" if "error" not in entry else f": {entry['error'] or 'sent'}"
-        sys.stdout.write(f"{entry['file']} ({entry['bytes']} bytes) to {where}{end}\n")
+        sys.stdout.write(f"{entry['file']} ({size}) to {where}{end}\n")

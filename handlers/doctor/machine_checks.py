@@ -18,6 +18,7 @@ from musicgen.errors import (
     SettingsError,
     UnknownModel,
 )
+from musicgen.errors.counts import format_count
 from musicgen.model.native.step_file import AVX2, find_step_file, name_level, read_level
 from musicgen.process.gpu import GpuFacts, list_gpus, read_torch_cuda
 from musicgen.process.resources import cpu_quota, free_memory
@@ -37,7 +38,7 @@ def resolve_device(settings: Settings, facts: GpuFacts) -> str:
         return CPU
     index = int(number or 0)
     if kind == "cuda" and (not has_cuda or index >= len(facts.gpus)):
-        reason = facts.problem or f"The driver shows {len(facts.gpus)} GPUs"
+        reason = facts.problem or f"The driver shows {format_count(len(facts.gpus), 'GPU')}"
         if facts.gpus and read_torch_cuda() is None:
             reason = "The installed PyTorch is built without CUDA"
         raise SettingsError(
@@ -92,7 +93,8 @@ def check_memory(plan: ServerPlan) -> Iterator[Finding]:
         return
     count = plan.workers if plan.part == "all" else 1
     if need * count > free:
-        name = settings.model if count == 1 else f"{settings.model} in {count} workers"
+        workers = format_count(count, "worker")
+        name = settings.model if count == 1 else f"{settings.model} in {workers}"
         raise ModelTooLarge(name, precision, device, need * count, free)
     text = f"about {need * count / 1e6:,.0f} MB needed in {precision}, {free / 1e6:,.0f} MB free"
     yield Finding("memory", "ok", f"{text} on {device}")
@@ -107,11 +109,12 @@ def check_threads(plan: ServerPlan) -> Iterator[Finding]:
         yield Finding(
             "threads",
             "warning",
-            f"{used} threads in {count} workers on {quota} processors: decoding becomes several "
-            "times slower. Lower MUSICGEN_THREADS or the number of workers.",
+            f"{format_count(used, 'thread')} in {format_count(count, 'worker')} on "
+            f"{format_count(quota, 'processor')}: decoding becomes several times slower. Lower "
+            "MUSICGEN_THREADS or the number of workers.",
         )
     else:
-        yield Finding("threads", "ok", f"{used} of {quota} processors")
+        yield Finding("threads", "ok", f"{used} of {format_count(quota, 'processor')}")
 
 
 def check_native_step(plan: ServerPlan) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from musicgen.errors import (
     SettingsError,
     UploadFailed,
 )
+from musicgen.errors.counts import format_count
 from musicgen.net.listen import bind_sockets
 from musicgen.settings import RemoteTokens
 from musicgen.storage.bucket_probe import BucketFacts, probe_bucket
@@ -40,7 +41,7 @@ def check_database(plan: ServerPlan, wait_seconds: float = 0.0) -> Iterator[Find
         return
     facts = wait_for_database(url, wait_seconds)
     schema = {None: "empty: the first server makes the tables", 0: "schema up to date"}.get(
-        facts.pending, f"{facts.pending} migrations to run by the first server"
+        facts.pending, f"{format_count(facts.pending or 0, 'migration')} to run by the first server"
     )
     yield Finding("database", "ok", f"PostgreSQL {facts.version} at {facts.place}, {schema}")
 

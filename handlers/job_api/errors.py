@@ -9,6 +9,7 @@ from handlers.call_errors import ApiError as ApiError
 from handlers.call_errors import BodyTooLarge as BodyTooLarge
 from handlers.contract import describe_error
 from musicgen.errors import InvalidRequest
+from musicgen.errors.counts import format_count
 from musicgen.errors.reasons import Reason
 
 RETRY_MAX_SECONDS = 600
@@ -104,7 +105,8 @@ class TooManyFavourites(ApiError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(
-            f"You already have {limit} favourites, the limit of one caller. Remove one first."
+            f"You already have {format_count(limit, 'favourite')}, the limit of one caller. "
+            "Remove one first."
         )
 
 
@@ -132,7 +134,9 @@ class RangeNotSatisfiable(ApiError):
     status, code = 416, "range_not_satisfiable"
 
     def __init__(self, size: int) -> None:
-        super().__init__(f"The range is outside the file. The file has {size} bytes.")
+        super().__init__(
+            f"The range is outside the file. The file has {format_count(size, 'byte')}."
+        )
         self.size = size
 
 
@@ -160,8 +164,8 @@ class TooManyJobs(CapacityExceeded):
 
     def __init__(self, limit: int) -> None:
         text = (
-            f"You already have {limit} jobs waiting or running, the limit of one caller. "
-            "Wait until one finishes, or cancel one."
+            f"You already have {format_count(limit, 'job')} waiting or running, the limit of one "
+            "caller. Wait until one finishes, or cancel one."
         )
         super().__init__(text, self.retry_after)
 
@@ -173,8 +177,8 @@ class TooManyUploads(ApiError):
 
     def __init__(self, number: int, size: int, wait: int) -> None:
         super().__init__(
-            f"Your uploads reach their limit of {number} files or {size / 1e6:g} MB. The oldest "
-            f"one expires in {wait} s.",
+            f"Your uploads reach their limit of {format_count(number, 'file')} or "
+            f"{size / 1e6:g} MB. The oldest one expires in {wait} s.",
             wait,
         )
 
@@ -186,7 +190,10 @@ class TooManyStreams(ApiError):
     retry_after = 10
 
     def __init__(self, limit: int) -> None:
-        text = f"You already have {limit} open streams, the limit of one caller. Close one."
+        text = (
+            f"You already have {format_count(limit, 'open stream')}, the limit of one caller. "
+            "Close one."
+        )
         super().__init__(text, self.retry_after)
 
 
@@ -208,5 +215,5 @@ class QueueFull(CapacityExceeded):
     status, code = 503, "queue_full"
 
     def __init__(self, limit: int) -> None:
-        text = f"The queue is full ({limit} jobs are waiting). Try again later."
+        text = f"The queue is full ({format_count(limit, 'waiting job')}). Try again later."
         super().__init__(text, self.retry_after)

@@ -200,9 +200,7 @@ def _write_text(reply: JobReply, calls: JobCalls) -> str:
     if reply.status == "cancelled":
         return f"{name} was cancelled."
     where = describe_progress(reply.status, reply.progress, reply.position)
-    left = (
-        "" if reply.expected_seconds is None else f" About {reply.expected_seconds:g} s are left."
-    )
+    left = "" if reply.expected_seconds is None else f" About {reply.expected_seconds:g} s left."
     return (
         f"{name} is not finished: {where}.{left} Call get_clip with this job_id and "
         "wait_seconds to wait for it, or cancel to stop it."

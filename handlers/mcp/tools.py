@@ -26,6 +26,7 @@ from handlers.mcp.replies import (
     describe_job,
     describe_progress,
 )
+from musicgen.errors.counts import format_count
 from musicgen.request import request_fields
 
 WAIT_SECONDS = 50.0
@@ -148,7 +149,7 @@ class MusicTools:
             if not 1 <= clip <= len(urls):
                 raise ToolError(
                     f"clip: there is no clip {clip}; the job is {source['status']} and has "
-                    f"{len(urls)} clips."
+                    f"{format_count(len(urls), 'clip')}."
                 )
             fields = {
                 "prompt": prompt,

@@ -143,7 +143,7 @@ def _dump(content: Mapping[str, Any]) -> bytes:
 def _check_size(size: int, most: int) -> None:
     if size > most:
         raise InlineTooLarge(
-            f"the answer has {size / 1e6:.1f} MB, at most {most / 1e6:.1f} MB are allowed. "
+            f"the answer has {size / 1e6:.1f} MB, at most {most / 1e6:.1f} MB is allowed. "
             "Configure a bucket (MUSICGEN_BUCKET), or ask for a shorter clip, fewer variations "
             "or output_format mp3."
         )

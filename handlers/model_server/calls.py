@@ -14,6 +14,7 @@ from handlers.job_api.errors import ServerBusy
 from handlers.model_server.errors import CallTooLong, StoppedByServer
 from handlers.serving import Serving
 from musicgen.errors import DeviceFault, GenerationCancelled
+from musicgen.errors.counts import format_count
 from musicgen.result import GenerationResult
 from musicgen.settings import Delivery, ModelServerSettings, Settings
 
@@ -67,7 +68,8 @@ class ModelCalls:
     def admit(self) -> Iterator[None]:
         """Count a call for the time of this context. Raises: `ServerBusy`."""
         if self._open >= self._room:
-            raise ServerBusy(f"The server has {self._open} calls, its limit. Try again later.", 10)
+            calls = format_count(self._open, "call")
+            raise ServerBusy(f"The server has {calls}, its limit. Try again later.", 10)
         self._open += 1
         try:
             yield

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from infra.check import files, house, licences, openapi, overlays, policy, secret_scan, terraform
 from infra.check.tools import ToolError
 from infra.lock import check as locks
+from musicgen.errors.counts import format_count
 
 CHECKS = {
     "house": house.problems,
@@ -50,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except ToolError as error:
             parser.exit(2, f"{name}: {error}\n")
         count += len(problems)
-        sys.stdout.write(f"{name}: {len(problems) or 'no'} problems\n")
+        found = format_count(len(problems), "problem") if problems else "no problems"
+        sys.stdout.write(f"{name}: {found}\n")
         for problem in problems:
             sys.stdout.write(f"  {problem}\n")
     return 1 if count else 0

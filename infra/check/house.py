@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.check.counted_nouns import find_plurals
 from infra.check.imports import CLIENT, circles, imports_that_go_up
 from infra.check.tools import ROOT
 
@@ -46,8 +47,11 @@ class Figure:
 
 
 def problems() -> list[str]:
-    """Return the figures out of bounds, each as one line."""
-    return [f"{f.name}: {f.value:g}, at most {f.most:g}" for f in figures() if not f.is_kept]
+    """Return the figures out of bounds and the texts with a wrong plural, each as one line."""
+    return [
+        *(f"{f.name}: {f.value:g}, at most {f.most:g}" for f in figures() if not f.is_kept),
+        *(f"write it with format_count: {place}" for place in find_plurals(_read_texts())),
+    ]
 
 
 def figures() -> list[Figure]:
@@ -139,6 +143,15 @@ def relative_words(prose: Mapping[Path, str]) -> float:
     """Return how many of 1,000 words begin a relative clause, or may."""
     words = [word.lower() for text in prose.values() for word in re.findall(r"[A-Za-z']+", text)]
     return 1000 * sum(word in RELATIVE for word in words) / max(1, len(words))
+
+
+def _read_texts() -> dict[Path, ast.Module]:
+    """Return the modules whose texts people read; benchmarks print numbers of their own."""
+    return {
+        path.relative_to(ROOT): ast.parse(path.read_text(encoding="utf-8"))
+        for path in sources()
+        if not path.is_relative_to(ROOT / "bench")
+    }
 
 
 def _modules_in(folder: str) -> int:

@@ -52,7 +52,7 @@ def check_slots(objects: Objects) -> Iterator[str]:
         for trigger in item["spec"]["triggers"]:
             target = trigger["metadata"].get("targetQueryValue", own)
             if target != own:
-                yield f"{describe(item)}: {target} jobs per worker, but a worker has {own} slots"
+                yield f"{describe(item)}: jobs per worker {target}, but slots of a worker {own}"
 
 
 def check_bucket(objects: Objects) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from infra.check.objects import WORKLOADS, Objects, describe, get_pod, list_containers, select_kinds
 from infra.check.reachability import matches_selector
+from musicgen.errors.counts import format_count
 
 WORKER = "musicgen-worker"
 COMPANIONS = ("musicgen-prepull", "musicgen-placeholder")
@@ -47,7 +48,8 @@ def check_disruptions(objects: Objects) -> Iterator[str]:
             if spec.get("maxUnavailable") in (0, "0%") or (
                 fewest <= needed if isinstance(needed, int) else needed == "100%"
             ):
-                yield f"{describe(budget)}: no node with one of {fewest} pods can be drained"
+                pods = format_count(fewest, "pod")
+                yield f"{describe(budget)}: no node with one of {pods} can be drained"
 
 
 def check_disk(objects: Objects) -> Iterator[str]:

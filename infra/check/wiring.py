@@ -8,6 +8,7 @@ from typing import Any
 
 from infra.check.objects import WORKLOADS, Objects, describe, get_pod, list_containers, select_kinds
 from infra.check.reachability import matches_selector
+from musicgen.errors.counts import format_count
 
 LABELS_OF_OTHERS = {"acme.cert-manager.io/http01-solver"}
 """Labels of pods that an operator of the cluster starts here."""
@@ -21,7 +22,7 @@ def check_autoscalers(objects: Objects) -> Iterator[str]:
         least = spec.get("minReplicaCount", 0) if is_keda else spec.get("minReplicas", 1)
         most = spec.get("maxReplicaCount", 100) if is_keda else spec["maxReplicas"]
         if least > most:
-            yield f"{describe(item)}: at least {least} replicas, but at most {most}"
+            yield f"{describe(item)}: at least {format_count(least, 'replica')}, but at most {most}"
         target = spec["scaleTargetRef"]
         kind, name = target.get("kind", "Deployment"), target["name"]
         targets[kind, name] += 1
@@ -33,7 +34,7 @@ def check_autoscalers(objects: Objects) -> Iterator[str]:
                 yield f"{describe(workload)}: sets replicas, but {describe(item)} scales it"
     for (kind, name), count in targets.items():
         if count > 1:
-            yield f"{kind} {name}: {count} autoscalers scale it, one is allowed"
+            yield f"{kind} {name}: {format_count(count, 'autoscaler')} scale it, one is allowed"
 
 
 def check_selectors(objects: Objects) -> Iterator[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from infra.deploy.speed import Load, find_pace
 from infra.deploy.target import Check
 from musicgen.errors import MusicGenError
+from musicgen.errors.counts import format_count
 from musicgen.request.limits import DURATION_MAX_SECONDS
 from musicgen.settings import ModelServerSettings, Settings
 from musicgen.settings.model_server import ANSWER_SECONDS, Platform
@@ -95,7 +96,7 @@ def _check_longest(limit: CallLimit, seconds: float | None, load: Load) -> Check
         return Check(LONGEST, True, detail + end)
     rate = pace.of(load.slots) / load.slots
     needed = DURATION_MAX_SECONDS / rate
-    at_once = f" with {load.slots} calls at once" if load.slots > 1 else ""
+    at_once = f" with {format_count(load.slots, 'call')} at once" if load.slots > 1 else ""
     work = f"{DURATION_MAX_SECONDS:g} s of music take about {needed:.0f} s{at_once} ({pace.source})"
     if seconds is None:
         return Check(LONGEST, True, f"{work}; the limit of {limit.platform} is not documented")

@@ -109,8 +109,8 @@ def check_local_memory(model: str | None) -> Check:
     required = entry.memory.get("int8", 0) if entry else 0
     if required > free:
         needs = f"{model} needs {required / 1e9:.1f} GB"
-        return Check("memory", False, f"{free / 1e9:.1f} GB are free: {needs}")
-    return Check("memory", True, f"{free / 1e9:.1f} GB are free")
+        return Check("memory", False, f"{free / 1e9:.1f} GB free: {needs}")
+    return Check("memory", True, f"{free / 1e9:.1f} GB free")
 
 
 def _read_available_memory(file: Path = Path("/proc/meminfo")) -> int:

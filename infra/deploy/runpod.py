@@ -16,6 +16,7 @@ from infra.deploy.option_types import CALL_SECONDS
 from infra.deploy.rest import Rest
 from infra.deploy.speed import Load
 from infra.deploy.target import Check, DeployError, Step
+from musicgen.errors.counts import format_count
 
 BASE_URL = "https://api.runpod.io"
 DISK_GB = 40
@@ -239,7 +240,8 @@ class RunPod:
         same = [entry for entry in self._list_endpoints() if entry["name"] == self._options.name]
         if len(same) > 1:
             raise DeployError(
-                f"{len(same)} endpoints have the name {self._options.name}: rename one of them"
+                f"{format_count(len(same), 'endpoint')} with the name {self._options.name}: "
+                "rename one"
             )
         return same[0] if same else None
 

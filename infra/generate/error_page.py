@@ -15,7 +15,7 @@ from handlers.contract import find_caller_text, find_status
 from infra.check.tools import ROOT
 from infra.generate.blocks import replace_blocks
 from infra.generate.error_inputs import inputs
-from infra.generate.raises import read_messages
+from infra.generate.raises import read_messages, show_counts
 from musicgen.errors import InvalidRequest, MusicGenError
 from musicgen.errors.request_reasons import REQUEST_REASONS
 from musicgen.errors.sound_reasons import SOUND_REASONS
@@ -92,7 +92,7 @@ def _error_of(payload: Mapping[str, Any]) -> InvalidRequest:
 
 def _sound_reasons() -> str:
     reasons = [*SOUND_REASONS.items(), *REQUEST_REASONS.items()]
-    rows = [(f"`{code}`", _escape(text)) for code, text in sorted(reasons)]
+    rows = [(f"`{code}`", _escape(show_counts(text))) for code, text in sorted(reasons)]
     return _table(("reason", "text"), rows)
 
 

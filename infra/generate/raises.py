@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,18 @@ from musicgen.errors.sound_reasons import SOUND_REASONS
 
 COMPOSED = {"ModelTooLarge", "NonFiniteLogits", "UnknownField"}
 """Their classes compose the text: see `musicgen.errors`."""
-_REASONS = {"SoundReason": SOUND_REASONS, "RequestReason": REQUEST_REASONS}
+_COUNT = re.compile(r"\{(\w+):count (\w+)(?: (\w+))?\}")
+
+
+def show_counts(template: str) -> str:
+    """Return a template of a `CodedText` for a reader, with the plural behind each number."""
+    return _COUNT.sub(lambda found: f"{{{found[1]}}} {found[3] or f'{found[2]}s'}", template)
+
+
+_REASONS = {
+    name: {code: show_counts(text) for code, text in texts.items()}
+    for name, texts in (("SoundReason", SOUND_REASONS), ("RequestReason", REQUEST_REASONS))
+}
 
 
 @dataclass(frozen=True)
@@ -73,7 +85,7 @@ def _text(node: ast.expr, known: dict[str, ast.expr]) -> str:
         return str(node.value)
     if isinstance(node, ast.JoinedStr):
         return "".join(
-            str(part.value) if isinstance(part, ast.Constant) else f"{{{_source(part)}}}"
+            str(part.value) if isinstance(part, ast.Constant) else _show_value(part, known)
             for part in node.values
         )
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
@@ -82,11 +94,17 @@ def _text(node: ast.expr, known: dict[str, ast.expr]) -> str:
         return texts[ast.literal_eval(node.args[0])]
     if isinstance(node, ast.Name) and node.id in known:
         return _text(known[node.id], {})
-    return f"{{{ast.unparse(node)}}}"
+    return _show_value(node, known)
 
 
-def _source(part: ast.expr) -> str:
-    return ast.unparse(part.value) if isinstance(part, ast.FormattedValue) else ast.unparse(part)
+def _show_value(part: ast.expr, known: dict[str, ast.expr]) -> str:
+    value = part.value if isinstance(part, ast.FormattedValue) else part
+    counted = known.get(value.id) if isinstance(value, ast.Name) else value
+    if isinstance(counted, ast.Call) and ast.unparse(counted.func) == "format_count":
+        number, noun, *plural = counted.args
+        many = ast.literal_eval(plural[0]) if plural else f"{ast.literal_eval(noun)}s"
+        return f"{{{ast.unparse(number)}}} {many}"
+    return f"{{{ast.unparse(value)}}}"
 
 
 def _assignments(nodes: list[ast.AST] | list[ast.stmt]) -> dict[str, ast.expr]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from infra.loadtest.drive import drive, poisson, report
 from infra.loadtest.targets import ask_job_api, ask_platform
+from musicgen.errors.counts import format_count
 from musicgen.settings.job_api import ClientSettings
 
 
@@ -71,7 +72,8 @@ def main() -> int:
         ask = ask_job_api(options.server, ClientSettings.from_env().api_key, options.timeout)
     else:
         ask = ask_platform(options.target, options.name, options.timeout)
-    sys.stderr.write(f"{len(moments)} jobs in {options.minutes:g} minutes\n")
+    jobs, minutes = format_count(len(moments), "job"), format_count(options.minutes, "minute")
+    sys.stderr.write(f"{jobs} in {minutes}\n")
     result = {"name": "loadtest", **report(drive(ask, moments, options.durations, options.seed))}
     text = json.dumps(result)
     if options.output is not None:

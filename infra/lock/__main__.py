@@ -29,6 +29,7 @@ from infra.lock.files import (
     read_inputs,
     read_locked,
 )
+from musicgen.errors.counts import format_count
 
 HEADER = "# Written by `python -m infra.lock` from pyproject.toml."
 
@@ -102,7 +103,8 @@ def main(arguments: list[str] | None = None) -> int:
     for file in FILES:
         text = compile_file(file, uv, flags)
         (ROOT / file.path).write_text(text, encoding="utf-8")
-        sys.stdout.write(f"{file.path}: {sum(1 for _ in read_locked(ROOT / file.path))} packages\n")
+        packages = format_count(sum(1 for _ in read_locked(ROOT / file.path)), "package")
+        sys.stdout.write(f"{file.path}: {packages}\n")
     (ROOT / CPU_TORCH).write_text(render_cpu_torch(), encoding="utf-8")
     return 0
 

@@ -17,7 +17,7 @@ from infra.machine.user_data import BadValue, render_user_data
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the user data; return the exit status."""
+    """Print the user data; return the exit status: 2 for a wrong host, file or image."""
     parser = argparse.ArgumentParser(
         prog="python -m infra.machine",
         description=(__doc__ or "").splitlines()[0].partition(": ")[2],
@@ -30,12 +30,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     try:
-        lines = given.env.read_text(encoding="utf-8").splitlines()
+        lines = _read_lines(given.env)
         images = dict(line.partition("=")[::2] for line in lines if line and line[0] != "#")
         sys.stdout.write(render_user_data(given.host, images))
-    except (OSError, UnicodeDecodeError, BadValue) as error:
-        parser.exit(1, f"{error}\n")
+    except BadValue as error:
+        parser.exit(2, f"{error}\n")
     return 0
+
+
+def _read_lines(env: Path) -> list[str]:
+    """Return the lines of the file of images. Raises: `BadValue`."""
+    try:
+        return env.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise BadValue(
+            f"--env: {str(env)!r} cannot be read ({reason}). Name a copy of "
+            "infra/compose/.env.example with your images."
+        ) from error
 
 
 if __name__ == "__main__":

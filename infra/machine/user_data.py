@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.check.tools import ROOT
+from musicgen.errors.counts import format_count
 
 FOLDER = "/opt/musicgen"
 LIMIT = 16_384
@@ -46,8 +47,8 @@ def render_user_data(host: str, images: Mapping[str, str]) -> str:
             )
     content = build_user_data(host, images)
     text: str = "#cloud-config\n" + yaml.safe_dump(content, sort_keys=False, width=100_000)
-    if len(text.encode()) > LIMIT:
-        raise BadValue(f"user data: {len(text.encode())} bytes. A machine takes {LIMIT}.")
+    if (size := len(text.encode())) > LIMIT:
+        raise BadValue(f"user data: {format_count(size, 'byte')}. A machine takes {LIMIT}.")
     return text
 
 

@@ -33,6 +33,7 @@ from infra.replicate.openapi_schema import COG_VERSION, PREDICT, ROOT, SCHEMA, r
 from musicgen import catalog
 from musicgen.checkpoints.packed.format import read_header
 from musicgen.errors import MusicGenError
+from musicgen.errors.counts import format_count
 from musicgen.settings import RemoteTokens
 
 REGISTRY = "r8.im"
@@ -235,7 +236,8 @@ def _read_config() -> str:
 def _replace(config: str, pattern: str, line: str) -> str:
     changed, count = re.subn(pattern, line, config, flags=re.MULTILINE)
     if count != 1:
-        raise PushError(f"cog.yaml has {count} lines like {line!r}. It needs exactly one.")
+        found = format_count(count, "line")
+        raise PushError(f"cog.yaml has {found} like {line!r}. It needs exactly one.")
     return changed
 
 

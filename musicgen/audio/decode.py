@@ -15,6 +15,7 @@ from musicgen.audio.pcm import Pcm
 from musicgen.audio.sound import Sound, SoundProblem, list_formats, require_ffmpeg
 from musicgen.audio.sound_layout import NOT_AUDIO, find_layout
 from musicgen.errors import InvalidContinuation, InvalidInputAudio
+from musicgen.errors.counts import format_count
 from musicgen.errors.request_reasons import RequestReason
 from musicgen.errors.sound_reasons import SoundReason
 from musicgen.request.limits import (
@@ -146,7 +147,9 @@ def _check_length(path: Path, sound: Sound, frames: int, max_seconds: float) -> 
         reason = SoundReason("too_long", most=max_seconds)
         raise _build_error(path, reason, f"It has {seconds:.1f} s.")
     if frames * sound.channels > MAX_VALUES:
-        size = f"It has {frames} samples of {sound.channels} channels."
+        size = (
+            f"It has {format_count(frames, 'sample')} of {format_count(sound.channels, 'channel')}."
+        )
         raise _build_error(path, SoundReason("too_large"), size)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicgen.errors import GenerationError
+from musicgen.errors.counts import format_count
 
 Pcm: TypeAlias = NDArray[np.float32]
 """float32 (samples, channels); full scale is [-1, 1]. Channel 0 is mono or left, 1 is right."""
@@ -24,6 +25,6 @@ def require_finite(pcm: Pcm) -> None:
     broken = pcm.size - int(np.count_nonzero(np.isfinite(pcm)))
     if broken:
         raise GenerationError(
-            f"the generated audio holds {broken} NaN or infinite values of {pcm.size}; "
-            "no file was written: try precision=float32"
+            f"the generated audio holds {format_count(broken, 'NaN or infinite value')} of "
+            f"{pcm.size}; no file was written: try precision=float32"
         )

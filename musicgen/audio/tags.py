@@ -19,6 +19,7 @@ from musicgen.audio.deterministic import read_riff_chunks
 from musicgen.audio.marking import COMMENT, GENERATED, ID3_DESCRIPTION, build_wav_chunk
 from musicgen.audio.mp3_frames import skip_tag
 from musicgen.audio.tempo import Tempo
+from musicgen.errors.counts import format_count
 
 TITLE_CHARACTERS = 80
 TEXT_MAX_CHARACTERS = 2**21
@@ -196,7 +197,7 @@ def _read_wav_tokens(wav: bytes) -> str | None:
 
 def _check_size(text: str) -> str:
     if len(text) > TEXT_MAX_CHARACTERS:
-        raise ValueError(f"a text of {len(text)} characters")
+        raise ValueError(f"a text of {format_count(len(text), 'character')}")
     return text
 
 

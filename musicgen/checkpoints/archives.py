@@ -17,6 +17,7 @@ from musicgen.errors import (
     CheckpointIncomplete,
     UnsupportedCheckpoint,
 )
+from musicgen.errors.counts import format_count
 
 UNPACKED_MAX_BYTES = 40_000_000_000
 """The largest MusicGen has 13 GB in float32, and an archive may hold it in two formats."""
@@ -47,7 +48,7 @@ class _BoundedHeader(tarfile.TarInfo):
         """Parse a header. Raises: `tarfile.ReadError` for sizes no real archive has."""
         header = super().frombuf(buf, encoding, errors)
         if header.size < 0 or (header.type in _WITH_TEXT and header.size > HEADER_MAX_BYTES):
-            raise tarfile.ReadError(f"a header with a size of {header.size} bytes")
+            raise tarfile.ReadError(f"a header with a size of {format_count(header.size, 'byte')}")
         return header
 
 
@@ -142,7 +143,7 @@ def find_checkpoint(folder: Path) -> Path:
     roots = [path for path in folders if len(path.parts) == depth]
     if len(roots) > 1:
         raise CheckpointError(
-            f"the archive holds {len(roots)} checkpoints, in "
+            f"the archive holds {format_count(len(roots), 'checkpoint')}, in "
             f"{', '.join(path.name for path in roots)}: keep only one"
         )
     return roots[0]

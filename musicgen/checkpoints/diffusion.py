@@ -19,6 +19,7 @@ from musicgen.checkpoints.audiocraft.pickled_settings import load_with_settings,
 from musicgen.checkpoints.audiocraft.settings import RunSettings
 from musicgen.checkpoints.tensor_files import holds_tensors
 from musicgen.errors import CheckpointCorrupt, CheckpointMismatch
+from musicgen.errors.counts import format_count
 from musicgen.model.diffusion.decoder import DiffusionBand, MultiBandDiffusion, Rescaling
 from musicgen.model.diffusion.schedule import TRAINED_STEPS, ScheduleConfig
 from musicgen.model.diffusion.unet import HEADS, Unet, UnetConfig
@@ -80,7 +81,8 @@ def _build_band(path: Path, band: _Band, rate: int, device: str) -> DiffusionBan
     ]
     if wrong:
         raise CheckpointMismatch(
-            f"{path}: {len(wrong)} weights do not fit the settings, such as {min(wrong)}. {_ADVICE}"
+            f"{path} and its settings differ in {format_count(len(wrong), 'weight')}, such as "
+            f"{min(wrong)}. {_ADVICE}"
         )
     unet.load_state_dict(weights, assign=True)
     unet.requires_grad_(requires_grad=False)

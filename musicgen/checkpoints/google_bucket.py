@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 
 from musicgen.checkpoints.locking import translate_disk_errors
 from musicgen.errors import CheckpointNotFound
+from musicgen.errors.counts import format_count
 from musicgen.http_errors import list_http_errors
 
 if TYPE_CHECKING:
@@ -115,7 +116,8 @@ def _save(client: httpx.Client, bucket: str, file: dict[str, Any], target: Path)
                     raise
             time.sleep(PAUSE_SECONDS * 2**attempt)
         else:
-            raise CheckpointNotFound(f"{file['name']} ended before its {size} bytes, each time")
+            length = format_count(size, "byte")
+            raise CheckpointNotFound(f"{file['name']} ended before its {length}, each time")
     part.replace(target)
 
 

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from musicgen.errors import CheckpointCorrupt, CheckpointNotFound, MissingDependency
+from musicgen.errors.counts import format_count
 from musicgen.http_errors import list_http_errors
 from musicgen.settings import BucketSettings
 from musicgen.storage.s3_client import open_client
@@ -105,7 +106,9 @@ def _open_s3(url: str, label: str, bucket: BucketSettings) -> RemoteFile:
         if read_head() != (size, etag):
             raise _change_error(label)
         if failure is not None:
-            raise _interruption_error(label, f"within its {size} bytes", failure) from failure
+            raise _interruption_error(
+                label, f"within its {format_count(size, 'byte')}", failure
+            ) from failure
 
     return RemoteFile(size, save)
 
@@ -176,7 +179,7 @@ def _read_part(
         try:
             content = read(start, end)
             if len(content) != end - start:
-                raise OSError(f"{len(content)} bytes instead of {end - start}")
+                raise OSError(f"{format_count(len(content), 'byte')} instead of {end - start}")
             return content
         except _Changed:
             raise _change_error(label) from None

@@ -17,6 +17,7 @@ from torch import Tensor
 from musicgen.checkpoints.adapters.adapter import AdaptedFiles, Adapter
 from musicgen.checkpoints.tensor_files import TensorFiles
 from musicgen.errors import CheckpointIncomplete, CheckpointMismatch, UnsupportedCheckpoint
+from musicgen.errors.counts import format_count
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.musicgen import MusicGen
 
@@ -269,5 +270,6 @@ def _check_complete(files: TensorFiles, table: Iterable[Recipe]) -> None:
     if missing:
         names = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
         raise CheckpointIncomplete(
-            f"{files.folder} lacks {len(missing)} tensors of its config.json: {names}"
+            f"{files.folder} lacks {format_count(len(missing), 'tensor')} of its config.json: "
+            f"{names}"
         )

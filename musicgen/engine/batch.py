@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from musicgen.engine.backend import WindowState
 from musicgen.engine.scheduler import Scheduler
 from musicgen.errors import DeviceFault, EngineBusy
+from musicgen.errors.counts import format_count
 from musicgen.model.forks import call_after_fork
 
 logger = logging.getLogger(__name__)
@@ -96,7 +97,9 @@ class Batch:
             self._check_open()
             if not self._scheduler.enqueue(ticket, rows):
                 waiting = self._scheduler.queue_length
-                raise EngineBusy(f"The queue is full ({waiting} requests). Try again later.")
+                raise EngineBusy(
+                    f"The queue is full ({format_count(waiting, 'request')}). Try again later."
+                )
             self._admit()
         try:
             yield ticket
@@ -225,7 +228,8 @@ class Batch:
             with self._lock:
                 self._fail(tickets, lambda: error)
         else:
-            logger.warning("Step of %d jobs failed (%s); running each alone.", len(tickets), error)
+            jobs = format_count(len(tickets), "job")
+            logger.warning("Step of %s failed (%s); running each alone.", jobs, error)
             for ticket in tickets:
                 self._step([ticket])
 

@@ -17,6 +17,7 @@ from musicgen.checkpoints.packed.reader import PackFile
 from musicgen.checkpoints.packed.select import config_of, open_packed
 from musicgen.engine.interface import Engine
 from musicgen.errors import ModelTooLarge, SettingsError, UnsupportedCheckpoint
+from musicgen.errors.counts import format_count
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.memory import estimate_memory
 from musicgen.model.native.step_file import describe_step, has_native_step
@@ -202,7 +203,7 @@ def resolve_device(device: str) -> str:
             "MUSICGEN_DEVICE",
             "must be a GPU of this machine",
             value=device,
-            advice=f"PyTorch sees {torch.cuda.device_count()} GPUs.",
+            advice=f"PyTorch sees {format_count(torch.cuda.device_count(), 'GPU')}.",
         )
     return device
 

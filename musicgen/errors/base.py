@@ -7,6 +7,8 @@ from difflib import get_close_matches
 from pathlib import PurePath
 from typing import Any
 
+from musicgen.errors.counts import format_count
+
 OMITTED: Any = object()
 """In place of a value that a message need not show."""
 NAME_MAX = 80
@@ -29,7 +31,9 @@ def show_value(value: object, limit: int = 80) -> str:
     except (RecursionError, ValueError):
         # Nested too deeply, or an integer of thousands of digits.
         return f"a {type(value).__name__} that cannot be shown"
-    return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit]}… ({format_count(len(text), 'character')})"
 
 
 def show_name(name: object, limit: int = 80) -> str:

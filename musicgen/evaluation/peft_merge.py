@@ -13,6 +13,7 @@ from musicgen.checkpoints.tensor_files import TensorFiles
 from musicgen.engine.loading import resolve_device
 from musicgen.engine.transformers_engine import TransformersEngine, check_precision, load_base
 from musicgen.errors import MergeDiffers, MissingDependency
+from musicgen.errors.counts import format_count
 from musicgen.model.config import MusicGenConfig
 from musicgen.model.tokenizer import load_tokenizer
 from musicgen.settings import Settings
@@ -41,7 +42,7 @@ def load_merged_by_peft(source: Source, settings: Settings) -> TransformersEngin
     adapter = source.adapter or source.folder
     model: Any = peft.PeftModel.from_pretrained(base, adapter).merge_and_unload()
     count = compare_weights(source, model)
-    logger.info("%d weights are as peft %s merges them", count, peft.__version__)
+    logger.info("peft %s merges alike: %s", peft.__version__, format_count(count, "weight"))
     device = resolve_device(settings.device)
     model = model.to(device, getattr(torch, settings.precision)).eval()
     tokenize = load_tokenizer(source.folder)
@@ -61,8 +62,8 @@ def compare_weights(source: Source, model: torch.nn.Module) -> int:
     missing = sorted(adapter.names - {canonical(name) for name in names})
     if missing:
         raise MergeDiffers(
-            f"{len(missing)} weights that {adapter.path.parent} changes are missing in peft's "
-            f"merge, such as {missing[0]}: they cannot be compared."
+            f"peft's merge lacks {format_count(len(missing), 'weight')} that {adapter.path.parent} "
+            f"changes, such as {missing[0]}: no comparison is possible."
         )
     for name in names:
         theirs = merged[canonical(name)].float()
@@ -75,8 +76,8 @@ def compare_weights(source: Source, model: torch.nn.Module) -> int:
     if different:
         worst = max(different, key=lambda name: different[name])
         raise MergeDiffers(
-            f"{len(different)} of {len(names)} weights differ from peft's merge of "
-            f"{adapter.path.parent}, most of all {worst} (by {different[worst]:.1%}). Merge the "
-            "adapter with peft and load the merged folder."
+            f"peft's merge of {adapter.path.parent} differs in {len(different)} of "
+            f"{format_count(len(names), 'weight')}, most of all in {worst} (by "
+            f"{different[worst]:.1%}). Merge the adapter with peft and load the merged folder."
         )
     return len(names)

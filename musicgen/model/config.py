@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from musicgen.errors import UnsupportedCheckpoint
+from musicgen.errors.counts import format_count
 from musicgen.model.json_file import read_json
 from musicgen.model.style.config import StyleConfig
 
@@ -228,11 +229,13 @@ def _parse_decoder(
     )
     if config.hidden_size % config.heads:
         raise ValueError(
-            f"hidden_size must be a multiple of {config.heads} heads (was {config.hidden_size})"
+            f"hidden_size must be a multiple of {format_count(config.heads, 'head')} "
+            f"(was {config.hidden_size})"
         )
     if config.channels not in (1, 2) or config.codebooks % config.channels:
         raise ValueError(
-            f"{config.codebooks} codebooks do not divide into {config.channels} channels"
+            f"{format_count(config.codebooks, 'codebook')} cannot be divided into "
+            f"{format_count(config.channels, 'channel')}"
         )
     return config
 
@@ -246,8 +249,8 @@ def _check_codec_fits(decoder: DecoderConfig, codec: CodecConfig) -> None:
     per_channel = decoder.codebooks // decoder.channels
     if per_channel > codec.codebooks or decoder.vocab_size > codec.codebook_size:
         raise ValueError(
-            f"the decoder has {per_channel} codebooks of {decoder.vocab_size} per channel, but the "
-            f"codec has {codec.codebooks} of {codec.codebook_size}"
+            f"the decoder has {format_count(per_channel, 'codebook')} of {decoder.vocab_size} per "
+            f"channel, but the codec has {codec.codebooks} of {codec.codebook_size}"
         )
 
 

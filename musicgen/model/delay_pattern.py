@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from musicgen.errors.counts import format_count
+
 UNKNOWN = -1
 Codes = NDArray[np.int64]
 
@@ -35,7 +37,8 @@ class DelayPattern:
     def __post_init__(self) -> None:
         if self.codebooks % self.channels:
             raise ValueError(
-                f"{self.codebooks} codebooks do not divide into {self.channels} channels"
+                f"{format_count(self.codebooks, 'codebook')} cannot be divided into "
+                f"{format_count(self.channels, 'channel')}"
             )
 
     @property

@@ -68,7 +68,7 @@ def build_unreachable(url: str, reason: str) -> InputAudioUnreachable:
 
 def build_timeout(url: str, limits: DownloadLimits) -> InputAudioUnreachable:
     """Return the error of a download that took too long."""
-    return build_unreachable(url, f"not complete within {limits.seconds:g} seconds")
+    return build_unreachable(url, f"not complete within {limits.seconds:g} s")
 
 
 def build_too_large(url: str, limits: DownloadLimits) -> InputAudioTooLarge:

@@ -28,6 +28,7 @@ from uuid import uuid4
 
 from musicgen.disk_errors import translate_full_disk
 from musicgen.errors import GenerationCancelled
+from musicgen.errors.counts import format_count
 from musicgen.net.download_errors import (
     DownloadLimits,
     build_refusal,
@@ -148,7 +149,7 @@ async def _fetch(url: str, target: Path, limits: DownloadLimits, networks: Netwo
                     await _save(url, response, target, limits)
                     return
                 location = location.join(response.headers["location"])
-    raise build_unreachable(url, f"more than {limits.redirects} redirects")
+    raise build_unreachable(url, f"more than {format_count(limits.redirects, 'redirect')}")
 
 
 @asynccontextmanager

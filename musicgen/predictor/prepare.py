@@ -25,6 +25,7 @@ from musicgen.engine.interface import (
 )
 from musicgen.engine.windows import compute_stride_frames
 from musicgen.errors import InvalidInputAudio, InvalidRequest
+from musicgen.errors.counts import format_count
 from musicgen.errors.request_reasons import RequestReason
 from musicgen.errors.sound_reasons import SoundReason
 from musicgen.model.config import MusicGenConfig
@@ -137,7 +138,7 @@ def _read_melody(
     pcm, rate = read_audio(path, start=start, stop=stop, max_channels=2, is_foreign=True)
     if not round(len(pcm) * config.sample_rate / rate):
         problem = SoundReason("too_short_to_follow")
-        raise InvalidInputAudio("input_audio", problem, value=f"{len(pcm)} samples")
+        raise InvalidInputAudio("input_audio", problem, value=format_count(len(pcm), "sample"))
     separated = extract_melody(pcm, rate)
     note = WHOLE_MIX if separated is None else SEPARATED
     mono = to_channels(pcm, 1) if separated is None else separated
@@ -206,7 +207,7 @@ def _prepare_continuation(
         raise InvalidInputAudio(
             "input_audio",
             SoundReason("too_short_to_continue", least=least),
-            value=f"{len(clip)} samples",
+            value=format_count(len(clip), "sample"),
         )
     offset = len(clip) - frames * hop
     job = replace(job, audio_prompt=clip[offset:], frames=math.ceil((samples - offset) / hop))

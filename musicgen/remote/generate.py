@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from musicgen.errors import InvalidInputAudio, MusicGenError, RemoteError, SettingsError
+from musicgen.errors.counts import format_count
 from musicgen.remote import meta_musicgen
 from musicgen.remote.budget import round_usd
 from musicgen.remote.clips import RemoteClip, check_type
@@ -118,7 +119,8 @@ class RemoteGenerator:
             logger.exception("the answer of %s has an unknown form", self.label)
             raise RemoteError(f"the answer of {self.label} has an unknown form.") from error
         if len(clips) != len(request.texts):
-            raise RemoteError(f"{self.label} sent {len(clips)} clips, not {len(request.texts)}.")
+            sent = format_count(len(clips), "clip")
+            raise RemoteError(f"{self.label} sent {sent}, not {len(request.texts)}.")
         whole = tuple(
             self._complete(clip, index, request, sent_fields) for index, clip in enumerate(clips)
         )

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from musicgen.errors import RemoteError
+from musicgen.errors.counts import format_count
 from musicgen.remote.budget import Ledger, format_month
 from musicgen.remote.circuit_breaker import CircuitBreaker
 from musicgen.remote.errors import RemoteRefusal
@@ -109,7 +110,7 @@ class GuardedDeployment:
     def _refuse(self) -> RemoteUnavailable:
         seconds = self.breaker.seconds_left
         until = f"The next attempt is in {seconds:.0f} s." if seconds else "A trial is running."
-        failures = f"failed {self.breaker.failures} times in a row"
+        failures = f"failed {format_count(self.breaker.failures, 'time')} in a row"
         return RemoteUnavailable(f"{self.label} {failures}. {until}", max(seconds, 1.0))
 
     def _reserve(self, amount: Decimal) -> str:
@@ -130,7 +131,7 @@ class GuardedDeployment:
             ) from error
         raise RemoteUnavailable(
             f"no request was sent to {self.label}: {spent.normalize():f} of {self._cap} USD for "
-            f"{month} are spent or reserved, and this job may cost {amount.normalize():f} USD."
+            f"{month} spent or reserved, and this job may cost {amount.normalize():f} USD."
         )
 
     def _settle(self, month: str, reserved: Decimal, meter: Meter) -> None:

@@ -153,7 +153,7 @@ def _check_loop(request: RequestFields) -> None:
     seconds = seconds_to_generate(request)
     if request.loop and seconds > DURATION_MAX_SECONDS:
         problem = RequestReason("loop_too_long", most=DURATION_MAX_SECONDS)
-        advice = f"Rounded to whole bars, this one has {seconds:g} seconds."
+        advice = f"Rounded to whole bars, this one has {seconds:g} s."
         raise InvalidDuration("duration", problem, value=request.duration, advice=advice)
 
 

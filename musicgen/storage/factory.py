@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musicgen.errors import MissingDependency
+from musicgen.errors.counts import format_count
 from musicgen.settings import BucketSettings, Delivery, Settings
 from musicgen.storage.base import Storage
 from musicgen.storage.inline import INLINE_MAX_BYTES, InlineStorage
@@ -88,20 +89,19 @@ def sweep_spool(bucket: BucketSettings, spool_dir: Path) -> None:
 
     spool = Spool(spool_dir)
     spool.sweep()
-    days = STRAY_SECONDS / 86400
+    days = format_count(STRAY_SECONDS / 86400, "day")
     if swept := spool.sweep_strays(lambda target: is_addressed_to(target, bucket)):
         logger.warning(
-            "deleted %d clips in %s older than %g days: they belong to another bucket than "
-            "MUSICGEN_BUCKET",
-            swept,
+            "deleted %s in %s for another bucket than MUSICGEN_BUCKET, older than %s",
+            format_count(swept, "clip"),
             spool_dir,
             days,
         )
     if strays := spool.list_strays(lambda target: is_addressed_to(target, bucket)):
         logger.warning(
-            "%d clips in %s belong to another bucket than MUSICGEN_BUCKET and are never sent; they "
-            "are deleted at a start after %g days",
-            len(strays),
+            "%s in %s for another bucket than MUSICGEN_BUCKET: never sent, and deleted at a start "
+            "after %s",
+            format_count(len(strays), "clip"),
             spool_dir,
             days,
         )
@@ -120,6 +120,7 @@ def open_bucket(bucket: BucketSettings, spool_dir: Path) -> S3Storage:
     spool = Spool(spool_dir)
     if waiting := len(spool.list_waiting()):
         logger.warning(
-            "%d clips in %s are not yet uploaded: run `%s`", waiting, spool_dir, RETRY_COMMAND
+            "%s in %s not yet uploaded: run `%s`",
+            *(format_count(waiting, "clip"), spool_dir, RETRY_COMMAND),
         )
     return S3Storage(bucket, spool)

@@ -47,8 +47,8 @@ class LocalStorage:
         # Some network mounts report a size of zero: they are not full.
         if disk.total and disk.free < expected_bytes + RESERVE_BYTES:
             raise DiskFull(
-                f"{self.folder} has {disk.free / 1e6:.1f} MB free, but "
-                f"{(expected_bytes + RESERVE_BYTES) / 1e6:.1f} MB are needed. Free some space "
+                f"{self.folder} has {disk.free / 1e6:.1f} MB free, but needs "
+                f"{(expected_bytes + RESERVE_BYTES) / 1e6:.1f} MB. Free some space "
                 "or choose another folder."
             )
 

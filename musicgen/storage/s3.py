@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from musicgen.errors import SettingsError, StorageError, UploadFailed
+from musicgen.errors.counts import format_count
 from musicgen.settings import BucketSettings
 from musicgen.storage.base import JOB_ID, JOB_ID_ALLOWED, ClipFile, ClipName
 from musicgen.storage.early_upload import EarlyUpload
@@ -199,6 +200,7 @@ def _check_tags(tags: str | None) -> None:
 
 def _add_advice(error: StorageError, waiting: Sequence[Path], count: int) -> str:
     return (
-        f"{str(error).rstrip('.')}. Nothing is lost: {len(waiting)} of {count} clips are in "
-        f"{', '.join(str(path) for path in waiting)}. Upload them with `{RETRY_COMMAND}`."
+        f"{str(error).rstrip('.')}. Nothing is lost: {len(waiting)} of "
+        f"{format_count(count, 'clip')} kept in {', '.join(str(path) for path in waiting)}. Upload "
+        f"with `{RETRY_COMMAND}`."
     )

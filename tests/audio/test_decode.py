@@ -148,6 +148,6 @@ def test_a_start_beyond_all_numbers_is_refused_as_one_after_the_end(
 ) -> None:
     """Its samples are infinite: a caller's 1e308 seconds were an error of the server."""
     path = tone_file(tmp_path / "a.wav", 0.5)
-    with pytest.raises(InvalidContinuation, match=r"before the end of the clip at 0\.50 seconds"):
+    with pytest.raises(InvalidContinuation, match=r"before the end of the clip at 0\.50 s"):
         read_audio(path, start=1e308, stop=1e308, is_foreign=is_foreign)
     assert len(read_audio(path, stop=1e308, is_foreign=is_foreign)[0]) == RATE // 2

@@ -185,7 +185,7 @@ def test_a_clip_too_short_for_a_loudness_is_scaled_by_its_rms(samples: int, chan
 def test_what_is_not_finite_is_refused(strategy: str, value: float) -> None:
     pcm = _sine(0.1, channels=2)
     pcm[17, 1] = value
-    with pytest.raises(GenerationError, match=r"1 NaN or infinite values of 6400"):
+    with pytest.raises(GenerationError, match=r"1 NaN or infinite value of 6400"):
         normalize(pcm, RATE, strategy)
 
 

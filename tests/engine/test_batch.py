@@ -204,7 +204,7 @@ def test_who_waits_is_told_so_and_may_give_up(checkpoints: Callable[[str], Path]
     next(first)
     second = engine.generate(GenerationJob((_row(),), 30))
     assert next(second).done == 0
-    with pytest.raises(errors.EngineBusy, match=r"The queue is full \(1 requests\)"):
+    with pytest.raises(errors.EngineBusy, match=r"The queue is full \(1 request\)"):
         next(engine.generate(GenerationJob((_row(),), 30)))
     second.close()
     third = engine.generate(GenerationJob((_row(3),), 5))

@@ -192,8 +192,10 @@ def test_non_finite_logits_are_an_error_never_noise(
     model.decoder.heads.weight = torch.nn.Parameter(model.decoder.heads.weight.clone())
     model.decoder.heads.weight.data[5, 3] = value
     engine = build_engine(model, lambda _: [5, 1], "float32")
-    with pytest.raises(errors.NonFiniteLogits, match="at or before step 13 in float32"):
+    with pytest.raises(errors.NonFiniteLogits, match=r"at or before step \d+ in float32") as raised:
         engines.run(engine, GenerationJob((Row("piano", 1, SAMPLED),), 10))
+    # A slow machine checks before the last of its 13 steps too.
+    assert 1 <= raised.value.step <= 13
 
 
 def test_top_k_above_the_vocabulary_is_refused(checkpoints: Callable[[str], Path]) -> None:

@@ -147,5 +147,17 @@ def test_the_passwords_of_a_file_stay_there(
     output = capsys.readouterr().out
     assert "hidden-one" not in output
     assert json.dumps(yaml.safe_load(output))
-    with pytest.raises(SystemExit):
-        main([HOST, "--env", str(tmp_path / "missing")])
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe", b"API_IMAGE=x\n"])
+def test_an_unusable_file_ends_with_advice_and_status_2(
+    content: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "images"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SystemExit) as ended:
+        main([HOST, "--env", str(path)])
+    output = capsys.readouterr()
+    assert ended.value.code == 2 and output.out == ""
+    assert "infra/compose/.env.example" in output.err and "Traceback" not in output.err

@@ -103,7 +103,7 @@ def test_a_machine_with_too_little_memory_for_the_model_is_refused(
 ) -> None:
     monkeypatch.setattr("infra.deploy.checks._read_available_memory", lambda: 2**30)
     assert main(["compose", "--cpu"]) == 2
-    assert "1.1 GB are free: large needs 6.5 GB" in capsys.readouterr().out
+    assert "1.1 GB free: large needs 6.5 GB" in capsys.readouterr().out
 
 
 def test_a_setting_without_a_value_is_named(

@@ -170,7 +170,7 @@ PLANTED: dict[str, tuple[Callable[[list[Object]], object], str]] = {
     ),
     "another number of slots": (
         lambda o: _get_scaler(o)["triggers"][0]["metadata"].update(targetQueryValue="4"),
-        "4 jobs per worker, but a worker has 8",
+        "jobs per worker 4, but slots of a worker 8",
     ),
     "root": (lambda o: _pod(o)["securityContext"].update(runAsNonRoot=False), "may run as root"),
     "a token": (lambda o: _pod(o).update(automountServiceAccountToken=True), "an unused token"),
@@ -257,7 +257,7 @@ PLANTED: dict[str, tuple[Callable[[list[Object]], object], str]] = {
                 }
             ),
         ),
-        "no node with one of 1 pods can be drained",
+        "no node with one of 1 pod can be drained",
     ),
     "a disk smaller than its volumes": (
         lambda o: _worker(o)["resources"]["limits"].update({"ephemeral-storage": "1Gi"}),

@@ -63,5 +63,5 @@ def test_the_template_equals_transformers(codebooks: int, channels: int) -> None
 
 
 def test_codebooks_must_divide_among_the_channels() -> None:
-    with pytest.raises(ValueError, match="3 codebooks do not divide into 2 channels"):
+    with pytest.raises(ValueError, match="3 codebooks cannot be divided into 2 channels"):
         DelayPattern(3, 2, 8)

@@ -127,7 +127,7 @@ def test_a_continuation_opens_with_the_codec_s_view_of_the_clip(
         prompt="",
     )
     assert demo.generate(request).clips[0].samples == 32000
-    with pytest.raises(errors.InvalidContinuation, match=r"end of the clip at 3\.00 seconds"):
+    with pytest.raises(errors.InvalidContinuation, match=r"end of the clip at 3\.00 s"):
         demo.generate(
             _request(input_audio=tmp_path / "clip.wav", continuation=True, continuation_start=4)
         )

@@ -111,7 +111,7 @@ def test_a_continuation_hears_whole_frames_up_to_the_end_of_the_clip(
         (
             {"continuation_start": 2.0},
             errors.InvalidContinuation,
-            "end of the clip at 2.00 seconds",
+            "end of the clip at 2.00 s",
         ),
         ({"continuation_start": 1.995}, errors.InvalidInputAudio, "at least 0.02 s"),
         ({"duration": 2.0}, errors.InvalidInputAudio, "Set a longer duration, or continue a part"),
@@ -182,7 +182,7 @@ def test_a_melody_of_an_hour_is_not_kept(tmp_path: Path) -> None:
 def test_a_melody_without_a_sample_is_refused(tmp_path: Path) -> None:
     """A short clip ignored it, and a long one ended in a traceback."""
     path = _clip(tmp_path / "a.wav", 1, rate=192_000)
-    with pytest.raises(errors.InvalidInputAudio, match=r"too short to follow \(was '1 samples'\)"):
+    with pytest.raises(errors.InvalidInputAudio, match=r"too short to follow \(was '1 sample'\)"):
         prepare(_request(input_audio=path), 0, MELODY)
     path = _clip(tmp_path / "b.wav", RATE)
     part = {"continuation_start": 0.5, "continuation_end": 0.50001}

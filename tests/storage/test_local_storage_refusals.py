@@ -54,7 +54,7 @@ def test_a_full_disk_is_told_and_left_as_it_was(small_disk: Path) -> None:
 
 
 def test_a_small_disk_is_refused_before_anything_is_written(small_disk: Path) -> None:
-    with pytest.raises(DiskFull, match=r"MB free, but 16\.\d MB are needed"):
+    with pytest.raises(DiskFull, match=r"MB free, but needs 16\.\d MB"):
         LocalStorage(small_disk).prepare(1000)
     assert tree(small_disk) == []
 

@@ -221,7 +221,7 @@ def test_a_server_that_stays_away_leaves_the_clips_in_the_spool(
 ) -> None:
     server.stop()
     try:
-        with pytest.raises(UploadFailed, match="2 of 2 clips are in"):
+        with pytest.raises(UploadFailed, match="2 of 2 clips kept in"):
             S3Storage(replace(bucket, deadline=2), spool).put_all(
                 [ClipFile(ClipName("away", i, 2, "wav"), [SOUND], "audio/wav") for i in range(2)]
             )

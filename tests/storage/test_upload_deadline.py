@@ -65,7 +65,7 @@ def test_a_server_that_holds_the_connection_is_left_at_the_deadline(
     storage = _open(server, tmp_path, 120 if is_given else 1)
     if is_given:
         storage = storage.limit_to(time.monotonic() + 1)
-    with pytest.raises(UploadFailed, match=r"2 of 2 clips are in .*musicgen uploads retry"):
+    with pytest.raises(UploadFailed, match=r"2 of 2 clips kept in .*musicgen uploads retry"):
         storage.put_all(_clips(data, 2))
     # Still the first connections, so no read timeout has passed.
     assert server.opened and not server.closed
@@ -82,7 +82,7 @@ def test_a_cancelled_upload_is_left_at_once(tmp_path: Path) -> None:
         cancelled.set()
 
     threading.Thread(target=cancel, daemon=True).start()
-    with pytest.raises(UploadFailed, match=r"2 of 2 clips are in .*musicgen uploads retry"):
+    with pytest.raises(UploadFailed, match=r"2 of 2 clips kept in .*musicgen uploads retry"):
         storage.put_all(_clips(b"small", 2))
     # Still the first connection, so no read timeout has passed.
     assert (server.opened, server.closed) == (1, 0)

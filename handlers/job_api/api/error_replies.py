@@ -58,9 +58,8 @@ def add_error_handlers(app: FastAPI) -> None:
     async def handle_validation_error(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         field, reason = find_field(first), find_field_reason(first)
-        # The English text of a value of the wrong kind names the right one.
-        is_exact = reason is not None and reason.code != "wrong_kind"
-        text = f"{field} {reason}." if is_exact else f"{field or 'The request'}: {first['msg']}"
+        name = field or "The request"
+        text = f"{name}: {first['msg']}" if reason is None else f"{name} {reason}."
         details = _field_detail(field) | (reason.to_mapping() if reason else {})
         return _build_error(422, "invalid_request", text, **details)
 

@@ -9,7 +9,6 @@ from musicgen.errors.request_reasons import RequestReason
 
 _REASONS: dict[str, Callable[[Mapping[str, Any]], RequestReason]] = {
     "extra_forbidden": lambda _: RequestReason("unknown_name"),
-    "finite_number": lambda _: RequestReason("wrong_kind"),
     "greater_than_equal": lambda values: RequestReason("number_from", low=values["ge"], rest=""),
     "json_invalid": lambda _: RequestReason("not_an_object"),
     "less_than_equal": lambda values: RequestReason("number_to", high=values["le"]),
@@ -21,7 +20,20 @@ _REASONS: dict[str, Callable[[Mapping[str, Any]], RequestReason]] = {
     "too_short": lambda _: RequestReason("missing"),
 }
 """By pydantic's type of error; the values have pydantic's names."""
-_WRONG_KINDS = ("_type", "_parsing", "_parsing_size", "_from_float", "_unicode")
+_WRONG_KINDS = ("_type", "_parsing", "_from_float")
+_KINDS = {
+    "bool": "true or false",
+    "float": "a number",
+    "int": "a whole number",
+    "list": "a list",
+    "string": "text",
+}
+"""Kinds of values by the first word of pydantic's type of error."""
+_EXACT_KINDS = {
+    "finite_number": "a finite number",
+    "int_parsing_size": "a whole number of fewer digits",
+    "string_unicode": "text without lone surrogates of Unicode",
+}
 
 
 def find_field(error: Mapping[str, Any]) -> str | None:
@@ -37,4 +49,7 @@ def find_field_reason(error: Mapping[str, Any]) -> RequestReason | None:
     kind = error["type"]
     if kind in _REASONS:
         return _REASONS[kind](error.get("ctx", {}))
-    return RequestReason("wrong_kind") if kind.endswith(_WRONG_KINDS) else None
+    name = _EXACT_KINDS.get(kind)
+    if name is None and kind.endswith(_WRONG_KINDS):
+        name = _KINDS.get(kind.partition("_")[0])
+    return None if name is None else RequestReason("wrong_kind", kind=name)

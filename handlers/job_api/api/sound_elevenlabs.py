@@ -46,7 +46,7 @@ def _read_seconds(length: object) -> float:
     lowest, highest = (round(1000 * each) for each in (DURATION_MIN_SECONDS, DURATION_MAX_SECONDS))
     is_number = isinstance(length, int | float) and not isinstance(length, bool)
     if not is_number or not lowest <= float(str(length)) <= highest:
-        problem = f"must be a number from {lowest} to {highest} milliseconds"
+        problem = f"must be a number from {lowest} to {highest} ms"
         raise InvalidDuration("music_length_ms", problem, value=length)
     return float(str(length)) / 1000
 

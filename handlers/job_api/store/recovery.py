@@ -17,6 +17,7 @@ from handlers.job_api.store.database import Connection, Pool, query
 from handlers.job_api.store.life_lock import find_dead_workers, forget_workers
 from handlers.job_api.store.needs import PARTS
 from handlers.job_api.store.queue_load import ALIVE_SECONDS
+from musicgen.errors.counts import format_count
 
 if TYPE_CHECKING:
     from procrastinate import App
@@ -214,6 +215,6 @@ async def release_ended_runs(
 def _build_failure(attempts: int) -> dict[str, str]:
     return {
         "code": _ATTEMPTS_EXHAUSTED,
-        "message": f"The job failed after {attempts} attempts because the worker crashed each "
-        "time. A shorter clip may succeed.",
+        "message": f"The job failed after {format_count(attempts, 'attempt')} because the worker "
+        "crashed each time. A shorter clip may succeed.",
     }

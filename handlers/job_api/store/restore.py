@@ -23,6 +23,7 @@ from handlers.job_api.store.postgres_tools import read_server_major, run_program
 from handlers.job_api.store.schema import AppliedMigration, check_compatible
 from musicgen.disk_errors import translate_disk_errors
 from musicgen.errors import BackupError
+from musicgen.errors.counts import format_count
 
 _NAME = re.compile(rf"{FILES}/(clips/[\w-]+/[\w.-]+|uploads/\w+)")
 _PSQL_OPTIONS = (
@@ -134,10 +135,11 @@ def _check_database(url: str, manifest: BackupManifest, force: bool) -> list[str
         others = (connection.execute(_OTHERS).fetchone() or (0,))[0]
         if others:
             raise BackupError(
-                f"{others} other connections use the database. Stop every server and worker first."
+                f"The database has {format_count(others, 'other connection')}. Stop every server "
+                "and worker first."
             )
         if not force and (rows := _count_rows(connection)):
-            held = ", ".join(f"{count} {name}" for name, count in rows.items())
+            held = ", ".join(format_count(count, name) for name, count in rows.items())
             raise BackupError(
                 f"The database is not empty ({held}). Use --force to replace everything in it."
             )
@@ -145,10 +147,10 @@ def _check_database(url: str, manifest: BackupManifest, force: bool) -> list[str
 
 
 def _count_rows(connection: psycopg.Connection) -> dict[str, int]:
-    """Return the number of jobs, keys and uploads, without those at zero."""
+    """Return the number of each "job", "key" and "upload", without those at zero."""
     counts = {}
-    for name in ("jobs", "keys", "uploads"):
-        table = f"musicgen_{name}"
+    for name in ("job", "key", "upload"):
+        table = f"musicgen_{name}s"
         row = connection.execute("SELECT to_regclass(%s)", [table]).fetchone()
         if row is not None and row[0] is not None:
             found = connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchone()

@@ -31,6 +31,7 @@ from handlers.job_api.worker.fetch_stage import FETCHES_AT_ONCE, FetchStage
 from handlers.job_api.worker.outcome import FAILED, LEFT, JobOutcome
 from handlers.job_api.worker.queue_loop import HEARTBEAT_SECONDS, QueueLoop
 from musicgen.errors import DeviceFault, GenerationCancelled, MusicGenError
+from musicgen.errors.counts import format_count
 from musicgen.process.logs import about
 from musicgen.process.tracing import note, past_span, span
 
@@ -144,7 +145,8 @@ class Worker:
     def put_back_jobs(self) -> None:
         """End the running jobs, and put them back into the queue for other workers."""
         if self._tasks:
-            logger.warning("Putting back %d running jobs, because this stops.", len(self._tasks))
+            count = format_count(len(self._tasks), "running job")
+            logger.warning("Putting back %s, because this stops.", count)
         for task in self._tasks:
             task.cancel()
         asyncio.get_running_loop().call_later(_LEAVE_SECONDS, self._leaving.set)

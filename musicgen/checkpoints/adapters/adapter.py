@@ -18,6 +18,7 @@ from musicgen.checkpoints.adapters.kinds import MERGE_WITH_PEFT, is_target, read
 from musicgen.checkpoints.adapters.rules import Rule, find_rule, split_part
 from musicgen.checkpoints.tensor_files import TensorFiles, open_file
 from musicgen.errors import CheckpointIncomplete, CheckpointMismatch, UnsupportedAdapter
+from musicgen.errors.counts import format_count
 
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _PREFIX = "base_model.model."
@@ -93,8 +94,8 @@ class Adapter:
                 )
         if unknown:
             raise CheckpointMismatch(
-                f"{self.path} changes {len(unknown)} tensors missing in {where}, such as "
-                f"{unknown[0]}: the adapter belongs to another model"
+                f"{self.path} changes {format_count(len(unknown), 'tensor')} missing in {where}, "
+                f"such as {unknown[0]}: the adapter belongs to another model"
             )
 
     def _sort(self, stored: str) -> None:
@@ -161,7 +162,8 @@ class Adapter:
         tokens = len(find_tokens(place))
         if tokens != rows:
             raise self._refuse(
-                f"{place.module} has {rows} trained tokens, but its configuration names {tokens}"
+                f"{place.module} has {format_count(rows, 'trained token')}, but its configuration "
+                f"names {tokens}"
             )
 
     def _find_merge(self, name: str) -> Merge | None:

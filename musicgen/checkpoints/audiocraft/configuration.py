@@ -200,7 +200,7 @@ def check_text_encoder(
     shape = (encoder.get("d_model"), encoder.get("num_layers"), encoder.get("d_ff"))
     is_same = name == of_base if of_base else _TEXT_ENCODERS.get(name) == shape
     if not is_same:
-        described = of_base or f"another encoder, with width {shape[0]} and {shape[1]} layers"
+        described = of_base or f"another encoder, with width {shape[0]} and depth {shape[1]}"
         settings.refuse(
             "conditioners.description.t5.name",
             model.text_encoder,

@@ -52,6 +52,7 @@ from musicgen.checkpoints.packed.format import SMALL_FILES
 from musicgen.checkpoints.tensor_files import TensorFiles
 from musicgen.checkpoints.weights import CheckpointWeights
 from musicgen.errors import CheckpointIncomplete, CheckpointMismatch, UnsupportedCheckpoint
+from musicgen.errors.counts import format_count
 from musicgen.model.config import MusicGenConfig
 
 _TEXT_ENCODER, _CODEC = "text_encoder.", "audio_encoder."
@@ -210,6 +211,6 @@ def _check(folder: Path, tuned: Mapping[str, Tensor], base: Source) -> None:
     unused = [name for name in weights.find_unused() if name in tuned and not is_known_extra(name)]
     if unused:
         raise UnsupportedCheckpoint(
-            f"The fine-tune has {len(unused)} tensors without a place in {CONFIG}: "
-            f"{', '.join(sorted(unused)[:5])}."
+            f"The fine-tune has {format_count(len(unused), 'tensor')} without a place in "
+            f"{CONFIG}: {', '.join(sorted(unused)[:5])}."
         )

@@ -143,7 +143,7 @@ def count_window_frames(settings: RunSettings, frame_rate: int) -> int:
     if not SHORTEST_WINDOW_FRAMES <= frames <= WINDOW_FRAMES:
         low, high = SHORTEST_WINDOW_FRAMES / frame_rate, WINDOW_FRAMES / frame_rate
         settings.refuse(
-            "dataset.segment_duration", seconds, f"It must be from {low:g} to {high:g} seconds."
+            "dataset.segment_duration", seconds, f"It must be from {low:g} to {high:g} s."
         )
     return frames
 

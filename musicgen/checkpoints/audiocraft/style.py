@@ -17,6 +17,7 @@ from musicgen.checkpoints.audiocraft.style_names import rename_mert
 from musicgen.checkpoints.locate import Source
 from musicgen.checkpoints.tensor_files import TensorFiles
 from musicgen.errors import CheckpointMismatch, UnsupportedCheckpoint
+from musicgen.errors.counts import format_count
 from musicgen.model.json_file import read_json
 from musicgen.model.style.config import FeatureConfig
 
@@ -77,8 +78,8 @@ def read_mert_config(mert: Source) -> dict[str, Any]:
         raise UnsupportedCheckpoint(f"{mert.label} is not {MERT}: {error}") from error
     if config.hidden_size != _MERT_WIDTH:
         raise CheckpointMismatch(
-            f"{mert.label} has features of {config.hidden_size} numbers, not {_MERT_WIDTH}: name "
-            f"{MERT} with --features"
+            f"{mert.label} has features of {format_count(config.hidden_size, 'number')}, not "
+            f"{_MERT_WIDTH}: name {MERT} with --features"
         )
     return raw
 

@@ -32,6 +32,7 @@ from musicgen.errors import (
     CheckpointNotFound,
     UnsupportedCheckpoint,
 )
+from musicgen.errors.counts import format_count
 
 FORMAT = 2
 SUFFIX = ".packed"
@@ -159,7 +160,8 @@ def read_header(path: Path) -> tuple[Layout, Manifest]:
     except OSError as error:
         raise CheckpointNotFound(f"{path} cannot be read: {error.strerror}") from error
     if size != layout.total:
-        raise CheckpointIncomplete(f"{path} has {size} bytes instead of {layout.total}: {AGAIN}")
+        length = format_count(size, "byte")
+        raise CheckpointIncomplete(f"{path} has {length} instead of {layout.total}: {AGAIN}")
     return layout, manifest
 
 

@@ -105,4 +105,4 @@ def _reserve_small_pages(size: int) -> Any:
     try:
         return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except OSError as error:
-        raise MemoryError(f"no memory for {size} bytes of keys or values") from error
+        raise MemoryError(f"no memory for {size / 1e6:.0f} MB of keys or values") from error

@@ -13,6 +13,7 @@ import weakref
 from ctypes import POINTER, c_int, c_int32, c_int64, c_void_p
 from pathlib import Path
 
+from musicgen.errors.counts import format_count
 from musicgen.model.forks import call_after_fork
 from musicgen.model.native.step_file import (
     VNNI,
@@ -121,7 +122,9 @@ class Library:
         """
         pool = c_void_p()
         threads = self.threads or _count_threads()
-        check_status(self.functions.native_open_pool(threads, pool), f"{threads} threads")
+        check_status(
+            self.functions.native_open_pool(threads, pool), format_count(threads, "thread")
+        )
         self._free_pool = weakref.finalize(self, self.functions.native_free_pool, pool.value)
         return pool.value or 0
 

@@ -76,7 +76,7 @@ def test_jobs_keys_and_files_survive_the_whole_way(
             # The server runs: a backup is of one moment.
             status, text = _run("backup", data, saved, **own)
             assert status == 0, text
-            assert "3 jobs, 1 keys, with clips and uploads" in text
+            assert "3 jobs, 1 key, with clips and uploads" in text
             assert stat.S_IMODE(saved.stat().st_mode) == 0o600
             assert [path.name for path in tmp_path.glob("*saved*")] == ["saved.tar"]
             late = server.submit(prompt="after the backup")
@@ -84,7 +84,7 @@ def test_jobs_keys_and_files_survive_the_whole_way(
             assert status == 1 and "Stop every server" in text
         if kind == "external":
             status, text = _run("restore", data, saved, **own)
-            assert status == 1 and "not empty (4 jobs, 1 keys, 1 uploads)" in text, text
+            assert status == 1 and "not empty (4 jobs, 1 key, 1 upload)" in text, text
             assert "--force" in text
             status, text = _run("restore", data, saved, "--force", **own)
             assert status == 0, text

@@ -88,6 +88,6 @@ def test_a_backup_moves_from_one_odd_folder_to_another(short: Path) -> None:
     copy_empty_database(second)
     saved = short / "a b%20c, 'd'.tar"
     _run(first, "keys", "create", "odd one")
-    assert "1 keys" in _run(first, "backup", str(saved))
-    assert "1 keys" in _run(second, "restore", str(saved))
+    assert "1 key," in _run(first, "backup", str(saved))
+    assert "1 key," in _run(second, "restore", str(saved))
     assert "odd one" in _run(second, "keys", "list")

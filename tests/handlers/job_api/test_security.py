@@ -166,9 +166,9 @@ def test_an_operator_deletes_all_of_a_key(guarded: Guarded) -> None:
             caller.post("/generate", json={"prompt": "x"})
             caller.post("/v1/uploads", content=wav(0.5))
         prefix = guarded.keys["two"].split("_")[1]
-        assert "1 jobs and 1 uploads" in guarded.command("delete-data", prefix)
+        assert "1 job and 1 upload" in guarded.command("delete-data", prefix)
         assert len(two.get("/v1/jobs").json()["jobs"]) == 1
-        assert "Deleted 1 jobs and 1 uploads" in guarded.command(
+        assert "Deleted 1 job and 1 upload" in guarded.command(
             "delete-data", f"mg_{prefix}", "--yes"
         )
         assert two.get("/v1/jobs").json()["jobs"] == two.get("/v1/uploads").json()["uploads"] == []

@@ -10,6 +10,7 @@ from musicgen.engine.pytorch.cuda.graphs import EagerRunner, SlotRunner, StepRun
 from musicgen.engine.pytorch.cuda.kernels.choice import load_kernels
 from musicgen.engine.pytorch.cuda.kernels.options import KernelOptions
 from musicgen.engine.pytorch.cuda.slots import RowSlots
+from musicgen.errors.counts import format_count
 from musicgen.model.delay_pattern import DelayPattern
 from musicgen.model.memory import estimate_codec_memory
 from musicgen.model.musicgen import MusicGen
@@ -59,7 +60,7 @@ def choose_runner(
         logger.warning("Too little memory for slots (%.1f GB free); steps are slower.", free / 1e9)
         return EagerRunner(), rows
     if fitting_rows < rows:
-        logger.warning("Memory for %d of %d rows in a batch.", fitting_rows, rows)
+        logger.warning("Memory for %d of %s in a batch.", fitting_rows, format_count(rows, "row"))
     slots = RowSlots(
         decoder, fitting_rows, capacity, PROMPT_TOKENS, compiled=torch_compile, fused=fused
     )
