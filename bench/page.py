@@ -25,6 +25,7 @@ if not __package__:  # run as a script
 from bench.quality_tables import continuity_table, limiter_table, precision_table
 from bench.serve_plot import plot_serve
 from bench.table_lines import head, line
+from musicgen.errors.counts import format_count
 
 RESULTS, DOCS = ROOT / "bench/results", ROOT / "docs"
 PAGES = ("performance.md", "precision.md", "coldstart.md", "job_api.md", "capacity.md")
@@ -238,10 +239,9 @@ def _time_of_start(figures: dict[str, float]) -> str:
 
 
 def _conditions(result: dict[str, Any]) -> str:
-    return (
-        f"{result['model']}, {result['seconds_of_audio']:g} s of audio, "
-        f"{result['machine']['threads']} threads, {result['rounds']} rounds"
-    )
+    threads = format_count(result["machine"]["threads"], "thread")
+    seconds, rounds = result["seconds_of_audio"], format_count(result["rounds"], "round")
+    return f"{result['model']}, {seconds:g} s of audio, {threads}, {rounds}"
 
 
 def main() -> None:
