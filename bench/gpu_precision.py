@@ -216,6 +216,8 @@ def main() -> None:
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=FORMS)
     parser.add_argument("--music", type=Path, help="folder of NAME.wav and NAME.txt")
     options = parser.parse_args()
+    if options.music is not None and options.checkpoint is None:
+        parser.error("--music needs a trained model: name its folder with --checkpoint")
     torch.set_num_threads(cpu_quota())
     report: dict[str, Any] = {
         "name": "gpu_precision",

@@ -124,10 +124,11 @@ def test_bytes_of_a_step_count_the_cache_of_each_engine(subject: Subject) -> Non
     config = subject.decoder.config
     sizes = {
         name: bytes_of_step(config, "int8", 100, cached_bytes=count_cached_bytes(name))
-        for name in ("openvino int8", "packed int8", "onnxruntime int8")
+        for name in ("openvino int8", "packed int8", "previous int8", "onnxruntime int8")
     }
     cached = 2 * config.layers * config.hidden_size * 100 * 2
-    assert sizes["packed int8"] - sizes["openvino int8"] == cached
-    assert sizes["onnxruntime int8"] - sizes["packed int8"] == 2 * cached
+    assert sizes["packed int8"] - sizes["openvino int8"] == cached * 4 / 64
+    assert sizes["previous int8"] - sizes["openvino int8"] == cached
+    assert sizes["onnxruntime int8"] - sizes["openvino int8"] == 3 * cached
     assert count_cached_bytes("musicgen-kernels bfloat16") == 2
     assert count_cached_bytes("musicgen-int8-cache bfloat16") == 1 + 4 / 64

@@ -159,6 +159,7 @@ struct Pair {
 constexpr int PAIRS = HEAD_SIZE / 32;
 constexpr int KEYS = 16;   // keys scored together
 constexpr int CHAINS = 2;  // independent accumulators of values
+static_assert(KEYS == TOGETHER);
 
 AVX512 inline Pair load_pair(const float* numbers) {
     return {_mm512_loadu_ps(numbers), _mm512_loadu_ps(numbers + 16)};
@@ -352,11 +353,6 @@ AVX512 inline float weigh_64(float* scores, int count, float largest) {
 }
 
 template <typename T>
-AVX512 inline void scale_weights_64(const Past<T>& past, float* weights) {
-    scale_weights(past, weights);
-}
-
-template <typename T>
 AVX512 inline void add_value(float weight, const T* value, Pair* sums) {
     __m512 factor = _mm512_set1_ps(weight);
     for (int p = 0; p < PAIRS; ++p) {
@@ -396,7 +392,7 @@ AVX512 void attend_64(const float* query, const Past<T>& past, const Past<T>& ne
     if (past.count < SHORT) fetch_all(next);
     float largest = score_64(query, past, scores);
     float total = weigh_64(scores, past.count, largest);
-    scale_weights_64(past, scores);
+    scale_weights(past, scores);
     add_values_64(scores, past, 1.f / total, next, out);
 }
 

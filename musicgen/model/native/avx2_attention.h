@@ -19,6 +19,7 @@ using namespace native;
 // Keys scored together, and lanes of a register. Loops over arrays of registers are unrolled early: as
 // for int8, GCC 12 keeps the arrays in memory otherwise.
 constexpr int EIGHT = 8;
+static_assert(TOGETHER % EIGHT == 0);
 
 AVX2 inline __m256i lane_numbers() { return _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7); }
 

@@ -252,11 +252,14 @@ ANY void quantize_row_any(const float* x, int count, float scale, int zero, uint
 BY_LEVEL(void, quantize_row, (const float* x, int count, float scale, int zero, uint8_t* out),
          (x, count, scale, zero, out))
 
-// Widens numbers to 16 bits.
-ANY void widen_row_any(const int8_t* x, int count, int16_t* out) {
-    for (int i = 0; i < count; ++i) out[i] = x[i];
+// Widens numbers to 16 bits, one after the other in `out`.
+ANY void widen_row_any(const int8_t* x, int count, char* out) {
+    for (int i = 0; i < count; ++i) {
+        const int16_t wide = x[i];
+        std::memcpy(out + i * sizeof wide, &wide, sizeof wide);
+    }
 }
-BY_LEVEL(void, widen_row, (const int8_t* x, int count, int16_t* out), (x, count, out))
+BY_LEVEL(void, widen_row, (const int8_t* x, int count, char* out), (x, count, out))
 
 // Where the sums of int4 groups begin, for one row: see int4.h.
 ANY void add_up_groups_any(const int8_t* row, int factors, int32_t* starts) {
@@ -306,7 +309,7 @@ struct Quantized {
             quantize_row(row, w.inputs, finite ? 1.f / scales[r] : 0.f, zero, out);
             if (is_wide)
                 widen_row(reinterpret_cast<const int8_t*>(out), groups * GROUP,
-                          reinterpret_cast<int16_t*>(wide.data() + size_t(r) * groups));
+                          reinterpret_cast<char*>(wide.data() + size_t(r) * groups));
             const int factors = w.slices() * FACTORS;
             if (w.form == INT4)
                 add_up_groups(reinterpret_cast<const int8_t*>(out), factors,

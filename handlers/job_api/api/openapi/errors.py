@@ -93,7 +93,7 @@ ERRORS: dict[int, tuple[str, str, str, str]] = {
         "Unavailable",
         "The queue is full, or the server is busy or without its database or bucket.",
         "queue_full",
-        "The queue is full (1000 jobs are waiting). Try again later.",
+        "The queue is full (1000 waiting jobs). Try again later.",
     ),
     504: (
         "TooLate",

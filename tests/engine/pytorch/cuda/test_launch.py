@@ -165,7 +165,7 @@ def test_a_closed_engine_frees_its_buffers_at_once(checkpoints: Callable[[str], 
     assert buffers is not None
     kept = [
         weakref.ref(tensor)
-        for tensor in (runner.slots.keys, backend.prompts._states, buffers._before)
+        for tensor in (runner.slots.cache.keys, backend.prompts._states, buffers._before)
     ]
     gc.disable()
     try:
