@@ -160,6 +160,7 @@ def run_turns(
                 started = time.perf_counter()
                 contestants[name].backend.step([windows[name]])
                 steps[name] = time.perf_counter() - started
+            steps = {name: steps[name] for name in windows}
             turn = Turn(steps, needed, (before, read_memory(data, max(needed.values()))))
             if step >= WARM_UP:
                 yield turn
