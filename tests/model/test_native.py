@@ -23,7 +23,7 @@ from musicgen.model.native.library import (
     Library,
     load_library,
 )
-from musicgen.model.native.step_file import AVX2, AVX_VNNI, VNNI
+from musicgen.model.native.step_file import AMX, AVX2, AVX_VNNI, VNNI
 from musicgen.request import SamplingParams
 from tests.support import engines
 from tests.support.native_numbers import Array, round_cache, store_cache
@@ -45,12 +45,12 @@ def native() -> Iterator[Library]:
     """Yield the library and restore its full level afterwards."""
     assert compiled is not None
     yield compiled
-    compiled.functions.native_limit(VNNI)
+    compiled.functions.native_limit(AMX)
 
 
 def _levels(native: Library) -> list[int]:
     """Return the levels of this processor. One with AVX-512 may lack AVX-VNNI."""
-    return sorted({native.functions.native_limit(most) for most in range(AVX2, VNNI + 1)})
+    return sorted({native.functions.native_limit(most) for most in range(AVX2, AMX + 1)})
 
 
 def _weight(outputs: int, inputs: int) -> torch.Tensor:
@@ -179,7 +179,7 @@ def test_columns_are_stored_as_described(native: Library, size: int, cache: int)
 @pytest.mark.parametrize(
     ("precision", "error"), [("float32", 1e-4), ("bfloat16", 0.05), ("int8", 0.25), ("int4", 0.8)]
 )
-@pytest.mark.parametrize("level", [AVX2, AVX_VNNI, VNNI])
+@pytest.mark.parametrize("level", [AVX2, AVX_VNNI, VNNI, AMX])
 def test_the_likelihood_of_music_is_that_of_float32(
     checkpoints: Callable[[str], Path],
     native: Library,

@@ -20,7 +20,7 @@ from musicgen.model.native.codec import NativeCodec
 from musicgen.model.native.codec_bindings import Array
 from musicgen.model.native.codec_forms import FLOAT32, INT16, CodecPacking, pack_codec
 from musicgen.model.native.library import Library, load_library
-from musicgen.model.native.step_file import VNNI, find_step_file
+from musicgen.model.native.step_file import AMX, find_step_file
 
 compiled = load_library()
 pytestmark = pytest.mark.skipif(compiled is None, reason="the native step was not compiled here")
@@ -39,7 +39,7 @@ def native() -> Iterator[Library]:
     """Yield the library and restore its full level afterwards."""
     assert compiled is not None
     yield compiled
-    compiled.functions.native_limit(VNNI)
+    compiled.functions.native_limit(AMX)
 
 
 def _build(config: CodecConfig, seed: int = 0) -> tuple[Codec, dict[str, Array]]:
@@ -162,7 +162,7 @@ def test_every_processor_and_number_of_threads_gives_the_same_bits(
     for threads in (1, 3):
         library = Library(path)
         library.threads = threads
-        for level in range(VNNI + 1):
+        for level in range(AMX + 1):
             library.functions.native_limit(level)
             results.append(_decode(NativeCodec(library, PUBLISHED, packed, 1), codes))
     assert all(np.array_equal(result, results[0]) for result in results)

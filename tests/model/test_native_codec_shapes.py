@@ -18,12 +18,12 @@ from musicgen.model.encodec import Codec, decode_channels
 from musicgen.model.native.codec import NativeCodec
 from musicgen.model.native.codec_forms import FLOAT32, INT16, pack_codec
 from musicgen.model.native.library import load_library
-from musicgen.model.native.step_file import VNNI
+from musicgen.model.native.step_file import AMX
 from tests.support.native_library import open_library, restore_level
 
 compiled = load_library()
 pytestmark = pytest.mark.skipif(compiled is None, reason="the native step was not compiled here")
-TOP = compiled.functions.native_level() if compiled is not None else VNNI
+TOP = compiled.functions.native_level() if compiled is not None else AMX
 ERRORS = {FLOAT32: 1e-5, INT16: 1e-3}
 """Largest error by form, for samples and weights of about 1."""
 

@@ -15,7 +15,7 @@ from musicgen.model.native.library import (
     INT8_CACHE,
     load_library,
 )
-from musicgen.model.native.step_file import AVX2, VNNI
+from musicgen.model.native.step_file import AMX, AVX2
 from tests.support.native_library import open_library, restore_level
 from tests.support.native_numbers import (
     FLOAT16,
@@ -34,7 +34,7 @@ from tests.support.native_numbers import (
 compiled = load_library()
 pytestmark = pytest.mark.skipif(compiled is None, reason="the native step was not compiled here")
 FORMS = [INT8, INT4, FLOAT16, FLOAT32]
-TOP = compiled.functions.native_level() if compiled is not None else VNNI
+TOP = compiled.functions.native_level() if compiled is not None else AMX
 SEEDS = st.integers(0, 2**32 - 1)
 LEVELS, THREADS = st.integers(AVX2, TOP), st.integers(1, 4)
 

@@ -18,7 +18,7 @@ from musicgen.model.config import TextEncoderConfig
 from musicgen.model.native.forms import FLOAT16, FLOAT32, pack_weight
 from musicgen.model.native.generation_bindings import NativeSampling, bind_generation
 from musicgen.model.native.library import load_library
-from musicgen.model.native.step_file import AVX2, VNNI
+from musicgen.model.native.step_file import AMX, AVX2
 from musicgen.model.native.text_encoder import NativeTextEncoder
 from musicgen.model.text_encoder import TextEncoder
 from musicgen.request import SamplingParams
@@ -26,7 +26,7 @@ from tests.support.native_library import open_library, restore_level
 
 compiled = load_library()
 pytestmark = pytest.mark.skipif(compiled is None, reason="the native step was not compiled here")
-TOP = compiled.functions.native_level() if compiled is not None else VNNI
+TOP = compiled.functions.native_level() if compiled is not None else AMX
 
 CONFIGS = st.builds(
     TextEncoderConfig,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 from musicgen.model.native.library import Library
-from musicgen.model.native.step_file import VNNI, find_step_file
+from musicgen.model.native.step_file import AMX, find_step_file
 
 
 @functools.cache
@@ -20,4 +20,4 @@ def open_library(threads: int) -> Library:
 
 def restore_level() -> None:
     """Use all instructions of this processor again."""
-    open_library(1).functions.native_limit(VNNI)
+    open_library(1).functions.native_limit(AMX)

@@ -7,10 +7,7 @@
 #include <immintrin.h>
 #endif
 
-#include <cmath>
 #include <cstdint>
-#include <cstring>
-#include <vector>
 
 #include "linear.h"
 #include "processor.h"
@@ -25,7 +22,8 @@ using namespace native;
 
 #if defined(__x86_64__)
 
-constexpr int ZERO = 128;  // quantized 0: the instructions need one unsigned operand
+// Quantized 0: the instructions need one unsigned operand.
+constexpr int ZERO_BITS = 7, ZERO = 1 << ZERO_BITS;
 
 // Same as _mm512_dpbusd_epi32. With the intrinsic, GCC 12 copies every sum to another register and
 // back.
@@ -221,106 +219,16 @@ AVX2 void int8_avx2(const Linear& w, const Operand& x, int row, const int* block
 
 // Whether the kernel of a product reads inputs of 16 bits.
 inline bool reads_wide_inputs(const Linear& w) {
-    return w.form == INT8 && has_level() != HAS_VNNI && has_level() != HAS_AVX_VNNI;
+    return w.form == INT8 && has_level() < HAS_VNNI && has_level() != HAS_AVX_VNNI;
+}
+
+// Whether a product of so many rows uses AMX. With fewer, int8 waits for memory in any case, and
+// int4 spends more on widening than it gains.
+inline bool reads_tiles(const Linear& w, int rows) {
+    if (!w.is_integer() || has_level() < HAS_AMX) return false;
+    return rows >= (w.form == INT4 ? LEAST_TILE_ROWS_INT4 : LEAST_TILE_ROWS);
 }
 
 #endif  // x86-64
-
-// Bits of the largest magnitude. Compared as integers, magnitudes keep their order, with infinity
-// and NaN last.
-ANY uint32_t largest_of_any(const float* x, int count) {
-    uint32_t largest = 0;
-    for (int i = 0; i < count; ++i) {
-        uint32_t bits;
-        std::memcpy(&bits, x + i, sizeof bits);
-        largest = std::max(largest, bits & 0x7fffffffu);
-    }
-    return largest;
-}
-BY_LEVEL(uint32_t, largest_of, (const float* x, int count), (x, count))
-
-// Quantizes numbers; 0 becomes `zero`.
-ANY void quantize_row_any(const float* x, int count, float scale, int zero, uint8_t* out) {
-    // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the lowest bits.
-    for (int i = 0; i < count; ++i) {
-        float rounded = x[i] * scale + 12582912.f;
-        uint32_t bits;
-        std::memcpy(&bits, &rounded, sizeof bits);
-        out[i] = uint8_t(bits + uint32_t(zero));
-    }
-}
-BY_LEVEL(void, quantize_row, (const float* x, int count, float scale, int zero, uint8_t* out),
-         (x, count, scale, zero, out))
-
-// Widens numbers to 16 bits, one after the other in `out`.
-ANY void widen_row_any(const int8_t* x, int count, char* out) {
-    for (int i = 0; i < count; ++i) {
-        const int16_t wide = x[i];
-        std::memcpy(out + i * sizeof wide, &wide, sizeof wide);
-    }
-}
-BY_LEVEL(void, widen_row, (const int8_t* x, int count, char* out), (x, count, out))
-
-// Where the sums of int4 groups begin, for one row: see int4.h.
-ANY void add_up_groups_any(const int8_t* row, int factors, int32_t* starts) {
-    for (int f = 0; f < factors; ++f) {
-        int32_t sum = 0;
-        for (int i = 0; i < FACTORED; ++i) sum += row[f * FACTORED + i];
-        starts[f] = -8 * sum;
-    }
-}
-BY_LEVEL(void, add_up_groups, (const int8_t* row, int factors, int32_t* starts),
-         (row, factors, starts))
-
-// Each thread quantizes its own copy of the rows: cheaper than sharing them.
-struct Quantized {
-    std::vector<int32_t> quads, starts;
-    std::vector<int64_t> wide;
-    std::vector<float> scales;
-
-    // Takes the memory that `of` needs for as many rows of this product, and a cache line.
-    void reserve(const Linear& w, int rows) {
-        if (!w.is_integer()) return;
-        const size_t line = CACHE_LINE / sizeof(float);
-        const size_t factors = w.form == INT4 ? size_t(rows) * w.slices() * FACTORS + line : 0;
-        if (starts.size() < factors) starts.resize(factors);
-        const size_t most = size_t(rows) * w.groups() + line;
-        if (quads.size() < most) quads.resize(most);
-        if (reads_wide_inputs(w) && wide.size() < most) wide.resize(most);
-        if (scales.size() < size_t(rows) + line) scales.resize(size_t(rows) + line);
-    }
-
-    // Quantizes rows x [rows][stride] for a product with `w`, after `reserve`.
-    Operand of(const Linear& w, const float* x, int stride, int rows) noexcept {
-        Operand operand{x, stride};
-        if (!w.is_integer()) return operand;
-        const bool is_wide = reads_wide_inputs(w);
-        const int groups = w.groups(), zero = w.form == INT8 && !is_wide ? ZERO : 0;
-        for (int r = 0; r < rows; ++r) {
-            const float* row = x + size_t(r) * stride;
-            auto* out = reinterpret_cast<uint8_t*>(quads.data() + size_t(r) * groups);
-            std::memset(out + w.inputs, zero, size_t(groups) * GROUP - w.inputs);
-            uint32_t bits = largest_of(row, w.inputs);
-            float largest;
-            std::memcpy(&largest, &bits, sizeof largest);
-            // Infinity and NaN must not vanish: the scale propagates them to every output.
-            bool finite = bits < 0x7f800000u;
-            scales[r] = finite ? std::max(largest, 1e-12f) / 127.f : NAN;
-            quantize_row(row, w.inputs, finite ? 1.f / scales[r] : 0.f, zero, out);
-            if (is_wide)
-                widen_row(reinterpret_cast<const int8_t*>(out), groups * GROUP,
-                          reinterpret_cast<char*>(wide.data() + size_t(r) * groups));
-            const int factors = w.slices() * FACTORS;
-            if (w.form == INT4)
-                add_up_groups(reinterpret_cast<const int8_t*>(out), factors,
-                              starts.data() + size_t(r) * factors);
-        }
-        operand.quads = quads.data();
-        operand.wide = wide.data();
-        operand.scales = scales.data();
-        operand.starts = starts.data();
-        return operand;
-    }
-};
 
 }  // namespace

@@ -9,7 +9,7 @@
 #include <cstring>
 
 #include "between.h"
-#include "int8.h"
+#include "quantized.h"
 #include "linear.h"
 #include "processor.h"
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from musicgen.errors.counts import format_count
 from musicgen.model.forks import call_after_fork
 from musicgen.model.native.step_file import (
-    VNNI,
+    AMX,
     Signatures,
     declare_functions,
     find_step_file,
@@ -105,7 +105,7 @@ _SIGNATURES: Signatures = {
 class Library:
     """The native functions and their thread pool. Raises: `OutdatedLibrary`."""
 
-    def __init__(self, path: Path, max_level: int = VNNI) -> None:
+    def __init__(self, path: Path, max_level: int = AMX) -> None:
         self.functions = ctypes.CDLL(str(path))
         declare_functions(self.functions, _SIGNATURES)
         self.threads: int | None = None

@@ -16,6 +16,10 @@ constexpr int FACTORED = 16, SLICE = 64, FACTORS = SLICE / FACTORED;
 constexpr int LINE_INPUTS = 8, FACTOR_LINES = FACTORED / LINE_INPUTS;
 constexpr int SLICE_LINES = 1 + FACTORS * FACTOR_LINES, SLICE_BYTES = SLICE_LINES * CACHE_LINE;
 
+// Lines of 64 bytes in a tile of AMX, its bytes, and the fewest rows of a product for which it pays.
+constexpr int TILE_LINES = 16, TILE_BYTES = TILE_LINES * CACHE_LINE;
+constexpr int LEAST_TILE_ROWS = 6, LEAST_TILE_ROWS_INT4 = 8;
+
 enum Form { INT8 = 0, FLOAT16 = 1, FLOAT32 = 2, INT4 = 3 };
 
 // y = x W^T. int8 weights have the layout [output / 16][input / 4][16][4], floats
@@ -24,7 +28,8 @@ enum Form { INT8 = 0, FLOAT16 = 1, FLOAT32 = 2, INT4 = 3 };
 // not be aligned.
 //
 // int4 has the layout [output / 16][slice of 64 inputs][9][64 bytes]. A slice has four groups of 16
-// inputs. Its first line has int8 factors [group][16], by which the sums of a group are multiplied.
+// inputs. Its first line has factors of -127 to 127 [group][16], by which the sums of a group are
+// multiplied.
 // Each other line has eight inputs: byte [output][j] holds input j in its lower half and input 4 + j in
 // its upper half, both plus 8.
 struct Linear {
@@ -89,6 +94,8 @@ struct Operand {
     int stride = 0;
     const int32_t* quads = nullptr;  // four int8 inputs per element, stride `groups`
     const int64_t* wide = nullptr;    // the same four with 16 bits each, where a kernel reads them
+    const uint8_t* tiles = nullptr;  // AMX: int8 inputs [row / 16][input / 64][16][64]
+    int rows = 0;                    // of one pass, for a kernel of any number of rows
     const float* scales = nullptr;
     const int32_t* starts = nullptr;  // int4: where the sum of each group of 16 inputs begins
     // With line i of a block, a kernel prefetches `ahead + i * step` bytes after the block's start.

@@ -11,14 +11,19 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 
 #define ANY inline __attribute__((always_inline))
 
 namespace native {
 
-// One for the whole library, whatever source file asks.
-inline std::atomic<int> level{-1};
+// One for the whole library, whatever source file asks. Hidden, because otherwise two libraries in a
+// process, as in a comparison of builds, would share it.
+__attribute__((visibility("hidden"))) inline std::atomic<int> level{-1};
 
 inline int has_level() { return level.load(std::memory_order_relaxed); }
 
@@ -29,16 +34,35 @@ inline int has_level() { return level.load(std::memory_order_relaxed); }
 #define AVX2 __attribute__((target("avx2,fma,f16c")))
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx2,fma,f16c")))
 #define VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")))
+// Older compilers know no tiles, and only Linux gives them.
+#if defined(__linux__) && __has_include(<amxint8intrin.h>)
+#define AMX \
+    __attribute__((target("amx-tile,amx-int8,avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")))
+#endif
 
 namespace native {
 
 // Each level includes the previous ones, but for AVX-VNNI: older processors with AVX-512 lack it.
-enum Level { NONE = 0, HAS_AVX2 = 1, HAS_AVX_VNNI = 2, HAS_AVX512 = 3, HAS_VNNI = 4 };
+enum Level { NONE = 0, HAS_AVX2 = 1, HAS_AVX_VNNI = 2, HAS_AVX512 = 3, HAS_VNNI = 4, HAS_AMX = 5 };
 
 // Whether the CPU has the VNNI instructions for 256 bits (leaf 7.1, EAX bit 4).
 inline bool has_avx_vnni() {
     unsigned eax, ebx, ecx, edx;
     return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 4 & 1);
+}
+
+// Whether the CPU has tiles for int8 numbers (leaf 7.0, EDX bits 24 and 25), and Linux gives them to
+// this process: their state has 8 KB, so a process must ask for it. Linux refuses where a thread's
+// stack for signals is too small for it.
+inline bool has_amx() {
+#if defined(AMX)
+    constexpr long REQUEST = 0x1023, TILES = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx >> 24 & 3) == 3 &&
+           syscall(SYS_arch_prctl, REQUEST, TILES) == 0;
+#else
+    return false;
+#endif
 }
 
 inline int detect() {
@@ -47,7 +71,7 @@ inline int detect() {
                 __builtin_cpu_supports("f16c");
     bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512vl");
-    if (avx512 && __builtin_cpu_supports("avx512vnni")) return HAS_VNNI;
+    if (avx512 && __builtin_cpu_supports("avx512vnni")) return has_amx() ? HAS_AMX : HAS_VNNI;
     if (avx512) return HAS_AVX512;
     return !avx2 ? NONE : has_avx_vnni() ? HAS_AVX_VNNI : HAS_AVX2;
 }

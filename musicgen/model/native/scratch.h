@@ -5,8 +5,8 @@
 #include <cstddef>
 #include <vector>
 
-#include "int8.h"
 #include "linear.h"
+#include "quantized.h"
 
 namespace {
 

@@ -43,8 +43,8 @@ void run_step(Pool& pool, const NativeDecoder& model, const NativeRow* rows, int
 
 extern "C" {
 
-// Returns the level of this CPU: 0 unsupported, 1 AVX2, 2 AVX-VNNI, 3 AVX-512, 4 AVX-512 with VNNI;
-// on Arm 1 NEON, 2 dot product, 3 i8mm.
+// Returns the level of this CPU: 0 unsupported, 1 AVX2, 2 AVX-VNNI, 3 AVX-512, 4 AVX-512 with VNNI, 5
+// AMX; on Arm 1 NEON, 2 dot product, 3 i8mm.
 int native_level() { return detect(); }
 
 // Limits the level to `most`, for tests; returns the level in use.

@@ -13,7 +13,7 @@ from musicgen.errors import OutdatedLibrary
 
 Signatures = Mapping[str, tuple[type | None, tuple[type, ...]]]
 """Types of the result and of the arguments of native functions by name."""
-AVX2, AVX_VNNI, AVX512, VNNI = 1, 2, 3, 4
+AVX2, AVX_VNNI, AVX512, VNNI, AMX = 1, 2, 3, 4, 5
 """Instruction set levels of x86-64; processors with AVX-512 may lack AVX-VNNI."""
 NEON, DOTPROD, I8MM = 1, 2, 3
 """The levels of 64-bit Arm processors, which all have NEON."""
@@ -23,6 +23,7 @@ LEVEL_NAMES = {
     AVX_VNNI: "AVX-VNNI",
     AVX512: "AVX-512",
     VNNI: "AVX-512 VNNI",
+    AMX: "AMX",
 }
 ARM_LEVEL_NAMES = {NEON: "NEON", DOTPROD: "NEON dot product", I8MM: "NEON i8mm"}
 ARM_MACHINES = ("aarch64", "arm64")
