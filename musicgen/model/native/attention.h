@@ -104,11 +104,15 @@ ANY float weigh_any(float* scores, int count, float largest) {
 }
 BY_LEVEL(float, weigh, (float* scores, int count, float largest), (scores, count, largest))
 
-// Multiplies the weights by the factors of their values.
+// Multiplies weights by the factors of their values: from the t-th one on, if it begins those that lie
+// together, as many as these. Their factors are then on their way from memory with them.
 template <typename T>
-ANY void scale_weights(const Past<T>& past, float* weights) {
-    for (int t = 0; t < past.count && HAS_FACTORS<T>; ++t)
-        weights[t] *= past.values.factor(past.first + t);
+ANY void scale_weights(const Past<T>& past, int t, float* weights) {
+    const int column = past.first + t, place = column % TOGETHER;
+    if (!HAS_FACTORS<T> || (t > 0 && place > 0)) return;
+    const float* factors = past.values.factors(column - place) + place;
+    const int some = std::min(TOGETHER - place, past.count - t);
+    for (int i = 0; i < some; ++i) weights[t + i] *= factors[i];
 }
 
 // Attention of one head's query. `scores` has room for the columns.
@@ -124,9 +128,9 @@ ANY void attend_plain_any(const float* query, const Past<T>& past, float* scores
         largest = scores[t] > largest ? scores[t] : largest;
     }
     const float total = weigh_any(scores, count, largest);
-    scale_weights(past, scores);
     for (int i = 0; i < size; ++i) out[i] = 0.f;
     for (int t = 0; t < count; ++t) {
+        scale_weights(past, t, scores);
         const T* value = past.values.at(past.first + t);
         float weight = scores[t] / total;
         for (int i = 0; i < size; ++i) out[i] += weight * number(value[i]);
@@ -362,9 +366,10 @@ AVX512 inline void add_value(float weight, const T* value, Pair* sums) {
     }
 }
 
-// out = factor * sum of weight * value. Near the end of the values it prefetches the next keys.
+// out = factor * sum of weight * value, where weights still lack the factors of values. Near the end of
+// the values it prefetches the next keys.
 template <typename T>
-AVX512 inline void add_values_64(const float* weights, const Past<T>& past, float factor,
+AVX512 inline void add_values_64(float* weights, const Past<T>& past, float factor,
                                  const Past<T>& next, float* out) {
     const int count = past.count;
     Pair sums[CHAINS][PAIRS];
@@ -374,9 +379,13 @@ AVX512 inline void add_values_64(const float* weights, const Past<T>& past, floa
     for (; t + CHAINS <= count; t += CHAINS)
         for (int i = 0; i < CHAINS; ++i) {
             fetch_after(past, next, t + i);
+            scale_weights(past, t + i, weights);
             add_value(weights[t + i], past.values.at(past.first + t + i), sums[i]);
         }
-    for (; t < count; ++t) add_value(weights[t], past.values.at(past.first + t), sums[0]);
+    for (; t < count; ++t) {
+        scale_weights(past, t, weights);
+        add_value(weights[t], past.values.at(past.first + t), sums[0]);
+    }
     __m512 factors = _mm512_set1_ps(factor);
     for (int p = 0; p < PAIRS; ++p) {
         Pair all = ordered<T>({_mm512_add_ps(sums[0][p].a, sums[1][p].a),
@@ -392,7 +401,6 @@ AVX512 void attend_64(const float* query, const Past<T>& past, const Past<T>& ne
     if (past.count < SHORT) fetch_all(next);
     float largest = score_64(query, past, scores);
     float total = weigh_64(scores, past.count, largest);
-    scale_weights(past, scores);
     add_values_64(scores, past, 1.f / total, next, out);
 }
 

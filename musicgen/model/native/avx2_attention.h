@@ -177,15 +177,17 @@ AVX2 inline float score_avx2(const float* query, const Past<T>& past, float* sco
     return *std::max_element(each, each + EIGHT);
 }
 
-// out = factor * sum of weight * value. Near the end of the values it prefetches the next keys.
+// out = factor * sum of weight * value, where weights still lack the factors of values. Near the end of
+// the values it prefetches the next keys.
 template <typename T>
-AVX2 inline void add_values_avx2(const float* weights, const Past<T>& past, float factor,
+AVX2 inline void add_values_avx2(float* weights, const Past<T>& past, float factor,
                                  const Past<T>& next, float* out) {
     Halves sums[SIXTEENS];
 #pragma GCC unroll 8
     for (int i = 0; i < SIXTEENS; ++i) sums[i] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
     for (int t = 0; t < past.count; ++t) {
         fetch_after(past, next, t);
+        scale_weights(past, t, weights);
         const T* value = past.values.at(past.first + t);
         const __m256 weight = _mm256_set1_ps(weights[t]);
 #pragma GCC unroll 8
@@ -210,7 +212,6 @@ void attend_64_avx2(const float* query, const Past<T>& past, const Past<T>& next
     if (past.count < SHORT) fetch_all(next);
     float largest = score_avx2(query, past, scores);
     float total = weigh(scores, past.count, largest);
-    scale_weights(past, scores);
     add_values_avx2(scores, past, 1.f / total, next, out);
 }
 

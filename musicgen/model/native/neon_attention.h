@@ -163,14 +163,16 @@ ANY float weigh_64(float* scores, int count, float largest) {
     return vaddvq_f32(total);
 }
 
-// out = factor * sum of weight * value. Near the end of the values it prefetches the next keys.
+// out = factor * sum of weight * value, where weights still lack the factors of values. Near the end of
+// the values it prefetches the next keys.
 template <typename T>
-ANY void add_values_64(const float* weights, const Past<T>& past, float factor,
+ANY void add_values_64(float* weights, const Past<T>& past, float factor,
                        const Past<T>& next, float* out) {
     float32x4_t sums[FOURS];
     for (int i = 0; i < FOURS; ++i) sums[i] = vdupq_n_f32(0.f);
     for (int t = 0; t < past.count; ++t) {
         fetch_after(past, next, t);
+        scale_weights(past, t, weights);
         const T* value = past.values.at(past.first + t);
         float32x4_t weight = vdupq_n_f32(weights[t]);
         for (int i = 0; i < FOURS; i += 4) {
@@ -187,7 +189,6 @@ void attend_head_64(const float* query, const Past<T>& past, const Past<T>& next
     if (past.count < SHORT) fetch_all(next);
     float largest = score_64(query, past, scores);
     float total = weigh_64(scores, past.count, largest);
-    scale_weights(past, scores);
     add_values_64(scores, past, 1.f / total, next, out);
 }
 
