@@ -21,6 +21,8 @@ def priced() -> Iterator[JobServer]:
             MUSICGEN_SLOTS=1,
             MUSICGEN_PRICE_PER_MINUTE="0.30",
             MUSICGEN_CURRENCY="EUR",
+            # A folder is never looked for on the hub, without which these parts would be refused.
+            MUSICGEN_DIFFUSION=str(folder / "diffusion"),
         ) as server,
     ):
         yield server
