@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 import time
 from collections.abc import Collection
@@ -10,10 +11,22 @@ from typing import Any
 
 import httpx
 
+from musicgen.model.native.step_file import AVX2, LEVEL_NAMES
+
 FINAL = ("completed", "failed", "cancelled")
 JOB_SECONDS = 240.0
 POLL_SECONDS = 0.4
 """Below the API's limit of calls."""
+
+
+NATIVE_STEPS = [name for level, name in LEVEL_NAMES.items() if level >= AVX2]
+"""What a processor with the native step may say of it."""
+
+
+def find_native_step(log: str) -> str | None:
+    """Return the instructions of the native step that the log of a start names."""
+    found = re.search(r"native step: ([^;,\n]+)", log)
+    return found and found[1].strip()
 
 
 def say(line: str) -> None:

@@ -67,7 +67,7 @@ PLANTED = {
         "SC2046|SC2086",
     ),
     "a key that there is not": (
-        _replace(".github/workflows/check.yml", "timeout-minutes: 60", "timeout-minute: 60"),
+        _replace(".github/workflows/check.yml", "timeout-minutes: 95", "timeout-minute: 60"),
         files.check_workflows,
         "timeout-minute",
     ),

@@ -104,10 +104,13 @@ void check_product(void* pool, int level, int form, int outputs, int inputs) {
         }
     x[0] = NAN;
     x[size_t(2) * inputs - 1] = INFINITY;
-    native_multiply(pool, &weights.linear, x.data(), 3, wanted.data());
-    for (int n = 0; n < outputs; ++n)
-        require(!weights.linear.is_integer() || std::isnan(wanted[n] + wanted[outputs + n]), name + " loses a NaN");
-    require(std::isfinite(wanted[2 * outputs]), name + " spreads a NaN to another row");
+    for (int rows : {3, ROWS}) {
+        native_multiply(pool, &weights.linear, x.data(), rows, wanted.data());
+        for (int n = 0; n < outputs; ++n)
+            require(!weights.linear.is_integer() || std::isnan(wanted[n] + wanted[outputs + n]),
+                    name + " loses a NaN");
+        require(std::isfinite(wanted[2 * outputs]), name + " spreads a NaN to another row");
+    }
 }
 
 // Number of the cache of type T, and its name.

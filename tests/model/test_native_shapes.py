@@ -64,7 +64,7 @@ def full_level() -> Iterator[None]:
 
 @settings(max_examples=150)
 @given(
-    st.integers(1, 200), st.integers(1, 300), st.integers(1, 40), st.sampled_from(FORMS),
+    st.integers(1, 200), st.integers(1, 300), st.integers(1, 70), st.sampled_from(FORMS),
     LEVELS, THREADS, SEEDS, st.sampled_from([1e-20, 1.0, 1e20]),
 )  # fmt: skip
 def test_a_product_of_any_shape(

@@ -26,7 +26,7 @@ from musicgen.model.native.step_file import AVX2
 from musicgen.model.native.text_encoder import NativeTextEncoder
 from musicgen.model.native.window_state import step_windows
 from tests.support.native_codecs import make_weights, pick_config
-from tests.support.native_numbers import FLOAT16, FLOAT32, INT8, Decoder, Linear, Row, Shape
+from tests.support.native_numbers import FLOAT16, FLOAT32, INT4, INT8, Decoder, Linear, Row, Shape
 from tests.support.native_parts import (
     Weights,
     make_decoder,
@@ -62,9 +62,9 @@ class Guard:
 
 
 def run_product(libraries: list[Library], random: np.random.Generator, place: Any) -> None:
-    outputs, inputs, count = random.integers(1, (100, 200, 24))
+    outputs, inputs, count = random.integers(1, (100, 200, 70))
     weight = random.normal(size=(outputs, inputs)) / inputs**0.5
-    linear = Linear(weight, int(random.choice([INT8, FLOAT16, FLOAT32])), place)
+    linear = Linear(weight, int(random.choice([INT8, FLOAT16, FLOAT32, INT4])), place)
     x = random.normal(size=(count, inputs)).astype(np.float32)
     expected = linear.expect(x)
     for library in libraries:
@@ -78,7 +78,7 @@ def run_step(libraries: list[Library], random: np.random.Generator, place: Any) 
         heads=int(random.integers(1, 5)),
         head_size=int(random.choice(HEAD_SIZES)),
         ffn=int(random.integers(1, 100)),
-        form=int(random.choice([INT8, FLOAT16, FLOAT32])),
+        form=int(random.choice([INT8, FLOAT16, FLOAT32, INT4])),
         cache=int(random.choice([BFLOAT16_CACHE, FLOAT32_CACHE, INT8_CACHE])),
         activation=int(random.integers(2)),
         has_cross=bool(random.integers(2)),

@@ -35,8 +35,11 @@ struct alignas(CACHE_LINE) TileShapes {
     }
 };
 
+// Keeps memory accesses on their side of instructions with tiles, which GCC does not see.
+ANY void order_tiles() { asm volatile("" : : : "memory"); }
+
 // Number of rows for which this thread's tiles are configured; 0 if they are not.
-__attribute__((visibility("hidden"))) inline thread_local int configured_rows = 0;
+thread_local int configured_rows = 0;
 
 AMX inline void configure_tiles(int rows) {
     if (configured_rows == rows) return;
@@ -45,6 +48,7 @@ AMX inline void configure_tiles(int rows) {
     for (int tile : {0, 1, 4}) shapes.set(tile, upper);
     for (int tile : {2, 3, 5}) shapes.set(tile, lower > 0 ? lower : upper);
     for (int tile : {6, 7}) shapes.set(tile, TILE_LINES);
+    order_tiles();
     _tile_loadconfig(&shapes);
     configured_rows = rows;
 }
@@ -55,9 +59,6 @@ AMX inline void release_tiles() {
     _tile_release();
     configured_rows = 0;
 }
-
-// Keeps memory accesses on their side of loads and stores of tiles, which GCC does not see.
-ANY void order_tiles() { asm volatile("" : : : "memory"); }
 
 // One block's weights on their way to a tile.
 struct TileStream {
@@ -75,6 +76,7 @@ struct TileStream {
         const int8_t* here = weights + size_t(slice) * TILE_BYTES;
         const int left = groups - slice * TILE_LINES;
         if (left >= TILE_LINES) return here;
+        order_tiles();
         std::memset(copy, 0, TILE_BYTES);
         std::memcpy(copy, here, size_t(left) * CACHE_LINE);
         order_tiles();

@@ -104,8 +104,8 @@ ANY float weigh_any(float* scores, int count, float largest) {
 }
 BY_LEVEL(float, weigh, (float* scores, int count, float largest), (scores, count, largest))
 
-// Multiplies weights by the factors of their values: from the t-th one on, if it begins those that lie
-// together, as many as these. Their factors are then on their way from memory with them.
+// Multiplies the weights of values that lie together by their factors. To be called for every t in
+// order: it acts at t = 0 and at the first of each group, whose factors come from memory with it.
 template <typename T>
 ANY void scale_weights(const Past<T>& past, int t, float* weights) {
     const int column = past.first + t, place = column % TOGETHER;

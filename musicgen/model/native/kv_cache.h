@@ -9,9 +9,9 @@
 #include <cstring>
 
 #include "between.h"
-#include "quantized.h"
 #include "linear.h"
 #include "processor.h"
+#include "quantized.h"
 
 namespace {
 

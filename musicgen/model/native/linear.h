@@ -29,9 +29,8 @@ enum Form { INT8 = 0, FLOAT16 = 1, FLOAT32 = 2, INT4 = 3 };
 //
 // int4 has the layout [output / 16][slice of 64 inputs][9][64 bytes]. A slice has four groups of 16
 // inputs. Its first line has factors of -127 to 127 [group][16], by which the sums of a group are
-// multiplied.
-// Each other line has eight inputs: byte [output][j] holds input j in its lower half and input 4 + j in
-// its upper half, both plus 8.
+// multiplied. Each other line has eight inputs: byte [output][j] holds input j in its lower half and
+// input 4 + j in its upper half, both plus 8.
 struct Linear {
     int32_t outputs, inputs, form, unused;
     const void* weights;

@@ -177,6 +177,7 @@ Int8Kernel int8_neon_kernel() {
 
 // Whether the kernel of a product reads inputs of 16 bits.
 inline bool reads_wide_inputs(const Linear&) { return false; }
+// Arm has no tiles.
 inline bool reads_tiles(const Linear&, int) { return false; }
 
 }  // namespace

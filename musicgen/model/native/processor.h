@@ -34,7 +34,7 @@ inline int has_level() { return level.load(std::memory_order_relaxed); }
 #define AVX2 __attribute__((target("avx2,fma,f16c")))
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx2,fma,f16c")))
 #define VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")))
-// Older compilers know no tiles, and only Linux gives them.
+// The header is that of GCC 11 and newer: what other compilers build uses VNNI. Only Linux gives tiles.
 #if defined(__linux__) && __has_include(<amxint8intrin.h>)
 #define AMX \
     __attribute__((target("amx-tile,amx-int8,avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")))

@@ -181,7 +181,7 @@ void product(const Linear& w, const Operand& x, int rows, int thread, int thread
         range_product<STREAMS>(w, x, rows, share.first, share.last, target);
     }
 #if defined(AMX)
-    release_tiles();
+    if (x.tiles != nullptr) release_tiles();
 #endif
 }
 

@@ -83,9 +83,9 @@ struct Quantized {
         grow(scales, size_t(rows) + line);
         if (reads_wide_inputs(w)) grow(wide, most);
         if (reads_tiles(w, rows)) grow(tiles, size_t(tile_rows(rows)) * w.slices() + 1);
-        // With fewer rows, the same product may not read tiles.
-        while (rows > 0 && !needs_starts(w, rows)) --rows;
-        if (rows > 0) grow(starts, size_t(rows) * w.slices() * FACTORS + line);
+        // Fewer rows of the same product may need what these do not.
+        if (reads_tiles(w, rows)) rows = LEAST_TILE_ROWS_INT4 - 1;
+        if (w.form == INT4) grow(starts, size_t(rows) * w.slices() * FACTORS + line);
     }
 
     // Quantizes rows x [rows][stride] for a product with `w`, after `reserve`.

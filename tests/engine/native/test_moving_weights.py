@@ -166,6 +166,8 @@ def test_an_engine_without_a_thread_for_the_move_works(
     """A system at its limit of threads refuses one more."""
     expected = _generate(_load(file))
     _wait(lambda: bool(moves))
+    # Its thread may be at another weight still.
+    _wait(lambda: loading.MOVE_THREAD not in {thread.name for thread in threading.enumerate()})
     moves.clear()
     start = threading.Thread.start
 
