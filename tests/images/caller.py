@@ -25,7 +25,7 @@ NATIVE_STEPS = [name for level, name in LEVEL_NAMES.items() if level >= AVX2]
 
 def find_native_step(log: str) -> str | None:
     """Return the instructions of the native step that the log of a start names."""
-    found = re.search(r"native step: ([^;,\n]+)", log)
+    found = re.search(r"native step: ([\w -]+)", log)
     return found and found[1].strip()
 
 
