@@ -51,10 +51,8 @@ if not __package__:  # run as a script: the repository root is not on the path
 from bench.decode import machine
 from infra.images.build import RECIPES, Image, build_all
 from infra.images.programs import start_program
-from musicgen.model.native.step_file import AVX2, LEVEL_NAMES
+from musicgen.model.native.step_file import LEVEL_NAMES
 from musicgen.process.resources import cpu_quota
-
-NATIVE_STEPS = [name for level, name in LEVEL_NAMES.items() if level >= AVX2]
 
 IMAGE, OUTSIDE, OLD = "image", "outside", "image without the step"
 FRAME_RATE = 50
@@ -216,7 +214,7 @@ def _run_rounds(
 def check(about: Mapping[str, Run], runs: Mapping[str, list[Run]]) -> None:
     """Check that the contestants are what they should be, and made the same music."""
     steps = {name: one["native_step"] for name, one in about.items()}
-    assert steps[IMAGE] == steps[OUTSIDE] in NATIVE_STEPS, steps
+    assert steps[IMAGE] == steps[OUTSIDE] in LEVEL_NAMES.values(), steps
     assert steps[OLD].startswith("none (not compiled"), steps
     for same in ("precision", "threads", "torch", "python", "exact"):
         assert len({one[same] for one in about.values()}) == 1, (same, about)

@@ -11,16 +11,10 @@ from typing import Any
 
 import httpx
 
-from musicgen.model.native.step_file import AVX2, LEVEL_NAMES
-
 FINAL = ("completed", "failed", "cancelled")
 JOB_SECONDS = 240.0
 POLL_SECONDS = 0.4
 """Below the API's limit of calls."""
-
-
-NATIVE_STEPS = [name for level, name in LEVEL_NAMES.items() if level >= AVX2]
-"""What a processor with the native step may say of it."""
 
 
 def find_native_step(log: str) -> str | None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from infra.images.build import Image
-from tests.images.caller import NATIVE_STEPS, find_native_step, say
+from musicgen.model.native.step_file import LEVEL_NAMES
+from tests.images.caller import find_native_step, say
 
 PROCESSOR = "musicgen-processor"
 DECODING = ("musicgen-worker", PROCESSOR, "musicgen-runpod")
@@ -94,7 +95,7 @@ def test_an_image_that_decodes_has_the_native_step(program: Callable[..., Any], 
     done = program(name, "python", "-c", DESCRIBE)
     assert done.returncode == 0, done.stdout
     found = json.loads(done.stdout.splitlines()[-1])
-    assert found["step"] in NATIVE_STEPS
+    assert found["step"] in LEVEL_NAMES.values()
     assert "site-packages" in found["file"] and found["version"]
 
 
@@ -107,13 +108,13 @@ def test_the_form_of_processors_runs_in_the_image_that_packs_it(
     done = program(name, "musicgen", *command, MUSICGEN_LOG_LEVEL="INFO")
     assert done.returncode == 0, done.stdout
     assert "weights of the form native-int8" in done.stdout
-    assert find_native_step(done.stdout) in NATIVE_STEPS
+    assert find_native_step(done.stdout) in LEVEL_NAMES.values()
 
 
 def test_the_image_of_runpod_makes_the_local_job(program: Callable[..., Any]) -> None:
     done = program("musicgen-runpod")
     assert done.returncode == 0, done.stdout[-3000:]
-    assert find_native_step(done.stdout) in NATIVE_STEPS
+    assert find_native_step(done.stdout) in LEVEL_NAMES.values()
 
 
 def test_the_image_of_the_api_knows_its_commands(program: Callable[..., Any]) -> None:

@@ -11,6 +11,7 @@
 
 #include "codec_products.h"
 #include "exponential.h"
+#include "magnitude.h"
 #include "processor.h"
 
 namespace {
@@ -27,20 +28,9 @@ ANY void elu_any(const float* x, int count, float* out) {
 }
 BY_LEVEL(void, elu, (const float* x, int count, float* out), (x, count, out))
 
-// Bits of the largest magnitude: compared as integers, infinity and NaN come last.
-ANY uint32_t largest_bits(const float* x, int count) {
-    uint32_t largest = 0;
-    for (int i = 0; i < count; ++i) {
-        uint32_t bits;
-        std::memcpy(&bits, x + i, sizeof bits);
-        largest = std::max(largest, bits & 0x7fffffffu);
-    }
-    return largest;
-}
-
 // Quantizes a row and returns its scale. Infinity and NaN must not vanish: the scale is NaN.
 ANY float quantize_row(const float* x, int count, int16_t* out) {
-    uint32_t bits = largest_bits(x, count);
+    uint32_t bits = largest_of_any(x, count);
     float largest;
     std::memcpy(&largest, &bits, sizeof largest);
     const bool is_finite = bits < 0x7f800000u;

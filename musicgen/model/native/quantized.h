@@ -10,23 +10,13 @@
 
 #include "int8.h"
 #include "linear.h"
+#include "magnitude.h"
 #include "processor.h"
 
 namespace {
 
 using namespace native;
 
-// Bits of the largest magnitude. Compared as integers, magnitudes keep their order, with infinity
-// and NaN last.
-ANY uint32_t largest_of_any(const float* x, int count) {
-    uint32_t largest = 0;
-    for (int i = 0; i < count; ++i) {
-        uint32_t bits;
-        std::memcpy(&bits, x + i, sizeof bits);
-        largest = std::max(largest, bits & 0x7fffffffu);
-    }
-    return largest;
-}
 BY_LEVEL(uint32_t, largest_of, (const float* x, int count), (x, count))
 
 // Quantizes numbers; 0 becomes `zero`.
