@@ -73,7 +73,9 @@ class Clip:
     (silence, or shorter than 0.4 s). `peak` is that of its samples, where 1 is full scale;
     `true_peak_dbtp` that of the waveform between them, None for silence. `clipped_samples` counts
     those beyond full scale, which only the strategy "none" leaves; a limiter cuts none. `sha256` is
-    the hash of the file. `parts` are its stems and notes, if requested.
+    the hash of the file. `parts` are its stems and notes, if requested. `samples` and `sample_rate`
+    are those of the file, which is at 48 kHz for opus. The levels of a lossy file are those of the
+    decoded one, except with "none".
     """
 
     address: str

@@ -14,11 +14,12 @@ import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
 
-from musicgen.audio.bitrates import compute_compression_level
+from musicgen.audio.bitrates import compute_compression_level, compute_encoder_gain
 from musicgen.audio.deterministic import clear_peak_time, set_ogg_serial
 from musicgen.audio.dither import Dither
 from musicgen.audio.extrapolate import extrapolate
 from musicgen.audio.memory_file import HEADER_BYTES, MemoryFile
+from musicgen.audio.mp3_info import add_info
 from musicgen.audio.ogg_ends import cut_opus, separate_first_packet
 from musicgen.audio.pcm import Pcm, require_finite
 from musicgen.audio.resample import resample
@@ -75,9 +76,9 @@ def encode(pcm: Pcm, audio_format: AudioFormat, tags: AudioTags) -> bytes:
     The bitrate applies to mp3 and opus, in kbit/s of all channels; None is 320 for mp3,
     160 below 32 kHz, and 96 per channel for opus. Equal arguments give equal bytes on one build.
 
-    Decoding returns the same number of samples, aligned. An mp3 achieves this by the encoder delay
-    and padding in its LAME header, read by mpg123, ffmpeg and browsers. An opus file is at 48 kHz
-    and decodes to round(samples * 48000 / rate) samples. `tags.tempo` names tempo and loop.
+    Decoding returns the same number of samples, aligned, at the same level. An mp3 achieves this by
+    the encoder delay and padding in its gapless header, read by mpg123, ffmpeg and browsers. An
+    opus file is at 48 kHz: see `describe_file`. `tags.tempo` names tempo and loop.
 
     Raises: `GenerationError` for NaN or infinity, `UnknownFormat`, `InvalidBitDepth`.
     """
@@ -97,14 +98,21 @@ def encode_blocks(pcm: Pcm, audio_format: AudioFormat, tags: AudioTags) -> Itera
     samples = len(pcm)
     if audio_format.output_format == "opus":
         rate = audio_format.rate
-        samples = round(samples * OPUS_RATE / rate)
+        samples, file_rate = describe_file(samples, audio_format)
         following = extrapolate(pcm, math.ceil(_OPUS_MARGIN_SECONDS * rate))
-        pcm = resample(np.concatenate([pcm, following]), rate, OPUS_RATE)
-        audio_format = replace(audio_format, sample_rate=OPUS_RATE)
+        pcm = resample(np.concatenate([pcm, following]), rate, file_rate)
+        audio_format = replace(audio_format, sample_rate=file_rate)
     file = _File(pcm, audio_format, tags, samples)
     if audio_format.output_format == "wav":
         return _iterate_wav(file)
     return iter([_encode_whole(file)])
+
+
+def describe_file(samples: int, audio_format: AudioFormat) -> tuple[int, int]:
+    """Return the samples of the file of a clip of `samples`, and its rate in Hz."""
+    if audio_format.output_format != "opus":
+        return samples, audio_format.rate
+    return round(samples * OPUS_RATE / audio_format.rate), OPUS_RATE
 
 
 def _iterate_wav(file: _File) -> Iterator[bytes]:
@@ -137,7 +145,7 @@ def _encode_whole(file: _File) -> bytes:
     if file.audio_format.output_format == "ogg":
         data = separate_first_packet(data)
     if file.audio_format.output_format == "mp3":
-        return file.tags.to_id3() + data
+        return file.tags.to_id3() + add_info(data, file.samples, file.audio_format.bitrate or 0)
     if _find_container(file.audio_format.output_format).format == "OGG":
         # Derived from the content, so two clips concatenated into one file stay two streams.
         return set_ogg_serial(data, zlib.crc32(file.pcm.tobytes()))
@@ -158,7 +166,7 @@ class _File:
 
     def write(self, target: Any) -> Iterator[None]:
         """Write the clip to a file-like object; yield after each block and once more at the end."""
-        samples = convert_samples(self.pcm, choose_codec(self.audio_format), Dither())
+        samples = prepare_samples(self.pcm, self.audio_format, Dither())
         channels = self.pcm.shape[1]
         comments = self.build_comments()
         with open_writer(target, self.audio_format, channels, self.tags, comments) as sound:
@@ -272,6 +280,13 @@ def choose_codec(audio_format: AudioFormat) -> str:
         return "PCM_16"
     is_float = audio_format.bit_depth == "float" and audio_format.output_format == "wav"
     return "FLOAT" if is_float else "PCM_24"
+
+
+def prepare_samples(pcm: Pcm, audio_format: AudioFormat, dither: Dither) -> NDArray[Any]:
+    """Convert `pcm` to what the encoder of `audio_format` takes, which may lower its level."""
+    samples = convert_samples(pcm, choose_codec(audio_format), dither)
+    gain = compute_encoder_gain(audio_format)
+    return samples if gain == 1 else samples * np.float32(gain)
 
 
 def convert_samples(pcm: Pcm, codec: str, dither: Dither | None = None) -> NDArray[Any]:

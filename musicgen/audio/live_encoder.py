@@ -6,7 +6,7 @@ import struct
 
 from musicgen.audio.deterministic import read_riff_chunks
 from musicgen.audio.dither import Dither
-from musicgen.audio.encode import check_format, choose_codec, convert_samples, open_writer
+from musicgen.audio.encode import check_format, open_writer, prepare_samples
 from musicgen.audio.memory_file import MemoryFile
 from musicgen.audio.ogg_ends import separate_first_packet
 from musicgen.audio.ogg_pages import read_pages
@@ -34,8 +34,8 @@ class LiveEncoder:
     def __init__(self, channels: int, audio_format: AudioFormat, tags: AudioTags) -> None:
         check_live_format(audio_format.output_format)
         check_format(audio_format)
+        self._audio_format = audio_format
         self._format = audio_format.output_format
-        self._codec = choose_codec(audio_format)
         self._dither = Dither()
         self._memory = MemoryFile()
         tags = tags.without_loop()
@@ -55,7 +55,7 @@ class LiveEncoder:
         if not len(pcm) and not last:
             # The header is complete only after the first samples.
             return b""
-        self._sound.write(convert_samples(pcm.clip(-1, 1), self._codec, self._dither))
+        self._sound.write(prepare_samples(pcm.clip(-1, 1), self._audio_format, self._dither))
         if last:
             self._sound.close()
         data = self._memory.take()

@@ -1,4 +1,4 @@
-"""Hold the true peak of lossy files: a decoder's waveform peaks higher than the encoded one."""
+"""Hold the true peak and the loudness of lossy files, which are those of the decoded waveform."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import io
 import math
 from collections.abc import Callable
 
+import numpy as np
 import soundfile as sf
 
 from musicgen.audio.encode import encode
+from musicgen.audio.loudness import measure_loudness
 from musicgen.audio.normalize import Normalized, normalize
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.tags import AudioTags
@@ -25,18 +27,26 @@ ROUNDS = 7
 _METER_DB = 0.05
 # A second encoding of a lower level overshoots differently, so each round reserves twice as much.
 _FIRST_RESERVE_DB = 0.1
+# A codec that keeps no high frequencies takes loudness. A loss below the first value is left; one
+# beyond the second is a clip that the codec cannot hold. Both in LU.
+_LOSS_LEFT, _LOSS_MAX = 0.25, 3.0
+# Later rounds settle the peak.
+_LOSS_ROUNDS = 2
 # Live sound cannot be measured first. On dense drums, which are worse than music: overshoot
 # over the tolerance in dB, up to a bitrate in kbit/s of each channel.
-_LIVE_MP3_OVERSHOOT = ((64, 1.2), (112, 0.5), (math.inf, 0.2))
+_LIVE_MP3_OVERSHOOT = ((64, 2.0), (math.inf, 0.6))
 _LIVE_OGG_OVERSHOOT = 0.1
 
 
 class LossyFit:
-    """File of a clip, encoded and decoded again for its true peak."""
+    """File of a clip, encoded and decoded again for its loudness and peaks (linear)."""
 
     def __init__(self, pcm: Pcm, audio_format: AudioFormat, tags: AudioTags) -> None:
         self.data = encode(pcm, audio_format, tags)
-        self.true_peak = measure_true_peak(_decode(self.data))
+        decoded, rate = _decode(self.data)
+        self.peak = float(np.abs(decoded).max(initial=0.0))
+        self.true_peak = measure_true_peak(decoded)
+        self.loudness_lufs = measure_loudness(decoded, rate)
 
     def measure_excess_db(self, ceiling_dbtp: float) -> float:
         """Return the decibels by which the decoded file exceeds what is allowed, 0 or more."""
@@ -45,26 +55,39 @@ class LossyFit:
         allowed = min(ceiling_dbtp + TOLERANCE_DB, TRUE_PEAK_MAX_DBTP) - _METER_DB
         return max(0.0, 20 * math.log10(self.true_peak) - allowed)
 
+    def measure_loss_lu(self, loudness_lufs: float | None) -> float:
+        """Return by how much the decoded file is quieter than the clip before it was encoded."""
+        if loudness_lufs is None or self.loudness_lufs is None:
+            return 0.0
+        return max(-_LOSS_MAX, min(_LOSS_MAX, loudness_lufs - self.loudness_lufs))
+
 
 def fit_lossy(
-    set_level: Callable[[float], Normalized],
+    set_level: Callable[[float, float], Normalized],
     audio_format: AudioFormat,
     tags: AudioTags,
     ceiling_dbtp: float,
+    keeps_loudness: bool = False,
 ) -> tuple[Normalized, LossyFit]:
     """Return a clip and its lossy file, which decodes within what `ceiling_dbtp` allows.
 
-    `set_level` returns the clip limited that many decibels below its ceiling.
+    `set_level` returns the clip limited the first number of decibels below its ceiling, and aimed
+    the second number of LU above its loudness: with `keeps_loudness`, what the codec takes.
     """
-    margin = 0.0
-    clip = set_level(margin)
+    margin = boost = 0.0
+    clip = set_level(margin, boost)
     fit = LossyFit(clip.pcm, audio_format, tags)
     for number in range(ROUNDS):
         excess = fit.measure_excess_db(ceiling_dbtp)
-        if not excess:
+        loss = fit.measure_loss_lu(clip.loudness_lufs) if keeps_loudness else 0.0
+        is_off = abs(loss - boost) > _LOSS_LEFT and number < _LOSS_ROUNDS
+        if not excess and not is_off:
             break
-        margin += excess + _FIRST_RESERVE_DB * 2**number
-        clip = set_level(margin)
+        if excess:
+            margin += excess + _FIRST_RESERVE_DB * 2**number
+        if is_off:
+            boost = loss
+        clip = set_level(margin, boost)
         fit = LossyFit(clip.pcm, audio_format, tags)
     return clip, fit
 
@@ -81,7 +104,7 @@ def encode_within(pcm: Pcm, audio_format: AudioFormat, tags: AudioTags) -> bytes
     # Nobody asks for its loudness.
     whole = Normalized(pcm, None, peak, peak)
 
-    def lower(margin: float) -> Normalized:
+    def lower(margin: float, _: float) -> Normalized:
         if not margin:
             return whole
         return normalize(pcm, audio_format.rate, "clip", ceiling_dbtp=level - margin)
@@ -100,7 +123,7 @@ def estimate_overshoot_db(audio_format: AudioFormat, channels: int) -> float:
     return next(overshoot for most, overshoot in _LIVE_MP3_OVERSHOOT if of_channel <= most)
 
 
-def _decode(data: bytes) -> Pcm:
-    """Return the sound of a file that this process has encoded itself."""
-    pcm: Pcm = sf.read(io.BytesIO(data), dtype="float32", always_2d=True)[0]
-    return pcm
+def _decode(data: bytes) -> tuple[Pcm, int]:
+    """Return the sound of a file that this process has encoded itself, and its rate in Hz."""
+    decoded: tuple[Pcm, int] = sf.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    return decoded

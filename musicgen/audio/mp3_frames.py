@@ -206,12 +206,21 @@ def _write_info(data: bytes, first: Frame, info: Frame | None, count: int) -> by
                 frame[lame + 22] &= 0xF0
                 frame[lame + 23] = 0
             return bytes(frame)
-    head = bytearray(data[first.start : first.start + 4])
+    frame, at = build_info_frame(data[first.start : first.start + 4])
+    frame[at : at + 12] = b"Xing" + struct.pack(">II", 1, count)
+    return bytes(frame)
+
+
+def build_info_frame(header: bytes) -> tuple[bytearray, int]:
+    """Return an empty frame of 64 kbit/s for a stream of layer III, and where its info begins.
+
+    `header`: the first four bytes of a frame of the stream.
+    """
+    head = bytearray(header)
     # No checksum, 64 kbit/s, no padding.
     head[1] |= 1
-    head[2] = _INFO_KBITS[first.stream[0] == 3] << 4 | head[2] & 0x0C
+    head[2] = _INFO_KBITS[head[1] >> 3 & 3 == 3] << 4 | head[2] & 0x0C
     frame = head + bytes(2**11)
     made = read_frame(bytes(frame), 0)
     assert made is not None, "the header is one of a frame"
-    frame[made.info_at : made.info_at + 12] = b"Xing" + struct.pack(">II", 1, count)
-    return bytes(frame[: made.size])
+    return frame[: made.size], made.info_at

@@ -38,6 +38,7 @@ MAKE_UP_MAX_DB = 9.0
 """A limiter driven harder flattens the music more than it raises the loudness."""
 REACHED_DB = 0.5
 """A level missed by more than this is noted."""
+_LOUDNESS_MISSED = "loudness_missed"
 _MAKE_UP_ROUNDS, _MAKE_UP_EXACT_DB = 8, 0.05
 # Blocks above this part of the highest planned peak are measured again.
 _NEARLY = 0.97
@@ -119,6 +120,15 @@ def normalize(
     return _reach_loudness(sound, target_lufs, ceiling)
 
 
+def note_loudness(clip: Normalized, found_lufs: float | None, target_lufs: float) -> Normalized:
+    """Return a clip of the strategy "loudness" with the note for the loudness found in its file."""
+    notes = tuple(note for note in clip.notes if note.code != _LOUDNESS_MISSED)
+    # Another note tells why the clip was not aimed at the target.
+    if not notes and found_lufs is not None and abs(target_lufs - found_lufs) > REACHED_DB:
+        notes = (ResultNote(_LOUDNESS_MISSED, level=round(found_lufs, 1)),)
+    return replace(clip, notes=notes)
+
+
 def _reach_rms(sound: _Sound, ceiling: float) -> Normalized:
     mixed, separate = sound.measure_energy(is_mixed=True), sound.measure_energy(is_mixed=False)
     is_cancelled = mixed.sum() < ANTI_PHASE_RATIO**2 * separate.sum()
@@ -136,7 +146,7 @@ def _reach_loudness(sound: _Sound, target_lufs: float, ceiling: float) -> Normal
     if rms < QUIET_RMS:
         return sound.limit(1.0, ceiling, (ResultNote("almost_silent"),))
     if sound.measure_loudness(np.ones(len(sound.peaks))) is not None:
-        return _reach(sound, sound.measure_loudness, target_lufs, ceiling, "loudness_missed")
+        return _reach(sound, sound.measure_loudness, target_lufs, ceiling, _LOUDNESS_MISSED)
     if len(sound.pcm) >= BLOCK_SECONDS * sound.sample_rate:
         return sound.limit(1.0, ceiling, (ResultNote("inaudible"),))
     unweighted = OFFSET_LU + 20 * math.log10(rms) + 10 * math.log10(sound.pcm.shape[1])

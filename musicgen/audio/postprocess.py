@@ -55,17 +55,21 @@ def shape_clip(pcm: Pcm, sample_rate: int, request: GenerationRequest) -> Pcm:
 
 
 def set_level(
-    pcm: Pcm, sample_rate: int, request: GenerationRequest, margin_db: float = 0.0
+    pcm: Pcm,
+    sample_rate: int,
+    request: GenerationRequest,
+    margin_db: float = 0.0,
+    boost_lu: float = 0.0,
 ) -> Normalized:
     """Return a shaped clip, generated at `sample_rate`, at the level of `request`.
 
-    `margin_db` lowers the ceiling of the true peak.
+    `margin_db` lowers the ceiling of the true peak, `boost_lu` raises the loudness aimed at.
     """
     return normalize(
         pcm,
         request.sample_rate or sample_rate,
         request.normalization_strategy,
-        request.target_loudness,
+        request.target_loudness + boost_lu,
         request.true_peak_ceiling - margin_db,
         request.loop,
     )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from musicgen.audio.embedded_tokens import SavedTokens, compute_checksum
 from musicgen.audio.lossy_peaks import LOSSY_FORMATS, fit_lossy
-from musicgen.audio.normalize import Normalized
+from musicgen.audio.normalize import Normalized, note_loudness
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.postprocess import set_level, shape_clip
 from musicgen.audio.tags import AudioTags
@@ -67,20 +67,26 @@ def finish_output(
 def level_clip(
     pcm: Pcm, sample_rate: int, request: GenerationRequest, tags: AudioTags
 ) -> tuple[Normalized, bytes | None]:
-    """Return a clip at its level, with its file if that had to be decoded for its true peak.
+    """Return a clip at its level, with its file if that had to be decoded to measure it.
 
-    A lossy file above its ceiling is made anew, from a lower ceiling.
+    A lossy file above its ceiling is made anew, from a lower ceiling; one that lost loudness, from
+    a louder clip.
     """
     is_lossy = request.output_format in LOSSY_FORMATS
     if not is_lossy or request.normalization_strategy == "none":
         return set_level(pcm, sample_rate, request), None
+    has_target = request.normalization_strategy == "loudness"
     clip, fit = fit_lossy(
-        lambda margin: set_level(pcm, sample_rate, request, margin),
+        lambda margin, boost: set_level(pcm, sample_rate, request, margin, boost),
         request.audio_format.with_rate(sample_rate),
         tags,
         request.true_peak_ceiling,
+        keeps_loudness=has_target,
     )
-    return replace(clip, true_peak=fit.true_peak), fit.data
+    if has_target:
+        clip = note_loudness(clip, fit.loudness_lufs, request.target_loudness)
+    clip = replace(clip, loudness_lufs=fit.loudness_lufs, peak=fit.peak, true_peak=fit.true_peak)
+    return clip, fit.data
 
 
 def _add_tokens(

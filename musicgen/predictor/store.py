@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from musicgen.audio.encode import content_type, encode_blocks, file_extension
+from musicgen.audio.encode import content_type, describe_file, encode_blocks, file_extension
 from musicgen.audio.normalize import Normalized
 from musicgen.audio.tags import AudioTags
 from musicgen.audio.tempo import Tempo
@@ -172,14 +172,15 @@ def _build_clip(
     address: str,
     audio_format: AudioFormat,
 ) -> Clip:
-    samples, channels = clip.pcm.shape
+    count, channels = clip.pcm.shape
+    samples, rate = describe_file(count, audio_format)
     return Clip(
         address=address,
         prompt=tags.prompt,
         seed=tags.seed,
-        seconds=samples / audio_format.rate,
+        seconds=samples / rate,
         samples=samples,
-        sample_rate=audio_format.rate,
+        sample_rate=rate,
         channels=channels,
         format=audio_format.output_format,
         content_type=content_type(audio_format.output_format),

@@ -117,3 +117,13 @@ def test_the_tags_of_the_longest_prompt_fit_into_a_header() -> None:
     data = b"".join(encode_blocks(pcm, _format("wav", "float"), tags))
     decoded, _ = sf.read(io.BytesIO(data), dtype="float32")
     np.testing.assert_array_equal(decoded, pcm[:, 0])
+
+
+@pytest.mark.parametrize("bitrate", [64, 192, None])
+def test_a_live_mp3_keeps_the_level(bitrate: int | None) -> None:
+    tone = _tone(RATE, 1)
+    encoder = LiveEncoder(1, AudioFormat("mp3", bitrate=bitrate, sample_rate=RATE), TAGS)
+    decoded, _ = sf.read(io.BytesIO(encoder.push(tone, True)), always_2d=True)
+    inner = slice(RATE // 4, RATE // 2)
+    rms = np.sqrt(np.mean(decoded[inner] ** 2))
+    assert rms == pytest.approx(np.sqrt(np.mean(tone[inner] ** 2)), rel=0.005)
