@@ -16,6 +16,8 @@ TEXTS: Mapping[str, str] = MappingProxyType(
     {
         "almost_silent": "the clip is almost silent: its level is unchanged",
         "beyond_full_scale": "samples beyond full scale: {count}. Integer formats limit them",
+        "bitrate_too_low": "the file is quieter than asked for: at this bitrate the codec keeps "
+        "too little of the sound",
         "credentials_lost": "the content credentials of the input audio could not be kept",
         "credentials_too_large": "the content credentials of the input audio are too large to keep",
         "credentials_unsupported": "ogg and opus cannot carry content credentials; wav, flac and "

@@ -39,7 +39,7 @@ def add(commands: Commands) -> None:
 
 def _write_stems(options: argparse.Namespace, settings: Settings) -> int:
     from musicgen.audio.decode import read_audio
-    from musicgen.audio.lossy_peaks import encode_within
+    from musicgen.audio.lossy_fit import encode_within
     from musicgen.audio.normalize import normalize
     from musicgen.audio.tags import AudioTags, read_tags
     from musicgen.engine.loading import resolve_device

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from musicgen.audio.decoder_process import DecoderProcess
 from musicgen.audio.dither import Dither
-from musicgen.audio.encode import choose_codec, convert_samples
+from musicgen.audio.encode import choose_codec
 from musicgen.audio.pcm import Pcm
+from musicgen.audio.sample_types import convert_samples
 from musicgen.audio.sound import Sound, SoundProblem
 from musicgen.audio.tags import read_tags
 from musicgen.request import AudioFormat

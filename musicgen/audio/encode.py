@@ -23,6 +23,7 @@ from musicgen.audio.mp3_info import add_info
 from musicgen.audio.ogg_ends import cut_opus, separate_first_packet
 from musicgen.audio.pcm import Pcm, require_finite
 from musicgen.audio.resample import resample
+from musicgen.audio.sample_types import convert_samples
 from musicgen.audio.tags import AudioTags, build_tokens_chunk
 from musicgen.audio.vorbis_fields import reserve_comments, write_comments
 from musicgen.errors import InvalidBitDepth, UnknownFormat
@@ -286,21 +287,6 @@ def prepare_samples(pcm: Pcm, audio_format: AudioFormat, dither: Dither) -> NDAr
     """Convert `pcm` to what the encoder of `audio_format` takes, which may lower its level."""
     samples = convert_samples(pcm, choose_codec(audio_format), dither)
     gain = compute_encoder_gain(audio_format)
-    return samples if gain == 1 else samples * np.float32(gain)
-
-
-def convert_samples(pcm: Pcm, codec: str, dither: Dither | None = None) -> NDArray[Any]:
-    """Convert `pcm` to the sample type of `codec`; lossy codecs are limited to full scale.
-
-    16 bits get the `dither`. Rounding happens here: with limiting on, libsndfile truncates, and it
-    scales by 2^15 - 1 where every reader divides by 2^15.
-    """
-    if codec == "FLOAT":
-        return pcm
-    if codec == "PCM_16":
-        scaled = pcm * np.float32(2**15) if dither is None else dither.add(pcm * np.float32(2**15))
-        return np.rint(scaled).clip(-(2**15), 2**15 - 1).astype(np.int16)
-    if codec == "PCM_24":
-        # soundfile expects 24 bits in the upper bits of 32.
-        return np.rint(pcm * 2**23).clip(-(2**23), 2**23 - 1).astype(np.int32) << 8
-    return pcm.clip(-1, 1)
+    if gain != 1:
+        samples *= np.float32(gain)
+    return samples

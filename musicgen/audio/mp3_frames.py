@@ -1,4 +1,4 @@
-"""Count the frames of an MP3.
+"""Find the frames of an MP3, and build the one that counts them.
 
 The length of an MP3 stands in an optional first frame, by Xing, LAME or Fraunhofer. Without it
 decoders estimate the length from the first bitrate, and files that were joined have the length of
@@ -34,7 +34,7 @@ _MARGIN_SECONDS = 1.0
 _INFO_FIELDS = ((1, 4), (2, 4), (4, 100), (8, 4))
 """Flags and bytes of the fields before LAME's: frames, bytes, seek table, quality."""
 _INFO_KBITS = {True: 5, False: 8}
-"""Index of 64 kbit/s: room for the info of any frame."""
+"""Index of 64 kbit/s. Such a frame has just the room for the info of any stream."""
 
 
 @dataclass(frozen=True)

@@ -26,24 +26,31 @@ def add_info(data: bytes, samples: int, bitrate: int) -> bytes:
     `samples`: those of the clip. `bitrate` in kbit/s is constant.
     """
     first = read_frame(data, 0)
-    assert first is not None, "an encoder writes frames"
-    if data[first.info_at : first.info_at + 4] == _MAGIC:
+    # A clip without samples has no frame.
+    if first is None or data[first.info_at : first.info_at + 4] == _MAGIC:
         return data
     count = _count_frames(data)
     padding = count * first.samples - samples - ENCODER_DELAY
     frame, at = build_info_frame(data[:4])
-    size = len(frame) + len(data)
+    fields = _build_fields(count, len(frame) + len(data), bitrate, padding, compute_crc(data))
+    end = at + len(fields)
+    frame[at:end] = fields
+    frame[end : end + 2] = compute_crc(bytes(frame[:end])).to_bytes(2, "big")
+    return bytes(frame) + data
+
+
+def _build_fields(count: int, size: int, bitrate: int, padding: int, music_crc: int) -> bytes:
+    """Return the fields of the info frame up to its own CRC.
+
+    `count`: frames after it. `size`: bytes of the file with it, without tags.
+    """
     # The seek table of a constant bitrate is linear.
     table = bytes(256 * percent // 100 for percent in range(100))
     fields = struct.pack(">4sIII100sI", _MAGIC, _ALL_FIELDS, count, size, table, 0)
     delays = (ENCODER_DELAY << 12 | padding).to_bytes(3, "big")
     # Between them: low-pass, gains and flags, all unknown.
     lame = struct.pack(">9sB10xB3s4x", _ENCODER, _CONSTANT_BITRATE, bitrate, delays)
-    lame += struct.pack(">IH", size, compute_crc(data))
-    end = at + len(fields) + len(lame)
-    frame[at:end] = fields + lame
-    frame[end : end + 2] = compute_crc(bytes(frame[:end])).to_bytes(2, "big")
-    return bytes(frame) + data
+    return fields + lame + struct.pack(">IH", size, music_crc)
 
 
 def compute_crc(data: bytes) -> int:

@@ -55,8 +55,9 @@ class Normalized:
     """Clip at its final level.
 
     `pcm` (samples, channels); `loudness_lufs`, `peak` and `true_peak` (linear, 1 is full scale)
-    are those of `pcm`; `clipped_samples` counts the values of all channels beyond full scale,
-    which only "none" allows; `notes` describe anything unusual to a person.
+    are those of `pcm`, or of its lossy file once that is made; `clipped_samples` counts the values
+    of all channels beyond full scale, which only "none" allows; `notes` describe anything unusual
+    to a person.
     """
 
     pcm: Pcm
@@ -79,11 +80,12 @@ def normalize(
     target_lufs: float = TARGET_LUFS,
     ceiling_dbtp: float = TRUE_PEAK_DEFAULT_DBTP,
     loops: bool = False,
+    boost_lu: float = 0.0,
 ) -> Normalized:
     """Scale and limit a copy of `pcm` (samples, channels).
 
-    * "loudness": to `target_lufs` integrated. A clip with an RMS below 2e-3 keeps its level. A clip
-      shorter than 0.4 s has no loudness and is scaled by its RMS.
+    * "loudness": to `target_lufs` integrated, and `boost_lu` above it. A clip with an RMS below
+      2e-3 keeps its level. A clip shorter than 0.4 s has no loudness and is scaled by its RMS.
     * "peak": to a true peak of `ceiling_dbtp`.
     * "rms": the RMS of the channel mean to -18 dBFS. Where the channels cancel in their mean
       (anti-phase), the RMS over all channels counts.
@@ -117,16 +119,27 @@ def normalize(
         return sound.limit(1.0, ceiling)
     if strategy == "rms":
         return _reach_rms(sound, ceiling)
-    return _reach_loudness(sound, target_lufs, ceiling)
+    return _reach_loudness(sound, target_lufs, ceiling, boost_lu)
+
+
+def is_aimed(clip: Normalized) -> bool:
+    """Return whether a clip of the strategy "loudness" was scaled towards its target."""
+    # Other notes tell why it was not.
+    return all(note.code == _LOUDNESS_MISSED for note in clip.notes)
 
 
 def note_loudness(clip: Normalized, found_lufs: float | None, target_lufs: float) -> Normalized:
-    """Return a clip of the strategy "loudness" with the note for the loudness found in its file."""
-    notes = tuple(note for note in clip.notes if note.code != _LOUDNESS_MISSED)
-    # Another note tells why the clip was not aimed at the target.
-    if not notes and found_lufs is not None and abs(target_lufs - found_lufs) > REACHED_DB:
-        notes = (ResultNote(_LOUDNESS_MISSED, level=round(found_lufs, 1)),)
-    return replace(clip, notes=notes)
+    """Return a clip of the strategy "loudness" with the note for the loudness found in its file.
+
+    A clip that its limiter let reach the target was made quieter by the codec.
+    """
+    if not is_aimed(clip):
+        return clip
+    if found_lufs is not None and target_lufs - found_lufs <= REACHED_DB:
+        return replace(clip, notes=())
+    if found_lufs is None or not clip.notes:
+        return replace(clip, notes=(ResultNote("bitrate_too_low"),))
+    return replace(clip, notes=(ResultNote(_LOUDNESS_MISSED, level=round(found_lufs, 1)),))
 
 
 def _reach_rms(sound: _Sound, ceiling: float) -> Normalized:
@@ -141,12 +154,15 @@ def _reach_rms(sound: _Sound, ceiling: float) -> Normalized:
     return _reach(sound, measure, TARGET_RMS_DB, ceiling, "rms_missed", notes)
 
 
-def _reach_loudness(sound: _Sound, target_lufs: float, ceiling: float) -> Normalized:
+def _reach_loudness(
+    sound: _Sound, target_lufs: float, ceiling: float, boost_lu: float
+) -> Normalized:
     rms = math.sqrt(float(sound.measure_energy(is_mixed=False).sum()) / len(sound.pcm))
     if rms < QUIET_RMS:
         return sound.limit(1.0, ceiling, (ResultNote("almost_silent"),))
     if sound.measure_loudness(np.ones(len(sound.peaks))) is not None:
-        return _reach(sound, sound.measure_loudness, target_lufs, ceiling, _LOUDNESS_MISSED)
+        measure = sound.measure_loudness
+        return _reach(sound, measure, target_lufs, ceiling, _LOUDNESS_MISSED, boost=boost_lu)
     if len(sound.pcm) >= BLOCK_SECONDS * sound.sample_rate:
         return sound.limit(1.0, ceiling, (ResultNote("inaudible"),))
     unweighted = OFFSET_LU + 20 * math.log10(rms) + 10 * math.log10(sound.pcm.shape[1])
@@ -161,8 +177,11 @@ def _reach(
     ceiling: float,
     missed: str,
     notes: tuple[ResultNote, ...] = (),
+    boost: float = 0.0,
 ) -> Normalized:
     """Return the sound limited, with the gain before the limiter to a level of `target` after it.
+
+    `boost` dB are added to the target, but not to the highest gain.
 
     `measure` returns the level in decibels for the gain of each block. `missed`: code of the note
     for a level out of reach.
@@ -170,6 +189,8 @@ def _reach(
     found = measure(np.ones(len(sound.peaks)))
     gain = 1.0 if found is None else 10 ** ((target - found) / 20)
     most = gain * 10 ** (MAKE_UP_MAX_DB / 20)
+    target += boost
+    gain *= 10 ** (boost / 20)
     for _ in range(_MAKE_UP_ROUNDS):
         curve = sound.plan(gain, ceiling)
         found = measure((curve[:-1] + curve[1:]) * (gain / 2))

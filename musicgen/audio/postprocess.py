@@ -69,9 +69,10 @@ def set_level(
         pcm,
         request.sample_rate or sample_rate,
         request.normalization_strategy,
-        request.target_loudness + boost_lu,
+        request.target_loudness,
         request.true_peak_ceiling - margin_db,
         request.loop,
+        boost_lu,
     )
 
 

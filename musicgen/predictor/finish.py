@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicgen.audio.embedded_tokens import SavedTokens, compute_checksum
-from musicgen.audio.lossy_peaks import LOSSY_FORMATS, fit_lossy
+from musicgen.audio.lossy_fit import LOSSY_FORMATS, fit_lossy
 from musicgen.audio.normalize import Normalized, note_loudness
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.postprocess import set_level, shape_clip
@@ -31,7 +31,7 @@ class FinishedClips:
     tags: Sequence[AudioTags]
     parts: Sequence[Sequence[MadePart]]
     files: Sequence[bytes | None]
-    """Those encoded already, as lossy ones are to measure their true peak."""
+    """Those encoded already, as lossy ones are to measure their loudness and peaks."""
 
 
 def finish_output(

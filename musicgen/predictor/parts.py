@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO, cast
 
 from musicgen.audio.encode import content_type, encode_blocks, file_extension
-from musicgen.audio.lossy_peaks import LOSSY_FORMATS, encode_within
+from musicgen.audio.lossy_fit import LOSSY_FORMATS, encode_within
 from musicgen.audio.normalize import Normalized, normalize
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.tags import AudioTags

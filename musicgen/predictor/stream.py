@@ -10,7 +10,7 @@ from musicgen.audio.crossfade import Crossfade
 from musicgen.audio.encode import encode
 from musicgen.audio.limiter import LiveLimiter
 from musicgen.audio.live_encoder import LiveEncoder, check_live_format
-from musicgen.audio.lossy_peaks import estimate_overshoot_db
+from musicgen.audio.lossy_fit import estimate_overshoot_db
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.tags import AudioTags
 from musicgen.engine.interface import DecodeProgress, EngineOutput

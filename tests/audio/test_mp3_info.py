@@ -38,11 +38,11 @@ def test_the_info_is_that_of_lame(rate: int, channels: int) -> None:
     # The fourth byte tells how the channels of the next frame are joined.
     assert made[:3] == file[:3]
     lame = theirs.info_at + LAME_AT
-    # Name, frames, bytes; encoder; delays; length and CRC of the music.
+    # Name, frames, bytes; encoder; bitrate, delays; length and CRC of the music.
     for start, stop in (
         (theirs.info_at, theirs.info_at + 16),
         (lame, lame + 10),
-        (lame + 21, lame + 24),
+        (lame + 20, lame + 24),
         (lame + 28, lame + 34),
     ):
         assert made[start:stop] == file[start:stop]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from musicgen.audio.loudness import measure_loudness
-from musicgen.audio.normalize import normalize
+from musicgen.audio.normalize import MAKE_UP_MAX_DB, normalize, note_loudness
 from musicgen.audio.pcm import Pcm
 from musicgen.errors import GenerationError, UnknownStrategy
 from musicgen.request.limits import NORMALIZATION_STRATEGIES
@@ -197,3 +197,44 @@ def test_pcm_with_its_axes_exchanged_is_a_mistake_of_the_program() -> None:
 def test_an_unknown_strategy_is_refused() -> None:
     with pytest.raises(UnknownStrategy, match="Did you mean loudness"):
         normalize(_sine(0.1), RATE, "loudnes")
+
+
+def test_a_boost_raises_the_loudness() -> None:
+    clip = normalize(_sine(2), RATE, "loudness", -20, boost_lu=2)
+    assert clip.loudness_lufs == pytest.approx(-18, abs=0.1)
+
+
+def test_a_boost_drives_the_limiter_no_harder() -> None:
+    clicks = np.full((2 * RATE, 1), 1e-3, np.float32)
+    clicks[::8000] = 0.9
+    plain, boosted = (normalize(clicks, RATE, "loudness", boost_lu=boost) for boost in (0, 3))
+    assert plain.notes, "the target must be out of reach for this test"
+    gains = [clip.pcm[4000, 0] / clicks[4000, 0] for clip in (plain, boosted)]
+    assert gains[0] == pytest.approx(gains[1])
+    quiet = normalize(clicks, RATE, "loudness", -40)
+    aimed = quiet.pcm[4000, 0] / clicks[4000, 0] * 10 ** (26 / 20)
+    assert 20 * np.log10(gains[1] / aimed) == pytest.approx(MAKE_UP_MAX_DB, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("target", "found", "codes"),
+    [
+        (-14, -14.4, []),
+        (-14, -14.6, ["bitrate_too_low"]),
+        (-14, None, ["bitrate_too_low"]),
+        # Its limiter does not reach this.
+        (0, -10.0, ["loudness_missed"]),
+    ],
+)
+def test_the_note_tells_the_loudness_of_the_file(
+    target: float, found: float | None, codes: list[str]
+) -> None:
+    clip = normalize(_sine(2), RATE, "loudness", target)
+    assert [note.code for note in note_loudness(clip, found, target).notes] == codes
+    assert note_loudness(clip, target, target).notes == ()
+
+
+def test_a_clip_that_was_not_aimed_at_the_target_keeps_its_note() -> None:
+    clip = normalize(_sine(2, level=1e-3), RATE, "loudness")
+    assert [note.code for note in clip.notes] == ["almost_silent"]
+    assert note_loudness(clip, None, -14) is clip

@@ -65,9 +65,14 @@ def test_the_file_carries_its_tags(demo: Predictor) -> None:
 
 
 @pytest.mark.parametrize("duration", [0.1, 0.333, 0.5001, 1.23456])
-def test_length_is_exact_to_the_sample(demo: Predictor, duration: float) -> None:
-    clip = demo.generate(_request(duration=duration)).clips[0]
-    assert clip.samples == sf.info(clip.address).frames == round(duration * 32000)
+@pytest.mark.parametrize(("output_format", "rate"), [("wav", 32_000), ("opus", 48_000)])
+def test_length_is_exact_to_the_sample(
+    demo: Predictor, output_format: str, rate: int, duration: float
+) -> None:
+    clip = demo.generate(_request(duration=duration, output_format=output_format)).clips[0]
+    file = sf.info(clip.address)
+    expected = round(round(duration * 32_000) * rate / 32_000)
+    assert (clip.samples, clip.sample_rate) == (file.frames, file.samplerate) == (expected, rate)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(demo: Predictor) -> None:

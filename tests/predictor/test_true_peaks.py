@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from musicgen.audio.lossy_peaks import LossyFit
+from musicgen.audio.lossy_fit import LossyFit
 from musicgen.audio.postprocess import set_level
 from musicgen.audio.tags import AudioTags
 from musicgen.predictor import Predictor
@@ -61,6 +61,7 @@ def _check_clip(demo: Predictor, number: int, strategy: str, output_format: str)
     assert np.count_nonzero(np.abs(pcm) >= 1 - 2**-15) == 0, case
     assert peak <= (-0.5 if is_lossy else -1.0 + 0.1), case
     assert clip.true_peak_dbtp == pytest.approx(peak, abs=0.15), case
+    assert clip.peak == pytest.approx(np.abs(pcm).max(), abs=2**-14), case
     if is_lossy and fields.get("bitrate") not in INEXACT_OPUS.get(output_format, ()):
         other, rate = decode_with_ffmpeg(Path(clip.address).read_bytes())
         assert measure_ebur128(other, rate)[1] <= -0.5, case
@@ -136,6 +137,17 @@ def test_a_lossy_file_has_the_loudness_that_was_asked_for() -> None:
         assert loudness == pytest.approx(-22, abs=0.3)
         assert clip.loudness_lufs == pytest.approx(loudness, abs=0.1)
         assert not clip.notes
+
+
+def test_a_sound_above_what_the_codec_keeps_is_noted() -> None:
+    """At 32 kbit/s LAME keeps nothing at 14.5 kHz: the file is silent, which no note told."""
+    time = np.arange(2 * 32_000) / 32_000
+    pcm = (0.1 * np.sin(2 * np.pi * 14_500 * time)).astype(np.float32)[:, None]
+    request = GenerationRequest(prompt="whistle", output_format="mp3", bitrate=32)
+    tags = AudioTags("whistle", 1, "demo", "Apache-2.0", "test")
+    clip, _ = level_clip(pcm, 32_000, request, tags)
+    assert clip.loudness_lufs is None or clip.loudness_lufs < -20
+    assert [note.code for note in clip.notes] == ["bitrate_too_low"]
 
 
 def test_a_stem_peaks_no_higher_than_its_clip() -> None:

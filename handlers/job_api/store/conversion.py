@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musicgen.audio.decode import read_audio
-from musicgen.audio.lossy_peaks import encode_within
+from musicgen.audio.lossy_fit import encode_within
 from musicgen.audio.tags import AudioTags, read_tags
 from musicgen.midi.midi_file import transcribe_to_midi
 from musicgen.midi.packages import EXTENSION

@@ -113,6 +113,8 @@ export default {
   "note.almost_silent": "Der Clip ist fast still. Sein Pegel bleibt, wie er ist.",
   "note.beyond_full_scale":
     "Übersteuerte Abtastwerte: {count}. Ganzzahlige Formate begrenzen sie.",
+  "note.bitrate_too_low":
+    "Die Datei ist leiser als gewünscht. Bei dieser Bitrate behält der Codec zu wenig vom Klang.",
   "note.credentials_lost": "Die Herkunftsnachweise deines Klangs gingen verloren.",
   "note.credentials_too_large":
     "Die Herkunftsnachweise deines Klangs sind zu groß, um sie zu behalten.",

@@ -94,6 +94,8 @@ export default {
   "note.almost_silent": "The clip is almost silent. Its level is unchanged.",
   "note.beyond_full_scale":
     "Samples beyond full scale: {count}. Formats of whole numbers limit them.",
+  "note.bitrate_too_low":
+    "The file is quieter than you asked for. At this bitrate the codec keeps too little of the sound.",
   "note.credentials_lost": "The content credentials of your sound could not be kept.",
   "note.credentials_too_large": "The content credentials of your sound are too large to keep.",
   "note.credentials_unsupported":

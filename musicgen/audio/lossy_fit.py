@@ -11,7 +11,7 @@ import soundfile as sf
 
 from musicgen.audio.encode import encode
 from musicgen.audio.loudness import measure_loudness
-from musicgen.audio.normalize import Normalized, normalize
+from musicgen.audio.normalize import SILENT_PEAK, Normalized, is_aimed, normalize
 from musicgen.audio.pcm import Pcm
 from musicgen.audio.tags import AudioTags
 from musicgen.audio.true_peak import measure_true_peak
@@ -28,13 +28,13 @@ _METER_DB = 0.05
 # A second encoding of a lower level overshoots differently, so each round reserves twice as much.
 _FIRST_RESERVE_DB = 0.1
 # A codec that keeps no high frequencies takes loudness. A loss below the first value is left; one
-# beyond the second is a clip that the codec cannot hold. Both in LU.
+# above the second is not made up for, since the codec cannot hold such a clip. Both in LU.
 _LOSS_LEFT, _LOSS_MAX = 0.25, 3.0
 # Later rounds settle the peak.
 _LOSS_ROUNDS = 2
 # Live sound cannot be measured first. On dense drums, which are worse than music: overshoot
 # over the tolerance in dB, up to a bitrate in kbit/s of each channel.
-_LIVE_MP3_OVERSHOOT = ((64, 2.0), (math.inf, 0.6))
+_LIVE_MP3_OVERSHOOT = ((64, 2.0), (112, 0.9), (math.inf, 0.7))
 _LIVE_OGG_OVERSHOOT = 0.1
 
 
@@ -44,8 +44,11 @@ class LossyFit:
     def __init__(self, pcm: Pcm, audio_format: AudioFormat, tags: AudioTags) -> None:
         self.data = encode(pcm, audio_format, tags)
         decoded, rate = _decode(self.data)
-        self.peak = float(np.abs(decoded).max(initial=0.0))
-        self.true_peak = measure_true_peak(decoded)
+        peak = float(np.abs(decoded).max(initial=0.0))
+        # The decoder of a silent file may round to something else than 0.
+        is_silent = peak < SILENT_PEAK
+        self.peak = 0.0 if is_silent else peak
+        self.true_peak = 0.0 if is_silent else measure_true_peak(decoded)
         self.loudness_lufs = measure_loudness(decoded, rate)
 
     def measure_excess_db(self, ceiling_dbtp: float) -> float:
@@ -56,10 +59,12 @@ class LossyFit:
         return max(0.0, 20 * math.log10(self.true_peak) - allowed)
 
     def measure_loss_lu(self, loudness_lufs: float | None) -> float:
-        """Return by how much the decoded file is quieter than the clip before it was encoded."""
-        if loudness_lufs is None or self.loudness_lufs is None:
+        """Return by how much the decoded file is quieter than the clip, 0 to 3 LU."""
+        if loudness_lufs is None:
             return 0.0
-        return max(-_LOSS_MAX, min(_LOSS_MAX, loudness_lufs - self.loudness_lufs))
+        if self.loudness_lufs is None:
+            return _LOSS_MAX
+        return max(0.0, min(_LOSS_MAX, loudness_lufs - self.loudness_lufs))
 
 
 def fit_lossy(
@@ -79,8 +84,10 @@ def fit_lossy(
     fit = LossyFit(clip.pcm, audio_format, tags)
     for number in range(ROUNDS):
         excess = fit.measure_excess_db(ceiling_dbtp)
-        loss = fit.measure_loss_lu(clip.loudness_lufs) if keeps_loudness else 0.0
-        is_off = abs(loss - boost) > _LOSS_LEFT and number < _LOSS_ROUNDS
+        is_off = False
+        if keeps_loudness and is_aimed(clip) and number < _LOSS_ROUNDS:
+            loss = fit.measure_loss_lu(clip.loudness_lufs)
+            is_off = abs(loss - boost) > _LOSS_LEFT
         if not excess and not is_off:
             break
         if excess:
