@@ -32,7 +32,6 @@ from handlers.job_api.api.error_replies import (
     answer_unexpected_error,
     count_refusal,
 )
-from handlers.job_api.api.file_replies import PageFiles
 from handlers.job_api.api.mcp_endpoint import McpEndpoint
 from handlers.job_api.api.metrics import ApiMetrics
 from handlers.job_api.api.middleware import body_limit
@@ -40,6 +39,7 @@ from handlers.job_api.api.middleware.call_headers import EXPOSED_HEADERS, CallHe
 from handlers.job_api.api.middleware.csrf import CsrfProtection
 from handlers.job_api.api.middleware.replies import Replies
 from handlers.job_api.api.openapi.document import install_document
+from handlers.job_api.api.page_reply import PageFiles
 from handlers.job_api.api.rate_limits import RateLimiter
 from handlers.job_api.api.webhooks import deliver_webhooks
 from handlers.job_api.store import queue

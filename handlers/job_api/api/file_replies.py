@@ -18,8 +18,6 @@ from starlette.types import Message, Receive, Scope, Send
 from handlers.job_api.errors import NotFound, PreconditionFailed, RangeNotSatisfiable
 
 CONDITIONS = ("if-match", "if-unmodified-since", "if-none-match", "if-modified-since")
-PAGE_HEADERS = {"Cache-Control": "no-cache"}
-"""Headers of the page and its files. Without them a browser may join a new page and old scripts."""
 _RULES = StaticFiles(check_dir=False)
 """Starlette's rules of 304; it has none of 412, and serves no file itself."""
 _TAG = re.compile(r'(?:W/)?"[^"]*"')
@@ -48,7 +46,7 @@ def _is_expected(sent: Headers, headers: Headers) -> bool:
         # A weak tag in the list equals no tag here.
         return expected == "*" or headers["etag"] in _TAG.findall(expected)
     limit = _read_date(sent.get("if-unmodified-since", ""))
-    modified = _read_date(headers["last-modified"])
+    modified = _read_date(headers.get("last-modified", ""))
     return limit is None or modified is None or modified <= limit
 
 
@@ -71,16 +69,10 @@ class FileReply(FileResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the file, a part of it, or 304."""
-        if self.stat_result is None:
-            try:
-                self.stat_result = await asyncio.to_thread(os.stat, self.path)
-            except FileNotFoundError:
-                raise NotFound("The file has been deleted.") from None
-            self.set_stat_headers(self.stat_result)
+        size = (await self.read_stat()).st_size
         if (unchanged := check_conditions(Request(scope), self.headers)) is not None:
             await unchanged(scope, receive, send)
             return
-        size = self.stat_result.st_size
 
         async def send_checked(message: Message) -> None:
             if message.get("status") == 416:
@@ -89,19 +81,18 @@ class FileReply(FileResponse):
 
         await super().__call__(_replace_range(scope, size), receive, send_checked)
 
+    async def read_stat(self) -> os.stat_result:
+        """Return the file's size and time, which its headers have from then on.
 
-class PageFiles(StaticFiles):
-    """Files of the web page, each sent as a `FileReply`."""
-
-    def file_response(
-        self,
-        full_path: str | os.PathLike[str],
-        stat_result: os.stat_result,
-        scope: Scope,
-        status_code: int = 200,
-    ) -> Response:
-        """Return the reply with a file."""
-        return FileReply(full_path, status_code, PAGE_HEADERS, stat_result=stat_result)
+        Raises: `NotFound`.
+        """
+        if self.stat_result is None:
+            try:
+                self.stat_result = await asyncio.to_thread(os.stat, self.path)
+            except FileNotFoundError:
+                raise NotFound("The file has been deleted.") from None
+            self.set_stat_headers(self.stat_result)
+        return self.stat_result
 
 
 def _replace_range(scope: Scope, size: int) -> Scope:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -10,6 +11,7 @@ from musicgen.request import request_fields
 from musicgen.request.fields import FieldSpec
 
 
+@functools.cache
 def build_form_module() -> str:
     """Return an ES module that exports `FIELDS`: label, kind, limits and default by field name."""
     form = {name: _describe(spec) for name, spec in request_fields().items()}

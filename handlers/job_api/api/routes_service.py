@@ -19,10 +19,10 @@ from handlers.job_api.api.auth import (
     require_scope,
 )
 from handlers.job_api.api.context import Context
-from handlers.job_api.api.file_replies import PAGE_HEADERS, FileReply
 from handlers.job_api.api.form_fields import build_form_module
 from handlers.job_api.api.metrics import TYPE
 from handlers.job_api.api.openapi.headers import refer_headers
+from handlers.job_api.api.page_reply import PageReply, build_page_text
 from handlers.job_api.api.routes_jobs import CurrentCaller
 from handlers.job_api.api.schemas import ErrorReply, Loading, ModelReply, Models, Session, SignIn
 from handlers.job_api.errors import NotFound, WrongKey
@@ -194,18 +194,18 @@ async def metrics(request: Request) -> Response:
 
 
 @router.get("/static/js/request_fields.js", include_in_schema=False)
-async def form_fields() -> Response:
+async def form_fields(request: Request) -> Response:
     """Return the request's fields for the page's form."""
-    return Response(build_form_module(), media_type="text/javascript", headers=PAGE_HEADERS)
+    return build_page_text(request, build_form_module(), "text/javascript")
 
 
 @router.get("/docs", include_in_schema=False)
-async def docs() -> FileReply:
+async def docs() -> PageReply:
     """Return the API reference, which needs nothing from other servers."""
-    return FileReply(WEB / "docs.html", headers=PAGE_HEADERS)
+    return PageReply(WEB / "docs.html")
 
 
 @router.get("/", include_in_schema=False)
-async def page() -> FileReply:
+async def page() -> PageReply:
     """Return the web page."""
-    return FileReply(WEB / "index.html", headers=PAGE_HEADERS)
+    return PageReply(WEB / "index.html")

@@ -62,12 +62,15 @@ function focus(name) {
   controlOf(name)?.focus();
 }
 
+/** A person who has signed out may not ask for the list. */
+const isSeen = () => !document.hidden && !$("studio").hidden;
+
 /** Reads the list again while another job than the one on display is unfinished. */
 function schedule() {
   clearTimeout(timer);
   const open = [...known.values()].some((job) => !FINAL.has(job.status) && job.job_id !== opened);
   if (open)
-    timer = setTimeout(() => (document.hidden ? schedule() : refresh().catch(schedule)), POLL_MS);
+    timer = setTimeout(() => (isSeen() ? refresh().catch(schedule) : schedule()), POLL_MS);
 }
 
 /** Reads the list again, or its first jobs if it is long. Rejects as the API does. */

@@ -50,6 +50,7 @@ function showTrouble(error, again = null) {
 
 async function start() {
   hideNotice($("page-notice"));
+  $("loading").hidden = !($("studio").hidden && $("sign-in").hidden);
   try {
     const session = await api.session();
     $("version").textContent = say("page.version", { version: session.version });
@@ -62,6 +63,8 @@ async function start() {
     else await enter();
   } catch (error) {
     showTrouble(error, start);
+  } finally {
+    $("loading").hidden = true;
   }
 }
 
@@ -73,8 +76,8 @@ function refreshAll() {
 }
 
 async function enter() {
-  showModels(await api.models());
-  await refresh();
+  const [models] = await Promise.all([api.models(), refresh()]);
+  showModels(models);
   $("sign-in").hidden = true;
   $("studio").hidden = false;
   if (!isRestored) restoreDraft();

@@ -157,6 +157,7 @@ export default {
   "page.licence":
     "Musik aus Metas MusicGen-Gewichten (CC-BY-NC-4.0) darf nicht kommerziell genutzt werden.",
   "page.line": "Aus einem Satz wird Musik",
+  "page.loading": "Wird geladen…",
   "page.sign-out": "Abmelden",
   "page.signed-out": "Abgemeldet",
   "page.skip": "Zur Musik springen",

@@ -154,6 +154,7 @@ export default {
   "page.licence":
     "Music made with Meta's MusicGen weights (CC-BY-NC-4.0) is not for commercial use.",
   "page.line": "A sentence in, music out",
+  "page.loading": "Loading…",
   "page.sign-out": "Sign out",
   "page.signed-out": "Signed out",
   "page.skip": "Skip to the music",
