@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import soundfile as sf
@@ -43,13 +44,17 @@ class LossyFit:
 
     def __init__(self, pcm: Pcm, audio_format: AudioFormat, tags: AudioTags) -> None:
         self.data = encode(pcm, audio_format, tags)
-        decoded, rate = _decode(self.data)
-        peak = float(np.abs(decoded).max(initial=0.0))
+        self._decoded, self._rate = _decode(self.data)
+        peak = float(np.abs(self._decoded).max(initial=0.0))
         # The decoder of a silent file may round to something else than 0.
         is_silent = peak < SILENT_PEAK
         self.peak = 0.0 if is_silent else peak
-        self.true_peak = 0.0 if is_silent else measure_true_peak(decoded)
-        self.loudness_lufs = measure_loudness(decoded, rate)
+        self.true_peak = 0.0 if is_silent else measure_true_peak(self._decoded)
+
+    @cached_property
+    def loudness_lufs(self) -> float | None:
+        """Loudness of the decoded file in LUFS. Stems and conversions do not need it."""
+        return measure_loudness(self._decoded, self._rate)
 
     def measure_excess_db(self, ceiling_dbtp: float) -> float:
         """Return the decibels by which the decoded file exceeds what is allowed, 0 or more."""

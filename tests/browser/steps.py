@@ -13,6 +13,12 @@ FINDINGS = """async () => (await axe.run(document, {resultTypes: ["violations"]}
   .map(({id, impact, nodes}) => ({id, impact, where: nodes.map((node) => node.html)}))"""
 
 
+def sign_in(page: Any, key: str) -> None:
+    page.get_by_label("API key").fill(key)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_selector("#studio:not([hidden])")
+
+
 def submit(page: Any, prompt: str = "fast high bells", seconds: str = "2", **fields: str) -> None:
     page.get_by_label("What should it sound like?").fill(prompt)
     page.get_by_label("Length in seconds").fill(seconds)

@@ -15,6 +15,7 @@ from tests.browser.steps import (
     assert_accessible,
     job_in_address,
     press_tab_until,
+    sign_in,
     submit,
     wait_for_state,
     wait_until_it_plays,
@@ -167,9 +168,7 @@ def test_a_key_opens_the_studio_and_signing_out_closes_it(
         assert_accessible(page)
         page.get_by_role("button", name="Sign in").click()
         page.locator("#sign-in-notice:not([hidden])").wait_for()
-        page.get_by_label("API key").fill(key)
-        page.get_by_role("button", name="Sign in").click()
-        page.wait_for_selector("#studio:not([hidden])")
+        sign_in(page, key)
         submit(page)
         wait_for_state(page, "completed")
         page.get_by_role("button", name="Play the clip").click()

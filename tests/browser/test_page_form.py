@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.browser.steps import MADE_MS, job_in_address, submit, wait_for_state
+from tests.browser.steps import MADE_MS, job_in_address, sign_in, submit, wait_for_state
 from tests.support.clips import wav
 
 pytestmark = pytest.mark.browser
@@ -75,9 +75,7 @@ def test_the_form_survives_a_reload(page: Any) -> None:
 def test_signing_out_empties_the_form(visit: Any, guarded: tuple[str, str]) -> None:
     address, key = guarded
     with visit(address) as page:
-        page.get_by_label("API key").fill(key)
-        page.get_by_role("button", name="Sign in").click()
-        page.wait_for_selector("#studio:not([hidden])")
+        sign_in(page, key)
         page.get_by_label("What should it sound like?").fill("a secret song")
         page.reload()
         page.wait_for_selector("#studio:not([hidden])")
@@ -87,9 +85,7 @@ def test_signing_out_empties_the_form(visit: Any, guarded: tuple[str, str]) -> N
         page.get_by_role("button", name="Sign out").click()
         page.get_by_label("API key").wait_for()
         assert "secret" not in page.evaluate("JSON.stringify({...sessionStorage})")
-        page.get_by_label("API key").fill(key)
-        page.get_by_role("button", name="Sign in").click()
-        page.wait_for_selector("#studio:not([hidden])")
+        sign_in(page, key)
         assert page.get_by_label("What should it sound like?").input_value() == ""
 
 
@@ -99,16 +95,12 @@ def test_a_session_that_ends_is_told_and_the_form_kept(
     """The question for a key appeared in the middle of the work, without a word."""
     address, key = guarded
     with visit(address) as page:
-        page.get_by_label("API key").fill(key)
-        page.get_by_role("button", name="Sign in").click()
-        page.wait_for_selector("#studio:not([hidden])")
+        sign_in(page, key)
         assert page.locator("#sign-in-notice").is_hidden()
         page.context.clear_cookies()
         submit(page, "an unsent song", seconds="1")
         page.locator("#sign-in-notice", has_text="You are no longer signed in.").wait_for()
-        page.get_by_label("API key").fill(key)
-        page.get_by_role("button", name="Sign in").click()
-        page.wait_for_selector("#studio:not([hidden])")
+        sign_in(page, key)
         assert page.get_by_label("What should it sound like?").input_value() == "an unsent song"
         page.get_by_role("button", name="Make music").click()
         wait_for_state(page, "completed")
@@ -211,9 +203,7 @@ def test_the_code_of_a_guarded_server_sends_the_key(
 ) -> None:
     address, key = guarded
     with visit(address) as page:
-        page.get_by_label("API key").fill(key)
-        page.get_by_role("button", name="Sign in").click()
-        page.wait_for_selector("#studio:not([hidden])")
+        sign_in(page, key)
         page.get_by_label("What should it sound like?").fill("bells")
         page.get_by_label("Length in seconds").fill("1")
         page.get_by_text("Show as code", exact=True).click()

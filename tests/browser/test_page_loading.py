@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.steps import MADE_MS, job_in_address, submit, wait_for_state
+from tests.browser.steps import MADE_MS, job_in_address, sign_in, submit, wait_for_state
 
 pytestmark = pytest.mark.browser
 POLL_MS = 5000
@@ -26,11 +26,10 @@ def blank(browser: Any) -> Iterator[Any]:
 def test_the_page_says_that_it_loads(blank: Any, server: str) -> None:
     held: list[Any] = []
     blank.route("**/session", lambda route: held.append(route))
-    blank.goto(server, wait_until="commit")
+    with blank.expect_request("**/session"):
+        blank.goto(server, wait_until="commit")
     blank.locator("#loading", has_text="Loading").wait_for()
     assert not blank.locator("#studio").is_visible()
-    while not held:
-        blank.wait_for_timeout(20)
     held[0].continue_()
     blank.wait_for_selector("#studio:not([hidden])")
     assert not blank.locator("#loading").is_visible()
@@ -54,9 +53,7 @@ def test_a_page_whose_session_ended_asks_for_no_list(visit: Any, guarded: tuple[
     """With an unfinished job it asked every 5 seconds, and was refused."""
     address, key = guarded
     with visit(address) as page:
-        page.get_by_label("API key").fill(key)
-        page.get_by_role("button", name="Sign in").click()
-        page.wait_for_selector("#studio:not([hidden])")
+        sign_in(page, key)
         submit(page, seconds="300")
         wait_for_state(page, "running")
         job_id = job_in_address(page)

@@ -22,7 +22,7 @@ from handlers.job_api.errors import NotFound
 
 PAGE_HEADERS = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
 """Without the first a browser may join a new page and old scripts."""
-_FILES_KEPT = 128
+_FILES_KEPT, _TEXTS_KEPT = 128, 4
 _WEIGHT = re.compile(r"[ \t]*q=([01](?:\.[0-9]*)?)[ \t]*")
 
 
@@ -69,11 +69,10 @@ class PageFiles(StaticFiles):
 
 def build_page_text(request: Request, text: str, media_type: str) -> Response:
     """Return a reply with a text of the page that is no file."""
-    data = text.encode()
-    tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+    data, compressed, tag = _prepare_text(text)
     reply = Response(data, media_type=media_type, headers={**PAGE_HEADERS, "ETag": tag})
     if reads_gzip(request.headers):
-        return _build_compressed(_compress(data), reply.headers, request)
+        return _build_compressed(compressed, reply.headers, request)
     return check_conditions(request, reply.headers) or reply
 
 
@@ -109,6 +108,13 @@ def _build_compressed(data: bytes, headers: Mapping[str, str], request: Request)
 def _compress_file(path: str, tag: str) -> bytes:
     """Return a file compressed. `tag`: that of its version, for the cache."""
     return _compress(Path(path).read_bytes())
+
+
+@functools.lru_cache(_TEXTS_KEPT)
+def _prepare_text(text: str) -> tuple[bytes, bytes, str]:
+    """Return a text as bytes, these compressed, and the ETag of the former."""
+    data = text.encode()
+    return data, _compress(data), f'"{hashlib.sha256(data).hexdigest()[:32]}"'
 
 
 def _compress(data: bytes) -> bytes:

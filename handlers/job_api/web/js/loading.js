@@ -4,7 +4,7 @@ window.addEventListener(
   (event) => {
     const line = document.getElementById("loading");
     const isOfScripts = event instanceof ErrorEvent || event.target instanceof HTMLScriptElement;
-    if (line && isOfScripts) line.textContent = line.dataset.failed;
+    if (line && !line.hidden && isOfScripts) line.textContent = line.dataset.failed;
   },
   true,
 );
